@@ -1,0 +1,288 @@
+/*
+ * recint.h: the one header between Go and the native core of RecInt.
+ *
+ * The core reads a llama-architecture GGUF, runs and trains small sequential recommenders, trains an adapter
+ * through a frozen LLaMA, and generates text with soft tokens in the prompt. It knows nothing of data sets,
+ * prompts or file formats other than GGUF: callers pass numbers in, and get numbers back.
+ *
+ * Conventions
+ *   Shapes     row-major, slowest index first, as in PyTorch: [B, T, D] has D contiguous.
+ *   Letters    B samples, T history length, D recommender width, V items, S prompt positions after the prefix,
+ *              K soft tokens per state, N states per sample, E width of the LLaMA's embeddings.
+ *   Results    each function that can fail returns a status and, unless `err` is NULL, leaves a message in *err.
+ *              On failure no output is written and the objects passed in are unchanged, unless said otherwise.
+ *   Ownership  buffers belong to the caller; the core copies what it keeps and no pointer outlives a call.
+ *              Handles are made by *_create / *_open and released by *_free, which accepts NULL, may run on any
+ *              thread and in any order: objects keep what they stand on alive.
+ *   Threads    two engines may work at the same time. Calls on objects of one engine are serialised inside.
+ *   No call aborts, exits or throws, whatever the input.
+ */
+#ifndef RECINT_H
+#define RECINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RI_API __attribute__((visibility("default")))
+#define RI_ABI_VERSION 1
+
+/* ---- 1. Errors ------------------------------------------------------------------------------------------ */
+
+typedef enum {
+    RI_OK = 0,
+    RI_INVALID = 1,     /* an argument is NULL, out of range or of the wrong shape */
+    RI_FILE = 2,        /* a file cannot be read, is cut short or is malformed */
+    RI_UNSUPPORTED = 3, /* well formed, but not something this core can run */
+    RI_MEMORY = 4,      /* an allocation failed */
+    RI_BACKEND = 5,     /* a compute backend is missing or failed */
+    RI_NUMERIC = 6,     /* NaN or infinity in an input or a result */
+    RI_INTERNAL = 7     /* a defect of the core itself */
+} ri_status;
+
+typedef struct {
+    ri_status code;
+    char message[512];
+} ri_error;
+
+/* The RI_ABI_VERSION the library was built with; differs from the header's when the two do not belong together. */
+RI_API int32_t ri_abi_version(void);
+
+/* Objects alive, by kind; for leak tests. */
+typedef enum { RI_LIVE_ENGINE, RI_LIVE_GGUF, RI_LIVE_MODEL, RI_LIVE_LLAMA, RI_LIVE_PREFIX, RI_LIVE_GENERATOR, RI_LIVE_KINDS } ri_live_kind;
+RI_API int64_t ri_debug_live(ri_live_kind kind);
+
+/* ---- 2. Engine: backends and threads -------------------------------------------------------------------- */
+
+typedef struct ri_engine ri_engine;
+
+typedef struct {
+    const char *backend; /* "cpu", "cuda", "metal"; NULL or "auto": a GPU if one is found, else the CPU */
+    int32_t n_threads;   /* CPU threads; 0: one for each physical core */
+} ri_engine_params;
+
+typedef struct {
+    char backend[32];      /* "cpu", "cuda", "metal" */
+    char device[128];      /* as the driver names it */
+    int64_t memory_total;  /* bytes of the device's memory */
+    int64_t memory_free;   /* bytes */
+    int32_t n_threads;     /* CPU threads in use by the engine */
+    int32_t packed_kernel; /* 1: large BF16 products run on the core's own packed AVX512-BF16 kernel */
+} ri_engine_info;
+
+RI_API ri_engine_params ri_engine_params_default(void);
+RI_API ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err);
+RI_API ri_status ri_engine_describe(const ri_engine *engine, ri_engine_info *out, ri_error *err);
+RI_API void ri_engine_free(ri_engine *engine);
+
+/* Facts about the build and this machine as one JSON object: compiler, flags, llama.cpp commit, ggml version,
+ * CPU features, backends and devices found. Writes at most `capacity` bytes with a final NUL; *length is what the
+ * whole text needs without it. A NULL dst with capacity 0 only asks for the length. */
+RI_API ri_status ri_system_describe(char *dst, size_t capacity, size_t *length, ri_error *err);
+
+/* ---- 3. GGUF: description, vocabulary, token embeddings -------------------------------------------------- */
+
+typedef struct ri_gguf ri_gguf;
+
+typedef struct {
+    char architecture[64]; /* general.architecture */
+    char name[128];        /* general.name, may be empty */
+    char file_type[32];    /* type of the majority of weights, e.g. "Q4_1" */
+    int64_t n_parameters;
+    int64_t n_bytes; /* of the file */
+    int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context, head_dim;
+    int32_t tied_head;     /* 1: the output matrix is the embedding table */
+    int32_t has_tokenizer; /* 0: text cannot be tokenised with this file */
+    int32_t has_chat_template;
+    int32_t bos, eos, eot; /* token ids, -1 where the file names none */
+    float rope_base;
+    float rms_eps;
+    float embd_rms; /* root mean square of the token-embedding table: the scale of a soft token */
+} ri_gguf_info;
+
+/* Any GGUF opens that is whole and well formed (every tensor's bytes lie inside the file); the description works for
+ * any architecture. The vocabulary and the embeddings need general.architecture = llama. */
+RI_API ri_status ri_gguf_open(const char *path, ri_gguf **out, ri_error *err);
+RI_API ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err);
+RI_API void ri_gguf_free(ri_gguf *gguf);
+
+/* Tokens of text[0..n_bytes). Special tokens written in the text are recognised when `parse_special` is 1. No BOS is
+ * added. Writes at most `capacity` ids; *count is the number the whole text needs. */
+RI_API ri_status ri_gguf_tokenize(const ri_gguf *gguf, const char *text, size_t n_bytes, int32_t parse_special,
+                                  int32_t *dst, size_t capacity, size_t *count, ri_error *err);
+/* Text of tokens; special tokens are written out when `special` is 1 and dropped otherwise. Not NUL-terminated. */
+RI_API ri_status ri_gguf_detokenize(const ri_gguf *gguf, const int32_t *tokens, size_t n_tokens, int32_t special,
+                                    char *dst, size_t capacity, size_t *n_bytes, ri_error *err);
+/* 1 when the token ends a generation (EOS, EOT, ...), 0 when not or when out of range. */
+RI_API int32_t ri_gguf_is_end(const ri_gguf *gguf, int32_t token);
+/* The user message wrapped in the file's chat template, up to where the answer starts. RI_UNSUPPORTED without one. */
+RI_API ri_status ri_gguf_chat(const ri_gguf *gguf, const char *user_message, char *dst, size_t capacity,
+                              size_t *n_bytes, ri_error *err);
+/* Rows of the token-embedding table, dequantised: dst [n_tokens, E]. */
+RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_t n_tokens, float *dst, ri_error *err);
+
+/* ---- 4. Models: named float32 tensors that can be trained ----------------------------------------------- */
+
+typedef struct ri_model ri_model;
+
+typedef struct {
+    int32_t n_items;     /* V; ids 0..V-1, V is padding */
+    int32_t width;       /* D */
+    int32_t n_positions; /* T */
+    int32_t n_blocks;    /* attention blocks, 1 in the authors' weights */
+    int32_t n_heads;     /* heads of each, 1 in the authors' weights */
+} ri_sasrec_params;
+
+typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1 } ri_adapter_kind;
+
+typedef struct {
+    ri_adapter_kind kind;
+    int32_t n_in;     /* width of a state */
+    int32_t n_hidden; /* RI_ADAPTER_MLP: hidden units (GELU); 0 otherwise */
+    int32_t n_tokens; /* K soft tokens per state */
+    int32_t n_embd;   /* E */
+} ri_adapter_params;
+
+/* Tensors are zero until written. SASRec (Kang and McAuley 2018, arXiv 1808.09781, as in the authors' published
+ * weights): tensor names and shapes in native/src/sasrec.cpp. Adapter tensors: linear: weight [K*E, n_in],
+ * bias [K*E]; mlp: w1 [n_hidden, n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]. */
+RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
+RI_API ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err);
+RI_API void ri_model_free(ri_model *model);
+
+typedef struct {
+    char name[64];
+    int32_t n_dims;
+    int64_t shape[4]; /* row-major; 1 beyond n_dims */
+    int64_t n_elements;
+} ri_tensor_info;
+
+/* What is kept for each tensor: its value, the accumulated gradient, AdamW's first and second moment. */
+typedef enum { RI_VALUE = 0, RI_GRADIENT = 1, RI_MOMENT1 = 2, RI_MOMENT2 = 3 } ri_slot;
+
+RI_API size_t ri_model_n_tensors(const ri_model *model);
+RI_API ri_status ri_model_tensor(const ri_model *model, size_t index, ri_tensor_info *out, ri_error *err);
+RI_API ri_status ri_model_read(ri_model *model, size_t index, ri_slot slot, float *dst, size_t n, ri_error *err);
+/* RI_NUMERIC when src holds NaN or infinity. */
+RI_API ri_status ri_model_write(ri_model *model, size_t index, ri_slot slot, const float *src, size_t n, ri_error *err);
+
+typedef struct {
+    float learning_rate, beta1, beta2, epsilon, weight_decay;
+    float max_norm; /* the gradient is scaled down to this global L2 norm; 0: no clipping */
+    int64_t step;   /* 1 for the first update: bias correction */
+} ri_adamw;
+
+/* One AdamW step (Loshchilov and Hutter 2019, decoupled decay) on every tensor from its accumulated gradient, which is
+ * zero afterwards. Tensors with one dimension (biases, norms) are not decayed. *grad_norm is the norm before clipping.
+ * RI_NUMERIC when it is not finite: values and moments are then unchanged and the gradient is zero. */
+RI_API ri_status ri_model_update(ri_model *model, const ri_adamw *params, float *grad_norm, ri_error *err);
+
+/* ---- 5. Recommenders ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    size_t n_sequences;     /* B */
+    const int32_t *items;   /* [B, T]: ids, right-padded with V */
+    const int32_t *lengths; /* [B]: 1..T */
+} ri_histories;
+
+/* The state after the last item, dst [B, D]; with all_positions = 1 the state after each item, dst [B, T, D], zero at
+ * padding. */
+RI_API ri_status ri_recommender_states(ri_model *model, const ri_histories *histories, int32_t all_positions,
+                                       float *dst, ri_error *err);
+/* Scores of all items from the last state: dst [B, V]. */
+RI_API ri_status ri_recommender_scores(ri_model *model, const ri_histories *histories, float *dst, ri_error *err);
+
+typedef struct {
+    ri_histories histories;
+    const int32_t *targets; /* [B, T]: the item to predict at each position, or -1 */
+    float dropout;          /* probability, 0..1 */
+    uint64_t seed;          /* of this batch's dropout masks */
+} ri_recommender_batch;
+
+/* Mean full-softmax cross-entropy over the targets of the batch; its gradient is added to the model's. */
+RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss, ri_error *err);
+
+/* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
+
+/* Soft tokens of states [n, n_in]: dst [n, K, E]. RI_NUMERIC when a state holds NaN or infinity. */
+RI_API ri_status ri_adapter_forward(ri_model *adapter, const float *states, size_t n, float *dst, ri_error *err);
+/* Mean squared error between the soft tokens of states [n, n_in] and targets [n, K, E] (mean over all n*K*E numbers);
+ * its gradient is added to the adapter's. */
+RI_API ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float *targets, size_t n,
+                                    double *loss, ri_error *err);
+
+/* ---- 7. LLaMA for training: frozen, differentiable with respect to its soft tokens ----------------------- */
+
+typedef struct ri_llama ri_llama;
+typedef struct ri_prefix ri_prefix;
+
+/* RI_F32 is the exact mode; RI_BF16 keeps weights in bfloat16 and rounds the other operand of each large product. */
+typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
+
+RI_API ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llama **out, ri_error *err);
+RI_API void ri_llama_free(ri_llama *llama);
+
+/* Keys and values of the tokens that every sample starts with, computed once. n may be 0. */
+RI_API ri_status ri_prefix_create(ri_llama *llama, const int32_t *tokens, size_t n, ri_prefix **out, ri_error *err);
+RI_API void ri_prefix_free(ri_prefix *prefix);
+
+typedef struct {
+    size_t n_samples;       /* B */
+    size_t n_positions;     /* S: positions after the prefix, padded to the longest sample */
+    size_t n_states;        /* N */
+    const int32_t *tokens;  /* [B, S]: an id >= 0, or -1-j for soft token j of the sample, 0 <= j < N*K, each used exactly
+                               once: soft token j is token j % K of state j / K. Padding, at the end: any id */
+    const int32_t *targets; /* [B, S]: the id to predict at this position (the token that follows), or -1 */
+    const float *states;    /* [B, N, n_in] of the adapter */
+    double weight;          /* of each target in the loss: 1/targets of the effective batch gives their mean */
+} ri_align_batch;
+
+/* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLaMA is never written. */
+RI_API ri_status ri_align_backward(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+                                   double *loss, ri_error *err);
+/* log p of each target in row-major order: dst [number of targets]. */
+RI_API ri_status ri_align_logprobs(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+                                   float *dst, ri_error *err);
+/* Logits at each position that has a target: dst [number of targets, n_vocab]. */
+RI_API ri_status ri_align_logits(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+                                 float *dst, ri_error *err);
+
+/* ---- 8. Generation on llama.cpp ------------------------------------------------------------------------- */
+
+typedef struct ri_generator ri_generator;
+
+typedef struct {
+    int32_t n_slots;   /* sequences decoded side by side, 1..255 */
+    int32_t n_context; /* positions of each, the prefix included */
+} ri_generator_params;
+
+RI_API ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
+                                     ri_generator **out, ri_error *err);
+RI_API void ri_generator_free(ri_generator *generator);
+
+/* Empties every slot and makes `tokens` the shared start of each, computed once. */
+RI_API ri_status ri_generator_prefix(ri_generator *generator, const int32_t *tokens, size_t n, ri_error *err);
+/* Empties a slot back to the prefix. */
+RI_API ri_status ri_generator_reset(ri_generator *generator, int32_t slot, ri_error *err);
+
+typedef struct {
+    size_t n_slots;        /* number of slots that move forward in this call */
+    const int32_t *slots;  /* [n_slots], each once */
+    const int32_t *counts; /* [n_slots]: positions appended to each, >= 1 */
+    const float *rows;     /* [sum of counts, E]: embedding vectors, or NULL */
+    const int32_t *tokens; /* [sum of counts]: ids, or NULL; exactly one of rows and tokens is given */
+} ri_decode_batch;
+
+/* Appends to the slots and gives, for each, what follows its last position: the most likely token, its log-probability,
+ * and all logits [n_slots, n_vocab]. Any of the three outputs may be NULL. After a failure the slots of the call are
+ * empty back to the prefix. */
+RI_API ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch, int32_t *next_tokens,
+                                     float *next_logprobs, float *logits, ri_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+// The engine: ggml backends, the thread count, and the lock that serialises work on them.
+#pragma once
+
+#include "status.h"
+
+#include "ggml-backend.h"
+#include "ggml-cpp.h"
+
+#include <memory>
+#include <mutex>
+
+namespace ri {
+
+class Engine {
+  public:
+    explicit Engine(const ri_engine_params &params);
+
+    ggml_backend_t backend() const { return backend_.get(); } // where models and graphs live
+    ggml_backend_dev_t device() const { return ggml_backend_get_device(backend_.get()); }
+    int n_threads() const { return n_threads_; }
+    bool on_cpu() const { return ggml_backend_dev_type(device()) == GGML_BACKEND_DEVICE_TYPE_CPU; }
+    bool packed_kernel() const { return packed_kernel_; } // on the CPU with AVX512-BF16
+    ri_engine_info describe() const;
+
+    // Held by every exported call that computes.
+    std::mutex &lock() { return mutex_; }
+
+  private:
+    ggml_backend_ptr backend_;
+    int n_threads_ = 1;
+    bool packed_kernel_ = false;
+    std::mutex mutex_;
+};
+
+// Loads the backend modules that lie beside librecint, once per process; thread-safe.
+void load_backends();
+
+} // namespace ri
+
+struct ri_engine : ri::Counted<RI_LIVE_ENGINE> {
+    std::shared_ptr<ri::Engine> impl;
+};
