@@ -3,7 +3,6 @@
 
 #include "status.h"
 
-#include "ggml-backend.h"
 #include "ggml-cpp.h"
 
 #include <memory>
@@ -21,12 +20,15 @@ class Engine {
     bool on_cpu() const { return ggml_backend_dev_type(device()) == GGML_BACKEND_DEVICE_TYPE_CPU; }
     bool packed_kernel() const { return packed_kernel_; } // on the CPU with AVX512-BF16
     ri_engine_info describe() const;
+    // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
+    ggml_gallocr_t scratch() const { return scratch_.get(); }
 
     // Held by every exported call that computes.
     std::mutex &lock() { return mutex_; }
 
   private:
     ggml_backend_ptr backend_;
+    ggml_gallocr_ptr scratch_;
     int n_threads_ = 1;
     bool packed_kernel_ = false;
     std::mutex mutex_;

@@ -1,0 +1,83 @@
+#include "adapter.h"
+
+namespace ri {
+
+namespace {
+
+// Tensor shapes by kind. linear is the paper's projection (arXiv 2310.20487, section 3.2); mlp has one hidden layer.
+std::vector<TensorSpec> layout(const ri_adapter_params &p) {
+    auto in_range = [](const char *name, int32_t value, int32_t most) {
+        if (value < 1 || value > most) fail(RI_INVALID, "adapter: %s must be 1 to %d, not %d", name, most, value);
+    };
+    in_range("n_in", p.n_in, 1 << 20);
+    in_range("n_tokens", p.n_tokens, 1024);
+    in_range("n_embd", p.n_embd, 1 << 20);
+    const int64_t out = int64_t(p.n_tokens) * p.n_embd;
+    switch (p.kind) {
+    case RI_ADAPTER_LINEAR:
+        return {{"weight", {out, p.n_in}}, {"bias", {out}}};
+    case RI_ADAPTER_MLP:
+        in_range("n_hidden", p.n_hidden, 1 << 20);
+        return {{"w1", {p.n_hidden, p.n_in}}, {"b1", {p.n_hidden}}, {"w2", {out, p.n_hidden}}, {"b2", {out}}};
+    }
+    fail(RI_INVALID, "there is no adapter kind %d", int(p.kind));
+}
+
+} // namespace
+
+Adapter::Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params)
+    : Model(std::move(engine), layout(params)), params_(params) {}
+
+Var Adapter::soft_tokens(Graph &g, Var states) const {
+    if (params_.kind == RI_ADAPTER_LINEAR) return g.add(g.mul_mat(use(g, "weight"), states), use(g, "bias"));
+    Var hidden = g.gelu(g.add(g.mul_mat(use(g, "w1"), states), use(g, "b1")));
+    return g.add(g.mul_mat(use(g, "w2"), hidden), use(g, "b2"));
+}
+
+} // namespace ri
+
+extern "C" {
+
+ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err) {
+    return ri::guard(err, [&] { ri::create_model<ri::Adapter>(engine, params, out); });
+}
+
+ri_status ri_adapter_forward(ri_model *adapter, const float *states, size_t n, float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Adapter>(adapter, "an adapter");
+        if (n == 0) return;
+        ri::require(states, "states");
+        ri::require(dst, "dst");
+        const int64_t width = model.params().n_in;
+        ri::require_finite(states, n * size_t(width), "states");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        ri::Graph graph(model.engine(), false);
+        ri::Var soft = model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
+        graph.output(soft.value);
+        graph.run();
+        graph.read(soft.value, dst);
+    });
+}
+
+ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float *targets, size_t n, double *loss,
+                             ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Adapter>(adapter, "an adapter");
+        ri::require(states, "states");
+        ri::require(targets, "targets");
+        if (n == 0) ri::fail(RI_INVALID, "a regression step needs at least one state");
+        const int64_t width = model.params().n_in;
+        const int64_t out = int64_t(model.params().n_tokens) * model.params().n_embd;
+        ri::require_finite(states, n * size_t(width), "states");
+        ri::require_finite(targets, n * size_t(out), "targets");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        ri::Graph graph(model.engine(), true);
+        ri::Var soft = model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
+        ri::Var error = graph.mean_squared_error(soft, graph.input(GGML_TYPE_F32, targets, out, int64_t(n)));
+        graph.backward(error);
+        graph.run();
+        if (loss) *loss = graph.scalar(error.value);
+    });
+}
+
+} // extern "C"

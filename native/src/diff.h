@@ -1,0 +1,113 @@
+// Reverse-mode differentiation over ggml graphs.
+//
+// ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a frozen weight is an
+// outer product that only some backends have. Here each operation records a vector-Jacobian rule that is itself
+// composed of forward ggml operations, so that a training step runs wherever a forward pass does.
+//
+// A Graph is built, run once and thrown away: building costs a millisecond where a step costs hundreds. Dimensions in
+// comments are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
+#pragma once
+
+#include "engine.h"
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace ri {
+
+// A value in a graph, and its place on the tape if a gradient flows to it.
+struct Var {
+    ggml_tensor *value = nullptr;
+    int node = -1; // -1: a constant
+};
+
+class Graph {
+  public:
+    // `gradients` = false builds no tape: parameters are constants.
+    Graph(Engine &engine, bool gradients);
+
+    ggml_context *ctx() const { return ctx_.get(); }
+    Engine &engine() const { return engine_; }
+
+    // ---- leaves
+    // A tensor filled from `data` when the graph runs; the data must stay in place until then.
+    ggml_tensor *input(ggml_type type, const void *data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
+    // The same, but the graph keeps the data.
+    ggml_tensor *input(std::vector<float> data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
+    ggml_tensor *input(std::vector<int32_t> data, int64_t ne0);
+    Var constant(ggml_tensor *value) const { return {value, -1}; }
+    // A trainable tensor, whose gradient is added to `gradient` (same shape).
+    Var parameter(ggml_tensor *value, ggml_tensor *gradient);
+
+    // ---- operations; b of add and mul may be one row [n] that is repeated
+    Var add(Var a, Var b);
+    Var mul(Var a, Var b);
+    Var scale(Var a, float factor);
+    Var mul_mat(Var a, Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
+    Var reshape(Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
+    Var permute(Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
+    Var slice(Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous
+    Var concat(Var a, Var b);                                       // along dimension 0
+    Var relu(Var a);
+    Var gelu(Var a);                                        // tanh form
+    Var layer_norm(Var a, Var weight, Var bias, float eps); // over dimension 0
+    Var rms_norm(Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
+    Var swiglu(Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half
+    Var softmax(Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
+    // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
+    Var get_rows(Var table, ggml_tensor *ids);
+    // Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
+    // places [M] says where each inserted column went, so that its gradient is a gather.
+    Var splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);
+
+    // ---- losses: scalars from which backward() starts
+    // sum_i weight[i] * -log softmax(logits[:, i])[target[i]]; logits [V, N], flat_targets I32 [N] holds i*V + target.
+    // *logprobs, if asked for, is log p(target) [N].
+    Var cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs = nullptr);
+    Var mean_squared_error(Var a, ggml_tensor *target);
+
+    // ---- for operations defined elsewhere
+    using Rule = std::function<void(ggml_tensor *gradient)>;
+    Var record(ggml_tensor *value, std::initializer_list<Var> inputs, Rule rule);
+    void accumulate(Var input, ggml_tensor *gradient);
+    // Keeps an object that a custom operation points at until the graph is gone.
+    template <typename T> T *keep(std::shared_ptr<T> object) {
+        kept_.push_back(object);
+        return object.get();
+    }
+
+    // Builds the gradients of `loss`, one of the losses above.
+    void backward(Var loss);
+    // Asks for a tensor's value after the run.
+    void output(ggml_tensor *value);
+    // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
+    void run();
+    // A value after run().
+    void read(ggml_tensor *value, float *dst) const;
+    float scalar(ggml_tensor *value) const;
+
+  private:
+    struct Node {
+        Rule rule;
+        ggml_tensor *gradient = nullptr; // summed so far
+        ggml_tensor *parameter_gradient = nullptr;
+    };
+    struct Upload {
+        ggml_tensor *tensor;
+        const void *data;
+    };
+
+    ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
+    ggml_tensor *row_mean(ggml_tensor *a) { return ggml_mean(ctx(), a); }
+
+    Engine &engine_;
+    bool gradients_;
+    ggml_context_ptr ctx_;
+    ggml_cgraph *graph_;
+    std::vector<Node> nodes_;
+    std::vector<Upload> uploads_;
+    std::vector<std::shared_ptr<void>> kept_;
+};
+
+} // namespace ri

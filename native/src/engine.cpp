@@ -1,0 +1,172 @@
+#include "engine.h"
+
+#include "gguf.h"
+#include "kernels.h"
+
+#include <cstring>
+#include <dlfcn.h>
+#include <sched.h>
+#include <string>
+
+#ifndef RI_LLAMA_COMMIT
+#define RI_LLAMA_COMMIT "unknown"
+#endif
+#ifndef RI_BUILD_FLAGS
+#define RI_BUILD_FLAGS ""
+#endif
+
+namespace ri {
+
+void load_backends() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        silence_logs();
+        Dl_info self{};
+        std::string folder = ".";
+        if (dladdr(reinterpret_cast<const void *>(&ri_abi_version), &self) && self.dli_fname) {
+            const std::string path = self.dli_fname;
+            const size_t slash = path.rfind('/');
+            if (slash != std::string::npos) folder = path.substr(0, slash);
+        }
+        ggml_backend_load_all_from_path(folder.c_str());
+    });
+}
+
+namespace {
+
+int available_cpus() {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+const char *family(ggml_backend_dev_t device) {
+    if (ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU) return "cpu";
+    const char *name = ggml_backend_reg_name(ggml_backend_dev_backend_reg(device));
+    if (strncmp(name, "CUDA", 4) == 0) return "cuda";
+    if (strncmp(name, "MTL", 3) == 0 || strncmp(name, "Metal", 5) == 0) return "metal";
+    return name;
+}
+
+std::string devices_found() {
+    std::string list;
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) list += std::string(i ? ", " : "") + family(ggml_backend_dev_get(i));
+    return list.empty() ? "none" : list;
+}
+
+ggml_backend_dev_t choose_device(const std::string &wanted) {
+    ggml_backend_dev_t cpu = nullptr, gpu = nullptr;
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        const auto type = ggml_backend_dev_type(device);
+        if (wanted == family(device)) return device;
+        if (type == GGML_BACKEND_DEVICE_TYPE_CPU && !cpu) cpu = device;
+        if (type == GGML_BACKEND_DEVICE_TYPE_GPU && !gpu) gpu = device;
+    }
+    if (wanted != "auto")
+        fail(RI_BACKEND, "no %s backend was found beside librecint (found: %s); build it with `make %s`", wanted.c_str(),
+             devices_found().c_str(), wanted.c_str());
+    if (!gpu && !cpu) fail(RI_BACKEND, "no compute backend was found beside librecint; run `make native`");
+    return gpu ? gpu : cpu;
+}
+
+} // namespace
+
+Engine::Engine(const ri_engine_params &params) {
+    if (params.n_threads < 0 || params.n_threads > 1024)
+        fail(RI_INVALID, "threads must be 0 (one for each core) to 1024, not %d", params.n_threads);
+    load_backends();
+    ggml_backend_dev_t device = choose_device(params.backend && *params.backend ? params.backend : "auto");
+    backend_.reset(ggml_backend_dev_init(device, nullptr));
+    if (!backend_) fail(RI_BACKEND, "the backend %s did not start", ggml_backend_dev_name(device));
+    scratch_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend_.get())));
+    n_threads_ = params.n_threads > 0 ? params.n_threads : available_cpus();
+    auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
+        ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads"));
+    if (set_threads) set_threads(backend_.get(), n_threads_);
+    packed_kernel_ = on_cpu() && kernels::available();
+}
+
+ri_engine_info Engine::describe() const {
+    ri_engine_info info{};
+    snprintf(info.backend, sizeof info.backend, "%s", family(device()));
+    snprintf(info.device, sizeof info.device, "%s", ggml_backend_dev_description(device()));
+    size_t free = 0, total = 0;
+    ggml_backend_dev_memory(device(), &free, &total);
+    info.memory_free = int64_t(free);
+    info.memory_total = int64_t(total);
+    info.n_threads = n_threads_;
+    info.packed_kernel = packed_kernel_;
+    return info;
+}
+
+} // namespace ri
+
+extern "C" {
+
+int32_t ri_abi_version(void) { return RI_ABI_VERSION; }
+
+int64_t ri_debug_live(ri_live_kind kind) {
+    return kind >= 0 && kind < RI_LIVE_KINDS ? ri::live_objects[kind].load() : 0;
+}
+
+ri_engine_params ri_engine_params_default(void) { return {nullptr, 0}; }
+
+ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(params, "params");
+        ri::require(out, "out");
+        auto handle = std::make_unique<ri_engine>();
+        handle->impl = std::make_shared<ri::Engine>(*params);
+        *out = handle.release();
+    });
+}
+
+ri_status ri_engine_describe(const ri_engine *engine, ri_engine_info *out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(engine, "engine");
+        ri::require(out, "out");
+        *out = engine->impl->describe();
+    });
+}
+
+void ri_engine_free(ri_engine *engine) { delete engine; }
+
+ri_status ri_system_describe(char *dst, size_t capacity, size_t *length, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(length, "length");
+        if (capacity) ri::require(dst, "dst");
+        ri::load_backends();
+        auto quoted = [](const std::string &text) {
+            std::string out = "\"";
+            for (char c : text) {
+                if (c == '"' || c == '\\') out += '\\';
+                if (static_cast<unsigned char>(c) >= 0x20) out += c;
+            }
+            return out + "\"";
+        };
+        std::string json = "{\"compiler\":" + quoted(__VERSION__) + ",\"build_flags\":" + quoted(RI_BUILD_FLAGS) +
+                           ",\"llama_cpp_commit\":" + quoted(RI_LLAMA_COMMIT) + ",\"ggml_version\":" + quoted(ggml_version()) +
+                           ",\"cpus\":" + std::to_string(ri::available_cpus()) +
+                           ",\"packed_kernel\":" + (ri::kernels::available() ? "true" : "false") + ",\"devices\":[";
+        std::string features;
+        for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+            ggml_backend_dev_t device = ggml_backend_dev_get(i);
+            size_t free = 0, total = 0;
+            ggml_backend_dev_memory(device, &free, &total);
+            json += std::string(i ? "," : "") + "{\"backend\":" + quoted(ri::family(device)) +
+                    ",\"device\":" + quoted(ggml_backend_dev_description(device)) + ",\"memory_total\":" + std::to_string(total) +
+                    ",\"memory_free\":" + std::to_string(free) + "}";
+            auto get_features = reinterpret_cast<ggml_backend_get_features_t>(
+                ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_get_features"));
+            if (!get_features || ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU) continue;
+            for (auto *f = get_features(ggml_backend_dev_backend_reg(device)); f->name; ++f)
+                if (strcmp(f->value, "0") != 0) features += (features.empty() ? "" : ",") + quoted(f->name);
+        }
+        json += "],\"cpu_features\":[" + features + "]}";
+        *length = json.size();
+        if (capacity) snprintf(dst, capacity, "%s", json.c_str());
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,343 @@
+// Generation on llama.cpp: sequences decoded side by side from vectors, with a shared, cached start.
+//
+// Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
+// and the same as in the training graph. Sequence 0 of the cache holds the prefix; slot s is sequence s + 1.
+#include "bf16_copy.h"
+#include "engine.h"
+
+#include "llama-cpp.h" // not "llama.h", which is our own
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+namespace ri {
+
+namespace {
+
+constexpr int32_t max_slots = 255;          // llama.cpp runs at most 256 sequences, one is the prefix
+constexpr uint32_t positions_at_once = 512; // of one llama_decode
+
+struct Next {
+    int32_t token;
+    float logprob;
+};
+
+// The most likely token (the first of equals) and, if asked for, its log-probability. Throws on NaN and +infinity.
+Next most_likely(const float *logits, int64_t n, bool with_logprob) {
+    int64_t best = 0;
+    bool defined = true;
+    for (int64_t i = 0; i < n; ++i) {
+        defined &= !std::isnan(logits[i]);
+        if (logits[i] > logits[best]) best = i;
+    }
+    if (!defined || !std::isfinite(logits[best]))
+        fail(RI_NUMERIC, "the model's logits are not finite; its weights or the rows are damaged");
+    double sum = 0;
+    if (with_logprob)
+        for (int64_t i = 0; i < n; ++i) sum += std::exp(logits[i] - logits[best]);
+    return {int32_t(best), with_logprob ? float(-std::log(sum)) : 0.0f};
+}
+
+} // namespace
+
+class Generator {
+  public:
+    Generator(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, const ri_generator_params &params)
+        : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
+        require_llama(*gguf_);
+        const ri_gguf_info &info = gguf_->info();
+        if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
+        if (n_context_ < 1 || n_context_ > info.n_context)
+            fail(RI_INVALID, "n_context is %d, not 1 to %d, the positions %s was trained for", n_context_,
+                 info.n_context, gguf_->path().c_str());
+        n_embd_ = info.n_embd;
+        n_vocab_ = info.n_vocab;
+        used_.assign(size_t(n_slots_), 0);
+        load_model();
+        make_context();
+    }
+
+    Engine &engine() const { return *engine_; }
+
+    void prefix(const int32_t *tokens, size_t n) {
+        if (n >= size_t(n_context_))
+            fail(RI_INVALID, "a prefix of %zu tokens leaves no room in a context of %d", n, n_context_);
+        std::vector<float> rows(n * size_t(n_embd_));
+        gguf_->embed(tokens, n, rows.data());
+        llama_memory_clear(memory(), false);
+        prefix_ = 0;
+        std::fill(used_.begin(), used_.end(), 0);
+        try {
+            std::vector<Position> positions;
+            for (size_t i = 0; i < n; ++i) positions.push_back({0, int32_t(i), false});
+            run(rows.data(), positions, [](size_t, const float *) {});
+        } catch (...) {
+            llama_memory_clear(memory(), false);
+            throw;
+        }
+        prefix_ = int32_t(n);
+        for (int32_t slot = 0; slot < n_slots_; ++slot) reset(slot);
+    }
+
+    void reset(int32_t slot) {
+        require_slot(slot);
+        llama_memory_seq_rm(memory(), slot + 1, -1, -1);
+        // Copies all of sequence 0's cells, with or without a prefix, so that nothing of a failed call stays.
+        llama_memory_seq_cp(memory(), 0, slot + 1, -1, -1);
+        used_[size_t(slot)] = prefix_;
+    }
+
+    void decode(const ri_decode_batch &b, int32_t *next_tokens, float *next_logprobs, float *logits) {
+        try {
+            append(b, next_tokens, next_logprobs, logits);
+        } catch (...) {
+            for (size_t i = 0; b.slots && i < std::min(b.n_slots, size_t(n_slots_)); ++i)
+                if (b.slots[i] >= 0 && b.slots[i] < n_slots_) reset(b.slots[i]);
+            throw;
+        }
+    }
+
+  private:
+    struct Position {
+        llama_seq_id sequence;
+        int32_t position;
+        bool wanted; // its logits are
+    };
+
+    llama_memory_t memory() const { return llama_get_memory(context_.get()); }
+
+    void load_model() {
+        load_backends();
+        llama_model_params params = llama_model_default_params();
+        ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
+        params.devices = devices;
+        params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
+        // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
+        llama_model_kv_override overrides[3] = {};
+        overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
+        strcpy(overrides[0].key, "tokenizer.ggml.model");
+        strcpy(overrides[0].val_str, "none");
+        overrides[1].tag = LLAMA_KV_OVERRIDE_TYPE_INT;
+        strcpy(overrides[1].key, "llama.vocab_size");
+        overrides[1].val_i64 = n_vocab_;
+        params.kv_overrides = overrides;
+        forget_logged_error();
+        if (wants_bf16(*engine_, *gguf_)) {
+            const File copy = bf16_copy(*gguf_);
+            model_.reset(llama_model_load_from_file_ptr(copy.get(), params));
+        } else {
+            model_.reset(llama_model_load_from_file(gguf_->path().c_str(), params));
+        }
+        if (!model_) fail(RI_FILE, "llama.cpp cannot load %s: %s", gguf_->path().c_str(), logged_error().c_str());
+    }
+
+    void make_context() {
+        // The cache keeps each sequence by itself (kv_unified would let every query scan the cells of all slots, and
+        // make an answer depend on its neighbours' lengths), in multiples of 256 positions; keys and values are F16.
+        const ri_gguf_info &info = gguf_->info();
+        const int64_t each = GGML_PAD(int64_t(n_context_), 256), sequences = n_slots_ + 1;
+        const double n_bytes =
+            double(sequences) * double(each) * info.n_layer * info.n_head_kv * info.head_dim * 2 * sizeof(ggml_fp16_t);
+        size_t free = 0, total = 0;
+        ggml_backend_dev_memory(engine_->device(), &free, &total);
+        if (n_bytes > double(total) || double(sequences) * double(each) > INT32_MAX)
+            fail(RI_MEMORY, "%d slots of %d positions need %.1f GB for keys and values, the device has %.1f; use fewer",
+                 n_slots_, n_context_, n_bytes / 1e9, double(total) / 1e9);
+        llama_context_params params = llama_context_default_params();
+        params.n_ctx = uint32_t(sequences * each);
+        params.n_seq_max = uint32_t(sequences);
+        params.n_batch = params.n_ubatch = positions_at_once;
+        params.n_outputs_max = uint32_t(sequences);
+        params.n_threads = params.n_threads_batch = engine_->n_threads();
+        params.kv_unified = false;
+        forget_logged_error();
+        context_.reset(llama_init_from_model(model_.get(), params));
+        if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
+    }
+
+    void require_slot(int32_t slot) const {
+        if (slot < 0 || slot >= n_slots_) fail(RI_INVALID, "slot %d does not exist; there are %d", slot, n_slots_);
+    }
+
+    // The positions of a batch in its order; throws, with nothing changed, unless all of it is valid.
+    std::vector<Position> check(const ri_decode_batch &b) const {
+        if (b.n_slots == 0 || b.n_slots > size_t(n_slots_))
+            fail(RI_INVALID, "%zu slots in a call; there are %d", b.n_slots, n_slots_);
+        require(b.slots, "batch.slots");
+        require(b.counts, "batch.counts");
+        if (!b.rows == !b.tokens) fail(RI_INVALID, "exactly one of batch.rows and batch.tokens must be given");
+        std::vector<bool> seen(static_cast<size_t>(n_slots_));
+        std::vector<Position> positions;
+        for (size_t i = 0; i < b.n_slots; ++i) {
+            require_slot(b.slots[i]);
+            const size_t slot = size_t(b.slots[i]);
+            if (seen[slot]) fail(RI_INVALID, "slot %zu is named twice", slot);
+            seen[slot] = true;
+            if (b.counts[i] < 1) fail(RI_INVALID, "slot %zu: count is %d, not 1 or more", slot, b.counts[i]);
+            if (b.counts[i] > n_context_ - used_[slot])
+                fail(RI_INVALID, "slot %zu holds %d of %d positions; %d more do not fit", slot, used_[slot], n_context_,
+                     b.counts[i]);
+            for (int32_t j = 0; j < b.counts[i]; ++j)
+                positions.push_back({b.slots[i] + 1, used_[slot] + j, j + 1 == b.counts[i]});
+        }
+        return positions;
+    }
+
+    void append(const ri_decode_batch &b, int32_t *next_tokens, float *next_logprobs, float *logits) {
+        const std::vector<Position> positions = check(b);
+        std::vector<float> rows;
+        if (b.tokens) {
+            rows.resize(positions.size() * size_t(n_embd_));
+            gguf_->embed(b.tokens, positions.size(), rows.data());
+        } else {
+            for (size_t i = 0; i < positions.size() * size_t(n_embd_); ++i)
+                if (!std::isfinite(b.rows[i]))
+                    fail(RI_NUMERIC, "row %zu, for slot %d, holds %g at %zu", i / size_t(n_embd_),
+                         positions[i / size_t(n_embd_)].sequence - 1, double(b.rows[i]), i % size_t(n_embd_));
+        }
+        // Results are kept until all is well: a failure writes no output.
+        std::vector<float> kept(logits ? b.n_slots * size_t(n_vocab_) : 0);
+        std::vector<Next> next(b.n_slots);
+        run(b.tokens ? rows.data() : b.rows, positions, [&](size_t i, const float *values) {
+            next[i] = most_likely(values, n_vocab_, next_logprobs != nullptr);
+            if (logits) std::copy(values, values + n_vocab_, kept.begin() + ptrdiff_t(i * size_t(n_vocab_)));
+        });
+        for (size_t i = 0; i < b.n_slots; ++i) {
+            used_[size_t(b.slots[i])] += b.counts[i];
+            if (next_tokens) next_tokens[i] = next[i].token;
+            if (next_logprobs) next_logprobs[i] = next[i].logprob;
+        }
+        std::copy(kept.begin(), kept.end(), logits);
+    }
+
+    // Decodes rows [positions, E] in pieces that llama.cpp takes; gives each wanted position's logits to result(i,
+    // logits), i counting them, from up to two threads.
+    template <typename Result> void run(const float *rows, const std::vector<Position> &positions, Result &&result) {
+        size_t n_results = 0;
+        for (size_t first = 0; first < positions.size(); first += positions_at_once) {
+            const size_t n = std::min(size_t(positions_at_once), positions.size() - first);
+            std::vector<llama_pos> position(n);
+            std::vector<int32_t> n_sequences(n, 1);
+            std::vector<llama_seq_id> sequence(n);
+            std::vector<llama_seq_id *> sequences(n);
+            std::vector<int8_t> wanted(n);
+            std::vector<int32_t> outputs;
+            for (size_t i = 0; i < n; ++i) {
+                const Position &p = positions[first + i];
+                position[i] = p.position;
+                sequence[i] = p.sequence;
+                sequences[i] = &sequence[i];
+                wanted[i] = p.wanted;
+                if (p.wanted) outputs.push_back(int32_t(i));
+            }
+            llama_batch batch{};
+            batch.n_tokens = int32_t(n);
+            batch.embd = const_cast<float *>(rows + first * size_t(n_embd_)); // read only
+            batch.pos = position.data();
+            batch.n_seq_id = n_sequences.data();
+            batch.seq_id = sequences.data();
+            batch.logits = wanted.data();
+            forget_logged_error();
+            const int32_t status = llama_decode(context_.get(), batch);
+            if (status == 1) fail(RI_INTERNAL, "llama.cpp found no room in its cache for %zu positions", n);
+            if (status != 0)
+                fail(status == -2 ? RI_MEMORY : RI_BACKEND, "llama.cpp failed to decode (%d): %s", status,
+                     logged_error().c_str());
+            std::vector<const float *> logits;
+            for (int32_t i : outputs) {
+                logits.push_back(llama_get_logits_ith(context_.get(), i));
+                if (!logits.back()) fail(RI_INTERNAL, "llama.cpp gave no logits for position %d", i);
+            }
+            each_on_two_threads(logits.size(), [&](size_t i) { result(n_results + i, logits[i]); });
+            n_results += logits.size();
+        }
+    }
+
+    // body(0..n), the second half on another thread when there is enough of it; rethrows what it threw.
+    template <typename Body> void each_on_two_threads(size_t n, Body &&body) const {
+        const size_t half = n >= 8 && engine_->n_threads() > 1 ? n / 2 : n;
+        std::exception_ptr error;
+        std::thread other;
+        if (half < n)
+            other = std::thread([&] {
+                try {
+                    for (size_t i = half; i < n; ++i) body(i);
+                } catch (...) {
+                    error = std::current_exception();
+                }
+            });
+        std::exception_ptr own;
+        try {
+            for (size_t i = 0; i < half; ++i) body(i);
+        } catch (...) {
+            own = std::current_exception();
+        }
+        if (other.joinable()) other.join();
+        if (own) std::rethrow_exception(own);
+        if (error) std::rethrow_exception(error);
+    }
+
+    std::shared_ptr<Engine> engine_;
+    std::shared_ptr<const Gguf> gguf_;
+    int32_t n_slots_, n_context_, n_embd_ = 0, n_vocab_ = 0;
+    int32_t prefix_ = 0;        // positions of the shared start
+    std::vector<int32_t> used_; // [n_slots]: positions in each, the prefix included
+    llama_model_ptr model_;
+    llama_context_ptr context_;
+};
+
+} // namespace ri
+
+struct ri_generator : ri::Counted<RI_LIVE_GENERATOR> {
+    std::shared_ptr<ri::Generator> impl;
+};
+
+extern "C" {
+
+ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
+                              ri_generator **out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(engine, "engine");
+        ri::require(gguf, "gguf");
+        ri::require(params, "params");
+        ri::require(out, "out");
+        auto handle = std::make_unique<ri_generator>();
+        std::lock_guard<std::mutex> hold(engine->impl->lock());
+        handle->impl = std::make_shared<ri::Generator>(engine->impl, gguf->impl, *params);
+        *out = handle.release();
+    });
+}
+
+void ri_generator_free(ri_generator *generator) { delete generator; }
+
+ri_status ri_generator_prefix(ri_generator *generator, const int32_t *tokens, size_t n, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(generator, "generator");
+        if (n) ri::require(tokens, "tokens");
+        std::lock_guard<std::mutex> hold(generator->impl->engine().lock());
+        generator->impl->prefix(tokens, n);
+    });
+}
+
+ri_status ri_generator_reset(ri_generator *generator, int32_t slot, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(generator, "generator");
+        std::lock_guard<std::mutex> hold(generator->impl->engine().lock());
+        generator->impl->reset(slot);
+    });
+}
+
+ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch, int32_t *next_tokens,
+                              float *next_logprobs, float *logits, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(generator, "generator");
+        ri::require(batch, "batch");
+        std::lock_guard<std::mutex> hold(generator->impl->engine().lock());
+        generator->impl->decode(*batch, next_tokens, next_logprobs, logits);
+    });
+}
+
+} // extern "C"

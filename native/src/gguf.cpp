@@ -1,0 +1,269 @@
+#include "gguf.h"
+
+#include <cmath>
+#include <cstring>
+#include <fcntl.h>
+#include <map>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace ri {
+
+// ---- the file
+
+Gguf::Mapping::Mapping(const std::string &path) {
+    const int fd =
+        ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe must not block; it is refused below
+    if (fd < 0) fail(RI_FILE, "%s: %s", path.c_str(), strerror(errno));
+    struct stat status {};
+    const bool known = fstat(fd, &status) == 0, regular = known && S_ISREG(status.st_mode);
+    if (regular && status.st_size > 0) {
+        void *address = mmap(nullptr, size_t(status.st_size), PROT_READ, MAP_SHARED, fd, 0);
+        if (address != MAP_FAILED) {
+            data = static_cast<const char *>(address);
+            size = size_t(status.st_size);
+        }
+    }
+    const int error = errno;
+    ::close(fd);
+    if (known && S_ISDIR(status.st_mode))
+        fail(RI_FILE, "%s is a directory; name the GGUF file inside it", path.c_str());
+    if (!regular) fail(RI_FILE, "%s is not a regular file", path.c_str());
+    if (status.st_size == 0) fail(RI_FILE, "%s is empty; fetch it again", path.c_str());
+    if (!data) fail(RI_FILE, "%s cannot be mapped: %s", path.c_str(), strerror(error));
+}
+
+Gguf::Mapping::~Mapping() {
+    if (data) munmap(const_cast<char *>(data), size);
+}
+
+Gguf::Gguf(const std::string &path) : path_(path), file_(path) {
+    silence_logs();
+    if (file_.size < 4 || memcmp(file_.data, "GGUF", 4) != 0)
+        fail(RI_FILE, "%s is not a GGUF file: it does not start with the letters GGUF", path.c_str());
+    forget_logged_error();
+    metadata_.reset(gguf_init_from_buffer(file_.data, file_.size, {true, nullptr}));
+    if (!metadata_)
+        fail(RI_FILE, "%s is cut short or malformed (%s); fetch it again", path.c_str(), logged_error().c_str());
+    check_tensors();
+    describe();
+    load_vocabulary();
+}
+
+Gguf::~Gguf() = default;
+
+void Gguf::check_tensors() const {
+    const gguf_context *m = metadata_.get();
+    if (gguf_get_alignment(m) % sizeof(float) != 0)
+        fail(RI_FILE, "%s: general.alignment is %zu, not a multiple of 4", path_.c_str(), gguf_get_alignment(m));
+    const size_t start = gguf_get_data_offset(m);
+    for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i) {
+        const size_t offset = gguf_get_tensor_offset(m, i), n_bytes = gguf_get_tensor_size(m, i);
+        if (start > file_.size || offset > file_.size - start || n_bytes > file_.size - start - offset)
+            fail(RI_FILE, "%s is cut short: needs %.0f bytes for %s, has %zu; fetch it again", path_.c_str(),
+                 double(start) + double(offset) + double(n_bytes), gguf_get_tensor_name(m, i), file_.size);
+    }
+}
+
+bool Gguf::has(const std::string &tensor) const { return gguf_find_tensor(metadata_.get(), tensor.c_str()) >= 0; }
+
+TensorView Gguf::tensor(const std::string &name) const {
+    const gguf_context *m = metadata_.get();
+    const int64_t id = gguf_find_tensor(m, name.c_str());
+    if (id < 0) fail(RI_FILE, "%s has no tensor %s", path_.c_str(), name.c_str());
+    const int64_t *ne = gguf_get_tensor_ne(m, id);
+    return {gguf_get_tensor_type(m, id),
+            {ne[0], ne[1], ne[2], ne[3]},
+            file_.data + gguf_get_data_offset(m) + gguf_get_tensor_offset(m, id),
+            gguf_get_tensor_size(m, id)};
+}
+
+void Gguf::dequantise_rows(const TensorView &view, int64_t first, int64_t n, float *dst) const {
+    const size_t row_bytes = ggml_row_size(view.type, view.ne[0]);
+    const char *src = static_cast<const char *>(view.data) + size_t(first) * row_bytes;
+    if (view.type == GGML_TYPE_F32) {
+        memcpy(dst, src, size_t(n) * row_bytes);
+        return;
+    }
+    const ggml_to_float_t to_float = ggml_get_type_traits(view.type)->to_float;
+    if (!to_float)
+        fail(RI_UNSUPPORTED, "%s: weights of type %s cannot be read", path_.c_str(), ggml_type_name(view.type));
+    to_float(src, dst, n * view.ne[0]);
+}
+
+void require_token(int32_t value, int64_t n_vocab, const char *what, size_t index) {
+    if (value < 0 || value >= n_vocab)
+        fail(RI_INVALID, "%s %zu is %d; the vocabulary has ids 0 to %lld", what, index, value,
+             static_cast<long long>(n_vocab - 1));
+}
+
+void Gguf::embed(const int32_t *tokens, size_t n, float *dst) const {
+    if (strcmp(info_.architecture, "llama") != 0)
+        fail(RI_UNSUPPORTED, "%s has architecture %s; embeddings are read from llama only", path_.c_str(),
+             info_.architecture);
+    const TensorView table = tensor("token_embd.weight");
+    if (table.ne[0] != info_.n_embd)
+        fail(RI_FILE, "%s: token_embd.weight is %lld wide, llama.embedding_length is %d", path_.c_str(),
+             static_cast<long long>(table.ne[0]), info_.n_embd);
+    for (size_t i = 0; i < n; ++i) require_token(tokens[i], table.ne[1], "token", i);
+    for (size_t i = 0; i < n; ++i) dequantise_rows(table, tokens[i], 1, dst + i * size_t(table.ne[0]));
+}
+
+// ---- the metadata
+
+std::optional<int64_t> Gguf::integer(const std::string &key) const {
+    const gguf_context *m = metadata_.get();
+    const int64_t id = gguf_find_key(m, key.c_str());
+    if (id < 0) return std::nullopt;
+    switch (gguf_get_kv_type(m, id)) {
+    case GGUF_TYPE_UINT8: return gguf_get_val_u8(m, id);
+    case GGUF_TYPE_INT8: return gguf_get_val_i8(m, id);
+    case GGUF_TYPE_UINT16: return gguf_get_val_u16(m, id);
+    case GGUF_TYPE_INT16: return gguf_get_val_i16(m, id);
+    case GGUF_TYPE_UINT32: return gguf_get_val_u32(m, id);
+    case GGUF_TYPE_INT32: return gguf_get_val_i32(m, id);
+    case GGUF_TYPE_INT64: return gguf_get_val_i64(m, id);
+    case GGUF_TYPE_BOOL: return gguf_get_val_bool(m, id);
+    case GGUF_TYPE_UINT64:
+        if (gguf_get_val_u64(m, id) <= INT64_MAX) return int64_t(gguf_get_val_u64(m, id));
+        [[fallthrough]];
+    default:
+        fail(RI_FILE, "%s: key %s has type %s where an integer belongs", path_.c_str(), key.c_str(),
+             gguf_type_name(gguf_get_kv_type(m, id)));
+    }
+}
+
+std::optional<double> Gguf::number(const std::string &key) const {
+    const gguf_context *m = metadata_.get();
+    const int64_t id = gguf_find_key(m, key.c_str());
+    if (id < 0) return std::nullopt;
+    if (gguf_get_kv_type(m, id) == GGUF_TYPE_FLOAT32) return gguf_get_val_f32(m, id);
+    if (gguf_get_kv_type(m, id) == GGUF_TYPE_FLOAT64) return gguf_get_val_f64(m, id);
+    fail(RI_FILE, "%s: key %s has type %s where a float belongs", path_.c_str(), key.c_str(),
+         gguf_type_name(gguf_get_kv_type(m, id)));
+}
+
+std::optional<std::string> Gguf::text(const std::string &key) const {
+    const gguf_context *m = metadata_.get();
+    const int64_t id = gguf_find_key(m, key.c_str());
+    if (id < 0) return std::nullopt;
+    if (gguf_get_kv_type(m, id) == GGUF_TYPE_STRING) return std::string(gguf_get_val_str(m, id));
+    fail(RI_FILE, "%s: key %s has type %s where a string belongs", path_.c_str(), key.c_str(),
+         gguf_type_name(gguf_get_kv_type(m, id)));
+}
+
+namespace {
+
+// Root mean square of a table, 0 where it cannot be computed.
+float root_mean_square(const Gguf &gguf, const TensorView &table) {
+    const bool readable = table.type == GGML_TYPE_F32 || ggml_get_type_traits(table.type)->to_float;
+    const int64_t n_rows = table.ne[1] * table.ne[2] * table.ne[3];
+    if (!readable || table.ne[0] == 0 || n_rows == 0) return 0;
+    std::vector<float> row(size_t(table.ne[0]));
+    double sum = 0;
+    for (int64_t r = 0; r < n_rows; ++r) {
+        gguf.dequantise_rows(table, r, 1, row.data());
+        float squares = 0;
+        for (float x : row) squares += x * x;
+        sum += squares;
+    }
+    const double rms = std::sqrt(sum / double(n_rows) / double(table.ne[0]));
+    return std::isfinite(rms) ? float(rms) : 0;
+}
+
+} // namespace
+
+void Gguf::describe() {
+    const gguf_context *m = metadata_.get();
+    const std::string architecture = text("general.architecture").value_or("");
+    if (architecture.empty()) fail(RI_FILE, "%s: the key general.architecture is missing", path_.c_str());
+    snprintf(info_.architecture, sizeof info_.architecture, "%s", architecture.c_str());
+    snprintf(info_.name, sizeof info_.name, "%s", text("general.name").value_or("").c_str());
+    info_.n_bytes = int64_t(file_.size);
+
+    std::map<ggml_type, int64_t> elements;
+    for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i) {
+        const int64_t *ne = gguf_get_tensor_ne(m, i), n = ne[0] * ne[1] * ne[2] * ne[3];
+        elements[gguf_get_tensor_type(m, i)] += n;
+        info_.n_parameters += n;
+    }
+    int64_t most = 0;
+    for (const auto &[type, n] : elements) {
+        if (n <= most) continue;
+        most = n;
+        snprintf(info_.file_type, sizeof info_.file_type, "%s", ggml_type_name(type));
+    }
+    for (char *c = info_.file_type; *c; ++c) *c = char(toupper(static_cast<unsigned char>(*c)));
+
+    // Other architectures keep one value for each layer under some of these keys; such a key is described as 0.
+    auto size = [&](const char *suffix, int64_t otherwise) {
+        const std::string key = architecture + "." + suffix;
+        const int64_t id = gguf_find_key(m, key.c_str());
+        if (id < 0 || gguf_get_kv_type(m, id) == GGUF_TYPE_ARRAY) return int32_t(id < 0 ? otherwise : 0);
+        const int64_t value = *integer(key);
+        if (value < 0 || value > INT32_MAX)
+            fail(RI_FILE, "%s: %s is %lld", path_.c_str(), key.c_str(), static_cast<long long>(value));
+        return int32_t(value);
+    };
+    info_.n_layer = size("block_count", 0);
+    info_.n_embd = size("embedding_length", 0);
+    info_.n_head = size("attention.head_count", 0);
+    info_.n_head_kv = size("attention.head_count_kv", info_.n_head);
+    info_.n_ff = size("feed_forward_length", 0);
+    info_.n_context = size("context_length", 0);
+    info_.head_dim = size("attention.key_length", info_.n_head > 0 ? info_.n_embd / info_.n_head : 0);
+    info_.rope_base = float(number(architecture + ".rope.freq_base").value_or(10000.0));
+    info_.rms_eps = float(number(architecture + ".attention.layer_norm_rms_epsilon").value_or(0.0));
+    info_.tied_head = !has("output.weight");
+    if (has("token_embd.weight")) {
+        const TensorView table = tensor("token_embd.weight");
+        if (table.ne[1] > INT32_MAX) fail(RI_FILE, "%s: the embedding table has too many rows", path_.c_str());
+        info_.n_vocab = int32_t(table.ne[1]);
+        info_.embd_rms = root_mean_square(*this, table);
+    }
+}
+
+float Gguf::rope_frequency_scale() const {
+    const std::string prefix = std::string(info_.architecture) + ".rope.";
+    if (text(prefix + "scaling.type").value_or("linear") == "none") return 1;
+    double factor = number(prefix + "scaling.factor").value_or(0);
+    if (factor == 0) factor = number(prefix + "scale_linear").value_or(0);
+    return factor == 0 ? 1.0f : float(1.0 / factor);
+}
+
+} // namespace ri
+
+extern "C" {
+
+ri_status ri_gguf_open(const char *path, ri_gguf **out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(path, "path");
+        ri::require(out, "out");
+        auto handle = std::make_unique<ri_gguf>();
+        handle->impl = std::make_shared<const ri::Gguf>(path);
+        *out = handle.release();
+    });
+}
+
+ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        ri::require(out, "out");
+        *out = gguf->impl->info();
+    });
+}
+
+void ri_gguf_free(ri_gguf *gguf) { delete gguf; }
+
+ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_t n_tokens, float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        if (n_tokens) ri::require(tokens, "tokens");
+        if (n_tokens) ri::require(dst, "dst");
+        gguf->impl->embed(tokens, n_tokens, dst);
+    });
+}
+
+} // extern "C"

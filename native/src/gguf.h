@@ -1,0 +1,97 @@
+// A GGUF file: what it says of itself, its tensors in place, its vocabulary.
+#pragma once
+
+#include "logs.h"
+#include "status.h"
+
+#include "ggml-cpp.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+struct llama_model;
+struct llama_vocab;
+
+namespace ri {
+
+// A tensor where it lies in the mapped file; valid as long as its Gguf.
+struct TensorView {
+    ggml_type type;
+    int64_t ne[4]; // ggml's order: ne[0] is contiguous; 1 beyond the tensor's dimensions
+    const void *data;
+    size_t n_bytes;
+};
+
+// Throws unless `value` can be a token of a vocabulary of `n_vocab`; `what` and `index` name it in the message.
+void require_token(int32_t value, int64_t n_vocab, const char *what, size_t index);
+
+// Immutable once made, so all methods may be called from several threads at once.
+class Gguf {
+  public:
+    // Maps the file, checks that it is whole, and reads its description and, where there is one, its vocabulary.
+    explicit Gguf(const std::string &path);
+    ~Gguf();
+    Gguf(const Gguf &) = delete;
+    Gguf &operator=(const Gguf &) = delete;
+
+    const ri_gguf_info &info() const { return info_; }
+    const std::string &path() const { return path_; }
+    const gguf_context *metadata() const { return metadata_.get(); }
+
+    bool has(const std::string &tensor) const;
+    TensorView tensor(const std::string &name) const; // throws RI_FILE if there is none
+    // Rows [first, first + n) of a tensor seen as rows of ne[0] numbers: dst [n, ne[0]]. The range must lie inside.
+    void dequantise_rows(const TensorView &view, int64_t first, int64_t n, float *dst) const;
+    // Rows of the token-embedding table: dst [n, E]. Throws for a token outside the vocabulary.
+    void embed(const int32_t *tokens, size_t n, float *dst) const;
+
+    // Values of the metadata; nothing if the key is missing, RI_FILE if its type is another.
+    std::optional<int64_t> integer(const std::string &key) const;
+    std::optional<double> number(const std::string &key) const;
+    std::optional<std::string> text(const std::string &key) const;
+
+    // Positions are multiplied by this before rotation: 1, or 1/factor with linear RoPE scaling.
+    float rope_frequency_scale() const;
+
+    // Throws RI_UNSUPPORTED, naming the reason, when the file has no vocabulary that can be used.
+    const llama_vocab *vocab() const;
+    // The default chat template; throws RI_UNSUPPORTED when there is none.
+    const std::string &chat_template() const;
+
+  private:
+    struct Mapping {
+        const char *data = nullptr;
+        size_t size = 0;
+        explicit Mapping(const std::string &path);
+        ~Mapping();
+        Mapping(const Mapping &) = delete;
+        Mapping &operator=(const Mapping &) = delete;
+    };
+
+    void check_tensors() const;
+    void describe();
+    void load_vocabulary();
+
+    std::string path_;
+    Mapping file_;
+    gguf_context_ptr metadata_;
+    ri_gguf_info info_{};
+    struct FreeModel {
+        void operator()(llama_model *model) const;
+    };
+    std::unique_ptr<llama_model, FreeModel> vocabulary_; // a model without weights
+    std::string no_vocabulary_;                          // why there is none
+    std::string chat_template_;
+};
+
+// Throws unless the file is a LLaMA that the training graph and the generator both compute: every key known and sane,
+// every tensor present with the right shape and no other. Keys that would change the model silently are refused.
+void require_llama(const Gguf &gguf);
+
+} // namespace ri
+
+struct ri_gguf : ri::Counted<RI_LIVE_GGUF> {
+    std::shared_ptr<const ri::Gguf> impl;
+};

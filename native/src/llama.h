@@ -1,0 +1,101 @@
+// A frozen LLaMA that can be differentiated with respect to the soft tokens in its input.
+#pragma once
+
+#include "adapter.h"
+#include "gguf.h"
+#include "kernels.h"
+
+namespace ri {
+
+// A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed product: in panels for
+// the core's own kernel, or as two ggml tensors.
+struct FrozenLinear {
+    int64_t n_in = 0, n_out = 0;
+    std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
+    ggml_tensor *weight = nullptr;     // [n_in, n_out]
+    ggml_tensor *transposed = nullptr; // [n_out, n_in]
+};
+
+// Keys and values of the tokens that all samples start with; in the form of one of the two attention implementations.
+class Prefix {
+  public:
+    struct Layer {
+        std::vector<float> k, v, k_t, v_t; // see kernels::PrefixCache
+        ggml_tensor *k_tensor = nullptr, *v_tensor = nullptr;     // [hd, P, heads_kv]
+        ggml_tensor *k_t_tensor = nullptr, *v_t_tensor = nullptr; // [P, hd, heads_kv]
+    };
+    int64_t n = 0;
+    std::vector<Layer> layers;
+    ggml_context_ptr ctx;
+    ggml_backend_buffer_ptr buffer;
+
+    kernels::PrefixCache cache(size_t layer) const;
+};
+
+class Llama {
+  public:
+    Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision);
+
+    Engine &engine() const { return *engine_; }
+    int64_t n_vocab() const { return n_vocab_; }
+    std::unique_ptr<Prefix> make_prefix(const int32_t *tokens, size_t n) const;
+
+    // The graph of a batch up to the logits [n_vocab, targets], in the order of the targets.
+    struct Pass {
+        Var logits;
+        ggml_tensor *flat_targets; // I32 [targets]: i * n_vocab + target
+        int64_t n_targets;
+    };
+    Pass forward(Graph &graph, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
+    // weight * sum of -log p(target); *logprobs [targets], if asked for.
+    Var loss(Graph &graph, const Pass &pass, double weight, ggml_tensor **logprobs) const;
+    // Throws unless the batch fits this model, the prefix and the adapter; returns the number of targets.
+    size_t check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
+
+  private:
+    struct Layer {
+        FrozenLinear qkv, attention_out, gate_up, down;
+        ggml_tensor *attention_norm, *ffn_norm; // [E]
+    };
+    struct RopeTable {
+        std::vector<float> cos, sin; // [positions, head_dim / 2]
+    };
+    class Loader;
+
+    RopeTable rope_table(int64_t first, int64_t count) const;
+    Var linear(Graph &graph, const FrozenLinear &matrix, Var x) const;
+    Var rms_norm(Graph &graph, Var x, ggml_tensor *weight) const;
+    Var swiglu(Graph &graph, Var gate_up) const;
+    // What the attention of all layers has in common in one graph.
+    struct AttentionPlan;
+    AttentionPlan plan_attention(Graph &graph, int64_t prefix, int64_t positions, int64_t samples) const;
+    Var attention(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
+    Var attention_fused(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
+    Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
+    // Normalised last hidden states [E, rows] of x [E, S*B] at `rows` (all if NULL); the qkv of each layer on the way.
+    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, int64_t positions, int64_t samples, ggml_tensor *rows,
+                      std::vector<ggml_tensor *> *qkv_of_layer) const;
+
+    std::shared_ptr<Engine> engine_;
+    std::shared_ptr<const Gguf> gguf_;
+    bool fused_; // the core's kernels rather than composed ggml operations
+    int64_t n_embd_, n_vocab_, n_heads_, n_heads_kv_, head_dim_, n_ff_, n_context_;
+    float rms_eps_;
+    std::vector<float> rope_factors_; // [head_dim / 2], empty if the file has none
+    std::vector<Layer> layers_;
+    FrozenLinear head_;
+    ggml_tensor *output_norm_ = nullptr, *rope_factor_tensor_ = nullptr;
+    ggml_context_ptr ctx_;
+    ggml_backend_buffer_ptr buffer_;
+};
+
+} // namespace ri
+
+struct ri_llama : ri::Counted<RI_LIVE_LLAMA> {
+    std::shared_ptr<const ri::Llama> impl;
+};
+
+struct ri_prefix : ri::Counted<RI_LIVE_PREFIX> {
+    std::shared_ptr<const ri::Llama> llama;
+    std::unique_ptr<const ri::Prefix> impl;
+};

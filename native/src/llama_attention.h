@@ -1,0 +1,16 @@
+// What the attention of all layers has in common in one graph.
+#pragma once
+
+#include "llama.h"
+
+namespace ri {
+
+struct Llama::AttentionPlan {
+    int64_t prefix = 0, positions = 0, samples = 0; // P, S, B
+    float scale = 0;
+    const RopeTable *rope = nullptr;       // fused
+    ggml_tensor *rope_positions = nullptr; // composed: I32 [S*B]
+    ggml_tensor *mask = nullptr;           // composed: [P + S, group*S]
+};
+
+} // namespace ri

@@ -1,0 +1,209 @@
+// The operations of a LLaMA block, each in two forms: fused CPU kernels (kernels.h), and ggml operations that every
+// backend has. The exact float32 mode always takes the second.
+#include "llama.h"
+#include "llama_attention.h"
+
+#include <cmath>
+
+namespace ri {
+
+namespace {
+
+using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
+
+// A node of the graph that runs a kernel on the CPU backend's threads. Inputs are dst->src[i].
+ggml_tensor *kernel_node(Graph &g, int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel) {
+    for (ggml_tensor *input : inputs)
+        if (!ggml_is_contiguous(input)) fail(RI_INTERNAL, "a kernel's input is not contiguous");
+    Kernel *kept = g.keep(std::make_shared<Kernel>(std::move(kernel)));
+    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) { (*static_cast<Kernel *>(user))(dst, ith, nth); };
+    return ggml_custom_4d(g.ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call,
+                          GGML_N_TASKS_MAX, kept);
+}
+
+const float *in(const ggml_tensor *dst, int i) { return static_cast<const float *>(dst->src[i]->data); }
+const int32_t *ids(const ggml_tensor *dst, int i) { return static_cast<const int32_t *>(dst->src[i]->data); }
+float *out(ggml_tensor *dst) { return static_cast<float *>(dst->data); }
+
+} // namespace
+
+Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
+    if (!fused_)
+        return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
+                        [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
+    auto product = [&g](const kernels::PackedMatrix *matrix, ggml_tensor *a) {
+        return kernel_node(g, matrix->n_out(), a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
+            matrix->multiply(in(dst, 0), dst->ne[1], out(dst), ith, nth);
+        });
+    };
+    return g.record(product(m.packed.get(), x.value), {x},
+                    [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), dy)); });
+}
+
+Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
+    if (!fused_) return g.rms_norm(x, weight, rms_eps_);
+    const int64_t n = x.value->ne[0], rows = x.value->ne[1];
+    const float eps = rms_eps_;
+    ggml_tensor *y = kernel_node(g, n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
+    });
+    return g.record(y, {x}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(x, kernel_node(g, n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
+        }));
+    });
+}
+
+Var Llama::swiglu(Graph &g, Var gate_up) const {
+    if (!fused_) return g.swiglu(gate_up);
+    const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
+    ggml_tensor *y = kernel_node(g, n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
+    });
+    return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(gate_up, kernel_node(g, 2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+        }));
+    });
+}
+
+Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
+    const int64_t n = pass.n_targets, classes = n_vocab_;
+    ggml_tensor *weights = g.input(std::vector<float>(size_t(n), float(weight)), n);
+    if (!fused_ || classes % 16) return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
+    Var logits = pass.logits;
+    ggml_tensor *targets = pass.flat_targets;
+    ggml_tensor *logp = kernel_node(g, n, 1, {logits.value, targets}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::log_probability(in(dst, 0), ids(dst, 1), n, classes, out(dst), ith, nth);
+    });
+    if (logprobs) *logprobs = logp;
+    ggml_tensor *total = ggml_scale(g.ctx(), ggml_sum(g.ctx(), ggml_mul(g.ctx(), logp, weights)), -1.0f);
+    return g.record(total, {logits}, [=, &g](ggml_tensor *) {
+        g.accumulate(logits, kernel_node(g, classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
+        }));
+    });
+}
+
+// ---- attention
+
+Llama::RopeTable Llama::rope_table(int64_t first, int64_t count) const {
+    const int64_t half = head_dim_ / 2;
+    const ri_gguf_info &info = gguf_->info();
+    RopeTable table{std::vector<float>(size_t(count * half)), std::vector<float>(size_t(count * half))};
+    for (int64_t i = 0; i < half; ++i) {
+        // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by Llama 3's factor where there is one.
+        double theta = std::pow(double(info.rope_base), -2.0 * double(i) / double(head_dim_)) * gguf_->rope_frequency_scale();
+        if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
+        for (int64_t p = 0; p < count; ++p) {
+            table.cos[size_t(p * half + i)] = float(std::cos(double(first + p) * theta));
+            table.sin[size_t(p * half + i)] = float(std::sin(double(first + p) * theta));
+        }
+    }
+    return table;
+}
+
+Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, int64_t positions, int64_t samples) const {
+    AttentionPlan plan;
+    plan.prefix = prefix;
+    plan.positions = positions;
+    plan.samples = samples;
+    plan.scale = 1.0f / std::sqrt(float(head_dim_));
+    if (fused_) {
+        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, positions)));
+        return plan;
+    }
+    std::vector<int32_t> at(size_t(positions * samples));
+    for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + int64_t(i) % positions);
+    plan.rope_positions = g.input(std::move(at), positions * samples);
+    // The heads of a key-value group are folded into the rows of the queries: row s*group + i is head i at position s.
+    const int64_t group = n_heads_ / n_heads_kv_, keys = prefix + positions;
+    std::vector<float> mask(size_t(keys * group * positions));
+    for (int64_t row = 0; row < group * positions; ++row)
+        for (int64_t key = 0; key < keys; ++key)
+            mask[size_t(row * keys + key)] = key <= prefix + row / group ? 0.0f : -INFINITY;
+    plan.mask = g.input(std::move(mask), keys, group * positions);
+    return plan;
+}
+
+Var Llama::attention(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+    return fused_ ? attention_fused(g, plan, prefix, layer, qkv) : attention_composed(g, plan, prefix, layer, qkv);
+}
+
+Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+    const kernels::Attention shape = {n_heads_,       n_heads_kv_, head_dim_,
+                                      plan.samples,   plan.positions, plan.scale,
+                                      plan.rope->cos.data(), plan.rope->sin.data()};
+    const kernels::PrefixCache cache = prefix.cache(layer);
+    const int64_t rows = plan.samples * plan.positions;
+    ggml_tensor *y = kernel_node(g, n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::attention(shape, cache, in(dst, 0), out(dst), ith, nth);
+    });
+    return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(qkv, kernel_node(g, qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+        }));
+    });
+}
+
+Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+    ggml_context *ctx = g.ctx();
+    const int64_t hd = head_dim_, H = n_heads_, Hkv = n_heads_kv_, group = H / Hkv;
+    const int64_t S = plan.positions, B = plan.samples, N = S * B, P = plan.prefix;
+    const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
+    const float frequency_scale = gguf_->rope_frequency_scale(), base = gguf_->info().rope_base;
+    const int n_rot = int(hd);
+
+    auto rope = [=](ggml_tensor *x) {
+        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+    };
+    auto rope_back = [=](ggml_tensor *dx) {
+        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+    };
+    // Heads [first, first + count) of qkv as [hd, count, N].
+    auto heads = [=](int64_t first, int64_t count) {
+        const ggml_tensor *t = qkv.value;
+        return ggml_cont(ctx, ggml_view_3d(ctx, qkv.value, hd, count, N, size_t(hd) * sizeof(float), t->nb[1], size_t(first * hd) * sizeof(float)));
+    };
+    // [hd, heads, N] <-> [hd, rows of a group, Hkv, B]: heads of one group side by side with the positions.
+    auto by_group = [=](ggml_tensor *x, int64_t per_group) {
+        x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, Hkv, S, B), 0, 2, 1, 3);
+        return ggml_reshape_4d(ctx, ggml_cont(ctx, x), hd, per_group * S, Hkv, B);
+    };
+    auto by_position = [=](ggml_tensor *x, int64_t per_group) {
+        x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, S, Hkv, B), 0, 2, 1, 3);
+        return ggml_reshape_3d(ctx, ggml_cont(ctx, x), hd, per_group * Hkv, N);
+    };
+    auto transposed = [=](ggml_tensor *x) { return ggml_cont(ctx, ggml_transpose(ctx, x)); };
+    // The part of scores [P + S, ...] that belongs to the prefix, or to the sample's own positions.
+    auto part = [=](ggml_tensor *x, bool own) {
+        if (P == 0) return x;
+        return ggml_cont(ctx, ggml_view_4d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->ne[3], x->nb[1], x->nb[2], x->nb[3], own ? size_t(P) * sizeof(float) : 0));
+    };
+    auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own) { return P == 0 ? own : ggml_concat(ctx, of_prefix, own, 0); };
+
+    ggml_tensor *q = by_group(rope(heads(0, H)), group);       // [hd, group*S, Hkv, B]
+    ggml_tensor *k = by_group(rope(heads(H, Hkv)), 1);         // [hd, S, Hkv, B]
+    ggml_tensor *v = by_group(heads(H + Hkv, Hkv), 1);         // [hd, S, Hkv, B]
+    ggml_tensor *scores = joined(P ? ggml_mul_mat(ctx, cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, Hkv, B]
+    ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, plan.scale, 0.0f);
+    ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, Hkv, B]
+    if (P) mixed = ggml_add(ctx, mixed, ggml_mul_mat(ctx, cached->v_t_tensor, part(p, false)));
+    ggml_tensor *y = ggml_reshape_2d(ctx, by_position(mixed, group), hd * H, N);
+
+    return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
+        ggml_tensor *d = by_group(ggml_reshape_3d(ctx, dy, hd, H, N), group); // [hd, group*S, Hkv, B]
+        ggml_tensor *dp = joined(P ? ggml_mul_mat(ctx, cached->v_tensor, d) : nullptr, ggml_mul_mat(ctx, v, d));
+        ggml_tensor *dot = ggml_sum_rows(ctx, ggml_mul(ctx, dp, p));
+        ggml_tensor *ds = ggml_scale(ctx, ggml_mul(ctx, ggml_sub(ctx, dp, dot), p), plan.scale);
+        ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), part(ds, true));
+        if (P) dq = ggml_add(ctx, dq, ggml_mul_mat(ctx, cached->k_t_tensor, part(ds, false)));
+        ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(part(ds, true))); // [hd, S, Hkv, B]
+        ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), transposed(part(p, true)));  // [hd, S, Hkv, B]
+        auto flat = [=](ggml_tensor *x) { return ggml_reshape_2d(ctx, x, x->ne[0] * x->ne[1], N); };
+        ggml_tensor *d_kv = ggml_concat(ctx, flat(rope_back(by_position(dk, 1))), flat(by_position(dv, 1)), 0);
+        g.accumulate(qkv, ggml_concat(ctx, flat(rope_back(by_position(dq, group))), d_kv, 0));
+    });
+}
+
+} // namespace ri

@@ -1,0 +1,163 @@
+#include "model.h"
+
+#include <cmath>
+
+namespace ri {
+
+Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs)
+    : engine_(std::move(engine)), specs_(std::move(specs)) {
+    ctx_.reset(ggml_init({ggml_tensor_overhead() * specs_.size() * 4, nullptr, true}));
+    if (!ctx_) throw std::bad_alloc();
+    for (const TensorSpec &spec : specs_) {
+        int64_t ne[GGML_MAX_DIMS];
+        const int n_dims = int(spec.shape.size());
+        for (int i = 0; i < n_dims; ++i) ne[i] = spec.shape[n_dims - 1 - i];
+        std::array<ggml_tensor *, 4> slots;
+        for (ggml_tensor *&slot : slots) slot = ggml_new_tensor(ctx_.get(), GGML_TYPE_F32, n_dims, ne);
+        ggml_set_param(slots[RI_VALUE]);
+        tensors_.push_back(slots);
+    }
+    buffer_.reset(ggml_backend_alloc_ctx_tensors(ctx_.get(), engine_->backend()));
+    if (!buffer_) {
+        size_t n_bytes = 0;
+        for (const auto &slots : tensors_)
+            for (const ggml_tensor *slot : slots) n_bytes += ggml_nbytes(slot);
+        fail(RI_MEMORY, "no memory for a model of %zu bytes; make it smaller", n_bytes);
+    }
+    ggml_backend_buffer_clear(buffer_.get(), 0);
+}
+
+Var Model::use(Graph &graph, const std::string &name) const {
+    for (size_t i = 0; i < specs_.size(); ++i)
+        if (specs_[i].name == name) return graph.parameter(tensors_[i][RI_VALUE], tensors_[i][RI_GRADIENT]);
+    fail(RI_INTERNAL, "the model has no tensor %s", name.c_str());
+}
+
+void Model::zero_gradients() {
+    for (auto &slots : tensors_) ggml_backend_tensor_memset(slots[RI_GRADIENT], 0, 0, ggml_nbytes(slots[RI_GRADIENT]));
+}
+
+float Model::update(const ri_adamw &params) {
+    double total = 0;
+    {
+        Graph graph(*engine_, false);
+        std::vector<ggml_tensor *> sums;
+        for (auto &slots : tensors_) {
+            sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), slots[RI_GRADIENT])));
+            graph.output(sums.back());
+        }
+        graph.run();
+        for (ggml_tensor *sum : sums) total += graph.scalar(sum);
+    }
+    const float norm = float(std::sqrt(total));
+    if (!std::isfinite(norm)) {
+        zero_gradients();
+        fail(RI_NUMERIC, "the gradient's norm is not finite; the step is skipped");
+    }
+    const float clip = params.max_norm > 0 && norm > params.max_norm ? params.max_norm / norm : 1.0f;
+    const float correction1 = 1.0f / (1.0f - std::pow(params.beta1, float(params.step)));
+    const float correction2 = 1.0f / (1.0f - std::pow(params.beta2, float(params.step)));
+
+    Graph graph(*engine_, false);
+    ggml_tensor *factor = graph.input(std::vector<float>{clip}, 1);
+    auto settings = [&](float decay) {
+        return graph.input(std::vector<float>{params.learning_rate, params.beta1, params.beta2, params.epsilon, decay,
+                                              correction1, correction2},
+                           7);
+    };
+    ggml_tensor *decayed = settings(params.weight_decay), *plain = settings(0.0f);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        auto &slots = tensors_[i];
+        ggml_tensor *gradient = ggml_mul(graph.ctx(), slots[RI_GRADIENT], factor);
+        ggml_tensor *step = ggml_opt_step_adamw(graph.ctx(), slots[RI_VALUE], gradient, slots[RI_MOMENT1],
+                                                slots[RI_MOMENT2], specs_[i].shape.size() > 1 ? decayed : plain);
+        graph.output(step);
+    }
+    graph.run();
+    zero_gradients();
+    return norm;
+}
+
+void require_finite(const float *x, size_t n, const char *what) {
+    for (size_t i = 0; i < n; ++i)
+        if (!std::isfinite(x[i])) fail(RI_NUMERIC, "%s: number %zu is %s", what, i, std::isnan(x[i]) ? "NaN" : "infinite");
+}
+
+} // namespace ri
+
+extern "C" {
+
+void ri_model_free(ri_model *model) { delete model; }
+
+size_t ri_model_n_tensors(const ri_model *model) { return model ? model->impl->n_tensors() : 0; }
+
+ri_status ri_model_tensor(const ri_model *model, size_t index, ri_tensor_info *out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(model, "model");
+        ri::require(out, "out");
+        if (index >= model->impl->n_tensors())
+            ri::fail(RI_INVALID, "tensor %zu of a model with %zu", index, model->impl->n_tensors());
+        const ri::TensorSpec &spec = model->impl->spec(index);
+        ri_tensor_info info{};
+        snprintf(info.name, sizeof info.name, "%s", spec.name.c_str());
+        info.n_dims = int32_t(spec.shape.size());
+        info.n_elements = 1;
+        for (int i = 0; i < 4; ++i) {
+            info.shape[i] = i < info.n_dims ? spec.shape[size_t(i)] : 1;
+            info.n_elements *= info.shape[i];
+        }
+        *out = info;
+    });
+}
+
+namespace {
+
+ggml_tensor *slot_of(ri_model *model, size_t index, ri_slot slot, size_t n) {
+    ri::require(model, "model");
+    if (index >= model->impl->n_tensors())
+        ri::fail(RI_INVALID, "tensor %zu of a model with %zu", index, model->impl->n_tensors());
+    if (slot < RI_VALUE || slot > RI_MOMENT2) ri::fail(RI_INVALID, "there is no slot %d", int(slot));
+    ggml_tensor *tensor = model->impl->tensor(index, slot);
+    if (n != size_t(ggml_nelements(tensor)))
+        ri::fail(RI_INVALID, "tensor %s has %lld numbers, not %zu", model->impl->spec(index).name.c_str(),
+                 static_cast<long long>(ggml_nelements(tensor)), n);
+    return tensor;
+}
+
+} // namespace
+
+ri_status ri_model_read(ri_model *model, size_t index, ri_slot slot, float *dst, size_t n, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(dst, "dst");
+        const ggml_tensor *tensor = slot_of(model, index, slot, n);
+        std::lock_guard<std::mutex> hold(model->impl->engine().lock());
+        ggml_backend_tensor_get(tensor, dst, 0, ggml_nbytes(tensor));
+    });
+}
+
+ri_status ri_model_write(ri_model *model, size_t index, ri_slot slot, const float *src, size_t n, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(src, "src");
+        ggml_tensor *tensor = slot_of(model, index, slot, n);
+        ri::require_finite(src, n, model->impl->spec(index).name.c_str());
+        std::lock_guard<std::mutex> hold(model->impl->engine().lock());
+        ggml_backend_tensor_set(tensor, src, 0, ggml_nbytes(tensor));
+    });
+}
+
+ri_status ri_model_update(ri_model *model, const ri_adamw *params, float *grad_norm, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(model, "model");
+        ri::require(params, "params");
+        if (params->step < 1) ri::fail(RI_INVALID, "AdamW's step starts at 1, not %lld", static_cast<long long>(params->step));
+        const float settings[] = {params->learning_rate, params->beta1, params->beta2, params->epsilon, params->weight_decay, params->max_norm};
+        ri::require_finite(settings, 6, "AdamW's settings");
+        if (!(params->beta1 >= 0 && params->beta1 < 1 && params->beta2 >= 0 && params->beta2 < 1 && params->learning_rate >= 0 && params->epsilon > 0))
+            ri::fail(RI_INVALID, "AdamW needs learning_rate >= 0, 0 <= beta < 1 and epsilon > 0");
+        std::lock_guard<std::mutex> hold(model->impl->engine().lock());
+        const float norm = model->impl->update(*params);
+        if (grad_norm) *grad_norm = norm;
+    });
+}
+
+} // extern "C"

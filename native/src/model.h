@@ -1,0 +1,73 @@
+// Models: named float32 tensors with gradients and AdamW moments. Recommenders and adapters derive from Model.
+#pragma once
+
+#include "diff.h"
+
+#include <array>
+#include <string>
+
+namespace ri {
+
+struct TensorSpec {
+    std::string name;
+    std::vector<int64_t> shape; // row-major, as in PyTorch
+};
+
+class Model {
+  public:
+    Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs);
+    virtual ~Model() = default;
+
+    Engine &engine() const { return *engine_; }
+    size_t n_tensors() const { return specs_.size(); }
+    const TensorSpec &spec(size_t index) const { return specs_.at(index); }
+    ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }
+
+    // The tensor as a leaf of a graph: trainable where the graph has gradients. Throws on an unknown name.
+    Var use(Graph &graph, const std::string &name) const;
+
+    // One AdamW step; returns the gradient's norm before clipping.
+    float update(const ri_adamw &params);
+
+  private:
+    void zero_gradients();
+
+    std::shared_ptr<Engine> engine_;
+    std::vector<TensorSpec> specs_;
+    ggml_context_ptr ctx_;
+    ggml_backend_buffer_ptr buffer_;
+    std::vector<std::array<ggml_tensor *, 4>> tensors_; // by ri_slot
+};
+
+// Throws RI_NUMERIC when one of n numbers is NaN or infinite; `what` names them.
+void require_finite(const float *x, size_t n, const char *what);
+
+} // namespace ri
+
+struct ri_model : ri::Counted<RI_LIVE_MODEL> {
+    std::unique_ptr<ri::Model> impl;
+};
+
+namespace ri {
+
+// The model behind a handle as a T; `what` names the kind in the error when it is another.
+template <typename T> T &as(ri_model *model, const char *what) {
+    require(model, "model");
+    T *typed = dynamic_cast<T *>(model->impl.get());
+    if (!typed) fail(RI_INVALID, "the model is not %s", what);
+    return *typed;
+}
+
+// Makes a handle for a model of kind T.
+template <typename T, typename Params>
+void create_model(ri_engine *engine, const Params *params, ri_model **out) {
+    require(engine, "engine");
+    require(params, "params");
+    require(out, "out");
+    auto handle = std::make_unique<ri_model>();
+    std::lock_guard<std::mutex> hold(engine->impl->lock());
+    handle->impl = std::make_unique<T>(engine->impl, *params);
+    *out = handle.release();
+}
+
+} // namespace ri

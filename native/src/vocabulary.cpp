@@ -1,0 +1,192 @@
+// The vocabulary and the chat template of a GGUF, on llama.cpp's tokenizer.
+#include "gguf.h"
+
+#include "llama-cpp.h" // not "llama.h", which is our own
+
+#include <climits>
+#include <cstring>
+#include <unordered_set>
+#include <vector>
+
+namespace ri {
+
+namespace {
+
+// Why llama.cpp could not load this vocabulary, or would abort on it; empty when it can.
+std::string obstacle(const Gguf &gguf) {
+    const gguf_context *m = gguf.metadata();
+    if (strcmp(gguf.info().architecture, "llama") != 0)
+        return "has architecture " + std::string(gguf.info().architecture) + "; only llama is tokenised";
+    const std::string model = gguf.text("tokenizer.ggml.model").value_or("none");
+    if (model == "none" || model == "no_vocab") return "has no tokenizer";
+    if (model != "llama" && model != "gpt2")
+        return "has a tokenizer of kind " + model + "; only llama and gpt2 are supported";
+    const int64_t id = gguf_find_key(m, "tokenizer.ggml.tokens");
+    if (id < 0 || gguf_get_kv_type(m, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(m, id) != GGUF_TYPE_STRING)
+        return "has no list tokenizer.ggml.tokens of strings";
+    const size_t n = gguf_get_arr_n(m, id);
+    if (int64_t(n) != gguf.info().n_vocab)
+        return "names " + std::to_string(n) + " tokens, but has " + std::to_string(gguf.info().n_vocab) + " embeddings";
+    std::unordered_set<std::string> seen;
+    for (size_t i = 0; i < n; ++i) {
+        std::string token = gguf_get_arr_str(m, id, i);
+        if (token.empty()) token = "[EMPTY_" + std::to_string(i) + "]"; // as llama.cpp renames it
+        if (!seen.insert(std::move(token)).second) return "names token " + std::to_string(i) + " twice";
+    }
+    return "";
+}
+
+int32_t known(llama_token token) { return token == LLAMA_TOKEN_NULL ? -1 : token; }
+
+// The user message in a chat template; nothing if llama.cpp does not know the template.
+std::optional<std::string> apply_template(const std::string &chat_template, const char *user_message) {
+    const llama_chat_message message{"user", user_message};
+    std::vector<char> buffer(strlen(user_message) + 4096);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const int32_t n =
+            llama_chat_apply_template(chat_template.c_str(), &message, 1, true, buffer.data(), int32_t(buffer.size()));
+        if (n < 0) return std::nullopt;
+        if (size_t(n) <= buffer.size()) return std::string(buffer.data(), size_t(n));
+        buffer.resize(size_t(n));
+    }
+    return std::nullopt;
+}
+
+// Copies a text as far as it fits; *n_bytes is its whole length.
+void copy_out(const std::string &text, char *dst, size_t capacity, size_t *n_bytes) {
+    *n_bytes = text.size();
+    if (capacity) memcpy(dst, text.data(), std::min(capacity, text.size()));
+}
+
+// A text longer than this in one call is refused: llama.cpp counts in 32 bits.
+constexpr size_t longest_text = 64u << 20;
+
+std::vector<llama_token> tokenise(const llama_vocab *vocab, const char *text, size_t n_bytes, bool parse_special) {
+    std::vector<llama_token> tokens(n_bytes + 16);
+    int32_t n =
+        llama_tokenize(vocab, text, int32_t(n_bytes), tokens.data(), int32_t(tokens.size()), false, parse_special);
+    if (n < 0 && n != INT32_MIN) {
+        tokens.resize(size_t(-n));
+        n = llama_tokenize(vocab, text, int32_t(n_bytes), tokens.data(), int32_t(tokens.size()), false, parse_special);
+    }
+    if (n < 0) fail(RI_INVALID, "a text of %zu bytes has too many tokens", n_bytes);
+    tokens.resize(size_t(n));
+    return tokens;
+}
+
+std::string detokenise(const llama_vocab *vocab, const int32_t *tokens, size_t n_tokens, bool special) {
+    std::string text(n_tokens * 8 + 64, '\0');
+    int32_t n = llama_detokenize(vocab, tokens, int32_t(n_tokens), text.data(), int32_t(text.size()), false, special);
+    if (n < 0) {
+        text.resize(size_t(-int64_t(n)));
+        n = llama_detokenize(vocab, tokens, int32_t(n_tokens), text.data(), int32_t(text.size()), false, special);
+    }
+    if (n < 0) fail(RI_INTERNAL, "llama.cpp gives two lengths for one text");
+    text.resize(size_t(n));
+    return text;
+}
+
+} // namespace
+
+void Gguf::FreeModel::operator()(llama_model *model) const { llama_model_free(model); }
+
+void Gguf::load_vocabulary() {
+    info_.bos = info_.eos = info_.eot = -1;
+    no_vocabulary_ = obstacle(*this);
+    if (!no_vocabulary_.empty()) return;
+    llama_model_params params = llama_model_default_params();
+    params.vocab_only = true;
+    forget_logged_error();
+    vocabulary_.reset(llama_model_load_from_file(path_.c_str(), params));
+    if (!vocabulary_) {
+        no_vocabulary_ = "has a tokenizer that llama.cpp refuses (" + logged_error() + ")";
+        return;
+    }
+    info_.has_tokenizer = 1;
+    const llama_vocab *vocab = llama_model_get_vocab(vocabulary_.get());
+    info_.bos = known(llama_vocab_bos(vocab));
+    info_.eos = known(llama_vocab_eos(vocab));
+    info_.eot = known(llama_vocab_eot(vocab));
+    const int64_t id = gguf_find_key(metadata(), "tokenizer.chat_template");
+    if (id < 0 || gguf_get_kv_type(metadata(), id) != GGUF_TYPE_STRING) return;
+    const std::string chat_template = gguf_get_val_str(metadata(), id);
+    if (!apply_template(chat_template, "")) return;
+    chat_template_ = chat_template;
+    info_.has_chat_template = 1;
+}
+
+const llama_vocab *Gguf::vocab() const {
+    if (!vocabulary_) fail(RI_UNSUPPORTED, "%s %s", path_.c_str(), no_vocabulary_.c_str());
+    return llama_model_get_vocab(vocabulary_.get());
+}
+
+const std::string &Gguf::chat_template() const {
+    vocab();
+    if (chat_template_.empty())
+        fail(RI_UNSUPPORTED, "%s has no chat template that llama.cpp knows; write the prompt without one",
+             path_.c_str());
+    return chat_template_;
+}
+
+} // namespace ri
+
+extern "C" {
+
+ri_status ri_gguf_tokenize(const ri_gguf *gguf, const char *text, size_t n_bytes, int32_t parse_special, int32_t *dst,
+                           size_t capacity, size_t *count, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        if (n_bytes) ri::require(text, "text");
+        if (capacity) ri::require(dst, "dst");
+        ri::require(count, "count");
+        const llama_vocab *vocab = gguf->impl->vocab();
+        if (n_bytes > ri::longest_text) ri::fail(RI_INVALID, "a text of %zu bytes is too long; cut it", n_bytes);
+        std::vector<llama_token> tokens;
+        try {
+            if (n_bytes) tokens = ri::tokenise(vocab, text, n_bytes, parse_special != 0);
+        } catch (const std::logic_error &e) { // llama.cpp: a byte of the text has no token
+            ri::fail(RI_UNSUPPORTED, "%s cannot tokenise this text: %s", gguf->impl->path().c_str(), e.what());
+        }
+        *count = tokens.size();
+        std::copy(tokens.begin(), tokens.begin() + ptrdiff_t(std::min(capacity, tokens.size())), dst);
+    });
+}
+
+ri_status ri_gguf_detokenize(const ri_gguf *gguf, const int32_t *tokens, size_t n_tokens, int32_t special, char *dst,
+                             size_t capacity, size_t *n_bytes, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        if (n_tokens) ri::require(tokens, "tokens");
+        if (capacity) ri::require(dst, "dst");
+        ri::require(n_bytes, "n_bytes");
+        const llama_vocab *vocab = gguf->impl->vocab();
+        if (n_tokens > ri::longest_text) ri::fail(RI_INVALID, "%zu tokens are too many for one call", n_tokens);
+        for (size_t i = 0; i < n_tokens; ++i) ri::require_token(tokens[i], llama_vocab_n_tokens(vocab), "token", i);
+        ri::copy_out(n_tokens ? ri::detokenise(vocab, tokens, n_tokens, special != 0) : "", dst, capacity, n_bytes);
+    });
+}
+
+int32_t ri_gguf_is_end(const ri_gguf *gguf, int32_t token) {
+    if (!gguf || !gguf->impl->info().has_tokenizer) return 0;
+    const llama_vocab *vocab = gguf->impl->vocab();
+    return token >= 0 && token < llama_vocab_n_tokens(vocab) && llama_vocab_is_eog(vocab, token);
+}
+
+ri_status ri_gguf_chat(const ri_gguf *gguf, const char *user_message, char *dst, size_t capacity, size_t *n_bytes,
+                       ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        ri::require(user_message, "user_message");
+        if (capacity) ri::require(dst, "dst");
+        ri::require(n_bytes, "n_bytes");
+        const std::string &chat_template = gguf->impl->chat_template();
+        if (strlen(user_message) > ri::longest_text)
+            ri::fail(RI_INVALID, "a message of %zu bytes is too long", strlen(user_message));
+        const auto text = ri::apply_template(chat_template, user_message);
+        if (!text)
+            ri::fail(RI_UNSUPPORTED, "%s: llama.cpp does not know its chat template", gguf->impl->path().c_str());
+        ri::copy_out(*text, dst, capacity, n_bytes);
+    });
+}
+
+} // extern "C"

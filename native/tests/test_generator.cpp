@@ -1,0 +1,324 @@
+// Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens in, logits out.
+#include "recint.h"
+#include "support/check.h"
+#include "support/tiny_gguf.h"
+
+#include "llama-cpp.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace {
+
+ri_error err;
+
+constexpr int n_damaged = 300;
+
+struct Fixture {
+    std::string path;
+    ri_engine *engine = nullptr;
+    ri_gguf *gguf = nullptr;
+    ri_gguf_info info{};
+
+    explicit Fixture(const TinyGguf &model, const char *name) : path(temporary_path(name)) {
+        write_tiny_gguf(path, model);
+        ri_engine_params params = ri_engine_params_default();
+        params.backend = "cpu";
+        params.n_threads = 2;
+        CHECK_OK(ri_engine_create(&params, &engine, &err));
+        CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
+        CHECK_OK(ri_gguf_describe(gguf, &info, &err));
+    }
+    ~Fixture() {
+        ri_gguf_free(gguf);
+        ri_engine_free(engine);
+        remove(path.c_str());
+    }
+    ri_generator *generator(int32_t n_slots, int32_t n_context) {
+        ri_generator_params params{n_slots, n_context};
+        ri_generator *out = nullptr;
+        CHECK_OK(ri_generator_create(engine, gguf, &params, &out, &err));
+        return out;
+    }
+};
+
+// Logits after the last of `tokens`.
+std::vector<float> reference_logits(const Fixture &f, std::vector<int32_t> tokens) {
+    llama_model_params model_params = llama_model_default_params();
+    llama_model_ptr model(llama_model_load_from_file(f.path.c_str(), model_params));
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = 512;
+    params.n_threads = params.n_threads_batch = 2;
+    llama_context_ptr context(llama_init_from_model(model.get(), params));
+    CHECK(llama_decode(context.get(), llama_batch_get_one(tokens.data(), int32_t(tokens.size()))) == 0);
+    const float *logits = llama_get_logits_ith(context.get(), -1);
+    return {logits, logits + f.info.n_vocab};
+}
+
+std::vector<int32_t> random_tokens(size_t n, uint64_t seed, int32_t n_vocab) {
+    std::mt19937_64 random(seed);
+    std::vector<int32_t> tokens(n);
+    for (int32_t &token : tokens) token = int32_t(random() % uint64_t(n_vocab));
+    return tokens;
+}
+
+struct Answer {
+    std::vector<int32_t> tokens;
+    std::vector<float> logprobs, logits;
+};
+
+// Sends sequences to slots in one call, as tokens or as rows.
+Answer decode(const Fixture &f, ri_generator *generator, std::vector<int32_t> slots,
+              const std::vector<std::vector<int32_t>> &sequences, bool as_rows) {
+    std::vector<int32_t> counts, tokens;
+    for (const auto &sequence : sequences) {
+        counts.push_back(int32_t(sequence.size()));
+        tokens.insert(tokens.end(), sequence.begin(), sequence.end());
+    }
+    std::vector<float> rows(tokens.size() * size_t(f.info.n_embd));
+    CHECK_OK(ri_gguf_embed(f.gguf, tokens.data(), tokens.size(), rows.data(), &err));
+    ri_decode_batch batch{slots.size(), slots.data(), counts.data(), as_rows ? rows.data() : nullptr,
+                          as_rows ? nullptr : tokens.data()};
+    Answer answer;
+    answer.tokens.resize(slots.size());
+    answer.logprobs.resize(slots.size());
+    answer.logits.resize(slots.size() * size_t(f.info.n_vocab));
+    CHECK_OK(ri_generator_decode(generator, &batch, answer.tokens.data(), answer.logprobs.data(), answer.logits.data(),
+                                 &err));
+    return answer;
+}
+
+double largest_difference(const float *a, const float *b, size_t n) {
+    double largest = 0;
+    for (size_t i = 0; i < n; ++i) largest = std::max(largest, double(std::abs(a[i] - b[i])));
+    return largest;
+}
+
+// One sequence, at once and in pieces longer and shorter than llama.cpp's batch, as tokens and as rows.
+void test_against_llama_cpp(const TinyGguf &model, double tolerance) {
+    Fixture f(model, "generator.gguf");
+    const size_t V = size_t(f.info.n_vocab);
+    const auto tokens = random_tokens(40, 3, f.info.n_vocab);
+    const auto expected = reference_logits(f, tokens);
+    ri_generator *generator = f.generator(2, 64);
+    for (bool as_rows : {false, true}) {
+        const Answer whole = decode(f, generator, {1}, {tokens}, as_rows);
+        CHECK_NEAR(largest_difference(whole.logits.data(), expected.data(), V), 0, tolerance);
+        // The log-probability by its formula, in double precision.
+        double sum = 0;
+        for (float logit : whole.logits) sum += std::exp(double(logit));
+        const size_t best = size_t(std::max_element(whole.logits.begin(), whole.logits.end()) - whole.logits.begin());
+        CHECK(size_t(whole.tokens[0]) == best);
+        CHECK_NEAR(whole.logprobs[0], double(whole.logits[best]) - std::log(sum), 1e-5);
+        CHECK_OK(ri_generator_reset(generator, 1, &err));
+    }
+    Answer last;
+    for (size_t i = 0; i < tokens.size(); i += 8)
+        last = decode(f, generator, {0}, {{tokens.begin() + ptrdiff_t(i), tokens.begin() + ptrdiff_t(i) + 8}},
+                      i % 16 == 0);
+    CHECK_NEAR(largest_difference(last.logits.data(), expected.data(), V), 0, tolerance);
+    ri_generator_free(generator);
+}
+
+// Slots side by side against one alone, with and without a prefix, and after a reset.
+void test_slots() {
+    TinyGguf model;
+    model.n_context = 512;
+    Fixture f(model, "slots.gguf");
+    const size_t V = size_t(f.info.n_vocab), n_slots = 12;
+    const auto prefix = random_tokens(21, 5, f.info.n_vocab);
+    std::vector<std::vector<int32_t>> suffixes;
+    std::vector<int32_t> slots;
+    for (size_t i = 0; i < n_slots; ++i) {
+        suffixes.push_back(
+            random_tokens(i == 3 ? 450 : 1 + i * 11 % 29, 100 + i, f.info.n_vocab)); // over 512 positions in all
+        slots.push_back(int32_t((i * 5) % n_slots));                                 // in no order
+    }
+    ri_generator *generator = f.generator(int32_t(n_slots), 512);
+    for (bool with_prefix : {true, false}) {
+        CHECK_OK(ri_generator_prefix(generator, prefix.data(), with_prefix ? prefix.size() : 0, &err));
+        for (int round = 0; round < 2; ++round) {
+            const Answer together = decode(f, generator, slots, suffixes, round == 1);
+            // The keys and values are F16 on both sides; what differs is the order of sums in other batch shapes.
+            for (size_t i = 0; i < n_slots; ++i) {
+                std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
+                tokens.insert(tokens.end(), suffixes[i].begin(), suffixes[i].end());
+                const auto alone = reference_logits(f, tokens);
+                CHECK_NEAR(largest_difference(together.logits.data() + i * V, alone.data(), V), 0, 0.01);
+            }
+            for (int32_t slot : slots) CHECK_OK(ri_generator_reset(generator, slot, &err));
+        }
+    }
+    // The same call again gives the same bits.
+    const Answer once = decode(f, generator, slots, suffixes, false);
+    for (int32_t slot : slots) CHECK_OK(ri_generator_reset(generator, slot, &err));
+    CHECK(decode(f, generator, slots, suffixes, false).logits == once.logits);
+    ri_generator_free(generator);
+}
+
+void test_errors() {
+    Fixture f({}, "errors.gguf");
+    ri_generator_params params{2, 16};
+    ri_generator *generator = nullptr;
+    CHECK_FAILS(ri_generator_create(nullptr, f.gguf, &params, &generator, &err), RI_INVALID, "engine is NULL");
+    params.n_slots = 256;
+    CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_slots is 256");
+    params = {2, 257};
+    CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_context is 257");
+    generator = f.generator(2, 16);
+    CHECK(ri_debug_live(RI_LIVE_GENERATOR) == 1);
+
+    const int32_t prefix[] = {1, 2, 3, 4};
+    CHECK_OK(ri_generator_prefix(generator, prefix, 4, &err));
+    int32_t slots[] = {0, 1}, counts[] = {2, 1}, tokens[] = {5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    std::vector<float> rows(3 * size_t(f.info.n_embd), 0.5f), before(2 * size_t(f.info.n_vocab)), after(before.size());
+    const ri_decode_batch good{2, slots, counts, nullptr, tokens};
+    CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, before.data(), &err));
+
+    // After each failure the slots of the call are back at the prefix, so that the good call gives the first answer
+    // again.
+    auto refuse = [&](const ri_decode_batch &batch, ri_status code, const char *text) {
+        int32_t next = -7;
+        CHECK_FAILS(ri_generator_decode(generator, &batch, &next, nullptr, nullptr, &err), code, text);
+        CHECK(next == -7);
+    };
+    auto unharmed = [&] {
+        CHECK_OK(ri_generator_reset(generator, 0, &err));
+        CHECK_OK(ri_generator_reset(generator, 1, &err));
+        CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, after.data(), &err));
+        CHECK(before == after);
+    };
+    refuse({0, slots, counts, nullptr, tokens}, RI_INVALID, "0 slots");
+    refuse({3, slots, counts, nullptr, tokens}, RI_INVALID, "3 slots");
+    refuse({2, nullptr, counts, nullptr, tokens}, RI_INVALID, "slots is NULL");
+    refuse({2, slots, counts, nullptr, nullptr}, RI_INVALID, "exactly one");
+    refuse({2, slots, counts, rows.data(), tokens}, RI_INVALID, "exactly one");
+    const int32_t twice[] = {1, 1}, absent[] = {0, 2}, none[] = {1, 0}, many[] = {1, 13};
+    refuse({2, twice, counts, nullptr, tokens}, RI_INVALID, "slot 1 is named twice");
+    refuse({2, absent, counts, nullptr, tokens}, RI_INVALID, "slot 2 does not exist");
+    refuse({2, slots, none, nullptr, tokens}, RI_INVALID, "slot 1: count is 0");
+    refuse({2, slots, many, nullptr, tokens}, RI_INVALID, "slot 1 holds 4 of 16 positions; 13 more");
+    unharmed();
+    tokens[1] = f.info.n_vocab;
+    refuse(good, RI_INVALID, "token 1 is 288");
+    tokens[1] = 6;
+    rows[2 * size_t(f.info.n_embd) + 9] = std::numeric_limits<float>::quiet_NaN();
+    refuse({2, slots, counts, rows.data(), nullptr}, RI_NUMERIC, "row 2, for slot 1, holds nan at 9");
+    CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, after.data(), &err)); // no reset needed
+    CHECK(before == after);
+    // Exactly full is not too full.
+    const int32_t one_slot[] = {0}, rest[] = {10};
+    CHECK_OK(ri_generator_decode(generator,
+                                 std::initializer_list<ri_decode_batch>{{1, one_slot, rest, nullptr, tokens}}.begin(),
+                                 nullptr, nullptr, nullptr, &err));
+    refuse({1, one_slot, none, nullptr, tokens}, RI_INVALID, "slot 0 holds 16 of 16");
+    CHECK_FAILS(ri_generator_reset(generator, -1, &err), RI_INVALID, "slot -1");
+    CHECK_FAILS(ri_generator_prefix(generator, tokens, 16, &err), RI_INVALID, "16 tokens");
+    tokens[0] = -1;
+    CHECK_FAILS(ri_generator_prefix(generator, tokens, 2, &err), RI_INVALID, "token 0 is -1");
+    tokens[0] = 5;
+    unharmed();
+    ri_generator_free(generator);
+    CHECK(ri_debug_live(RI_LIVE_GENERATOR) == 0);
+
+    TinyGguf damaged;
+    damaged.weight_scale = std::numeric_limits<float>::infinity();
+    Fixture g(damaged, "damaged.gguf");
+    generator = g.generator(1, 16);
+    int32_t next;
+    const ri_decode_batch single{1, slots, none, nullptr, prefix};
+    CHECK_FAILS(ri_generator_decode(generator, &single, &next, nullptr, nullptr, &err), RI_NUMERIC, "not finite");
+    ri_generator_free(generator);
+}
+
+// Files with flipped bits either are refused or run; nothing may abort.
+void test_damaged_files() {
+    const std::string path = temporary_path("flipped.gguf");
+    TinyGguf model;
+    model.n_layer = 1;
+    model.type = GGML_TYPE_Q8_0;
+    model.tokenizer = false;
+    write_tiny_gguf(path, model);
+    std::string whole;
+    {
+        std::ifstream file(path, std::ios::binary);
+        whole.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    ri_engine_params engine_params = ri_engine_params_default();
+    engine_params.backend = "cpu";
+    ri_engine *engine = nullptr;
+    CHECK_OK(ri_engine_create(&engine_params, &engine, &err));
+    std::mt19937_64 random(7);
+    int ran = 0, refused = 0;
+    for (int i = 0; i < n_damaged; ++i) {
+        std::string bytes = whole;
+        for (int flips = 1 + int(random() % 3); flips > 0; --flips)
+            bytes[random() % (i % 4 ? size_t(1600) : bytes.size())] ^=
+                char(1 << random() % 8); // most in the keys and shapes
+        std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), std::streamsize(bytes.size()));
+        ri_gguf *gguf = nullptr;
+        ri_generator *generator = nullptr;
+        const ri_generator_params params{2, 8};
+        const int32_t slots[] = {0, 1}, counts[] = {2, 1}, tokens[] = {1, 2, 3};
+        int32_t next[2];
+        const ri_decode_batch batch{2, slots, counts, nullptr, tokens};
+        const bool runs = ri_gguf_open(path.c_str(), &gguf, &err) == RI_OK &&
+                          ri_generator_create(engine, gguf, &params, &generator, &err) == RI_OK &&
+                          ri_generator_decode(generator, &batch, next, nullptr, nullptr, &err) == RI_OK;
+        ++(runs ? ran : refused);
+        CHECK(err.code != RI_INTERNAL);
+        ri_generator_free(generator);
+        ri_gguf_free(gguf);
+    }
+    CHECK(ran > 0 && refused > 0);
+    ri_engine_free(engine);
+    remove(path.c_str());
+}
+
+// Greedy text with a long-lived generator, its GGUF and engine freed by the caller first.
+void test_lifetime() {
+    ri_generator *generator;
+    {
+        Fixture f({}, "lifetime.gguf");
+        generator = f.generator(3, 32);
+    }
+    const int32_t slots[] = {0, 1, 2}, counts[] = {1, 1, 1};
+    int32_t tokens[] = {10, 10, 10};
+    for (int step = 0; step < 32; ++step) {
+        const ri_decode_batch batch{3, slots, counts, nullptr, tokens};
+        CHECK_OK(ri_generator_decode(generator, &batch, tokens, nullptr, nullptr, &err)); // in place
+        CHECK(tokens[0] == tokens[1] && tokens[1] == tokens[2]);
+    }
+    ri_generator_free(generator);
+    CHECK(ri_debug_live(RI_LIVE_ENGINE) == 0 && ri_debug_live(RI_LIVE_GGUF) == 0);
+}
+
+} // namespace
+
+int main() {
+    TinyGguf model;
+    test_against_llama_cpp(model, 1e-3);
+    model.tied = false;
+    model.rope_factors = true;
+    model.n_embd = 96; // not n_head * head_dim
+    test_against_llama_cpp(model, 1e-3);
+    model.type = GGML_TYPE_Q8_0;
+    test_against_llama_cpp(model, 0.01);
+    model.type = GGML_TYPE_BF16;
+    test_against_llama_cpp(model, 0.05);
+    // Q4_1 runs as BF16 where the machine has it: the difference is that of rounding weights once and rows never.
+    model.type = GGML_TYPE_Q4_1;
+    test_against_llama_cpp(model, 0.3);
+    model = {};
+    model.tokenizer = false;
+    Fixture(model, "plain.gguf");
+    test_slots();
+    test_errors();
+    test_damaged_files();
+    test_lifetime();
+    return finish();
+}
