@@ -1,0 +1,89 @@
+package cgo
+
+// #include "recint.h"
+// #cgo nocallback ri_adapter_forward
+// #cgo noescape ri_adapter_forward
+// #cgo nocallback ri_adapter_regress
+// #cgo noescape ri_adapter_regress
+import "C"
+
+// AdapterKind is the form of an adapter.
+type AdapterKind int32
+
+// The kinds of adapters.
+const (
+	AdapterLinear AdapterKind = C.RI_ADAPTER_LINEAR // weight [K*E, In], bias [K*E]
+	AdapterMLP    AdapterKind = C.RI_ADAPTER_MLP    // w1 [Hidden, In], b1, GELU, w2 [K*E, Hidden], b2
+)
+
+// AdapterParams sizes an adapter.
+type AdapterParams struct {
+	Kind   AdapterKind
+	In     int // width of a state
+	Hidden int // AdapterMLP: hidden units; 0 otherwise
+	Tokens int // K, soft tokens per state
+	Embd   int // E
+}
+
+// NewAdapter makes an adapter of zeros.
+func NewAdapter(engine *Engine, params AdapterParams) (*Model, error) {
+	const op = "make adapter"
+	if engine == nil {
+		return nil, closed(op)
+	}
+	if err := checkInt32(op, params.In, params.Hidden, params.Tokens, params.Embd); err != nil {
+		return nil, err
+	}
+	p := C.ri_adapter_params{
+		kind: C.ri_adapter_kind(params.Kind), n_in: C.int32_t(params.In), n_hidden: C.int32_t(params.Hidden),
+		n_tokens: C.int32_t(params.Tokens), n_embd: C.int32_t(params.Embd),
+	}
+	var native *C.ri_model
+	err := engine.use(op, func(e *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status { return C.ri_adapter_create(e, &p, &native, err) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return (&Model{adapter: params}).adopt(native)
+}
+
+// checkAdapter refuses a recommender, and slices that do not hold n states and their soft tokens.
+func (m *Model) checkAdapter(op string, states []float32, tokensName string, tokens []float32, n int) error {
+	if m.adapter.In == 0 {
+		return invalid(op, "the model is not an adapter")
+	}
+	if err := checkLength(op, "states", len(states), n, m.adapter.In); err != nil {
+		return err
+	}
+	return checkLength(op, tokensName, len(tokens), n, m.adapter.Tokens, m.adapter.Embd)
+}
+
+// SoftTokens writes the soft tokens of states [n, In] to dst [n, K, E]. ErrNumeric: a state holds NaN or infinity.
+func (m *Model) SoftTokens(dst, states []float32, n int) error {
+	const op = "make soft tokens"
+	return m.use(op, func(p *C.ri_model) error {
+		if err := m.checkAdapter(op, states, "dst", dst, n); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_adapter_forward(p, data[C.float](states), C.size_t(n), data[C.float](dst), e)
+		})
+	})
+}
+
+// Regress adds the gradient of the mean squared error between the soft tokens of states [n, In] and targets [n, K, E]
+// to the adapter's, and gives that error.
+func (m *Model) Regress(states, targets []float32, n int) (loss float64, err error) {
+	const op = "regress adapter"
+	err = m.use(op, func(p *C.ri_model) error {
+		if err := m.checkAdapter(op, states, "targets", targets, n); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_adapter_regress(p, data[C.float](states), data[C.float](targets), C.size_t(n),
+				(*C.double)(&loss), e)
+		})
+	})
+	return loss, err
+}

@@ -1,0 +1,92 @@
+package cgo
+
+// #include "recint.h"
+// #cgo nocallback ri_engine_describe
+// #cgo noescape ri_engine_describe
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Engine owns a compute backend and its threads. Two engines work side by side.
+type Engine struct{ handle[*C.ri_engine] }
+
+// EngineParams says where an engine computes.
+type EngineParams struct {
+	Backend string // "cpu", "cuda", "metal"; "" or "auto": a GPU if one is found, else the CPU
+	Threads int    // CPU threads; 0: one for each core
+}
+
+// EngineInfo describes an engine.
+type EngineInfo struct {
+	Backend      string `json:"backend"` // "cpu", "cuda", "metal"
+	Device       string `json:"device"`  // as the driver names it
+	MemoryTotal  int64  `json:"memory_total"`
+	MemoryFree   int64  `json:"memory_free"` // bytes, as the total
+	Threads      int    `json:"threads"`
+	PackedKernel bool   `json:"packed_kernel"` // large BF16 products run on the core's own AVX512-BF16 kernel
+}
+
+// NewEngine starts an engine. ErrBackend: the backend is not there.
+func NewEngine(params EngineParams) (*Engine, error) {
+	const op = "start engine"
+	if err := checkABI(op); err != nil {
+		return nil, err
+	}
+	if err := checkInt32(op, params.Threads); err != nil {
+		return nil, err
+	}
+	p := C.ri_engine_params_default()
+	p.n_threads = C.int32_t(params.Threads)
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if params.Backend != "" {
+		name, err := cString(op, "Backend", params.Backend)
+		if err != nil {
+			return nil, err
+		}
+		pin.Pin(name)
+		p.backend = (*C.char)(unsafe.Pointer(name))
+	}
+	var native *C.ri_engine
+	if err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_engine_create(&p, &native, e) }); err != nil {
+		return nil, err
+	}
+	engine := &Engine{}
+	engine.own(native, func(p *C.ri_engine) { C.ri_engine_free(p) })
+	return engine, nil
+}
+
+// Describe tells what the engine runs on.
+func (e *Engine) Describe() (EngineInfo, error) {
+	const op = "describe engine"
+	var info C.ri_engine_info
+	err := e.use(op, func(p *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status { return C.ri_engine_describe(p, &info, err) })
+	})
+	if err != nil {
+		return EngineInfo{}, err
+	}
+	return EngineInfo{
+		Backend:      C.GoString(&info.backend[0]),
+		Device:       C.GoString(&info.device[0]),
+		MemoryTotal:  int64(info.memory_total),
+		MemoryFree:   int64(info.memory_free),
+		Threads:      int(info.n_threads),
+		PackedKernel: info.packed_kernel != 0,
+	}, nil
+}
+
+// SystemDescribe gives facts about the build and this machine as a JSON object: compiler, flags, llama.cpp commit, ggml
+// version, CPU features, backends and devices found.
+func SystemDescribe() (string, error) {
+	const op = "describe system"
+	if err := checkABI(op); err != nil {
+		return "", err
+	}
+	return text(op, 4096, func(dst *C.char, capacity C.size_t, length *C.size_t, err *C.ri_error) C.ri_status {
+		return C.ri_system_describe(dst, capacity, length, err)
+	})
+}

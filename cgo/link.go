@@ -1,0 +1,7 @@
+package cgo
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../native/include
+#cgo LDFLAGS: -L${SRCDIR}/../build/native/lib -lrecint -Wl,-rpath,${SRCDIR}/../build/native/lib
+*/
+import "C"

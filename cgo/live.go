@@ -1,0 +1,23 @@
+package cgo
+
+// #include "recint.h"
+import "C"
+
+// LiveCounts is the number of native objects alive, by kind.
+type LiveCounts struct {
+	Engines, GGUFs, Models, LLaMAs, Prefixes, Generators int64
+}
+
+// Live counts the native objects alive; for leak tests. Objects that were lost without Close count until the garbage
+// collector has run their cleanup.
+func Live() LiveCounts {
+	count := func(kind C.ri_live_kind) int64 { return int64(C.ri_debug_live(kind)) }
+	return LiveCounts{
+		Engines:    count(C.RI_LIVE_ENGINE),
+		GGUFs:      count(C.RI_LIVE_GGUF),
+		Models:     count(C.RI_LIVE_MODEL),
+		LLaMAs:     count(C.RI_LIVE_LLAMA),
+		Prefixes:   count(C.RI_LIVE_PREFIX),
+		Generators: count(C.RI_LIVE_GENERATOR),
+	}
+}

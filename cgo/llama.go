@@ -1,0 +1,175 @@
+package cgo
+
+// #include "recint.h"
+// #cgo nocallback ri_align_backward
+// #cgo noescape ri_align_backward
+// #cgo nocallback ri_align_logprobs
+// #cgo noescape ri_align_logprobs
+// #cgo nocallback ri_align_logits
+// #cgo noescape ri_align_logits
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Precision is how a LLaMA keeps its weights for training.
+type Precision int32
+
+// The precisions.
+const (
+	F32  Precision = C.RI_F32  // the exact mode
+	BF16 Precision = C.RI_BF16 // bfloat16 weights; the other operand of each large product is rounded too
+)
+
+// String gives "f32" or "bf16".
+func (p Precision) String() string {
+	if p == BF16 {
+		return "bf16"
+	}
+	return "f32"
+}
+
+// LLaMA is a frozen language model that can be differentiated with respect to the soft tokens in its input.
+type LLaMA struct {
+	handle[*C.ri_llama]
+	vocab int
+}
+
+// Prefix holds the keys and values of the tokens that every sample starts with.
+type Prefix struct{ handle[*C.ri_prefix] }
+
+// NewLLaMA loads the weights of a file of the llama architecture. The file may be closed afterwards.
+func NewLLaMA(engine *Engine, gguf *GGUF, precision Precision) (*LLaMA, error) {
+	const op = "load llama"
+	if engine == nil || gguf == nil {
+		return nil, closed(op)
+	}
+	var native *C.ri_llama
+	err := engine.use(op, func(e *C.ri_engine) error {
+		return gguf.use(op, func(g *C.ri_gguf) error {
+			return try(op, func(err *C.ri_error) C.ri_status {
+				return C.ri_llama_create(e, g, C.ri_precision(precision), &native, err)
+			})
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &LLaMA{vocab: gguf.info.Vocab}
+	l.own(native, func(p *C.ri_llama) { C.ri_llama_free(p) })
+	return l, nil
+}
+
+// NewPrefix computes the keys and values of tokens, which may be none.
+func (l *LLaMA) NewPrefix(tokens []int32) (*Prefix, error) {
+	const op = "compute prefix"
+	var native *C.ri_prefix
+	err := l.use(op, func(p *C.ri_llama) error {
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_prefix_create(p, data[C.int32_t](tokens), C.size_t(len(tokens)), &native, e)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	prefix := &Prefix{}
+	prefix.own(native, func(p *C.ri_prefix) { C.ri_prefix_free(p) })
+	return prefix, nil
+}
+
+// AlignBatch is B samples of S positions after the prefix, with N states each.
+type AlignBatch struct {
+	Samples, Positions, States int
+	Tokens                     []int32   // [B, S]: an id, or -1-j for soft token j of the sample, each used once
+	Targets                    []int32   // [B, S]: the id to predict at this position (the token that follows), or -1
+	StateValues                []float32 // [B, N, In] of the adapter
+	Weight                     float64   // of each target in the loss
+}
+
+// TargetCount is the number of positions with something to predict.
+func (b AlignBatch) TargetCount() int {
+	n := 0
+	for _, t := range b.Targets {
+		if t >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// check holds the batch against its own sizes and the adapter.
+func (b AlignBatch) check(op string, adapter *Model) error {
+	if adapter.adapter.In == 0 {
+		return invalid(op, "the model is not an adapter")
+	}
+	if err := checkLength(op, "Tokens", len(b.Tokens), b.Samples, b.Positions); err != nil {
+		return err
+	}
+	if err := checkLength(op, "Targets", len(b.Targets), b.Samples, b.Positions); err != nil {
+		return err
+	}
+	return checkLength(op, "StateValues", len(b.StateValues), b.Samples, b.States, adapter.adapter.In)
+}
+
+// align runs one of the functions on batches.
+func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
+	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status) error {
+	if prefix == nil || adapter == nil {
+		return closed(op)
+	}
+	if err := b.check(op, adapter); err != nil {
+		return err
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(unsafe.SliceData(b.Tokens))
+	pin.Pin(unsafe.SliceData(b.Targets))
+	pin.Pin(unsafe.SliceData(b.StateValues))
+	batch := C.ri_align_batch{
+		n_samples: C.size_t(b.Samples), n_positions: C.size_t(b.Positions), n_states: C.size_t(b.States),
+		tokens: data[C.int32_t](b.Tokens), targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
+		weight: C.double(b.Weight),
+	}
+	return l.use(op, func(lp *C.ri_llama) error {
+		return prefix.use(op, func(pp *C.ri_prefix) error {
+			return adapter.use(op, func(ap *C.ri_model) error {
+				return try(op, func(e *C.ri_error) C.ri_status { return call(lp, pp, ap, &batch, e) })
+			})
+		})
+	})
+}
+
+// Backward gives Weight · Σ −log p(target) and adds its gradient to the adapter's.
+func (l *LLaMA) Backward(prefix *Prefix, adapter *Model, b AlignBatch) (loss float64, err error) {
+	err = l.align("train adapter", prefix, adapter, b,
+		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+			return C.ri_align_backward(l, p, a, b, (*C.double)(&loss), err)
+		})
+	return loss, err
+}
+
+// LogProbs writes log p of each target in row-major order: dst [TargetCount].
+func (l *LLaMA) LogProbs(dst []float32, prefix *Prefix, adapter *Model, b AlignBatch) error {
+	const op = "compute log-probabilities"
+	if err := checkLength(op, "dst", len(dst), b.TargetCount()); err != nil {
+		return err
+	}
+	return l.align(op, prefix, adapter, b,
+		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+			return C.ri_align_logprobs(l, p, a, b, data[C.float](dst), err)
+		})
+}
+
+// Logits writes the logits at each position that has a target: dst [TargetCount, vocabulary].
+func (l *LLaMA) Logits(dst []float32, prefix *Prefix, adapter *Model, b AlignBatch) error {
+	const op = "compute logits"
+	if err := checkLength(op, "dst", len(dst), b.TargetCount(), l.vocab); err != nil {
+		return err
+	}
+	return l.align(op, prefix, adapter, b,
+		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+			return C.ri_align_logits(l, p, a, b, data[C.float](dst), err)
+		})
+}

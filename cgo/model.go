@@ -1,0 +1,142 @@
+package cgo
+
+// #include "recint.h"
+// #cgo nocallback ri_model_read
+// #cgo noescape ri_model_read
+// #cgo nocallback ri_model_write
+// #cgo noescape ri_model_write
+// #cgo nocallback ri_model_update
+// #cgo noescape ri_model_update
+import "C"
+
+// Model is a set of named float32 tensors that can be trained: a recommender or an adapter. New tensors are zero.
+type Model struct {
+	handle[*C.ri_model]
+	tensors     []TensorInfo
+	recommender SASRecParams  // zero for an adapter
+	adapter     AdapterParams // zero for a recommender
+}
+
+// TensorInfo names a tensor of a model. Its shape is row-major.
+type TensorInfo struct {
+	Name  string
+	Shape []int
+}
+
+// Elements is the product of the shape.
+func (t TensorInfo) Elements() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Slot is one of the four arrays that are kept for each tensor.
+type Slot int32
+
+// The slots.
+const (
+	Value    Slot = C.RI_VALUE
+	Gradient Slot = C.RI_GRADIENT // accumulated since the last Update
+	Moment1  Slot = C.RI_MOMENT1  // AdamW's running mean of the gradient
+	Moment2  Slot = C.RI_MOMENT2  // AdamW's running mean of its square
+)
+
+// AdamW holds the settings of one optimiser step (Loshchilov and Hutter 2019, arXiv 1711.05101).
+type AdamW struct {
+	LearningRate, Beta1, Beta2, Epsilon float32
+	WeightDecay                         float32 // decoupled; tensors with one dimension are not decayed
+	MaxNorm                             float32 // the gradient is scaled down to this global L2 norm; 0: no clipping
+	Step                                int64   // 1 for the first update
+}
+
+// adopt takes over a native model and reads its layout.
+func (m *Model) adopt(native *C.ri_model) (*Model, error) {
+	const op = "describe model"
+	m.own(native, func(p *C.ri_model) { C.ri_model_free(p) })
+	err := m.use(op, func(p *C.ri_model) error {
+		for i := range C.ri_model_n_tensors(p) {
+			var info C.ri_tensor_info
+			err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_model_tensor(p, i, &info, e) })
+			if err != nil {
+				return err
+			}
+			t := TensorInfo{Name: C.GoString(&info.name[0])}
+			for _, d := range info.shape[:info.n_dims] {
+				t.Shape = append(t.Shape, int(d))
+			}
+			m.tensors = append(m.tensors, t)
+		}
+		return nil
+	})
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// Tensors lists the model's tensors; a tensor's place in the list is its index.
+func (m *Model) Tensors() ([]TensorInfo, error) {
+	if err := m.use("describe model", func(*C.ri_model) error { return nil }); err != nil {
+		return nil, err
+	}
+	tensors := make([]TensorInfo, len(m.tensors))
+	for i, t := range m.tensors {
+		tensors[i] = TensorInfo{t.Name, append([]int(nil), t.Shape...)}
+	}
+	return tensors, nil
+}
+
+// checkTensor refuses an index without a tensor, and values that do not fit it.
+func (m *Model) checkTensor(op, name string, index, length int) error {
+	if index < 0 || index >= len(m.tensors) {
+		return invalid(op, "tensor %d of a model with %d", index, len(m.tensors))
+	}
+	return checkLength(op, name+" of "+m.tensors[index].Name, length, m.tensors[index].Shape...)
+}
+
+// Read copies one slot of a tensor to dst.
+func (m *Model) Read(dst []float32, index int, slot Slot) error {
+	const op = "read tensor"
+	return m.use(op, func(p *C.ri_model) error {
+		if err := m.checkTensor(op, "dst", index, len(dst)); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_model_read(p, C.size_t(index), C.ri_slot(slot), data[C.float](dst), C.size_t(len(dst)), e)
+		})
+	})
+}
+
+// Write replaces one slot of a tensor. ErrNumeric: src holds NaN or infinity.
+func (m *Model) Write(index int, slot Slot, src []float32) error {
+	const op = "write tensor"
+	return m.use(op, func(p *C.ri_model) error {
+		if err := m.checkTensor(op, "src", index, len(src)); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_model_write(p, C.size_t(index), C.ri_slot(slot), data[C.float](src), C.size_t(len(src)), e)
+		})
+	})
+}
+
+// Update makes one AdamW step from the accumulated gradients, which are zero afterwards, and gives their global norm
+// before clipping. ErrNumeric: the norm is not finite; values and moments are unchanged then, the gradient is zero.
+func (m *Model) Update(a AdamW) (gradNorm float32, err error) {
+	const op = "update model"
+	err = m.use(op, func(p *C.ri_model) error {
+		params := C.ri_adamw{
+			learning_rate: C.float(a.LearningRate), beta1: C.float(a.Beta1), beta2: C.float(a.Beta2),
+			epsilon: C.float(a.Epsilon), weight_decay: C.float(a.WeightDecay), max_norm: C.float(a.MaxNorm),
+			step: C.int64_t(a.Step),
+		}
+		var norm C.float
+		err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_model_update(p, &params, &norm, e) })
+		gradNorm = float32(norm)
+		return err
+	})
+	return gradNorm, err
+}
