@@ -1,0 +1,177 @@
+package recommender
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// Metadata of a checkpoint, beside keyConfig and keyDataset.
+const (
+	keyFormat        = "format"
+	keyCursor        = "cursor"
+	keyData          = "data" // fingerprint of the split
+	checkpointFormat = "recint recommender checkpoint 1"
+)
+
+// bestPrefix stands before the names of the best epoch's weights.
+const bestPrefix = "best."
+
+// slots are what a checkpoint keeps of the current weights; gradients are zero between steps.
+var slots = []struct {
+	slot   cgo.Slot
+	prefix string
+}{{cgo.Value, "value."}, {cgo.Moment1, "moment1."}, {cgo.Moment2, "moment2."}}
+
+// weights are all tensors of a model, under bestPrefix.
+type weights []artifact.Tensor
+
+// write puts the weights into a model.
+func (w weights) write(model *cgo.Model) error {
+	return writeSlot(model, cgo.Value, &artifact.File{Tensors: w}, bestPrefix)
+}
+
+// cursor is how far a run has got. Random numbers need no more: an epoch draws its own from the seed and its number.
+type cursor struct {
+	Step    int64   `json:"step"` // optimiser steps made
+	Epochs  []Epoch `json:"epochs"`
+	Metrics Metrics `json:"metrics"` // of the best epoch
+}
+
+// best is the best epoch so far, or nil.
+func (c *cursor) best() *Epoch {
+	for i := len(c.Epochs) - 1; i >= 0; i-- {
+		if c.Epochs[i].Best {
+			return &c.Epochs[i]
+		}
+	}
+	return nil
+}
+
+// done reports whether the run is over.
+func (c *cursor) done(config Config) bool {
+	n := len(c.Epochs)
+	return n >= config.MaxEpochs || n > 0 && n-c.best().Epoch >= config.Patience
+}
+
+// fingerprint hashes what a split gives to training: all but its test part.
+func fingerprint(split dataset.Split) string {
+	sum := sha256.New() // writing to a hash never fails
+	for _, part := range [][]dataset.Sequence{split.Train, split.Validation} {
+		_ = binary.Write(sum, binary.LittleEndian, uint64(len(part)))
+		for _, s := range part {
+			_ = binary.Write(sum, binary.LittleEndian, uint64(len(s.History)))
+			_ = binary.Write(sum, binary.LittleEndian, s.History)
+			_ = binary.Write(sum, binary.LittleEndian, s.Next)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// save writes the checkpoint; the one before it stays whole until this one is.
+func (t *trainer) save() error {
+	if t.opts.CheckpointPath == "" {
+		return nil
+	}
+	config, err := json.Marshal(t.config)
+	if err != nil {
+		return err
+	}
+	cursor, err := json.Marshal(t.cursor)
+	if err != nil {
+		return err
+	}
+	file := &artifact.File{
+		Metadata: map[string]string{keyFormat: checkpointFormat, keyConfig: string(config), keyCursor: string(cursor),
+			keyData: t.data, keyDataset: t.opts.Dataset},
+		Tensors: t.best,
+	}
+	for _, s := range slots {
+		tensors, err := readSlot(t.model, s.slot, s.prefix)
+		if err != nil {
+			return err
+		}
+		file.Tensors = append(file.Tensors, tensors...)
+	}
+	return artifact.WriteSafetensors(t.opts.CheckpointPath, file)
+}
+
+// restore takes up the checkpoint, if there is one, and refuses one of another run by what differs.
+func (t *trainer) restore() error {
+	path := t.opts.CheckpointPath
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	file, err := artifact.ReadSafetensors(path)
+	if err != nil {
+		return err
+	}
+	if err := t.resume(file); err != nil {
+		return fmt.Errorf("recommender: checkpoint %s: %w; remove it to start again", path, err)
+	}
+	return nil
+}
+
+func (t *trainer) resume(file *artifact.File) error {
+	if file.Metadata[keyFormat] != checkpointFormat {
+		return fmt.Errorf("it is no checkpoint of this version")
+	}
+	was, err := parseConfig(file.Metadata[keyConfig])
+	if err != nil {
+		return fmt.Errorf("its %s: %w", keyConfig, err)
+	}
+	if differs := difference(was, t.config); differs != "" {
+		return fmt.Errorf("it was made under another configuration: %s", differs)
+	}
+	if file.Metadata[keyDataset] != t.opts.Dataset {
+		return &artifact.Mismatch{What: "checkpoint", On: "data set", Want: file.Metadata[keyDataset], Got: t.opts.Dataset}
+	}
+	if file.Metadata[keyData] != t.data {
+		return fmt.Errorf("it was made from other sequences")
+	}
+	if err := decode(file.Metadata[keyCursor], &t.cursor); err != nil {
+		return fmt.Errorf("its %s: %w", keyCursor, err)
+	}
+	if t.cursor.best() == nil {
+		return fmt.Errorf("its %s names no best epoch", keyCursor)
+	}
+	if err := writeSlot(t.model, cgo.Value, file, bestPrefix); err != nil {
+		return err
+	}
+	if t.best, err = readSlot(t.model, cgo.Value, bestPrefix); err != nil {
+		return err
+	}
+	for _, s := range slots {
+		if err := writeSlot(t.model, s.slot, file, s.prefix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// difference names the first field in which two configurations differ; "" if none does. When to stop may differ.
+func difference(was, is Config) string {
+	was.MaxEpochs, was.Patience = is.MaxEpochs, is.Patience
+	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
+	for i := range a.NumField() {
+		if a.Field(i).Interface() != b.Field(i).Interface() {
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+			return fmt.Sprintf("%s was %v, is %v", name, a.Field(i), b.Field(i))
+		}
+	}
+	return ""
+}

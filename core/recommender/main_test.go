@@ -1,0 +1,64 @@
+package recommender
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// TestMain fails when a test has left a native object alive.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for range 100 {
+		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func newEngine(t *testing.T) *cgo.Engine {
+	t.Helper()
+	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { engine.Close() })
+	return engine
+}
+
+// small is a quick configuration for rule's sequences.
+func small() Config {
+	c := DefaultSASRec(12)
+	c.Width, c.Positions, c.Heads, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate = 16, 5, 2, 16, 20, 20, 0.01
+	return c
+}
+
+// rule makes sequences whose next item follows from the last one (3 more, modulo 12), with histories of 1 to 7 items.
+func rule(n int, seed uint64) []dataset.Sequence {
+	random := rand.New(rand.NewPCG(seed, 0))
+	sequences := make([]dataset.Sequence, n)
+	for i := range sequences {
+		history := make([]int32, 1+random.IntN(7))
+		for k := range history {
+			history[k] = random.Int32N(12)
+		}
+		sequences[i] = dataset.Sequence{History: history, Next: (history[len(history)-1] + 3) % 12}
+	}
+	return sequences
+}
+
+func ruleSplit() dataset.Split {
+	return dataset.Split{Train: rule(160, 1), Validation: rule(40, 2), Test: rule(40, 3)}
+}

@@ -1,0 +1,217 @@
+package recommender
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+func train(t *testing.T, c Config, opts Options) *Recommender {
+	t.Helper()
+	r, err := Train(t.Context(), newEngine(t), c, ruleSplit(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func values(t *testing.T, r *Recommender) []artifact.Tensor {
+	t.Helper()
+	tensors, err := readSlot(r.model, cgo.Value, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensors
+}
+
+func same(a, b []artifact.Tensor) bool {
+	return slices.EqualFunc(a, b, func(a, b artifact.Tensor) bool {
+		return a.Name == b.Name && slices.EqualFunc(a.F32, b.F32, func(x, y float32) bool {
+			return math.Float32bits(x) == math.Float32bits(y)
+		})
+	})
+}
+
+// The next item is a function of the last one, so that a trained model ranks it first nearly always; chance is 1 in 12.
+func TestTrainLearnsARule(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		c := small()
+		c.AllPositions = all // histories are random, so the other positions teach nothing but noise
+		var log bytes.Buffer
+		steps := 0
+		r := train(t, c, Options{Dataset: "abc", Log: &log, Progress: func(p Progress) { steps++ }})
+		m, err := Evaluate(t.Context(), r, ruleSplit().Test, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if least := map[bool]float64{false: 0.9, true: 0.5}[all]; m.HR[1] < least {
+			t.Errorf("all positions %v: HR@1 %v on unseen sequences, want at least %v", all, m.HR[1], least)
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		var last Epoch
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+			t.Fatal(err)
+		}
+		if len(lines) != c.MaxEpochs || last.Epoch != c.MaxEpochs || steps != 10*c.MaxEpochs {
+			t.Errorf("%d lines, last %+v, %d steps; want %d epochs of 10 steps", len(lines), last, steps, c.MaxEpochs)
+		}
+		if o := r.Origin(); o.Dataset != "abc" || o.Validation == nil || o.Validation.N != 40 || o.Epoch < 1 {
+			t.Errorf("origin %+v", o)
+		}
+	}
+}
+
+func TestTrainIsReproducible(t *testing.T) {
+	c := small()
+	c.MaxEpochs = 2
+	first := values(t, train(t, c, Options{}))
+	if !same(first, values(t, train(t, c, Options{}))) {
+		t.Error("the same seed gave other weights")
+	}
+	c.Seed++
+	if same(first, values(t, train(t, c, Options{}))) {
+		t.Error("another seed gave the same weights")
+	}
+}
+
+// The weights given are those of the best epoch: evaluating them again gives the logged figures.
+func TestTrainGivesTheBestEpoch(t *testing.T) {
+	c := small()
+	c.MaxEpochs, c.LearningRate = 12, 0.05 // too high to get better all the time
+	r := train(t, c, Options{})
+	m, err := Evaluate(t.Context(), r, ruleSplit().Validation, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := r.Origin().Validation
+	if m.HR[10] != want.HR[10] || m.NDCG[10] != want.NDCG[10] {
+		t.Errorf("HR@10 %v, NDCG@10 %v; the log says %v, %v", m.HR[10], m.NDCG[10], want.HR[10], want.NDCG[10])
+	}
+}
+
+func TestPatience(t *testing.T) {
+	c := small()
+	c.LearningRate, c.Patience = 0, 3 // nothing is learnt, so that the first epoch stays the best
+	var log bytes.Buffer
+	r := train(t, c, Options{Log: &log})
+	if n := strings.Count(log.String(), "\n"); n != 4 || r.Origin().Epoch != 1 {
+		t.Errorf("%d epochs, best %d; want 4, 1", n, r.Origin().Epoch)
+	}
+}
+
+// 20 epochs at once are bit for bit 10 epochs, a restart from the checkpoint and 10 more; and likewise where the run is
+// cancelled in the middle of an epoch.
+func TestResumeIsExact(t *testing.T) {
+	want := values(t, train(t, small(), Options{}))
+	half := small()
+	half.MaxEpochs = 10
+	path := filepath.Join(t.TempDir(), "checkpoint.safetensors")
+	train(t, half, Options{CheckpointPath: path})
+	if !same(want, values(t, train(t, small(), Options{CheckpointPath: path}))) {
+		t.Error("10 + 10 epochs gave other weights than 20")
+	}
+
+	path = filepath.Join(t.TempDir(), "checkpoint.safetensors")
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := Train(ctx, newEngine(t), small(), ruleSplit(), Options{CheckpointPath: path, Progress: func(p Progress) {
+		if p.Epoch == 7 && p.Step == 4 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "goes on after epoch 6") {
+		t.Fatalf("cancelled: %v", err)
+	}
+	var log bytes.Buffer
+	if !same(want, values(t, train(t, small(), Options{CheckpointPath: path, Log: &log}))) {
+		t.Error("a cancelled and resumed run gave other weights")
+	}
+	if n := strings.Count(log.String(), "\n"); n != 14 {
+		t.Errorf("%d epochs after the resumption, want 14", n)
+	}
+	log.Reset()
+	if !same(want, values(t, train(t, small(), Options{CheckpointPath: path, Log: &log}))) || log.Len() > 0 {
+		t.Error("a finished run was not simply taken up")
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	c := small()
+	c.MaxEpochs = 1
+	dir := t.TempDir()
+	path := filepath.Join(dir, "checkpoint.safetensors")
+	train(t, c, Options{CheckpointPath: path, Dataset: "abc"})
+	other := c
+	other.Dropout = 0.5
+	moved := ruleSplit()
+	moved.Train = moved.Train[1:]
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := filepath.Join(dir, "cut.safetensors")
+	if err := os.WriteFile(cut, content[:len(content)-9], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain := filepath.Join(dir, "plain.safetensors")
+	if err := newRecommender(t, c).Save(plain); err != nil {
+		t.Fatal(err)
+	}
+	for name, run := range map[string]struct {
+		c     Config
+		split dataset.Split
+		opts  Options
+		says  string
+	}{
+		"config":   {other, ruleSplit(), Options{CheckpointPath: path, Dataset: "abc"}, "dropout was 0.3, is 0.5"},
+		"data set": {c, ruleSplit(), Options{CheckpointPath: path, Dataset: "abd"}, "abc"},
+		"split":    {c, moved, Options{CheckpointPath: path, Dataset: "abc"}, "other sequences"},
+		"cut":      {c, ruleSplit(), Options{CheckpointPath: cut}, "truncated"},
+		"weights":  {c, ruleSplit(), Options{CheckpointPath: plain}, "no checkpoint"},
+	} {
+		_, err := Train(t.Context(), newEngine(t), run.c, run.split, run.opts)
+		if err == nil || !strings.Contains(err.Error(), run.says) {
+			t.Errorf("%s: %v, want %q", name, err, run.says)
+		}
+	}
+}
+
+func TestTrainRefuses(t *testing.T) {
+	engine, split := newEngine(t), ruleSplit()
+	nowhere := Options{CheckpointPath: filepath.Join(t.TempDir(), "a", "b")}
+	bad := func(change func(s *dataset.Sequence)) dataset.Split {
+		s := ruleSplit()
+		change(&s.Train[3])
+		return s
+	}
+	for name, c := range map[string]struct {
+		change func(*Config)
+		split  dataset.Split
+		opts   Options
+		says   string
+	}{
+		"config":    {func(c *Config) { c.Width = 0 }, split, Options{}, "width is 0"},
+		"no data":   {func(*Config) {}, dataset.Split{}, Options{}, "both are needed"},
+		"bad next":  {func(*Config) {}, bad(func(s *dataset.Sequence) { s.Next = 12 }), Options{}, "training sequence 3"},
+		"empty":     {func(*Config) {}, bad(func(s *dataset.Sequence) { s.History = nil }), Options{}, "is empty"},
+		"no folder": {func(*Config) {}, split, nowhere, "create the folder"},
+	} {
+		config := small()
+		c.change(&config)
+		_, err := Train(t.Context(), engine, config, c.split, c.opts)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+}
