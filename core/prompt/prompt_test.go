@@ -1,0 +1,252 @@
+package prompt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// letters is a vocabulary of one token for each byte, with 256 = "<end>" and 257 = "<user>" as special tokens.
+type letters struct {
+	chat     func(string) (string, error)
+	bos, eot int32
+}
+
+func plain(user string) (string, error) {
+	return "", fmt.Errorf("no template: %w", cgo.ErrUnsupported)
+}
+
+func (v letters) Describe() (cgo.GGUFInfo, error) {
+	var info cgo.GGUFInfo
+	info.BOS, info.EOT, info.EOS = v.bos, v.eot, -1
+	return info, nil
+}
+
+func (v letters) Tokenize(text string, parseSpecial bool) ([]int32, error) {
+	var tokens []int32
+	for text != "" {
+		if rest, ok := strings.CutPrefix(text, "<end>"); ok && parseSpecial {
+			tokens, text = append(tokens, 256), rest
+		} else if rest, ok := strings.CutPrefix(text, "<user>"); ok && parseSpecial {
+			tokens, text = append(tokens, 257), rest
+		} else {
+			tokens, text = append(tokens, int32(text[0])), text[1:]
+		}
+	}
+	return tokens, nil
+}
+
+func (v letters) Detokenize(tokens []int32, special bool) (string, error) {
+	var text strings.Builder
+	for _, token := range tokens {
+		switch token {
+		case 256:
+			text.WriteString("<end>")
+		case 257:
+			text.WriteString("<user>")
+		default:
+			text.WriteByte(byte(token))
+		}
+	}
+	return text.String(), nil
+}
+
+func (v letters) Chat(user string) (string, error) { return v.chat(user) }
+
+func chatted(user string) (string, error) { return "<user>" + user + "<end>", nil }
+
+func TestCompile(t *testing.T) {
+	v := letters{chat: chatted, bos: 257, eot: 256}
+	p, err := Compile(v, Template{Name: "t", Text: "ab{before}c{after}"}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By hand: the chat template's opening token is the BOS already, so it is not doubled.
+	if want := []int32{257, 'a', 'b'}; !slices.Equal(p.Prefix(), want) {
+		t.Errorf("prefix %v, want %v", p.Prefix(), want)
+	}
+	if want := []int32{-1, -2, 'c', -3, -4, 256}; !slices.Equal(p.Suffix(), want) {
+		t.Errorf("suffix %v, want %v", p.Suffix(), want)
+	}
+	if want := []string{"before", "after"}; !slices.Equal(p.Slots(), want) {
+		t.Errorf("slots %v, want %v", p.Slots(), want)
+	}
+	if got := p.Positions(4); got != 3+6+3 {
+		t.Errorf("%d positions, want 12", got)
+	}
+}
+
+func TestCompile_withoutChatTemplate(t *testing.T) {
+	p, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Text: "a{state}"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []int32{1, 'a'}; !slices.Equal(p.Prefix(), want) {
+		t.Errorf("prefix %v, want the BOS and the text: %v", p.Prefix(), want)
+	}
+	if want := []int32{-1, '\n'}; !slices.Equal(p.Suffix(), want) {
+		t.Errorf("suffix %v, want %v", p.Suffix(), want)
+	}
+}
+
+func TestCompile_refusals(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		text string
+		chat func(string) (string, error)
+		k    int
+		want string
+	}{
+		"no slot":         {"hello", chatted, 1, "no slot"},
+		"unknown slot":    {"a{film}", chatted, 1, "{film}"},
+		"slot twice":      {"{state}{state}", chatted, 1, "twice"},
+		"no soft token":   {"{state}", chatted, 0, "at least 1"},
+		"slot lost":       {"{state}", func(string) (string, error) { return "<user>", nil }, 1, "loses"},
+		"slot repeated":   {"{state}", func(s string) (string, error) { return s + s, nil }, 1, "repeats"},
+		"slots swapped":   {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
+		"chat has failed": {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
+	} {
+		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Text: c.text}, c.k)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestAnswer(t *testing.T) {
+	tokens, err := Answer(letters{eot: 256}, "x<end>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A special token inside a title is text; only the closing one is the end token.
+	if want := []int32{'x', '<', 'e', 'n', 'd', '>', 256}; !slices.Equal(tokens, want) {
+		t.Errorf("answer %v, want %v", tokens, want)
+	}
+	if _, err := Answer(letters{eot: -1}, "x"); err == nil {
+		t.Error("a vocabulary without an end token was accepted")
+	}
+}
+
+func TestBatch_byHand(t *testing.T) {
+	p, err := FromSegments([][]int32{{9, 8}, {7}, {6, 5}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := p.Batch([]Sample{
+		{States: []float32{1, 2}, Answer: []int32{40, 41, 42}},
+		{States: []float32{3, 4}, Answer: []int32{50}},
+	}, 0.25)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Suffix: soft 0, 7, soft 1, 6, 5; the 5 predicts the first answer token; 42 and 50 are never fed.
+	wantTokens := []int32{-1, 7, -2, 6, 5, 40, 41, -1, 7, -2, 6, 5, 0, 0}
+	wantTargets := []int32{-1, -1, -1, -1, 40, 41, 42, -1, -1, -1, -1, 50, -1, -1}
+	if !slices.Equal(batch.Tokens, wantTokens) {
+		t.Errorf("tokens  %v\nwant    %v", batch.Tokens, wantTokens)
+	}
+	if !slices.Equal(batch.Targets, wantTargets) {
+		t.Errorf("targets %v\nwant    %v", batch.Targets, wantTargets)
+	}
+	if !slices.Equal(batch.StateValues, []float32{1, 2, 3, 4}) {
+		t.Errorf("states %v", batch.StateValues)
+	}
+	if batch.Samples != 2 || batch.Positions != 7 || batch.States != 2 || batch.Weight != 0.25 {
+		t.Errorf("batch %d × %d, %d states, weight %g", batch.Samples, batch.Positions, batch.States, batch.Weight)
+	}
+}
+
+func TestBatch_answerRightAfterSoftToken(t *testing.T) {
+	p, err := FromSegments([][]int32{{}, {}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := p.Batch([]Sample{{States: []float32{1}, Answer: []int32{5, 6}}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(batch.Tokens, []int32{-1, -2, 5}) || !slices.Equal(batch.Targets, []int32{-1, 5, 6}) {
+		t.Errorf("tokens %v, targets %v", batch.Tokens, batch.Targets)
+	}
+}
+
+func TestBatch_refusals(t *testing.T) {
+	p, err := FromSegments([][]int32{{1}, {2}, {3}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := Sample{States: []float32{1, 2}, Answer: []int32{4}}
+	for name, samples := range map[string][]Sample{
+		"none":             {},
+		"empty answer":     {good, {States: good.States}},
+		"unequal widths":   {good, {States: []float32{1, 2, 3, 4}, Answer: good.Answer}},
+		"no states":        {{Answer: good.Answer}},
+		"states not whole": {{States: []float32{1, 2, 3}, Answer: good.Answer}},
+	} {
+		if _, err := p.Batch(samples, 1); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestFromSegments_refusals(t *testing.T) {
+	for name, segments := range map[string][][]int32{"one segment": {{1}}, "negative id": {{1}, {-3}}} {
+		if _, err := FromSegments(segments, 1); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestParseTemplate(t *testing.T) {
+	if _, err := ParseTemplate([]byte(`{"name":"x","text":"a{state}"}`)); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{`{`, `{"name":"x","txt":"a{state}"}`, `{"name":"","text":"{state}"}`, `{"name":"x"}`} {
+		if _, err := ParseTemplate([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", bad)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for _, name := range []string{"residual", "recovery"} {
+		tpl, err := Named(name)
+		if err != nil || tpl.Validate() != nil {
+			t.Errorf("%s: %v, %v", name, err, tpl.Validate())
+		}
+		if !strings.HasSuffix(tpl.Text, "}") {
+			t.Errorf("%s: text behind the last slot costs time in every sample: %q", name, tpl.Text)
+		}
+	}
+	if _, err := Named("nonsense"); err == nil || !strings.Contains(err.Error(), "residual") {
+		t.Errorf("unknown name: error %v should list the known ones", err)
+	}
+}
+
+func TestShow(t *testing.T) {
+	v := letters{chat: chatted, bos: 257, eot: 256}
+	p, err := Compile(v, Template{Name: "t", Text: "a{state}"}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := p.Show(&out, v, []int32{'x', 256}); err != nil {
+		t.Fatal(err)
+	}
+	want := `   0 prefix    257 "<user>"
+   1 prefix     97 "a"
+   2 sample      - soft token 1 of 2, state {state}
+   3 sample      - soft token 2 of 2, state {state}
+   4 sample    256 "<end>"
+   5 answer    120 "x"
+   6 answer    256 "<end>"
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
