@@ -1,0 +1,189 @@
+// Package align trains an adapter: the small map from a recommender's states to soft tokens through which a frozen
+// LLM can read them.
+package align
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Kind is the form of an adapter.
+type Kind string
+
+// The kinds of adapters.
+const (
+	Linear Kind = "linear" // soft tokens = W·state + b, as in the paper
+	MLP    Kind = "mlp"    // soft tokens = W2·GELU(W1·state + b1) + b2
+)
+
+// Shape is the size of an adapter.
+type Shape struct {
+	Kind   Kind `json:"kind"`
+	In     int  `json:"in"`               // width of a state
+	Hidden int  `json:"hidden,omitempty"` // hidden units of an MLP; 0 for a linear adapter
+	Tokens int  `json:"tokens"`           // K, soft tokens per state
+	Embd   int  `json:"embd"`             // E, width of the LLM's embeddings
+}
+
+// Validate reports what is wrong with the shape, or nil.
+func (s Shape) Validate() error {
+	switch {
+	case s.Kind != Linear && s.Kind != MLP:
+		return fmt.Errorf("align: no adapter kind is called %q; known are %q and %q", s.Kind, Linear, MLP)
+	case s.In < 1 || s.Tokens < 1 || s.Embd < 1:
+		return fmt.Errorf("align: an adapter of %d inputs, %d tokens of width %d; each is at least 1",
+			s.In, s.Tokens, s.Embd)
+	case s.Kind == MLP && s.Hidden < 1:
+		return fmt.Errorf("align: an mlp adapter with %d hidden units; at least 1 is needed", s.Hidden)
+	case s.Kind == Linear && s.Hidden != 0:
+		return fmt.Errorf("align: a linear adapter has no hidden units; %d are asked for", s.Hidden)
+	}
+	return nil
+}
+
+// tensors gives the names and shapes of the adapter's tensors as the native core has them, first layer first.
+func (s Shape) tensors() []cgo.TensorInfo {
+	if s.Kind == Linear {
+		return []cgo.TensorInfo{
+			{Name: "weight", Shape: []int{s.Tokens * s.Embd, s.In}},
+			{Name: "bias", Shape: []int{s.Tokens * s.Embd}},
+		}
+	}
+	return []cgo.TensorInfo{
+		{Name: "w1", Shape: []int{s.Hidden, s.In}},
+		{Name: "b1", Shape: []int{s.Hidden}},
+		{Name: "w2", Shape: []int{s.Tokens * s.Embd, s.Hidden}},
+		{Name: "b2", Shape: []int{s.Tokens * s.Embd}},
+	}
+}
+
+// Adapter holds an adapter's numbers. Its input is a state as the recommender gives it.
+type Adapter struct {
+	Shape
+	Values [][]float32 // one for each tensor: weight, bias or w1, b1, w2, b2; row-major
+}
+
+// geluRMS is the root mean square of GELU(z) for a standard normal z, by numerical integration.
+const geluRMS = 0.6521
+
+// NewAdapter makes a random adapter, the same for the same seed, for inputs of mean 0 and variance 1. Its soft tokens
+// have the root mean square rms; that of the LLM's embedding table makes them as large as words.
+func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if !(rms > 0) || math.IsInf(rms, 0) {
+		return nil, fmt.Errorf("align: soft tokens cannot have the root mean square %g", rms)
+	}
+	random := rand.New(rand.NewPCG(seed, streamInit))
+	a := &Adapter{Shape: s}
+	for _, t := range s.tensors() {
+		values := make([]float32, elements(t.Shape))
+		if len(t.Shape) == 2 {
+			scale := 1 / math.Sqrt(float64(t.Shape[1]))
+			switch t.Name {
+			case "weight":
+				scale *= rms
+			case "w2":
+				scale *= rms / geluRMS
+			}
+			for i := range values {
+				values[i] = float32(random.NormFloat64() * scale)
+			}
+		}
+		a.Values = append(a.Values, values)
+	}
+	return a, nil
+}
+
+func elements(shape []int) int {
+	n := 1
+	for _, size := range shape {
+		n *= size
+	}
+	return n
+}
+
+// Model puts the adapter on an engine. The caller closes it.
+func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
+	params := cgo.AdapterParams{Kind: cgo.AdapterLinear, In: a.In, Hidden: a.Hidden, Tokens: a.Tokens, Embd: a.Embd}
+	if a.Kind == MLP {
+		params.Kind = cgo.AdapterMLP
+	}
+	model, err := cgo.NewAdapter(engine, params)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeSlot(model, a.Shape, cgo.Value, a.Values); err != nil {
+		model.Close()
+		return nil, err
+	}
+	return model, nil
+}
+
+// writeSlot writes one slot of all the model's tensors; values are in the order of Shape.tensors.
+func writeSlot(model *cgo.Model, s Shape, slot cgo.Slot, values [][]float32) error {
+	for i, t := range s.tensors() {
+		index, err := tensorIndex(model, t)
+		if err != nil {
+			return err
+		}
+		if err := model.Write(index, slot, values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSlot reads one slot of all the model's tensors in the order of Shape.tensors.
+func readSlot(model *cgo.Model, s Shape, slot cgo.Slot) ([][]float32, error) {
+	var values [][]float32
+	for _, t := range s.tensors() {
+		index, err := tensorIndex(model, t)
+		if err != nil {
+			return nil, err
+		}
+		dst := make([]float32, elements(t.Shape))
+		if err := model.Read(dst, index, slot); err != nil {
+			return nil, err
+		}
+		values = append(values, dst)
+	}
+	return values, nil
+}
+
+// tensorIndex finds a tensor of the native model by its name.
+func tensorIndex(model *cgo.Model, want cgo.TensorInfo) (int, error) {
+	infos, err := model.Tensors()
+	if err != nil {
+		return 0, err
+	}
+	for i, info := range infos {
+		if info.Name == want.Name && elements(info.Shape) == elements(want.Shape) {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("align: the native adapter has no tensor %s of shape %v", want.Name, want.Shape)
+}
+
+// Fits reports by name whether the adapter reads states of width in and writes embeddings of width embd.
+func (a *Adapter) Fits(in, embd int) error {
+	if a.In != in {
+		return fmt.Errorf("align: this adapter reads states that are %d wide, the recommender's are %d wide; "+
+			"give the recommender it was trained on, or train an adapter for this one", a.In, in)
+	}
+	if a.Embd != embd {
+		return fmt.Errorf("align: this adapter writes embeddings that are %d wide, the LLM's are %d wide; "+
+			"give the LLM it was trained through, or train an adapter for this one", a.Embd, embd)
+	}
+	return nil
+}
+
+// Gradient reads the gradient that has been accumulated in a native adapter of a's shape, one slice for each tensor in
+// the order of Values.
+func (a *Adapter) Gradient(model *cgo.Model) ([][]float32, error) {
+	return readSlot(model, a.Shape, cgo.Gradient)
+}

@@ -1,0 +1,234 @@
+package align
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+var shapes = []Shape{
+	{Kind: Linear, In: 6, Tokens: 2, Embd: 8},
+	{Kind: MLP, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
+}
+
+// forward is the adapter's formula, written out in float64.
+func forward(a *Adapter, state []float32) []float64 {
+	x := make([]float64, len(state))
+	for i, v := range state {
+		x[i] = float64(v)
+	}
+	for layer := 0; layer < len(a.Values); layer += 2 {
+		if layer > 0 {
+			for i, z := range x {
+				x[i] = z / 2 * (1 + math.Erf(z/math.Sqrt2))
+			}
+		}
+		weight, bias := a.Values[layer], a.Values[layer+1]
+		y := make([]float64, len(bias))
+		for row := range y {
+			y[row] = float64(bias[row])
+			for col, v := range x {
+				y[row] += float64(weight[row*len(x)+col]) * v
+			}
+		}
+		x = y
+	}
+	return x
+}
+
+func TestNewAdapter_outputScale(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, s := range []Shape{{Kind: Linear, In: 64, Tokens: 4, Embd: 96}, {Kind: MLP, In: 64, Hidden: 256, Tokens: 4, Embd: 96}} {
+		a, err := NewAdapter(s, 0.13, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, n := 0.0, 0
+		for range 50 {
+			state := make([]float32, s.In)
+			for i := range state {
+				state[i] = float32(random.NormFloat64())
+			}
+			for _, y := range forward(a, state) {
+				sum += y * y
+				n++
+			}
+		}
+		if rms := math.Sqrt(sum / float64(n)); math.Abs(rms/0.13-1) > 0.05 {
+			t.Errorf("%s: soft tokens have the root mean square %.4f, want 0.13 within 5 %%", s.Kind, rms)
+		}
+		again, _ := NewAdapter(s, 0.13, 5)
+		other, _ := NewAdapter(s, 0.13, 6)
+		if !reflect.DeepEqual(a, again) || reflect.DeepEqual(a, other) {
+			t.Errorf("%s: not a function of the seed", s.Kind)
+		}
+	}
+}
+
+func TestFold(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 2))
+	states := make([]float32, 40*6)
+	for i := range states {
+		states[i] = float32(float64(i%6)*3 + random.NormFloat64()*float64(1+i%6))
+		if i%6 == 4 {
+			states[i] = 2.5 // a coordinate that never changes
+		}
+	}
+	standard, err := FitStandard(states, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	standardised := make([]float32, len(states))
+	standard.Apply(standardised, states)
+	for col := range 6 {
+		mean, square := 0.0, 0.0
+		for row := range 40 {
+			x := float64(standardised[row*6+col])
+			mean += x / 40
+			square += x * x / 40
+		}
+		want := 1.0
+		if col == 4 {
+			want = 0
+		}
+		if math.Abs(mean) > 1e-6 || math.Abs(square-want) > 1e-5 {
+			t.Errorf("coordinate %d: mean %g, mean square %g, want 0 and %g", col, mean, square, want)
+		}
+	}
+	for _, s := range shapes {
+		a, err := NewAdapter(s, 0.5, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folded := standard.Fold(a)
+		for row := range 40 {
+			want := forward(a, standardised[row*6:row*6+6])
+			got := forward(folded, states[row*6:row*6+6])
+			for i := range want {
+				if math.Abs(got[i]-want[i]) > 1e-5 {
+					t.Fatalf("%s: folded %g, unfolded %g", s.Kind, got[i], want[i])
+				}
+			}
+		}
+	}
+}
+
+func TestFitStandard_refusals(t *testing.T) {
+	for name, states := range map[string][]float32{
+		"none": {}, "half a state": {1, 2, 3}, "NaN": {1, float32(math.NaN())}, "infinite": {1, float32(math.Inf(1))},
+	} {
+		if _, err := FitStandard(states, 2); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestSaveLoad(t *testing.T) {
+	provenance := Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Residual(),
+		Config: DefaultConfig(), Samples: 640, Minutes: 1.5}
+	for _, s := range shapes {
+		a, err := NewAdapter(s, 0.5, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "a.safetensors")
+		if err := a.Save(path, provenance); err != nil {
+			t.Fatal(err)
+		}
+		got, p, err := LoadAdapter(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, a) || p != provenance {
+			t.Errorf("%s: read back %+v, %+v", s.Kind, got.Shape, p)
+		}
+	}
+}
+
+func TestLoadAdapter_refusals(t *testing.T) {
+	a, err := NewAdapter(shapes[0], 0.5, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	for name, c := range map[string]struct {
+		spoil func(*artifact.File)
+		want  string
+	}{
+		"other file":   {func(f *artifact.File) { f.Metadata = nil }, "recint align"},
+		"no shape":     {func(f *artifact.File) { delete(f.Metadata, keyShape) }, "shape"},
+		"unknown kind": {func(f *artifact.File) { f.Metadata[keyShape] = `{"kind":"x","in":6,"tokens":2,"embd":8}` }, `"x"`},
+		"wrong width":  {func(f *artifact.File) { f.Metadata[keyShape] = `{"kind":"linear","in":7,"tokens":2,"embd":8}` }, "shape"},
+		"huge": {func(f *artifact.File) {
+			f.Metadata[keyShape] = `{"kind":"linear","in":6,"tokens":4611686018427387904,"embd":8}`
+		}, "shape"},
+		"no provenance":  {func(f *artifact.File) { f.Metadata[keyProvenance] = "{" }, "provenance"},
+		"missing tensor": {func(f *artifact.File) { f.Tensors = f.Tensors[:1] }, "no tensor"},
+	} {
+		if err := a.Save(path, Provenance{}); err != nil {
+			t.Fatal(err)
+		}
+		file, err := artifact.ReadSafetensors(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.spoil(file)
+		if err := artifact.WriteSafetensors(path, file); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := LoadAdapter(path); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestProvenance_check(t *testing.T) {
+	p := Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d"}
+	if err := p.Check("3f2a", "77aa", ""); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	err := p.Check("91bc", "77aa", "d00d")
+	var mismatch *artifact.Mismatch
+	if !errors.As(err, &mismatch) || !strings.Contains(err.Error(), "3f2a") || !strings.Contains(err.Error(), "91bc") {
+		t.Errorf("another recommender: %v", err)
+	}
+}
+
+func TestFits(t *testing.T) {
+	a := &Adapter{Shape: shapes[0]}
+	if err := a.Fits(6, 8); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		in, embd int
+		want     [2]string
+	}{{64, 8, [2]string{"6 wide", "64 wide"}}, {6, 576, [2]string{"8 wide", "576 wide"}}} {
+		err := a.Fits(c.in, c.embd)
+		if err == nil || !strings.Contains(err.Error(), c.want[0]) || !strings.Contains(err.Error(), c.want[1]) {
+			t.Errorf("%d, %d: error %v should say both widths %v", c.in, c.embd, err, c.want)
+		}
+	}
+}
+
+func TestShape_refusals(t *testing.T) {
+	for _, s := range []Shape{
+		{}, {Kind: "x", In: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 0, Tokens: 1, Embd: 1},
+		{Kind: Linear, In: 1, Hidden: 3, Tokens: 1, Embd: 1}, {Kind: MLP, In: 1, Tokens: 1, Embd: 1},
+	} {
+		if _, err := NewAdapter(s, 1, 1); err == nil {
+			t.Errorf("%+v: accepted", s)
+		}
+	}
+	for _, rms := range []float64{0, math.NaN(), math.Inf(1)} {
+		if _, err := NewAdapter(shapes[0], rms, 1); err == nil {
+			t.Errorf("root mean square %g: accepted", rms)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package align
+
+import (
+	"slices"
+	"time"
+)
+
+// Cursor is where a run stands: all of a checkpoint but the adapter's and the optimiser's numbers.
+type Cursor struct {
+	Step    int `json:"step"`    // batches taken, skipped ones included
+	Plan    int `json:"plan"`    // batches to take; 0 while the speed is being measured
+	Updates int `json:"updates"` // batches that moved the adapter
+	Skipped int `json:"skipped"` // batches whose gradient was not finite
+	InARow  int `json:"in_a_row"`
+
+	Loss        float64      `json:"loss"`        // of training: exponential mean over about 20 batches
+	WarmFirst   float64      `json:"warm_first"`  // warm start's error at its first update, over the mean square
+	WarmLast    float64      `json:"warm_last"`   // and at its last
+	Validations []Validation `json:"validations"` // in order
+
+	Seconds  float64   `json:"seconds"`   // spent, warm start and validation included
+	Pace     []float64 `json:"pace"`      // seconds of each batch until the plan was made
+	LogBytes int64     `json:"log_bytes"` // length of the log at this point
+}
+
+// Validation is one validation loss.
+type Validation struct {
+	Step    int     `json:"step"` // batches taken before it
+	Loss    float64 `json:"loss"` // nats for each answer token
+	Seconds float64 `json:"seconds"`
+}
+
+// learned takes one batch's loss into the running mean.
+func (at *Cursor) learned(loss float64) {
+	if at.Updates == 1 {
+		at.Loss = loss
+	}
+	at.Loss += (loss - at.Loss) / 20
+}
+
+// took counts a batch that needed the time d, and says whether it was the one after which the plan was made.
+func (r *run) took(d time.Duration) bool {
+	r.Step++
+	r.Seconds += d.Seconds()
+	if r.Plan > 0 {
+		return false
+	}
+	r.Pace = append(r.Pace, d.Seconds())
+	if r.Step < r.job.Config.WarmupSteps {
+		return false
+	}
+	r.Plan, r.Pace = r.planFor(r.job.Config), nil
+	return true
+}
+
+// planFor is the number of batches that fit into the run's minutes at the median pace so far, validation included.
+func (at *Cursor) planFor(c Config) int {
+	each, left := median(at.Pace), 60*c.Minutes-at.Seconds
+	if n := len(at.Validations); n > 0 {
+		left -= at.Validations[n-1].Seconds
+		if c.ValidateEvery > 0 {
+			each += at.Validations[n-1].Seconds / float64(c.ValidateEvery)
+		}
+	}
+	return at.Step + max(1, int(left/each))
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}

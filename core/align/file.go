@@ -1,0 +1,117 @@
+package align
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Provenance says what an adapter was made from and how. Hashes are SHA-256 in hexadecimal.
+type Provenance struct {
+	Recommender string          `json:"recommender"` // hash of the recommender's file
+	LLM         string          `json:"llm"`         // hash of the GGUF
+	Dataset     string          `json:"dataset"`     // hash of the data set
+	Template    prompt.Template `json:"template"`
+	Config      Config          `json:"config"`
+	Samples     int             `json:"samples"` // trained on, repetitions counted
+	Minutes     float64         `json:"minutes"` // of training, warm start included
+}
+
+// Check refuses a recommender, an LLM or a data set other than those of the training. An empty hash is not compared.
+func (p Provenance) Check(recommender, llm, dataset string) error {
+	for _, pair := range []struct{ kind, want, got string }{
+		{"recommender", p.Recommender, recommender},
+		{"LLM", p.LLM, llm},
+		{"data set", p.Dataset, dataset},
+	} {
+		if pair.want != "" && pair.got != "" && pair.want != pair.got {
+			return &artifact.Mismatch{What: "adapter", On: pair.kind, Want: pair.want, Got: pair.got}
+		}
+	}
+	return nil
+}
+
+const (
+	adapterFormat = "recint adapter 1"
+	keyFormat     = "format"
+	keyShape      = "shape"
+	keyProvenance = "provenance"
+	tensorPrefix  = "adapter."
+)
+
+// Save writes the adapter and its provenance as safetensors: tensors adapter.weight and adapter.bias, or adapter.w1,
+// adapter.b1, adapter.w2 and adapter.b2, and JSON in the metadata.
+func (a *Adapter) Save(path string, p Provenance) error {
+	shape, err := json.Marshal(a.Shape)
+	if err != nil {
+		return err
+	}
+	provenance, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	file := &artifact.File{Metadata: map[string]string{
+		keyFormat: adapterFormat, keyShape: string(shape), keyProvenance: string(provenance),
+	}}
+	addTensors(file, a.Shape, tensorPrefix, a.Values)
+	return artifact.WriteSafetensors(path, file)
+}
+
+// LoadAdapter reads what Save wrote.
+func LoadAdapter(path string) (*Adapter, Provenance, error) {
+	var p Provenance
+	file, err := artifact.ReadSafetensors(path)
+	if err != nil {
+		return nil, p, err
+	}
+	if file.Metadata[keyFormat] != adapterFormat {
+		return nil, p, fmt.Errorf("align: %s is no adapter: its metadata does not say %q; recint align writes such files",
+			path, adapterFormat)
+	}
+	a := &Adapter{}
+	if err := decode(file.Metadata[keyShape], &a.Shape); err != nil {
+		return nil, p, fmt.Errorf("align: %s: shape: %w", path, err)
+	}
+	if err := a.Validate(); err != nil {
+		return nil, p, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := decode(file.Metadata[keyProvenance], &p); err != nil {
+		return nil, p, fmt.Errorf("align: %s: provenance: %w", path, err)
+	}
+	if a.Values, err = takeTensors(file, a.Shape, tensorPrefix); err != nil {
+		return nil, p, fmt.Errorf("align: %s: %w", path, err)
+	}
+	return a, p, nil
+}
+
+// decode reads JSON strictly: unknown keys are an error.
+func decode(text string, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(v)
+}
+
+// addTensors appends an adapter's numbers to a file under prefix.
+func addTensors(file *artifact.File, s Shape, prefix string, values [][]float32) {
+	for i, t := range s.tensors() {
+		file.Tensors = append(file.Tensors, artifact.Tensor{
+			Name: prefix + t.Name, DType: "F32", Shape: t.Shape, F32: values[i],
+		})
+	}
+}
+
+// takeTensors reads what addTensors wrote.
+func takeTensors(file *artifact.File, s Shape, prefix string) ([][]float32, error) {
+	var values [][]float32
+	for _, t := range s.tensors() {
+		v, err := file.Float32(prefix+t.Name, t.Shape...)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}

@@ -1,0 +1,139 @@
+package align
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// validate reports what is wrong with the job, naming the sample where it is one of them.
+func (j Job) validate(info cgo.GGUFInfo) error {
+	if err := j.Config.Validate(); err != nil {
+		return err
+	}
+	if err := j.Shape.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case j.Shape.Embd != int(info.Embd):
+		return fmt.Errorf("align: an adapter for embeddings of width %d; the LLM's are %d wide", j.Shape.Embd, info.Embd)
+	case j.Shape.Tokens != j.Prompt.TokensPerState():
+		return fmt.Errorf("align: an adapter of %d soft tokens for a prompt with %d", j.Shape.Tokens,
+			j.Prompt.TokensPerState())
+	case len(j.Train) == 0:
+		return errors.New("align: there are no training samples")
+	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
+		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
+	}
+	for i, s := range j.Train {
+		if err := j.check(s, int(info.Context)); err != nil {
+			return fmt.Errorf("align: training sample %d: %w", i, err)
+		}
+	}
+	for i, s := range j.Validation {
+		if err := j.check(s, int(info.Context)); err != nil {
+			return fmt.Errorf("align: validation sample %d: %w", i, err)
+		}
+	}
+	for i, pair := range j.Warm {
+		if err := j.checkStates(pair.State, 1); err != nil {
+			return fmt.Errorf("align: warm start pair %d: %w", i, err)
+		}
+		if len(pair.Title) == 0 {
+			return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
+		}
+	}
+	return nil
+}
+
+func (j Job) check(s prompt.Sample, context int) error {
+	if len(s.Answer) == 0 {
+		return errors.New("the answer is empty")
+	}
+	if n := j.Prompt.Positions(len(s.Answer)); n > context {
+		return fmt.Errorf("prompt and answer take %d positions; the LLM's context has %d", n, context)
+	}
+	return j.checkStates(s.States, j.Prompt.States())
+}
+
+func (j Job) checkStates(states []float32, n int) error {
+	if len(states) != n*j.Shape.In {
+		return fmt.Errorf("%d state values; %d states of width %d are needed", len(states), n, j.Shape.In)
+	}
+	for i, x := range states {
+		if x != x || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("value %d of its states is NaN or infinite", i)
+		}
+	}
+	return nil
+}
+
+// standardised gives the job with its states standardised, its validation samples thinned out to those that are used,
+// and what standardises them.
+func (j Job) standardised() (Job, Standard, error) {
+	var all []float32
+	for _, s := range j.Train {
+		all = append(all, s.States...)
+	}
+	standard, err := FitStandard(all, j.Shape.In)
+	if err != nil {
+		return j, standard, err
+	}
+	apply := func(samples []prompt.Sample) []prompt.Sample {
+		done := make([]prompt.Sample, len(samples))
+		for i, s := range samples {
+			done[i] = prompt.Sample{States: make([]float32, len(s.States)), Answer: s.Answer}
+			standard.Apply(done[i].States, s.States)
+		}
+		return done
+	}
+	j.Train = apply(j.Train)
+	j.Validation = apply(pick(j.Validation, j.Config.ValidationSamples, j.Config.Seed))
+	pairs := make([]Pair, len(j.Warm))
+	for i, pair := range j.Warm {
+		pairs[i] = Pair{State: make([]float32, len(pair.State)), Title: pair.Title}
+		standard.Apply(pairs[i].State, pair.State)
+	}
+	j.Warm = pairs
+	return j, standard, nil
+}
+
+// pick chooses at most n samples, the same for the same seed.
+func pick(samples []prompt.Sample, n int, seed uint64) []prompt.Sample {
+	perm := rand.New(rand.NewPCG(seed, streamValidation)).Perm(len(samples))
+	var picked []prompt.Sample
+	for _, i := range perm[:min(n, len(perm))] {
+		picked = append(picked, samples[i])
+	}
+	return picked
+}
+
+// fingerprint is the hash of the numbers that the job trains on.
+func (j Job) fingerprint() string {
+	hash := sha256.New()
+	number := func(n int) { binary.Write(hash, binary.LittleEndian, int64(n)) }
+	tokens := func(t []int32) { number(len(t)); binary.Write(hash, binary.LittleEndian, t) }
+	values := func(v []float32) { number(len(v)); binary.Write(hash, binary.LittleEndian, v) }
+	tokens(j.Prompt.Prefix())
+	tokens(j.Prompt.Suffix())
+	for _, samples := range [][]prompt.Sample{j.Train, j.Validation} {
+		number(len(samples))
+		for _, s := range samples {
+			values(s.States)
+			tokens(s.Answer)
+		}
+	}
+	number(len(j.Warm))
+	for _, pair := range j.Warm {
+		values(pair.State)
+		tokens(pair.Title)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}

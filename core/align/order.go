@@ -1,0 +1,50 @@
+package align
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Streams keep the random numbers of different purposes apart under one seed.
+const (
+	streamInit = iota + 1
+	streamWarm
+	streamValidation
+	streamEpoch // epoch e draws from streamEpoch + e
+)
+
+// order visits n samples in a new random order in each epoch. Which sample stands at a place depends on the seed and
+// the place alone, so that a step number is all that a checkpoint needs to keep of it.
+type order struct {
+	seed  uint64
+	n     int
+	epoch int
+	perm  []int
+}
+
+// at is the index of the sample at a place, counted from 0 over all epochs.
+func (o *order) at(place int) int {
+	if epoch := place / o.n; o.perm == nil || epoch != o.epoch {
+		o.epoch = epoch
+		o.perm = rand.New(rand.NewPCG(o.seed, streamEpoch+uint64(epoch))).Perm(o.n)
+	}
+	return o.perm[place%o.n]
+}
+
+// batch gathers the samples of update number step, 0-based.
+func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
+	batch := make([]prompt.Sample, size)
+	for i := range batch {
+		batch[i] = samples[o.at(step*size+i)]
+	}
+	return batch
+}
+
+// microBatches splits a batch into passes of at most size samples of like answer length, so that little is padded.
+func microBatches(batch []prompt.Sample, size int) [][]prompt.Sample {
+	sorted := slices.Clone(batch)
+	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return len(a.Answer) - len(b.Answer) })
+	return slices.Collect(slices.Chunk(sorted, size))
+}

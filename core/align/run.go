@@ -1,0 +1,270 @@
+package align
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// The files of a run's folder.
+const (
+	CheckpointFile = "checkpoint.safetensors"
+	LogFile        = "log.jsonl"
+	AdapterFile    = "adapter.safetensors"
+)
+
+const (
+	checkpointFormat = "recint checkpoint 1"
+	keyConfig        = "config"
+	keyCursor        = "cursor"
+	keyData          = "data"
+)
+
+// slots are what a checkpoint keeps of each tensor, under these prefixes.
+var slots = []struct {
+	slot   cgo.Slot
+	prefix string
+}{{cgo.Value, "value."}, {cgo.Moment1, "moment1."}, {cgo.Moment2, "moment2."}}
+
+// run is a job under way.
+type run struct {
+	Cursor
+	job      Job // standardised
+	standard Standard
+	data     string // fingerprint
+	model    *cgo.Model
+	prefix   *cgo.Prefix
+	logFile  *os.File
+}
+
+// open starts a job or takes it up again from its checkpoint.
+func open(ctx context.Context, job Job) (*run, error) {
+	info, err := job.GGUF.Describe()
+	if err != nil {
+		return nil, err
+	}
+	if err := job.validate(info); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(job.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("align: the run's folder cannot be made: %w", err)
+	}
+	r := &run{data: job.fingerprint()}
+	if r.job, r.standard, err = job.standardised(); err != nil {
+		return nil, err
+	}
+	r.job.Provenance.Config = job.Config
+	adapter, err := NewAdapter(job.Shape, float64(info.EmbdRMS), job.Config.Seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.start(ctx, adapter, float64(info.EmbdRMS)); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// start makes what a run holds and brings it to where training begins or goes on.
+func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err error) {
+	if r.model, err = adapter.Model(r.job.Engine); err != nil {
+		return err
+	}
+	if r.prefix, err = r.job.LLaMA.NewPrefix(r.job.Prompt.Prefix()); err != nil {
+		return err
+	}
+	path := filepath.Join(r.job.Dir, LogFile)
+	if r.logFile, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644); err != nil {
+		return fmt.Errorf("align: the log cannot be written: %w", err)
+	}
+	err = r.restore()
+	resumed := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := r.logFile.Truncate(r.LogBytes); err != nil {
+		return err
+	}
+	if resumed {
+		return nil
+	}
+	return r.begin(ctx, rms)
+}
+
+// begin makes the plan and, where it is asked for, the warm start, and leaves the first checkpoint.
+func (r *run) begin(ctx context.Context, rms float64) (err error) {
+	c := r.job.Config
+	if c.Samples > 0 {
+		r.Plan = c.steps()
+	}
+	if c.WarmSteps > 0 {
+		began := time.Now()
+		report := func(step int, loss float64) {
+			if r.job.Progress != nil && (step%20 == 0 || step == c.WarmSteps) {
+				r.job.Progress(Event{Phase: "warm start", Step: step, Plan: c.WarmSteps, Samples: step * c.WarmBatch,
+					Loss: loss, Seconds: time.Since(began).Seconds()})
+			}
+		}
+		if r.WarmFirst, r.WarmLast, err = warmStart(ctx, r.job, r.model, rms, report); err != nil {
+			return err
+		}
+		r.Seconds = time.Since(began).Seconds()
+	}
+	return r.save()
+}
+
+// log adds a line to the log and tells Progress.
+func (r *run) log(event Event) error {
+	event.Step, event.Plan, event.Samples = r.Step, r.Plan, r.Step*r.job.Config.BatchSize
+	event.Seconds = r.Seconds
+	line, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	n, err := r.logFile.WriteAt(append(line, '\n'), r.LogBytes)
+	r.LogBytes += int64(n)
+	if err != nil {
+		return fmt.Errorf("align: log: %w", err)
+	}
+	if r.job.Progress != nil {
+		r.job.Progress(event)
+	}
+	return nil
+}
+
+// save writes the checkpoint; the one before it stays whole until this one is.
+func (r *run) save() error {
+	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat, keyData: r.data}}
+	for key, value := range map[string]any{
+		keyShape: r.job.Shape, keyConfig: r.job.Config, keyProvenance: r.job.Provenance, keyCursor: r.Cursor,
+	} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		file.Metadata[key] = string(text)
+	}
+	for _, s := range slots {
+		values, err := readSlot(r.model, r.job.Shape, s.slot)
+		if err != nil {
+			return err
+		}
+		addTensors(file, r.job.Shape, s.prefix, values)
+	}
+	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
+}
+
+// restore takes up the checkpoint in the run's folder, refusing one of another run by what differs. Without one the
+// error is fs.ErrNotExist.
+func (r *run) restore() error {
+	path := filepath.Join(r.job.Dir, CheckpointFile)
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	file, err := artifact.ReadSafetensors(path)
+	if err != nil {
+		return err
+	}
+	if file.Metadata[keyFormat] != checkpointFormat {
+		return fmt.Errorf("align: %s is not a checkpoint of this version; remove it to start again", path)
+	}
+	var was struct {
+		shape      Shape
+		config     Config
+		provenance Provenance
+	}
+	for key, value := range map[string]any{
+		keyShape: &was.shape, keyConfig: &was.config, keyProvenance: &was.provenance, keyCursor: &r.Cursor,
+	} {
+		if err := decode(file.Metadata[key], value); err != nil {
+			return fmt.Errorf("align: %s: %s: %w", path, key, err)
+		}
+	}
+	now := r.job.Provenance
+	if err := was.provenance.Check(now.Recommender, now.LLM, now.Dataset); err != nil {
+		return fmt.Errorf("align: %s: %w", path, err)
+	}
+	if differs := difference(was.shape, r.job.Shape) + difference(was.config, r.job.Config); differs != "" {
+		return fmt.Errorf("align: %s was made under another configuration (%s); give the same one to go on, or another "+
+			"folder to start again", path, differs)
+	}
+	if file.Metadata[keyData] != r.data {
+		return fmt.Errorf("align: %s was made from other samples or another prompt; give another folder to start again",
+			path)
+	}
+	for _, s := range slots {
+		values, err := takeTensors(file, r.job.Shape, s.prefix)
+		if err != nil {
+			return fmt.Errorf("align: %s: %w", path, err)
+		}
+		if err := writeSlot(r.model, r.job.Shape, s.slot, values); err != nil {
+			return fmt.Errorf("align: %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// difference names the first field in which two values of the same struct type differ; "" if none does.
+func difference(was, is any) string {
+	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
+	for i := range a.NumField() {
+		if a.Field(i).Interface() != b.Field(i).Interface() {
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+			return fmt.Sprintf("%s was %v, is %v", name, a.Field(i), b.Field(i))
+		}
+	}
+	return ""
+}
+
+// stopped saves a run that was told to stop, so that it can go on later; other errors it passes on.
+func (r *run) stopped(err error) error {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if failed := r.save(); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return fmt.Errorf("align: stopped after step %d and saved; the same command goes on from there: %w", r.Step, err)
+}
+
+// finish saves the trained adapter and the last checkpoint.
+func (r *run) finish() (*Result, error) {
+	values, err := readSlot(r.model, r.job.Shape, cgo.Value)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{
+		Adapter:    r.standard.Fold(&Adapter{Shape: r.job.Shape, Values: values}),
+		Provenance: r.job.Provenance,
+		Cursor:     r.Cursor,
+	}
+	result.Provenance.Samples = r.Updates * r.job.Config.BatchSize
+	result.Provenance.Minutes = r.Seconds / 60
+	if err := r.save(); err != nil {
+		return nil, err
+	}
+	return result, result.Adapter.Save(filepath.Join(r.job.Dir, AdapterFile), result.Provenance)
+}
+
+// close releases what the run holds.
+func (r *run) close() {
+	if r.logFile != nil {
+		r.logFile.Close()
+	}
+	if r.prefix != nil {
+		r.prefix.Close()
+	}
+	if r.model != nil {
+		r.model.Close()
+	}
+}

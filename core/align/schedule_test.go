@@ -1,0 +1,114 @@
+package align
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+func TestRate_byHand(t *testing.T) {
+	c := Config{LearningRate: 1, WarmupSteps: 4}
+	for step, want := range []float64{0.25, 0.5, 0.75, 1, 1, 5. / 6, 4. / 6, 0.5, 2. / 6, 1. / 6} {
+		if got := c.rate(step, 10); math.Abs(got-want) > 1e-12 {
+			t.Errorf("step %d of 10: rate %g, want %g", step, got, want)
+		}
+		if step < 4 && c.rate(step, 0) != want {
+			t.Errorf("step %d before the plan: rate %g, want %g", step, c.rate(step, 0), want)
+		}
+	}
+	// A run no longer than its warm-up has none.
+	if got := c.rate(0, 2); got != 1 {
+		t.Errorf("step 0 of 2: rate %g, want 1", got)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	const n = 10
+	o, again := order{seed: 4, n: n}, order{seed: 4, n: n}
+	epochs := make([][]int, 3)
+	for place := range 3 * n {
+		epochs[place/n] = append(epochs[place/n], o.at(place))
+	}
+	for e, epoch := range epochs {
+		if sorted := slices.Sorted(slices.Values(epoch)); !slices.Equal(sorted, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
+			t.Errorf("epoch %d is not a permutation: %v", e, epoch)
+		}
+	}
+	if slices.Equal(epochs[0], epochs[1]) {
+		t.Error("two epochs in the same order")
+	}
+	// Taking it up in the middle gives what going through gave.
+	for place := 17; place < 3*n; place++ {
+		if got := again.at(place); got != epochs[place/n][place%n] {
+			t.Errorf("place %d: %d, want %d", place, got, epochs[place/n][place%n])
+		}
+	}
+}
+
+func TestMicroBatches(t *testing.T) {
+	var batch []prompt.Sample
+	for _, n := range []int{5, 1, 3, 1, 4} {
+		batch = append(batch, prompt.Sample{Answer: make([]int32, n)})
+	}
+	var lengths []int
+	for _, micro := range microBatches(batch, 2) {
+		for _, s := range micro {
+			lengths = append(lengths, len(s.Answer))
+		}
+		lengths = append(lengths, 0)
+	}
+	if want := []int{1, 1, 0, 3, 4, 0, 5, 0}; !slices.Equal(lengths, want) {
+		t.Errorf("lengths %v, want %v", lengths, want)
+	}
+	if len(batch[0].Answer) != 5 {
+		t.Error("the batch itself was sorted")
+	}
+}
+
+func TestPlanFor_byHand(t *testing.T) {
+	// 20 batches in 60 s of which one compiled a graph; median 2 s. Ten minutes leave 540 s; a validation of 10 s every
+	// 20 batches costs half a second each, and the last one 10 s more: 530/2.5 = 212.
+	at := Cursor{Step: 20, Seconds: 60, Pace: append(slices.Repeat([]float64{2}, 19), 22),
+		Validations: []Validation{{Seconds: 10}}}
+	if got := at.planFor(Config{Minutes: 10, ValidateEvery: 20}); got != 232 {
+		t.Errorf("plan %d, want 232", got)
+	}
+	// A budget that is spent already still gets one more batch.
+	if got := at.planFor(Config{Minutes: 1}); got != 21 {
+		t.Errorf("plan %d, want 21", got)
+	}
+}
+
+func TestConfig_refusals(t *testing.T) {
+	good := DefaultConfig()
+	good.Samples = 100
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Config){
+		"samples":            func(c *Config) { c.Samples = -1 },
+		"either in samples":  func(c *Config) { c.Samples = 0 },
+		"or in minutes":      func(c *Config) { c.Minutes = 1 },
+		"minutes":            func(c *Config) { c.Minutes = math.NaN() },
+		"batch_size":         func(c *Config) { c.BatchSize = 0 },
+		"micro_batch":        func(c *Config) { c.MicroBatch = 0 },
+		"learning_rate":      func(c *Config) { c.LearningRate = math.NaN() },
+		"warmup_steps":       func(c *Config) { c.Samples, c.Minutes, c.WarmupSteps = 0, 1, 1 },
+		"weight_decay":       func(c *Config) { c.WeightDecay = -1 },
+		"max_norm":           func(c *Config) { c.MaxNorm = -1 },
+		"warm_batch":         func(c *Config) { c.WarmBatch = 0 },
+		"warm_rate":          func(c *Config) { c.WarmRate = 0 },
+		"validate_every":     func(c *Config) { c.ValidateEvery = -1 },
+		"validation_samples": func(c *Config) { c.ValidationSamples = -1 },
+		"checkpoint_every":   func(c *Config) { c.CheckpointEvery = -1 },
+	} {
+		c := good
+		spoil(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package align
+
+import (
+	"fmt"
+	"math"
+)
+
+// Standard shifts and scales states so that each coordinate has mean 0 and variance 1 over the training states.
+type Standard struct {
+	Mean, Scale []float32 // [D]; a coordinate becomes (x - Mean)/Scale
+}
+
+// FitStandard measures states, [n, width]. A coordinate that never changes keeps the scale 1.
+func FitStandard(states []float32, width int) (Standard, error) {
+	if width < 1 || len(states) == 0 || len(states)%width != 0 {
+		return Standard{}, fmt.Errorf("align: %d numbers are not states of width %d", len(states), width)
+	}
+	n := float64(len(states) / width)
+	mean, square := make([]float64, width), make([]float64, width)
+	for i, x := range states {
+		mean[i%width] += float64(x) / n
+	}
+	for i, x := range states {
+		d := float64(x) - mean[i%width]
+		square[i%width] += d * d / n
+	}
+	s := Standard{Mean: make([]float32, width), Scale: make([]float32, width)}
+	for i := range width {
+		if math.IsNaN(square[i]) || math.IsInf(square[i], 0) {
+			return Standard{}, fmt.Errorf("align: coordinate %d of the states holds NaN or infinity", i)
+		}
+		s.Mean[i], s.Scale[i] = float32(mean[i]), 1
+		if deviation := math.Sqrt(square[i]); deviation > 1e-6*math.Max(1, math.Abs(mean[i])) {
+			s.Scale[i] = float32(deviation)
+		}
+	}
+	return s, nil
+}
+
+// Apply writes the standardised form of states, [n, D], to dst, which may be states itself.
+func (s Standard) Apply(dst, states []float32) {
+	width := len(s.Mean)
+	for i, x := range states {
+		dst[i] = (x - s.Mean[i%width]) / s.Scale[i%width]
+	}
+}
+
+// Fold gives the adapter that does to plain states what a does to standardised ones:
+// W·((x - m)/s) + b = (W/s)·x + (b - (W/s)·m).
+func (s Standard) Fold(a *Adapter) *Adapter {
+	folded := &Adapter{Shape: a.Shape, Values: make([][]float32, len(a.Values))}
+	for i, values := range a.Values {
+		folded.Values[i] = append([]float32(nil), values...)
+	}
+	weight, bias := folded.Values[0], folded.Values[1]
+	for row := range bias {
+		shift := float64(bias[row])
+		for col := range a.In {
+			w := float64(weight[row*a.In+col]) / float64(s.Scale[col])
+			shift -= w * float64(s.Mean[col])
+			weight[row*a.In+col] = float32(w)
+		}
+		bias[row] = float32(shift)
+	}
+	return folded
+}

@@ -1,0 +1,162 @@
+package align
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Job is one training run.
+type Job struct {
+	Engine *cgo.Engine
+	GGUF   *cgo.GGUF
+	LLaMA  *cgo.LLaMA // of the same file; frozen
+	Prompt *prompt.Prompt
+	Shape  Shape // Tokens and Embd fit the prompt and the LLM
+
+	Train, Validation []prompt.Sample // states as the recommender gives them
+	Warm              []Pair          // lessons of the warm start
+	Config            Config
+	Provenance        Provenance // the hashes and the template; Train fills in the rest
+
+	Dir      string      // for checkpoint.safetensors, log.jsonl and at the end adapter.safetensors
+	Progress func(Event) // may be nil
+}
+
+// Event is one line of the log, and what Progress is told.
+type Event struct {
+	Phase   string  `json:"phase"` // "warm start", "training", "validation" or "skipped"
+	Step    int     `json:"step"`
+	Plan    int     `json:"plan"` // steps of this phase; 0 while the speed is being measured
+	Samples int     `json:"samples"`
+	Loss    float64 `json:"loss"` // nats for each answer token; of the warm start, squared error over mean square
+	Rate    float64 `json:"rate,omitempty"`
+	Norm    float64 `json:"grad_norm,omitempty"`
+	Speed   float64 `json:"samples_per_second,omitempty"`
+	Seconds float64 `json:"seconds"` // of training so far, earlier sittings included
+	Problem string  `json:"problem,omitempty"`
+}
+
+// Result is what a finished run leaves.
+type Result struct {
+	Adapter    *Adapter // takes states as the recommender gives them
+	Provenance Provenance
+	Cursor     Cursor
+}
+
+// maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
+const maxSkipped = 3
+
+// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped: for the same plan,
+// machine and thread count the result is the same bit for bit. When ctx ends it saves a checkpoint and returns ctx's
+// error.
+func Train(ctx context.Context, job Job) (*Result, error) {
+	r, err := open(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	c := r.job.Config
+	batches := order{seed: c.Seed, n: len(r.job.Train)}
+	for r.Plan == 0 || r.Step < r.Plan {
+		if c.ValidateEvery > 0 && r.Step%c.ValidateEvery == 0 {
+			if err := r.validate(ctx); err != nil {
+				return nil, r.stopped(err)
+			}
+		}
+		start := time.Now()
+		rate := c.rate(r.Step, r.Plan)
+		event := Event{Phase: "training", Rate: rate}
+		event.Loss, event.Norm, err = r.update(ctx, batches.batch(r.job.Train, r.Step, c.BatchSize), rate)
+		switch {
+		case errors.Is(err, cgo.ErrNumeric):
+			event = Event{Phase: "skipped", Rate: rate, Problem: err.Error()}
+			r.Skipped++
+			r.InARow++
+		case err != nil:
+			return nil, r.stopped(err)
+		default:
+			r.Updates++
+			r.InARow = 0
+			r.learned(event.Loss)
+		}
+		if r.InARow == maxSkipped {
+			return nil, fmt.Errorf("align: %d updates in a row up to step %d were not finite; lower the learning rate "+
+				"or check the recommender's states. The last: %w", maxSkipped, r.Step+1, err)
+		}
+		planned := r.took(time.Since(start))
+		event.Speed = float64(c.BatchSize) / time.Since(start).Seconds()
+		if err := r.log(event); err != nil {
+			return nil, err
+		}
+		if planned || c.CheckpointEvery > 0 && r.Step%c.CheckpointEvery == 0 {
+			if err := r.save(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := r.validate(ctx); err != nil {
+		return nil, r.stopped(err)
+	}
+	return r.finish()
+}
+
+// update runs one batch forwards and backwards in passes of samples of like length, then moves the adapter. It gives
+// the batch's mean loss and the gradient's norm before clipping.
+func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
+	weight := 1 / float64(prompt.Targets(batch))
+	for _, micro := range microBatches(batch, r.job.Config.MicroBatch) {
+		part, err := r.backward(ctx, micro, weight)
+		if err != nil { // what was accumulated so far belongs to no update
+			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
+		}
+		loss += part
+	}
+	gradNorm, err := r.model.Update(r.job.Config.adamW(rate, r.Updates+1))
+	return loss, float64(gradNorm), err
+}
+
+// backward adds the gradient of one pass to the adapter's and gives the pass's share of the loss.
+func (r *run) backward(ctx context.Context, micro []prompt.Sample, weight float64) (float64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	laid, err := r.job.Prompt.Batch(micro, weight)
+	if err != nil {
+		return 0, err
+	}
+	return r.job.LLaMA.Backward(r.prefix, r.model, laid)
+}
+
+// validate measures the mean loss over the fixed validation samples, unless that has been done at this step.
+func (r *run) validate(ctx context.Context) error {
+	n := prompt.Targets(r.job.Validation)
+	if n == 0 || len(r.Validations) > 0 && r.Validations[len(r.Validations)-1].Step == r.Step {
+		return nil
+	}
+	start, sum := time.Now(), 0.0
+	for _, micro := range microBatches(r.job.Validation, r.job.Config.MicroBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		laid, err := r.job.Prompt.Batch(micro, 1)
+		if err != nil {
+			return err
+		}
+		logProbs := make([]float32, prompt.Targets(micro))
+		if err := r.job.LLaMA.LogProbs(logProbs, r.prefix, r.model, laid); err != nil {
+			return err
+		}
+		for _, logProb := range logProbs {
+			sum -= float64(logProb)
+		}
+	}
+	spent := time.Since(start).Seconds()
+	r.Seconds += spent
+	r.Validations = append(r.Validations, Validation{Step: r.Step, Loss: sum / float64(n), Seconds: spent})
+	return r.log(Event{Phase: "validation", Loss: sum / float64(n)})
+}
