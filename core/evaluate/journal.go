@@ -1,0 +1,146 @@
+package evaluate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// header is the first line of a file of answers: whose answers they are.
+type header struct {
+	Evaluation string   `json:"evaluation"`
+	Label      string   `json:"label"`
+	N          int      `json:"n"`
+	Seed       uint64   `json:"seed"`
+	Conditions []string `json:"conditions"`
+}
+
+// record is each further line.
+type record struct {
+	Condition string  `json:"condition"`
+	Sample    string  `json:"sample"`
+	Title     string  `json:"title"`
+	Answer    string  `json:"answer"`
+	Exact     bool    `json:"exact"`
+	Contains  bool    `json:"contains"`
+	Paper     bool    `json:"paper"`
+	Valid     bool    `json:"valid"`
+	LogProb   float64 `json:"log_prob"`
+	Ended     bool    `json:"ended"`
+}
+
+// journal is a file of answers that grows a chunk at a time. Without a path it lives in memory alone.
+type journal struct {
+	header  header
+	records []record
+	file    *os.File
+}
+
+// openJournal starts a file or reads what an earlier sitting left in it, whole chunks only, and cuts off the rest. It
+// refuses a file that belongs to another evaluation.
+func openJournal(path string, h header, samples []Sample) (*journal, error) {
+	j := &journal{header: h}
+	if path == "" {
+		return j, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("evaluate: %w", err)
+	}
+	length, err := j.read(path, data, samples)
+	if err != nil {
+		return nil, err
+	}
+	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
+		return nil, fmt.Errorf("evaluate: the answers cannot be written: %w", err)
+	}
+	if err := j.file.Truncate(length); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	if _, err := j.file.Seek(length, 0); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	if length == 0 {
+		if err := j.write(h); err != nil {
+			return nil, errors.Join(err, j.close())
+		}
+	}
+	return j, nil
+}
+
+// read takes up the complete chunks of data and says how many bytes they are.
+func (j *journal) read(path string, data []byte, samples []Sample) (length int64, err error) {
+	own, err := json.Marshal(j.header)
+	if err != nil {
+		return 0, err
+	}
+	line, rest, complete := bytes.Cut(data, []byte("\n"))
+	if !complete && bytes.HasPrefix(own, line) {
+		return 0, nil // empty, or cut within the header
+	}
+	if !bytes.Equal(line, own) {
+		return 0, fmt.Errorf("evaluate: %s holds the answers of another evaluation; give another file, or remove it", path)
+	}
+	at := int64(len(line) + 1)
+	length = at
+	var pending []record
+	for n := 0; n < len(samples)*len(j.header.Conditions); n++ {
+		line, rest, complete = bytes.Cut(rest, []byte("\n"))
+		if !complete {
+			break
+		}
+		var r record
+		sample := n % len(samples)
+		if err := json.Unmarshal(line, &r); err != nil || r.Sample != samples[sample].ID ||
+			r.Title != samples[sample].Title || r.Condition != j.header.Conditions[n/len(samples)] {
+			return 0, fmt.Errorf("evaluate: %s, line %d: not the answer to sample %s; give another file, or remove it",
+				path, n+2, samples[sample].ID)
+		}
+		pending = append(pending, r)
+		at += int64(len(line) + 1)
+		if (sample+1)%chunk == 0 || sample+1 == len(samples) {
+			j.records, pending, length = append(j.records, pending...), nil, at
+		}
+	}
+	return length, nil
+}
+
+// add writes the records of one chunk.
+func (j *journal) add(records []record) error {
+	var lines []any
+	for _, r := range records {
+		lines = append(lines, r)
+	}
+	if err := j.write(lines...); err != nil {
+		return err
+	}
+	j.records = append(j.records, records...)
+	return nil
+}
+
+func (j *journal) write(lines ...any) error {
+	if j.file == nil {
+		return nil
+	}
+	var text []byte
+	for _, line := range lines {
+		encoded, err := json.Marshal(line)
+		if err != nil {
+			return err
+		}
+		text = append(append(text, encoded...), '\n')
+	}
+	if _, err := j.file.Write(text); err != nil {
+		return fmt.Errorf("evaluate: the answers cannot be written: %w", err)
+	}
+	return nil
+}
+
+func (j *journal) close() error {
+	if j.file == nil {
+		return nil
+	}
+	return errors.Join(j.file.Sync(), j.file.Close())
+}

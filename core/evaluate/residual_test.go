@@ -1,0 +1,183 @@
+package evaluate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+)
+
+// cases makes n samples whose one state value is the number of its title; every third title is shared.
+func cases(n int) (samples []Sample, catalogue []string) {
+	for i := range n {
+		title := fmt.Sprintf("Film %d", i/3*3)
+		samples = append(samples, Sample{ID: fmt.Sprint(i), States: []float32{float32(i/3*3 + 1)}, Title: title})
+		catalogue = append(catalogue, title)
+	}
+	return samples, catalogue
+}
+
+// reader answers with the title that the state stands for, and with nonsense to a zero state.
+func reader(_ context.Context, states []float32) ([]interpret.Answer, error) {
+	var answers []interpret.Answer
+	for _, x := range states {
+		text := "nothing"
+		if x > 0 {
+			text = fmt.Sprintf("film %g.", x-1)
+		}
+		answers = append(answers, interpret.Answer{Text: text, LogProb: -float64(x) / 3, Ended: true})
+	}
+	return answers, nil
+}
+
+func TestResidual_countsAndControls(t *testing.T) {
+	samples, catalogue := cases(300)
+	result, err := Residual(context.Background(), samples, catalogue, reader, Options{Seed: 7, Controls: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Conditions) != 3 || result.N != 300 {
+		t.Fatalf("%+v", result)
+	}
+	own, zero, shuffled := result.Conditions[0], result.Conditions[1], result.Conditions[2]
+	if own.Exact.Hits != 300 || own.Contains.Hits != 300 || own.Paper.Hits != 0 || own.Valid.Hits != 300 {
+		t.Errorf("own states: %+v", own)
+	}
+	if zero.Exact.Hits != 0 || zero.Valid.Hits != 0 || zero.Exact.N != 300 {
+		t.Errorf("zero state: %+v", zero)
+	}
+	// A sample never gets its own state; two others share its title, so a few hits are chance.
+	if shuffled.Exact.Hits > 15 || shuffled.Valid.Hits != 300 {
+		t.Errorf("shuffled states: %+v", shuffled)
+	}
+}
+
+func TestResidual_resumesToTheSameBytes(t *testing.T) {
+	samples, catalogue := cases(chunk + 100)
+	dir := t.TempDir()
+	opts := Options{Seed: 3, Controls: true, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
+	whole, err := Residual(context.Background(), samples, catalogue, reader, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(opts.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := bytes.Count(want, []byte("\n")); lines != 1+3*len(samples) {
+		t.Fatalf("%d lines", lines)
+	}
+	// Killed at any byte, the file is completed to the same bytes, and what was complete is not asked again.
+	for _, cut := range []int{0, 5, len(want) / 7, len(want) / 2, len(want) - 1, len(want)} {
+		opts.Path = filepath.Join(dir, fmt.Sprintf("cut%d.jsonl", cut))
+		if err := os.WriteFile(opts.Path, want[:cut], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		counting := func(ctx context.Context, states []float32) ([]interpret.Answer, error) {
+			asked += len(states)
+			return reader(ctx, states)
+		}
+		result, err := Residual(context.Background(), samples, catalogue, counting, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(opts.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("cut at %d: other bytes", cut)
+		}
+		if result.Conditions[2] != whole.Conditions[2] {
+			t.Errorf("cut at %d: %+v, want %+v", cut, result.Conditions[2], whole.Conditions[2])
+		}
+		if missing := bytes.Count(want[cut:], []byte("\n")); asked > missing+chunk || asked < min(missing, 3*len(samples)) {
+			t.Errorf("cut at %d: asked %d with %d answers missing", cut, asked, missing)
+		}
+	}
+}
+
+func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
+	samples, catalogue := cases(2*chunk + 10)
+	path := filepath.Join(t.TempDir(), "answers.jsonl")
+	calls := 0
+	stopping := func(ctx context.Context, states []float32) ([]interpret.Answer, error) {
+		if calls++; calls == 3 {
+			return nil, context.Canceled
+		}
+		return reader(ctx, states)
+	}
+	_, err := Residual(context.Background(), samples, catalogue, stopping, Options{Path: path})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := bytes.Count(data, []byte("\n")); lines != 1+2*chunk {
+		t.Errorf("%d lines kept, want %d", lines, 1+2*chunk)
+	}
+}
+
+func TestResidual_refusals(t *testing.T) {
+	samples, catalogue := cases(4)
+	dir := t.TempDir()
+	notes := filepath.Join(dir, "notes.txt")
+	if err := os.WriteFile(notes, []byte("my notes"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	used := filepath.Join(dir, "used.jsonl")
+	if _, err := Residual(context.Background(), samples, catalogue, reader, Options{Path: used, Label: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	other := append([]Sample(nil), samples...)
+	other[2].ID = "x"
+	short := append([]Sample(nil), samples...)
+	short[1].States = nil
+	twice := append([]Sample(nil), samples...)
+	twice[1].ID = twice[0].ID
+	for name, c := range map[string]struct {
+		samples []Sample
+		opts    Options
+		want    string
+	}{
+		"none":          {nil, Options{}, "no samples"},
+		"short state":   {short, Options{}, "sample 1"},
+		"same id":       {twice, Options{}, "two samples"},
+		"foreign file":  {samples, Options{Path: notes}, "another evaluation"},
+		"other label":   {samples, Options{Path: used, Label: "b"}, "another evaluation"},
+		"other samples": {other, Options{Path: used, Label: "a"}, "line 4"},
+		"no folder":     {samples, Options{Path: filepath.Join(dir, "none", "x")}, "cannot be written"},
+	} {
+		_, err := Residual(context.Background(), c.samples, catalogue, reader, c.opts)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+	if data, _ := os.ReadFile(notes); string(data) != "my notes" {
+		t.Error("a file that is not ours was changed")
+	}
+}
+
+func TestDerangement(t *testing.T) {
+	for n := 2; n < 40; n++ {
+		seen := map[int]bool{}
+		for i, k := range derangement(n, uint64(n)) {
+			if i == k {
+				t.Errorf("n = %d: %d stays in its place", n, i)
+			}
+			seen[k] = true
+		}
+		if len(seen) != n {
+			t.Errorf("n = %d: not a permutation", n)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+// Package evaluate measures how often answers name the right item.
+package evaluate
+
+import (
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Exact says whether the answer is the title and nothing else, up to case, runs of white space and punctuation at
+// either end.
+func Exact(answer, title string) bool { return normalise(answer) == normalise(title) }
+
+// Contains says whether the title occurs in the answer as whole words, up to case, runs of white space and punctuation
+// at either end. Short titles that are also common words ("It") are easily contained: read it beside Exact.
+func Contains(answer, title string) bool {
+	text, words := normalise(answer), normalise(title)
+	if words == "" {
+		return false
+	}
+	for from := 0; ; {
+		at := strings.Index(text[from:], words)
+		if at < 0 {
+			return false
+		}
+		before, _ := utf8.DecodeLastRuneInString(text[:from+at])
+		after, _ := utf8.DecodeRuneInString(text[from+at+len(words):])
+		if !inWord(before) && !inWord(after) {
+			return true
+		}
+		_, size := utf8.DecodeRuneInString(text[from+at:])
+		from += at + size
+	}
+}
+
+// Paper says whether the title occurs in the answer as it is written, the test of the paper's evaluator. There the title
+// is a regular expression; here it stands for itself, so that "M*A*S*H" means what it says.
+func Paper(answer, title string) bool { return title != "" && strings.Contains(answer, title) }
+
+// normalise folds case, collapses white space and takes punctuation off both ends, unless there is nothing else.
+func normalise(text string) string {
+	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
+	if trimmed := strings.TrimFunc(text, func(r rune) bool { return unicode.IsPunct(r) || r == ' ' }); trimmed != "" {
+		return trimmed
+	}
+	return text
+}
+
+func inWord(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r))
+}
+
+// Share is a proportion with its 95 % interval.
+type Share struct {
+	Hits  int     `json:"hits"`
+	N     int     `json:"n"`
+	Value float64 `json:"value"` // Hits/N; 0 when N is 0
+	Low   float64 `json:"low"`   // of the interval
+	High  float64 `json:"high"`
+}
+
+// NewShare gives hits of n with Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) at 95 %.
+func NewShare(hits, n int) Share {
+	if n == 0 {
+		return Share{High: 1}
+	}
+	const z = 1.959963984540054 // the normal distribution's 97.5 % quantile
+	p, m := float64(hits)/float64(n), float64(n)
+	centre := (p + z*z/(2*m)) / (1 + z*z/m)
+	half := z / (1 + z*z/m) * math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
+	return Share{Hits: hits, N: n, Value: p, Low: max(0, centre-half), High: min(1, centre+half)}
+}

@@ -1,0 +1,146 @@
+package interpret
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// tinyInterpreter is an untrained adapter in front of a tiny random LLM, with a prompt of two states.
+func tinyInterpreter(t *testing.T, opts Options) *Interpreter {
+	t.Helper()
+	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
+	adapter, p := tinyAdapter(t, gguf)
+	i, err := New(engine, gguf, adapter, p, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(i.Close(), i.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+func tinyAdapter(t *testing.T, gguf *cgo.GGUF) (*align.Adapter, *prompt.Prompt) {
+	t.Helper()
+	info, err := gguf.Describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := prompt.FromSegments([][]int32{{3, 4}, {5}, {6, 7}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shape := align.Shape{Kind: align.Linear, In: 3, Tokens: 2, Embd: int(info.Embd)}
+	adapter, err := align.NewAdapter(shape, 4*float64(info.EmbdRMS), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return adapter, p
+}
+
+func randomStates(n int) []float32 {
+	random := rand.New(rand.NewPCG(5, 5))
+	states := make([]float32, n*2*3)
+	for i := range states {
+		states[i] = float32(random.NormFloat64())
+	}
+	return states
+}
+
+func answer(t *testing.T, i *Interpreter, states []float32) []Answer {
+	t.Helper()
+	answers, err := i.Answer(context.Background(), states)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
+	states := randomStates(20)
+	want := answer(t, tinyInterpreter(t, Options{Slots: 1, MaxTokens: 12}), states)
+	different := false
+	for _, a := range want {
+		different = different || a.Text != want[0].Text
+		if len(a.Tokens) > 12 || (!a.Ended && len(a.Tokens) != 12) {
+			t.Errorf("%+v", a)
+		}
+		if !(a.LogProb < 0) {
+			t.Errorf("log-probability %g", a.LogProb)
+		}
+	}
+	if !different {
+		t.Fatal("all answers are the same: the states do not reach the LLM")
+	}
+	for _, slots := range []int{2, 7, 32} {
+		for n, a := range answer(t, tinyInterpreter(t, Options{Slots: slots, MaxTokens: 12}), states) {
+			if !slices.Equal(a.Tokens, want[n].Tokens) || a.Text != want[n].Text || a.Ended != want[n].Ended ||
+				math.Abs(a.LogProb-want[n].LogProb) > 1e-3 {
+				t.Errorf("%d slots, sample %d: %+v, alone %+v", slots, n, a, want[n])
+			}
+		}
+	}
+}
+
+func TestAnswer_none(t *testing.T) {
+	if got := answer(t, tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4}), nil); len(got) != 0 {
+		t.Errorf("%d answers to no samples", len(got))
+	}
+}
+
+func TestAnswer_refusals(t *testing.T) {
+	i := tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4})
+	for name, x := range map[string]float64{"NaN": math.NaN(), "infinity": math.Inf(-1)} {
+		states := randomStates(3)
+		states[8] = float32(x)
+		if _, err := i.Answer(context.Background(), states); err == nil || !strings.Contains(err.Error(), "sample 1: value 2") {
+			t.Errorf("%s: error %v should name sample 1, value 2", name, err)
+		}
+	}
+	if _, err := i.Answer(context.Background(), make([]float32, 7)); err == nil {
+		t.Error("half a sample was accepted")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := i.Answer(ctx, randomStates(2)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: error %v", err)
+	}
+	if got := answer(t, i, randomStates(2)); len(got) != 2 {
+		t.Error("no answers after a cancelled call")
+	}
+}
+
+func TestNew_refusals(t *testing.T) {
+	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
+	adapter, p := tinyAdapter(t, gguf)
+	wide, long := *adapter, *adapter
+	wide.Embd = 7
+	long.Tokens = 3
+	for name, c := range map[string]struct {
+		adapter *align.Adapter
+		opts    Options
+		want    string
+	}{
+		"other width":    {&wide, Options{}, "7 wide"},
+		"other tokens":   {&long, Options{}, "3 soft tokens"},
+		"too many slots": {adapter, Options{Slots: 256}, "255"},
+		"no tokens":      {adapter, Options{MaxTokens: -1}, "at least 1"},
+		"long answers":   {adapter, Options{MaxTokens: 1 << 20}, "context"},
+	} {
+		if _, err := New(engine, gguf, c.adapter, p, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
