@@ -1,0 +1,143 @@
+package complexstep
+
+import (
+	"fmt"
+	"math"
+	"math/cmplx"
+
+	"gonum.org/v1/gonum/blas/cblas128"
+)
+
+// LlamaShape sizes a LLaMA. Its tensors go by their GGUF names ("token_embd.weight", "blk.0.attn_q.weight", …), with
+// the query and key rows in the GGUF's order, in which rotation pairs are neighbours. Without "output.weight" the head is
+// the embedding table; "rope_freqs.weight" [HeadDim/2], where present, divides the rotation frequencies.
+type LlamaShape struct {
+	Layers, Embd, Heads, HeadsKV, HeadDim, Vocab int
+	RopeBase, RMSEps                             float64
+}
+
+// AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias) and the hidden units
+// of the other (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2).
+type AdapterShape struct {
+	In, Hidden, Tokens int
+}
+
+// LlamaBatch is a batch of samples, laid out as ri_align_batch in the C header.
+type LlamaBatch struct {
+	Prefix                     []int32
+	Samples, Positions, States int
+	Tokens, Targets            []int32      // [Samples, Positions]
+	StateValues                []complex128 // [Samples, States, In]
+	Weight                     float64
+}
+
+// AdapterLoss is the mean squared error between the soft tokens of states [n, In] and targets [n, K, E].
+func AdapterLoss(p Params, a AdapterShape, embd int, states, targets []complex128) complex128 {
+	var total complex128
+	for i, v := range softTokens(p, a, embd, states).Data {
+		total += (v - targets[i]) * (v - targets[i])
+	}
+	return total / complex(float64(len(targets)), 0)
+}
+
+// softTokens are the adapter's outputs for the states of a batch, [states·K, E].
+func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas128.General {
+	x := cblas128.General{Rows: len(states) / a.In, Cols: a.In, Stride: a.In, Data: states}
+	var y cblas128.General
+	if a.Hidden == 0 {
+		y = linear(x, p["weight"], p["bias"])
+	} else {
+		y = linear(each(linear(x, p["w1"], p["b1"]), gelu), p["w2"], p["b2"])
+	}
+	return cblas128.General{Rows: x.Rows * a.Tokens, Cols: embd, Stride: embd, Data: y.Data}
+}
+
+// rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021, arXiv 2104.09864).
+func rotate(m cblas128.General, s LlamaShape, factors []complex128) {
+	for position := range m.Rows {
+		for i, v := range row(m, position) {
+			if i%2 == 1 {
+				continue
+			}
+			pair := i % s.HeadDim / 2
+			angle := complex(float64(position)*math.Pow(s.RopeBase, -2*float64(pair)/float64(s.HeadDim)), 0)
+			if factors != nil {
+				angle /= factors[pair]
+			}
+			sin, cos, next := cmplx.Sin(angle), cmplx.Cos(angle), row(m, position)[i+1]
+			row(m, position)[i], row(m, position)[i+1] = v*cos-next*sin, v*sin+next*cos
+		}
+	}
+}
+
+// llamaLogits runs embeddings [n, E] through the model: logits [n, Vocab].
+func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
+	for layer := range s.Layers {
+		w := func(name string) []complex128 { return p[fmt.Sprintf("blk.%d.%s.weight", layer, name)] }
+
+		in := rmsNorm(x, w("attn_norm"), s.RMSEps)
+		q, k, v := linear(in, w("attn_q"), nil), linear(in, w("attn_k"), nil), linear(in, w("attn_v"), nil)
+		rotate(q, s, p["rope_freqs.weight"])
+		rotate(k, s, p["rope_freqs.weight"])
+		mixed := matrix(x.Rows, s.Heads*s.HeadDim)
+		for h := range s.Heads {
+			at, atKV := h*s.HeadDim, h/(s.Heads/s.HeadsKV)*s.HeadDim // heads in a row share a key and a value
+			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim), x.Rows)
+			for r := range x.Rows {
+				copy(row(mixed, r)[at:], row(head, r))
+			}
+		}
+		x = sum(x, linear(mixed, w("attn_output"), nil))
+
+		in = rmsNorm(x, w("ffn_norm"), s.RMSEps)
+		gate, up := each(linear(in, w("ffn_gate"), nil), silu), linear(in, w("ffn_up"), nil)
+		for i := range gate.Data {
+			gate.Data[i] *= up.Data[i]
+		}
+		x = sum(x, linear(gate, w("ffn_down"), nil))
+	}
+	head, ok := p["output.weight"]
+	if !ok {
+		head = p["token_embd.weight"]
+	}
+	return linear(rmsNorm(x, p["output_norm.weight"], s.RMSEps), head, nil)
+}
+
+// LlamaLogProbs are log p of each target in row-major order. Each sample runs whole, prefix included.
+func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []complex128 {
+	soft := softTokens(p, a, s.Embd, batch.StateValues)
+	var logProbs []complex128
+	for b := range batch.Samples {
+		tokens, targets := batch.Tokens[b*batch.Positions:][:batch.Positions], batch.Targets[b*batch.Positions:]
+		x := matrix(len(batch.Prefix)+len(tokens), s.Embd)
+		for i := range x.Rows {
+			var token int32
+			if i < len(batch.Prefix) {
+				token = batch.Prefix[i]
+			} else {
+				token = tokens[i-len(batch.Prefix)]
+			}
+			if token >= 0 {
+				copy(row(x, i), p["token_embd.weight"][int(token)*s.Embd:][:s.Embd])
+			} else {
+				copy(row(x, i), row(soft, b*batch.States*a.Tokens-1-int(token)))
+			}
+		}
+		logits := llamaLogits(p, s, x)
+		for i := range tokens {
+			if targets[i] >= 0 {
+				logProbs = append(logProbs, logProbability(row(logits, len(batch.Prefix)+i), int(targets[i])))
+			}
+		}
+	}
+	return logProbs
+}
+
+// LlamaLoss is weight · Σ −log p(target).
+func LlamaLoss(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) complex128 {
+	var total complex128
+	for _, logProb := range LlamaLogProbs(p, s, a, batch) {
+		total -= logProb
+	}
+	return total * complex(batch.Weight, 0)
+}

@@ -1,0 +1,170 @@
+package complexstep
+
+import (
+	"math"
+	"math/cmplx"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/cblas128"
+)
+
+// matrix is a new rows × cols matrix of zeros.
+func matrix(rows, cols int) cblas128.General {
+	return cblas128.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: make([]complex128, rows*cols)}
+}
+
+// row is a view of row r.
+func row(m cblas128.General, r int) []complex128 { return m.Data[r*m.Stride:][:m.Cols] }
+
+// columns is a view of columns [first, first+n).
+func columns(m cblas128.General, first, n int) cblas128.General {
+	return cblas128.General{Rows: m.Rows, Cols: n, Stride: m.Stride, Data: m.Data[first:]}
+}
+
+// times is α·a·b, with b transposed on request.
+func times(alpha complex128, a cblas128.General, transpose blas.Transpose, b cblas128.General) cblas128.General {
+	n := b.Cols
+	if transpose == blas.Trans {
+		n = b.Rows
+	}
+	c := matrix(a.Rows, n)
+	cblas128.Gemm(blas.NoTrans, transpose, alpha, a, b, 0, c)
+	return c
+}
+
+// linear is x·wᵀ + bias for w [out, in]; a nil bias is none.
+func linear(x cblas128.General, w, bias []complex128) cblas128.General {
+	out := len(w) / x.Cols
+	y := times(1, x, blas.Trans, cblas128.General{Rows: out, Cols: x.Cols, Stride: x.Cols, Data: w})
+	if bias != nil {
+		for r := range y.Rows {
+			addTo(row(y, r), bias)
+		}
+	}
+	return y
+}
+
+func addTo(dst, src []complex128) {
+	for i, v := range src {
+		dst[i] += v
+	}
+}
+
+// sum is a + b.
+func sum(a, b cblas128.General) cblas128.General {
+	c := matrix(a.Rows, a.Cols)
+	for r := range c.Rows {
+		copy(row(c, r), row(a, r))
+		addTo(row(c, r), row(b, r))
+	}
+	return c
+}
+
+// each applies f to every element of a copy.
+func each(m cblas128.General, f func(complex128) complex128) cblas128.General {
+	c := matrix(m.Rows, m.Cols)
+	for r := range c.Rows {
+		for i, v := range row(m, r) {
+			row(c, r)[i] = f(v)
+		}
+	}
+	return c
+}
+
+// layerNorm normalises each row: (x − mean)/√(variance + eps)·weight + bias (Ba et al. 2016, arXiv 1607.06450).
+func layerNorm(m cblas128.General, weight, bias []complex128, eps float64) cblas128.General {
+	n := complex(float64(m.Cols), 0)
+	y := matrix(m.Rows, m.Cols)
+	for r := range m.Rows {
+		x := row(m, r)
+		var mean, variance complex128
+		for _, v := range x {
+			mean += v / n
+		}
+		for _, v := range x {
+			variance += (v - mean) * (v - mean) / n
+		}
+		deviation := cmplx.Sqrt(variance + complex(eps, 0))
+		for i, v := range x {
+			row(y, r)[i] = (v-mean)/deviation*weight[i] + bias[i]
+		}
+	}
+	return y
+}
+
+// rmsNorm divides each row by √(mean square + eps) and scales it (Zhang and Sennrich 2019, arXiv 1910.07467).
+func rmsNorm(m cblas128.General, weight []complex128, eps float64) cblas128.General {
+	y := matrix(m.Rows, m.Cols)
+	for r := range m.Rows {
+		x := row(m, r)
+		var square complex128
+		for _, v := range x {
+			square += v * v / complex(float64(m.Cols), 0)
+		}
+		root := cmplx.Sqrt(square + complex(eps, 0))
+		for i, v := range x {
+			row(y, r)[i] = v / root * weight[i]
+		}
+	}
+	return y
+}
+
+// largest is the greatest real part.
+func largest(x []complex128) complex128 {
+	most := math.Inf(-1)
+	for _, v := range x {
+		most = max(most, real(v))
+	}
+	return complex(most, 0)
+}
+
+// softmax replaces x by exp(x)/Σexp(x).
+func softmax(x []complex128) {
+	most := largest(x)
+	var total complex128
+	for i, v := range x {
+		x[i] = cmplx.Exp(v - most)
+		total += x[i]
+	}
+	for i := range x {
+		x[i] /= total
+	}
+}
+
+// logProbability is log softmax(x)[target].
+func logProbability(x []complex128, target int) complex128 {
+	most := largest(x)
+	var total complex128
+	for _, v := range x {
+		total += cmplx.Exp(v - most)
+	}
+	return x[target] - most - cmplx.Log(total)
+}
+
+func relu(v complex128) complex128 {
+	if real(v) > 0 {
+		return v
+	}
+	return 0
+}
+
+func silu(v complex128) complex128 { return v / (1 + cmplx.Exp(-v)) }
+
+// gelu is the tanh form of Hendrycks and Gimpel (arXiv 1606.08415), as in GPT-2 and ggml.
+func gelu(v complex128) complex128 {
+	inner := complex(math.Sqrt(2/math.Pi), 0) * (v + 0.044715*v*v*v)
+	return 0.5 * v * (1 + cmplx.Tanh(inner))
+}
+
+// attend is causal attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width], where row i sees the keys
+// 0..i that lie before visible.
+func attend(q, k, v cblas128.General, visible int) cblas128.General {
+	weights := times(complex(1/math.Sqrt(float64(q.Cols)), 0), q, blas.Trans, k)
+	for i := range weights.Rows {
+		scores := row(weights, i)
+		n := min(i+1, visible)
+		softmax(scores[:n])
+		clear(scores[n:])
+	}
+	return times(1, weights, blas.NoTrans, v)
+}

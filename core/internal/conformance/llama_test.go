@@ -1,0 +1,154 @@
+package conformance
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
+)
+
+// adapters are both kinds; an adapter's tensors have the same names in the native core and in complexstep.
+var adapters = map[string]complexstep.AdapterShape{
+	"linear": {In: 5, Tokens: 2},
+	"mlp":    {In: 5, Hidden: 6, Tokens: 2},
+}
+
+// newAdapter makes an adapter with random weights that lives as long as the test.
+func newAdapter(
+	t *testing.T, engine *cgo.Engine, a complexstep.AdapterShape, embd int,
+) (*cgo.Model, complexstep.Params) {
+	t.Helper()
+	kind := cgo.AdapterLinear
+	if a.Hidden > 0 {
+		kind = cgo.AdapterMLP
+	}
+	model, err := cgo.NewAdapter(engine, cgo.AdapterParams{
+		Kind: kind, In: a.In, Hidden: a.Hidden, Tokens: a.Tokens, Embd: embd,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { model.Close() })
+	return model, fill(t, model, rand.New(rand.NewPCG(23, uint64(a.Hidden))), func(string) bool { return false })
+}
+
+func TestAdapterRegression(t *testing.T) {
+	const embd, n = 16, 3
+	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		for name, a := range adapters {
+			t.Run(name, func(t *testing.T) {
+				model, params := newAdapter(t, engine, a, embd)
+				rng := rand.New(rand.NewPCG(29, 0))
+				states, targets := normal(rng, n*a.In, 0, 1), normal(rng, n*a.Tokens*embd, 0, 1)
+				loss, err := model.Regress(states, targets, n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				formula := func(p complexstep.Params) complex128 {
+					return complexstep.AdapterLoss(p, a, embd, complexstep.Lift(states), complexstep.Lift(targets))
+				}
+				// Two products of at most 16 terms: a few roundings of 6e-8.
+				near(t, "the loss", loss, real(formula(params)), 1e-6)
+				compareGradients(t, model, formula, params, tolerance{relative: 1e-6})
+			})
+		}
+	})
+}
+
+// prefix19 is longer than the 16 columns that the core's kernels take at once.
+var prefix19 = []int32{3, 1, 8, 30, 2, 2, 17, 9, 11, 26, 5, 0, 14, 39, 7, 33, 21, 6, 12}
+
+// alignBatch has two samples of two states, with soft tokens in order and not. The first has targets at several
+// positions, one of them a soft token's; the second is one position shorter and padded.
+func alignBatch(a complexstep.AdapterShape) cgo.AlignBatch {
+	return cgo.AlignBatch{
+		Samples: 2, Positions: 8, States: 2, Weight: 0.2,
+		Tokens:      []int32{4, -1, -2, 9, 11, -3, -4, 7, -3, 12, -1, 5, -4, -2, 21, 0},
+		Targets:     []int32{-1, -1, -1, 11, -1, -1, 7, 30, -1, -1, -1, -1, -1, 21, 2, -1},
+		StateValues: normal(rand.New(rand.NewPCG(31, 0)), 2*2*a.In, 0, 1),
+	}
+}
+
+// mode is a precision of the LLaMA and the relative errors that it may make.
+type mode struct {
+	name          string
+	precision     cgo.Precision
+	logProb, loss float64
+	gradient      tolerance
+}
+
+// F32: logits pass through up to three layers of products of at most 96 terms, softmaxes, and norms whose small
+// denominators enlarge rounding: more than a hundred roundings of 6e-8 (5e-6 was seen on a CPU). BF16: weights and one
+// operand of each product carry 8 bits; 0.995 is the bound of the project's reference numbers for this mode, and log p
+// may be off by a few roundings of 2^-9 of logits of order 1 to 10.
+var modes = []mode{
+	{"F32", cgo.F32, 1e-5, 5e-6, tolerance{relative: 1e-5}},
+	{"BF16", cgo.BF16, 5e-2, 1e-2, tolerance{cosine: 0.995}},
+}
+
+func TestLLaMA(t *testing.T) {
+	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		for _, c := range tinyModels {
+			for _, m := range modes {
+				t.Run(c.name+", "+m.name, func(t *testing.T) {
+					path, weights := c.write(t)
+					gguf, err := cgo.OpenGGUF(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer gguf.Close()
+					llama, err := cgo.NewLLaMA(engine, gguf, m.precision)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer llama.Close()
+					for name, a := range adapters {
+						for _, start := range [][]int32{nil, prefix19} {
+							t.Run(fmt.Sprintf("%s, prefix of %d", name, len(start)), func(t *testing.T) {
+								model, params := newAdapter(t, engine, a, c.shape.Embd)
+								maps.Copy(params, weights)
+								compareAlignment(t, llama, model, start, params, c.shape, a, m)
+							})
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// compareAlignment holds log p, loss and gradients of one batch against the formulas.
+func compareAlignment(t *testing.T, llama *cgo.LLaMA, model *cgo.Model, start []int32, params complexstep.Params,
+	shape complexstep.LlamaShape, a complexstep.AdapterShape, m mode) {
+	t.Helper()
+	prefix, err := llama.NewPrefix(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prefix.Close()
+	batch := alignBatch(a)
+	same := complexstep.LlamaBatch{
+		Prefix: start, Samples: batch.Samples, Positions: batch.Positions, States: batch.States,
+		Tokens: batch.Tokens, Targets: batch.Targets,
+		StateValues: complexstep.Lift(batch.StateValues), Weight: batch.Weight,
+	}
+	formula := func(p complexstep.Params) complex128 { return complexstep.LlamaLoss(p, shape, a, same) }
+
+	want := complexstep.LlamaLogProbs(params, shape, a, same)
+	got := make([]float32, len(want))
+	if err := llama.LogProbs(got, prefix, model, batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range want {
+		near(t, fmt.Sprintf("log p of target %d", i), float64(got[i]), real(v), m.logProb)
+	}
+	loss, err := llama.Backward(prefix, model, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "the loss", loss, real(formula(params)), m.loss)
+	compareGradients(t, model, formula, params, m.gradient)
+}
