@@ -1,0 +1,186 @@
+// Package verify recomputes reference cases: files of inputs and outputs that another implementation has written.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// Options are what a case may need beside its file.
+type Options struct {
+	Model  string // path of the GGUF, for cases that run through an LLM
+	OutDir string // where X.computed.safetensors is written; "" writes nothing
+}
+
+// Figure is one comparison.
+type Figure struct {
+	Name       string  `json:"name"`       // what was computed, and in which precision where there are several
+	Measure    string  `json:"measure"`    // how it was compared
+	Computed   float64 `json:"computed"`   // the number, or of an array the element that differs most
+	Expected   float64 `json:"expected"`   // the reference's, at the same place
+	Difference float64 `json:"difference"` // in the measure's terms
+	Tolerance  float64 `json:"tolerance"`
+	OK         bool    `json:"ok"` // Difference ≤ Tolerance
+}
+
+// The measures of a figure.
+const (
+	MaxAbs   = "largest absolute difference"
+	Relative = "relative difference"
+	Angle    = "1 − cosine"
+)
+
+// ErrUnsupported is the error for a well-formed case of a kind that this build cannot recompute.
+var ErrUnsupported = errors.New("not supported yet by this build")
+
+// Verify recomputes the case in the file at path. What kind it is follows from its metadata and tensors, never from its
+// name. Weights of a recommender have their inputs and outputs beside them in NAME.expected.safetensors.
+func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) ([]Figure, error) {
+	file, err := artifact.ReadSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := finite(path, file); err != nil {
+		return nil, err
+	}
+	switch kind := kindOf(file); kind {
+	case kindSASRec:
+		return verifySASRec(ctx, engine, path, file, opts)
+	case kindLLM:
+		return verifyLLM(ctx, engine, path, file, opts)
+	case kindExpected:
+		return nil, fmt.Errorf("verify: %s holds inputs and outputs; give the file of weights that it belongs to", path)
+	case "":
+		return nil, fmt.Errorf("verify: %s is no reference case: neither its metadata nor its tensors (%s) say what it is",
+			path, names(file))
+	default:
+		return nil, fmt.Errorf("verify: %s: cases of kind %s are %w", path, kind, ErrUnsupported)
+	}
+}
+
+const (
+	kindSASRec   = "SASRec"
+	kindLLM      = "LLM"
+	kindExpected = "expected"
+)
+
+// kindOf tells a case by its tensors, and recommenders that other tools wrote by the metadata's word "model" too.
+func kindOf(file *artifact.File) string {
+	has := func(names ...string) bool {
+		for _, name := range names {
+			if _, err := file.Find(name); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+	switch {
+	case has("states", "adapter.weight", "answer_tokens"):
+		return kindLLM
+	case has("seq", "len"):
+		return kindExpected
+	case has("none_embedding.weight") || file.Metadata["model"] == "DreamRec":
+		return "DreamRec"
+	case has("gru.weight_ih_l0"):
+		return "GRU"
+	case has("mh_attn.linear_q.weight", "item_embeddings.weight"):
+		return kindSASRec
+	}
+	return file.Metadata["model"]
+}
+
+// finite refuses NaN and infinity, to which nothing can be compared.
+func finite(path string, file *artifact.File) error {
+	for _, t := range file.Tensors {
+		for i, x := range t.F32 {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return fmt.Errorf("verify: %s: value %d of tensor %s is NaN or infinite", path, i, t.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// names lists a few of a file's tensors.
+func names(file *artifact.File) string {
+	var list []string
+	for i, t := range file.Tensors {
+		if i == 5 {
+			list = append(list, "…")
+			break
+		}
+		list = append(list, t.Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// maxAbs compares two arrays element by element.
+func maxAbs(name string, computed, expected []float32, tolerance float64) Figure {
+	f := Figure{Name: name, Measure: MaxAbs, Tolerance: tolerance}
+	for i := range expected {
+		c, e := float64(computed[i]), float64(expected[i])
+		if d := math.Abs(c - e); d >= f.Difference {
+			f.Computed, f.Expected, f.Difference = c, e, d
+		}
+	}
+	return f.judged()
+}
+
+// relative compares two numbers.
+func relative(name string, computed, expected, tolerance float64) Figure {
+	return Figure{Name: name, Measure: Relative, Computed: computed, Expected: expected,
+		Difference: math.Abs(computed-expected) / math.Abs(expected), Tolerance: tolerance}.judged()
+}
+
+// angle compares the directions of two arrays.
+func angle(name string, computed, expected []float32, tolerance float64) Figure {
+	dot := 0.0
+	for i := range expected {
+		dot += float64(computed[i]) * float64(expected[i])
+	}
+	cosine := dot / (norm(computed) * norm(expected))
+	return Figure{Name: name, Measure: Angle, Computed: cosine, Expected: 1, Difference: 1 - cosine,
+		Tolerance: tolerance}.judged()
+}
+
+func norm(values []float32) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum)
+}
+
+// judged sets OK. A difference that is no number, as of a zero array's direction, becomes the largest one.
+func (f Figure) judged() Figure {
+	if math.IsNaN(f.Difference) || math.IsInf(f.Difference, 0) {
+		f.Difference = math.MaxFloat64
+	}
+	if math.IsNaN(f.Computed) || math.IsInf(f.Computed, 0) {
+		f.Computed = 0
+	}
+	f.OK = f.Difference <= f.Tolerance
+	return f
+}
+
+// write saves what was computed as OutDir/X<suffix>.safetensors, X being the name of the case's file.
+func write(opts Options, path, suffix string, tensors []artifact.Tensor) error {
+	if opts.OutDir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(opts.OutDir, 0o755); err != nil {
+		return fmt.Errorf("verify: the output folder cannot be made: %w", err)
+	}
+	out := filepath.Join(opts.OutDir, stem(filepath.Base(path))+suffix+".safetensors")
+	return artifact.WriteSafetensors(out, &artifact.File{Tensors: tensors})
+}
+
+func stem(path string) string { return strings.TrimSuffix(path, ".safetensors") }
