@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Runs two commands in turn and compares their samples_per_s; the order is swapped in every round.
+
+Each command prints JSON lines, of which the last one that has samples_per_s counts.
+Usage: align.py [-n ROUNDS] 'OURS ...' 'PEER ...'
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+
+
+def rate(command):
+    """Runs the command once and returns its samples per second."""
+    try:
+        done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, check=False)
+    except (OSError, ValueError) as problem:
+        raise SystemExit(f"cannot run {command!r}: {problem}")
+    if done.returncode:
+        raise SystemExit(f"{command!r} ended with status {done.returncode}; its own message is above")
+    for line in reversed(done.stdout.splitlines()):
+        try:
+            return float(json.loads(line)["samples_per_s"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    raise SystemExit(f"{command!r} printed no JSON line with samples_per_s")
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", type=int, default=5, help="rounds")
+    parser.add_argument("ours", help="command of ours")
+    parser.add_argument("peer", help="command of the peer")
+    args = parser.parse_args()
+    if args.n < 1:
+        parser.error("-n has to be at least 1")
+    rates = {args.ours: [], args.peer: []}
+    if len(rates) == 1:
+        parser.error("the two commands are the same")
+    for n in range(args.n):
+        for command in sorted(rates, key=lambda c: (c == args.ours) == bool(n % 2)):
+            rates[command].append(rate(command))
+            print(f"round {n + 1}: {rates[command][-1]:.2f} samples/s  {command}", file=sys.stderr)
+    ratios = [a / b for a, b in zip(rates[args.ours], rates[args.peer])]
+    report = {"ours": spread(rates[args.ours]), "peer": spread(rates[args.peer]), "ratio": spread(ratios)}
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
