@@ -13,14 +13,13 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     in_range("n_tokens", p.n_tokens, 1024);
     in_range("n_embd", p.n_embd, 1 << 20);
     const int64_t out = int64_t(p.n_tokens) * p.n_embd;
-    switch (p.kind) {
-    case RI_ADAPTER_LINEAR:
-        return {{"weight", {out, p.n_in}}, {"bias", {out}}};
+    switch (number_of(p.kind)) {
+    case RI_ADAPTER_LINEAR: return {{"weight", {out, p.n_in}}, {"bias", {out}}};
     case RI_ADAPTER_MLP:
         in_range("n_hidden", p.n_hidden, 1 << 20);
         return {{"w1", {p.n_hidden, p.n_in}}, {"b1", {p.n_hidden}}, {"w2", {out, p.n_hidden}}, {"b2", {out}}};
     }
-    fail(RI_INVALID, "there is no adapter kind %d", int(p.kind));
+    fail(RI_INVALID, "there is no adapter kind %d", number_of(p.kind));
 }
 
 } // namespace

@@ -14,8 +14,8 @@ bool same_shape(const ggml_tensor *a, const ggml_tensor *b) { return ggml_are_sa
 } // namespace
 
 Graph::Graph(Engine &engine, bool gradients) : engine_(engine), gradients_(gradients) {
-    ggml_init_params params = {
-        ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false), nullptr, true};
+    ggml_init_params params = {ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false),
+                               nullptr, true};
     ctx_.reset(ggml_init(params));
     if (!ctx_) throw std::bad_alloc();
     graph_ = ggml_new_graph_custom(ctx(), max_tensors, false);
@@ -128,9 +128,8 @@ Var Graph::permute(Var a, int axis0, int axis1, int axis2, int axis3) {
     int inverse[4];
     for (int i = 0; i < 4; ++i) inverse[axes[i]] = i;
     const int i0 = inverse[0], i1 = inverse[1], i2 = inverse[2], i3 = inverse[3];
-    return record(ggml_cont(ctx(), ggml_permute(ctx(), a.value, axis0, axis1, axis2, axis3)), {a}, [=](ggml_tensor *dy) {
-        accumulate(a, ggml_cont(ctx(), ggml_permute(ctx(), dy, i0, i1, i2, i3)));
-    });
+    return record(ggml_cont(ctx(), ggml_permute(ctx(), a.value, axis0, axis1, axis2, axis3)), {a},
+                  [=](ggml_tensor *dy) { accumulate(a, ggml_cont(ctx(), ggml_permute(ctx(), dy, i0, i1, i2, i3))); });
 }
 
 Var Graph::slice(Var a, int64_t first, int64_t count) {
@@ -240,7 +239,8 @@ Var Graph::get_rows(Var table, ggml_tensor *ids) {
         if (!ggml_backend_supports_op(engine_.backend(), scattered)) {
             // Elsewhere: dTable = dy * onehot^T, with the one-hot matrix [rows, count] written row by row.
             const int64_t rows = table.value->ne[1], count = ids->ne[0];
-            ggml_tensor *identity = ggml_diag(ctx(), ggml_fill(ctx(), ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, rows), 1.0f));
+            ggml_tensor *identity =
+                ggml_diag(ctx(), ggml_fill(ctx(), ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, rows), 1.0f));
             ggml_tensor *onehot = ggml_reshape_2d(ctx(), ggml_get_rows(ctx(), identity, ids), rows, count);
             scattered = ggml_mul_mat(ctx(), ggml_cont(ctx(), ggml_transpose(ctx(), dy)),
                                      ggml_cont(ctx(), ggml_transpose(ctx(), onehot)));
@@ -262,7 +262,9 @@ Var Graph::cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *wei
     ggml_tensor *p = ggml_soft_max(ctx(), logits.value);
     ggml_tensor *p_target = ggml_get_rows(ctx(), ggml_reshape_2d(ctx(), p, 1, n_classes * n), flat_targets); // [1, n]
     // The clamp keeps a probability that underflowed finite; its gradient is the exact p - 1 all the same.
-    ggml_tensor *logp = ggml_reshape_1d(ctx(), ggml_log(ctx(), ggml_clamp(ctx(), p_target, 1e-37f, 1.0f)), n);
+    ggml_tensor *logp = ggml_log(ctx(), ggml_clamp(ctx(), p_target, 1e-37f, 1.0f));
+    // It also makes 1 of NaN; p - p is 0, or NaN again.
+    logp = ggml_reshape_1d(ctx(), ggml_add(ctx(), logp, ggml_sub(ctx(), p_target, p_target)), n);
     if (logprobs) *logprobs = logp;
     ggml_tensor *loss = ggml_scale(ctx(), ggml_sum(ctx(), ggml_mul(ctx(), logp, weights)), -1.0f);
     return record(loss, {logits}, [=](ggml_tensor *) {

@@ -32,7 +32,8 @@ class Graph {
 
     // ---- leaves
     // A tensor filled from `data` when the graph runs; the data must stay in place until then.
-    ggml_tensor *input(ggml_type type, const void *data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
+    ggml_tensor *input(ggml_type type, const void *data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1,
+                       int64_t ne3 = 1);
     // The same, but the graph keeps the data.
     ggml_tensor *input(std::vector<float> data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     ggml_tensor *input(std::vector<int32_t> data, int64_t ne0);
@@ -44,7 +45,8 @@ class Graph {
     Var add(Var a, Var b);
     Var mul(Var a, Var b);
     Var scale(Var a, float factor);
-    Var mul_mat(Var a, Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
+    Var mul_mat(Var a,
+                Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
     Var reshape(Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     Var permute(Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
     Var slice(Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous

@@ -50,7 +50,8 @@ const char *family(ggml_backend_dev_t device) {
 
 std::string devices_found() {
     std::string list;
-    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) list += std::string(i ? ", " : "") + family(ggml_backend_dev_get(i));
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i)
+        list += std::string(i ? ", " : "") + family(ggml_backend_dev_get(i));
     return list.empty() ? "none" : list;
 }
 
@@ -63,10 +64,14 @@ ggml_backend_dev_t choose_device(const std::string &wanted) {
         if (type == GGML_BACKEND_DEVICE_TYPE_CPU && !cpu) cpu = device;
         if (type == GGML_BACKEND_DEVICE_TYPE_GPU && !gpu) gpu = device;
     }
-    if (wanted != "auto")
-        fail(RI_BACKEND, "no %s backend was found beside librecint (found: %s); build it with `make %s`", wanted.c_str(),
-             devices_found().c_str(), wanted.c_str());
-    if (!gpu && !cpu) fail(RI_BACKEND, "no compute backend was found beside librecint; run `make native`");
+    if (wanted != "auto") {
+        const char *how = wanted == "cuda"    ? "build it with `make RECINT_CUDA=1`"
+                          : wanted == "metal" ? "build it with `make RECINT_METAL=1`"
+                                              : "known are auto, cpu, cuda and metal";
+        fail(RI_BACKEND, "no %s backend was found beside librecint (found: %s); %s", wanted.c_str(),
+             devices_found().c_str(), how);
+    }
+    if (!gpu && !cpu) fail(RI_BACKEND, "no compute backend was found beside librecint; run `make`");
     return gpu ? gpu : cpu;
 }
 
@@ -107,7 +112,8 @@ extern "C" {
 int32_t ri_abi_version(void) { return RI_ABI_VERSION; }
 
 int64_t ri_debug_live(ri_live_kind kind) {
-    return kind >= 0 && kind < RI_LIVE_KINDS ? ri::live_objects[kind].load() : 0;
+    const int n = ri::number_of(kind);
+    return n >= 0 && n < RI_LIVE_KINDS ? ri::live_objects[n].load() : 0;
 }
 
 ri_engine_params ri_engine_params_default(void) { return {nullptr, 0}; }
@@ -146,7 +152,8 @@ ri_status ri_system_describe(char *dst, size_t capacity, size_t *length, ri_erro
             return out + "\"";
         };
         std::string json = "{\"compiler\":" + quoted(__VERSION__) + ",\"build_flags\":" + quoted(RI_BUILD_FLAGS) +
-                           ",\"llama_cpp_commit\":" + quoted(RI_LLAMA_COMMIT) + ",\"ggml_version\":" + quoted(ggml_version()) +
+                           ",\"llama_cpp_commit\":" + quoted(RI_LLAMA_COMMIT) +
+                           ",\"ggml_version\":" + quoted(ggml_version()) +
                            ",\"cpus\":" + std::to_string(ri::available_cpus()) +
                            ",\"packed_kernel\":" + (ri::kernels::available() ? "true" : "false") + ",\"devices\":[";
         std::string features;
@@ -155,8 +162,8 @@ ri_status ri_system_describe(char *dst, size_t capacity, size_t *length, ri_erro
             size_t free = 0, total = 0;
             ggml_backend_dev_memory(device, &free, &total);
             json += std::string(i ? "," : "") + "{\"backend\":" + quoted(ri::family(device)) +
-                    ",\"device\":" + quoted(ggml_backend_dev_description(device)) + ",\"memory_total\":" + std::to_string(total) +
-                    ",\"memory_free\":" + std::to_string(free) + "}";
+                    ",\"device\":" + quoted(ggml_backend_dev_description(device)) +
+                    ",\"memory_total\":" + std::to_string(total) + ",\"memory_free\":" + std::to_string(free) + "}";
             auto get_features = reinterpret_cast<ggml_backend_get_features_t>(
                 ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_get_features"));
             if (!get_features || ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU) continue;

@@ -1,7 +1,7 @@
 // Generation on llama.cpp: sequences decoded side by side from vectors, with a shared, cached start.
 //
 // Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
-// and the same as in the training graph. Sequence 0 of the cache holds the prefix; slot s is sequence s + 1.
+// and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
 #include "bf16_copy.h"
 #include "engine.h"
 
@@ -56,6 +56,10 @@ class Generator {
         n_embd_ = info.n_embd;
         n_vocab_ = info.n_vocab;
         used_.assign(size_t(n_slots_), 0);
+        for (int32_t slot = 0; slot < n_slots_; ++slot) {
+            sequence_.push_back(slot + 1);
+            holder_.push_back(slot);
+        }
         load_model();
         make_context();
     }
@@ -84,9 +88,8 @@ class Generator {
 
     void reset(int32_t slot) {
         require_slot(slot);
-        llama_memory_seq_rm(memory(), slot + 1, -1, -1);
         // Copies all of sequence 0's cells, with or without a prefix, so that nothing of a failed call stays.
-        llama_memory_seq_cp(memory(), 0, slot + 1, -1, -1);
+        copy_sequence(0, sequence_[size_t(slot)]);
         used_[size_t(slot)] = prefix_;
     }
 
@@ -162,16 +165,15 @@ class Generator {
         if (slot < 0 || slot >= n_slots_) fail(RI_INVALID, "slot %d does not exist; there are %d", slot, n_slots_);
     }
 
-    // The positions of a batch in its order; throws, with nothing changed, unless all of it is valid.
-    std::vector<Position> check(const ri_decode_batch &b) const {
+    // Throws, with nothing changed, unless all of a batch is valid.
+    void check(const ri_decode_batch &b) const {
         if (b.n_slots == 0 || b.n_slots > size_t(n_slots_))
             fail(RI_INVALID, "%zu slots in a call; there are %d", b.n_slots, n_slots_);
         require(b.slots, "batch.slots");
         require(b.counts, "batch.counts");
         if (!b.rows == !b.tokens) fail(RI_INVALID, "exactly one of batch.rows and batch.tokens must be given");
         std::vector<bool> seen(static_cast<size_t>(n_slots_));
-        std::vector<Position> positions;
-        for (size_t i = 0; i < b.n_slots; ++i) {
+        for (size_t i = 0, row = 0; i < b.n_slots; ++i) {
             require_slot(b.slots[i]);
             const size_t slot = size_t(b.slots[i]);
             if (seen[slot]) fail(RI_INVALID, "slot %zu is named twice", slot);
@@ -180,30 +182,76 @@ class Generator {
             if (b.counts[i] > n_context_ - used_[slot])
                 fail(RI_INVALID, "slot %zu holds %d of %d positions; %d more do not fit", slot, used_[slot], n_context_,
                      b.counts[i]);
-            for (int32_t j = 0; j < b.counts[i]; ++j)
-                positions.push_back({b.slots[i] + 1, used_[slot] + j, j + 1 == b.counts[i]});
+            for (const size_t end = row + size_t(b.counts[i]); row < end; ++row) check_row(b, row, slot);
         }
-        return positions;
+    }
+
+    void check_row(const ri_decode_batch &b, size_t row, size_t slot) const {
+        if (b.tokens) return require_token(b.tokens[row], n_vocab_, "token", row);
+        for (size_t e = 0; e < size_t(n_embd_); ++e)
+            if (!std::isfinite(b.rows[row * size_t(n_embd_) + e]))
+                fail(RI_NUMERIC, "row %zu, for slot %zu, holds %g at %zu", row, slot,
+                     double(b.rows[row * size_t(n_embd_) + e]), e);
+    }
+
+    void copy_sequence(llama_seq_id from, llama_seq_id to) {
+        llama_memory_seq_rm(memory(), to, -1, -1);
+        llama_memory_seq_cp(memory(), from, to, -1, -1);
+    }
+
+    // llama.cpp computes sequences together only where their numbers follow each other. So the slots of a call move
+    // together: the last of them changes places with an empty slot in front of it, while there is one.
+    void close_gaps(const ri_decode_batch &b) {
+        std::vector<bool> called(static_cast<size_t>(n_slots_));
+        for (size_t i = 0; i < b.n_slots; ++i) called[size_t(b.slots[i])] = true;
+        int32_t last = n_slots_ - 1;
+        for (int32_t gap = 0; gap < last; ++gap) {
+            const int32_t empty = holder_[size_t(gap)];
+            if (called[size_t(empty)] || used_[size_t(empty)] != prefix_) continue;
+            while (last > gap && !called[size_t(holder_[size_t(last)])]) --last;
+            if (last == gap) return;
+            const int32_t moved = holder_[size_t(last)];
+            if (used_[size_t(moved)] != prefix_) { // else both hold the prefix alone, and nothing needs to be copied
+                copy_sequence(last + 1, gap + 1);
+                copy_sequence(0, last + 1);
+            }
+            std::swap(holder_[size_t(gap)], holder_[size_t(last)]);
+            std::swap(sequence_[size_t(moved)], sequence_[size_t(empty)]);
+        }
     }
 
     void append(const ri_decode_batch &b, int32_t *next_tokens, float *next_logprobs, float *logits) {
-        const std::vector<Position> positions = check(b);
+        check(b);
+        close_gaps(b);
+        // In the order of their sequences; `first` is where a slot's rows start in the batch.
+        struct Part {
+            size_t place, first;
+        };
+        std::vector<Part> parts;
+        for (size_t i = 0, row = 0; i < b.n_slots; row += size_t(b.counts[i++])) parts.push_back({i, row});
+        auto sequence_of = [&](const Part &part) { return sequence_[size_t(b.slots[part.place])]; };
+        std::sort(parts.begin(), parts.end(),
+                  [&](const Part &x, const Part &y) { return sequence_of(x) < sequence_of(y); });
+        const size_t width = size_t(n_embd_);
+        std::vector<Position> positions;
         std::vector<float> rows;
-        if (b.tokens) {
-            rows.resize(positions.size() * size_t(n_embd_));
-            gguf_->embed(b.tokens, positions.size(), rows.data());
-        } else {
-            for (size_t i = 0; i < positions.size() * size_t(n_embd_); ++i)
-                if (!std::isfinite(b.rows[i]))
-                    fail(RI_NUMERIC, "row %zu, for slot %d, holds %g at %zu", i / size_t(n_embd_),
-                         positions[i / size_t(n_embd_)].sequence - 1, double(b.rows[i]), i % size_t(n_embd_));
+        for (const Part &part : parts) {
+            const int32_t used = used_[size_t(b.slots[part.place])], count = b.counts[part.place];
+            for (int32_t j = 0; j < count; ++j) positions.push_back({sequence_of(part), used + j, j + 1 == count});
+            rows.resize(positions.size() * width);
+            float *to = rows.data() + rows.size() - size_t(count) * width;
+            if (b.tokens)
+                gguf_->embed(b.tokens + part.first, size_t(count), to);
+            else
+                std::copy_n(b.rows + part.first * width, size_t(count) * width, to);
         }
         // Results are kept until all is well: a failure writes no output.
         std::vector<float> kept(logits ? b.n_slots * size_t(n_vocab_) : 0);
         std::vector<Next> next(b.n_slots);
-        run(b.tokens ? rows.data() : b.rows, positions, [&](size_t i, const float *values) {
-            next[i] = most_likely(values, n_vocab_, next_logprobs != nullptr);
-            if (logits) std::copy(values, values + n_vocab_, kept.begin() + ptrdiff_t(i * size_t(n_vocab_)));
+        run(rows.data(), positions, [&](size_t i, const float *values) {
+            const size_t place = parts[i].place;
+            next[place] = most_likely(values, n_vocab_, next_logprobs != nullptr);
+            if (logits) std::copy(values, values + n_vocab_, kept.begin() + ptrdiff_t(place * size_t(n_vocab_)));
         });
         for (size_t i = 0; i < b.n_slots; ++i) {
             used_[size_t(b.slots[i])] += b.counts[i];
@@ -283,8 +331,10 @@ class Generator {
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
     int32_t n_slots_, n_context_, n_embd_ = 0, n_vocab_ = 0;
-    int32_t prefix_ = 0;        // positions of the shared start
-    std::vector<int32_t> used_; // [n_slots]: positions in each, the prefix included
+    int32_t prefix_ = 0;                 // positions of the shared start
+    std::vector<int32_t> used_;          // [n_slots]: positions in each, the prefix included
+    std::vector<llama_seq_id> sequence_; // [n_slots]: of each slot
+    std::vector<int32_t> holder_;        // [n_slots]: the slot that has sequence i + 1
     llama_model_ptr model_;
     llama_context_ptr context_;
 };

@@ -21,8 +21,8 @@ namespace ri::kernels {
 
 namespace {
 
-constexpr int64_t panel = 48;     // outputs of one panel: 3 vectors
-constexpr int64_t block_in = 1536; // inputs of one pass over a panel: what stays in the first two cache levels
+constexpr int64_t panel = 48;       // outputs of one panel: 3 vectors
+constexpr int64_t block_in = 1536;  // inputs of one pass over a panel: what stays in the first two cache levels
 constexpr int64_t block_rows = 192; // rows converted at a time
 
 uint16_t to_bf16(float x) {
@@ -77,7 +77,8 @@ RI_AVX512 void convert_rows(const float *x, int64_t stride, int64_t rows, int64_
         const float *in = x + r * stride;
         int64_t i = 0;
         for (; i + 16 <= n; i += 16)
-            _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(in + i)));
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + i),
+                                (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(in + i)));
         for (; i < n; ++i) out[i] = to_bf16(in[i]);
         if (n & 1) out[n] = 0;
     }
@@ -85,8 +86,8 @@ RI_AVX512 void convert_rows(const float *x, int64_t stride, int64_t rows, int64_
 
 // ROWS x 48 outputs of a product over `pairs` pairs of inputs; added to what y holds when `add` is set.
 template <int ROWS>
-RI_AVX512 void micro_kernel(const uint32_t *a, int64_t a_stride, const uint16_t *b, int64_t pairs, float *y, int64_t y_stride,
-                            int64_t columns, bool add) {
+RI_AVX512 void micro_kernel(const uint32_t *a, int64_t a_stride, const uint16_t *b, int64_t pairs, float *y,
+                            int64_t y_stride, int64_t columns, bool add) {
     __m512 sum[ROWS][3];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r)
@@ -118,14 +119,16 @@ RI_AVX512 void micro_kernel(const uint32_t *a, int64_t a_stride, const uint16_t 
 }
 
 using MicroKernel = void (*)(const uint32_t *, int64_t, const uint16_t *, int64_t, float *, int64_t, int64_t, bool);
-constexpr MicroKernel micro_kernels[] = {nullptr,         micro_kernel<1>, micro_kernel<2>, micro_kernel<3>, micro_kernel<4>,
-                                         micro_kernel<5>, micro_kernel<6>, micro_kernel<7>, micro_kernel<8>};
+constexpr MicroKernel micro_kernels[] = {nullptr,         micro_kernel<1>, micro_kernel<2>,
+                                         micro_kernel<3>, micro_kernel<4>, micro_kernel<5>,
+                                         micro_kernel<6>, micro_kernel<7>, micro_kernel<8>};
 
 } // namespace
 
 bool available() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bf16");
 }
 
 void PackedMatrix::Free::operator()(uint16_t *p) const { std::free(p); }
@@ -133,7 +136,8 @@ void PackedMatrix::Free::operator()(uint16_t *p) const { std::free(p); }
 PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in)
     : n_out_(n_out), n_in_(n_in), pairs_((n_in + 1) / 2), panels_((n_out + panel - 1) / panel) {
     const size_t bytes = size_t(panels_ * pairs_ * panel * 2) * sizeof(uint16_t);
-    data_.reset(static_cast<uint16_t *>(std::aligned_alloc(64, bytes))); // panels are whole cache lines: 192 bytes a pair
+    data_.reset(
+        static_cast<uint16_t *>(std::aligned_alloc(64, bytes))); // panels are whole cache lines: 192 bytes a pair
     if (!data_) throw std::bad_alloc();
     memset(data_.get(), 0, bytes);
 }
@@ -149,8 +153,8 @@ void PackedMatrix::set_column(int64_t in, const float *column) {
 }
 
 void PackedMatrix::multiply(const float *x, int64_t rows, float *y, int ith, int nth) const {
-    // Threads share the outputs when there are panels enough for all, else the rows. Each then converts the rows it needs
-    // by itself: a hundredth of the work of the product, and no barrier.
+    // Threads share the outputs when there are panels enough for all, else the rows. Each then converts the rows it
+    // needs by itself: a hundredth of the work of the product, and no barrier.
     const bool by_panel = panels_ % nth == 0 || panels_ >= 8 * nth;
     const Share my_panels(by_panel ? panels_ : 1, by_panel ? ith : 0, by_panel ? nth : 1);
     const int64_t first_panel = by_panel ? my_panels.first : 0, last_panel = by_panel ? my_panels.last : panels_;
@@ -189,13 +193,15 @@ RI_INLINE float inverse_rms(const float *x, int64_t n, float eps) {
 
 } // namespace
 
-RI_AVX512 void rms_norm(const float *x, const float *weight, float eps, int64_t rows, int64_t n, float *y, int ith, int nth) {
+RI_AVX512 void rms_norm(const float *x, const float *weight, float eps, int64_t rows, int64_t n, float *y, int ith,
+                        int nth) {
     const Share mine(rows, ith, nth);
     for (int64_t r = mine.first; r < mine.last; ++r) {
         const float *in = x + r * n;
         const __m512 factor = _mm512_set1_ps(inverse_rms(in, n, eps));
         for (int64_t i = 0; i < n; i += 16)
-            _mm512_storeu_ps(y + r * n + i, _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(in + i), factor), _mm512_loadu_ps(weight + i)));
+            _mm512_storeu_ps(y + r * n + i, _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(in + i), factor),
+                                                          _mm512_loadu_ps(weight + i)));
     }
 }
 
@@ -214,7 +220,8 @@ RI_AVX512 void rms_norm_back(const float *x, const float *weight, const float *d
         const __m512 pull = _mm512_set1_ps(r * r * _mm512_reduce_add_ps(dot) / float(n)), factor = _mm512_set1_ps(r);
         for (int64_t i = 0; i < n; i += 16) {
             const __m512 dn = _mm512_mul_ps(_mm512_loadu_ps(grad + i), _mm512_loadu_ps(weight + i));
-            _mm512_storeu_ps(dx + row * n + i, _mm512_mul_ps(factor, _mm512_fnmadd_ps(pull, _mm512_loadu_ps(in + i), dn)));
+            _mm512_storeu_ps(dx + row * n + i,
+                             _mm512_mul_ps(factor, _mm512_fnmadd_ps(pull, _mm512_loadu_ps(in + i), dn)));
         }
     }
 }
@@ -232,7 +239,8 @@ RI_AVX512 void swiglu(const float *gate_up, int64_t rows, int64_t n, float *y, i
     }
 }
 
-RI_AVX512 void swiglu_back(const float *gate_up, const float *dy, int64_t rows, int64_t n, float *d_gate_up, int ith, int nth) {
+RI_AVX512 void swiglu_back(const float *gate_up, const float *dy, int64_t rows, int64_t n, float *d_gate_up, int ith,
+                           int nth) {
     const Share mine(rows, ith, nth);
     const __m512 one = _mm512_set1_ps(1.0f);
     for (int64_t r = mine.first; r < mine.last; ++r) {
@@ -260,8 +268,8 @@ RI_INLINE float row_max(const float *x, int64_t n) {
 
 } // namespace
 
-RI_AVX512 void log_probability(const float *logits, const int32_t *targets, int64_t rows, int64_t n, float *logp, int ith,
-                               int nth) {
+RI_AVX512 void log_probability(const float *logits, const int32_t *targets, int64_t rows, int64_t n, float *logp,
+                               int ith, int nth) {
     const Share mine(rows, ith, nth);
     for (int64_t r = mine.first; r < mine.last; ++r) {
         const float *row = logits + r * n;
@@ -273,8 +281,8 @@ RI_AVX512 void log_probability(const float *logits, const int32_t *targets, int6
     }
 }
 
-RI_AVX512 void cross_entropy_back(const float *logits, const int32_t *targets, const float *weights, int64_t rows, int64_t n,
-                                  float *dlogits, int ith, int nth) {
+RI_AVX512 void cross_entropy_back(const float *logits, const int32_t *targets, const float *weights, int64_t rows,
+                                  int64_t n, float *dlogits, int ith, int nth) {
     const Share mine(rows, ith, nth);
     for (int64_t r = mine.first; r < mine.last; ++r) {
         const float *row = logits + r * n;
@@ -306,7 +314,8 @@ void rotate(const float *in, const float *cos, const float *sin, float sign, int
 }
 
 // dst[j] = sum_d x[d] * columns[d * stride + j] for j in [0, n rounded up to 16).
-RI_INLINE void row_times_columns(const float *x, const float *columns, int64_t head_dim, int64_t stride, int64_t n, float *dst) {
+RI_INLINE void row_times_columns(const float *x, const float *columns, int64_t head_dim, int64_t stride, int64_t n,
+                                 float *dst) {
     for (int64_t j = 0; j < n; j += 16) {
         __m512 sum0 = _mm512_setzero_ps(), sum1 = _mm512_setzero_ps();
         for (int64_t d = 0; d < head_dim; d += 2) {
@@ -323,7 +332,8 @@ RI_INLINE void add_weighted_rows(const float *weights, const float *rows, int64_
     for (int64_t j = 0; j < n; ++j) {
         const __m512 w = _mm512_set1_ps(weights[j]);
 #pragma GCC unroll 8
-        for (int i = 0; i < VECTORS; ++i) dst[i] = _mm512_fmadd_ps(w, _mm512_loadu_ps(rows + j * stride + 16 * i), dst[i]);
+        for (int i = 0; i < VECTORS; ++i)
+            dst[i] = _mm512_fmadd_ps(w, _mm512_loadu_ps(rows + j * stride + 16 * i), dst[i]);
     }
 }
 
@@ -348,10 +358,10 @@ RI_INLINE void softmax_row(float *x, int64_t n, float scale) {
 
 // What one sample and key-value head need, in a thread's scratch memory.
 struct HeadBuffers {
-    float *k, *k_t, *v_t;  // [S, hd], [hd, S16], [hd, S16]
-    float *dk, *dv;        // [S, hd]
-    float *p, *ds;         // [P16 + S16]: the prefix's scores, then the suffix's
-    int64_t stride;        // S16
+    float *k, *k_t, *v_t; // [S, hd], [hd, S16], [hd, S16]
+    float *dk, *dv;       // [S, hd]
+    float *p, *ds;        // [P16 + S16]: the prefix's scores, then the suffix's
+    int64_t stride;       // S16
     HeadBuffers(const Attention &a, const PrefixCache &prefix) {
         stride = (a.positions + 15) / 16 * 16;
         const int64_t rows = a.positions * a.head_dim, columns = a.head_dim * stride, scores = prefix.stride + stride;
@@ -381,17 +391,19 @@ void gather_keys_values(const Attention &a, const float *k, const float *v, int6
 }
 
 // Attention weights of one rotated query at suffix position s, over the prefix and positions 0..s.
-RI_INLINE void attention_row(const Attention &a, const PrefixCache &prefix, const HeadBuffers &h, int64_t head_kv, const float *q,
-                             int64_t s) {
+RI_INLINE void attention_row(const Attention &a, const PrefixCache &prefix, const HeadBuffers &h, int64_t head_kv,
+                             const float *q, int64_t s) {
     if (prefix.n > 0)
-        row_times_columns(q, prefix.k_t + head_kv * a.head_dim * prefix.stride, a.head_dim, prefix.stride, prefix.n, h.p);
+        row_times_columns(q, prefix.k_t + head_kv * a.head_dim * prefix.stride, a.head_dim, prefix.stride, prefix.n,
+                          h.p);
     for (int64_t j = prefix.n; j < prefix.stride; ++j) h.p[j] = -INFINITY;
     row_times_columns(q, h.k_t, a.head_dim, h.stride, s + 1, h.p + prefix.stride);
     softmax_row(h.p, prefix.stride + s + 1, a.scale);
 }
 
 template <int VECTORS>
-RI_AVX512 void attention_heads(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth) {
+RI_AVX512 void attention_heads(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith,
+                               int nth) {
     const int64_t hd = a.head_dim, group = a.heads / a.heads_kv, width = (a.heads + 2 * a.heads_kv) * hd;
     const Share mine(a.samples * a.heads_kv, ith, nth);
     HeadBuffers h(a, prefix);
@@ -436,11 +448,13 @@ RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefi
                 attention_row(a, prefix, h, kv, q, s);
                 // dp = dout . v, ds = scale p (dp - sum p dp)
                 const float *grad = dout + ((b * a.positions + s) * a.heads + head) * hd;
-                if (prefix.n > 0) row_times_columns(grad, prefix.v_t + kv * hd * prefix.stride, hd, prefix.stride, prefix.n, h.ds);
+                if (prefix.n > 0)
+                    row_times_columns(grad, prefix.v_t + kv * hd * prefix.stride, hd, prefix.stride, prefix.n, h.ds);
                 row_times_columns(grad, h.v_t, hd, h.stride, s + 1, h.ds + prefix.stride);
                 const int64_t n = prefix.stride + (s + 16) / 16 * 16; // p is zero at padding
                 __m512 dot = _mm512_setzero_ps();
-                for (int64_t j = 0; j < n; j += 16) dot = _mm512_fmadd_ps(_mm512_loadu_ps(h.p + j), _mm512_loadu_ps(h.ds + j), dot);
+                for (int64_t j = 0; j < n; j += 16)
+                    dot = _mm512_fmadd_ps(_mm512_loadu_ps(h.p + j), _mm512_loadu_ps(h.ds + j), dot);
                 const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(dot)), scale = _mm512_set1_ps(a.scale);
                 for (int64_t j = 0; j < n; j += 16) {
                     const __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(h.ds + j), mean);
@@ -454,7 +468,8 @@ RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefi
                 }
                 add_weighted_rows<VECTORS>(h.ds, prefix.k + kv * prefix.n * hd, hd, prefix.n, sum);
                 for (int64_t j = 0; j <= s; ++j) {
-                    const __m512 ds = _mm512_set1_ps(h.ds[prefix.stride + j]), p = _mm512_set1_ps(h.p[prefix.stride + j]);
+                    const __m512 ds = _mm512_set1_ps(h.ds[prefix.stride + j]),
+                                 p = _mm512_set1_ps(h.p[prefix.stride + j]);
                     float *dk = h.dk + j * hd, *dv = h.dv + j * hd;
 #pragma GCC unroll 8
                     for (int i = 0; i < VECTORS; ++i) {
@@ -467,7 +482,8 @@ RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefi
                 rotate(dq, cos, sin, -1.0f, hd, d_sample + s * width + head * hd);
             }
         for (int64_t s = 0; s < a.positions; ++s) {
-            rotate(h.dk + s * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, -1.0f, hd, d_sample + s * width + (a.heads + kv) * hd);
+            rotate(h.dk + s * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, -1.0f, hd,
+                   d_sample + s * width + (a.heads + kv) * hd);
             memcpy(d_sample + s * width + (a.heads + a.heads_kv + kv) * hd, h.dv + s * hd, size_t(hd) * sizeof(float));
         }
     }
@@ -485,8 +501,8 @@ void attention(const Attention &a, const PrefixCache &prefix, const float *qkv, 
     }
 }
 
-void attention_back(const Attention &a, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv, int ith,
-                    int nth) {
+void attention_back(const Attention &a, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,
+                    int ith, int nth) {
     switch (a.head_dim) {
     case 32: return attention_heads_back<2>(a, prefix, qkv, dout, dqkv, ith, nth);
     case 64: return attention_heads_back<4>(a, prefix, qkv, dout, dqkv, ith, nth);

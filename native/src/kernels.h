@@ -1,9 +1,9 @@
-// CPU kernels for training through a frozen LLaMA: large products in bfloat16 with weights packed once, and the operations
-// between them fused. They need AVX512 with its BF16 extension (Zen 4, Cooper Lake, Sapphire Rapids and later); on every
-// other machine the same graph is composed of ggml operations.
+// CPU kernels for training through a frozen LLaMA: large products in bfloat16 with weights packed once, and the
+// operations between them fused. They need AVX512 with its BF16 extension (Zen 4, Cooper Lake, Sapphire Rapids and
+// later); on every other machine the same graph is composed of ggml operations.
 //
-// Every function does the share of thread `ith` of `nth`; shares write disjoint outputs, so results do not depend on nth.
-// Matrices are row-major: one row for each position.
+// Every function does the share of thread `ith` of `nth`; shares write disjoint outputs, so results do not depend on
+// nth. Matrices are row-major: one row for each position.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace ri::kernels {
 // Whether this processor can run them.
 bool available();
 
-// A frozen matrix [n_out, n_in] in bfloat16, in panels of 48 outputs with pairs of inputs side by side, which is the order
-// in which vdpbf16ps consumes them. 2 bytes for each number.
+// A frozen matrix [n_out, n_in] in bfloat16, in panels of 48 outputs with pairs of inputs side by side, which is the
+// order in which vdpbf16ps consumes them. 2 bytes for each number.
 class PackedMatrix {
   public:
     PackedMatrix(int64_t n_out, int64_t n_in);
@@ -48,16 +48,17 @@ void swiglu_back(const float *gate_up, const float *dy, int64_t rows, int64_t n,
 
 // log p(target) of rows of logits [rows, n], and (softmax - onehot) * weight. n is a multiple of 16; targets are flat:
 // row * n + class.
-void log_probability(const float *logits, const int32_t *targets, int64_t rows, int64_t n, float *logp, int ith, int nth);
+void log_probability(const float *logits, const int32_t *targets, int64_t rows, int64_t n, float *logp, int ith,
+                     int nth);
 void cross_entropy_back(const float *logits, const int32_t *targets, const float *weights, int64_t rows, int64_t n,
                         float *dlogits, int ith, int nth);
 
 // Keys and values of a shared prefix of one layer, in the orders that attention reads.
 struct PrefixCache {
-    int64_t n = 0;           // positions
-    int64_t stride = 0;      // n rounded up to 16
-    const float *k, *v;      // [heads_kv, n, head_dim], keys rotated
-    const float *k_t, *v_t;  // [heads_kv, head_dim, stride], zero beyond n
+    int64_t n = 0;          // positions
+    int64_t stride = 0;     // n rounded up to 16
+    const float *k, *v;     // [heads_kv, n, head_dim], keys rotated
+    const float *k_t, *v_t; // [heads_kv, head_dim, stride], zero beyond n
 };
 
 struct Attention {
@@ -67,8 +68,8 @@ struct Attention {
     const float *cos, *sin; // [S, head_dim / 2] at the suffix's positions
 };
 bool attention_supported(int64_t head_dim);
-// qkv [B*S, (heads + 2 heads_kv) * head_dim], before rotation -> out [B*S, heads * head_dim]. Each position sees the whole
-// prefix and its own sample up to itself.
+// qkv [B*S, (heads + 2 heads_kv) * head_dim], before rotation -> out [B*S, heads * head_dim]. Each position sees the
+// whole prefix and its own sample up to itself.
 void attention(const Attention &shape, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth);
 void attention_back(const Attention &shape, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,
                     int ith, int nth);

@@ -20,7 +20,7 @@ struct FrozenLinear {
 class Prefix {
   public:
     struct Layer {
-        std::vector<float> k, v, k_t, v_t; // see kernels::PrefixCache
+        std::vector<float> k, v, k_t, v_t;                        // see kernels::PrefixCache
         ggml_tensor *k_tensor = nullptr, *v_tensor = nullptr;     // [hd, P, heads_kv]
         ggml_tensor *k_t_tensor = nullptr, *v_t_tensor = nullptr; // [P, hd, heads_kv]
     };

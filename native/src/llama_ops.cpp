@@ -28,7 +28,7 @@ float *out(ggml_tensor *dst) { return static_cast<float *>(dst->data); }
 } // namespace
 
 Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
-    if (!fused_)
+    if (!m.packed)
         return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
                         [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
     auto product = [&g](const kernels::PackedMatrix *matrix, ggml_tensor *a) {
@@ -49,8 +49,8 @@ Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
     });
     return g.record(y, {x}, [=, &g](ggml_tensor *dy) {
         g.accumulate(x, kernel_node(g, n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
-        }));
+                         kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
+                     }));
     });
 }
 
@@ -62,8 +62,8 @@ Var Llama::swiglu(Graph &g, Var gate_up) const {
     });
     return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
         g.accumulate(gate_up, kernel_node(g, 2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
-        }));
+                         kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+                     }));
     });
 }
 
@@ -79,9 +79,11 @@ Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprob
     if (logprobs) *logprobs = logp;
     ggml_tensor *total = ggml_scale(g.ctx(), ggml_sum(g.ctx(), ggml_mul(g.ctx(), logp, weights)), -1.0f);
     return g.record(total, {logits}, [=, &g](ggml_tensor *) {
-        g.accumulate(logits, kernel_node(g, classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
-        }));
+        g.accumulate(
+            logits,
+            kernel_node(g, classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
+                kernels::cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
+            }));
     });
 }
 
@@ -93,7 +95,8 @@ Llama::RopeTable Llama::rope_table(int64_t first, int64_t count) const {
     RopeTable table{std::vector<float>(size_t(count * half)), std::vector<float>(size_t(count * half))};
     for (int64_t i = 0; i < half; ++i) {
         // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by Llama 3's factor where there is one.
-        double theta = std::pow(double(info.rope_base), -2.0 * double(i) / double(head_dim_)) * gguf_->rope_frequency_scale();
+        double theta =
+            std::pow(double(info.rope_base), -2.0 * double(i) / double(head_dim_)) * gguf_->rope_frequency_scale();
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             table.cos[size_t(p * half + i)] = float(std::cos(double(first + p) * theta));
@@ -131,18 +134,24 @@ Var Llama::attention(Graph &g, const AttentionPlan &plan, const Prefix &prefix, 
 }
 
 Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
-    const kernels::Attention shape = {n_heads_,       n_heads_kv_, head_dim_,
-                                      plan.samples,   plan.positions, plan.scale,
-                                      plan.rope->cos.data(), plan.rope->sin.data()};
+    const kernels::Attention shape = {n_heads_,
+                                      n_heads_kv_,
+                                      head_dim_,
+                                      plan.samples,
+                                      plan.positions,
+                                      plan.scale,
+                                      plan.rope->cos.data(),
+                                      plan.rope->sin.data()};
     const kernels::PrefixCache cache = prefix.cache(layer);
     const int64_t rows = plan.samples * plan.positions;
     ggml_tensor *y = kernel_node(g, n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::attention(shape, cache, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(qkv, kernel_node(g, qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
-        }));
+        g.accumulate(qkv,
+                     kernel_node(g, qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                         kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+                     }));
     });
 }
 
@@ -155,15 +164,18 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
     const int n_rot = int(hd);
 
     auto rope = [=](ggml_tensor *x) {
-        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
+                             frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
     };
     auto rope_back = [=](ggml_tensor *dx) {
-        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
+                                  base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
     };
     // Heads [first, first + count) of qkv as [hd, count, N].
     auto heads = [=](int64_t first, int64_t count) {
         const ggml_tensor *t = qkv.value;
-        return ggml_cont(ctx, ggml_view_3d(ctx, qkv.value, hd, count, N, size_t(hd) * sizeof(float), t->nb[1], size_t(first * hd) * sizeof(float)));
+        return ggml_cont(ctx, ggml_view_3d(ctx, qkv.value, hd, count, N, size_t(hd) * sizeof(float), t->nb[1],
+                                           size_t(first * hd) * sizeof(float)));
     };
     // [hd, heads, N] <-> [hd, rows of a group, Hkv, B]: heads of one group side by side with the positions.
     auto by_group = [=](ggml_tensor *x, int64_t per_group) {
@@ -178,14 +190,18 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
     // The part of scores [P + S, ...] that belongs to the prefix, or to the sample's own positions.
     auto part = [=](ggml_tensor *x, bool own) {
         if (P == 0) return x;
-        return ggml_cont(ctx, ggml_view_4d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->ne[3], x->nb[1], x->nb[2], x->nb[3], own ? size_t(P) * sizeof(float) : 0));
+        return ggml_cont(ctx, ggml_view_4d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->ne[3], x->nb[1], x->nb[2],
+                                           x->nb[3], own ? size_t(P) * sizeof(float) : 0));
     };
-    auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own) { return P == 0 ? own : ggml_concat(ctx, of_prefix, own, 0); };
+    auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own) {
+        return P == 0 ? own : ggml_concat(ctx, of_prefix, own, 0);
+    };
 
-    ggml_tensor *q = by_group(rope(heads(0, H)), group);       // [hd, group*S, Hkv, B]
-    ggml_tensor *k = by_group(rope(heads(H, Hkv)), 1);         // [hd, S, Hkv, B]
-    ggml_tensor *v = by_group(heads(H + Hkv, Hkv), 1);         // [hd, S, Hkv, B]
-    ggml_tensor *scores = joined(P ? ggml_mul_mat(ctx, cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, Hkv, B]
+    ggml_tensor *q = by_group(rope(heads(0, H)), group); // [hd, group*S, Hkv, B]
+    ggml_tensor *k = by_group(rope(heads(H, Hkv)), 1);   // [hd, S, Hkv, B]
+    ggml_tensor *v = by_group(heads(H + Hkv, Hkv), 1);   // [hd, S, Hkv, B]
+    ggml_tensor *scores =
+        joined(P ? ggml_mul_mat(ctx, cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, Hkv, B]
     ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, plan.scale, 0.0f);
     ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, Hkv, B]
     if (P) mixed = ggml_add(ctx, mixed, ggml_mul_mat(ctx, cached->v_t_tensor, part(p, false)));

@@ -80,7 +80,8 @@ float Model::update(const ri_adamw &params) {
 
 void require_finite(const float *x, size_t n, const char *what) {
     for (size_t i = 0; i < n; ++i)
-        if (!std::isfinite(x[i])) fail(RI_NUMERIC, "%s: number %zu is %s", what, i, std::isnan(x[i]) ? "NaN" : "infinite");
+        if (!std::isfinite(x[i]))
+            fail(RI_NUMERIC, "%s: number %zu is %s", what, i, std::isnan(x[i]) ? "NaN" : "infinite");
 }
 
 } // namespace ri
@@ -112,11 +113,12 @@ ri_status ri_model_tensor(const ri_model *model, size_t index, ri_tensor_info *o
 
 namespace {
 
-ggml_tensor *slot_of(ri_model *model, size_t index, ri_slot slot, size_t n) {
+ggml_tensor *slot_of(ri_model *model, size_t index, const ri_slot &slot, size_t n) {
     ri::require(model, "model");
     if (index >= model->impl->n_tensors())
         ri::fail(RI_INVALID, "tensor %zu of a model with %zu", index, model->impl->n_tensors());
-    if (slot < RI_VALUE || slot > RI_MOMENT2) ri::fail(RI_INVALID, "there is no slot %d", int(slot));
+    if (ri::number_of(slot) < RI_VALUE || ri::number_of(slot) > RI_MOMENT2)
+        ri::fail(RI_INVALID, "there is no slot %d", ri::number_of(slot));
     ggml_tensor *tensor = model->impl->tensor(index, slot);
     if (n != size_t(ggml_nelements(tensor)))
         ri::fail(RI_INVALID, "tensor %s has %lld numbers, not %zu", model->impl->spec(index).name.c_str(),
@@ -149,10 +151,13 @@ ri_status ri_model_update(ri_model *model, const ri_adamw *params, float *grad_n
     return ri::guard(err, [&] {
         ri::require(model, "model");
         ri::require(params, "params");
-        if (params->step < 1) ri::fail(RI_INVALID, "AdamW's step starts at 1, not %lld", static_cast<long long>(params->step));
-        const float settings[] = {params->learning_rate, params->beta1, params->beta2, params->epsilon, params->weight_decay, params->max_norm};
+        if (params->step < 1)
+            ri::fail(RI_INVALID, "AdamW's step starts at 1, not %lld", static_cast<long long>(params->step));
+        const float settings[] = {params->learning_rate, params->beta1,        params->beta2,
+                                  params->epsilon,       params->weight_decay, params->max_norm};
         ri::require_finite(settings, 6, "AdamW's settings");
-        if (!(params->beta1 >= 0 && params->beta1 < 1 && params->beta2 >= 0 && params->beta2 < 1 && params->learning_rate >= 0 && params->epsilon > 0))
+        if (!(params->beta1 >= 0 && params->beta1 < 1 && params->beta2 >= 0 && params->beta2 < 1 &&
+              params->learning_rate >= 0 && params->epsilon > 0))
             ri::fail(RI_INVALID, "AdamW needs learning_rate >= 0, 0 <= beta < 1 and epsilon > 0");
         std::lock_guard<std::mutex> hold(model->impl->engine().lock());
         const float norm = model->impl->update(*params);

@@ -59,8 +59,7 @@ template <typename T> T &as(ri_model *model, const char *what) {
 }
 
 // Makes a handle for a model of kind T.
-template <typename T, typename Params>
-void create_model(ri_engine *engine, const Params *params, ri_model **out) {
+template <typename T, typename Params> void create_model(ri_engine *engine, const Params *params, ri_model **out) {
     require(engine, "engine");
     require(params, "params");
     require(out, "out");

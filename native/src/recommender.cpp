@@ -27,7 +27,8 @@ Var Dropout::operator()(Graph &graph, Var x) {
     const uint64_t stream = mix(seed_++);
     const float kept = 1.0f / (1.0f - probability_);
     std::vector<float> mask(size_t(ggml_nelements(x.value)));
-    for (size_t i = 0; i < mask.size(); ++i) mask[i] = float(mix(stream + i) >> 40) * 0x1p-24f < probability_ ? 0.0f : kept;
+    for (size_t i = 0; i < mask.size(); ++i)
+        mask[i] = float(mix(stream + i) >> 40) * 0x1p-24f < probability_ ? 0.0f : kept;
     const int64_t *ne = x.value->ne;
     return graph.mul(x, graph.constant(graph.input(std::move(mask), ne[0], ne[1], ne[2], ne[3])));
 }
@@ -110,7 +111,10 @@ ri_status ri_recommender_backward(ri_model *handle, const ri_recommender_batch *
                 const int32_t target = batch->targets[row];
                 if (target == -1) continue;
                 if (target < 0 || target >= items || t >= batch->histories.lengths[b])
-                    ri::fail(RI_INVALID, "history %zu, position %d: target %d; it must be an item of the catalogue, or -1 (and -1 at padding)", b, int(t), target);
+                    ri::fail(RI_INVALID,
+                             "history %zu, position %d: target %d; it must be an item of the catalogue, or -1 (and -1 "
+                             "at padding)",
+                             b, int(t), target);
                 const int64_t flat = int64_t(targets.size()) * items + target;
                 if (flat > INT32_MAX) ri::fail(RI_INVALID, "too many targets for one batch; use a smaller one");
                 rows.push_back(int32_t(row));
@@ -122,7 +126,8 @@ ri_status ri_recommender_backward(ri_model *handle, const ri_recommender_batch *
         std::lock_guard<std::mutex> hold(model.engine().lock());
         ri::Graph graph(model.engine(), true);
         ri::Dropout dropout(batch->dropout, batch->seed);
-        ri::Var states = graph.get_rows(model.encode(graph, batch->histories, dropout), graph.input(std::move(rows), n));
+        ri::Var states =
+            graph.get_rows(model.encode(graph, batch->histories, dropout), graph.input(std::move(rows), n));
         ri::Var error = graph.cross_entropy(model.scores(graph, states), graph.input(std::move(targets), n),
                                             graph.input(std::vector<float>(size_t(n), 1.0f / float(n)), n));
         graph.backward(error);

@@ -1,5 +1,6 @@
-// SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), laid out as in the weights
-// that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/). Where it departs from the paper:
+// SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), laid out as in the
+// weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/). Where it departs from the
+// paper:
 //   - queries are layer-normalised, keys and values are not; the residual adds the normalised queries;
 //   - the feed-forward layer carries its own residual and LayerNorm;
 //   - scores come from a separate output layer, not from the item embeddings;
@@ -31,12 +32,15 @@ std::vector<TensorSpec> layout(const ri_sasrec_params &p) {
     std::vector<TensorSpec> specs = {{"item_embeddings.weight", {p.n_items + 1, d}},
                                      {"positional_embeddings.weight", {p.n_positions, d}}};
     for (int block = 0; block < p.n_blocks; ++block) {
-        auto add = [&](const char *name, std::vector<int64_t> shape) { specs.push_back({prefix(block) + name, shape}); };
+        auto add = [&](const char *name, std::vector<int64_t> shape) {
+            specs.push_back({prefix(block) + name, shape});
+        };
         for (const char *norm : {"ln_1", "ln_2", "feed_forward.layer_norm"}) {
             add((std::string(norm) + ".weight").c_str(), {d});
             add((std::string(norm) + ".bias").c_str(), {d});
         }
-        for (const char *linear : {"mh_attn.linear_q", "mh_attn.linear_k", "mh_attn.linear_v", "feed_forward.w_1", "feed_forward.w_2"}) {
+        for (const char *linear :
+             {"mh_attn.linear_q", "mh_attn.linear_k", "mh_attn.linear_v", "feed_forward.w_1", "feed_forward.w_2"}) {
             add((std::string(linear) + ".weight").c_str(), {d, d});
             add((std::string(linear) + ".bias").c_str(), {d});
         }
@@ -95,7 +99,8 @@ class SASRec : public Recommender {
         return g.layer_norm(x, use(g, name + ".weight"), use(g, name + ".bias"), norm_eps);
     }
     // Causal attention of queries [D, T*B] over keys and values from x [D, T*B] -> [D, T*B].
-    Var attention(Graph &g, const std::string &name, Var queries, Var x, ggml_tensor *mask, int64_t B, Dropout &dropout) const {
+    Var attention(Graph &g, const std::string &name, Var queries, Var x, ggml_tensor *mask, int64_t B,
+                  Dropout &dropout) const {
         const int64_t H = p_.n_heads, hd = p_.width / H, T = p_.n_positions;
         auto heads = [&](Var v) { return g.reshape(v, hd, H, T, B); };
         Var q = g.permute(heads(linear(g, name + ".linear_q", queries)), 0, 2, 1, 3); // [hd, T, H, B]
@@ -113,6 +118,7 @@ class SASRec : public Recommender {
 
 } // namespace ri
 
-extern "C" ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err) {
+extern "C" ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out,
+                                      ri_error *err) {
     return ri::guard(err, [&] { ri::create_model<ri::SASRec>(engine, params, out); });
 }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,15 @@ struct Error : std::runtime_error {
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     throw Error(code, message);
+}
+
+// The number behind an enum that a C caller passed. It may be any, and C++ leaves undefined what reading one outside
+// the enum's range does.
+template <typename Enum> int number_of(const Enum &value) {
+    static_assert(sizeof(Enum) == sizeof(int), "an enum of the interface is an int");
+    int number;
+    memcpy(&number, &value, sizeof number);
+    return number;
 }
 
 // Refuses a NULL argument by name.

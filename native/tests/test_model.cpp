@@ -1,0 +1,240 @@
+// Models and adapters through the C interface. AdamW, soft tokens and losses against plain loops in double precision.
+#include "support/models.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace {
+
+ri_error err;
+ri_engine *engine = nullptr;
+
+void test_slots() {
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 2, 5});
+    CHECK(ri_debug_live(RI_LIVE_MODEL) == 1 && ri_model_n_tensors(model) == 4);
+    const char *names[] = {"w1", "b1", "w2", "b2"};
+    const int64_t shapes[][2] = {{4, 3}, {4, 1}, {10, 4}, {10, 1}};
+    const ri_slot slots[] = {RI_VALUE, RI_GRADIENT, RI_MOMENT1, RI_MOMENT2};
+    for (size_t i = 0; i < 4; ++i) {
+        const ri_tensor_info info = tensor_of(model, i);
+        CHECK(strcmp(info.name, names[i]) == 0 && info.n_dims == (i % 2 ? 1 : 2));
+        CHECK(info.shape[0] == shapes[i][0] && info.shape[1] == shapes[i][1] && info.shape[2] == 1 &&
+              info.shape[3] == 1);
+        CHECK(info.n_elements == shapes[i][0] * shapes[i][1]);
+        for (ri_slot slot : slots) CHECK(read(model, i, slot) == std::vector<float>(size_t(info.n_elements)));
+    }
+    for (size_t i = 0; i < 4; ++i)
+        for (ri_slot slot : slots) write(model, i, slot, draw(read(model, i, slot).size(), 10 * i + slot));
+    for (size_t i = 0; i < 4; ++i)
+        for (ri_slot slot : slots) CHECK(read(model, i, slot) == draw(read(model, i, slot).size(), 10 * i + slot));
+
+    std::vector<float> values(12, 7);
+    ri_tensor_info info{};
+    CHECK_FAILS(ri_model_tensor(model, 4, &info, &err), RI_INVALID, "tensor 4 of a model with 4");
+    CHECK_FAILS(ri_model_read(model, 4, RI_VALUE, values.data(), 12, &err), RI_INVALID, "tensor 4");
+    CHECK_FAILS(ri_model_read(model, 0, RI_VALUE, values.data(), 11, &err), RI_INVALID, "w1 has 12 numbers, not 11");
+    CHECK_FAILS(ri_model_read(model, 0, ri_slot(4), values.data(), 12, &err), RI_INVALID, "slot 4");
+    CHECK(values == std::vector<float>(12, 7));
+    CHECK_FAILS(ri_model_write(model, 0, RI_VALUE, values.data(), 13, &err), RI_INVALID, "not 13");
+    values[5] = NAN;
+    CHECK_FAILS(ri_model_write(model, 0, RI_VALUE, values.data(), 12, &err), RI_NUMERIC, "w1: number 5 is NaN");
+    values[5] = INFINITY;
+    CHECK_FAILS(ri_model_write(model, 0, RI_GRADIENT, values.data(), 12, &err), RI_NUMERIC, "number 5 is infinite");
+    CHECK(read(model, 0, RI_VALUE) == draw(12, 0) && read(model, 0, RI_GRADIENT) == draw(12, 1));
+    ri_model_free(model);
+    CHECK(ri_debug_live(RI_LIVE_MODEL) == 0);
+}
+
+// Two steps by the formulas of Loshchilov and Hutter 2019, in double precision.
+void test_adamw(float max_norm) {
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 2, 2});
+    fill(model, 5, 1);
+    ri_adamw p{0.1f, 0.9f, 0.99f, 1e-3f, 0.2f, max_norm, 0};
+    std::vector<double> x[2], m[2], v[2];
+    for (size_t i = 0; i < 2; ++i) {
+        const auto start = read(model, i, RI_VALUE);
+        x[i].assign(start.begin(), start.end());
+        m[i].resize(start.size());
+        v[i].resize(start.size());
+    }
+    for (p.step = 1; p.step <= 2; ++p.step) {
+        double squares = 0;
+        std::vector<float> gradient[2];
+        for (size_t i = 0; i < 2; ++i) {
+            gradient[i] = draw(x[i].size(), uint64_t(40 * p.step) + i, 3);
+            write(model, i, RI_GRADIENT, gradient[i]);
+            for (float g : gradient[i]) squares += double(g) * g;
+        }
+        const double norm = std::sqrt(squares), factor = max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
+        CHECK(max_norm == 0 || factor < 0.5); // clipping is seen where it is asked for
+        float reported = 0;
+        CHECK_OK(ri_model_update(model, &p, &reported, &err));
+        CHECK_NEAR(reported, norm, 1e-6 * norm);
+        for (size_t i = 0; i < 2; ++i) {
+            for (size_t j = 0; j < x[i].size(); ++j) {
+                const double g = gradient[i][j] * factor, decay = i == 0 ? p.weight_decay : 0; // 1: the bias
+                m[i][j] = p.beta1 * m[i][j] + (1 - p.beta1) * g;
+                v[i][j] = p.beta2 * v[i][j] + (1 - p.beta2) * g * g;
+                const double mean = m[i][j] / (1 - std::pow(p.beta1, p.step));
+                const double square = v[i][j] / (1 - std::pow(p.beta2, p.step));
+                x[i][j] -= p.learning_rate * (mean / (std::sqrt(square) + p.epsilon) + decay * x[i][j]);
+            }
+            const auto value = read(model, i, RI_VALUE), m1 = read(model, i, RI_MOMENT1),
+                       m2 = read(model, i, RI_MOMENT2);
+            for (size_t j = 0; j < x[i].size(); ++j) {
+                CHECK_NEAR(value[j], x[i][j], 2e-6);
+                CHECK_NEAR(m1[j], m[i][j], 1e-6);
+                CHECK_NEAR(m2[j], v[i][j], 1e-6);
+            }
+            CHECK(read(model, i, RI_GRADIENT) == std::vector<float>(x[i].size()));
+        }
+    }
+
+    // A gradient whose norm is not finite: the step is skipped, and the gradient gone.
+    std::vector<float> before[2][4];
+    for (size_t i = 0; i < 2; ++i)
+        for (int slot = 0; slot < 4; ++slot) before[i][slot] = read(model, i, ri_slot(slot));
+    write(model, 0, RI_GRADIENT, draw(12, 1));
+    write(model, 1, RI_GRADIENT, {1, -3e38f, 2, 3});
+    float untouched = -1;
+    CHECK_FAILS(ri_model_update(model, &p, &untouched, &err), RI_NUMERIC, "not finite");
+    CHECK(untouched == -1);
+    for (size_t i = 0; i < 2; ++i)
+        for (int slot = 0; slot < 4; ++slot) CHECK(before[i][slot] == read(model, i, ri_slot(slot)));
+
+    auto refuse = [&](void (*change)(ri_adamw &), ri_status code, const char *text) {
+        ri_adamw changed = p;
+        change(changed);
+        CHECK_FAILS(ri_model_update(model, &changed, nullptr, &err), code, text);
+    };
+    refuse([](ri_adamw &a) { a.step = 0; }, RI_INVALID, "step starts at 1, not 0");
+    refuse([](ri_adamw &a) { a.beta1 = 1; }, RI_INVALID, "beta < 1");
+    refuse([](ri_adamw &a) { a.epsilon = 0; }, RI_INVALID, "epsilon > 0");
+    refuse([](ri_adamw &a) { a.learning_rate = -1; }, RI_INVALID, "learning_rate >= 0");
+    refuse([](ri_adamw &a) { a.weight_decay = NAN; }, RI_NUMERIC, "number 4 is NaN");
+    ri_model_free(model);
+}
+
+// y [n, n_out] = x [n, n_in] W^T + b, with the weight and bias at `index` of the model.
+std::vector<double> naive_linear(ri_model *model, size_t index, const std::vector<double> &x) {
+    const auto weight = read(model, index, RI_VALUE), bias = read(model, index + 1, RI_VALUE);
+    const size_t n_out = bias.size(), n_in = weight.size() / n_out;
+    std::vector<double> y(x.size() / n_in * n_out);
+    for (size_t i = 0; i < y.size(); ++i) {
+        y[i] = bias[i % n_out];
+        for (size_t k = 0; k < n_in; ++k) y[i] += x[i / n_out * n_in + k] * weight[i % n_out * n_in + k];
+    }
+    return y;
+}
+
+void test_adapter(ri_adapter_kind kind) {
+    const size_t n = 7, n_in = 3, n_out = 2 * 5;
+    ri_model *model = make_adapter(engine, {kind, n_in, 6, 2, 5});
+    fill(model, 20, 1);
+    const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
+    std::vector<double> expected = naive_linear(model, 0, {states.begin(), states.end()});
+    if (kind == RI_ADAPTER_MLP) {
+        for (double &x : expected) x = 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+        expected = naive_linear(model, 2, expected);
+    }
+    std::vector<float> soft(n * n_out);
+    CHECK_OK(ri_adapter_forward(model, states.data(), n, soft.data(), &err));
+    double squares = 0;
+    for (size_t i = 0; i < soft.size(); ++i) {
+        CHECK_NEAR(soft[i], expected[i], 5e-6);
+        squares += std::pow(expected[i] - targets[i], 2);
+    }
+    double loss = 0;
+    CHECK_OK(ri_adapter_regress(model, states.data(), targets.data(), n, &loss, &err));
+    CHECK_NEAR(loss, squares / double(n * n_out), 1e-6);
+    // The gradient of the last bias is that of the mean square itself.
+    const size_t last = ri_model_n_tensors(model) - 1;
+    const auto gradient = read(model, last, RI_GRADIENT);
+    for (size_t o = 0; o < n_out; ++o) {
+        double sum = 0;
+        for (size_t r = 0; r < n; ++r) sum += 2 * (expected[r * n_out + o] - targets[r * n_out + o]);
+        CHECK_NEAR(gradient[o], sum / double(n * n_out), 1e-6);
+    }
+    CHECK_OK(ri_adapter_regress(model, states.data(), targets.data(), n, nullptr, &err)); // is added
+    for (size_t o = 0; o < n_out; ++o) CHECK(read(model, last, RI_GRADIENT)[o] == 2 * gradient[o]);
+
+    CHECK_OK(ri_adapter_forward(model, nullptr, 0, nullptr, &err));
+    auto bad = states;
+    bad[4] = NAN;
+    std::vector<float> untouched(n * n_out, 7);
+    loss = -1;
+    CHECK_FAILS(ri_adapter_forward(model, bad.data(), n, untouched.data(), &err), RI_NUMERIC,
+                "states: number 4 is NaN");
+    CHECK_FAILS(ri_adapter_regress(model, bad.data(), targets.data(), n, &loss, &err), RI_NUMERIC, "states: number 4");
+    auto bad_targets = targets;
+    bad_targets[9] = -INFINITY;
+    CHECK_FAILS(ri_adapter_regress(model, states.data(), bad_targets.data(), n, &loss, &err), RI_NUMERIC,
+                "targets: number 9");
+    CHECK_FAILS(ri_adapter_regress(model, states.data(), targets.data(), 0, &loss, &err), RI_INVALID, "at least one");
+    CHECK(untouched == std::vector<float>(n * n_out, 7) && loss == -1);
+    for (size_t o = 0; o < n_out; ++o) CHECK(read(model, last, RI_GRADIENT)[o] == 2 * gradient[o]);
+    ri_model_free(model);
+}
+
+void test_creation() {
+    ri_model *model = nullptr;
+    auto refuse_adapter = [&](ri_adapter_params p, const char *text) {
+        CHECK_FAILS(ri_adapter_create(engine, &p, &model, &err), RI_INVALID, text);
+    };
+    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 1, 8}, "n_in must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 8}, "n_tokens must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 1, -8}, "n_embd must be 1");
+    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 1, 8}, "n_hidden must be 1");
+    refuse_adapter({ri_adapter_kind(2), 8, 8, 1, 8}, "no adapter kind 2");
+    auto refuse_sasrec = [&](ri_sasrec_params p, const char *text) {
+        CHECK_FAILS(ri_sasrec_create(engine, &p, &model, &err), RI_INVALID, text);
+    };
+    refuse_sasrec({0, 8, 4, 1, 1}, "n_items must be 1");
+    refuse_sasrec({9, 0, 4, 1, 1}, "width must be 1");
+    refuse_sasrec({9, 8, 0, 1, 1}, "n_positions must be 1");
+    refuse_sasrec({9, 8, 4, 65, 1}, "n_blocks must be 1 to 64");
+    refuse_sasrec({9, 8, 4, 1, 3}, "not a multiple of n_heads 3");
+    CHECK(model == nullptr && ri_debug_live(RI_LIVE_MODEL) == 0);
+}
+
+// A recommender is no adapter.
+void test_kinds() {
+    const ri_sasrec_params params{9, 8, 4, 1, 1};
+    ri_model *model = nullptr;
+    CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
+    float x[8] = {}, y[8] = {};
+    double loss = 0;
+    CHECK_FAILS(ri_adapter_forward(model, x, 1, y, &err), RI_INVALID, "not an adapter");
+    CHECK_FAILS(ri_adapter_regress(model, x, y, 1, &loss, &err), RI_INVALID, "not an adapter");
+    ri_model_free(model);
+}
+
+// A model keeps its engine alive.
+void test_lifetime() {
+    ri_engine *own = cpu_engine(1);
+    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 1, 1});
+    ri_engine_free(own);
+    write(model, 0, RI_VALUE, {2});
+    write(model, 1, RI_VALUE, {0.5f});
+    const float x = 3;
+    float y = 0;
+    CHECK_OK(ri_adapter_forward(model, &x, 1, &y, &err));
+    CHECK(y == 6.5f);
+    ri_model_free(model);
+}
+
+} // namespace
+
+int main() {
+    engine = cpu_engine(1); // the graphs are too small to share
+    test_slots();
+    test_adamw(0);
+    test_adamw(1.5f);
+    test_adapter(RI_ADAPTER_LINEAR);
+    test_adapter(RI_ADAPTER_MLP);
+    test_creation();
+    test_kinds();
+    test_lifetime();
+    ri_engine_free(engine);
+    return finish();
+}
