@@ -133,11 +133,11 @@ func TestImportMovieLensBothFormsAgree(t *testing.T) {
 	}
 }
 
-// Expected by hand. User 0 takes items 0, 1, 2, 3 (a tie in time at 3 keeps the order of the file), user 1 takes 4, 3,
-// 2, 1.
+// Expected by hand. User 0 takes items 0, 1, 2, 3 (the tie in time at 3 goes by item, whatever the order of the file),
+// user 1 takes 4, 3, 2, 1.
 func TestSequencesByHand(t *testing.T) {
 	d := &Dataset{Name: "n", Users: []string{"u", "v"}, Items: make([]Item, 5), Events: []Event{
-		{User: 1, Item: 4, Time: 1}, {User: 0, Item: 1, Time: 3}, {User: 0, Item: 2, Time: 3}, {User: 0, Item: 0, Time: 2},
+		{User: 1, Item: 4, Time: 1}, {User: 0, Item: 2, Time: 3}, {User: 0, Item: 1, Time: 3}, {User: 0, Item: 0, Time: 2},
 		{User: 0, Item: 3, Time: 9}, {User: 1, Item: 3, Time: 2}, {User: 1, Item: 2, Time: 5}, {User: 1, Item: 1, Time: 9},
 	}}
 	got, err := Sequences(d, Protocol{MaxHistory: 2, MinHistory: 2})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 )
@@ -87,12 +88,16 @@ func Residual(ctx context.Context, samples []Sample, catalogue []string, answer 
 		condition := conditions[done/len(samples)]
 		first := done % len(samples)
 		last := min(len(samples), (first/chunk+1)*chunk)
-		answers, err := answer(ctx, ask(samples, condition, opts.Seed, first, last, width))
+		states := ask(samples, condition, opts.Seed, first, last, width)
+		answers, err := answer(ctx, states)
 		if err != nil {
 			return nil, fmt.Errorf("evaluate: %s, samples %d to %d: %w", condition, first, last-1, err)
 		}
-		if len(answers) != last-first {
-			return nil, fmt.Errorf("evaluate: %d answers to %d samples", len(answers), last-first)
+		if len(answers) != len(states)/width {
+			return nil, fmt.Errorf("evaluate: %d answers to %d questions", len(answers), len(states)/width)
+		}
+		if condition == ZeroState { // one question, whatever the sample
+			answers = slices.Repeat(answers, last-first)
 		}
 		var records []record
 		for n, a := range answers {
@@ -135,10 +140,11 @@ func check(samples []Sample) (width int, err error) {
 	return width, nil
 }
 
-// ask gives the states that samples first to last-1 are asked with under a condition.
+// ask gives the states that samples first to last-1 are asked with under a condition. A state of zeros is the same question
+// for all of them, asked once.
 func ask(samples []Sample, condition string, seed uint64, first, last, width int) []float32 {
 	if condition == ZeroState {
-		return make([]float32, (last-first)*width)
+		return make([]float32, width)
 	}
 	states := make([]float32, 0, (last-first)*width)
 	switch condition {

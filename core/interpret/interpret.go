@@ -149,8 +149,7 @@ func (i *Interpreter) Answer(ctx context.Context, states []float32) ([]Answer, e
 	return t.answers, nil
 }
 
-// table is one call of Answer: which sample sits in which slot. A slot that becomes free takes the next sample at
-// once.
+// table is one call of Answer: which sample sits in which slot.
 type table struct {
 	*Interpreter
 	states  []float32
@@ -167,10 +166,11 @@ type seat struct {
 	token        int32
 }
 
-// seat gives free slots their samples and puts the prompts through the LLM.
+// seat gives free slots their samples and puts the prompts through the LLM. It waits until half of the slots are free: a
+// prompt by itself costs nearly as much as several side by side.
 func (t *table) seat() error {
 	n := min(len(t.free), len(t.answers)-t.next)
-	if n == 0 {
+	if n == 0 || len(t.free) < len(t.busy) {
 		return nil
 	}
 	states := t.states[t.next*t.width : (t.next+n)*t.width]

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
@@ -56,6 +57,19 @@ func (r *Recommender) Origin() Origin { return r.origin }
 // Hash is the content hash of the file that the recommender was loaded from or last saved to; "" if there is none.
 func (r *Recommender) Hash() string { return r.hash }
 
+// TrainedOn refuses a data set other than the one that the weights were trained on, or, where the file does not say which
+// that was, one with another number of items.
+func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
+	if hash := d.Hash(); r.origin.Dataset != "" && r.origin.Dataset != hash {
+		return &artifact.Mismatch{What: "recommender", On: "data set", Want: r.origin.Dataset, Got: hash}
+	}
+	if len(d.Items) != r.config.Items {
+		return fmt.Errorf("recommender: it knows %d items, data set %q has %d; give the data set it was trained on",
+			r.config.Items, d.Name, len(d.Items))
+	}
+	return nil
+}
+
 // States writes the state after the last item of each history to dst [len(histories), D]. Histories are dense item ids,
 // oldest first, at least one each; of a longer one than the model's Positions the last items count. The context is
 // looked at between batches. A state that is not finite is an error.
@@ -77,20 +91,6 @@ func (r *Recommender) Encode(ctx context.Context) func(histories [][]int32) ([]f
 		dst := make([]float32, len(histories)*r.config.Width)
 		return dst, r.States(ctx, dst, histories)
 	}
-}
-
-// PairStates gives the states around each sequence's next item, [len(sequences), D] each: before is the state of the
-// history, after that of the history with the next item appended.
-func (r *Recommender) PairStates(ctx context.Context, sequences []dataset.Sequence) (
-	before, after []float32, err error) {
-	encode := r.Encode(ctx)
-	if before, err = encode(Histories(sequences)); err != nil {
-		return nil, nil, err
-	}
-	if after, err = encode(Extended(sequences)); err != nil {
-		return nil, nil, err
-	}
-	return before, after, nil
 }
 
 // Histories gives the history of each sequence.

@@ -58,20 +58,12 @@ func TestLongHistoriesCountTheirLastItems(t *testing.T) {
 	}
 }
 
-func TestPairStates(t *testing.T) {
-	r := newRecommender(t, small())
+func TestExtended(t *testing.T) {
 	shared := make([]int32, 2, 9) // room behind the history must not be written to
 	copy(shared, []int32{1, 2})
-	sequences := []dataset.Sequence{{History: shared, Next: 7}, {History: []int32{1, 2, 3, 4, 5}, Next: 6}}
-	before, after, err := r.PairStates(t.Context(), sequences)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(before, states(t, r, [][]int32{{1, 2}, {1, 2, 3, 4, 5}})) {
-		t.Error("before is not the state of the history")
-	}
-	if !slices.Equal(after, states(t, r, [][]int32{{1, 2, 7}, {2, 3, 4, 5, 6}})) {
-		t.Error("after is not the state of the history with the next item")
+	sequences := []dataset.Sequence{{History: shared, Next: 7}, {History: []int32{1, 2, 3}, Next: 6}}
+	if got := Extended(sequences); !slices.Equal(got[0], []int32{1, 2, 7}) || !slices.Equal(got[1], []int32{1, 2, 3, 6}) {
+		t.Errorf("got %v", got)
 	}
 	if shared[:3][2] != 0 {
 		t.Error("memory of the sequence was written to")

@@ -49,10 +49,14 @@ func verifyLLM(ctx context.Context, engine *cgo.Engine, path string, file *artif
 	if err != nil {
 		return nil, fmt.Errorf("verify: %s: %w", path, err)
 	}
-	if opts.Model == "" {
+	if opts.Model == nil {
 		return nil, fmt.Errorf("verify: %s runs through an LLM (%s); say where its GGUF is", path, file.Metadata["model"])
 	}
-	gguf, err := cgo.OpenGGUF(opts.Model)
+	model, err := opts.Model()
+	if err != nil {
+		return nil, err
+	}
+	gguf, err := cgo.OpenGGUF(model)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +66,7 @@ func verifyLLM(ctx context.Context, engine *cgo.Engine, path string, file *artif
 		return nil, err
 	}
 	if err := c.adapter.Fits(c.adapter.In, int(info.Embd)); err != nil {
-		return nil, fmt.Errorf("verify: %s with %s: %w", path, opts.Model, err)
+		return nil, fmt.Errorf("verify: %s with %s: %w", path, model, err)
 	}
 	var figures []Figure
 	for _, p := range precisions {

@@ -16,8 +16,8 @@ import (
 
 // Options are what a case may need beside its file.
 type Options struct {
-	Model  string // path of the GGUF, for cases that run through an LLM
-	OutDir string // where X.computed.safetensors is written; "" writes nothing
+	Model  func() (string, error) // gives the path of the GGUF, asked for by cases that run through an LLM
+	OutDir string                 // where X.computed.safetensors is written; "" writes nothing
 }
 
 // Figure is one comparison.

@@ -44,6 +44,14 @@ func i32(name string, values []int32, shape ...int) artifact.Tensor {
 	return artifact.Tensor{Name: name, DType: "I32", Shape: shape, I32: values}
 }
 
+// at gives a model's path when it is asked for; nothing for "".
+func at(model string) func() (string, error) {
+	if model == "" {
+		return nil
+	}
+	return func() (string, error) { return model, nil }
+}
+
 // Numbers and tolerances: the reference folder's README.
 func TestVerify_SASRecReference(t *testing.T) {
 	path := filepath.Join(referenceFolder(t), "SASRec_movielens.safetensors")
@@ -72,7 +80,7 @@ func TestVerify_LLMReference(t *testing.T) {
 	}
 	for _, name := range []string{"llm_residual", "llm_recovery"} {
 		t.Run(name, func(t *testing.T) {
-			passes(t, testllm.Engine(t), filepath.Join(dir, name+".safetensors"), Options{Model: model})
+			passes(t, testllm.Engine(t), filepath.Join(dir, name+".safetensors"), Options{Model: at(model)})
 		})
 	}
 }
@@ -174,7 +182,7 @@ func TestVerify_LLMFindsEachWrongNumber(t *testing.T) {
 	path, out := filepath.Join(dir, "case.safetensors"), filepath.Join(dir, "out")
 	file := llmFile(embd)
 	save(t, path, file)
-	opts := Options{Model: model, OutDir: out}
+	opts := Options{Model: at(model), OutDir: out}
 	if _, err := Verify(context.Background(), engine, path, opts); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +216,7 @@ func TestVerify_LLMFindsEachWrongNumber(t *testing.T) {
 		}
 		save(t, path, file)
 		copy(tensor.F32, original)
-		figures, err := Verify(context.Background(), engine, path, Options{Model: model})
+		figures, err := Verify(context.Background(), engine, path, Options{Model: at(model)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +268,7 @@ func TestVerify_refusals(t *testing.T) {
 		"other model":    {func() { save(t, path, llmFile(testllm.Width(t)+1)) }, testllm.Path(t), "wide"},
 	} {
 		c.make()
-		_, err := Verify(context.Background(), engine, path, Options{Model: c.model})
+		_, err := Verify(context.Background(), engine, path, Options{Model: at(c.model)})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
