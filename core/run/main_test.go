@@ -1,0 +1,135 @@
+package run
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/internal/tinygguf"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// TestMain fails when a test has left a native object alive.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for range 100 {
+		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// world is a folder with a data set, a recommender trained on it, a tiny LLM, and a place for a run.
+type world string
+
+func (w world) run() string { return filepath.Join(string(w), "run") }
+
+// spec is a run of 10 updates on what the world holds.
+func (w world) spec() Spec {
+	s := DefaultSpec()
+	s.Dataset, s.LLM = filepath.Join(string(w), "data"), filepath.Join(string(w), "tiny.gguf")
+	s.Recommender = filepath.Join(string(w), "sasrec.safetensors")
+	s.Hidden, s.Tokens, s.Precision = 16, 2, F32
+	s.Config = align.Config{Seed: 3, Samples: 40, BatchSize: 4, MicroBatch: 4, LearningRate: 1e-2, WarmupSteps: 2,
+		MaxNorm: 1, WarmSteps: 10, WarmBatch: 16, WarmRate: 1e-2, ValidateEvery: 4, ValidationSamples: 6, CheckpointEvery: 2}
+	return s
+}
+
+// newWorld makes a world without a run.
+func newWorld(t *testing.T) world {
+	t.Helper()
+	w, d := world(t.TempDir()), walks()
+	if err := d.Save(w.spec().Dataset); err != nil {
+		t.Fatal(err)
+	}
+	saveRecommender(t, w.spec().Recommender, d, d.Hash(), 1)
+	if err := tinygguf.Write(w.spec().LLM); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// trained makes a world with a run that was trained to its end.
+func trained(t *testing.T) world {
+	t.Helper()
+	w := newWorld(t)
+	train(t, w)
+	return w
+}
+
+func train(t *testing.T, w world) *align.Result {
+	t.Helper()
+	result, err := Train(t.Context(), testllm.Engine(t), w.run(), w.spec(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// open opens the world's run, closed at the end of the test.
+func open(t *testing.T, w world) *Run {
+	t.Helper()
+	r, err := Open(testllm.Engine(t), w.run(), interpret.Options{MaxTokens: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// walks is a data set of 30 films in which every user goes on to the film 7 places further: 12 users with 25 events give
+// 12·(25-3) = 264 sequences, 211 to train, 26 to validate and 27 to test.
+func walks() *dataset.Dataset {
+	d := &dataset.Dataset{Name: "walks"}
+	for _, adjective := range []string{"Silent", "Golden", "Broken", "Distant", "Second"} {
+		for _, noun := range []string{"Harbour", "Orchard", "Letter", "Winter", "Bridge", "Mirror"} {
+			d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(len(d.Items)), Title: "The " + adjective + " " + noun,
+				RawTitle: fmt.Sprintf("%s %s, The (19%d)", adjective, noun, 60+len(d.Items))})
+		}
+	}
+	for user := range int32(12) {
+		d.Users = append(d.Users, fmt.Sprint(100+user))
+		for k := range int32(25) {
+			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(1000*k + user),
+				Rating: 4})
+		}
+	}
+	return d
+}
+
+// saveRecommender trains a small SASRec and writes into its file that it was trained on the data set with the hash.
+func saveRecommender(t *testing.T, path string, d *dataset.Dataset, hash string, seed uint64) {
+	t.Helper()
+	split, err := dataset.SplitChronological(d, dataset.DefaultProtocol())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := recommender.DefaultSASRec(len(d.Items))
+	c.Width, c.Heads, c.BatchSize, c.LearningRate, c.MaxEpochs, c.Seed = 16, 2, 16, 0.01, 3, seed
+	r, err := recommender.Train(t.Context(), testllm.Engine(t), c, split, recommender.Options{Dataset: hash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Save(path); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,173 @@
+// Package run is an alignment run as a folder that can be opened again. run.json in it says what the run is made from and
+// how; beside it lie the files of package align (checkpoint, log, adapter) and what evaluations leave.
+//
+// The pieces are held together by content hashes: a recommender trained on another data set, or an adapter trained with
+// another recommender or LLM, is refused by name.
+package run
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// SpecFile is the file of a run's folder that says what the run is.
+const SpecFile = "run.json"
+
+// Spec is what a run is made from and how.
+type Spec struct {
+	Dataset     string          `json:"dataset"`     // folder of the data set
+	Recommender string          `json:"recommender"` // its weights, safetensors
+	LLM         string          `json:"llm"`         // GGUF of the llama architecture
+	Template    prompt.Template `json:"template"`
+	Adapter     align.Kind      `json:"adapter"`
+	Hidden      int             `json:"hidden,omitempty"` // hidden units of an mlp adapter
+	Tokens      int             `json:"tokens"`           // K, soft tokens per state
+	Precision   Precision       `json:"precision"`        // of the LLM while training
+	Config      align.Config    `json:"config"`
+}
+
+// Precision names how the LLM's weights are kept for training.
+type Precision string
+
+// The precisions.
+const (
+	F32  Precision = "f32"  // exact
+	BF16 Precision = "bf16" // faster and half the memory
+)
+
+// native is the core's value, or an error that names the known ones.
+func (p Precision) native() (cgo.Precision, error) {
+	switch p {
+	case F32:
+		return cgo.F32, nil
+	case BF16:
+		return cgo.BF16, nil
+	}
+	return 0, fmt.Errorf("run: no precision is called %q; known are %q and %q", p, F32, BF16)
+}
+
+// DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
+// units with 4 soft tokens for each state, BF16.
+func DefaultSpec() Spec {
+	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 4, Precision: BF16,
+		Config: align.DefaultConfig()}
+}
+
+// paths are the fields that are paths, for conversion.
+func (s *Spec) paths() []*string { return []*string{&s.Dataset, &s.Recommender, &s.LLM} }
+
+// Read reads run.json of a run's folder. Paths in it are relative to the folder, so that the folder may be moved with
+// what it stands on; the paths of the result can be opened from here.
+func Read(dir string) (Spec, error) {
+	var s Spec
+	path := filepath.Join(dir, SpecFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, fmt.Errorf("run: %s is not a run: it has no %s; recint align makes one", dir, SpecFile)
+	}
+	if err != nil {
+		return s, fmt.Errorf("run: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&s); err != nil {
+		return s, fmt.Errorf("run: %s: %w", path, err)
+	}
+	for _, p := range s.paths() {
+		if !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return s, nil
+}
+
+// claim makes the folder the run's, or checks that it already is.
+func (s Spec) claim(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("run: the folder cannot be made: %w; choose one that you may write to", err)
+	}
+	relative := s
+	root, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for _, p := range relative.paths() {
+		absolute, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		if *p, err = filepath.Rel(root, absolute); err != nil {
+			*p = absolute
+		}
+	}
+	text, err := json.MarshalIndent(relative, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	path := filepath.Join(dir, SpecFile)
+	was, err := os.ReadFile(path)
+	switch {
+	case err == nil && bytes.Equal(was, text):
+		return nil
+	case err == nil:
+		return s.differs(dir)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("run: %w", err)
+	}
+	return artifact.WriteAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// differs names the first field in which the run of a folder is another one.
+func (s Spec) differs(dir string) error {
+	was, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Concat(was.paths(), s.paths()) {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	if field := difference("", reflect.ValueOf(was), reflect.ValueOf(s)); field != "" {
+		return fmt.Errorf("run: %s is another run: %s; give the same to go on, or another folder", dir, field)
+	}
+	return nil
+}
+
+// difference names the first field of a struct, by its JSON names, in which two values differ; "" if none does.
+func difference(name string, was, is reflect.Value) string {
+	if was.Kind() != reflect.Struct {
+		if was.Equal(is) {
+			return ""
+		}
+		return fmt.Sprintf("its %s is %v, not %v", name, was, is)
+	}
+	for i := range was.NumField() {
+		field, _, _ := strings.Cut(was.Type().Field(i).Tag.Get("json"), ",")
+		if name != "" {
+			field = name + "." + field
+		}
+		if found := difference(field, was.Field(i), is.Field(i)); found != "" {
+			return found
+		}
+	}
+	return ""
+}

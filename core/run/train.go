@@ -1,0 +1,71 @@
+package run
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// Train trains the run of a folder, or goes on with it as if it had never stopped (see align.Train), and leaves the adapter
+// in it. The folder is made; one that holds another run is refused. stage is told what is being done, in words, and
+// progress each step; both may be nil.
+func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage func(string), progress func(align.Event)) (
+	*align.Result, error) {
+	if stage == nil {
+		stage = func(string) {}
+	}
+	precision, err := s.Precision.native()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Config.Validate(); err != nil {
+		return nil, err
+	}
+	stage("opening data set, recommender and LLM")
+	parts, err := openParts(engine, s)
+	if err != nil {
+		return nil, err
+	}
+	defer parts.Close()
+	info, err := parts.GGUF.Describe()
+	if err != nil {
+		return nil, err
+	}
+	job := align.Job{
+		Engine: engine, GGUF: parts.GGUF, Prompt: parts.Prompt, Config: s.Config, Provenance: parts.Hashes,
+		Shape: align.Shape{Kind: s.Adapter, In: parts.Recommender.Config().Width, Hidden: s.Hidden, Tokens: s.Tokens,
+			Embd: info.Embd},
+		Dir: dir, Progress: progress,
+	}
+	// What cannot be trained is refused before the folder is made the run's.
+	if err := cmp.Or(parts.trainable(), job.Shape.Validate()); err != nil {
+		return nil, err
+	}
+	if err := s.claim(dir); err != nil {
+		return nil, err
+	}
+	stage("computing the recommender's states")
+	if job.Train, err = parts.samples(ctx, parts.Split.Train); err != nil {
+		return nil, err
+	}
+	if job.Validation, err = parts.samples(ctx, parts.Split.Validation); err != nil {
+		return nil, err
+	}
+	if s.Config.WarmSteps > 0 {
+		extended := recommender.Extended(parts.Split.Train)
+		titles := parts.Titles(next(parts.Split.Train))
+		if job.Warm, err = align.Pairs(parts.GGUF, extended, titles, parts.Recommender.Encode(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	stage("loading the LLM's weights")
+	if job.LLaMA, err = cgo.NewLLaMA(engine, parts.GGUF, precision); err != nil {
+		return nil, err
+	}
+	defer job.LLaMA.Close()
+	stage("training")
+	return align.Train(ctx, job)
+}
