@@ -1,0 +1,162 @@
+// Package app is the command recint: it reads flags, calls the library in core, and shows what comes back. A file for each
+// command.
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Exit codes.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as after SIGINT in a shell
+)
+
+// Main runs the command with its arguments (the first is the program's name) and gives the exit code. The first SIGINT or
+// SIGTERM asks it to stop and keep what is finished, the second ends it at once.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	a := New(stdout, stderr)
+	err := a.RunContext(ctx, flagsForward(a, args))
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, errSaid) {
+		return exitFailure
+	}
+	text := strings.TrimPrefix(err.Error(), "recint: ")
+	if errors.Is(err, context.Canceled) {
+		text = interrupted(text)
+	}
+	fmt.Fprintln(stderr, "recint: "+text)
+	var usage usageError
+	var library cli.ExitCoder // help that was asked for what there is not
+	switch {
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &library):
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// interrupted words the error of an interruption, and says how to go on where it does not.
+func interrupted(text string) string {
+	text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	if !strings.Contains(text, "the same command") {
+		text += "; give the same command to go on"
+	}
+	return text
+}
+
+// errSaid is a failure that the output already speaks of.
+var errSaid = errors.New("a failure that was shown")
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func usage(c *cli.Context, format string, args ...any) error {
+	return usageError{fmt.Errorf(format+"; see %s --help", append(args, c.Command.HelpName)...)}
+}
+
+// New makes the command-line application. Results go to stdout, progress and notes to stderr.
+func New(stdout, stderr io.Writer) *cli.App {
+	a := &cli.App{
+		Name:  "recint",
+		Usage: "let a frozen LLaMA read the mind of a sequential recommender",
+		Description: "A sequential recommender keeps what it knows of a person in a hidden state. recint trains a small adapter that\n" +
+			"turns such states into soft tokens of a frozen LLaMA, and lets it say in words what the states mean.\n" +
+			"(RecInterpreter, arXiv 2310.20487.)",
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "`WHERE` to compute: auto (a GPU if there is one), cpu, cuda or metal"},
+			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
+		},
+		Commands: []*cli.Command{
+			dataCommand(), modelsCommand(), recommenderCommand(), alignCommand(), evaluateCommand(), interpretCommand(),
+			verifyCommand(), doctorCommand(), versionCommand(),
+		},
+		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process
+	}
+	finish(a.Commands)
+	a.Action = group
+	a.OnUsageError = usageProblem
+	return a
+}
+
+// finish gives every command what all have in common.
+func finish(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = usageProblem
+		if len(c.Subcommands) > 0 {
+			c.Action = group
+			finish(c.Subcommands)
+		}
+	}
+}
+
+// usageProblem is what the library has to say of flags.
+func usageProblem(c *cli.Context, err error, _ bool) error { return usage(c, "%v", err) }
+
+// group is the action of a command that only holds others.
+func group(c *cli.Context) error {
+	if name := c.Args().First(); name != "" {
+		return usage(c, "there is no command %q here", name)
+	}
+	if c.Command.HelpName == c.App.Name {
+		return cli.ShowAppHelp(c)
+	}
+	return cli.ShowSubcommandHelp(c)
+}
+
+// onlyFlags refuses arguments, and a command line without the flags that must be there.
+func onlyFlags(c *cli.Context, required ...string) error {
+	if c.Args().Present() {
+		return usage(c, "what is %q? This command takes only flags", c.Args().First())
+	}
+	for _, name := range required {
+		if c.String(name) == "" {
+			return usage(c, "--%s is missing", name)
+		}
+	}
+	return nil
+}
+
+// withEngine starts the engine that the global flags ask for, lends it, and closes it.
+func withEngine(c *cli.Context, body func(*cgo.Engine) error) (err error) {
+	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	return body(engine)
+}
+
+var jsonFlag = &cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print the result as JSON, for programs"}
+
+// printJSON writes one indented value.
+func printJSON(c *cli.Context, value any) error {
+	encoder := json.NewEncoder(c.App.Writer)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}

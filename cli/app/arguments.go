@@ -1,0 +1,52 @@
+package app
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// flagsForward moves the flags of a command in front of its arguments, which is where the library looks for them: people
+// write recint verify FILE --json too. Behind "--" everything stays an argument.
+func flagsForward(a *cli.App, args []string) []string {
+	commands, known := a.Commands, a.Flags
+	at := 1
+	for at < len(args) && len(commands) > 0 {
+		if strings.HasPrefix(args[at], "-") {
+			at += flagLength(known, args[at:])
+			continue
+		}
+		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(args[at]) })
+		if i < 0 {
+			return args
+		}
+		commands, known = commands[i].Subcommands, commands[i].Flags
+		at++
+	}
+	at = min(at, len(args))
+	flags, arguments := slices.Clone(args[:at]), []string(nil)
+	for rest := args[at:]; len(rest) > 0; {
+		switch {
+		case rest[0] == "--":
+			return append(append(flags, rest[0]), append(arguments, rest[1:]...)...)
+		case strings.HasPrefix(rest[0], "-") && rest[0] != "-":
+			n := min(flagLength(known, rest), len(rest))
+			flags, rest = append(flags, rest[:n]...), rest[n:]
+		default:
+			arguments, rest = append(arguments, rest[0]), rest[1:]
+		}
+	}
+	return append(flags, arguments...)
+}
+
+// flagLength is the number of words of the flag that args start with: 2 where its value stands apart.
+func flagLength(known []cli.Flag, args []string) int {
+	name := strings.TrimLeft(args[0], "-")
+	for _, f := range known {
+		if _, lone := f.(*cli.BoolFlag); !lone && slices.Contains(f.Names(), name) {
+			return 2
+		}
+	}
+	return 1
+}

@@ -1,0 +1,28 @@
+package app
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestFlagsForward(t *testing.T) {
+	for given, want := range map[string]string{
+		"recint":                                 "recint",
+		"recint verify a b --out d --json":       "recint verify --out d --json a b",
+		"recint verify a --out=d b":              "recint verify --out=d a b",
+		"recint --threads 2 verify a --json":     "recint --threads 2 verify --json a",
+		"recint models info a --json":            "recint models info --json a",
+		"recint verify a -- --json":              "recint verify -- a --json",
+		"recint verify a --out":                  "recint verify --out a", // the library says what is missing
+		"recint verify a --unknown b":            "recint verify --unknown a b",
+		"recint nothing a --json":                "recint nothing a --json",
+		"recint align --minutes 2 --out x extra": "recint align --minutes 2 --out x extra",
+	} {
+		got := flagsForward(New(io.Discard, io.Discard), strings.Fields(given))
+		if !slices.Equal(got, strings.Fields(want)) {
+			t.Errorf("%s became %q, want %s", given, got, want)
+		}
+	}
+}

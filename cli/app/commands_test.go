@@ -1,0 +1,282 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+// Figures: see walks.
+func TestDataStats(t *testing.T) {
+	stdout, stderr := runs(t, tiny(t), "data", "stats", "--data", "@data")
+	contains(t, stdout, "walks (", "made by a test, free of terms", walks().Hash(), "12, 30, 300 (83.33 % of all pairs)",
+		"1970-01-01 to 1970-01-25", "25 (median)", "211 to train, 26 to validate, 27 to test", "The Silent Harbour (10)")
+	if stderr != "" {
+		t.Errorf("stderr %q", stderr)
+	}
+	var s dataset.Stats
+	parses(t, &s, tiny(t), "data", "stats", "--data", "@data", "--json")
+	if s.Users != 12 || s.Items != 30 || s.Events != 300 || s.Train != 211 || s.Hash != walks().Hash() {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Sizes: see llm.
+func TestModelsInfo(t *testing.T) {
+	stdout, _ := runs(t, tiny(t), "models", "info", "@tiny.gguf")
+	contains(t, stdout, "tiny.gguf", "llama", "mostly F32", "2, 64 wide, feed-forward 128", "4 heads of 16, 2 for keys",
+		"259 tokens, head tied to it, chat template present", "512 positions")
+	if strings.Contains(stdout, "only the llama architecture") {
+		t.Error(stdout)
+	}
+	var i cgo.GGUFInfo
+	parses(t, &i, tiny(t), "models", "info", "--json", "@tiny.gguf")
+	if i.Embd != 64 || i.Layers != 2 || i.Vocab != 259 || i.Architecture != "llama" {
+		t.Errorf("%+v", i)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "x.gguf"), llm("mamba"))
+	stdout, _ = runs(t, dir, "models", "info", "@x.gguf")
+	contains(t, stdout, "mamba", "only the llama architecture")
+}
+
+// The rule of walks is learnt in four epochs, so that the next item is ranked first every time; training ends with the same
+// table that evaluating gives.
+func TestRecommender(t *testing.T) {
+	dir := tinyCopy(t, "data")
+	table, stderr := runs(t, dir, trainTiny...)
+	contains(t, table, "HR@1 ", "HR@5 ", "HR@10 ", "HR@20 ", "NDCG@10", "MRR", "95 % interval", "ranked among all items")
+	contains(t, stderr, "training SASRec: 56 of 56 steps, epoch 4 of at most 4", "weights of epoch ")
+	for _, row := range []string{`validation +26( +1\.0000){3}`, `test +27( +1\.0000){3}`} {
+		if !regexp.MustCompile(row).MatchString(table) {
+			t.Errorf("no row like %q in\n%s", row, table)
+		}
+	}
+	log := strings.Split(strings.TrimSpace(read(t, filepath.Join(dir, "sasrec.log.jsonl"))), "\n")
+	var last recommender.Epoch
+	if err := json.Unmarshal([]byte(log[len(log)-1]), &last); err != nil || len(log) != 4 || last.Epoch != 4 {
+		t.Errorf("%d lines, the last %+v, %v; want 4 epochs", len(log), last, err)
+	}
+	if exists(filepath.Join(dir, "sasrec.checkpoint.safetensors")) {
+		t.Error("the checkpoint was left behind")
+	}
+	same, _ := runs(t, dir, "recommender", "evaluate", "--data", "@data", "--recommender", "@sasrec.safetensors")
+	if same != table {
+		t.Errorf("evaluating gives\n%s\ntraining gave\n%s", same, table)
+	}
+	var m map[string]recommender.Metrics
+	parses(t, &m, dir, "recommender", "evaluate", "--data", "@data", "--recommender", "@sasrec.safetensors", "--json")
+	if len(m) != 2 || m["test"].N != 27 || m["validation"].HR[1] != 1 || m["test"].HR[1] != 1 {
+		t.Errorf("%+v", m)
+	}
+	var again map[string]recommender.Metrics
+	parses(t, &again, dir, with(trainTiny, "--json")...) // a new training, since the last one has ended
+	if again["test"].N != 27 {
+		t.Errorf("%+v", again)
+	}
+}
+
+func TestAlignEvaluateInterpret(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+	stdout, stderr := runs(t, dir, with(alignTiny, "--samples", "40")...)
+	contains(t, stdout, filepath.Join(dir, "run", align.AdapterFile), "40 samples", "validation loss ")
+	contains(t, stderr, "opening data set", "loading the LLM's weights", "step 0: validation loss ", "step 10: validation loss ",
+		"training: 10 of 10 steps")
+	for _, name := range []string{run.SpecFile, align.LogFile, align.CheckpointFile, align.AdapterFile} {
+		if !exists(filepath.Join(dir, "run", name)) {
+			t.Errorf("the run's folder has no %s", name)
+		}
+	}
+	var c align.Cursor
+	parses(t, &c, dir, with(alignTiny, "--samples", "40", "--json")...) // finished: nothing is left to do
+	if c.Step != 10 || c.Updates != 10 || len(c.Validations) != 2 {
+		t.Errorf("%+v", c)
+	}
+
+	table, stderr := runs(t, dir, "evaluate", "residual", "--run", "@run", "--samples", "5", "--seed", "2")
+	contains(t, table, "test split", "free generation", "n = 5", "adapter mlp trained on 40 samples", "exact", "contains", "paper",
+		"95 % interval", "own states", "control: zero state", "control: shuffled states", "answers that are a title")
+	contains(t, stderr, "answering: 15 of 15 samples")
+	answers := strings.Split(strings.TrimSpace(read(t, filepath.Join(dir, "run", "residual-5-2.jsonl"))), "\n")
+	if len(answers) != 1+15 {
+		t.Errorf("%d lines of answers, want 16", len(answers))
+	}
+	var r evaluate.Result
+	parses(t, &r, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--json")
+	if r.N != 27 || len(r.Conditions) != 1 || r.Conditions[0].Exact.N != 27 {
+		t.Errorf("%+v", r)
+	}
+	if !exists(filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {
+		t.Error("the answers of all samples were not kept")
+	}
+
+	var said struct {
+		First   string
+		Choices []reading
+	}
+	parses(t, &said, dir, "interpret", "--run", "@run", "--history",
+		"the silent harbour, Golden Orchard, The (1967), The Broken Letter", "--json")
+	if said.First != "The Silent Harbour" || len(said.Choices) != 2 || said.Choices[0].Chosen != "The Golden Orchard" ||
+		said.Choices[1].Chosen != "The Broken Letter" {
+		t.Errorf("%+v", said)
+	}
+	// The random LLM's answers are noise; what counts is that they depend on the states.
+	if a, b := said.Choices[0], said.Choices[1]; !(a.Probability > 0 && b.Probability > 0) || a.Probability == b.Probability {
+		t.Errorf("%+v", said.Choices)
+	}
+	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard")
+	contains(t, stdout, `this history, after "The Silent Harbour":`, "the states say", "probability", "in truth", "The Golden Orchard")
+
+	// By hand: user 103's last ten films begin with film (15+7·15) mod 30 = 0 and end with (15+7·24) mod 30 = 3.
+	stdout, stderr = runs(t, dir, "interpret", "--run", "@run", "--user", "103")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if len(lines) != 2+9 || lines[0] != `user 103, after "The Silent Harbour":` || !strings.Contains(lines[10], "The Silent Winter") ||
+		stderr != "" {
+		t.Errorf("stderr %q, stdout\n%s", stderr, stdout)
+	}
+	for _, line := range lines {
+		if oneLine(line) != strings.Join(strings.Fields(line), " ") {
+			t.Errorf("%q is not fit for a terminal", line)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"The  Film": "The Film", "a\tb\r\nc": "a b c", "\x1b[31mred\x07": "[31mred", "caf\xc3\xa9 \xff\xfe!": "café �!",
+		"  …  ": "…", "\n": "",
+	} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The numbers of the case are those of core/verify's test: every tensor is zero but ln_3.bias, which is therefore every
+// state, and s_fc, so that the scores are 1, 2 and 1+2+0.5.
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	verifyCase(t, filepath.Join(dir, "good.safetensors"), 3.5)
+	verifyCase(t, filepath.Join(dir, "bad.safetensors"), 3.75)
+	stdout, stderr := runs(t, dir, "verify", "--out", "@out", "@good.safetensors")
+	contains(t, stdout, "good.safetensors", "ok", "hidden", "scores", "largest absolute difference", "2.0e-05")
+	if strings.Contains(stdout, "FAILED") || stderr != "" {
+		t.Errorf("stderr %q, stdout\n%s", stderr, stdout)
+	}
+	computed, err := artifact.ReadSafetensors(filepath.Join(dir, "out", "good.computed.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scores, err := computed.Float32("scores", 1, 3); err != nil || scores[2] != 3.5 {
+		t.Errorf("computed scores %v, %v", scores, err)
+	}
+
+	code, stdout, stderr := recint(dir, "verify", "@good.safetensors", "@bad.safetensors", "@none.safetensors")
+	if code != 1 || strings.Count(stdout, "FAILED") != 2 || stderr != "" {
+		t.Errorf("exit code %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
+	if !regexp.MustCompile(`FAILED +scores +3\.5 +3\.75 +2\.50e-01 +2\.0e-04`).MatchString(stdout) {
+		t.Errorf("no failed scores in\n%s", stdout)
+	}
+	contains(t, stdout, "none.safetensors: no such file")
+
+	code, stdout, _ = recint(dir, "verify", "--json", "@good.safetensors", "@bad.safetensors", "@none.safetensors")
+	var all []verified
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || code != 1 || len(all) != 3 {
+		t.Fatalf("exit code %d, %v, %s", code, err, stdout)
+	}
+	if !all[0].OK || all[1].OK || all[1].Error != "" || all[1].Figures[1].OK || all[2].OK || all[2].Error == "" {
+		t.Errorf("%+v", all)
+	}
+	parses(t, &all, dir, "verify", "--json", "@good.safetensors")
+}
+
+// verifyCase writes a SASRec of three items with one history; its last expected score is given.
+func verifyCase(t *testing.T, path string, score float32) {
+	t.Helper()
+	f32 := func(name string, values []float32, shape ...int) artifact.Tensor {
+		if values == nil {
+			values = make([]float32, append(shape, 1)[0]*append(shape, 1, 1)[1]) // the third dimension of w_1 and w_2 is 1
+		}
+		return artifact.Tensor{Name: name, DType: "F32", Shape: shape, F32: values}
+	}
+	i32 := func(name string, values []int32, shape ...int) artifact.Tensor {
+		return artifact.Tensor{Name: name, DType: "I32", Shape: shape, I32: values}
+	}
+	weights := &artifact.File{Tensors: []artifact.Tensor{
+		f32("item_embeddings.weight", nil, 4, 2), f32("positional_embeddings.weight", nil, 3, 2),
+		f32("feed_forward.w_1.weight", nil, 2, 2, 1), f32("feed_forward.w_2.weight", nil, 2, 2, 1),
+		f32("ln_3.bias", []float32{1, 2}, 2),
+		f32("s_fc.weight", []float32{1, 0, 0, 1, 1, 1}, 3, 2), f32("s_fc.bias", []float32{0, 0, 0.5}, 3),
+	}}
+	for _, name := range []string{"ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "ln_3.weight",
+		"feed_forward.layer_norm.weight", "feed_forward.layer_norm.bias", "feed_forward.w_1.bias", "feed_forward.w_2.bias",
+		"mh_attn.linear_q.bias", "mh_attn.linear_k.bias", "mh_attn.linear_v.bias"} {
+		weights.Tensors = append(weights.Tensors, f32(name, nil, 2))
+	}
+	for _, name := range []string{"mh_attn.linear_q.weight", "mh_attn.linear_k.weight", "mh_attn.linear_v.weight"} {
+		weights.Tensors = append(weights.Tensors, f32(name, nil, 2, 2))
+	}
+	expected := &artifact.File{Tensors: []artifact.Tensor{
+		i32("seq", []int32{0, 1, 3}, 1, 3), i32("len", []int32{2}, 1),
+		f32("hidden", []float32{1, 2}, 1, 2), f32("scores", []float32{1, 2, score}, 1, 3),
+	}}
+	for to, file := range map[string]*artifact.File{
+		path: weights, strings.TrimSuffix(path, ".safetensors") + ".expected.safetensors": expected,
+	} {
+		if err := artifact.WriteSafetensors(to, file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Results that cannot be written are a failure.
+func TestFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	defer full.Close()
+	verifyCase(t, filepath.Join(tiny(t), "good.safetensors"), 3.5)
+	for _, args := range [][]string{
+		{"version"}, {"version", "--json"}, {"data", "stats", "--data", "@data"}, {"models", "info", "@tiny.gguf"},
+		{"recommender", "evaluate", "--data", "@data", "--recommender", "@sasrec.safetensors"},
+		{"evaluate", "residual", "--run", "@run", "--samples", "1", "--no-controls"},
+		{"interpret", "--run", "@run", "--user", "100"}, {"verify", "@good.safetensors"},
+		with(alignTiny, "--samples", "40"),
+	} {
+		var stderr bytes.Buffer
+		if code := Main(append([]string{"recint", "--threads", "1"}, in(tiny(t), args)...), full, &stderr); code != 1 {
+			t.Errorf("recint %v: exit code %d", args, code)
+		}
+		contains(t, stderr.String(), "no space left on device")
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

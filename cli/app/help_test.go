@@ -1,0 +1,146 @@
+package app
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Every command's help says what it is for and names every flag, and what a person would look for in it.
+func TestHelp(t *testing.T) {
+	says := map[string][]string{
+		"":                     {"frozen LLaMA", "arXiv 2310.20487", "recint [global options] command", "--backend", "--threads"},
+		"data":                 {"fetch", "stats"},
+		"data fetch":           {"ml-100k", "licence"},
+		"data stats":           {"a FOLDER, or ml-100k"},
+		"models":               {"fetch", "info"},
+		"models fetch":         {"smollm2-135m", "licence"},
+		"models info":          {"FILE.gguf"},
+		"recommender":          {"train", "evaluate"},
+		"recommender train":    {"8:1:1", "HR@10", "FILE.log.jsonl", "goes on after an interruption", "(required)", "default: 64"},
+		"recommender evaluate": {"whole catalogue", "(required)"},
+		"align": {"goes on after an interruption", "{before} and {after}", "linear as in the paper", "bf16", "run.json",
+			"adapter.safetensors", "(required)", "default: 1024"},
+		"evaluate":          {"residual"},
+		"evaluate residual": {"free generation", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl"},
+		"interpret":         {"separated by commas", "a user ID", "before and after it"},
+		"verify":            {"FILE.safetensors…", "NAME.expected.safetensors", "NAME.computed.safetensors", "Exit code 1"},
+		"doctor":            {"what is missing, and how to get it"},
+		"version":           {"print the version"},
+	}
+	var walk func(path []string, commands []*cli.Command)
+	walk = func(path []string, commands []*cli.Command) {
+		for _, c := range commands {
+			path := append(slices.Clone(path), c.Name)
+			name := strings.Join(path, " ")
+			if says[name] == nil {
+				t.Errorf("no row here for recint %s", name)
+			}
+			stdout, stderr := runs(t, "", append(path, "--help")...)
+			contains(t, stdout, append(says[name], c.Usage, "recint "+name)...)
+			for _, f := range c.Flags {
+				contains(t, stdout, "--"+f.Names()[0])
+			}
+			if short, _ := runs(t, "", append(path, "-h")...); short != stdout || stderr != "" {
+				t.Errorf("recint %s -h says something else than --help, or stderr holds %q", name, stderr)
+			}
+			delete(says, name)
+			walk(path, c.Subcommands)
+		}
+	}
+	walk(nil, New(nil, nil).Commands)
+	for _, args := range [][]string{nil, {"--help"}, {"-h"}} {
+		stdout, _ := runs(t, "", args...)
+		contains(t, stdout, says[""]...)
+	}
+	if len(says) != 1 {
+		t.Errorf("rows without a command: %v", says)
+	}
+	stdout, _ := runs(t, "", "data")
+	contains(t, stdout, "fetch", "stats")
+}
+
+// A command line that cannot be understood ends with exit code 2 and says where help is; nothing is written to stdout.
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		says []string
+	}{
+		{"fry", []string{`there is no command "fry"`, "see recint --help"}},
+		{"help", []string{`there is no command "help"`, "see recint --help"}},
+		{"--help fry", []string{"fry"}},
+		{"data fry", []string{`there is no command "fry"`, "see recint data --help"}},
+		{"evaluate fry", []string{`there is no command "fry"`, "see recint evaluate --help"}},
+		{"--fry", []string{"-fry", "see recint --help"}},
+		{"--threads many doctor", []string{`"many"`, "-threads", "see recint --help"}},
+		{"doctor --fry", []string{"-fry", "see recint doctor --help"}},
+		{"data stats --fry", []string{"-fry", "see recint data stats --help"}},
+		{"align --samples many", []string{`"many"`, "-samples", "see recint align --help"}},
+		{"data stats fry", []string{`what is "fry"?`, "see recint data stats --help"}},
+		{"version fry", []string{`what is "fry"?`, "see recint version --help"}},
+		{"doctor fry", []string{`what is "fry"?`, "see recint doctor --help"}},
+		{"recommender train fry", []string{`what is "fry"?`, "see recint recommender train --help"}},
+		{"recommender evaluate fry", []string{`what is "fry"?`, "see recint recommender evaluate --help"}},
+		{"align fry", []string{`what is "fry"?`, "see recint align --help"}},
+		{"evaluate residual fry", []string{`what is "fry"?`, "see recint evaluate residual --help"}},
+		{"interpret fry", []string{`what is "fry"?`, "see recint interpret --help"}},
+		{"recommender train", []string{"--out is missing", "see recint recommender train --help"}},
+		{"recommender evaluate", []string{"--recommender is missing"}},
+		{"recommender train --out x --model gru", []string{`no model is called "gru"; known is sasrec`}},
+		{"align", []string{"--recommender is missing"}},
+		{"align --recommender x", []string{"--out is missing"}},
+		{"align --recommender x --out y", []string{"either --minutes or --samples"}},
+		{"align --recommender x --out y --minutes 1 --samples 1", []string{"either --minutes or --samples"}},
+		{"evaluate residual", []string{"--run is missing"}},
+		{"evaluate residual --run x --samples -1", []string{"--samples is -1", "1 or more"}},
+		{"interpret", []string{"--run is missing"}},
+		{"interpret --run x", []string{"either --user or --history"}},
+		{"interpret --run x --user 1 --history y", []string{"either --user or --history"}},
+		{"verify", []string{"name at least one file", "see recint verify --help"}},
+		{"models info", []string{"name one GGUF file", "see recint models info --help"}},
+		{"models info x y", []string{"name one GGUF file"}},
+		{"models fetch llama", []string{"known is smollm2-135m", "see recint models fetch --help"}},
+		{"data fetch", []string{"known is ml-100k", "see recint data fetch --help"}},
+	} {
+		fails(t, 2, c.says, "", strings.Fields(c.args)...)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var v struct{ Recint, Llama_cpp_commit, Ggml, Go string }
+	parses(t, &v, "", "version", "--json")
+	if v.Recint != Version || len(v.Llama_cpp_commit) != 40 || v.Ggml == "" || !strings.HasPrefix(v.Go, "go") {
+		t.Errorf("%+v", v)
+	}
+	stdout, stderr := runs(t, "", "version")
+	contains(t, stdout, "recint "+Version, v.Llama_cpp_commit[:12], v.Ggml, v.Go)
+	if strings.Count(stdout, "\n") != 1 || stderr != "" {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	var f facts
+	parses(t, &f, "", "doctor", "--json")
+	if f.Version != Version || f.System.CPUs < 1 || len(f.System.Devices) < 1 || f.System.Devices[0].MemoryTotal <= 0 {
+		t.Errorf("%+v", f)
+	}
+	lacks := strings.Join(f.Missing, "\n")
+	contains(t, lacks, "recint data fetch ml-100k", "recint models fetch smollm2-135m")
+	stdout, _ := runs(t, "", "doctor")
+	contains(t, stdout, append(f.Missing, Version, f.System.LlamaCommit, f.System.Compiler, "backend cpu", f.Home)...)
+}
+
+// parses runs a command and reads what it writes to stdout as one JSON value without unknown keys.
+func parses(t *testing.T, value any, dir string, args ...string) {
+	t.Helper()
+	stdout, _ := runs(t, dir, args...)
+	decoder := json.NewDecoder(strings.NewReader(stdout))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(value); err != nil || decoder.More() {
+		t.Fatalf("recint %v: %v in\n%s", args, err, stdout)
+	}
+}

@@ -1,0 +1,74 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/core/fetch"
+)
+
+// The names that can be given in place of paths. What they stand for is fetched when it is first needed.
+const (
+	ml100k  = "ml-100k"
+	smollm2 = "smollm2-135m"
+)
+
+// home is the folder for what is fetched: $RECINT_HOME, or recint in the user's cache folder.
+func home() (string, error) {
+	if dir := os.Getenv("RECINT_HOME"); dir != "" {
+		return dir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for data and models: %w; set RECINT_HOME to a folder", err)
+	}
+	return filepath.Join(cache, "recint"), nil
+}
+
+// datasetPath gives the folder of a data set: the path itself, or where the named one has been fetched to.
+func datasetPath(c *cli.Context, name string) (string, error) {
+	if name != ml100k {
+		return name, nil
+	}
+	dir, err := home()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "data", ml100k)
+	if exists(filepath.Join(dir, "dataset.json")) {
+		return dir, nil
+	}
+	return dir, fetch.ML100K(c.Context, dir, c.App.ErrWriter)
+}
+
+// modelPath gives the file of an LLM: the path itself, or where the named one has been fetched to.
+func modelPath(c *cli.Context, name string) (string, error) {
+	if name != smollm2 {
+		return name, nil
+	}
+	dir, err := home()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "models")
+	if path := filepath.Join(dir, fetch.SmolLM2File); exists(path) {
+		return path, nil
+	}
+	return fetch.SmolLM2(c.Context, dir, c.App.ErrWriter)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func dataFlag() cli.Flag {
+	return &cli.StringFlag{Name: "data", Value: ml100k, Usage: "data set: a `FOLDER`, or " + ml100k}
+}
+
+func llmFlag() cli.Flag {
+	return &cli.StringFlag{Name: "llm", Value: smollm2, Usage: "LLM: a GGUF `FILE` of the llama architecture, or " + smollm2}
+}

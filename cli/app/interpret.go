@@ -1,0 +1,116 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+func interpretCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "interpret",
+		Usage: "say in words what the recommender's states hold of a person",
+		Description: "The person's history is walked through. At each choice the LLM is shown the recommender's state before and after it,\n" +
+			"and nothing else, and says what was chosen. Histories longer than the recommender's memory keep the last items.",
+		Flags: []cli.Flag{
+			runFlag(),
+			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
+			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			jsonFlag,
+		},
+		Action: interpretAction,
+	}
+}
+
+// reading is what the LLM made of one choice.
+type reading struct {
+	Chosen      string  `json:"chosen"`
+	Said        string  `json:"said"`
+	Right       bool    `json:"right"`
+	Probability float64 `json:"probability"` // of the whole answer, under the LLM
+}
+
+func interpretAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run"); err != nil {
+		return err
+	}
+	if c.IsSet("user") == c.IsSet("history") {
+		return usage(c, "say whose states to interpret, either --user or --history")
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		r, err := run.Open(engine, c.String("run"), interpret.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		history, err := history(c, r.Data, r.Recommender.Config().Positions)
+		if err != nil {
+			return err
+		}
+		if len(history) < 2 {
+			return fmt.Errorf("the history has one item; a choice is read from the states before and after it, so name at least two")
+		}
+		var prefixes [][]int32
+		for n := 2; n <= len(history); n++ {
+			prefixes = append(prefixes, history[:n])
+		}
+		answers, err := r.Interpret(c.Context, prefixes)
+		if err != nil {
+			return err
+		}
+		titles := r.Titles(history)
+		readings := make([]reading, len(answers))
+		for i, a := range answers {
+			readings[i] = reading{titles[i+1], a.Text, evaluate.Exact(a.Text, titles[i+1]), math.Exp(a.LogProb)}
+		}
+		if c.Bool("json") {
+			return printJSON(c, map[string]any{"first": titles[0], "choices": readings})
+		}
+		who := "this history"
+		if c.IsSet("user") {
+			who = "user " + c.String("user")
+		}
+		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", who, titles[0])
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "  the states say\tprobability\tin truth\t")
+		for _, r := range readings {
+			fmt.Fprintf(w, "  %s\t%.3f\t%s\t%s\n", oneLine(r.Said), r.Probability, r.Chosen, word(r.Right, "✓", ""))
+		}
+		return w.Flush()
+	})
+}
+
+// oneLine makes a text that an LLM wrote fit for a table on a terminal: without tabs, line breaks and control characters.
+func oneLine(text string) string {
+	printable := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}
+	return strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(text, "\uFFFD"))), " ")
+}
+
+// history gives the items that the flags name, at most the last `most` of them.
+func history(c *cli.Context, d *dataset.Dataset, most int) ([]int32, error) {
+	if c.IsSet("history") {
+		return d.Catalogue().ParseHistory(c.String("history"))
+	}
+	user, ok := d.User(c.String("user"))
+	if !ok {
+		return nil, fmt.Errorf("data set %s has no user %q; its users are %s to %s", d.Name, c.String("user"), d.Users[0],
+			d.Users[len(d.Users)-1])
+	}
+	return d.History(user, most), nil
+}

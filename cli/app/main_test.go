@@ -1,0 +1,183 @@
+package app
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// asRecint is the environment variable under which the test binary is the command recint, for tests that kill it.
+const asRecint = "RECINT_TEST_CHILD"
+
+// shared is a folder for what many tests only read.
+var shared string
+
+// TestMain fails when a test has left a native object alive. Nothing is fetched and nothing written outside temporary
+// folders.
+func TestMain(m *testing.M) {
+	if os.Getenv(asRecint) != "" {
+		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	var err error
+	if shared, err = os.MkdirTemp("", "recint-app-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(shared)
+	os.Setenv("RECINT_HOME", filepath.Join(shared, "home"))
+	code := m.Run()
+	for range 100 {
+		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
+		code = 1
+	}
+	if _, err := os.Stat(filepath.Join(shared, "home")); err == nil {
+		fmt.Fprintln(os.Stderr, "something was fetched")
+		code = 1
+	}
+	return code
+}
+
+// recint runs the command on one CPU thread. Words of args that begin with @ are files of the folder dir.
+func recint(dir string, args ...string) (code int, stdout, stderr string) {
+	var out, errors bytes.Buffer
+	code = Main(append([]string{"recint", "--backend", "cpu", "--threads", "1"}, in(dir, args)...), &out, &errors)
+	return code, out.String(), errors.String()
+}
+
+func in(dir string, args []string) []string {
+	var all []string
+	for _, arg := range args {
+		if name, ok := strings.CutPrefix(arg, "@"); ok {
+			arg = filepath.Join(dir, name)
+		}
+		all = append(all, arg)
+	}
+	return all
+}
+
+// runs runs the command and wants exit code 0.
+func runs(t *testing.T, dir string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	code, stdout, stderr := recint(dir, args...)
+	if code != 0 {
+		t.Fatalf("recint %v: exit code %d\n%s%s", args, code, stdout, stderr)
+	}
+	return stdout, stderr
+}
+
+// fails runs the command and wants an exit code, nothing on stdout, and a message with certain words.
+func fails(t *testing.T, want int, says []string, dir string, args ...string) {
+	t.Helper()
+	code, stdout, stderr := recint(dir, args...)
+	if code != want || stdout != "" {
+		t.Errorf("recint %v: exit code %d, want %d; stdout %q, want nothing", args, code, want, stdout)
+	}
+	contains(t, stderr, says...)
+}
+
+func contains(t *testing.T, text string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("%q is not in\n%s", w, text)
+		}
+	}
+}
+
+// The commands that make what the tests use; names that begin with @ are files of the test's folder.
+var (
+	trainTiny = []string{"recommender", "train", "--data", "@data", "--out", "@sasrec.safetensors", "--width", "16",
+		"--heads", "2", "--batch", "16", "--learning-rate", "0.01", "--epochs", "4"}
+	alignTiny = []string{"align", "--data", "@data", "--recommender", "@sasrec.safetensors", "--llm", "@tiny.gguf",
+		"--out", "@run", "--precision", "f32", "--hidden", "16", "--tokens", "2", "--batch", "4", "--warm-steps", "10"}
+)
+
+// with gives a command with more arguments; of a flag that is given twice the last one counts.
+func with(args []string, more ...string) []string { return slices.Concat(args, more) }
+
+// tinyRun makes the folder that the functions below copy: data set, LLM, recommender and trained run.
+var tinyRun = sync.OnceValue(func() error {
+	dir := filepath.Join(shared, "tiny")
+	if err := walks().Save(filepath.Join(dir, "data")); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), llm("llama"), 0o644); err != nil {
+		return err
+	}
+	for _, args := range [][]string{trainTiny, with(alignTiny, "--samples", "40")} {
+		if code, _, stderr := recint(dir, args...); code != 0 {
+			return fmt.Errorf("recint %v: exit code %d: %s", args, code, stderr)
+		}
+	}
+	return nil
+})
+
+// tiny is the folder of tinyRun, for reading.
+func tiny(t *testing.T) string {
+	t.Helper()
+	if err := tinyRun(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(shared, "tiny")
+}
+
+// tinyCopy is a folder of one's own with some of the files of tinyRun.
+func tinyCopy(t *testing.T, names ...string) string {
+	t.Helper()
+	from, dir := tiny(t), t.TempDir()
+	for _, name := range names {
+		var err error
+		if info, _ := os.Stat(filepath.Join(from, name)); info != nil && info.IsDir() {
+			err = os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(from, name)))
+		} else {
+			var content []byte
+			if content, err = os.ReadFile(filepath.Join(from, name)); err == nil {
+				err = os.WriteFile(filepath.Join(dir, name), content, 0o644)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// walks is a data set of 30 films in which every user goes on to the film 7 places further: 12 users with 25 events give
+// 12·(25-3) = 264 sequences, 211 to train, 26 to validate and 27 to test.
+func walks() *dataset.Dataset {
+	d := &dataset.Dataset{Name: "walks", Licence: "made by a test, free of terms"}
+	for _, adjective := range []string{"Silent", "Golden", "Broken", "Distant", "Second"} {
+		for _, noun := range []string{"Harbour", "Orchard", "Letter", "Winter", "Bridge", "Mirror"} {
+			d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(len(d.Items)), Title: "The " + adjective + " " + noun,
+				RawTitle: fmt.Sprintf("%s %s, The (19%d)", adjective, noun, 60+len(d.Items))})
+		}
+	}
+	for user := range int32(12) {
+		d.Users = append(d.Users, fmt.Sprint(100+user))
+		for k := range int32(25) {
+			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(86400*k + user),
+				Rating: 4})
+		}
+	}
+	return d
+}

@@ -1,0 +1,90 @@
+package app
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/fetch"
+)
+
+func modelsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "models",
+		Usage: "fetch LLMs and look at them",
+		Subcommands: []*cli.Command{
+			{
+				Name:      "fetch",
+				Usage:     "bring an LLM to this machine, with its licence",
+				ArgsUsage: smollm2,
+				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "put it into `FOLDER` (default: recint's own)"}},
+				Action: func(c *cli.Context) error {
+					if c.Args().Len() != 1 || c.Args().First() != smollm2 {
+						return usage(c, "name the model to fetch; known is %s", smollm2)
+					}
+					if dir := c.String("dir"); dir != "" {
+						_, err := fetch.SmolLM2(c.Context, dir, c.App.Writer)
+						return err
+					}
+					path, err := modelPath(c, smollm2)
+					if err == nil {
+						fmt.Fprintln(c.App.Writer, path)
+					}
+					return err
+				},
+			},
+			{
+				Name:      "info",
+				Usage:     "describe a GGUF file",
+				ArgsUsage: "FILE.gguf",
+				Flags:     []cli.Flag{jsonFlag},
+				Action:    modelInfo,
+			},
+		},
+	}
+}
+
+func modelInfo(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return usage(c, "name one GGUF file, or %s", smollm2)
+	}
+	path, err := modelPath(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	gguf, err := cgo.OpenGGUF(path)
+	if err != nil {
+		return err
+	}
+	defer gguf.Close()
+	i, err := gguf.Describe()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, i)
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "model\t%s (%s)\n", i.Name, path)
+	fmt.Fprintf(w, "architecture\t%s\n", i.Architecture)
+	fmt.Fprintf(w, "weights\t%.1f million, mostly %s, %.1f MB\n", float64(i.Parameters)/1e6, i.FileType, float64(i.Bytes)/1e6)
+	fmt.Fprintf(w, "layers\t%d, %d wide, feed-forward %d\n", i.Layers, i.Embd, i.FF)
+	fmt.Fprintf(w, "attention\t%d heads of %d, %d for keys and values\n", i.Heads, i.HeadDim, i.HeadsKV)
+	fmt.Fprintf(w, "vocabulary\t%d tokens, %s, chat template %s\n", i.Vocab, word(i.TiedHead, "head tied to it", "own head"),
+		word(i.ChatTemplate, "present", "absent"))
+	fmt.Fprintf(w, "context\t%d positions, RoPE base %g\n", i.Context, i.RopeBase)
+	fmt.Fprintf(w, "RMS of an embedding\t%.4f\n", i.EmbdRMS)
+	if i.Architecture != "llama" {
+		fmt.Fprintf(w, "note\tonly the llama architecture can be interpreted with\n")
+	}
+	return w.Flush()
+}
+
+func word(yes bool, ifYes, ifNo string) string {
+	if yes {
+		return ifYes
+	}
+	return ifNo
+}

@@ -1,0 +1,74 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// lineEvery is how often progress is written where there is no terminal to redraw.
+const lineEvery = 10 * time.Second
+
+// progress shows how far something is: a bar on a terminal, a plain line now and then elsewhere.
+type progress struct {
+	w    io.Writer
+	what string
+	bar  *progressbar.ProgressBar // nil: plain lines
+	next time.Time                // of the next line
+	last string                   // line that is due and was not written
+}
+
+func newProgress(w io.Writer, what string) *progress {
+	p := &progress{w: w, what: what, next: time.Now().Add(lineEvery)}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		p.bar = progressbar.NewOptions(1, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetDescription(what))
+	}
+	return p
+}
+
+// to notes that done of total is finished; detail may add figures.
+func (p *progress) to(done, total int, detail string) {
+	if p.bar != nil {
+		if p.bar.GetMax() != total {
+			p.bar.ChangeMax(total)
+		}
+		p.bar.Describe(p.what + " " + detail)
+		p.bar.Set(done)
+		return
+	}
+	p.last = fmt.Sprintf("%s: %d of %d %s", p.what, done, total, detail)
+	if now := time.Now(); !now.Before(p.next) {
+		p.flush()
+		p.next = now.Add(lineEvery)
+	}
+}
+
+// note writes a line of its own.
+func (p *progress) note(text string) {
+	if p.bar != nil {
+		p.bar.Clear()
+	}
+	fmt.Fprintln(p.w, text)
+}
+
+func (p *progress) flush() {
+	if p.last != "" {
+		fmt.Fprintln(p.w, p.last)
+		p.last = ""
+	}
+}
+
+// end leaves the place to whatever comes next.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Clear()
+		return
+	}
+	p.flush()
+}

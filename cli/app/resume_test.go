@@ -1,0 +1,211 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// Trainings that are long enough to be killed on the way: 100 updates with checkpoints at 25, 50 and 75, and 16 epochs,
+// of which one after the tenth is the best, so that it depends on all of a checkpoint.
+var (
+	longAlign = with(alignTiny, "--batch", "8", "--samples", "800", "--warm-steps", "200")
+	longTrain = with(trainTiny, "--width", "64", "--batch", "4", "--epochs", "16", "--patience", "16",
+		"--learning-rate", "0.00005")
+)
+
+// process is the command as a process of its own.
+type process struct {
+	*exec.Cmd
+	stderr bytes.Buffer
+	ended  chan error
+}
+
+// start starts the command and waits until the log has at least so many lines; 0: until it is there.
+func start(t *testing.T, dir, log string, lines int, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(os.Args[0], in(dir, with([]string{"--backend", "cpu", "--threads", "1"}, args...))...),
+		ended: make(chan error, 1)}
+	p.Env, p.Stderr = append(os.Environ(), asRecint+"=1"), &p.stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.Wait() }()
+	for giveUp := time.After(time.Minute); ; {
+		content, err := os.ReadFile(filepath.Join(dir, log))
+		if err == nil && bytes.Count(content, []byte("\n")) >= lines {
+			return p
+		}
+		select {
+		case err := <-p.ended:
+			t.Fatalf("recint %v ended before %s had %d lines: %v\n%s", args, log, lines, err, p.stderr.String())
+		case <-giveUp:
+			p.Process.Kill()
+			<-p.ended
+			t.Fatalf("recint %v: %s has no %d lines after a minute\n%s", args, log, lines, p.stderr.String())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// kill ends the process as kill -9 does.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("the process was not killed on the way: %v\n%s", p.ProcessState, p.stderr.String())
+	}
+}
+
+// interrupt presses Ctrl-C. The process has a second to end; the test allows more, since it does not measure the machine.
+func (p *process) interrupt(t *testing.T, says string) {
+	t.Helper()
+	began := time.Now()
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+		t.Logf("ended %v after the interruption", time.Since(began))
+	case <-time.After(5 * time.Second):
+		p.Process.Kill()
+		<-p.ended
+		t.Error("not ended within 5 s")
+	}
+	if code := p.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	contains(t, p.stderr.String(), says, "the same command", "interrupted")
+	if strings.Contains(p.stderr.String(), "context canceled") {
+		t.Errorf("%q is a programmer's word", p.stderr.String())
+	}
+}
+
+func tensors(t *testing.T, dir, name string) []artifact.Tensor {
+	t.Helper()
+	file, err := artifact.ReadSafetensors(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Tensors) == 0 {
+		t.Fatalf("%s is empty", name)
+	}
+	return file.Tensors
+}
+
+// events reads a training's log without its times.
+func events(t *testing.T, dir, name string) []align.Event {
+	t.Helper()
+	var list []align.Event
+	for _, line := range strings.Split(strings.TrimSpace(read(t, filepath.Join(dir, name))), "\n") {
+		var e align.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		e.Seconds, e.Speed = 0, 0
+		list = append(list, e)
+	}
+	return list
+}
+
+// Killed in the warm start, before the first checkpoint of the training, between two and behind others, or interrupted, a
+// run goes on to the adapter and the log of one that never stopped.
+func TestAlignGoesOn(t *testing.T) {
+	log, adapter := filepath.Join("run", align.LogFile), filepath.Join("run", align.AdapterFile)
+	whole := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+	runs(t, whole, longAlign...)
+	for name, stop := range map[string]func(dir string){
+		"killed": func(dir string) {
+			for _, lines := range []int{0, 3, 30, 40, 60} {
+				start(t, dir, log, lines, longAlign...).kill(t)
+			}
+		},
+		"interrupted": func(dir string) {
+			start(t, dir, log, 30, longAlign...).interrupt(t, "align: stopped after step ")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+			stop(dir)
+			if exists(filepath.Join(dir, adapter)) {
+				t.Error("there is an adapter before the end")
+			}
+			runs(t, dir, longAlign...)
+			if !reflect.DeepEqual(tensors(t, dir, adapter), tensors(t, whole, adapter)) {
+				t.Error("another adapter")
+			}
+			if got, want := events(t, dir, log), events(t, whole, log); !reflect.DeepEqual(got, want) {
+				t.Errorf("another log:\n%+v\nwant\n%+v", got, want)
+			}
+		})
+	}
+}
+
+// Interrupted where nothing has been saved yet, the command says to give it again.
+func TestInterruptedWarmStart(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+	p := start(t, dir, filepath.Join("run", align.LogFile), 0, with(longAlign, "--warm-steps", "1000000")...)
+	p.interrupt(t, "recint: interrupted; give the same command to go on")
+}
+
+func TestInterruptedWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"context canceled": "interrupted; give the same command to go on",
+		"evaluate: state, samples 0 to 9: context canceled":   "evaluate: state, samples 0 to 9: interrupted; give the same command to go on",
+		"stopped; the same command goes on: context canceled": "stopped; the same command goes on: interrupted",
+	} {
+		if got := interrupted(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Killed in several epochs, or interrupted, a training goes on to the file of one that never stopped.
+func TestRecommenderGoesOn(t *testing.T) {
+	const log, weights = "sasrec.log.jsonl", "sasrec.safetensors"
+	whole := tinyCopy(t, "data")
+	table, stderr := runs(t, whole, longTrain...)
+	if !regexp.MustCompile(`weights of epoch 1\d:`).MatchString(stderr) {
+		t.Errorf("the best epoch is too early to test anything: %s", stderr)
+	}
+	for name, stop := range map[string]func(dir string){
+		"killed": func(dir string) {
+			for _, lines := range []int{1, 4, 8} {
+				start(t, dir, log, lines, longTrain...).kill(t)
+			}
+		},
+		"interrupted": func(dir string) {
+			start(t, dir, log, 3, longTrain...).interrupt(t, "the same command goes on after epoch ")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tinyCopy(t, "data")
+			stop(dir)
+			if exists(filepath.Join(dir, weights)) {
+				t.Error("there are weights before the end")
+			}
+			stdout, stderr := runs(t, dir, longTrain...)
+			contains(t, stderr, "going on from "+filepath.Join(dir, "sasrec.checkpoint.safetensors"))
+			if stdout != table {
+				t.Errorf("got\n%s\nwant\n%s", stdout, table)
+			}
+			if !reflect.DeepEqual(tensors(t, dir, weights), tensors(t, whole, weights)) {
+				t.Error("other weights")
+			}
+		})
+	}
+}

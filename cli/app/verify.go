@@ -1,0 +1,102 @@
+package app
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/verify"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "recompute reference cases and compare every figure",
+		ArgsUsage: "FILE.safetensors…",
+		Description: "A case is a file that another implementation has written: weights of a recommender, with inputs and outputs beside them\n" +
+			"in NAME.expected.safetensors, or a batch through an LLM. What it is follows from its content. Exit code 1 when a figure\n" +
+			"is out of its tolerance.",
+		Flags: []cli.Flag{
+			llmFlag(),
+			&cli.StringFlag{Name: "out", Usage: "write what was computed to `FOLDER`/NAME.computed.safetensors"},
+			jsonFlag,
+		},
+		Action: verifyAction,
+	}
+}
+
+// verified is what came of one file.
+type verified struct {
+	File    string          `json:"file"`
+	Figures []verify.Figure `json:"figures"`
+	Error   string          `json:"error,omitempty"`
+	OK      bool            `json:"ok"`
+}
+
+func verifyAction(c *cli.Context) error {
+	if !c.Args().Present() {
+		return usage(c, "name at least one file to verify")
+	}
+	return withEngine(c, func(engine *cgo.Engine) error {
+		var all []verified
+		ok := true
+		for _, path := range c.Args().Slice() {
+			v, err := verifyFile(c, engine, path)
+			if err != nil {
+				return err
+			}
+			ok = ok && v.OK
+			all = append(all, v)
+			if c.Bool("json") {
+				continue
+			}
+			if err := showVerified(c, v); err != nil {
+				return err
+			}
+		}
+		if c.Bool("json") {
+			if err := printJSON(c, all); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			return errSaid
+		}
+		return nil
+	})
+}
+
+// verifyFile recomputes one case; only an end of the context is an error, all else is part of the result.
+func verifyFile(c *cli.Context, engine *cgo.Engine, path string) (verified, error) {
+	v := verified{File: path}
+	opts := verify.Options{OutDir: c.String("out"), Model: func() (string, error) { return modelPath(c, c.String("llm")) }}
+	figures, err := verify.Verify(c.Context, engine, path, opts)
+	if c.Context.Err() != nil {
+		return v, c.Context.Err()
+	}
+	v.Figures, v.OK = figures, err == nil
+	if err != nil {
+		v.Error = err.Error()
+	}
+	for _, f := range figures {
+		v.OK = v.OK && f.OK
+	}
+	return v, nil
+}
+
+func showVerified(c *cli.Context, v verified) error {
+	if v.Error != "" {
+		_, err := fmt.Fprintf(c.App.Writer, "%s\n  FAILED  %s\n", v.File, v.Error)
+		return err
+	}
+	fmt.Fprintln(c.App.Writer, v.File)
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  \tfigure\tcomputed\texpected\tdifference\tallowed\t")
+	for _, f := range v.Figures {
+		fmt.Fprintf(w, "  %s\t%s\t%.6g\t%.6g\t%.2e\t%.1e\t%s\n", word(f.OK, "ok", "FAILED"), f.Name, f.Computed, f.Expected,
+			f.Difference, f.Tolerance, f.Measure)
+	}
+	return w.Flush()
+}
