@@ -1,0 +1,62 @@
+# RecInt. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+export RECINT_CUDA RECINT_METAL LLAMA_CPP_DIR
+
+NATIVE := build/native
+DEMO := demo
+MINUTES := 12
+RECINT := bin/recint
+# Go does not see that a C header outside its package has changed; this makes it see.
+export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/recint.h 2>/dev/null)
+GO_FILES := $(shell git ls-files '*.go')
+NATIVE_FILES := $(shell git ls-files native)
+
+.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@echo
+	@echo 'RECINT_CUDA=1 or RECINT_METAL=1 builds that backend as well; LLAMA_CPP_DIR=DIR takes llama.cpp from there.'
+
+build: $(RECINT) ## build bin/recint (the default)
+
+$(RECINT): $(NATIVE)/built $(GO_FILES) go.mod go.sum
+	go build -o $@ ./cli
+
+native: $(NATIVE)/built ## build the native core, and llama.cpp where that has not been done
+
+$(NATIVE)/built: $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
+	@bash native/build.sh $(NATIVE)
+	@touch $@
+
+test: test-third-party test-native test-go ## run all tests
+
+test-third-party:
+	bash third_party/fetch_test.sh
+
+test-native: $(NATIVE)/built
+	ctest --test-dir $(NATIVE) --output-on-failure
+
+test-go: $(RECINT)
+	go test -count=1 ./...
+
+test-asan: ## run the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@bash native/build.sh build/asan -DRECINT_SANITIZE=ON
+	ctest --test-dir build/asan --output-on-failure
+
+check: $(NATIVE)/built ## run formatters and linters
+	@bash .ci/check
+
+format: ## format all code
+	gofmt -w $(GO_FILES)
+	clang-format -i $(shell git ls-files 'native/*.h' 'native/*.cpp' 'native/*.c')
+
+demo: build ## the main job on real data: fetch, train SASRec, train the adapter, evaluate, interpret
+	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES)
+
+bench: build ## adapter training beside PyTorch, interleaved (bench/README.md)
+	@bash bench/align.sh
+
+clean: ## remove what was built (not llama.cpp)
+	rm -rf bin $(NATIVE) build/asan
