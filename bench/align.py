@@ -2,15 +2,18 @@
 """Runs two commands in turn and compares their samples_per_s; the order is swapped in every round.
 
 Each command prints JSON lines, of which the last one that has samples_per_s counts.
-Usage: align.py [-n ROUNDS] 'OURS ...' 'PEER ...'
+Usage: align.py [-n ROUNDS] [--out FILE] 'OURS ...' 'PEER ...'
 """
 
 import argparse
 import json
+import os
+import platform
 import shlex
 import statistics
 import subprocess
 import sys
+import time
 
 
 def rate(command):
@@ -36,6 +39,7 @@ def spread(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=5, help="rounds")
+    parser.add_argument("--out", help="write the report to this file as well, with the machine named")
     parser.add_argument("ours", help="command of ours")
     parser.add_argument("peer", help="command of the peer")
     args = parser.parse_args()
@@ -49,8 +53,28 @@ def main():
             rates[command].append(rate(command))
             print(f"round {n + 1}: {rates[command][-1]:.2f} samples/s  {command}", file=sys.stderr)
     ratios = [a / b for a, b in zip(rates[args.ours], rates[args.peer])]
-    report = {"ours": spread(rates[args.ours]), "peer": spread(rates[args.peer]), "ratio": spread(ratios)}
+    report = {"unit": "samples_per_s", "ours": spread(rates[args.ours]), "peer": spread(rates[args.peer]),
+              "ratio": spread(ratios)}
     print(json.dumps(report, indent=2))
+    if args.out:
+        with open(args.out, "w") as file:
+            json.dump(report | {"commands": {"ours": args.ours, "peer": args.peer}, "machine": machine()}, file, indent=2)
+            file.write("\n")
+
+
+def machine():
+    """What was measured on: processor, cores in use, system, commit."""
+    model = platform.processor()
+    try:
+        with open("/proc/cpuinfo") as file:
+            info = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in info.items()}
+        model = "{model name}, family {cpu family}, model {model}".format(**fields)
+    except (OSError, KeyError):
+        pass
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True, check=False)
+    return {"cpu": model, "cpus": os.cpu_count(), "system": platform.platform(), "commit": commit.stdout.strip(),
+            "date": time.strftime("%Y-%m-%d")}
 
 
 if __name__ == "__main__":
