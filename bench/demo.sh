@@ -22,9 +22,9 @@ step "the residual adapter, $minutes minutes of training through the frozen LLM"
 "$recint" align --prompt residual --recommender "$folder/sasrec.safetensors" --minutes "$minutes" --out "$folder/residual"
 
 step 'evaluation on held-out sequences'
-"$recint" evaluate residual --run "$folder/residual" --samples 2000
+"$recint" evaluate residual --run "$folder/residual" --samples 1000
 
 step 'three interpretations in words'
-for user in 42 405 655; do
+for user in 1 42 100; do
     "$recint" interpret --run "$folder/residual" --user "$user"
 done

@@ -23,7 +23,7 @@ func main() {
 		flags.StringVar(&m.recommender, "recommender", "", "weights of the recommender")
 		flags.StringVar(&m.data, "data", "", "folder of the data set")
 		flags.StringVar(&m.llm, "llm", "", "GGUF of the LLM")
-		flags.IntVar(&m.samples, "samples", 1024, "how many samples")
+		flags.IntVar(&m.samples, "samples", 512, "how many samples")
 		flags.IntVar(&m.batch, "batch", 64, "samples of one update")
 		_ = flags.Parse(os.Args[2:])
 		err = m.make(flags.Arg(0))

@@ -49,6 +49,9 @@ func evaluateResidual(c *cli.Context) error {
 	if c.Int("samples") < 0 {
 		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
 	}
+	if n := c.Int("side-by-side"); n < 1 || n > 255 {
+		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
+	}
 	dir := c.String("run")
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		r, err := run.Open(engine, dir, interpret.Options{Slots: c.Int("side-by-side")})

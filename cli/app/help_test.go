@@ -96,6 +96,7 @@ func TestUsage(t *testing.T) {
 		{"align --recommender x --out y --minutes 1 --samples 1", []string{"either --minutes or --samples"}},
 		{"evaluate residual", []string{"--run is missing"}},
 		{"evaluate residual --run x --samples -1", []string{"--samples is -1", "1 or more"}},
+		{"evaluate residual --run x --side-by-side 256", []string{"--side-by-side is 256", "1 to 255"}},
 		{"interpret", []string{"--run is missing"}},
 		{"interpret --run x", []string{"either --user or --history"}},
 		{"interpret --run x --user 1 --history y", []string{"either --user or --history"}},

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -67,7 +68,7 @@ func modelInfo(c *cli.Context) error {
 		return printJSON(c, i)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "model\t%s (%s)\n", i.Name, path)
+	fmt.Fprintf(w, "model\t%s\n", strings.TrimSpace(i.Name+" "+path))
 	fmt.Fprintf(w, "architecture\t%s\n", i.Architecture)
 	fmt.Fprintf(w, "weights\t%.1f million, mostly %s, %.1f MB\n", float64(i.Parameters)/1e6, i.FileType, float64(i.Bytes)/1e6)
 	fmt.Fprintf(w, "layers\t%d, %d wide, feed-forward %d\n", i.Layers, i.Embd, i.FF)

@@ -106,8 +106,11 @@ func (e *UnknownTitles) Error() string {
 	var parts []string
 	for _, u := range e.Unknown {
 		part := fmt.Sprintf("unknown title %q", u.Title)
+		for i, title := range u.Nearest {
+			part += fmt.Sprintf([]string{" (did you mean %q", ", %q"}[min(i, 1)], title)
+		}
 		if len(u.Nearest) > 0 {
-			part += fmt.Sprintf(" (did you mean %q?)", u.Nearest)
+			part += "?)"
 		}
 		parts = append(parts, part)
 	}

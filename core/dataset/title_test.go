@@ -74,7 +74,7 @@ func TestParseHistory(t *testing.T) {
 	_, err = c.ParseHistory("Fargo, Toy Stori, Nothing Like It")
 	unknown := (*UnknownTitles)(nil)
 	if !errors.As(err, &unknown) || len(unknown.Unknown) != 2 || unknown.Unknown[0].Nearest[0] != "Toy Story" ||
-		!strings.Contains(err.Error(), `unknown title "Toy Stori" (did you mean ["Toy Story"`) {
+		!strings.Contains(err.Error(), `unknown title "Toy Stori" (did you mean "Toy Story"`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.ParseHistory(" ,"); err == nil {

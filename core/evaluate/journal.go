@@ -81,7 +81,7 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		return 0, nil // empty, or cut within the header
 	}
 	if !bytes.Equal(line, own) {
-		return 0, fmt.Errorf("evaluate: %s holds the answers of another evaluation; give another file, or remove it", path)
+		return 0, fmt.Errorf("evaluate: %s holds the answers of another evaluation; remove it to start again", path)
 	}
 	at := int64(len(line) + 1)
 	length = at
@@ -95,7 +95,7 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		sample := n % len(samples)
 		if err := json.Unmarshal(line, &r); err != nil || r.Sample != samples[sample].ID ||
 			r.Title != samples[sample].Title || r.Condition != j.header.Conditions[n/len(samples)] {
-			return 0, fmt.Errorf("evaluate: %s, line %d: not the answer to sample %s; give another file, or remove it",
+			return 0, fmt.Errorf("evaluate: %s, line %d: not the answer to sample %s; remove the file to start again",
 				path, n+2, samples[sample].ID)
 		}
 		pending = append(pending, r)

@@ -98,7 +98,10 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 		if result.Conditions[2] != whole.Conditions[2] {
 			t.Errorf("cut at %d: %+v, want %+v", cut, result.Conditions[2], whole.Conditions[2])
 		}
-		if missing := bytes.Count(want[cut:], []byte("\n")); asked > missing+chunk || asked < min(missing, 3*len(samples)) {
+		// Each chunk of the zero condition is one question; the half line at the cut counts as missing.
+		missing := bytes.Count(want[cut:], []byte("\n"))
+		least := missing - bytes.Count(want[cut:], []byte(`"condition":"zero"`)) - 1
+		if asked > missing+chunk || asked < min(least, 2*len(samples)) {
 			t.Errorf("cut at %d: asked %d with %d answers missing", cut, asked, missing)
 		}
 	}

@@ -2,6 +2,7 @@ package recommender
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -97,6 +98,9 @@ func fromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 	}
 	if err := writeSlot(r.model, cgo.Value, file, ""); err != nil {
 		r.Close()
+		if errors.Is(err, cgo.ErrNumeric) {
+			return nil, fmt.Errorf("its weights are broken, train it again: %w", err)
+		}
 		return nil, err
 	}
 	return r, nil

@@ -226,8 +226,12 @@ func (t *trainer) finish() (*Recommender, error) {
 
 // stopped says how to go on after a cancellation.
 func (t *trainer) stopped(err error) error {
-	if t.opts.CheckpointPath == "" || len(t.cursor.Epochs) == 0 {
-		return fmt.Errorf("recommender: stopped in the epoch after %d whole ones: %w", len(t.cursor.Epochs), err)
+	if t.opts.CheckpointPath == "" {
+		return fmt.Errorf("recommender: stopped in epoch %d: %w", len(t.cursor.Epochs)+1, err)
+	}
+	if len(t.cursor.Epochs) == 0 {
+		return fmt.Errorf("recommender: stopped before the first epoch was whole, so nothing is kept; the same command starts "+
+			"again: %w", err)
 	}
 	return fmt.Errorf("recommender: stopped; the same command goes on after epoch %d: %w", len(t.cursor.Epochs), err)
 }

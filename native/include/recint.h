@@ -52,7 +52,15 @@ typedef struct {
 RI_API int32_t ri_abi_version(void);
 
 /* Objects alive, by kind; for leak tests. */
-typedef enum { RI_LIVE_ENGINE, RI_LIVE_GGUF, RI_LIVE_MODEL, RI_LIVE_LLAMA, RI_LIVE_PREFIX, RI_LIVE_GENERATOR, RI_LIVE_KINDS } ri_live_kind;
+typedef enum {
+    RI_LIVE_ENGINE,
+    RI_LIVE_GGUF,
+    RI_LIVE_MODEL,
+    RI_LIVE_LLAMA,
+    RI_LIVE_PREFIX,
+    RI_LIVE_GENERATOR,
+    RI_LIVE_KINDS
+} ri_live_kind;
 RI_API int64_t ri_debug_live(ri_live_kind kind);
 
 /* ---- 2. Engine: backends and threads -------------------------------------------------------------------- */
@@ -203,7 +211,8 @@ typedef struct {
 } ri_recommender_batch;
 
 /* Mean full-softmax cross-entropy over the targets of the batch; its gradient is added to the model's. */
-RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss, ri_error *err);
+RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss,
+                                         ri_error *err);
 
 /* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
 
@@ -222,7 +231,8 @@ typedef struct ri_prefix ri_prefix;
 /* RI_F32 is the exact mode; RI_BF16 keeps weights in bfloat16 and rounds the other operand of each large product. */
 typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
 
-RI_API ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llama **out, ri_error *err);
+RI_API ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llama **out,
+                                 ri_error *err);
 RI_API void ri_llama_free(ri_llama *llama);
 
 /* Keys and values of the tokens that every sample starts with, computed once. n may be 0. */
@@ -233,8 +243,8 @@ typedef struct {
     size_t n_samples;       /* B */
     size_t n_positions;     /* S: positions after the prefix, padded to the longest sample */
     size_t n_states;        /* N */
-    const int32_t *tokens;  /* [B, S]: an id >= 0, or -1-j for soft token j of the sample, 0 <= j < N*K, each used exactly
-                               once: soft token j is token j % K of state j / K. Padding, at the end: any id */
+    const int32_t *tokens;  /* [B, S]: an id >= 0, or -1-j for soft token j of the sample, 0 <= j < N*K, each used
+                               exactly  once: soft token j is token j % K of state j / K. Padding, at the end: any id */
     const int32_t *targets; /* [B, S]: the id to predict at this position (the token that follows), or -1 */
     const float *states;    /* [B, N, n_in] of the adapter */
     double weight;          /* of each target in the loss: 1/targets of the effective batch gives their mean */
