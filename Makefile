@@ -5,7 +5,7 @@ export RECINT_CUDA RECINT_METAL LLAMA_CPP_DIR
 
 NATIVE := build/native
 DEMO := demo
-MINUTES := 12
+MINUTES := 11.5
 RECINT := bin/recint
 # Go does not see that a C header outside its package has changed; this makes it see.
 export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/recint.h 2>/dev/null)
