@@ -58,8 +58,14 @@ def main():
     print(json.dumps(report, indent=2))
     if args.out:
         with open(args.out, "w") as file:
-            json.dump(report | {"commands": {"ours": args.ours, "peer": args.peer}, "machine": machine()}, file, indent=2)
+            commands = {"ours": without_folders(args.ours), "peer": without_folders(args.peer)}
+            json.dump(report | {"commands": commands, "machine": machine()}, file, indent=2)
             file.write("\n")
+
+
+def without_folders(command):
+    """A command that says nothing of where things lie on this machine."""
+    return " ".join(os.path.basename(word) if os.path.isabs(word) else word for word in shlex.split(command))
 
 
 def machine():
