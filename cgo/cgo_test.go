@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-var tiny = cgo.SASRecParams{Items: 5, Width: 4, Positions: 3, Blocks: 1, Heads: 2}
+var tiny = cgo.SASRecParams{Items: 5, Width: 4, Positions: 3, Blocks: 1, Heads: 2, Inner: 4}
 
 func newEngine(t *testing.T) *cgo.Engine {
 	t.Helper()

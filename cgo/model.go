@@ -13,8 +13,8 @@ import "C"
 type Model struct {
 	handle[*C.ri_model]
 	tensors     []TensorInfo
-	recommender SASRecParams  // zero for an adapter
-	adapter     AdapterParams // zero for a recommender
+	recommender RecommenderInfo // zero for an adapter
+	adapter     AdapterParams   // zero for a recommender
 }
 
 // TensorInfo names a tensor of a model. Its shape is row-major.

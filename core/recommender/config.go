@@ -80,7 +80,8 @@ func (c Config) Validate() error {
 
 // params is the native form of the model's size.
 func (c Config) params() cgo.SASRecParams {
-	return cgo.SASRecParams{Items: c.Items, Width: c.Width, Positions: c.Positions, Blocks: c.Blocks, Heads: c.Heads}
+	return cgo.SASRecParams{Items: c.Items, Width: c.Width, Positions: c.Positions, Blocks: c.Blocks, Heads: c.Heads,
+		Inner: c.Width}
 }
 
 // parseConfig reads a configuration from JSON. Unknown keys are refused, since they mean that something was expected

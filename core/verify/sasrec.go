@@ -75,6 +75,7 @@ func loadSASRec(engine *cgo.Engine, weights *artifact.File) (*cgo.Model, cgo.SAS
 		return nil, params, fmt.Errorf("embeddings of shape %v and %v are not tables", items.Shape, positions.Shape)
 	}
 	params.Items, params.Width, params.Positions = items.Shape[0]-1, items.Shape[1], positions.Shape[0]
+	params.Inner = params.Width
 	model, err := cgo.NewSASRec(engine, params)
 	if err != nil {
 		return nil, params, err

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 1
+#define RI_ABI_VERSION 2
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -68,12 +68,13 @@ RI_API int64_t ri_debug_live(ri_live_kind kind);
 typedef struct ri_engine ri_engine;
 
 typedef struct {
-    const char *backend; /* "cpu", "cuda", "metal"; NULL or "auto": a GPU if one is found, else the CPU */
+    const char *backend; /* "cpu", "cuda", "metal"; NULL or "auto": a GPU if one is found, else the CPU; "portable": the
+                            CPU with nothing but the ggml operations that GPUs run, for tests of what these compute */
     int32_t n_threads;   /* CPU threads; 0: one for each physical core */
 } ri_engine_params;
 
 typedef struct {
-    char backend[32];      /* "cpu", "cuda", "metal" */
+    char backend[32];      /* "cpu", "cuda", "metal", "portable" */
     char device[128];      /* as the driver names it */
     int64_t memory_total;  /* bytes of the device's memory */
     int64_t memory_free;   /* bytes */
@@ -136,13 +137,51 @@ RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_
 
 typedef struct ri_model ri_model;
 
+/* Whose weights a recommender is laid out for: what differs between them stands in native/src. */
+typedef enum {
+    RI_LAYOUT_AUTHORS = 0, /* of RecInterpreter: github.com/ljy0ustc/LLaRA, rec_model */
+    RI_LAYOUT_RECBOLE = 1, /* github.com/RUCAIBox/RecBole 1.2 */
+    RI_LAYOUT_PMIXER = 2   /* github.com/pmixer/SASRec.pytorch */
+} ri_layout;
+
 typedef struct {
+    ri_layout layout;
     int32_t n_items;     /* V; ids 0..V-1, V is padding */
     int32_t width;       /* D */
     int32_t n_positions; /* T */
     int32_t n_blocks;    /* attention blocks, 1 in the authors' weights */
     int32_t n_heads;     /* heads of each, 1 in the authors' weights */
+    int32_t n_inner;     /* units of the feed-forward layers; D but for RecBole */
 } ri_sasrec_params;
+
+typedef struct {
+    ri_layout layout; /* authors, RecBole */
+    int32_t n_items;
+    int32_t width; /* D of the item embeddings */
+    int32_t n_positions;
+    int32_t n_hidden; /* units of the GRU */
+    int32_t n_layers;
+} ri_gru4rec_params;
+
+typedef struct {
+    ri_layout layout; /* authors, RecBole */
+    int32_t n_items;
+    int32_t width;
+    int32_t n_positions;
+    int32_t n_heights;    /* 1..16 */
+    int32_t heights[16];  /* of the horizontal filters, each 1..T */
+    int32_t n_horizontal; /* filters of each height */
+    int32_t n_vertical;   /* vertical filters */
+} ri_caser_params;
+
+typedef enum { RI_DENOISER_MLP1 = 0, RI_DENOISER_MLP2 = 1 } ri_denoiser;
+
+typedef struct {
+    ri_sasrec_params guidance; /* the encoder that guides: the authors' layout */
+    ri_denoiser denoiser;
+    int32_t n_steps;     /* T of the diffusion */
+    const double *betas; /* [n_steps]: variance of the noise added in each step, 0 < beta < 1 */
+} ri_dreamrec_params;
 
 typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1 } ri_adapter_kind;
 
@@ -154,10 +193,14 @@ typedef struct {
     int32_t n_embd;   /* E */
 } ri_adapter_params;
 
-/* Tensors are zero until written. SASRec (Kang and McAuley 2018, arXiv 1808.09781, as in the authors' published
- * weights): tensor names and shapes in native/src/sasrec.cpp. Adapter tensors: linear: weight [K*E, n_in],
- * bias [K*E]; mlp: w1 [n_hidden, n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]. */
+/* Tensors are zero until written; their names and shapes are those of the layout. SASRec: Kang and McAuley 2018, arXiv
+ * 1808.09781. GRU4Rec: Hidasi et al. 2016, arXiv 1511.06939. Caser: Tang and Wang 2018, arXiv 1809.07426. DreamRec:
+ * Yang et al. 2023, arXiv 2310.20453. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
+ * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]. */
 RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
+RI_API ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out, ri_error *err);
+RI_API ri_status ri_caser_create(ri_engine *engine, const ri_caser_params *params, ri_model **out, ri_error *err);
+RI_API ri_status ri_dreamrec_create(ri_engine *engine, const ri_dreamrec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err);
 RI_API void ri_model_free(ri_model *model);
 
@@ -191,28 +234,79 @@ RI_API ri_status ri_model_update(ri_model *model, const ri_adamw *params, float 
 /* ---- 5. Recommenders ------------------------------------------------------------------------------------ */
 
 typedef struct {
+    int32_t n_items;     /* V */
+    int32_t width;       /* D: of a vector that stands for an item */
+    int32_t state_width; /* W: of a state */
+    int32_t n_positions; /* T */
+} ri_recommender_info;
+
+RI_API ri_status ri_recommender_describe(const ri_model *model, ri_recommender_info *out, ri_error *err);
+
+typedef struct {
     size_t n_sequences;     /* B */
-    const int32_t *items;   /* [B, T]: ids, right-padded with V */
+    const int32_t *items;   /* [B, T]: ids, right-padded with V; or -1-j for row j of vectors */
     const int32_t *lengths; /* [B]: 1..T */
+    const float *vectors;   /* [n_vectors, D]: each stands for an item; not in training */
+    size_t n_vectors;
 } ri_histories;
 
-/* The state after the last item, dst [B, D]; with all_positions = 1 the state after each item, dst [B, T, D], zero at
- * padding. */
+/* The state after the last item, dst [B, W]; with all_positions = 1 the state after each item, dst [B, T, W], zero at
+ * padding. Of DreamRec the guidance. */
 RI_API ri_status ri_recommender_states(ri_model *model, const ri_histories *histories, int32_t all_positions,
                                        float *dst, ri_error *err);
-/* Scores of all items from the last state: dst [B, V]. */
+/* Scores of all items from the last state: dst [B, V]. RI_UNSUPPORTED for DreamRec, which scores oracles. */
 RI_API ri_status ri_recommender_scores(ri_model *model, const ri_histories *histories, float *dst, ri_error *err);
+/* Scores of all items from states [n, W], or from DreamRec's oracles [n, D]: dst [n, V]. */
+RI_API ri_status ri_recommender_score_states(ri_model *model, const float *states, size_t n, float *dst, ri_error *err);
 
 typedef struct {
     ri_histories histories;
     const int32_t *targets; /* [B, T]: the item to predict at each position, or -1 */
-    float dropout;          /* probability, 0..1 */
-    uint64_t seed;          /* of this batch's dropout masks */
+    const int32_t
+        *negatives; /* [B, T, n_negatives]: items that did not follow (read only at targets); NULL: the full softmax */
+    size_t n_negatives;
+    float dropout; /* probability, 0..1 */
+    uint64_t seed; /* of this batch's dropout masks */
 } ri_recommender_batch;
 
-/* Mean full-softmax cross-entropy over the targets of the batch; its gradient is added to the model's. */
+/* Mean over the targets of the batch of the full-softmax cross-entropy, or of -log sigmoid(score of the target) - sum
+ * of log(1 - sigmoid(score of a negative)); its gradient is added to the model's. RI_UNSUPPORTED for DreamRec. */
 RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss,
                                          ri_error *err);
+
+typedef struct {
+    ri_histories histories;
+    const int32_t *targets;       /* [B]: the item whose embedding is to be recovered */
+    const int32_t *steps;         /* [B]: 0..n_steps-1 */
+    const float *noise;           /* [B, D]: standard normal */
+    const int32_t *unconditional; /* [B]: 1 where the guidance is dropped */
+    float dropout;
+    uint64_t seed;
+} ri_dreamrec_batch;
+
+/* Mean squared error between the denoiser's prediction and the target's embedding (mean over B * D numbers; DreamRec,
+ * eq. 9), whose gradient is added to the model's; the noised target is a function of the embedding, too. */
+RI_API ri_status ri_dreamrec_backward(ri_model *model, const ri_dreamrec_batch *batch, double *loss, ri_error *err);
+
+/* The denoiser's prediction of x0: dst [n, D] from x [n, D] at steps [n], with guidance [n, D], or NULL for none. */
+RI_API ri_status ri_dreamrec_denoise(ri_model *model, const float *x, const int32_t *steps, const float *guidance,
+                                     size_t n, float *dst, ri_error *err);
+
+typedef struct {
+    size_t n_oracles;      /* n */
+    const float *guidance; /* [n, D] */
+    float strength;        /* w of classifier-free guidance: (1 + w) conditional - w unconditional */
+    size_t n_steps;        /* steps taken */
+    const int32_t *steps;  /* [n_steps]: falling, from 0..T-1 */
+    int32_t deterministic; /* 1: DDIM (Song et al. 2021, eta = 0); 0: DDPM (Ho et al. 2020), steps T-1, T-2, ..., 0 */
+    const float *noise;    /* [1 + n_steps - 1, n, D]: the start, and what each step but the last adds (not read by DDIM
+                              beyond the start); NULL: drawn from the seed */
+    uint64_t seed;
+    uint64_t first; /* number of the first oracle in the stream of the seed: the same whatever n */
+} ri_dreamrec_sampling;
+
+/* Oracles, the denoised vectors: dst [n, D]. */
+RI_API ri_status ri_dreamrec_sample(ri_model *model, const ri_dreamrec_sampling *sampling, float *dst, ri_error *err);
 
 /* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
 

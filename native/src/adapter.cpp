@@ -72,7 +72,8 @@ ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float
         std::lock_guard<std::mutex> hold(model.engine().lock());
         ri::Graph graph(model.engine(), true);
         ri::Var soft = model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
-        ri::Var error = graph.mean_squared_error(soft, graph.input(GGML_TYPE_F32, targets, out, int64_t(n)));
+        ri::Var error =
+            graph.mean_squared_error(soft, graph.constant(graph.input(GGML_TYPE_F32, targets, out, int64_t(n))));
         graph.backward(error);
         graph.run();
         if (loss) *loss = graph.scalar(error.value);

@@ -1,33 +1,43 @@
 #include "diff.h"
 
+#include "encoder_kernels.h"
+
 #include <cmath>
+#include <cstring>
 
 namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers; a tensor's metadata takes a few hundred bytes.
-constexpr size_t max_tensors = 32768;
+// Enough for a forward and backward pass through 80 layers of a LLaMA, and for a recommender; a tensor's metadata takes
+// a few hundred bytes.
+constexpr size_t max_tensors_once = 32768, max_tensors_kept = 8192;
 
 bool same_shape(const ggml_tensor *a, const ggml_tensor *b) { return ggml_are_same_shape(a, b); }
 
 } // namespace
 
-Graph::Graph(Engine &engine, bool gradients) : engine_(engine), gradients_(gradients) {
-    ggml_init_params params = {ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false),
-                               nullptr, true};
-    ctx_.reset(ggml_init(params));
+Graph::Graph(Engine &engine, bool gradients, Life life) : engine_(engine), gradients_(gradients) {
+    const size_t n = life == Life::kept ? max_tensors_kept : max_tensors_once;
+    ctx_.reset(ggml_init({ggml_tensor_overhead() * n + ggml_graph_overhead_custom(n, false), nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
-    graph_ = ggml_new_graph_custom(ctx(), max_tensors, false);
+    graph_ = ggml_new_graph_custom(ctx(), n, false);
+    if (life == Life::kept) own_memory_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine.backend())));
 }
 
 // ---- leaves
 
-ggml_tensor *Graph::input(ggml_type type, const void *data, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
+ggml_tensor *Graph::input(ggml_type type, Fill fill, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
     ggml_tensor *t = ggml_new_tensor_4d(ctx(), type, ne0, ne1, ne2, ne3);
     ggml_set_input(t);
-    uploads_.push_back({t, data});
+    uploads_.push_back({t, std::move(fill)});
     return t;
+}
+
+ggml_tensor *Graph::input(ggml_type type, const void *data, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
+    const size_t n = size_t(ggml_row_size(type, ne0 * ne1 * ne2 * ne3));
+    return input(
+        type, [=](void *dst) { memcpy(dst, data, n); }, ne0, ne1, ne2, ne3);
 }
 
 ggml_tensor *Graph::input(std::vector<float> data, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
@@ -49,7 +59,7 @@ Var Graph::parameter(ggml_tensor *value, ggml_tensor *gradient) {
 
 // ---- the tape
 
-Var Graph::record(ggml_tensor *value, std::initializer_list<Var> inputs, Rule rule) {
+Var Graph::record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule) {
     bool wanted = false;
     for (const Var &v : inputs) wanted |= v.node >= 0;
     if (!wanted) return constant(value);
@@ -81,9 +91,23 @@ void Graph::backward(Var loss) {
     }
 }
 
+ggml_tensor *Graph::kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel) {
+    for (ggml_tensor *&input : inputs)
+        if (!ggml_is_contiguous(input)) input = ggml_cont(ctx(), input);
+    Kernel *kept = keep(std::make_shared<Kernel>(std::move(kernel)));
+    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) { (*static_cast<Kernel *>(user))(dst, ith, nth); };
+    return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call,
+                          GGML_N_TASKS_MAX, kept);
+}
+
 // ---- operations
 
 ggml_tensor *Graph::sum_to_row(ggml_tensor *a) {
+    if (fused())
+        return kernel(a->ne[0], 1, {a}, [](ggml_tensor *dst, int ith, int nth) {
+            const int64_t n = dst->ne[0];
+            kernels::sum_rows(in(dst, 0), ggml_nelements(dst->src[0]) / n, n, out(dst), ith, nth);
+        });
     ggml_tensor *flat = ggml_reshape_2d(ctx(), a, a->ne[0], ggml_nelements(a) / a->ne[0]);
     return ggml_reshape_1d(ctx(), ggml_sum_rows(ctx(), ggml_cont(ctx(), ggml_transpose(ctx(), flat))), a->ne[0]);
 }
@@ -109,11 +133,57 @@ Var Graph::scale(Var a, float factor) {
                   [=](ggml_tensor *dy) { accumulate(a, ggml_scale(ctx(), dy, factor)); });
 }
 
+Var Graph::scale_rows(Var a, ggml_tensor *factors) {
+    auto scaled = [=](ggml_tensor *x) {
+        if (!fused()) return ggml_mul(ctx(), x, factors);
+        const int64_t n = x->ne[0], rows = x->ne[1];
+        return kernel(n, rows, {x, factors}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::scale_rows(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+        });
+    };
+    return record(scaled(a.value), {a}, [=](ggml_tensor *dy) { accumulate(a, scaled(dy)); });
+}
+
+Var Graph::largest(Var a) {
+    const int n = int(a.value->ne[0]);
+    ggml_tensor *most = ggml_pool_1d(ctx(), a.value, GGML_OP_POOL_MAX, n, n, 0);
+    return record(most, {a}, [=](ggml_tensor *dy) {
+        // 1 - step(most - a) is 1 where a is the largest.
+        ggml_tensor *below = ggml_step(ctx(), ggml_scale(ctx(), ggml_sub(ctx(), a.value, most), -1.0f));
+        accumulate(a, ggml_mul(ctx(), ggml_scale_bias(ctx(), below, -1.0f, 1.0f), dy));
+    });
+}
+
 Var Graph::mul_mat(Var a, Var b) {
     return record(ggml_mul_mat(ctx(), a.value, b.value), {a, b}, [=](ggml_tensor *dy) {
         auto transposed = [&](ggml_tensor *t) { return ggml_cont(ctx(), ggml_transpose(ctx(), t)); };
         if (a.node >= 0) accumulate(a, ggml_mul_mat(ctx(), transposed(b.value), transposed(dy)));
         if (b.node >= 0) accumulate(b, ggml_mul_mat(ctx(), transposed(a.value), dy));
+    });
+}
+
+Var Graph::linear(Var w, Var x, Var bias) {
+    if (!fused()) {
+        Var y = mul_mat(w, x);
+        return bias.value ? add(y, bias) : y;
+    }
+    const int64_t n_in = w.value->ne[0], n_out = w.value->ne[1], rows = x.value->ne[1];
+    std::vector<ggml_tensor *> inputs = {x.value, w.value};
+    if (bias.value) inputs.push_back(bias.value);
+    ggml_tensor *y = kernel(n_out, rows, inputs, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::linear(in(dst, 0), in(dst, 1), bias.value ? in(dst, 2) : nullptr, rows, n_in, n_out, out(dst), ith,
+                        nth);
+    });
+    return record(y, {w, x, bias}, [=](ggml_tensor *dy) {
+        if (x.node >= 0)
+            accumulate(x, kernel(n_in, rows, {dy, w.value}, [=](ggml_tensor *dst, int ith, int nth) {
+                           kernels::linear_back_input(in(dst, 0), in(dst, 1), rows, n_in, n_out, out(dst), ith, nth);
+                       }));
+        if (w.node >= 0)
+            accumulate(w, kernel(n_in, n_out, {dy, x.value}, [=](ggml_tensor *dst, int ith, int nth) {
+                           kernels::linear_back_weight(in(dst, 0), in(dst, 1), rows, n_in, n_out, out(dst), ith, nth);
+                       }));
+        if (bias.node >= 0) accumulate(bias, sum_to_row(dy));
     });
 }
 
@@ -159,6 +229,97 @@ Var Graph::concat(Var a, Var b) {
     });
 }
 
+Var Graph::first_rows(Var a, int64_t count) {
+    const ggml_tensor *t = a.value;
+    return record(ggml_view_2d(ctx(), a.value, t->ne[0], count, t->nb[1], 0), {a}, [=](ggml_tensor *dy) {
+        const int64_t rest = a.value->ne[1] - count;
+        if (rest > 0) {
+            ggml_tensor *zeros = ggml_new_tensor_2d(ctx(), GGML_TYPE_F32, dy->ne[0], rest);
+            dy = ggml_concat(ctx(), dy, ggml_fill(ctx(), zeros, 0.0f), 1);
+        }
+        accumulate(a, dy);
+    });
+}
+
+std::vector<Var> Graph::split(Var a, int64_t count) {
+    const ggml_tensor *t = a.value;
+    const int last = t->ne[3] > 1 ? 3 : t->ne[2] > 1 ? 2 : 1;
+    const int64_t size = t->ne[last] / count;
+    // The first part is recorded first, so its rule runs last and finds the gradients of the others.
+    auto gradients = std::make_shared<std::vector<ggml_tensor *>>(size_t(count), nullptr);
+    std::vector<Var> parts;
+    for (int64_t i = 0; i < count; ++i) {
+        int64_t ne[4] = {t->ne[0], t->ne[1], t->ne[2], t->ne[3]};
+        ne[last] = size;
+        ggml_tensor *view = ggml_view_4d(ctx(), a.value, ne[0], ne[1], ne[2], ne[3], t->nb[1], t->nb[2], t->nb[3],
+                                         size_t(i * size) * t->nb[last]);
+        parts.push_back(record(view, {a}, [=](ggml_tensor *dy) {
+            (*gradients)[size_t(i)] = dy;
+            if (i > 0) return;
+            ggml_tensor *all = nullptr;
+            for (ggml_tensor *part : *gradients) {
+                if (!part) part = ggml_fill(ctx(), ggml_new_tensor(ctx(), GGML_TYPE_F32, 4, ne), 0.0f);
+                all = all ? ggml_concat(ctx(), all, part, last) : part;
+            }
+            accumulate(a, all);
+        }));
+    }
+    return parts;
+}
+
+Var Graph::stack(const std::vector<Var> &parts) {
+    ggml_tensor *all = parts[0].value;
+    for (size_t i = 1; i < parts.size(); ++i) all = ggml_concat(ctx(), all, parts[i].value, 1);
+    return record(all, parts, [=](ggml_tensor *dy) {
+        int64_t first = 0;
+        for (const Var &part : parts) {
+            const int64_t n = part.value->ne[1];
+            if (part.node >= 0)
+                accumulate(part, ggml_cont(ctx(), ggml_view_2d(ctx(), dy, dy->ne[0], n, dy->nb[1],
+                                                               size_t(first) * dy->nb[1])));
+            first += n;
+        }
+    });
+}
+
+Var Graph::sigmoid(Var a) {
+    ggml_tensor *y = ggml_sigmoid(ctx(), a.value);
+    return record(y, {a}, [=](ggml_tensor *dy) { // y' = y (1 - y)
+        accumulate(a, ggml_mul(ctx(), dy, ggml_mul(ctx(), y, ggml_scale_bias(ctx(), y, -1.0f, 1.0f))));
+    });
+}
+
+Var Graph::tanh(Var a) {
+    ggml_tensor *y = ggml_tanh(ctx(), a.value);
+    return record(y, {a}, [=](ggml_tensor *dy) { // y' = 1 - y^2
+        accumulate(a, ggml_mul(ctx(), dy, ggml_scale_bias(ctx(), ggml_sqr(ctx(), y), -1.0f, 1.0f)));
+    });
+}
+
+Var Graph::gelu_erf(Var a) {
+    ggml_tensor *x = a.value;
+    const int64_t n = x->ne[0], rows = ggml_nrows(x), count = n * rows;
+    if (fused())
+        return record(kernel(n, rows, {x},
+                             [=](ggml_tensor *dst, int ith, int nth) {
+                                 kernels::gelu_erf(in(dst, 0), count, out(dst), ith, nth);
+                             }),
+                      {a}, [=](ggml_tensor *dy) {
+                          accumulate(a, kernel(n, rows, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                                         kernels::gelu_erf_back(in(dst, 0), in(dst, 1), count, out(dst), ith, nth);
+                                     }));
+                      });
+    return record(ggml_gelu_erf(ctx(), x), {a}, [=](ggml_tensor *dy) {
+        // d/dx x Phi(x) = Phi(x) + x phi(x). ggml has no erf, but Phi(x) = gelu(x) / x, where 0 is moved aside.
+        ggml_tensor *is_zero = ggml_scale_bias(ctx(), ggml_step(ctx(), ggml_abs(ctx(), x)), -1.0f, 1.0f);
+        ggml_tensor *moved = ggml_add(ctx(), x, ggml_scale(ctx(), is_zero, 1e-20f));
+        ggml_tensor *cumulative = ggml_div(ctx(), ggml_gelu_erf(ctx(), moved), moved);
+        const float density = 1.0f / std::sqrt(2.0f * float(M_PI));
+        ggml_tensor *phi = ggml_scale(ctx(), ggml_exp(ctx(), ggml_scale(ctx(), ggml_sqr(ctx(), x), -0.5f)), density);
+        accumulate(a, ggml_mul(ctx(), dy, ggml_add(ctx(), cumulative, ggml_mul(ctx(), x, phi))));
+    });
+}
+
 Var Graph::relu(Var a) {
     return record(ggml_relu(ctx(), a.value), {a},
                   [=](ggml_tensor *dy) { accumulate(a, ggml_mul(ctx(), dy, ggml_step(ctx(), a.value))); });
@@ -183,6 +344,27 @@ Var Graph::gelu(Var a) {
 
 Var Graph::layer_norm(Var a, Var weight, Var bias, float eps) {
     ggml_tensor *x = a.value;
+    if (fused()) {
+        const int64_t width = x->ne[0], rows = ggml_nrows(x);
+        ggml_tensor *w = weight.value;
+        ggml_tensor *y = kernel(width, rows, {x, w, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::layer_norm(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst), ith, nth);
+        });
+        return record(y, {a, weight, bias}, [=](ggml_tensor *dy) {
+            if (a.node >= 0)
+                accumulate(a, kernel(width, rows, {x, w, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                               kernels::layer_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst),
+                                                        ith, nth);
+                           }));
+            if (weight.node < 0) return;
+            ggml_tensor *both = kernel(width, 2, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                kernels::layer_norm_back_weights(in(dst, 0), in(dst, 1), eps, rows, width, out(dst), out(dst) + width,
+                                                 ith, nth);
+            });
+            accumulate(weight, ggml_view_1d(ctx(), both, width, 0));
+            accumulate(bias, ggml_view_1d(ctx(), both, width, both->nb[1]));
+        });
+    }
     ggml_tensor *n = ggml_norm(ctx(), x, eps);
     Var normalised = record(n, {a}, [=](ggml_tensor *dy) {
         // dx = (dy - mean(dy) - n mean(dy n)) / sqrt(var + eps)
@@ -235,6 +417,13 @@ Var Graph::softmax(Var a, ggml_tensor *mask, float factor) {
 
 Var Graph::get_rows(Var table, ggml_tensor *ids) {
     return record(ggml_get_rows(ctx(), table.value, ids), {table}, [=](ggml_tensor *dy) {
+        const int64_t width = table.value->ne[0], n_rows = table.value->ne[1], n_ids = ids->ne[0];
+        if (fused()) {
+            accumulate(table, kernel(width, n_rows, {dy, ids}, [=](ggml_tensor *dst, int ith, int nth) {
+                           kernels::scatter_rows(in(dst, 0), ri::ids(dst, 1), n_ids, width, out(dst), n_rows, ith, nth);
+                       }));
+            return;
+        }
         ggml_tensor *scattered = ggml_get_rows_back(ctx(), dy, ids, table.value);
         if (!ggml_backend_supports_op(engine_.backend(), scattered)) {
             // Elsewhere: dTable = dy * onehot^T, with the one-hot matrix [rows, count] written row by row.
@@ -260,6 +449,18 @@ Var Graph::splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tens
 Var Graph::cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {
     const int64_t n_classes = logits.value->ne[0], n = logits.value->ne[1];
     ggml_tensor *p = ggml_soft_max(ctx(), logits.value);
+    if (fused()) {
+        ggml_tensor *losses = kernel(n, 1, {p, flat_targets}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::negative_log(in(dst, 0), ids(dst, 1), n, out(dst), ith, nth);
+        });
+        if (logprobs) *logprobs = ggml_scale(ctx(), losses, -1.0f);
+        return record(ggml_sum(ctx(), ggml_mul(ctx(), losses, weights)), {logits}, [=](ggml_tensor *) {
+            accumulate(
+                logits, kernel(n_classes, n, {p, flat_targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
+                    kernels::softmax_loss_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, n_classes, out(dst), ith, nth);
+                }));
+        });
+    }
     ggml_tensor *p_target = ggml_get_rows(ctx(), ggml_reshape_2d(ctx(), p, 1, n_classes * n), flat_targets); // [1, n]
     // The clamp keeps a probability that underflowed finite; its gradient is the exact p - 1 all the same.
     ggml_tensor *logp = ggml_log(ctx(), ggml_clamp(ctx(), p_target, 1e-37f, 1.0f));
@@ -277,11 +478,30 @@ Var Graph::cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *wei
     });
 }
 
-Var Graph::mean_squared_error(Var a, ggml_tensor *target) {
-    ggml_tensor *difference = ggml_sub(ctx(), a.value, target);
+Var Graph::binary_cross_entropy(Var scores, ggml_tensor *weights) {
+    // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the others (Kang and
+    // McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.
+    const int64_t rows = scores.value->ne[0], n = scores.value->ne[1];
+    std::vector<float> signs(size_t(rows), 1.0f), ones(size_t(rows), 0.0f);
+    signs[0] = -1.0f;
+    ones[0] = 1.0f;
+    ggml_tensor *sign = input(std::move(signs), rows), *is_target = input(std::move(ones), rows);
+    ggml_tensor *row_weights = ggml_reshape_2d(ctx(), weights, 1, n);
+    ggml_tensor *losses = ggml_softplus(ctx(), ggml_mul(ctx(), scores.value, sign));
+    return record(ggml_sum(ctx(), ggml_mul(ctx(), losses, row_weights)), {scores}, [=](ggml_tensor *) {
+        ggml_tensor *slope = ggml_sub(ctx(), ggml_sigmoid(ctx(), scores.value), is_target);
+        accumulate(scores, ggml_mul(ctx(), slope, row_weights));
+    });
+}
+
+Var Graph::mean_squared_error(Var a, Var target) {
+    ggml_tensor *difference = ggml_sub(ctx(), a.value, target.value);
     const float n = float(ggml_nelements(difference));
     ggml_tensor *loss = ggml_scale(ctx(), ggml_sum(ctx(), ggml_sqr(ctx(), difference)), 1.0f / n);
-    return record(loss, {a}, [=](ggml_tensor *) { accumulate(a, ggml_scale(ctx(), difference, 2.0f / n)); });
+    return record(loss, {a, target}, [=](ggml_tensor *) {
+        if (a.node >= 0) accumulate(a, ggml_scale(ctx(), difference, 2.0f / n));
+        if (target.node >= 0) accumulate(target, ggml_scale(ctx(), difference, -2.0f / n));
+    });
 }
 
 // ---- running
@@ -292,16 +512,28 @@ void Graph::output(ggml_tensor *value) {
 }
 
 void Graph::run() {
-    for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
-        const ggml_tensor *node = ggml_graph_node(graph_, i);
-        if (!ggml_backend_supports_op(engine_.backend(), node))
-            fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; use --backend cpu",
-                 ggml_backend_name(engine_.backend()), ggml_op_desc(node));
+    if (!ready_) {
+        for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
+            const ggml_tensor *node = ggml_graph_node(graph_, i);
+            if (!ggml_backend_supports_op(engine_.backend(), node))
+                fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; use --backend cpu",
+                     ggml_backend_name(engine_.backend()), ggml_op_desc(node));
+        }
+        if (!ggml_gallocr_alloc_graph(own_memory_ ? own_memory_.get() : engine_.scratch(), graph_))
+            fail(RI_MEMORY, "no memory for the activations of this batch; use a smaller batch");
+        ready_ = own_memory_ != nullptr;
     }
-    if (!ggml_gallocr_alloc_graph(engine_.scratch(), graph_))
-        fail(RI_MEMORY, "no memory for the activations of this batch; use a smaller batch");
-    for (const Upload &u : uploads_)
-        if (u.tensor->buffer) ggml_backend_tensor_set(u.tensor, u.data, 0, ggml_nbytes(u.tensor)); // else unused
+    for (const Upload &u : uploads_) {
+        if (!u.tensor->buffer) continue; // unused
+        if (ggml_backend_buffer_is_host(u.tensor->buffer)) {
+            u.fill(u.tensor->data);
+            continue;
+        }
+        staging_.resize(ggml_nbytes(u.tensor));
+        u.fill(staging_.data());
+        ggml_backend_tensor_set(u.tensor, staging_.data(), 0, staging_.size());
+    }
+    engine_.use_threads(n_threads_);
     const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);
     if (status == GGML_STATUS_ALLOC_FAILED) fail(RI_MEMORY, "the backend ran out of memory; use a smaller batch");
     if (status != GGML_STATUS_SUCCESS) fail(RI_BACKEND, "the %s backend failed", ggml_backend_name(engine_.backend()));

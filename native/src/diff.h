@@ -2,9 +2,11 @@
 //
 // ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a frozen weight is an
 // outer product that only some backends have. Here each operation records a vector-Jacobian rule that is itself
-// composed of forward ggml operations, so that a training step runs wherever a forward pass does.
+// composed of forward ggml operations, so that a training step runs wherever a forward pass does. On the CPU the heavy
+// ones run on fused kernels instead (encoder_kernels.h); the "portable" backend is the CPU without them.
 //
-// A Graph is built, run once and thrown away: building costs a millisecond where a step costs hundreds. Dimensions in
+// A graph for the large LLM is built, run once and thrown away: batches differ in shape, and building costs a
+// millisecond where a step costs hundreds. A recommender's graph is kept and run again with other inputs. Dimensions in
 // comments are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
 #pragma once
 
@@ -24,11 +26,13 @@ struct Var {
 
 class Graph {
   public:
+    enum class Life { once, kept }; // kept: own memory for activations, so that it can be run again at no cost
     // `gradients` = false builds no tape: parameters are constants.
-    Graph(Engine &engine, bool gradients);
+    Graph(Engine &engine, bool gradients, Life life = Life::once);
 
     ggml_context *ctx() const { return ctx_.get(); }
     Engine &engine() const { return engine_; }
+    bool fused() const { return engine_.own_kernels(); }
 
     // ---- leaves
     // A tensor filled from `data` when the graph runs; the data must stay in place until then.
@@ -37,6 +41,9 @@ class Graph {
     // The same, but the graph keeps the data.
     ggml_tensor *input(std::vector<float> data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     ggml_tensor *input(std::vector<int32_t> data, int64_t ne0);
+    // A tensor that `fill` writes before every run: to nbytes of host memory.
+    using Fill = std::function<void(void *dst)>;
+    ggml_tensor *input(ggml_type type, Fill fill, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     Var constant(ggml_tensor *value) const { return {value, -1}; }
     // A trainable tensor, whose gradient is added to `gradient` (same shape).
     Var parameter(ggml_tensor *value, ggml_tensor *gradient);
@@ -45,14 +52,24 @@ class Graph {
     Var add(Var a, Var b);
     Var mul(Var a, Var b);
     Var scale(Var a, float factor);
+    Var scale_rows(Var a, ggml_tensor *factors); // a [n, N], one constant for each of N: factors [1, N]
+    Var largest(Var a);                          // over dimension 0; equal ones share the gradient alike
     Var mul_mat(Var a,
                 Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
+    // w x + b for w [in, out] and x [in, N]; a bias without a value is none.
+    Var linear(Var w, Var x, Var bias);
     Var reshape(Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     Var permute(Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
     Var slice(Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous
     Var concat(Var a, Var b);                                       // along dimension 0
+    Var first_rows(Var a, int64_t count);                           // of a matrix
+    std::vector<Var> split(Var a, int64_t count); // along the last dimension; the first part must take part in the loss
+    Var stack(const std::vector<Var> &parts);     // matrices side by side along dimension 1
     Var relu(Var a);
+    Var sigmoid(Var a);
+    Var tanh(Var a);
     Var gelu(Var a);                                        // tanh form
+    Var gelu_erf(Var a);                                    // exact form
     Var layer_norm(Var a, Var weight, Var bias, float eps); // over dimension 0
     Var rms_norm(Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
     Var swiglu(Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half
@@ -67,12 +84,17 @@ class Graph {
     // sum_i weight[i] * -log softmax(logits[:, i])[target[i]]; logits [V, N], flat_targets I32 [N] holds i*V + target.
     // *logprobs, if asked for, is log p(target) [N].
     Var cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs = nullptr);
-    Var mean_squared_error(Var a, ggml_tensor *target);
+    // Sum of weight[i] * (softplus of scores, negated in row 0, over column i); scores [1 + negatives, N].
+    Var binary_cross_entropy(Var scores, ggml_tensor *weights);
+    Var mean_squared_error(Var a, Var target);
 
     // ---- for operations defined elsewhere
     using Rule = std::function<void(ggml_tensor *gradient)>;
-    Var record(ggml_tensor *value, std::initializer_list<Var> inputs, Rule rule);
+    Var record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule);
     void accumulate(Var input, ggml_tensor *gradient);
+    // A node that runs a kernel on the threads of the CPU backend. Inputs, at most 10, are dst->src[i], and contiguous.
+    using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
+    ggml_tensor *kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel);
     // Keeps an object that a custom operation points at until the graph is gone.
     template <typename T> T *keep(std::shared_ptr<T> object) {
         kept_.push_back(object);
@@ -85,6 +107,8 @@ class Graph {
     void output(ggml_tensor *value);
     // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
     void run();
+    // CPU threads for this graph; 0: the engine's.
+    void use_threads(int n) { n_threads_ = n; }
     // A value after run().
     void read(ggml_tensor *value, float *dst) const;
     float scalar(ggml_tensor *value) const;
@@ -97,7 +121,7 @@ class Graph {
     };
     struct Upload {
         ggml_tensor *tensor;
-        const void *data;
+        Fill fill;
     };
 
     ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
@@ -106,10 +130,19 @@ class Graph {
     Engine &engine_;
     bool gradients_;
     ggml_context_ptr ctx_;
+    ggml_gallocr_ptr own_memory_; // of a kept graph
+    bool ready_ = false;          // a kept graph's tensors have their places
+    int n_threads_ = 0;
+    std::vector<uint8_t> staging_;
     ggml_cgraph *graph_;
     std::vector<Node> nodes_;
     std::vector<Upload> uploads_;
     std::vector<std::shared_ptr<void>> kept_;
 };
+
+// The data of a kernel's inputs and output.
+inline const float *in(const ggml_tensor *dst, int i) { return static_cast<const float *>(dst->src[i]->data); }
+inline const int32_t *ids(const ggml_tensor *dst, int i) { return static_cast<const int32_t *>(dst->src[i]->data); }
+inline float *out(ggml_tensor *dst) { return static_cast<float *>(dst->data); }
 
 } // namespace ri

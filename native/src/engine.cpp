@@ -67,7 +67,7 @@ ggml_backend_dev_t choose_device(const std::string &wanted) {
     if (wanted != "auto") {
         const char *how = wanted == "cuda"    ? "build it with `make RECINT_CUDA=1`"
                           : wanted == "metal" ? "build it with `make RECINT_METAL=1`"
-                                              : "known are auto, cpu, cuda and metal";
+                                              : "known are auto, cpu, cuda, metal and portable";
         fail(RI_BACKEND, "no %s backend was found beside librecint (found: %s); %s", wanted.c_str(),
              devices_found().c_str(), how);
     }
@@ -81,20 +81,48 @@ Engine::Engine(const ri_engine_params &params) {
     if (params.n_threads < 0 || params.n_threads > 1024)
         fail(RI_INVALID, "threads must be 0 (one for each core) to 1024, not %d", params.n_threads);
     load_backends();
-    ggml_backend_dev_t device = choose_device(params.backend && *params.backend ? params.backend : "auto");
+    const std::string wanted = params.backend && *params.backend ? params.backend : "auto";
+    portable_ = wanted == "portable";
+    ggml_backend_dev_t device = choose_device(portable_ ? "cpu" : wanted);
     backend_.reset(ggml_backend_dev_init(device, nullptr));
     if (!backend_) fail(RI_BACKEND, "the backend %s did not start", ggml_backend_dev_name(device));
     scratch_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend_.get())));
     n_threads_ = params.n_threads > 0 ? params.n_threads : available_cpus();
-    auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
+    set_threads_ = reinterpret_cast<ggml_backend_set_n_threads_t>(
         ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads"));
-    if (set_threads) set_threads(backend_.get(), n_threads_);
-    packed_kernel_ = on_cpu() && kernels::available();
+    use_threads(0);
+    own_kernels_ = on_cpu() && !portable_;
+    packed_kernel_ = own_kernels_ && kernels::available();
+}
+
+void Engine::use_threads(int n) {
+    if (n == 0) n = n_threads_;
+    if (!set_threads_ || n == threads_in_use_) return;
+    set_threads_(backend_.get(), n);
+    threads_in_use_ = n;
+}
+
+void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
+    // A graph of one node, whose place in memory is this function's.
+    alignas(64) uint8_t memory[4096];
+    float value = 0;
+    ggml_context_ptr ctx(ggml_init({sizeof memory, memory, true}));
+    auto call = [](ggml_tensor *, int ith, int nth, void *user) {
+        (*static_cast<const std::function<void(int, int)> *>(user))(ith, nth);
+    };
+    ggml_tensor *node = ggml_custom_4d(ctx.get(), GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, call, GGML_N_TASKS_MAX,
+                                       const_cast<std::function<void(int, int)> *>(&body));
+    node->data = &value;
+    ggml_cgraph *graph = ggml_new_graph_custom(ctx.get(), 1, false);
+    ggml_build_forward_expand(graph, node);
+    use_threads(0);
+    if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
+        fail(RI_BACKEND, "the CPU backend failed");
 }
 
 ri_engine_info Engine::describe() const {
     ri_engine_info info{};
-    snprintf(info.backend, sizeof info.backend, "%s", family(device()));
+    snprintf(info.backend, sizeof info.backend, "%s", portable_ ? "portable" : family(device()));
     snprintf(info.device, sizeof info.device, "%s", ggml_backend_dev_description(device()));
     size_t free = 0, total = 0;
     ggml_backend_dev_memory(device(), &free, &total);

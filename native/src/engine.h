@@ -5,6 +5,7 @@
 
 #include "ggml-cpp.h"
 
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -18,10 +19,17 @@ class Engine {
     ggml_backend_dev_t device() const { return ggml_backend_get_device(backend_.get()); }
     int n_threads() const { return n_threads_; }
     bool on_cpu() const { return ggml_backend_dev_type(device()) == GGML_BACKEND_DEVICE_TYPE_CPU; }
+    // On the CPU the core's own kernels stand in for compositions of ggml operations, unless "portable" was asked for.
+    bool own_kernels() const { return own_kernels_; }
     bool packed_kernel() const { return packed_kernel_; } // on the CPU with AVX512-BF16
     ri_engine_info describe() const;
     // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
     ggml_gallocr_t scratch() const { return scratch_.get(); }
+
+    // How many CPU threads the next graph runs on; 0: all of the engine's.
+    void use_threads(int n);
+    // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
+    void parallel(const std::function<void(int ith, int nth)> &body);
 
     // Held by every exported call that computes.
     std::mutex &lock() { return mutex_; }
@@ -30,7 +38,9 @@ class Engine {
     ggml_backend_ptr backend_;
     ggml_gallocr_ptr scratch_;
     int n_threads_ = 1;
-    bool packed_kernel_ = false;
+    int threads_in_use_ = 0;
+    ggml_backend_set_n_threads_t set_threads_ = nullptr;
+    bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_;
 };
 

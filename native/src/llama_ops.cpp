@@ -7,32 +7,12 @@
 
 namespace ri {
 
-namespace {
-
-using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
-
-// A node of the graph that runs a kernel on the CPU backend's threads. Inputs are dst->src[i].
-ggml_tensor *kernel_node(Graph &g, int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel) {
-    for (ggml_tensor *input : inputs)
-        if (!ggml_is_contiguous(input)) fail(RI_INTERNAL, "a kernel's input is not contiguous");
-    Kernel *kept = g.keep(std::make_shared<Kernel>(std::move(kernel)));
-    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) { (*static_cast<Kernel *>(user))(dst, ith, nth); };
-    return ggml_custom_4d(g.ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call,
-                          GGML_N_TASKS_MAX, kept);
-}
-
-const float *in(const ggml_tensor *dst, int i) { return static_cast<const float *>(dst->src[i]->data); }
-const int32_t *ids(const ggml_tensor *dst, int i) { return static_cast<const int32_t *>(dst->src[i]->data); }
-float *out(ggml_tensor *dst) { return static_cast<float *>(dst->data); }
-
-} // namespace
-
 Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
     if (!m.packed)
         return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
                         [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
     auto product = [&g](const kernels::PackedMatrix *matrix, ggml_tensor *a) {
-        return kernel_node(g, matrix->n_out(), a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
+        return g.kernel(matrix->n_out(), a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
             matrix->multiply(in(dst, 0), dst->ne[1], out(dst), ith, nth);
         });
     };
@@ -44,26 +24,26 @@ Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
     if (!fused_) return g.rms_norm(x, weight, rms_eps_);
     const int64_t n = x.value->ne[0], rows = x.value->ne[1];
     const float eps = rms_eps_;
-    ggml_tensor *y = kernel_node(g, n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *y = g.kernel(n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
     });
     return g.record(y, {x}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(x, kernel_node(g, n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                         kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
-                     }));
+        g.accumulate(x, g.kernel(n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
+        }));
     });
 }
 
 Var Llama::swiglu(Graph &g, Var gate_up) const {
     if (!fused_) return g.swiglu(gate_up);
     const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
-    ggml_tensor *y = kernel_node(g, n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *y = g.kernel(n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
     });
     return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(gate_up, kernel_node(g, 2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                         kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
-                     }));
+        g.accumulate(gate_up, g.kernel(2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+        }));
     });
 }
 
@@ -73,15 +53,14 @@ Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprob
     if (!fused_ || classes % 16) return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
     Var logits = pass.logits;
     ggml_tensor *targets = pass.flat_targets;
-    ggml_tensor *logp = kernel_node(g, n, 1, {logits.value, targets}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *logp = g.kernel(n, 1, {logits.value, targets}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::log_probability(in(dst, 0), ids(dst, 1), n, classes, out(dst), ith, nth);
     });
     if (logprobs) *logprobs = logp;
     ggml_tensor *total = ggml_scale(g.ctx(), ggml_sum(g.ctx(), ggml_mul(g.ctx(), logp, weights)), -1.0f);
     return g.record(total, {logits}, [=, &g](ggml_tensor *) {
         g.accumulate(
-            logits,
-            kernel_node(g, classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
+            logits, g.kernel(classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
                 kernels::cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
             }));
     });
@@ -144,14 +123,13 @@ Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &pr
                                       plan.rope->sin.data()};
     const kernels::PrefixCache cache = prefix.cache(layer);
     const int64_t rows = plan.samples * plan.positions;
-    ggml_tensor *y = kernel_node(g, n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *y = g.kernel(n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::attention(shape, cache, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(qkv,
-                     kernel_node(g, qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                         kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
-                     }));
+        g.accumulate(qkv, g.kernel(qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+        }));
     });
 }
 

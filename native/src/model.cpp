@@ -37,19 +37,38 @@ void Model::zero_gradients() {
     for (auto &slots : tensors_) ggml_backend_tensor_memset(slots[RI_GRADIENT], 0, 0, ggml_nbytes(slots[RI_GRADIENT]));
 }
 
-float Model::update(const ri_adamw &params) {
-    double total = 0;
-    {
-        Graph graph(*engine_, false);
-        std::vector<ggml_tensor *> sums;
-        for (auto &slots : tensors_) {
-            sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), slots[RI_GRADIENT])));
-            graph.output(sums.back());
-        }
-        graph.run();
-        for (ggml_tensor *sum : sums) total += graph.scalar(sum);
+std::vector<kernels::Trained> Model::trained(float decay) const {
+    std::vector<kernels::Trained> all;
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        auto data = [&](ri_slot slot) { return static_cast<float *>(tensors_[i][slot]->data); };
+        all.push_back({data(RI_VALUE), data(RI_GRADIENT), data(RI_MOMENT1), data(RI_MOMENT2),
+                       ggml_nelements(tensors_[i][RI_VALUE]), specs_[i].shape.size() > 1 ? decay : 0.0f});
     }
-    const float norm = float(std::sqrt(total));
+    return all;
+}
+
+float Model::gradient_norm() {
+    double total = 0;
+    if (engine_->own_kernels()) {
+        const std::vector<kernels::Trained> all = trained(0);
+        std::vector<double> sums(size_t(kernels::n_pieces(all)));
+        engine_->parallel([&](int ith, int nth) { kernels::squares(all, sums.data(), ith, nth); });
+        for (double sum : sums) total += sum;
+        return float(std::sqrt(total));
+    }
+    Graph graph(*engine_, false);
+    std::vector<ggml_tensor *> sums;
+    for (auto &slots : tensors_) {
+        sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), slots[RI_GRADIENT])));
+        graph.output(sums.back());
+    }
+    graph.run();
+    for (ggml_tensor *sum : sums) total += double(graph.scalar(sum));
+    return float(std::sqrt(total));
+}
+
+float Model::update(const ri_adamw &params) {
+    const float norm = gradient_norm();
     if (!std::isfinite(norm)) {
         zero_gradients();
         fail(RI_NUMERIC, "the gradient's norm is not finite; the step is skipped");
@@ -57,6 +76,13 @@ float Model::update(const ri_adamw &params) {
     const float clip = params.max_norm > 0 && norm > params.max_norm ? params.max_norm / norm : 1.0f;
     const float correction1 = 1.0f / (1.0f - std::pow(params.beta1, float(params.step)));
     const float correction2 = 1.0f / (1.0f - std::pow(params.beta2, float(params.step)));
+    if (engine_->own_kernels()) {
+        const std::vector<kernels::Trained> all = trained(params.weight_decay);
+        const kernels::AdamW settings = {params.learning_rate, params.beta1, params.beta2, params.epsilon,
+                                         correction1,          correction2,  clip};
+        engine_->parallel([&](int ith, int nth) { kernels::adamw(all, settings, ith, nth); });
+        return norm;
+    }
 
     Graph graph(*engine_, false);
     ggml_tensor *factor = graph.input(std::vector<float>{clip}, 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "diff.h"
+#include "encoder_kernels.h"
 
 #include <array>
 #include <string>
@@ -31,6 +32,9 @@ class Model {
 
   private:
     void zero_gradients();
+    float gradient_norm();
+    // All tensors as the CPU's kernels see them.
+    std::vector<kernels::Trained> trained(float decay) const;
 
     std::shared_ptr<Engine> engine_;
     std::vector<TensorSpec> specs_;

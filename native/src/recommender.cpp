@@ -1,58 +1,337 @@
 #include "recommender.h"
 
+#include "encoder_kernels.h"
+#include "random.h"
+
+#include <algorithm>
+#include <cmath>
+
 namespace ri {
 
-namespace {
-
-// SplitMix64 (Steele, Lea and Flood 2014): a hash of seed and counter with good statistics.
-uint64_t mix(uint64_t z) {
-    z += 0x9e3779b97f4a7c15ull;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
+void require_range(const char *model, const char *name, int32_t value, int32_t most) {
+    if (value < 1 || value > most) fail(RI_INVALID, "%s: %s must be 1 to %d, not %d", model, name, most, value);
 }
 
-// The last state of each history as rows of encode()'s result.
-ggml_tensor *last_positions(Graph &graph, const ri_histories &histories, int64_t n_positions) {
-    std::vector<int32_t> rows(histories.n_sequences);
-    for (size_t b = 0; b < rows.size(); ++b) rows[b] = int32_t(int64_t(b) * n_positions + histories.lengths[b] - 1);
-    const int64_t n = int64_t(rows.size());
-    return graph.input(std::move(rows), n);
+// ---- leaves
+
+Source Source::prefixes() const {
+    Source s = *this;
+    s.prefixes_ = true;
+    return s;
 }
 
-} // namespace
+Source Source::padded_in_front() const {
+    Source s = *this;
+    s.in_front_ = true;
+    return s;
+}
 
-Var Dropout::operator()(Graph &graph, Var x) {
-    if (probability_ <= 0) return x;
-    const uint64_t stream = mix(seed_++);
-    const float kept = 1.0f / (1.0f - probability_);
-    std::vector<float> mask(size_t(ggml_nelements(x.value)));
-    for (size_t i = 0; i < mask.size(); ++i)
-        mask[i] = float(mix(stream + i) >> 40) * 0x1p-24f < probability_ ? 0.0f : kept;
+int32_t Source::length(int64_t sample) const {
+    if (!prefixes_) return batch_->histories.lengths[sample];
+    return std::min(batch_->histories.lengths[sample / n_positions_], int32_t(sample % n_positions_) + 1);
+}
+
+int32_t Source::item(int64_t sample, int64_t position) const {
+    if (in_front_) position -= n_positions_ - length(sample);
+    if (position < 0 || position >= length(sample)) return padding_;
+    return batch_->histories.items[(prefixes_ ? sample / n_positions_ : sample) * n_positions_ + position];
+}
+
+Var Source::items(Graph &graph, Var table) const {
+    const int64_t count = n_positions_ * samples();
+    const Source self = *this;
+    auto each = [=](auto place) {
+        return [=](void *dst) {
+            for (int64_t i = 0; i < count; ++i)
+                static_cast<int32_t *>(dst)[i] = place(i, self.item(i / self.n_positions_, i % self.n_positions_));
+        };
+    };
+    const int32_t padding = padding_;
+    ggml_tensor *ids =
+        graph.input(GGML_TYPE_I32, each([=](int64_t, int32_t id) { return id < 0 ? padding : id; }), count);
+    Var x = graph.get_rows(table, ids);
+    if (shape_.n_vectors == 0) return x;
+    // No gradient is asked for where vectors are given.
+    const int64_t width = table.value->ne[0], n = int64_t(shape_.n_vectors);
+    ggml_tensor *vectors = graph.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            const float *from = self.batch_->histories.vectors;
+            std::copy(from, from + width * n, static_cast<float *>(dst));
+        },
+        width, n);
+    ggml_tensor *index = graph.input(
+        GGML_TYPE_I32, each([=](int64_t i, int32_t id) { return int32_t(id < 0 ? count - 1 - id : i); }), count);
+    return graph.constant(ggml_get_rows(graph.ctx(), ggml_concat(graph.ctx(), x.value, vectors, 1), index));
+}
+
+ggml_tensor *Source::presence(Graph &graph) const {
+    const Source self = *this;
+    const int64_t count = n_positions_ * samples();
+    return graph.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < count; ++i)
+                static_cast<float *>(dst)[i] = i % self.n_positions_ < self.length(i / self.n_positions_) ? 1.0f : 0.0f;
+        },
+        1, count);
+}
+
+ggml_tensor *Source::lengths(Graph &graph) const {
+    const Source self = *this;
+    return graph.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < self.samples(); ++i)
+                static_cast<int32_t *>(dst)[i] = self.in_front_ ? int32_t(self.n_positions_) : self.length(i);
+        },
+        samples());
+}
+
+ggml_tensor *Source::last_positions(Graph &graph) const {
+    const Source self = *this;
+    return graph.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < self.samples(); ++i) {
+                const int64_t length = self.in_front_ ? self.n_positions_ : self.length(i);
+                static_cast<int32_t *>(dst)[i] = int32_t(i * self.n_positions_ + length - 1);
+            }
+        },
+        samples());
+}
+
+ggml_tensor *Source::mask(Graph &graph, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
+    if (shape_.dropout <= 0) return nullptr;
+    const Batch *batch = batch_;
+    const uint64_t number = n_masks_++;
+    const float probability = shape_.dropout;
+    const int64_t n = ne0 * ne1 * ne2 * ne3;
+    auto draw = [=](float *dst, int ith, int nth) {
+        kernels::dropout_mask(mix(batch->seed + number), probability, n, dst, ith, nth);
+    };
+    if (!graph.fused())
+        return graph.input(
+            GGML_TYPE_F32, [=](void *dst) { draw(static_cast<float *>(dst), 0, 1); }, ne0, ne1, ne2, ne3);
+    ggml_tensor *mask =
+        graph.kernel(ne0, n / ne0, {}, [=](ggml_tensor *dst, int ith, int nth) { draw(out(dst), ith, nth); });
+    return ggml_reshape_4d(graph.ctx(), mask, ne0, ne1, ne2, ne3);
+}
+
+Var Source::drop(Graph &graph, Var x) {
     const int64_t *ne = x.value->ne;
-    return graph.mul(x, graph.constant(graph.input(std::move(mask), ne[0], ne[1], ne[2], ne[3])));
+    ggml_tensor *factors = mask(graph, ne[0], ne[1], ne[2], ne[3]);
+    return factors ? graph.mul(x, graph.constant(factors)) : x;
 }
 
-void Recommender::check(const ri_histories &h) const {
+// ---- kept graphs
+
+Recommender::Program &Recommender::program(Purpose purpose, const Shape &shape, const Build &build) {
+    Program &program = programs_[purpose];
+    if (program.graph && program.shape == shape) return program;
+    program.graph.reset(); // its memory first
+    const ri_recommender_info info = describe();
+    auto graph = std::make_unique<Graph>(engine(), purpose == for_training, Graph::Life::kept);
+    Source source(current_, shape, info.n_positions, info.n_items);
+    Var result = build(*graph, source);
+    if (purpose == for_training)
+        graph->backward(result);
+    else
+        graph->output(result.value);
+    if (shape.n_sequences == 1) graph->use_threads(1); // too little work to share
+    program = {shape, std::move(graph), result.value};
+    return program;
+}
+
+void Recommender::run(Program &program, const Batch &batch) {
+    current_ = batch;
+    program.graph->run();
+    current_ = {};
+}
+
+// ---- what the interface asks for
+
+void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
+    const ri_recommender_info info = describe();
     if (h.n_sequences == 0) fail(RI_INVALID, "a batch needs at least one history");
     if (h.n_sequences > (1u << 24)) fail(RI_INVALID, "%zu histories in one batch; at most 2^24", h.n_sequences);
     require(h.items, "histories.items");
     require(h.lengths, "histories.lengths");
+    if (h.n_vectors > 0) {
+        if (!vectors_allowed) fail(RI_INVALID, "histories.vectors: training takes only items");
+        if (h.n_vectors > (1u << 24)) fail(RI_INVALID, "%zu vectors in one batch; at most 2^24", h.n_vectors);
+        require(h.vectors, "histories.vectors");
+        require_finite(h.vectors, h.n_vectors * size_t(info.width), "histories.vectors");
+    }
     for (size_t b = 0; b < h.n_sequences; ++b) {
-        if (h.lengths[b] < 1 || h.lengths[b] > n_positions())
-            fail(RI_INVALID, "history %zu has length %d; it must be 1 to %d", b, h.lengths[b], int(n_positions()));
-        for (int64_t t = 0; t < n_positions(); ++t) {
-            const int32_t item = h.items[int64_t(b) * n_positions() + t];
-            if (t < h.lengths[b] ? item < 0 || item >= n_items() : item != n_items())
-                fail(RI_INVALID, "history %zu, position %d: item %d; %s", b, int(t), item,
+        if (h.lengths[b] < 1 || h.lengths[b] > info.n_positions)
+            fail(RI_INVALID, "history %zu has length %d; it must be 1 to %d", b, h.lengths[b], info.n_positions);
+        for (int32_t t = 0; t < info.n_positions; ++t) {
+            const int32_t item = h.items[int64_t(b) * info.n_positions + t];
+            const bool vector = item < 0 && int64_t(-1) - item < int64_t(h.n_vectors);
+            if (t < h.lengths[b] ? !vector && (item < 0 || item >= info.n_items) : item != info.n_items)
+                fail(RI_INVALID, "history %zu, position %d: item %d; %s", b, t, item,
                      t < h.lengths[b] ? "the catalogue has no such item" : "what follows a history must be padding");
         }
     }
 }
 
+Var Recommender::all_scores(Graph &graph, Var states) const {
+    const Head h = head(graph);
+    return graph.linear(graph.first_rows(h.weight, describe().n_items), states, h.bias);
+}
+
+void Recommender::states(const ri_histories &histories, bool all, float *dst) {
+    Shape shape;
+    shape.n_sequences = histories.n_sequences;
+    shape.n_vectors = histories.n_vectors;
+    shape.all = all;
+    Program &p = program(all ? for_all_states : for_states, shape,
+                         [this](Graph &graph, Source &source) { return encode(graph, source); });
+    Batch batch;
+    batch.histories = histories;
+    run(p, batch);
+    p.graph->read(p.result, dst);
+    if (!all) return;
+    const ri_recommender_info info = describe();
+    for (size_t b = 0; b < histories.n_sequences; ++b)
+        for (int64_t t = histories.lengths[b]; t < info.n_positions; ++t) {
+            float *row = dst + (int64_t(b) * info.n_positions + t) * info.state_width;
+            std::fill(row, row + info.state_width, 0.0f);
+        }
+}
+
+void Recommender::scores(const ri_histories &histories, float *dst) {
+    Shape shape;
+    shape.n_sequences = histories.n_sequences;
+    shape.n_vectors = histories.n_vectors;
+    Program &p = program(for_scores, shape,
+                         [this](Graph &graph, Source &source) { return all_scores(graph, encode(graph, source)); });
+    Batch batch;
+    batch.histories = histories;
+    run(p, batch);
+    p.graph->read(p.result, dst);
+}
+
+void Recommender::score_states(const float *states, size_t n, float *dst) {
+    Graph graph(engine(), false);
+    const Head h = head(graph);
+    const int64_t width = h.weight.value->ne[0];
+    require_finite(states, n * size_t(width), "states");
+    Var result = all_scores(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
+    graph.output(result.value);
+    graph.run();
+    graph.read(result.value, dst);
+}
+
+Var Recommender::training_loss(Graph &graph, Source &source) const {
+    Var states = encode(graph, source);
+    const int64_t n = states.value->ne[1], T = source.positions(), V = describe().n_items;
+    const bool all = source.all();
+    const Batch *batch = &source.batch();
+    // Where the state of row i stands in [B, T], and what follows there.
+    auto place = [=](int64_t i) { return all ? i : i * T + batch->histories.lengths[i] - 1; };
+    ggml_tensor *weights = graph.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            int64_t count = 0;
+            for (int64_t i = 0; i < n; ++i) count += batch->targets[place(i)] >= 0;
+            for (int64_t i = 0; i < n; ++i)
+                static_cast<float *>(dst)[i] = batch->targets[place(i)] >= 0 ? 1.0f / float(count) : 0.0f;
+        },
+        n);
+    if (source.n_negatives() == 0) {
+        ggml_tensor *targets = graph.input(
+            GGML_TYPE_I32,
+            [=](void *dst) {
+                for (int64_t i = 0; i < n; ++i)
+                    static_cast<int32_t *>(dst)[i] = int32_t(i * V + std::max(batch->targets[place(i)], 0));
+            },
+            n);
+        return graph.cross_entropy(all_scores(graph, states), targets, weights);
+    }
+    const int64_t N = source.n_negatives(), rows = 1 + N;
+    ggml_tensor *ids = graph.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < n; ++i) {
+                int32_t *at = static_cast<int32_t *>(dst) + i * rows;
+                const int32_t target = batch->targets[place(i)];
+                at[0] = std::max(target, 0);
+                for (int64_t j = 0; j < N; ++j) at[1 + j] = target < 0 ? 0 : batch->negatives[place(i) * N + j];
+            }
+        },
+        rows * n);
+    const Head h = head(graph);
+    const int64_t width = states.value->ne[0];
+    Var candidates = graph.reshape(graph.get_rows(h.weight, ids), width, rows, n);
+    Var scores = graph.reshape(graph.mul_mat(candidates, graph.reshape(states, width, 1, n)), rows, n);
+    if (h.bias.value)
+        scores = graph.add(scores, graph.reshape(graph.get_rows(graph.reshape(h.bias, 1, V), ids), rows, n));
+    return graph.binary_cross_entropy(scores, weights);
+}
+
+double Recommender::backward(const ri_recommender_batch &b) {
+    const ri_recommender_info info = describe();
+    const int64_t T = info.n_positions, V = info.n_items;
+    check(b.histories, false);
+    require(b.targets, "targets");
+    if (b.n_negatives > 0) require(b.negatives, "negatives");
+    if (b.n_negatives > (1u << 16)) fail(RI_INVALID, "%zu negatives for each target; at most 65536", b.n_negatives);
+    if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
+    Shape shape;
+    shape.n_sequences = b.histories.n_sequences;
+    shape.n_negatives = b.n_negatives;
+    shape.dropout = b.dropout;
+    int64_t count = 0;
+    for (size_t i = 0; i < b.histories.n_sequences; ++i)
+        for (int64_t t = 0; t < T; ++t) {
+            const int64_t at = int64_t(i) * T + t;
+            const bool last = t == b.histories.lengths[i] - 1;
+            const int32_t target = b.targets[at];
+            if (target == -1) {
+                if (last) shape.all = true;
+                continue;
+            }
+            if (target < 0 || target >= V || t >= b.histories.lengths[i])
+                fail(RI_INVALID,
+                     "history %zu, position %d: target %d; it must be an item of the catalogue, or -1 (and -1 at "
+                     "padding)",
+                     i, int(t), target);
+            for (size_t j = 0; j < b.n_negatives; ++j) {
+                const int32_t negative = b.negatives[size_t(at) * b.n_negatives + j];
+                if (negative < 0 || negative >= V)
+                    fail(RI_INVALID, "history %zu, position %d: negative %d; the catalogue has no such item", i, int(t),
+                         negative);
+            }
+            if (!last) shape.all = true;
+            ++count;
+        }
+    if (count == 0) fail(RI_INVALID, "the batch has no target");
+    const int64_t n_rows = int64_t(shape.n_sequences) * (shape.all ? T : 1);
+    if (n_rows > INT32_MAX / std::max<int64_t>(V, 1 + int64_t(b.n_negatives)))
+        fail(RI_INVALID, "too many targets for one batch; use a smaller one");
+    Batch batch;
+    batch.histories = b.histories;
+    batch.targets = b.targets;
+    batch.negatives = b.n_negatives > 0 ? b.negatives : nullptr;
+    batch.seed = b.seed;
+    Program &p =
+        program(for_training, shape, [this](Graph &graph, Source &source) { return training_loss(graph, source); });
+    run(p, batch);
+    return double(p.graph->scalar(p.result));
+}
+
 } // namespace ri
 
 extern "C" {
+
+ri_status ri_recommender_describe(const ri_model *handle, ri_recommender_info *out, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(out, "out");
+        *out = ri::as<ri::Recommender>(const_cast<ri_model *>(handle), "a recommender").describe();
+    });
+}
 
 ri_status ri_recommender_states(ri_model *handle, const ri_histories *histories, int32_t all_positions, float *dst,
                                 ri_error *err) {
@@ -60,20 +339,9 @@ ri_status ri_recommender_states(ri_model *handle, const ri_histories *histories,
         auto &model = ri::as<ri::Recommender>(handle, "a recommender");
         ri::require(histories, "histories");
         ri::require(dst, "dst");
-        model.check(*histories);
+        model.check(*histories, true);
         std::lock_guard<std::mutex> hold(model.engine().lock());
-        ri::Graph graph(model.engine(), false);
-        ri::Dropout none(0, 0);
-        ri::Var states = model.encode(graph, *histories, none);
-        if (!all_positions) states = graph.get_rows(states, ri::last_positions(graph, *histories, model.n_positions()));
-        graph.output(states.value);
-        graph.run();
-        graph.read(states.value, dst);
-        const int64_t width = model.width(), positions = model.n_positions();
-        if (!all_positions) return;
-        for (size_t b = 0; b < histories->n_sequences; ++b)
-            for (int64_t t = histories->lengths[b]; t < positions; ++t)
-                for (int64_t d = 0; d < width; ++d) dst[(int64_t(b) * positions + t) * width + d] = 0;
+        model.states(*histories, all_positions != 0, dst);
     });
 }
 
@@ -82,16 +350,23 @@ ri_status ri_recommender_scores(ri_model *handle, const ri_histories *histories,
         auto &model = ri::as<ri::Recommender>(handle, "a recommender");
         ri::require(histories, "histories");
         ri::require(dst, "dst");
-        model.check(*histories);
+        if (!model.scores_histories())
+            ri::fail(RI_UNSUPPORTED, "DreamRec scores oracles, not histories: sample them, then score them");
+        model.check(*histories, true);
         std::lock_guard<std::mutex> hold(model.engine().lock());
-        ri::Graph graph(model.engine(), false);
-        ri::Dropout none(0, 0);
-        ri::Var states = model.encode(graph, *histories, none);
-        states = graph.get_rows(states, ri::last_positions(graph, *histories, model.n_positions()));
-        ri::Var scores = model.scores(graph, states);
-        graph.output(scores.value);
-        graph.run();
-        graph.read(scores.value, dst);
+        model.scores(*histories, dst);
+    });
+}
+
+ri_status ri_recommender_score_states(ri_model *handle, const float *states, size_t n, float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Recommender>(handle, "a recommender");
+        if (n == 0) return;
+        if (n > (1u << 24)) ri::fail(RI_INVALID, "%zu states in one batch; at most 2^24", n);
+        ri::require(states, "states");
+        ri::require(dst, "dst");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.score_states(states, n, dst);
     });
 }
 
@@ -99,40 +374,10 @@ ri_status ri_recommender_backward(ri_model *handle, const ri_recommender_batch *
     return ri::guard(err, [&] {
         auto &model = ri::as<ri::Recommender>(handle, "a recommender");
         ri::require(batch, "batch");
-        ri::require(batch->targets, "targets");
-        model.check(batch->histories);
-        if (!(batch->dropout >= 0 && batch->dropout < 1))
-            ri::fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(batch->dropout));
-        const int64_t positions = model.n_positions(), items = model.n_items();
-        std::vector<int32_t> rows, targets;
-        for (size_t b = 0; b < batch->histories.n_sequences; ++b)
-            for (int64_t t = 0; t < positions; ++t) {
-                const int64_t row = int64_t(b) * positions + t;
-                const int32_t target = batch->targets[row];
-                if (target == -1) continue;
-                if (target < 0 || target >= items || t >= batch->histories.lengths[b])
-                    ri::fail(RI_INVALID,
-                             "history %zu, position %d: target %d; it must be an item of the catalogue, or -1 (and -1 "
-                             "at padding)",
-                             b, int(t), target);
-                const int64_t flat = int64_t(targets.size()) * items + target;
-                if (flat > INT32_MAX) ri::fail(RI_INVALID, "too many targets for one batch; use a smaller one");
-                rows.push_back(int32_t(row));
-                targets.push_back(int32_t(flat));
-            }
-        if (rows.empty()) ri::fail(RI_INVALID, "the batch has no target");
-        const int64_t n = int64_t(rows.size());
-
+        if (!model.scores_histories()) ri::fail(RI_UNSUPPORTED, "DreamRec learns to denoise; use ri_dreamrec_backward");
         std::lock_guard<std::mutex> hold(model.engine().lock());
-        ri::Graph graph(model.engine(), true);
-        ri::Dropout dropout(batch->dropout, batch->seed);
-        ri::Var states =
-            graph.get_rows(model.encode(graph, batch->histories, dropout), graph.input(std::move(rows), n));
-        ri::Var error = graph.cross_entropy(model.scores(graph, states), graph.input(std::move(targets), n),
-                                            graph.input(std::vector<float>(size_t(n), 1.0f / float(n)), n));
-        graph.backward(error);
-        graph.run();
-        if (loss) *loss = graph.scalar(error.value);
+        const double value = model.backward(*batch);
+        if (loss) *loss = value;
     });
 }
 

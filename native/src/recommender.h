@@ -5,32 +5,116 @@
 
 namespace ri {
 
-// Dropout masks drawn from a counter-based generator: the same seed gives the same masks, with no state to save.
-class Dropout {
+// What one call brings. Its pointers are the caller's.
+struct Batch {
+    ri_histories histories{};
+    const int32_t *targets = nullptr;   // [B, T], or [B] for DreamRec
+    const int32_t *negatives = nullptr; // [B, T, n_negatives]
+    uint64_t seed = 0;                  // of dropout
+    const int32_t *steps = nullptr;     // the rest is DreamRec's
+    const float *noise = nullptr;
+    const int32_t *unconditional = nullptr;
+};
+
+// What a kept graph is built for. Another shape needs another graph.
+struct Shape {
+    size_t n_sequences = 0, n_vectors = 0, n_negatives = 0;
+    bool all = false; // a state after each item, not only after the last
+    float dropout = 0;
+    bool operator==(const Shape &o) const {
+        return n_sequences == o.n_sequences && n_vectors == o.n_vectors && n_negatives == o.n_negatives &&
+               all == o.all && dropout == o.dropout;
+    }
+};
+
+// The leaves of a recommender's graph. They read the batch anew whenever the graph runs.
+class Source {
   public:
-    Dropout(float probability, uint64_t seed) : probability_(probability), seed_(seed) {}
+    Source(const Batch &batch, const Shape &shape, int64_t n_positions, int32_t padding)
+        : batch_(&batch), shape_(shape), n_positions_(n_positions), padding_(padding) {}
+
+    const Batch &batch() const { return *batch_; }
+    int64_t samples() const { return prefixes_ ? n_histories() * n_positions_ : n_histories(); }
+    int64_t positions() const { return n_positions_; }
+    bool all() const { return shape_.all; }
+    int64_t n_negatives() const { return int64_t(shape_.n_negatives); }
+
+    // The same, with a sample for each beginning of each history: number b * T + t is history b up to position t.
+    Source prefixes() const;
+    // The same, with padding in front.
+    Source padded_in_front() const;
+
+    // Of a sample of the current batch.
+    int32_t length(int64_t sample) const;
+
+    // Embeddings of the items, vectors in their places: [D, T * samples].
+    Var items(Graph &graph, Var table) const;
+    // 1 for an item and 0 for padding: [1, T * samples].
+    ggml_tensor *presence(Graph &graph) const;
+    ggml_tensor *lengths(Graph &graph) const;        // I32 [samples]
+    ggml_tensor *last_positions(Graph &graph) const; // I32 [samples]: b * T + length - 1
     // Zeroes numbers with the probability and scales the others by 1 / (1 - probability).
-    Var operator()(Graph &graph, Var x);
+    Var drop(Graph &graph, Var x);
+    // The factors of that; null where nothing is dropped.
+    ggml_tensor *mask(Graph &graph, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
 
   private:
-    float probability_;
-    uint64_t seed_;
+    int64_t n_histories() const { return int64_t(shape_.n_sequences); }
+    int32_t item(int64_t sample, int64_t position) const; // as the caller wrote it
+
+    const Batch *batch_;
+    Shape shape_;
+    int64_t n_positions_;
+    int32_t padding_;
+    bool prefixes_ = false, in_front_ = false;
+    uint64_t n_masks_ = 0;
 };
 
 class Recommender : public Model {
   public:
     using Model::Model;
 
-    virtual int64_t n_items() const = 0;
-    virtual int64_t width() const = 0;
-    virtual int64_t n_positions() const = 0;
-    // States after each position: [D, T*B], zero-length histories excluded by check().
-    virtual Var encode(Graph &graph, const ri_histories &histories, Dropout &dropout) const = 0;
-    // Scores [V, N] of states [D, N].
-    virtual Var scores(Graph &graph, Var states) const = 0;
+    virtual ri_recommender_info describe() const = 0;
+    // States [W, B], or with source.all() [W, T * B].
+    virtual Var encode(Graph &graph, Source &source) const = 0;
+    struct Head {
+        Var weight; // [W, at least V]
+        Var bias;   // [V], or without a value
+    };
+    virtual Head head(Graph &graph) const = 0;
+    // Whether scores follow from a history alone.
+    virtual bool scores_histories() const { return true; }
+
+    void states(const ri_histories &histories, bool all, float *dst);
+    void scores(const ri_histories &histories, float *dst);
+    void score_states(const float *states, size_t n, float *dst);
+    double backward(const ri_recommender_batch &batch);
 
     // Throws unless every id and length is in range and what follows a history's end is padding.
-    void check(const ri_histories &histories) const;
+    void check(const ri_histories &histories, bool vectors_allowed) const;
+
+  protected:
+    enum Purpose { for_states, for_all_states, for_scores, for_training, n_purposes };
+    struct Program {
+        Shape shape;
+        std::unique_ptr<Graph> graph;
+        ggml_tensor *result = nullptr;
+    };
+    // The graph for a purpose and shape: the last one if it fits, else a new one. `build` gives its result.
+    using Build = std::function<Var(Graph &graph, Source &source)>;
+    Program &program(Purpose purpose, const Shape &shape, const Build &build);
+    // Runs it on a batch.
+    void run(Program &program, const Batch &batch);
+
+  private:
+    Var all_scores(Graph &graph, Var states) const;
+    Var training_loss(Graph &graph, Source &source) const;
+
+    Batch current_;
+    Program programs_[n_purposes];
 };
+
+// Throws unless 1 <= value <= most; `model` and `name` say of what.
+void require_range(const char *model, const char *name, int32_t value, int32_t most);
 
 } // namespace ri

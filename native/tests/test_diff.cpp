@@ -39,7 +39,7 @@ ri::Var leaf(ri::Graph &g, uint64_t seed, int64_t ne0, int64_t ne1 = 1, int64_t 
 // Any result as a loss: its mean squared distance from numbers that are all different.
 ri::Var distance(ri::Graph &g, ri::Var y) {
     const int64_t *ne = y.value->ne;
-    return g.mean_squared_error(y, leaf(g, 99, ne[0], ne[1], ne[2], ne[3]).value);
+    return g.mean_squared_error(y, leaf(g, 99, ne[0], ne[1], ne[2], ne[3]));
 }
 
 double loss_of(const ri::Model &model, const Build &build) {

@@ -95,7 +95,7 @@ void test_adamw(float max_norm) {
     for (size_t i = 0; i < 2; ++i)
         for (int slot = 0; slot < 4; ++slot) before[i][slot] = read(model, i, ri_slot(slot));
     write(model, 0, RI_GRADIENT, draw(12, 1));
-    write(model, 1, RI_GRADIENT, {1, -3e38f, 2, 3});
+    write(model, 1, RI_GRADIENT, {1, -3e38f, 3e38f, 3});
     float untouched = -1;
     CHECK_FAILS(ri_model_update(model, &p, &untouched, &err), RI_NUMERIC, "not finite");
     CHECK(untouched == -1);
@@ -189,17 +189,17 @@ void test_creation() {
     auto refuse_sasrec = [&](ri_sasrec_params p, const char *text) {
         CHECK_FAILS(ri_sasrec_create(engine, &p, &model, &err), RI_INVALID, text);
     };
-    refuse_sasrec({0, 8, 4, 1, 1}, "n_items must be 1");
-    refuse_sasrec({9, 0, 4, 1, 1}, "width must be 1");
-    refuse_sasrec({9, 8, 0, 1, 1}, "n_positions must be 1");
-    refuse_sasrec({9, 8, 4, 65, 1}, "n_blocks must be 1 to 64");
-    refuse_sasrec({9, 8, 4, 1, 3}, "not a multiple of n_heads 3");
+    refuse_sasrec({RI_LAYOUT_AUTHORS, 0, 8, 4, 1, 1, 8}, "n_items must be 1");
+    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 0, 4, 1, 1, 8}, "width must be 1");
+    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 0, 1, 1, 8}, "n_positions must be 1");
+    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 4, 65, 1, 8}, "n_blocks must be 1 to 64");
+    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 3, 8}, "not a multiple of n_heads 3");
     CHECK(model == nullptr && ri_debug_live(RI_LIVE_MODEL) == 0);
 }
 
 // A recommender is no adapter.
 void test_kinds() {
-    const ri_sasrec_params params{9, 8, 4, 1, 1};
+    const ri_sasrec_params params{RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 1, 8};
     ri_model *model = nullptr;
     CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
     float x[8] = {}, y[8] = {};

@@ -37,7 +37,7 @@ func TestSASRec(t *testing.T) {
 			for name, targets := range batches {
 				t.Run(fmt.Sprintf("width %d, %d heads, %s", s.Width, s.Heads, name), func(t *testing.T) {
 					model, err := cgo.NewSASRec(engine, cgo.SASRecParams{
-						Items: s.Items, Width: s.Width, Positions: s.Positions, Blocks: 1, Heads: s.Heads,
+						Items: s.Items, Width: s.Width, Positions: s.Positions, Blocks: 1, Heads: s.Heads, Inner: s.Width,
 					})
 					if err != nil {
 						t.Fatal(err)

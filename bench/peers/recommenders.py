@@ -1,0 +1,334 @@
+"""The four recommenders in plain PyTorch. Parameters have the names and shapes of the paper's authors' published weights, so
+that a file of either side loads on the other.
+
+Item ids are dense and 0-based; id `items` is padding, at the end of a history. A model maps int64 histories [n, T], T at most
+10, and their true lengths [n] to states [n, width]; `scores` maps states to [n, items]. For DreamRec the state is the
+guidance, and an oracle drawn by `sample` takes its place before the scores.
+
+Dropout: on the embeddings of the history, and after them GRU4Rec and Caser on the state, SASRec and DreamRec on the attention
+weights and the output of the feed-forward layer.
+"""
+
+import math
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+WIDTH, POSITIONS = 64, 10
+
+
+def rows(count, index):
+    """Row index[i] of sample i, as an index pair."""
+    return torch.arange(count, device=index.device), index
+
+
+class GRU4Rec(nn.Module):
+    """One GRU layer over the embedded history."""
+
+    name = "GRU"
+
+    def __init__(self, items, width=WIDTH, dropout=0.0, spread=0.02):
+        super().__init__()
+        self.items, self.width = items, width
+        self.item_embeddings = nn.Embedding(items + 1, width)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.s_fc = nn.Linear(width, items)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.item_embeddings.weight, std=spread)
+
+    def forward(self, histories, lengths):
+        outputs, _ = self.gru(self.dropout(self.item_embeddings(histories)))
+        return self.dropout(outputs[rows(len(histories), lengths - 1)])
+
+    def scores(self, states):
+        return self.s_fc(states)
+
+
+class Caser(nn.Module):
+    """Horizontal filters of heights 2, 3 and 4 with max over time, and one vertical filter over all positions."""
+
+    name = "Caser"
+
+    def __init__(self, items, width=WIDTH, filters=16, heights=(2, 3, 4), positions=POSITIONS, dropout=0.0, spread=0.02):
+        super().__init__()
+        self.items, self.positions, self.heights, self.filters = items, positions, tuple(heights), filters
+        self.width = filters * len(heights) + width
+        self.item_embeddings = nn.Embedding(items + 1, width)
+        self.horizontal_cnn = nn.ModuleList(nn.Conv2d(1, filters, (height, width)) for height in heights)
+        self.vertical_cnn = nn.Conv2d(1, 1, (positions, 1))
+        self.s_fc = nn.Linear(self.width, items)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.item_embeddings.weight, std=spread)
+
+    @staticmethod
+    def slide(x, convolution):
+        """The largest response over time of each filter, [n, filters]. Called as nn.Conv2d it gives the same, but slower: as a
+        convolution over time it trains fastest, as a product with overlapping windows it runs fastest."""
+        n, count, width = x.shape
+        height = convolution.weight.shape[2]
+        if torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
+            kernel = convolution.weight.squeeze(1).transpose(1, 2)
+            return F.conv1d(x.transpose(1, 2), kernel, convolution.bias).amax(2)
+        windows = x.as_strided((n, count - height + 1, height * width), (count * width, width, 1))
+        return F.linear(windows, convolution.weight.flatten(1), convolution.bias).amax(1)
+
+    def forward(self, histories, lengths):
+        histories = F.pad(histories, (0, self.positions - histories.shape[1]), value=self.items)
+        x = self.item_embeddings(histories) * (histories != self.items).unsqueeze(-1)
+        x = self.dropout(x).contiguous()
+        parts = [self.slide(x, convolution) for convolution in self.horizontal_cnn]
+        # The vertical filter has one column of weights for all dimensions: a product of a row with each sample's matrix.
+        parts.append(self.vertical_cnn.weight.view(-1) @ x + self.vertical_cnn.bias)
+        return self.dropout(F.relu(torch.cat(parts, 1)))
+
+    def scores(self, states):
+        return self.s_fc(states)
+
+
+class Pointwise(nn.Conv1d):
+    """A convolution of width 1, its parameters stored as such and used as the matrix that it is."""
+
+    def __init__(self, width):
+        super().__init__(width, width, 1)
+
+    def forward(self, x):
+        return F.linear(x, self.weight.squeeze(-1), self.bias)
+
+
+class Attention(nn.Module):
+    """The projections of one attention head."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.linear_q, self.linear_k, self.linear_v = (nn.Linear(width, width) for _ in range(3))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width, dropout):
+        super().__init__()
+        self.w_1, self.w_2, self.layer_norm = Pointwise(width), Pointwise(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        return self.layer_norm(self.dropout(self.w_2(F.relu(self.w_1(x)))) + x)
+
+
+class SASRec(nn.Module):
+    """One block, one head. Queries are normalised, keys and values are not."""
+
+    name = "SASRec"
+
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, dropout=0.0, spread=0.02):
+        super().__init__()
+        self.items, self.width, self.positions = items, width, positions
+        self.item_embeddings = nn.Embedding(items + 1, width)
+        self.positional_embeddings = nn.Embedding(positions, width)
+        self.ln_1, self.ln_2, self.ln_3 = (nn.LayerNorm(width) for _ in range(3))
+        self.mh_attn = Attention(width)
+        self.feed_forward = FeedForward(width, dropout)
+        self.s_fc = nn.Linear(width, items)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.item_embeddings.weight, std=spread)
+        nn.init.normal_(self.positional_embeddings.weight, std=spread)
+
+    def embed(self, histories):
+        return self.dropout(self.item_embeddings(histories) + self.positional_embeddings.weight[: histories.shape[1]])
+
+    def attend(self, x, queries, **mask):
+        """Queries, keys and values are [n, T, width]; only the queries may be fewer."""
+        attention = self.mh_attn
+        q, k, v = attention.linear_q(queries), attention.linear_k(x), attention.linear_v(x)
+        q, k, v = (t.unsqueeze(1) for t in (q, k, v))
+        dropped = self.dropout.p if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, **mask).squeeze(1) + queries
+        return self.ln_3(self.feed_forward(self.ln_2(attended)))
+
+    def forward(self, histories, lengths):
+        # The only block needs the query of the last item alone.
+        x = self.embed(histories)
+        count = histories.shape[1]
+        last = x[rows(len(histories), lengths - 1)].unsqueeze(1)
+        known = (torch.arange(count, device=lengths.device) < lengths.unsqueeze(1)).view(-1, 1, 1, count)
+        return self.attend(x, self.ln_1(last), attn_mask=known).squeeze(1)
+
+    def all_states(self, histories):
+        """The state after each position, [n, T, width]; those of padding mean nothing."""
+        x = self.embed(histories)
+        return self.attend(x, self.ln_1(x), is_causal=True)
+
+    def scores(self, states):
+        return self.s_fc(states)
+
+
+def betas(kind, steps):
+    """The noise schedule, float32 [steps]."""
+    if kind == "linear":
+        return torch.linspace(1e-4, 0.02, steps)
+    if kind == "exp":
+        x = torch.linspace(1, 2 * steps + 1, steps)
+        return 1 - torch.exp(-0.1 / steps - x * 0.5 * 9.9 / steps**2)
+    at = torch.arange(steps + 1, dtype=torch.float64) / steps
+    if kind == "cosine":
+        kept = torch.cos((at + 0.008) / 1.008 * math.pi / 2) ** 2
+        return (1 - kept[1:] / kept[:-1]).clip(1e-4, 0.9999).float()
+    if kind == "sqrt":
+        kept = 1 - torch.sqrt(at + 1e-4)
+        return (1 - kept[1:] / kept[:-1]).clip(max=0.999).float()
+    raise ValueError(f"no schedule is called {kind!r}; known are linear, exp, cosine and sqrt")
+
+
+class Schedule:
+    """What training and sampling need of a noise schedule."""
+
+    def __init__(self, kind, steps):
+        self.kind, self.steps = kind, steps
+        self.betas = betas(kind, steps)
+        alphas = 1 - self.betas
+        kept = alphas.cumprod(0)
+        before = torch.cat([torch.ones(1), kept[:-1]])
+        self.signal, self.noise = kept.sqrt(), (1 - kept).sqrt()
+        self.mean_x0 = self.betas * before.sqrt() / (1 - kept)
+        self.mean_x = (1 - before) * alphas.sqrt() / (1 - kept)
+        self.deviation = (self.betas * (1 - before) / (1 - kept)).sqrt()
+
+    def diffuse(self, x0, step, noise):
+        """x0 [n, width] noised to the steps [n]."""
+        return self.signal[step].unsqueeze(1) * x0 + self.noise[step].unsqueeze(1) * noise
+
+
+class StepWaves(nn.Module):
+    """Sines, then cosines, of the step at geometrically falling frequencies."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.half = width // 2
+
+    def forward(self, step):
+        angle = step.unsqueeze(-1) * torch.exp(torch.arange(self.half) * (-math.log(10000) / (self.half - 1)))
+        return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class DreamRec(SASRec):
+    """SASRec's encoder guides a denoiser, which predicts the embedding of the next item from a noised one. `s_fc` and `emb_mlp`
+    are in the authors' files and take no part."""
+
+    name = "DreamRec"
+
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, diffuser="mlp1", dropout=0.0, spread=1.0):
+        super().__init__(items, width, positions, dropout, spread)
+        self.none_embedding = nn.Embedding(1, width)
+        nn.init.normal_(self.none_embedding.weight, std=spread)
+        self.step_mlp = nn.Sequential(StepWaves(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.emb_mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        if diffuser == "mlp1":
+            self.diffuser = nn.Sequential(nn.Linear(3 * width, width))
+        elif diffuser == "mlp2":
+            self.diffuser = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        else:
+            raise ValueError(f"no diffuser is called {diffuser!r}; known are mlp1 and mlp2")
+        self.diffuser_kind = diffuser
+
+    def denoise(self, x, guidance, step):
+        """The predicted x0 of noised x [n, width] at the steps [n]."""
+        return self.diffuser(torch.cat([x, guidance, self.step_mlp(step)], 1))
+
+    def loss(self, histories, lengths, targets, schedule, drop):
+        """The authors' loss: squared error of the predicted embedding of the next item, whose gradient reaches the target and
+        its noised form as well; with probability `drop` the guidance is replaced by the one that stands for none."""
+        guidance = self(histories, lengths)
+        dropped = torch.rand(len(guidance), 1) < drop
+        guidance = torch.where(dropped, self.none_embedding.weight, guidance)
+        x0 = self.item_embeddings(targets)
+        step = torch.randint(schedule.steps, (len(x0),))
+        return F.mse_loss(self.denoise(schedule.diffuse(x0, step, torch.randn_like(x0)), guidance, step), x0)
+
+    def sample_plain(self, guidance, schedule, weight, draw=torch.randn_like):
+        """The authors' sampler as it is written down: at each step two passes of the denoiser over the joined inputs."""
+        none = self.none_embedding.weight.expand_as(guidance)
+        x = draw(guidance)
+        for t in reversed(range(schedule.steps)):
+            step = torch.full((len(x),), t)
+            x0 = (1 + weight) * self.denoise(x, guidance, step) - weight * self.denoise(x, none, step)
+            x = schedule.mean_x0[t] * x0 + schedule.mean_x[t] * x
+            if t:
+                x = x + schedule.deviation[t] * draw(x)
+        return x
+
+    def sample(self, guidance, schedule, weight, draw=torch.randn_like):
+        """The same with what does not change taken out of the loop: the first layer is linear in its three inputs, so the parts
+        of guidance and step are computed once, and the part of x once a step for both passes."""
+        first = self.diffuser[0]
+        of_x, of_guidance, of_step = first.weight.split(self.width, 1)
+        steps = F.linear(self.step_mlp(torch.arange(schedule.steps)), of_step, first.bias)
+        with_guidance = F.linear(guidance, of_guidance)
+        without = F.linear(self.none_embedding.weight, of_guidance)
+        linear = len(self.diffuser) == 1
+        if linear:
+            mixed = (1 + weight) * with_guidance - weight * without
+        x = draw(guidance)
+        for t in reversed(range(schedule.steps)):
+            shared = F.linear(x, of_x, steps[t])
+            if linear:
+                x0 = shared + mixed
+            else:
+                # The last layer is linear too, so the mixture can be taken before it: the weights add up to 1.
+                inner = (1 + weight) * F.gelu(shared + with_guidance) - weight * F.gelu(shared + without)
+                x0 = self.diffuser[2](inner)
+            x = schedule.mean_x0[t] * x0 + schedule.mean_x[t] * x
+            if t:
+                x = x + schedule.deviation[t] * draw(x)
+        return x
+
+    def scores(self, states):
+        return F.linear(states, self.item_embeddings.weight[: self.items])
+
+
+MODELS = {"gru4rec": GRU4Rec, "caser": Caser, "sasrec": SASRec, "dreamrec": DreamRec}
+
+
+def load(path, dropout=0.0):
+    """A model with the weights of a safetensors file, and the file's metadata."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    stored = load_file(path)
+    items, width = stored["item_embeddings.weight"].shape
+    sizes = {"items": items - 1, "width": width, "dropout": dropout}
+    if "gru.weight_ih_l0" in stored:
+        model = GRU4Rec(**sizes)
+    elif "vertical_cnn.weight" in stored:
+        horizontal = [value for name, value in sorted(stored.items()) if name.startswith("horizontal_cnn") and value.dim() == 4]
+        sizes.update(filters=len(horizontal[0]), heights=[value.shape[2] for value in horizontal])
+        model = Caser(positions=stored["vertical_cnn.weight"].shape[2], **sizes)
+    else:
+        sizes.update(positions=len(stored["positional_embeddings.weight"]))
+        if "none_embedding.weight" in stored:
+            model = DreamRec(diffuser="mlp2" if "diffuser.2.weight" in stored else "mlp1", **sizes)
+        else:
+            model = SASRec(**sizes)
+    # RecInt stores the convolutions of width 1 as matrices.
+    own = model.state_dict()
+    model.load_state_dict({name: value.view_as(own[name]) if name in own else value for name, value in stored.items()})
+    return model.eval(), metadata
+
+
+def save(model, path, **metadata):
+    """Writes weights that `load` and RecInt read."""
+    told = {"model": model.name, "item_num": model.items, "hidden_size": model.item_embeddings.weight.shape[1],
+            "state_size": getattr(model, "positions", POSITIONS), **metadata}
+    if isinstance(model, Caser):
+        told.update(filter_sizes=list(model.heights), num_filters=model.filters)
+    if isinstance(model, DreamRec):
+        told.update(diffuser=model.diffuser_kind)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path,
+              {name: str(value) for name, value in told.items()})
+
+
+def pad(histories, items, positions=POSITIONS):
+    """Lists of ids as int64 [n, positions], padded at the end, and their lengths [n]."""
+    table = torch.full((len(histories), positions), items)
+    for row, history in zip(table, histories):
+        row[: len(history)] = torch.tensor(history[-positions:])
+    return table, torch.tensor([min(len(history), positions) for history in histories])

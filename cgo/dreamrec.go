@@ -1,0 +1,173 @@
+package cgo
+
+// #include "recint.h"
+// #cgo nocallback ri_dreamrec_backward
+// #cgo noescape ri_dreamrec_backward
+// #cgo nocallback ri_dreamrec_denoise
+// #cgo noescape ri_dreamrec_denoise
+// #cgo nocallback ri_dreamrec_sample
+// #cgo noescape ri_dreamrec_sample
+import "C"
+
+import "runtime"
+
+// Denoiser is the network that predicts an item's embedding from a noised one.
+type Denoiser int32
+
+// The denoisers: one linear layer, or two with a GELU between them.
+const (
+	MLP1 Denoiser = C.RI_DENOISER_MLP1
+	MLP2 Denoiser = C.RI_DENOISER_MLP2
+)
+
+// DreamRecParams sizes a DreamRec (Yang et al. 2023, arXiv 2310.20453).
+type DreamRecParams struct {
+	Guidance SASRecParams // the encoder that guides, in the authors' layout
+	Denoiser Denoiser
+	Betas    []float64 // variance of the noise added in each step of the diffusion, each above 0 and below 1
+}
+
+// NewDreamRec makes a recommender of zeros. Its tensors have the names of the authors' layout.
+func NewDreamRec(engine *Engine, params DreamRecParams) (*Model, error) {
+	const op = "make dreamrec"
+	guidance, err := params.Guidance.native(op)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkInt32(op, len(params.Betas)); err != nil {
+		return nil, err
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pinned(&pin, params.Betas)
+	p := C.ri_dreamrec_params{
+		guidance: guidance, denoiser: C.ri_denoiser(params.Denoiser), n_steps: C.int32_t(len(params.Betas)),
+		betas: data[C.double](params.Betas),
+	}
+	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
+		return C.ri_dreamrec_create(e, &p, m, err)
+	})
+}
+
+// DreamRecBatch is what one step of DreamRec learns from.
+type DreamRecBatch struct {
+	Histories
+	Targets       []int32   // [B]: the item whose embedding is to be recovered
+	Steps         []int32   // [B]: of the diffusion, from 0
+	Noise         []float32 // [B, D]: standard normal
+	Unconditional []int32   // [B]: 1 where the guidance is dropped, else 0
+	Dropout       float32   // probability, at least 0 and below 1
+	Seed          uint64    // of this batch's dropout masks
+}
+
+// DreamRecBackward adds to the model's gradient that of the mean squared error between the denoiser's prediction and the
+// target's embedding (DreamRec, eq. 9), a mean over B·D numbers, and gives that error.
+func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
+	const op = "train dreamrec"
+	err = m.use(op, func(p *C.ri_model) error {
+		if err := b.check(op, m); err != nil {
+			return err
+		}
+		n := len(b.Lengths)
+		for name, length := range map[string]int{
+			"Targets": len(b.Targets), "Steps": len(b.Steps), "Unconditional": len(b.Unconditional),
+		} {
+			if err := checkLength(op, name, length, n); err != nil {
+				return err
+			}
+		}
+		if err := checkLength(op, "Noise", len(b.Noise), n, m.recommender.Width); err != nil {
+			return err
+		}
+		var pin runtime.Pinner
+		defer pin.Unpin()
+		pinned(&pin, b.Targets)
+		pinned(&pin, b.Steps)
+		pinned(&pin, b.Noise)
+		pinned(&pin, b.Unconditional)
+		batch := C.ri_dreamrec_batch{
+			histories: b.native(&pin, m), targets: data[C.int32_t](b.Targets), steps: data[C.int32_t](b.Steps),
+			noise: data[C.float](b.Noise), unconditional: data[C.int32_t](b.Unconditional), dropout: C.float(b.Dropout),
+			seed: C.uint64_t(b.Seed),
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_dreamrec_backward(p, &batch, (*C.double)(&loss), e)
+		})
+	})
+	return loss, err
+}
+
+// Denoise writes the embedding that DreamRec predicts, dst [n, D], from x [n, D] at steps [n] of the diffusion, with guidance
+// [n, D], or nil for none.
+func (m *Model) Denoise(dst, x []float32, steps []int32, guidance []float32) error {
+	const op = "denoise"
+	return m.use(op, func(p *C.ri_model) error {
+		n := len(steps)
+		if err := checkLength(op, "x", len(x), n, m.recommender.Width); err != nil {
+			return err
+		}
+		if err := checkLength(op, "dst", len(dst), n, m.recommender.Width); err != nil {
+			return err
+		}
+		if guidance != nil {
+			if err := checkLength(op, "guidance", len(guidance), n, m.recommender.Width); err != nil {
+				return err
+			}
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_dreamrec_denoise(p, data[C.float](x), data[C.int32_t](steps), data[C.float](guidance), C.size_t(n),
+				data[C.float](dst), e)
+		})
+	})
+}
+
+// Sampling says how oracles are drawn.
+type Sampling struct {
+	Guidance      []float32 // [n, D]
+	Strength      float32   // w of classifier-free guidance: (1 + w) conditional - w unconditional
+	Steps         []int32   // steps of the diffusion that are taken, falling
+	Deterministic bool      // DDIM (Song et al. 2021, η = 0); else DDPM (Ho et al. 2020)
+	Noise         []float32 // [len(Steps), n, D]: the start, and what each step but the last adds; of DDIM [n, D]; nil: drawn
+	Seed          uint64
+	First         uint64 // number of the first oracle in the stream of the seed: it is the same whatever n
+}
+
+// Sample writes oracles, dst [n, D]: vectors in the space of DreamRec's item embeddings.
+func (m *Model) Sample(dst []float32, s Sampling) error {
+	const op = "sample oracles"
+	return m.use(op, func(p *C.ri_model) error {
+		if m.recommender.Items == 0 {
+			return invalid(op, "the model is not a recommender")
+		}
+		width := m.recommender.Width
+		n := len(s.Guidance) / width
+		if err := checkLength(op, "Guidance", len(s.Guidance), n, width); err != nil {
+			return err
+		}
+		if err := checkLength(op, "dst", len(dst), n, width); err != nil {
+			return err
+		}
+		if s.Noise != nil {
+			draws := len(s.Steps)
+			if s.Deterministic {
+				draws = 1
+			}
+			if err := checkLength(op, "Noise", len(s.Noise), draws, n, width); err != nil {
+				return err
+			}
+		}
+		var pin runtime.Pinner
+		defer pin.Unpin()
+		pinned(&pin, s.Guidance)
+		pinned(&pin, s.Steps)
+		pinned(&pin, s.Noise)
+		sampling := C.ri_dreamrec_sampling{
+			n_oracles: C.size_t(n), guidance: data[C.float](s.Guidance), strength: C.float(s.Strength),
+			n_steps: C.size_t(len(s.Steps)), steps: data[C.int32_t](s.Steps), deterministic: flag(s.Deterministic),
+			noise: data[C.float](s.Noise), seed: C.uint64_t(s.Seed), first: C.uint64_t(s.First),
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_dreamrec_sample(p, &sampling, data[C.float](dst), e)
+		})
+	})
+}

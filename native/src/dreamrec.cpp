@@ -1,0 +1,382 @@
+// DreamRec: recommendation as guided diffusion (Yang et al. 2023, arXiv 2310.20453), laid out as in the authors' code
+// (github.com/YangZhengyi98/DreamRec). A SASRec encoder turns the history into a guidance c. A denoiser predicts the
+// embedding x0 of the ideal next item, the oracle, from a noised one x, the guidance and the step:
+//     mlp1: Linear(3D -> D), mlp2: Linear(3D -> 2D), GELU, Linear(2D -> D), on (x, c, step embedding)
+// where the step goes through sines and cosines, Linear(D -> 2D), GELU, Linear(2D -> D). GELU is exact (erf). Where the
+// guidance is dropped, none_embedding stands in its place.
+#include "encoder_kernels.h"
+#include "random.h"
+#include "sasrec.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ri {
+
+namespace {
+
+// Ho et al. 2020, arXiv 2006.11239: alpha-bar, the share of the signal's variance that is left after step t.
+std::vector<double> signal_left(const ri_dreamrec_params &p) {
+    require_range("DreamRec", "n_steps", p.n_steps, 1 << 16);
+    require(p.betas, "betas");
+    std::vector<double> left;
+    double product = 1;
+    for (int32_t t = 0; t < p.n_steps; ++t) {
+        if (!(p.betas[t] > 0 && p.betas[t] < 1))
+            fail(RI_INVALID, "DreamRec: beta %d is %g; it must lie between 0 and 1", t, p.betas[t]);
+        left.push_back(product *= 1 - p.betas[t]);
+    }
+    return left;
+}
+
+class DreamRec : public Recommender {
+  public:
+    DreamRec(std::shared_ptr<Engine> engine, const ri_dreamrec_params &params)
+        : Recommender(std::move(engine), layout(params)), p_(params), left_(signal_left(params)) {
+        p_.betas = nullptr; // the caller's
+    }
+
+    ri_recommender_info describe() const override {
+        const ri_sasrec_params &g = p_.guidance;
+        return {g.n_items, g.width, g.width, g.n_positions};
+    }
+    Var encode(Graph &g, Source &source) const override { return sasrec_encode(*this, p_.guidance, g, source); }
+    Head head(Graph &g) const override { return {use(g, "item_embeddings.weight"), {}}; }
+    bool scores_histories() const override { return false; }
+
+    double learn(const ri_dreamrec_batch &batch);
+    void denoise(const float *x, const int32_t *steps, const float *guidance, size_t n, float *dst) const;
+    void sample(const ri_dreamrec_sampling &sampling, float *dst);
+
+  private:
+    static std::vector<TensorSpec> layout(const ri_dreamrec_params &p);
+    int64_t width() const { return p_.guidance.width; }
+    int64_t n_first() const { return p_.denoiser == RI_DENOISER_MLP1 ? width() : 2 * width(); }
+    void check_step(size_t i, int32_t step) const {
+        if (step < 0 || step >= p_.n_steps)
+            fail(RI_INVALID, "step %zu is %d; it must be 0 to %d", i, step, p_.n_steps - 1);
+    }
+
+    Var linear(Graph &g, const char *name, Var x) const {
+        return g.linear(use(g, std::string(name) + ".weight"), x, use(g, std::string(name) + ".bias"));
+    }
+    // none_embedding n times over: [D, n].
+    Var nothing(Graph &g, int64_t n) const {
+        return g.get_rows(use(g, "none_embedding.weight"), g.input(std::vector<int32_t>(size_t(n)), n));
+    }
+    // Sines and cosines of n steps, which `steps` gives when the graph runs, through two layers: [D, n].
+    Var step_embedding(Graph &g, std::function<const int32_t *()> steps, int64_t n) const;
+    // x0 from x, guidance and step embedding, all [D, n].
+    Var predict(Graph &g, Var x, Var guidance, Var step) const;
+    Var training_loss(Graph &g, Source &source) const;
+
+    kernels::Sampling prepare(const ri_dreamrec_sampling &sampling, std::vector<std::vector<float>> &memory) const;
+    void sample_by_graph(const kernels::Sampling &sampling, float *dst) const;
+
+    ri_dreamrec_params p_;
+    std::vector<double> left_;
+};
+
+std::vector<TensorSpec> DreamRec::layout(const ri_dreamrec_params &p) {
+    std::vector<TensorSpec> specs = sasrec_encoder_layout(p.guidance);
+    const int64_t d = p.guidance.width;
+    if (p.guidance.layout != RI_LAYOUT_AUTHORS) fail(RI_INVALID, "DreamRec: the guidance has the authors' layout");
+    if (d < 4 || d % 2) fail(RI_INVALID, "DreamRec: width must be even and at least 4, not %d", p.guidance.width);
+    auto add = [&](const char *name, int64_t out, int64_t in) {
+        specs.push_back({std::string(name) + ".weight", {out, in}});
+        specs.push_back({std::string(name) + ".bias", {out}});
+    };
+    specs.push_back({"none_embedding.weight", {1, d}});
+    add("step_mlp.1", 2 * d, d);
+    add("step_mlp.3", d, 2 * d);
+    switch (number_of(p.denoiser)) {
+    case RI_DENOISER_MLP1: add("diffuser.0", d, 3 * d); break;
+    case RI_DENOISER_MLP2:
+        add("diffuser.0", 2 * d, 3 * d);
+        add("diffuser.2", d, 2 * d);
+        break;
+    default: fail(RI_INVALID, "there is no denoiser %d", number_of(p.denoiser));
+    }
+    return specs;
+}
+
+Var DreamRec::step_embedding(Graph &g, std::function<const int32_t *()> steps, int64_t n) const {
+    const int64_t D = width(), half = D / 2;
+    ggml_tensor *waves = g.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            const int32_t *at = steps();
+            for (int64_t i = 0; i < n; ++i)
+                for (int64_t k = 0; k < half; ++k) {
+                    const double phase = at[i] * std::pow(10000.0, -double(k) / double(half - 1));
+                    static_cast<float *>(dst)[i * D + k] = float(std::sin(phase));
+                    static_cast<float *>(dst)[i * D + half + k] = float(std::cos(phase));
+                }
+        },
+        D, n);
+    return linear(g, "step_mlp.3", g.gelu_erf(linear(g, "step_mlp.1", g.constant(waves))));
+}
+
+Var DreamRec::predict(Graph &g, Var x, Var guidance, Var step) const {
+    Var y = linear(g, "diffuser.0", g.concat(g.concat(x, guidance), step));
+    return p_.denoiser == RI_DENOISER_MLP1 ? y : linear(g, "diffuser.2", g.gelu_erf(y));
+}
+
+Var DreamRec::training_loss(Graph &g, Source &source) const {
+    const int64_t D = width(), B = source.samples();
+    const Batch *batch = &source.batch();
+    auto per_sample = [&](auto value) {
+        return g.input(
+            GGML_TYPE_F32,
+            [=](void *dst) {
+                for (int64_t b = 0; b < B; ++b) static_cast<float *>(dst)[b] = value(b);
+            },
+            1, B);
+    };
+    ggml_tensor *kept = per_sample([=](int64_t b) { return batch->unconditional[b] ? 0.0f : 1.0f; });
+    ggml_tensor *dropped = per_sample([=](int64_t b) { return batch->unconditional[b] ? 1.0f : 0.0f; });
+    ggml_tensor *signal = per_sample([=](int64_t b) { return float(std::sqrt(left_[size_t(batch->steps[b])])); });
+    ggml_tensor *targets = g.input(
+        GGML_TYPE_I32, [=](void *dst) { std::copy(batch->targets, batch->targets + B, static_cast<int32_t *>(dst)); },
+        B);
+    ggml_tensor *noise = g.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < B * D; ++i)
+                static_cast<float *>(dst)[i] =
+                    batch->noise[i] * float(std::sqrt(1 - left_[size_t(batch->steps[i / D])]));
+        },
+        D, B);
+    Var guidance = g.add(g.scale_rows(encode(g, source), kept), g.scale_rows(nothing(g, B), dropped));
+    Var x0 = g.get_rows(use(g, "item_embeddings.weight"), targets);
+    Var noised = g.add(g.scale_rows(x0, signal), g.constant(noise));
+    Var step = step_embedding(
+        g, [=] { return batch->steps; }, B);
+    return g.mean_squared_error(predict(g, noised, guidance, step), x0);
+}
+
+double DreamRec::learn(const ri_dreamrec_batch &b) {
+    check(b.histories, false);
+    require(b.targets, "targets");
+    require(b.steps, "steps");
+    require(b.noise, "noise");
+    require(b.unconditional, "unconditional");
+    if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
+    const size_t n = b.histories.n_sequences;
+    require_finite(b.noise, n * size_t(width()), "noise");
+    for (size_t i = 0; i < n; ++i) {
+        check_step(i, b.steps[i]);
+        if (b.targets[i] < 0 || b.targets[i] >= p_.guidance.n_items)
+            fail(RI_INVALID, "target %zu: item %d; the catalogue has no such item", i, b.targets[i]);
+    }
+    Batch batch;
+    batch.histories = b.histories;
+    batch.targets = b.targets;
+    batch.seed = b.seed;
+    batch.steps = b.steps;
+    batch.noise = b.noise;
+    batch.unconditional = b.unconditional;
+    Shape shape;
+    shape.n_sequences = n;
+    shape.dropout = b.dropout;
+    Program &p = program(for_training, shape, [this](Graph &g, Source &source) { return training_loss(g, source); });
+    run(p, batch);
+    return double(p.graph->scalar(p.result));
+}
+
+void DreamRec::denoise(const float *x, const int32_t *steps, const float *guidance, size_t n, float *dst) const {
+    const int64_t D = width(), rows = int64_t(n);
+    require_finite(x, n * size_t(D), "x");
+    if (guidance) require_finite(guidance, n * size_t(D), "guidance");
+    for (size_t i = 0; i < n; ++i) check_step(i, steps[i]);
+    Graph g(engine(), false);
+    Var by = guidance ? g.constant(g.input(GGML_TYPE_F32, guidance, D, rows)) : nothing(g, rows);
+    Var step = step_embedding(
+        g, [=] { return steps; }, rows);
+    Var x0 = predict(g, g.constant(g.input(GGML_TYPE_F32, x, D, rows)), by, step);
+    g.output(x0.value);
+    g.run();
+    g.read(x0.value, dst);
+}
+
+// ---- sampling
+
+// The first layer is linear in (x, guidance, step), so that what the guidance and the step give to it is computed once.
+// With one layer the two predictions that classifier-free guidance mixes differ by a constant; with two they share the
+// rest.
+kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, std::vector<std::vector<float>> &memory) const {
+    const int64_t D = width(), n = int64_t(s.n_oracles), S = int64_t(s.n_steps);
+    const bool one_layer = p_.denoiser == RI_DENOISER_MLP1;
+    Graph g(engine(), false);
+    Var first = use(g, "diffuser.0.weight"), bias = use(g, "diffuser.0.bias");
+    Var by_guidance = g.slice(first, D, D);
+    Var none = g.linear(by_guidance, nothing(g, 1), bias);
+    Var given = g.linear(by_guidance, g.constant(g.input(GGML_TYPE_F32, s.guidance, D, n)), bias);
+    if (one_layer) given = g.add(g.scale(given, 1 + s.strength), g.reshape(g.scale(none, -s.strength), n_first()));
+    Var step = g.linear(g.slice(first, 2 * D, D),
+                        step_embedding(
+                            g, [=] { return s.steps; }, S),
+                        {});
+    std::vector<Var> results = {g.permute(g.slice(first, 0, D), 1, 0, 2, 3), given, none, step};
+    if (!one_layer) {
+        results.push_back(g.permute(use(g, "diffuser.2.weight"), 1, 0, 2, 3));
+        results.push_back(use(g, "diffuser.2.bias"));
+    }
+    std::vector<ggml_tensor *> outputs;
+    for (Var result : results) {
+        outputs.push_back(ggml_cont(g.ctx(), result.value)); // a parameter is not the graph's to read
+        g.output(outputs.back());
+    }
+    g.run();
+    memory.clear();
+    for (ggml_tensor *output : outputs) {
+        memory.emplace_back(size_t(ggml_nelements(output)));
+        g.read(output, memory.back().data());
+    }
+    kernels::Sampling k{};
+    k.n = n;
+    k.width = D;
+    k.hidden = n_first();
+    k.steps = S;
+    k.first = memory[0].data();
+    k.given = memory[1].data();
+    k.by_step = memory[3].data();
+    if (!one_layer) {
+        k.none = memory[2].data();
+        k.second = memory[4].data();
+        k.second_bias = memory[5].data();
+    }
+    k.strength = s.strength;
+    k.noise = s.noise;
+    k.seed = s.seed;
+    k.first_oracle = s.first;
+    // x' = of_x0 * x0 + of_x * x + deviation * noise, from step t to the next one, u
+    for (int64_t i = 0; i < S; ++i) {
+        const double at = left_[size_t(s.steps[i])], next = i + 1 < S ? left_[size_t(s.steps[i + 1])] : 1.0;
+        kernels::SamplingStep step_of;
+        if (s.deterministic) { // Song et al. 2021, eq. 12 with sigma = 0
+            const double noise_kept = std::sqrt((1 - next) / (1 - at));
+            step_of = {float(std::sqrt(next) - noise_kept * std::sqrt(at)), float(noise_kept), 0.0f};
+        } else { // Ho et al. 2020, eq. 6 and 7, with alpha = at / next
+            const double alpha = at / next, variance = (1 - alpha) * (1 - next) / (1 - at);
+            step_of = {float(std::sqrt(next) * (1 - alpha) / (1 - at)), float(std::sqrt(alpha) * (1 - next) / (1 - at)),
+                       float(std::sqrt(variance))};
+        }
+        k.coefficients.push_back(step_of);
+    }
+    return k;
+}
+
+void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
+    const int64_t D = k.width, n = k.n;
+    std::vector<float> x(size_t(n * D)), noise(size_t(n * D));
+    kernels::sampling_noise(k, 0, 0, n, x.data());
+    int64_t at = 0;
+    Graph g(engine(), false, Graph::Life::kept);
+    auto host = [&](const float *data, int64_t ne0, int64_t ne1) {
+        return g.constant(g.input(GGML_TYPE_F32, data, ne0, ne1));
+    };
+    auto scalar = [&](float kernels::SamplingStep::*field) {
+        return g.constant(g.input(
+            GGML_TYPE_F32,
+            [&k, &at, field](void *dst) { *static_cast<float *>(dst) = k.coefficients[size_t(at)].*field; }, 1));
+    };
+    Var from = host(x.data(), D, n);
+    Var by_step = g.constant(g.input(
+        GGML_TYPE_F32,
+        [&](void *dst) {
+            const float *row = k.by_step + at * k.hidden;
+            std::copy(row, row + k.hidden, static_cast<float *>(dst));
+        },
+        k.hidden));
+    // `first` is stored the other way round.
+    Var first = g.permute(host(k.first, k.hidden, D), 1, 0, 2, 3);
+    Var y = g.add(g.mul_mat(first, from), by_step);
+    Var x0 = g.add(y, host(k.given, k.hidden, n));
+    if (k.none) {
+        Var with = g.gelu_erf(x0), without = g.gelu_erf(g.add(y, g.reshape(host(k.none, k.hidden, 1), k.hidden)));
+        Var mixed = g.add(g.scale(with, 1 + k.strength), g.scale(without, -k.strength));
+        Var second = g.permute(host(k.second, D, k.hidden), 1, 0, 2, 3);
+        x0 = g.add(g.mul_mat(second, mixed), g.reshape(host(k.second_bias, D, 1), D));
+    }
+    Var next =
+        g.add(g.mul(x0, scalar(&kernels::SamplingStep::of_x0)), g.mul(from, scalar(&kernels::SamplingStep::of_x)));
+    next = g.add(next, g.mul(host(noise.data(), D, n), scalar(&kernels::SamplingStep::deviation)));
+    g.output(next.value);
+    for (at = 0; at < k.steps; ++at) {
+        if (k.coefficients[size_t(at)].deviation > 0) kernels::sampling_noise(k, at + 1, 0, n, noise.data());
+        g.run();
+        g.read(next.value, x.data());
+    }
+    std::copy(x.begin(), x.end(), dst);
+}
+
+void DreamRec::sample(const ri_dreamrec_sampling &s, float *dst) {
+    if (s.n_oracles > (1u << 20)) fail(RI_INVALID, "%zu oracles at once; at most 2^20", s.n_oracles);
+    if (s.n_steps < 1 || s.n_steps > size_t(p_.n_steps))
+        fail(RI_INVALID, "%zu sampling steps; it must be 1 to %d", s.n_steps, p_.n_steps);
+    if (!std::isfinite(s.strength)) fail(RI_INVALID, "the guidance strength is not finite");
+    for (size_t i = 0; i < s.n_steps; ++i) {
+        check_step(i, s.steps[i]);
+        if (i > 0 && s.steps[i] >= s.steps[i - 1])
+            fail(RI_INVALID, "sampling steps must fall, as %d to %d does not", s.steps[i - 1], s.steps[i]);
+    }
+    const size_t numbers = s.n_oracles * size_t(width());
+    require_finite(s.guidance, numbers, "guidance");
+    if (s.noise) require_finite(s.noise, numbers * (s.deterministic ? 1 : s.n_steps), "noise");
+    std::vector<std::vector<float>> memory;
+    const kernels::Sampling k = prepare(s, memory);
+    if (engine().own_kernels())
+        engine().parallel([&](int ith, int nth) { kernels::sample(k, dst, ith, nth); });
+    else
+        sample_by_graph(k, dst);
+}
+
+} // namespace
+
+} // namespace ri
+
+extern "C" {
+
+ri_status ri_dreamrec_create(ri_engine *engine, const ri_dreamrec_params *params, ri_model **out, ri_error *err) {
+    return ri::guard(err, [&] { ri::create_model<ri::DreamRec>(engine, params, out); });
+}
+
+ri_status ri_dreamrec_backward(ri_model *handle, const ri_dreamrec_batch *batch, double *loss, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
+        ri::require(batch, "batch");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        const double value = model.learn(*batch);
+        if (loss) *loss = value;
+    });
+}
+
+ri_status ri_dreamrec_denoise(ri_model *handle, const float *x, const int32_t *steps, const float *guidance, size_t n,
+                              float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
+        if (n == 0) return;
+        if (n > (1u << 20)) ri::fail(RI_INVALID, "%zu vectors at once; at most 2^20", n);
+        ri::require(x, "x");
+        ri::require(steps, "steps");
+        ri::require(dst, "dst");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.denoise(x, steps, guidance, n, dst);
+    });
+}
+
+ri_status ri_dreamrec_sample(ri_model *handle, const ri_dreamrec_sampling *sampling, float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
+        ri::require(sampling, "sampling");
+        if (sampling->n_oracles == 0) return;
+        ri::require(sampling->guidance, "guidance");
+        ri::require(sampling->steps, "steps");
+        ri::require(dst, "dst");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.sample(*sampling, dst);
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,203 @@
+#include "encoder_ops.h"
+
+#include "encoder_kernels.h"
+#include "gemm.h"
+
+#include <cmath>
+
+namespace ri {
+
+// ---- attention
+
+Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool last) {
+    const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), hd = D / H;
+    const int64_t queries = last ? 1 : T;
+    const float scale = 1.0f / std::sqrt(float(hd));
+    ggml_tensor *lengths = last ? source.lengths(g) : nullptr;
+    ggml_tensor *dropped = source.mask(g, T, queries, H, B);
+    if (!g.fused()) {
+        auto heads = [&](Var x, int64_t n) {
+            return g.permute(g.reshape(x, hd, H, n, B), 0, 2, 1, 3);
+        }; // [hd, n, H, B]
+        const Source leaves = source;
+        ggml_tensor *mask = g.input(
+            GGML_TYPE_F32,
+            [=](void *dst) {
+                for (int64_t b = 0; b < B; ++b)
+                    for (int64_t n = 0; n < queries; ++n) {
+                        const int64_t end = last ? leaves.length(b) - 1 : n;
+                        float *row = static_cast<float *>(dst) + (b * queries + n) * T;
+                        for (int64_t t = 0; t < T; ++t) row[t] = t <= end ? 0.0f : -INFINITY;
+                    }
+            },
+            T, queries, 1, B);
+        Var weights = g.softmax(g.mul_mat(heads(k, T), heads(q, queries)), mask, scale); // [T, queries, H, B]
+        if (dropped) weights = g.mul(weights, g.constant(dropped));
+        Var values = g.permute(g.reshape(v, hd, H, T, B), 1, 2, 0, 3); // [T, hd, H, B]
+        return g.reshape(g.permute(g.mul_mat(values, weights), 0, 2, 1, 3), D, queries * B);
+    }
+    std::vector<ggml_tensor *> inputs = {q.value, k.value, v.value};
+    const int at_lengths = int(inputs.size());
+    if (last) inputs.push_back(lengths);
+    const int at_mask = int(inputs.size());
+    if (dropped) inputs.push_back(dropped);
+    auto shape = [=](ggml_tensor *dst) {
+        return kernels::CausalAttention{B, T, H, hd, last ? ids(dst, at_lengths) : nullptr, dropped != nullptr, scale};
+    };
+    auto mask = [=](ggml_tensor *dst) { return dropped ? in(dst, at_mask) : nullptr; };
+    ggml_tensor *y = g.kernel(D, queries * B, inputs, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::causal_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), out(dst), ith, nth);
+    });
+    return g.record(y, {q, k, v}, [=, &g](ggml_tensor *dy) {
+        std::vector<ggml_tensor *> with = inputs;
+        const int at_dy = int(with.size());
+        with.push_back(dy);
+        // dq, dk and dv, one after the other.
+        ggml_tensor *all = g.kernel(D, (queries + 2 * T) * B, with, [=](ggml_tensor *dst, int ith, int nth) {
+            float *dq = out(dst), *dk = dq + D * queries * B, *dv = dk + D * T * B;
+            kernels::causal_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy),
+                                           dq, dk, dv, ith, nth);
+        });
+        auto part = [&](int64_t first, int64_t n) {
+            return ggml_view_2d(g.ctx(), all, D, n, all->nb[1], size_t(first) * all->nb[1]);
+        };
+        g.accumulate(q, part(0, queries * B));
+        g.accumulate(k, part(queries * B, T * B));
+        g.accumulate(v, part((queries + T) * B, T * B));
+    });
+}
+
+// ---- GRU
+
+namespace {
+
+// The recurrence written out step by step.
+Var gru_steps(Graph &g, Source &source, Var gates, Var w, Var bias) {
+    const int64_t T = source.positions(), B = source.samples(), H = w.value->ne[0];
+    const Source leaves = source;
+    std::vector<Var> steps = g.split(g.permute(g.reshape(gates, 3 * H, T, B), 0, 2, 1, 3), T); // [3H, B] each
+    Var state = g.constant(g.input(std::vector<float>(size_t(H * B)), H, B));
+    std::vector<Var> states;
+    for (int64_t t = 0; t < T; ++t) {
+        Var x = g.reshape(steps[size_t(t)], 3 * H, B), before = g.linear(w, state, bias);
+        Var reset = g.sigmoid(g.add(g.slice(x, 0, H), g.slice(before, 0, H)));
+        Var update = g.sigmoid(g.add(g.slice(x, H, H), g.slice(before, H, H)));
+        Var fresh = g.tanh(g.add(g.slice(x, 2 * H, H), g.mul(reset, g.slice(before, 2 * H, H))));
+        // h = (1 - update) fresh + update h = h + (1 - update) (fresh - h), where the history still goes on
+        Var change = g.add(fresh, g.scale(state, -1.0f));
+        change = g.add(change, g.scale(g.mul(update, change), -1.0f));
+        ggml_tensor *goes_on = g.input(
+            GGML_TYPE_F32,
+            [=](void *dst) {
+                for (int64_t b = 0; b < B; ++b) static_cast<float *>(dst)[b] = t < leaves.length(b) ? 1.0f : 0.0f;
+            },
+            1, B);
+        state = g.add(state, g.mul(change, g.constant(goes_on)));
+        states.push_back(state);
+    }
+    return g.reshape(g.permute(g.reshape(g.stack(states), H, B, T), 0, 2, 1, 3), H, T * B);
+}
+
+} // namespace
+
+Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
+    if (!g.fused()) return gru_steps(g, source, gates, w, bias);
+    const int64_t T = source.positions(), B = source.samples(), H = w.value->ne[0];
+    ggml_tensor *lengths = source.lengths(g);
+    auto shape = [=](ggml_tensor *dst) { return kernels::Recurrence{B, T, H, ids(dst, 3)}; };
+    ggml_tensor *h =
+        g.kernel(H, T * B, {gates.value, w.value, bias.value, lengths}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::gru(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
+        });
+    return g.record(h, {gates, w, bias}, [=, &g](ggml_tensor *dh) {
+        ggml_tensor *both = g.kernel(3 * H, 2 * T * B, {gates.value, w.value, bias.value, lengths, h, dh},
+                                     [=](ggml_tensor *dst, int ith, int nth) {
+                                         kernels::gru_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 4),
+                                                           in(dst, 5), out(dst), out(dst) + 3 * H * T * B, ith, nth);
+                                     });
+        auto part = [&](int64_t first) {
+            return ggml_view_2d(g.ctx(), both, 3 * H, T * B, both->nb[1], size_t(first) * both->nb[1]);
+        };
+        g.accumulate(gates, part(0));
+        if (w.node < 0) return;
+        ggml_tensor *drecurrent = part(T * B);
+        g.accumulate(w, g.kernel(H, 3 * H, {drecurrent, h}, [=](ggml_tensor *dst, int ith, int nth) {
+            for (int64_t t = 1; t < T; ++t)
+                gemm(3 * H, H, B, {in(dst, 0) + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1},
+                     out(dst), H, t > 1, ith, nth);
+            if (T == 1 && ith == 0) std::fill(out(dst), out(dst) + 3 * H * H, 0.0f);
+        }));
+        g.accumulate(bias, g.kernel(3 * H, 1, {drecurrent}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::sum_rows(in(dst, 0), T * B, 3 * H, out(dst), ith, nth);
+        }));
+    });
+}
+
+// ---- convolutions
+
+Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t height) {
+    const int64_t D = x.value->ne[0], T = source.positions(), B = source.samples(), F = w.value->ne[1];
+    const int64_t count = T - height + 1;
+    if (!g.fused()) {
+        // Windows as rows of their own; then the largest as the sum over windows of y where y is the largest.
+        std::vector<int32_t> rows;
+        for (int64_t b = 0; b < B; ++b)
+            for (int64_t t = 0; t < count; ++t)
+                for (int64_t j = 0; j < height; ++j) rows.push_back(int32_t(b * T + t + j));
+        const int64_t n_rows = int64_t(rows.size());
+        Var y = g.relu(
+            g.linear(w, g.reshape(g.get_rows(x, g.input(std::move(rows), n_rows)), height * D, count * B), bias));
+        y = g.permute(g.reshape(y, F, count, B), 1, 0, 2, 3); // [count, F, B]
+        return g.reshape(g.largest(y), F, B);
+    }
+    const kernels::Windows shape{B, T, D, height, F};
+    ggml_tensor *y = g.kernel(F, count * B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::windows(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
+    });
+    ggml_tensor *most = g.kernel(F, B, {y}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::relu_max(in(dst, 0), B, count, F, out(dst), ith, nth);
+    });
+    return g.record(most, {x, w, bias}, [=, &g](ggml_tensor *dmost) {
+        ggml_tensor *dy = g.kernel(F, count * B, {y, dmost}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::relu_max_back(in(dst, 0), in(dst, 1), B, count, F, out(dst), ith, nth);
+        });
+        if (x.node >= 0)
+            g.accumulate(x, g.kernel(D, T * B, {w.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                kernels::windows_back_input(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+            }));
+        if (w.node < 0) return;
+        g.accumulate(w, g.kernel(height * D, F, {x.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::windows_back_weight(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+        }));
+        g.accumulate(bias, g.kernel(F, 1, {dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::sum_rows(in(dst, 0), count * B, F, out(dst), ith, nth);
+        }));
+    });
+}
+
+Var weigh_positions(Graph &g, const Source &source, Var x, Var w, Var bias) {
+    const int64_t D = x.value->ne[0], T = source.positions(), B = source.samples(), F = w.value->ne[1];
+    if (!g.fused()) {
+        Var by_position = g.reshape(g.permute(g.reshape(x, D, T, B), 1, 0, 2, 3), T, D * B);
+        Var y = g.linear(w, by_position, bias); // [F, D * B]
+        return g.reshape(g.permute(g.reshape(y, F, D, B), 1, 0, 2, 3), F * D, B);
+    }
+    const kernels::Windows shape{B, T, D, T, F};
+    ggml_tensor *y = g.kernel(F * D, B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels::weigh_positions(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
+    });
+    return g.record(y, {x, w, bias}, [=, &g](ggml_tensor *dy) {
+        if (x.node >= 0)
+            g.accumulate(x, g.kernel(D, T * B, {w.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                kernels::weigh_positions_back_input(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+            }));
+        if (w.node < 0) return;
+        ggml_tensor *both = g.kernel(T * F + F, 1, {x.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            kernels::weigh_positions_back_weight(shape, in(dst, 0), in(dst, 1), out(dst), out(dst) + T * F, ith, nth);
+        });
+        g.accumulate(w, ggml_view_1d(g.ctx(), both, T * F, 0));
+        g.accumulate(bias, ggml_view_1d(g.ctx(), both, F, size_t(T * F) * sizeof(float)));
+    });
+}
+
+} // namespace ri

@@ -1,0 +1,25 @@
+// The operations that recommenders are made of, each in two forms: fused CPU kernels (encoder_kernels.h), and ggml
+// operations that every backend has.
+#pragma once
+
+#include "recommender.h"
+
+namespace ri {
+
+// Multi-head causal attention (Vaswani et al. 2017). k, v [D, T * samples]; q the same, or one for each sample at its
+// last position [D, samples] when `last`. -> like q. Dropout, if any, falls on the weights.
+Var causal_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);
+
+// One GRU layer: gates [3H, T * samples] are what the inputs give to the reset, update and new gates; w [H, 3H] and
+// bias [3H] what the state before gives. -> states [H, T * samples]; behind a history's end the last state stays.
+Var gru(Graph &graph, Source &source, Var gates, Var w, Var bias);
+
+// relu and the largest over time of a convolution over windows of `height` positions: x [D, T * samples], w [height *
+// D, F], bias [F] -> [F, samples].
+Var windows_max(Graph &graph, const Source &source, Var x, Var w, Var bias, int64_t height);
+
+// Weighted sums over positions: x [D, T * samples], w [T, F], bias [F] -> [F * D, samples], the numbers of one filter
+// side by side.
+Var weigh_positions(Graph &graph, const Source &source, Var x, Var w, Var bias);
+
+} // namespace ri
