@@ -9,19 +9,19 @@ namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers of a LLaMA, and for a recommender; a tensor's metadata takes
-// a few hundred bytes.
-constexpr size_t max_tensors_once = 32768, max_tensors_kept = 8192;
+// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 blocks of a SASRec; a tensor's
+// metadata takes a few hundred bytes.
+constexpr size_t max_tensors = 32768;
 
 bool same_shape(const ggml_tensor *a, const ggml_tensor *b) { return ggml_are_same_shape(a, b); }
 
 } // namespace
 
 Graph::Graph(Engine &engine, bool gradients, Life life) : engine_(engine), gradients_(gradients) {
-    const size_t n = life == Life::kept ? max_tensors_kept : max_tensors_once;
-    ctx_.reset(ggml_init({ggml_tensor_overhead() * n + ggml_graph_overhead_custom(n, false), nullptr, true}));
+    ctx_.reset(ggml_init(
+        {ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false), nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
-    graph_ = ggml_new_graph_custom(ctx(), n, false);
+    graph_ = ggml_new_graph_custom(ctx(), max_tensors, false);
     if (life == Life::kept) own_memory_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine.backend())));
 }
 
@@ -150,7 +150,8 @@ Var Graph::largest(Var a) {
     return record(most, {a}, [=](ggml_tensor *dy) {
         // 1 - step(most - a) is 1 where a is the largest.
         ggml_tensor *below = ggml_step(ctx(), ggml_scale(ctx(), ggml_sub(ctx(), a.value, most), -1.0f));
-        accumulate(a, ggml_mul(ctx(), ggml_scale_bias(ctx(), below, -1.0f, 1.0f), dy));
+        ggml_tensor *largest = ggml_scale_bias(ctx(), below, -1.0f, 1.0f);
+        accumulate(a, ggml_mul(ctx(), largest, ggml_div(ctx(), dy, ggml_sum_rows(ctx(), largest))));
     });
 }
 

@@ -15,24 +15,30 @@ namespace ri {
 
 namespace {
 
-// Ho et al. 2020, arXiv 2006.11239: alpha-bar, the share of the signal's variance that is left after step t.
-std::vector<double> signal_left(const ri_dreamrec_params &p) {
-    require_range("DreamRec", "n_steps", p.n_steps, 1 << 16);
-    require(p.betas, "betas");
-    std::vector<double> left;
-    double product = 1;
-    for (int32_t t = 0; t < p.n_steps; ++t) {
-        if (!(p.betas[t] > 0 && p.betas[t] < 1))
-            fail(RI_INVALID, "DreamRec: beta %d is %g; it must lie between 0 and 1", t, p.betas[t]);
-        left.push_back(product *= 1 - p.betas[t]);
+// The noise of each step, and the share of the signal's variance that is left after it: alpha-bar of Ho et al. 2020, arXiv
+// 2006.11239. Both are rounded to float32 and multiplied in it, as in the authors' code, whose weights know no other: where
+// the first steps are small, 1 - alpha-bar holds but three digits, and oracles would differ from theirs in the fourth.
+struct Schedule {
+    std::vector<float> noise, left;
+
+    explicit Schedule(const ri_dreamrec_params &p) {
+        require_range("DreamRec", "n_steps", p.n_steps, 1 << 16);
+        require(p.betas, "betas");
+        float product = 1;
+        for (int32_t t = 0; t < p.n_steps; ++t) {
+            if (!(p.betas[t] > 0 && p.betas[t] < 1))
+                fail(RI_INVALID, "DreamRec: beta %d is %g; it must lie between 0 and 1", t, p.betas[t]);
+            noise.push_back(float(p.betas[t]));
+            left.push_back(product *= 1.0f - noise.back());
+        }
+        if (!(left[0] < 1)) fail(RI_INVALID, "DreamRec: beta 0 is %g, too little for float32", p.betas[0]);
     }
-    return left;
-}
+};
 
 class DreamRec : public Recommender {
   public:
     DreamRec(std::shared_ptr<Engine> engine, const ri_dreamrec_params &params)
-        : Recommender(std::move(engine), layout(params)), p_(params), left_(signal_left(params)) {
+        : Recommender(std::move(engine), layout(params)), p_(params), schedule_(params) {
         p_.betas = nullptr; // the caller's
     }
 
@@ -74,7 +80,7 @@ class DreamRec : public Recommender {
     void sample_by_graph(const kernels::Sampling &sampling, float *dst) const;
 
     ri_dreamrec_params p_;
-    std::vector<double> left_;
+    Schedule schedule_;
 };
 
 std::vector<TensorSpec> DreamRec::layout(const ri_dreamrec_params &p) {
@@ -135,7 +141,7 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
     };
     ggml_tensor *kept = per_sample([=](int64_t b) { return batch->unconditional[b] ? 0.0f : 1.0f; });
     ggml_tensor *dropped = per_sample([=](int64_t b) { return batch->unconditional[b] ? 1.0f : 0.0f; });
-    ggml_tensor *signal = per_sample([=](int64_t b) { return float(std::sqrt(left_[size_t(batch->steps[b])])); });
+    ggml_tensor *signal = per_sample([=](int64_t b) { return std::sqrt(schedule_.left[size_t(batch->steps[b])]); });
     ggml_tensor *targets = g.input(
         GGML_TYPE_I32, [=](void *dst) { std::copy(batch->targets, batch->targets + B, static_cast<int32_t *>(dst)); },
         B);
@@ -144,7 +150,7 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
         [=](void *dst) {
             for (int64_t i = 0; i < B * D; ++i)
                 static_cast<float *>(dst)[i] =
-                    batch->noise[i] * float(std::sqrt(1 - left_[size_t(batch->steps[i / D])]));
+                    batch->noise[i] * std::sqrt(1 - schedule_.left[size_t(batch->steps[i / D])]);
         },
         D, B);
     Var guidance = g.add(g.scale_rows(encode(g, source), kept), g.scale_rows(nothing(g, B), dropped));
@@ -250,17 +256,17 @@ kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, std::vector<s
     k.noise = s.noise;
     k.seed = s.seed;
     k.first_oracle = s.first;
-    // x' = of_x0 * x0 + of_x * x + deviation * noise, from step t to the next one, u
+    // x' = of_x0 * x0 + of_x * x + deviation * noise, from a step to the next one
     for (int64_t i = 0; i < S; ++i) {
-        const double at = left_[size_t(s.steps[i])], next = i + 1 < S ? left_[size_t(s.steps[i + 1])] : 1.0;
+        const double left = schedule_.left[size_t(s.steps[i])], beta = schedule_.noise[size_t(s.steps[i])];
+        const double next = i + 1 < S ? schedule_.left[size_t(s.steps[i + 1])] : 1.0;
         kernels::SamplingStep step_of;
         if (s.deterministic) { // Song et al. 2021, eq. 12 with sigma = 0
-            const double noise_kept = std::sqrt((1 - next) / (1 - at));
-            step_of = {float(std::sqrt(next) - noise_kept * std::sqrt(at)), float(noise_kept), 0.0f};
-        } else { // Ho et al. 2020, eq. 6 and 7, with alpha = at / next
-            const double alpha = at / next, variance = (1 - alpha) * (1 - next) / (1 - at);
-            step_of = {float(std::sqrt(next) * (1 - alpha) / (1 - at)), float(std::sqrt(alpha) * (1 - next) / (1 - at)),
-                       float(std::sqrt(variance))};
+            const double noise_kept = std::sqrt((1 - next) / (1 - left));
+            step_of = {float(std::sqrt(next) - noise_kept * std::sqrt(left)), float(noise_kept), 0.0f};
+        } else { // Ho et al. 2020, eq. 6 and 7
+            step_of = {float(std::sqrt(next) * beta / (1 - left)), float(std::sqrt(1 - beta) * (1 - next) / (1 - left)),
+                       float(std::sqrt(beta * (1 - next) / (1 - left)))};
         }
         k.coefficients.push_back(step_of);
     }
@@ -315,6 +321,8 @@ void DreamRec::sample(const ri_dreamrec_sampling &s, float *dst) {
     if (s.n_oracles > (1u << 20)) fail(RI_INVALID, "%zu oracles at once; at most 2^20", s.n_oracles);
     if (s.n_steps < 1 || s.n_steps > size_t(p_.n_steps))
         fail(RI_INVALID, "%zu sampling steps; it must be 1 to %d", s.n_steps, p_.n_steps);
+    if (!s.deterministic && s.n_steps != size_t(p_.n_steps))
+        fail(RI_INVALID, "DDPM takes all %d steps, not %zu; take fewer with DDIM", p_.n_steps, s.n_steps);
     if (!std::isfinite(s.strength)) fail(RI_INVALID, "the guidance strength is not finite");
     for (size_t i = 0; i < s.n_steps; ++i) {
         check_step(i, s.steps[i]);

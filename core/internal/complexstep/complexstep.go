@@ -6,8 +6,8 @@
 //	f'(x) = imag(f(x + ih)) / h + O(h²),
 //
 // and nothing is subtracted, so h may be so small that the error vanishes (Squire and Trapp 1998,
-// https://doi.org/10.1137/S003614459631241X). Where a formula compares (ReLU, the maximum in softmax), the real part
-// decides.
+// https://doi.org/10.1137/S003614459631241X). Where a formula compares (ReLU, the largest over time), the real part
+// decides. Functions without a closed form in complex128 (erf) are exact to the first order, which is all a step sees.
 package complexstep
 
 // step is h: h² is far below the rounding of float64, h itself far above its smallest number.

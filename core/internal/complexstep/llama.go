@@ -33,23 +33,19 @@ type LlamaBatch struct {
 
 // AdapterLoss is the mean squared error between the soft tokens of states [n, In] and targets [n, K, E].
 func AdapterLoss(p Params, a AdapterShape, embd int, states, targets []complex128) complex128 {
-	var total complex128
-	for i, v := range softTokens(p, a, embd, states).Data {
-		total += (v - targets[i]) * (v - targets[i])
-	}
-	return total / complex(float64(len(targets)), 0)
+	return meanSquaredError(softTokens(p, a, embd, states).Data, targets)
 }
 
 // softTokens are the adapter's outputs for the states of a batch, [states·K, E].
 func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas128.General {
-	x := cblas128.General{Rows: len(states) / a.In, Cols: a.In, Stride: a.In, Data: states}
+	x := rowsOf(states, a.In)
 	var y cblas128.General
 	if a.Hidden == 0 {
 		y = linear(x, p["weight"], p["bias"])
 	} else {
 		y = linear(each(linear(x, p["w1"], p["b1"]), gelu), p["w2"], p["b2"])
 	}
-	return cblas128.General{Rows: x.Rows * a.Tokens, Cols: embd, Stride: embd, Data: y.Data}
+	return rowsOf(y.Data, embd)
 }
 
 // rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021, arXiv 2104.09864).
@@ -82,7 +78,7 @@ func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
 		mixed := matrix(x.Rows, s.Heads*s.HeadDim)
 		for h := range s.Heads {
 			at, atKV := h*s.HeadDim, h/(s.Heads/s.HeadsKV)*s.HeadDim // heads in a row share a key and a value
-			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim), x.Rows)
+			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim))
 			for r := range x.Rows {
 				copy(row(mixed, r)[at:], row(head, r))
 			}

@@ -13,6 +13,11 @@ func matrix(rows, cols int) cblas128.General {
 	return cblas128.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: make([]complex128, rows*cols)}
 }
 
+// rowsOf views data as rows of that many columns.
+func rowsOf(data []complex128, cols int) cblas128.General {
+	return cblas128.General{Rows: len(data) / cols, Cols: cols, Stride: cols, Data: data}
+}
+
 // row is a view of row r.
 func row(m cblas128.General, r int) []complex128 { return m.Data[r*m.Stride:][:m.Cols] }
 
@@ -34,14 +39,23 @@ func times(alpha complex128, a cblas128.General, transpose blas.Transpose, b cbl
 
 // linear is x·wᵀ + bias for w [out, in]; a nil bias is none.
 func linear(x cblas128.General, w, bias []complex128) cblas128.General {
-	out := len(w) / x.Cols
-	y := times(1, x, blas.Trans, cblas128.General{Rows: out, Cols: x.Cols, Stride: x.Cols, Data: w})
+	y := times(1, x, blas.Trans, rowsOf(w, x.Cols))
 	if bias != nil {
 		for r := range y.Rows {
 			addTo(row(y, r), bias)
 		}
 	}
 	return y
+}
+
+// dense is the layer of that name: linear with p[name.weight] and p[name.bias].
+func (p Params) dense(name string, x cblas128.General) cblas128.General {
+	return linear(x, p[name+".weight"], p[name+".bias"])
+}
+
+// denseTensors gives the element counts of such a layer.
+func denseTensors(name string, out, in int) map[string]int {
+	return map[string]int{name + ".weight": out * in, name + ".bias": out}
 }
 
 func addTo(dst, src []complex128) {
@@ -109,13 +123,15 @@ func rmsNorm(m cblas128.General, weight []complex128, eps float64) cblas128.Gene
 	return y
 }
 
-// largest is the greatest real part.
+// largest is the element with the greatest real part, the first of equals.
 func largest(x []complex128) complex128 {
-	most := math.Inf(-1)
+	most := x[0]
 	for _, v := range x {
-		most = max(most, real(v))
+		if real(v) > real(most) {
+			most = v
+		}
 	}
-	return complex(most, 0)
+	return most
 }
 
 // softmax replaces x by exp(x)/Σexp(x).
@@ -148,7 +164,11 @@ func relu(v complex128) complex128 {
 	return 0
 }
 
-func silu(v complex128) complex128 { return v / (1 + cmplx.Exp(-v)) }
+func sigmoid(v complex128) complex128 { return 1 / (1 + cmplx.Exp(-v)) }
+
+func logSigmoid(v complex128) complex128 { return -cmplx.Log(1 + cmplx.Exp(-v)) }
+
+func silu(v complex128) complex128 { return v * sigmoid(v) }
 
 // gelu is the tanh form of Hendrycks and Gimpel (arXiv 1606.08415), as in GPT-2 and ggml.
 func gelu(v complex128) complex128 {
@@ -156,15 +176,33 @@ func gelu(v complex128) complex128 {
 	return 0.5 * v * (1 + cmplx.Tanh(inner))
 }
 
+// erf(a + ib) is erf(a) + ib·2/√π·exp(−a²) + O(b²): to the first order in b, which is all that a complex step looks at.
+// With b = 1e-30 what is left out is far below rounding. A real argument gives the real function.
+func erf(v complex128) complex128 {
+	a := real(v)
+	return complex(math.Erf(a), imag(v)*2/math.Sqrt(math.Pi)*math.Exp(-a*a))
+}
+
+// geluErf is the exact form, v·Φ(v), PyTorch's default.
+func geluErf(v complex128) complex128 { return 0.5 * v * (1 + erf(v/math.Sqrt2)) }
+
+// meanSquaredError is the mean of (x − y)².
+func meanSquaredError(x, y []complex128) complex128 {
+	var total complex128
+	for i, v := range x {
+		total += (v - y[i]) * (v - y[i])
+	}
+	return total / complex(float64(len(x)), 0)
+}
+
 // attend is causal attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width], where row i sees the keys
-// 0..i that lie before visible.
-func attend(q, k, v cblas128.General, visible int) cblas128.General {
+// 0..i.
+func attend(q, k, v cblas128.General) cblas128.General {
 	weights := times(complex(1/math.Sqrt(float64(q.Cols)), 0), q, blas.Trans, k)
 	for i := range weights.Rows {
 		scores := row(weights, i)
-		n := min(i+1, visible)
-		softmax(scores[:n])
-		clear(scores[n:])
+		softmax(scores[:i+1])
+		clear(scores[i+1:])
 	}
 	return times(1, weights, blas.NoTrans, v)
 }

@@ -1,0 +1,287 @@
+package conformance
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
+)
+
+// gradientTolerance bounds a gradient's error. float32 carries 24 bits, 6e-8; an element of a gradient here passes through
+// some twenty sums of up to 16 terms, which makes a few ten roundings in the worst direction (7e-7 was seen on a CPU). 1e-6 of
+// the tensor's largest derivative covers that and no wrong term. Two blocks of attention are twice as deep, and ggml's own
+// operations err by twice as much as the fused kernels.
+func gradientTolerance(backend string, formula complexstep.Recommender) tolerance {
+	relative := 1e-6
+	if s, ok := formula.(complexstep.SASRecShape); ok {
+		relative *= float64(s.Blocks)
+	}
+	if backend != "cpu" {
+		relative *= 2
+	}
+	return tolerance{relative: relative}
+}
+
+func isNorm(name string) bool {
+	inside := strings.HasPrefix(name, "ln_") || strings.Contains(name, "layer_norm")
+	return inside && strings.HasSuffix(name, ".weight")
+}
+
+// V items, histories of at most T.
+const V, T, pad = 7, 4, 7
+
+func schedule(steps int) []float64 {
+	betas := make([]float64, steps)
+	for i := range betas {
+		// What float32 holds: the core computes the schedule in it.
+		betas[i] = float64(float32(0.05 + 0.05*float64(i)))
+	}
+	return betas
+}
+
+// models are the recommenders of the suite, each in both implementations.
+func models(engine *cgo.Engine) map[string]struct {
+	formula complexstep.Recommender
+	create  func() (*cgo.Model, error)
+} {
+	type model = struct {
+		formula complexstep.Recommender
+		create  func() (*cgo.Model, error)
+	}
+	sasrec := func(width, blocks, heads, inner int) (complexstep.SASRecShape, cgo.SASRecParams) {
+		return complexstep.SASRecShape{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner},
+			cgo.SASRecParams{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner}
+	}
+	found := map[string]model{}
+	for name, size := range map[string][4]int{
+		"SASRec": {8, 1, 1, 8}, "SASRec, 2 heads": {16, 1, 2, 16}, "SASRec, 2 blocks": {8, 2, 2, 12},
+	} {
+		shape, params := sasrec(size[0], size[1], size[2], size[3])
+		found[name] = model{shape, func() (*cgo.Model, error) { return cgo.NewSASRec(engine, params) }}
+	}
+	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {
+		found[name] = model{
+			complexstep.GRU4RecShape{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers},
+			func() (*cgo.Model, error) {
+				return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers})
+			},
+		}
+	}
+	found["Caser"] = model{
+		complexstep.CaserShape{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3, Vertical: 2},
+		func() (*cgo.Model, error) {
+			return cgo.NewCaser(engine, cgo.CaserParams{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3,
+				Vertical: 2})
+		},
+	}
+	for name, denoiser := range map[string]cgo.Denoiser{"DreamRec, mlp1": cgo.MLP1, "DreamRec, mlp2": cgo.MLP2} {
+		shape, params := sasrec(8, 1, 2, 8)
+		found[name] = model{
+			complexstep.DreamRecShape{Guidance: shape, TwoLayers: denoiser == cgo.MLP2, Betas: schedule(6)},
+			func() (*cgo.Model, error) {
+				return cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: params, Denoiser: denoiser, Betas: schedule(6)})
+			},
+		}
+	}
+	return found
+}
+
+// modelCase is a model with the formula that it must follow.
+type modelCase struct {
+	*cgo.Model
+	formula complexstep.Recommender
+	params  complexstep.Params
+	allowed tolerance // of gradients
+}
+
+// onEveryModel runs a test on every model with random weights, on every backend.
+func onEveryModel(t *testing.T, test func(t *testing.T, c modelCase)) {
+	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		info, err := engine.Describe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, m := range models(engine) {
+			t.Run(name, func(t *testing.T) {
+				model, err := m.create()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer model.Close()
+				params := fill(t, model, rand.New(rand.NewPCG(8, 1)), isNorm)
+				infos, err := model.Tensors()
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := m.formula.Tensors()
+				for _, info := range infos {
+					if want[info.Name] != info.Elements() {
+						t.Errorf("tensor %s has %d numbers, the formula's %d", info.Name, info.Elements(), want[info.Name])
+					}
+				}
+				if len(infos) != len(want) {
+					t.Errorf("%d tensors, the formula has %d", len(infos), len(want))
+				}
+				test(t, modelCase{model, m.formula, params, gradientTolerance(info.Backend, m.formula)})
+			})
+		}
+	})
+}
+
+// Histories of 4, 2 and 1 items, one with an item that occurs twice in a row.
+var (
+	items   = []int32{0, 3, 3, 6, 5, 2, pad, pad, 1, pad, pad, pad}
+	lengths = []int32{4, 2, 1}
+)
+
+// close fails unless each number, of order 1, is that of the formula.
+func isClose(t *testing.T, what string, got []float32, want []complex128) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, the formula gives %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if !(math.Abs(float64(got[i])-real(want[i])) <= 1e-5) {
+			t.Errorf("%s: number %d is %g, the formula gives %g", what, i, got[i], real(want[i]))
+		}
+	}
+}
+
+// States, with vectors in place of items among them, and scores.
+func TestRecommenderForward(t *testing.T) {
+	onEveryModel(t, func(t *testing.T, c modelCase) {
+		info := c.Recommender()
+		random := rand.New(rand.NewPCG(2, 2))
+		vectors := normal(random, 2*info.Width, 0, 0.5)
+		mixed := append([]int32(nil), items...)
+		mixed[1], mixed[4] = -2, -1
+		for what, h := range map[string]cgo.Histories{
+			"items":   {Items: items, Lengths: lengths},
+			"vectors": {Items: mixed, Lengths: lengths, Vectors: vectors},
+		} {
+			want := complexstep.Histories{Items: h.Items, Lengths: h.Lengths, Vectors: h.Vectors}
+			last := make([]float32, len(lengths)*info.StateWidth)
+			if err := c.States(last, h, false); err != nil {
+				t.Fatal(err)
+			}
+			isClose(t, what+": states", last, complexstep.LastStates(c.formula, c.params, want))
+			all := make([]float32, len(lengths)*T*info.StateWidth)
+			if err := c.States(all, h, true); err != nil {
+				t.Fatal(err)
+			}
+			isClose(t, what+": all states", all, complexstep.States(c.formula, c.params, want))
+			scores := make([]float32, len(lengths)*V)
+			if err := c.ScoreStates(scores, last, len(lengths)); err != nil {
+				t.Fatal(err)
+			}
+			isClose(t, what+": scores of states", scores, complexstep.ScoreStates(c.formula, c.params, complexstep.Lift(last)))
+			if _, dream := c.formula.(complexstep.DreamRecShape); dream {
+				continue
+			}
+			if err := c.Scores(scores, h); err != nil {
+				t.Fatal(err)
+			}
+			isClose(t, what+": scores", scores, complexstep.Scores(c.formula, c.params, want))
+		}
+	})
+}
+
+func TestRecommenderGradients(t *testing.T) {
+	targets := map[string][]int32{
+		"all targets":  {3, 3, 6, 1, 2, 4, -1, -1, 0, -1, -1, -1},
+		"last targets": {-1, -1, -1, 1, -1, 4, -1, -1, 0, -1, -1, -1},
+	}
+	negatives := []int32{1, 2, 0, 4, 5, 1, 2, 0, 6, 6, 0, 3, pad, -1, -1, 99, 2, 5, 0, 0, 0, 0, 0, 0} // 2 each
+	onEveryModel(t, func(t *testing.T, c modelCase) {
+		if dream, ok := c.formula.(complexstep.DreamRecShape); ok {
+			dreamGradients(t, dream, c)
+			return
+		}
+		for name, targets := range targets {
+			for loss, negatives := range map[string][]int32{"cross-entropy": nil, "binary cross-entropy": negatives} {
+				t.Run(name+", "+loss, func(t *testing.T) {
+					histories := cgo.Histories{Items: items, Lengths: lengths}
+					got, err := c.RecommenderBackward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
+						Negatives: negatives})
+					if err != nil {
+						t.Fatal(err)
+					}
+					batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets,
+						Negatives: negatives}
+					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, batch) }
+					near(t, "the loss", got, real(of(c.params)), 1e-6)
+					compareGradients(t, c.Model, of, c.params, c.allowed)
+					clearGradients(t, c.Model)
+				})
+			}
+		}
+	})
+}
+
+func clearGradients(t *testing.T, model *cgo.Model) {
+	t.Helper()
+	infos, err := model.Tensors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, info := range infos {
+		if err := model.Write(i, cgo.Gradient, make([]float32, info.Elements())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func dreamGradients(t *testing.T, formula complexstep.DreamRecShape, c modelCase) {
+	noise := normal(rand.New(rand.NewPCG(3, 3)), len(lengths)*formula.Guidance.Width, 0, 1)
+	next, steps, unconditional := []int32{1, 4, 3}, []int32{0, 5, 2}, []int32{0, 1, 0}
+	got, err := c.DreamRecBackward(cgo.DreamRecBatch{Histories: cgo.Histories{Items: items, Lengths: lengths}, Targets: next,
+		Steps: steps, Noise: noise, Unconditional: unconditional})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := complexstep.DreamRecBatch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: next,
+		Steps: steps, Noise: noise, Unconditional: unconditional}
+	of := func(p complexstep.Params) complex128 { return formula.Loss(p, batch) }
+	near(t, "the loss", got, real(of(c.params)), 1e-6)
+	compareGradients(t, c.Model, of, c.params, c.allowed)
+}
+
+// The denoiser, and whole sampling runs of both samplers with given noise.
+func TestDreamRecSampling(t *testing.T) {
+	onEveryModel(t, func(t *testing.T, c modelCase) {
+		dream, ok := c.formula.(complexstep.DreamRecShape)
+		if !ok {
+			return
+		}
+		n, width := len(lengths), dream.Guidance.Width
+		random := rand.New(rand.NewPCG(4, 4))
+		x, guidance := normal(random, n*width, 0, 1), normal(random, n*width, 0, 1)
+		at := []int32{0, 3, 5}
+		x0 := make([]float32, n*width)
+		for what, by := range map[string][]float32{"guided": guidance, "unguided": nil} {
+			if err := c.Denoise(x0, x, at, by); err != nil {
+				t.Fatal(err)
+			}
+			var lifted []complex128
+			if by != nil {
+				lifted = complexstep.Lift(by)
+			}
+			isClose(t, what, x0, dream.Denoise(c.params, complexstep.Lift(x), at, lifted))
+		}
+		for what, s := range map[string]cgo.Sampling{
+			"DDPM": {Steps: []int32{5, 4, 3, 2, 1, 0}, Noise: normal(random, 6*n*width, 0, 1)},
+			"DDIM": {Steps: []int32{5, 3, 0}, Noise: normal(random, n*width, 0, 1), Deterministic: true},
+		} {
+			s.Guidance, s.Strength = guidance, 1.5
+			oracles := make([]float32, n*width)
+			if err := c.Sample(oracles, s); err != nil {
+				t.Fatal(err)
+			}
+			isClose(t, what, oracles, dream.Sample(c.params, complexstep.DreamRecSampling{Guidance: complexstep.Lift(guidance),
+				Strength: float64(s.Strength), Steps: s.Steps, Deterministic: s.Deterministic, Noise: s.Noise}))
+		}
+	})
+}
