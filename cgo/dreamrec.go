@@ -25,6 +25,7 @@ type DreamRecParams struct {
 	Guidance SASRecParams // the encoder that guides, in the authors' layout
 	Denoiser Denoiser
 	Betas    []float64 // variance of the noise added in each step of the diffusion, each above 0 and below 1
+	Rounding float32   // weight in the loss of the target's cross-entropy, given the prediction; 0: none
 }
 
 // NewDreamRec makes a recommender of zeros. Its tensors have the names of the authors' layout.
@@ -42,7 +43,7 @@ func NewDreamRec(engine *Engine, params DreamRecParams) (*Model, error) {
 	pinned(&pin, params.Betas)
 	p := C.ri_dreamrec_params{
 		guidance: guidance, denoiser: C.ri_denoiser(params.Denoiser), n_steps: C.int32_t(len(params.Betas)),
-		betas: data[C.double](params.Betas),
+		betas: data[C.double](params.Betas), rounding: C.float(params.Rounding),
 	}
 	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
 		return C.ri_dreamrec_create(e, &p, m, err)
@@ -60,8 +61,9 @@ type DreamRecBatch struct {
 	Seed          uint64    // of this batch's dropout masks
 }
 
-// DreamRecBackward adds to the model's gradient that of the mean squared error between the denoiser's prediction and the
-// target's embedding (DreamRec, eq. 9), a mean over B·D numbers, and gives that error.
+// DreamRecBackward adds a gradient to the model's and gives the loss: the mean squared error between the denoiser's prediction
+// and the target's embedding (DreamRec, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
+// of the prediction with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
 func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
 	const op = "train dreamrec"
 	err = m.use(op, func(p *C.ri_model) error {

@@ -21,9 +21,11 @@ type Layout int32
 
 // The layouts.
 const (
-	Authors Layout = C.RI_LAYOUT_AUTHORS // of RecInterpreter
-	RecBole Layout = C.RI_LAYOUT_RECBOLE // RecBole 1.2
-	Pmixer  Layout = C.RI_LAYOUT_PMIXER  // SASRec.pytorch
+	Authors         Layout = C.RI_LAYOUT_AUTHORS           // of RecInterpreter
+	RecBole         Layout = C.RI_LAYOUT_RECBOLE           // RecBole 1.2
+	Pmixer          Layout = C.RI_LAYOUT_PMIXER            // SASRec.pytorch, normalised behind each residual: SASRec only
+	PmixerNormFirst Layout = C.RI_LAYOUT_PMIXER_NORM_FIRST // its --norm_first: SASRec only
+	PmixerOriginal  Layout = C.RI_LAYOUT_PMIXER_ORIGINAL   // before it had that: SASRec only
 )
 
 // SASRecParams sizes a SASRec (Kang and McAuley 2018, arXiv 1808.09781).

@@ -72,7 +72,7 @@ func (m maker) make(folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	shape := align.Shape{Kind: align.MLP, In: r.Config().Width, Hidden: 1024, Tokens: 4, Embd: info.Embd}
+	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 4, Embd: info.Embd}
 	p, err := prompt.Compile(gguf, prompt.Residual(), shape.Tokens)
 	if err != nil {
 		return err

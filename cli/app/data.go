@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 func dataCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "data",
-		Usage: "fetch data sets and look at them",
+		Usage: "fetch and import data sets, and look at them",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "fetch",
@@ -41,6 +43,7 @@ func dataCommand() *cli.Command {
 				Flags:  []cli.Flag{dataFlag(), jsonFlag},
 				Action: dataStats,
 			},
+			dataImportCommand(),
 		},
 	}
 }
@@ -53,34 +56,78 @@ func dataStats(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer frugal()()
 	d, err := dataset.Load(dir)
 	if err != nil {
 		return err
 	}
-	s, err := dataset.Describe(d, dataset.DefaultProtocol())
+	s, err := dataset.Describe(c.Context, d, dataset.DefaultProtocol())
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
 		return printJSON(c, s)
 	}
+	return showStats(c, dir, d.Licence, s)
+}
+
+// frugal lets Go collect garbage early, and gives the function that ends it: a large data set is a few large arrays, which
+// cost next to nothing to look through, and should not be joined by as many bytes of garbage.
+func frugal() func() {
+	before := debug.SetGCPercent(15)
+	return func() { debug.SetGCPercent(before) }
+}
+
+// showStats prints a data set that lies in a folder.
+func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
 	day := func(t int64) string { return time.Unix(t, 0).UTC().Format(time.DateOnly) }
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "data set\t%s (%s)\n", s.Name, dir)
-	fmt.Fprintf(w, "licence\t%s\n", d.Licence)
+	fmt.Fprintf(w, "licence\t%s\n", cmp.Or(licence, "not known: ask whom the data came from"))
 	fmt.Fprintf(w, "content\t%s\n", s.Hash)
-	fmt.Fprintf(w, "users, items, events\t%d, %d, %d (%.2f %% of all pairs)\n", s.Users, s.Items, s.Events, 100*s.Density)
-	fmt.Fprintf(w, "time\t%s to %s\n", day(s.FirstTime), day(s.LastTime))
-	fmt.Fprintf(w, "events of a user\t%d (median)\n", s.MedianEvents)
+	if s.SplitBy == dataset.Given {
+		fmt.Fprintf(w, "items\t%d\n", s.Items)
+	} else {
+		fmt.Fprintf(w, "users, items, events\t%d, %d, %d (%.2f %% of all pairs)\n", s.Users, s.Items, s.Events, 100*s.Density)
+		fmt.Fprintf(w, "time\t%s to %s\n", day(s.FirstTime), day(s.LastTime))
+		fmt.Fprintf(w, "events of a user\t%d (median)\n", s.MedianEvents)
+		if s.SingleEvents > 0 {
+			fmt.Fprintf(w, "\t%d users have one event and give no sequence\n", s.SingleEvents)
+		}
+	}
+	fmt.Fprintf(w, "split\t%s\n", s.SplitBy)
 	fmt.Fprintf(w, "sequences\t%d to train, %d to validate, %d to test; history of %d items (median)\n", s.Train,
 		s.Validation, s.Test, s.MedianHistory)
+	for i, line := range leakageLines(s) {
+		fmt.Fprintf(w, "%s\t%s\n", first(i, "leakage"), line)
+	}
 	fmt.Fprintf(w, "items that share a title\t%d\n", s.DuplicateTitles)
 	for i, item := range s.TopItems {
-		label := ""
-		if i == 0 {
-			label = "most seen"
-		}
-		fmt.Fprintf(w, "%s\t%s (%d)\n", label, item.Title, item.Events)
+		fmt.Fprintf(w, "%s\t%s (%d)\n", first(i, "most seen"), item.Title, item.Events)
 	}
 	return w.Flush()
+}
+
+// first is the label of the first of several lines.
+func first(i int, label string) string {
+	if i > 0 {
+		return ""
+	}
+	return label
+}
+
+// leakageLines says in words what training sees of the future and of what it is measured on.
+func leakageLines(s dataset.Stats) []string {
+	l := s.Leakage
+	future := fmt.Sprintf("%d of %d test users and %d of %d validation users have a target there that is earlier than the last one in "+
+		"training", l.TestUsersAhead, l.TestUsers, l.ValidationUsersAhead, l.ValidationUsers)
+	if s.SplitBy == dataset.Given {
+		future = "the sequences came without times: whether training sees the future cannot be told"
+	}
+	lines := []string{future}
+	if l.TrainAfterTest > 0 {
+		lines = append(lines, fmt.Sprintf("%.1f %% of the training targets are later than the first test target", 100*l.TrainAfterTest))
+	}
+	return append(lines, fmt.Sprintf("%d of %d test sequences stand in training or validation, too, and %d of %d validation sequences "+
+		"in training", l.TestRepeats, s.Test, l.ValidationRepeats, s.Validation))
 }

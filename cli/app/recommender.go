@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -17,48 +18,181 @@ import (
 )
 
 func recommenderCommand() *cli.Command {
-	d := recommender.DefaultSASRec(1)
 	return &cli.Command{
 		Name:  "recommender",
-		Usage: "train sequential recommenders and measure them",
+		Usage: "train sequential recommenders, measure and use them",
 		Subcommands: []*cli.Command{
 			{
 				Name:  "train",
 				Usage: "train a recommender; the same command goes on after an interruption",
-				Description: "Sequences are split by time 8:1:1. The weights of the epoch with the best HR@10 on validation are kept.\n" +
-					"Beside FILE.safetensors lie FILE.log.jsonl, one line for each epoch, and while it trains FILE.checkpoint.safetensors.",
-				Flags: []cli.Flag{
+				Description: "Sequences are split as the data set says. The weights of the epoch with the best HR@10 on validation are kept.\n" +
+					"Beside FILE.safetensors lie FILE.log.jsonl, one line for each epoch, and while it trains FILE.checkpoint.safetensors.\n" +
+					"What is not said has the model's own default, chosen on the validation part of MovieLens-100K.",
+				Flags: append([]cli.Flag{
 					dataFlag(),
-					&cli.StringFlag{Name: "model", Value: "sasrec", Usage: "`MODEL`: sasrec"},
+					&cli.StringFlag{Name: "model", Value: "sasrec", Usage: "`MODEL`: " + strings.ToLower(strings.Join(recommender.Models, ", "))},
 					&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
-					&cli.IntFlag{Name: "epochs", Value: d.MaxEpochs, Usage: "at most `N`"},
-					&cli.IntFlag{Name: "patience", Value: d.Patience, Usage: "stop after `N` epochs without a better one"},
-					&cli.IntFlag{Name: "width", Value: d.Width, Usage: "`NUMBERS` in a state"},
-					&cli.IntFlag{Name: "blocks", Value: d.Blocks, Usage: "attention `BLOCKS`"},
-					&cli.IntFlag{Name: "heads", Value: d.Heads, Usage: "`HEADS` of each block"},
-					&cli.Float64Flag{Name: "dropout", Value: d.Dropout, Usage: "`PROBABILITY` of dropping a number while training"},
-					&cli.Float64Flag{Name: "learning-rate", Value: d.LearningRate, Usage: "`RATE` of AdamW"},
-					&cli.IntFlag{Name: "batch", Value: d.BatchSize, Usage: "`SEQUENCES` of one step"},
-					&cli.Uint64Flag{Name: "seed", Value: d.Seed, Usage: "`NUMBER` that all random numbers follow from"},
-					jsonFlag,
-				},
+					&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that all random numbers follow from"},
+				}, append(settingFlags(), jsonFlag)...),
 				Action: recommenderTrain,
 			},
 			{
-				Name:  "evaluate",
-				Usage: "rank the next item of held-out sequences among the whole catalogue",
-				Flags: []cli.Flag{
-					dataFlag(),
-					&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
-					jsonFlag,
-				},
+				Name:   "evaluate",
+				Usage:  "rank the next item of held-out sequences among the whole catalogue",
+				Flags:  []cli.Flag{dataFlag(), recommenderFlag(), jsonFlag},
 				Action: recommenderEvaluate,
 			},
+			recommendCommand(), statesCommand(), importCommand(), exportCommand(),
 		},
 	}
 }
 
-// loadSplit opens a data set and splits it as everything here does.
+func recommenderFlag() cli.Flag {
+	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"}
+}
+
+// setting is a flag that changes one field of a recommender's configuration.
+type setting struct {
+	name, usage string
+	field       func(c *recommender.Config) any // points to the field
+	models      []string                        // that have it; nil: all
+}
+
+var (
+	attention = []string{recommender.SASRec, recommender.DreamRec}
+	dreamRec  = []string{recommender.DreamRec}
+	notDream  = []string{recommender.GRU4Rec, recommender.Caser, recommender.SASRec}
+)
+
+var settings = []setting{
+	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, nil},
+	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, nil},
+	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, nil},
+	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
+	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, nil},
+	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
+	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, nil},
+	{"blocks", "attention `BLOCKS`", func(c *recommender.Config) any { return &c.Blocks }, attention},
+	{"heads", "`HEADS` of each block", func(c *recommender.Config) any { return &c.Heads }, attention},
+	{"hidden", "`UNITS` of each GRU layer", func(c *recommender.Config) any { return &c.Hidden },
+		[]string{recommender.GRU4Rec}},
+	{"layers", "GRU `LAYERS`", func(c *recommender.Config) any { return &c.Layers }, []string{recommender.GRU4Rec}},
+	{"filters", "`FILTERS` of each height", func(c *recommender.Config) any { return &c.Horizontal },
+		[]string{recommender.Caser}},
+	{"all-positions", "learn from the successor of every item, not only of the last one",
+		func(c *recommender.Config) any { return &c.AllPositions }, notDream},
+	{"negatives", "binary cross-entropy with `N` items drawn for each target, instead of the full softmax",
+		func(c *recommender.Config) any { return &c.Negatives }, notDream},
+	{"steps", "`STEPS` of the diffusion", func(c *recommender.Config) any { return &c.Diffusion.Steps }, dreamRec},
+	{"schedule", "`SCHEDULE` of the noise: " + strings.Join(recommender.Schedules, ", "),
+		func(c *recommender.Config) any { return &c.Diffusion.Schedule }, dreamRec},
+	{"denoiser", "`NETWORK` that denoises: mlp1 or mlp2", func(c *recommender.Config) any { return &c.Diffusion.Denoiser },
+		dreamRec},
+	{"drop", "`PROBABILITY` of training without guidance", func(c *recommender.Config) any { return &c.Diffusion.Drop },
+		dreamRec},
+	{"strength", "`W` of classifier-free guidance", func(c *recommender.Config) any { return &c.Diffusion.Strength },
+		dreamRec},
+	{"rounding", "`WEIGHT` of the next item's cross-entropy beside the squared error",
+		func(c *recommender.Config) any { return &c.Diffusion.Rounding }, dreamRec},
+	{"ddim-steps", "draw oracles in `N` steps by DDIM, not in all by DDPM",
+		func(c *recommender.Config) any { return &c.Diffusion.DDIMSteps }, dreamRec},
+}
+
+// settingFlags are the flags of the settings, whose defaults depend on the model.
+func settingFlags() []cli.Flag {
+	defaults := map[string]recommender.Config{}
+	for _, model := range recommender.Models {
+		c, err := recommender.Default(model, 1)
+		if err != nil {
+			panic(err) // a model of the list has a default
+		}
+		defaults[model] = c
+	}
+	var flags []cli.Flag
+	for _, s := range settings {
+		models := s.models
+		if models == nil {
+			models = recommender.Models
+		}
+		var texts []string
+		for _, model := range models {
+			c := defaults[model]
+			text := fmt.Sprint(value(s.field(&c)))
+			if len(texts) == 0 || texts[0] != text {
+				texts = append(texts, text)
+			}
+		}
+		usage := s.usage
+		if s.models != nil {
+			usage = strings.ToLower(strings.Join(models, ", ")) + ": " + usage
+		}
+		c := defaults[models[0]]
+		text := strings.Join(texts, ", ")
+		if len(texts) > 1 {
+			text = "the model's"
+		}
+		switch s.field(&c).(type) {
+		case *int:
+			flags = append(flags, &cli.IntFlag{Name: s.name, Usage: usage, DefaultText: text})
+		case *float64:
+			flags = append(flags, &cli.Float64Flag{Name: s.name, Usage: usage, DefaultText: text})
+		case *string:
+			flags = append(flags, &cli.StringFlag{Name: s.name, Usage: usage, DefaultText: text})
+		case *bool:
+			flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: usage, DisableDefaultText: true})
+		}
+	}
+	return flags
+}
+
+// value is what a pointer to a field points to.
+func value(field any) any {
+	switch p := field.(type) {
+	case *int:
+		return *p
+	case *float64:
+		return *p
+	case *bool:
+		return *p
+	}
+	return *field.(*string)
+}
+
+// configOf is the configuration that the flags ask for.
+func configOf(c *cli.Context, items int) (recommender.Config, error) {
+	name := c.String("model")
+	i := slices.IndexFunc(recommender.Models, func(model string) bool { return strings.EqualFold(model, name) })
+	if i < 0 {
+		return recommender.Config{}, usage(c, "no model is called %q; known are %s", name,
+			strings.ToLower(strings.Join(recommender.Models, ", ")))
+	}
+	config, err := recommender.Default(recommender.Models[i], items)
+	if err != nil {
+		return config, err
+	}
+	config.Seed = c.Uint64("seed")
+	for _, s := range settings {
+		if !c.IsSet(s.name) {
+			continue
+		}
+		if s.models != nil && !slices.Contains(s.models, config.Model) {
+			return config, usage(c, "%s has no --%s", config.Model, s.name)
+		}
+		switch p := s.field(&config).(type) {
+		case *int:
+			*p = c.Int(s.name)
+		case *float64:
+			*p = c.Float64(s.name)
+		case *string:
+			*p = c.String(s.name)
+		case *bool:
+			*p = c.Bool(s.name)
+		}
+	}
+	return config, config.Validate()
+}
+
+// loadSplit opens a data set and splits it as it says.
 func loadSplit(c *cli.Context) (*dataset.Dataset, dataset.Split, error) {
 	dir, err := datasetPath(c, c.String("data"))
 	if err != nil {
@@ -68,7 +202,7 @@ func loadSplit(c *cli.Context) (*dataset.Dataset, dataset.Split, error) {
 	if err != nil {
 		return nil, dataset.Split{}, err
 	}
-	split, err := dataset.SplitChronological(d, dataset.DefaultProtocol())
+	split, err := d.Split(dataset.DefaultProtocol())
 	return d, split, err
 }
 
@@ -76,18 +210,15 @@ func recommenderTrain(c *cli.Context) (err error) {
 	if err := onlyFlags(c, "out"); err != nil {
 		return err
 	}
-	if c.String("model") != "sasrec" {
-		return usage(c, "no model is called %q; known is sasrec", c.String("model"))
+	if _, err := configOf(c, 1); err != nil { // before anything is loaded, or an earlier run's log is emptied
+		return err
 	}
 	d, split, err := loadSplit(c)
 	if err != nil {
 		return err
 	}
-	config := recommender.DefaultSASRec(len(d.Items))
-	config.MaxEpochs, config.Patience, config.Width = c.Int("epochs"), c.Int("patience"), c.Int("width")
-	config.Blocks, config.Heads, config.BatchSize = c.Int("blocks"), c.Int("heads"), c.Int("batch")
-	config.Dropout, config.LearningRate, config.Seed = c.Float64("dropout"), c.Float64("learning-rate"), c.Uint64("seed")
-	if err := config.Validate(); err != nil { // before an earlier run's log is emptied
+	config, err := configOf(c, len(d.Items))
+	if err != nil {
 		return err
 	}
 
@@ -108,8 +239,8 @@ func recommenderTrain(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	return withEngine(c, func(engine *cgo.Engine) error {
-		bar := newProgress(c.App.ErrWriter, "training SASRec")
-		r, err := recommender.Train(c.Context, engine, config, split, recommender.Options{
+		bar := newProgress(c.App.ErrWriter, "training "+config.Model)
+		trained, err := recommender.Train(c.Context, engine, config, split, recommender.Options{
 			Dataset: d.Hash(), CheckpointPath: checkpoint, Log: log,
 			Progress: func(p recommender.Progress) {
 				detail := fmt.Sprintf("steps, epoch %d of at most %d, loss %.3f", p.Epoch, p.MaxEpochs, p.Loss)
@@ -123,22 +254,30 @@ func recommenderTrain(c *cli.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		defer r.Close()
-		if err := r.Save(out); err != nil {
+		defer trained.Close()
+		if err := trained.Best.Save(out); err != nil {
 			return err
 		}
 		if err := os.Remove(checkpoint); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.App.ErrWriter, "weights of epoch %d: %s\n", r.Origin().Epoch, out)
-		return showRanking(c, r, split)
+		best, last := trained.Best.Origin().Epoch, trained.Last.Origin().Epoch
+		fmt.Fprintf(c.App.ErrWriter, "weights of epoch %d of %d: %s\n", best, last, out)
+		rows, err := rank(c, trained.Best, split, fmt.Sprintf("best epoch (%d)", best))
+		if err == nil && last != best {
+			var more []ranking
+			more, err = rank(c, trained.Last, split, fmt.Sprintf("last epoch (%d)", last))
+			rows = append(rows, more...)
+		}
+		if err != nil {
+			return err
+		}
+		return showRanking(c, rows)
 	})
 }
 
-func recommenderEvaluate(c *cli.Context) error {
-	if err := onlyFlags(c, "recommender"); err != nil {
-		return err
-	}
+// withRecommender lends the recommender that the flag names, opened on the engine, and the data set that it belongs to.
+func withRecommender(c *cli.Context, body func(*recommender.Recommender, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {
 		return err
@@ -152,41 +291,62 @@ func recommenderEvaluate(c *cli.Context) error {
 		if err := r.TrainedOn(d); err != nil {
 			return err
 		}
-		return showRanking(c, r, split)
+		return body(r, d, split)
 	})
 }
 
-// showRanking measures a recommender on the held-out parts.
-func showRanking(c *cli.Context, r *recommender.Recommender, split dataset.Split) error {
-	type part struct {
-		name      string
-		sequences []dataset.Sequence
-		metrics   recommender.Metrics
+func recommenderEvaluate(c *cli.Context) error {
+	if err := onlyFlags(c, "recommender"); err != nil {
+		return err
 	}
-	parts := []part{{name: "validation", sequences: split.Validation}, {name: "test", sequences: split.Test}}
-	for i := range parts {
-		bar := newProgress(c.App.ErrWriter, "ranking "+parts[i].name)
-		var err error
-		parts[i].metrics, err = recommender.Evaluate(c.Context, r, parts[i].sequences,
-			func(done, total int) { bar.to(done, total, "sequences") })
-		bar.end()
+	return withRecommender(c, func(r *recommender.Recommender, _ *dataset.Dataset, split dataset.Split) error {
+		rows, err := rank(c, r, split, r.Config().Model)
 		if err != nil {
 			return err
 		}
+		return showRanking(c, rows)
+	})
+}
+
+// ranking is how well the next items of one part are ranked.
+type ranking struct {
+	Weights string `json:"weights"`
+	Part    string `json:"part"`
+	recommender.Metrics
+}
+
+// rank measures a recommender on the held-out parts.
+func rank(c *cli.Context, r *recommender.Recommender, split dataset.Split, name string) ([]ranking, error) {
+	var rows []ranking
+	for _, part := range []struct {
+		name      string
+		sequences []dataset.Sequence
+	}{{"validation", split.Validation}, {"test", split.Test}} {
+		bar := newProgress(c.App.ErrWriter, "ranking "+part.name)
+		metrics, err := recommender.Evaluate(c.Context, r, part.sequences,
+			func(done, total int) { bar.to(done, total, "sequences") })
+		bar.end()
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, ranking{name, part.name, metrics})
 	}
+	return rows, nil
+}
+
+func showRanking(c *cli.Context, rows []ranking) error {
 	if c.Bool("json") {
-		return printJSON(c, map[string]recommender.Metrics{"validation": parts[0].metrics, "test": parts[1].metrics})
+		return printJSON(c, rows)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "\tn\tHR@1\tHR@5\tHR@10\t95 % interval\tHR@20\tNDCG@10\tMRR\t\n")
-	for _, p := range parts {
-		m := p.metrics
-		fmt.Fprintf(w, "%s\t%d\t%.4f\t%.4f\t%.4f\t%.4f–%.4f\t%.4f\t%.4f\t%.4f\t\n", p.name, m.N, m.HR[1], m.HR[5], m.HR[10],
-			m.CI[0], m.CI[1], m.HR[20], m.NDCG[10], m.MRR)
+	fmt.Fprint(w, "\t\tn\tHR@1\tHR@5\tHR@10\t95 % interval\tHR@20\tNDCG@5\tNDCG@10\tNDCG@20\tMRR\t\n")
+	for _, m := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.4f\t%.4f\t%.4f\t%.4f–%.4f\t%.4f\t%.4f\t%.4f\t%.4f\t%.4f\t\n", m.Weights, m.Part, m.N,
+			m.HR[1], m.HR[5], m.HR[10], m.CI[0], m.CI[1], m.HR[20], m.NDCG[5], m.NDCG[10], m.NDCG[20], m.MRR)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(c.App.Writer, "ranked among all items of the catalogue; ties count half\n")
+	_, err := io.WriteString(c.App.Writer, "ranked among all items of the catalogue; ties count half; NDCG@1 is HR@1\n")
 	return err
 }

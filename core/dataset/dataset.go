@@ -1,8 +1,9 @@
-// Package dataset holds interactions and titles: the folder format on disk, importers, the chronological split into
-// sequences, and the catalogue in which titles are looked up.
+// Package dataset holds interactions and titles: the folder format on disk, importers, the splits into sequences, and the
+// catalogue in which titles are looked up.
 //
-// A data set folder has three files that a person can open: dataset.json (name, licence, source, counts, content hash),
-// items.tsv (item_id, title, raw_title) and events.tsv (user_id, item_id, time, rating). Fields are separated by tabs,
+// A data set folder has files that a person can open: dataset.json (name, licence, source, split, counts, content hash),
+// items.tsv (item_id, title, raw_title) and events.tsv (user_id, item_id, time, rating), or, for data that came split into
+// sequences, train.tsv, validation.tsv and test.tsv (history, next) in place of events.tsv. Fields are separated by tabs,
 // text is UTF-8, nothing is quoted, and the first line names the columns, which may stand in any order beside others.
 package dataset
 
@@ -10,6 +11,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Item is one thing that can be recommended. Its dense id is its place in Dataset.Items.
@@ -19,7 +21,7 @@ type Item struct {
 	RawTitle string // the title as the source has it, whitespace collapsed
 }
 
-// Event is one interaction.
+// Event is one interaction, in 24 bytes.
 type Event struct {
 	User   int32   // dense id: place in Dataset.Users
 	Item   int32   // dense id: place in Dataset.Items
@@ -30,11 +32,13 @@ type Event struct {
 // Dataset is a catalogue and what users did with it. Users are sorted (see Load), events keep the order of their file.
 type Dataset struct {
 	Name    string
-	Licence string // the terms under which the data may be used, in words
-	Source  string // where the data came from, in words
+	Licence string    // the terms under which the data may be used, in words
+	Source  string    // where the data came from, in words
+	SplitBy SplitKind // how Split divides it; "" means Chronological
 	Items   []Item
 	Events  []Event
 	Users   []string // original ids; every user has at least one event
+	Parts   Split    // the sequences of a data set whose SplitBy is Given, which has neither users nor events
 }
 
 // User returns the dense id of a user by the original id.
@@ -43,39 +47,55 @@ func (d *Dataset) User(id string) (int32, bool) {
 	return int32(max(u, 0)), u >= 0
 }
 
-// rawEvent is an event whose user has no dense id yet.
-type rawEvent struct {
-	user string
-	Event
+// userIDs gives ids to users in the order in which they are met.
+type userIDs map[string]int32
+
+// of gives the user's id; a new user is noted in d.Users.
+func (ids userIDs) of(user string, d *Dataset) int32 {
+	id, ok := ids[user]
+	if !ok {
+		user = strings.Clone(user) // it is a piece of a line
+		id = int32(len(ids))
+		ids[user] = id
+		d.Users = append(d.Users, user)
+	}
+	return id
 }
 
-// setEvents gives users their dense ids and stores the events. Users are sorted by number where every id is a decimal
-// integer, else as text, so that the order does not depend on the order of events.
-func (d *Dataset) setEvents(raw []rawEvent) {
-	ids := map[string]int32{}
+// sortUsers removes users without events and gives the others new ids: by number where every id is a decimal integer, else
+// as text, so that they do not depend on the order of events.
+func (d *Dataset) sortUsers() {
+	type user struct {
+		name   string
+		number int64
+		old    int32
+	}
+	var users []user
 	numeric := true
-	for _, e := range raw {
-		if _, ok := ids[e.user]; !ok {
-			ids[e.user] = 0
-			d.Users = append(d.Users, e.user)
-			_, err := strconv.ParseInt(e.user, 10, 64)
+	active := make([]bool, len(d.Users))
+	for _, e := range d.Events {
+		active[e.User] = true
+	}
+	for i, name := range d.Users {
+		if active[i] {
+			number, err := strconv.ParseInt(name, 10, 64)
 			numeric = numeric && err == nil
+			users = append(users, user{name, number, int32(i)})
 		}
 	}
-	slices.SortFunc(d.Users, func(a, b string) int {
-		if numeric {
-			x, _ := strconv.ParseInt(a, 10, 64)
-			y, _ := strconv.ParseInt(b, 10, 64)
-			return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
+	slices.SortFunc(users, func(a, b user) int {
+		if numeric && a.number != b.number {
+			return cmp.Compare(a.number, b.number)
 		}
-		return cmp.Compare(a, b)
+		return cmp.Compare(a.name, b.name)
 	})
-	for i, user := range d.Users {
-		ids[user] = int32(i)
+	ids := make([]int32, len(d.Users))
+	d.Users = make([]string, len(users))
+	for i, u := range users {
+		ids[u.old] = int32(i)
+		d.Users[i] = u.name
 	}
-	d.Events = make([]Event, len(raw))
-	for i, e := range raw {
-		e.Event.User = ids[e.user]
-		d.Events[i] = e.Event
+	for i := range d.Events {
+		d.Events[i].User = ids[d.Events[i].User]
 	}
 }

@@ -3,6 +3,8 @@ package dataset
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 )
 
@@ -28,10 +30,10 @@ func (p Protocol) Validate() error {
 
 // Sequence is one thing to predict: the item that a user took next after a history.
 type Sequence struct {
-	User    int32
+	User    int32   // 0 where sequences were given: nobody knows
 	History []int32 // 1 to MaxHistory dense item ids, oldest first; shared memory, not to be changed
 	Next    int32   // dense item id
-	Time    int64   // of Next
+	Time    int64   // of Next; 0 where sequences were given
 }
 
 // Split holds the sequences for training, choosing and reporting.
@@ -39,73 +41,213 @@ type Split struct {
 	Train, Validation, Test []Sequence
 }
 
-// SplitChronological makes all sequences (Sequences) and cuts them by time 8:1:1 at ⌊8n/10⌋ and ⌊9n/10⌋, so that no
-// training target is later than a validation target, and none of these later than a test target. A user may occur in
-// all three parts. Data too small to fill every part is an error.
-func SplitChronological(d *Dataset, p Protocol) (Split, error) {
-	all, err := Sequences(d, p)
+// all gives the parts in the order train, validation, test.
+func (s *Split) all() [parts]*[]Sequence { return [parts]*[]Sequence{&s.Train, &s.Validation, &s.Test} }
+
+// SplitKind says how the sequences of a data set are divided into three parts. It is recorded in dataset.json.
+type SplitKind string
+
+const (
+	// Chronological cuts all sequences by time 8:1:1 at ⌊8n/10⌋ and ⌊9n/10⌋, so that no training target is later than a
+	// validation target, and none of these later than a test target. A user may occur in all three parts.
+	Chronological SplitKind = "chronological"
+	// LeaveOneOut tests on the last event of each user, validates on the one before it and trains on the rest. What others
+	// did after that event is in training: see Leakage.
+	LeaveOneOut SplitKind = "leave-one-out"
+	// Given is for data that came as sequences in three parts. They are taken as they are, but that of a longer history the
+	// last MaxHistory items count; MinHistory was the source's choice.
+	Given SplitKind = "given"
+)
+
+// Validate lists the kinds that there are.
+func (k SplitKind) Validate() error {
+	if k == Chronological || k == LeaveOneOut || k == Given {
+		return nil
+	}
+	return fmt.Errorf("dataset: no split is called %q; known are %s, %s and %s", string(k), Chronological, LeaveOneOut, Given)
+}
+
+// Kind is SplitBy, Chronological where that is empty.
+func (d *Dataset) Kind() SplitKind { return cmp.Or(d.SplitBy, Chronological) }
+
+// Split makes sequences by the kind of split that the data set records. There is one for every event that has at least
+// MinHistory earlier events of its user. A user's events are ordered by time, ties by item, so that the order of a file's
+// lines, which means nothing, changes nothing; the sequences of a part by the time of the target, ties by user, then by
+// position. Where clocks are coarse the rule for ties matters: in MovieLens-100K three events of four share their second
+// with another one of the same user. Data too small to fill every part is an error.
+func (d *Dataset) Split(p Protocol) (Split, error) {
+	targets, err := d.targets(p)
 	if err != nil {
 		return Split{}, err
 	}
-	s := cut(all)
-	if len(s.Train) == 0 || len(s.Validation) == 0 || len(s.Test) == 0 {
-		return Split{}, fmt.Errorf("dataset: %s gives %d sequences with at least %d earlier items, too few to split 8:1:1",
-			d.Name, len(all), p.MinHistory)
+	var sizes [parts]int
+	for in := range targets {
+		sizes[in]++
 	}
-	return s, nil
+	if slices.Min(sizes[:]) == 0 {
+		return Split{}, fmt.Errorf("dataset: %s gives %d sequences to train, %d to validate and %d to test (%s, at least %d earlier "+
+			"items), too few for every part to have one", d.Name, sizes[train], sizes[validation], sizes[test], d.Kind(), p.MinHistory)
+	}
+	var sequences [parts][]Sequence
+	for i := range sequences {
+		sequences[i] = make([]Sequence, 0, sizes[i])
+	}
+	for in, s := range targets {
+		sequences[in] = append(sequences[in], s)
+	}
+	for _, s := range sequences {
+		slices.SortStableFunc(s, func(a, b Sequence) int { return cmp.Compare(a.Time, b.Time) })
+	}
+	return Split{sequences[train], sequences[validation], sequences[test]}, nil
 }
 
-func cut(all []Sequence) Split {
-	n := len(all)
-	a, b := n*8/10, n*9/10
-	return Split{Train: all[:a:a], Validation: all[a:b:b], Test: all[b:]}
+// SplitChronological is Split for a data set taken as Chronological, whatever it records.
+func SplitChronological(d *Dataset, p Protocol) (Split, error) {
+	as := *d
+	as.SplitBy = Chronological
+	return as.Split(p)
 }
 
-// Sequences makes a sequence of every event that has at least MinHistory earlier events of its user. A user's events
-// are ordered by time, ties by item, so that the order of a file's lines, which means nothing, changes nothing; sequences by
-// the time of the target, ties by user, then by position. Where clocks are coarse the rule for ties matters: in
-// MovieLens-100K three events of four share their second with another one of the same user.
-func Sequences(d *Dataset, p Protocol) ([]Sequence, error) {
+// part is one of the three of a split.
+type part int
+
+const (
+	train part = iota
+	validation
+	test
+	parts = 3
+)
+
+// targets gives every sequence with its part, user by user, each user's in order. It may be gone through more than once.
+func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	var all []Sequence
-	for user, events := range byUser(d) {
-		items := make([]int32, len(events))
-		for i, e := range events {
-			items[i] = e.Item
+	if d.Kind() == Given {
+		return d.given(p), nil
+	}
+	users := d.timeline()
+	var validationFrom, testFrom cut
+	if d.Kind() == Chronological {
+		validationFrom, testFrom = d.cuts(users, p)
+	}
+	return func(yield func(part, Sequence) bool) {
+		a, b := validationFrom, testFrom
+		for user := range d.Users {
+			events := users.of(user)
+			items := make([]int32, len(events))
+			for i, e := range events {
+				items[i] = d.Events[e].Item
+			}
+			for at := p.MinHistory; at < len(events); at++ {
+				s := Sequence{User: int32(user), History: items[max(0, at-p.MaxHistory):at:at], Next: items[at],
+					Time: d.Events[events[at]].Time}
+				in := part(max(0, at-len(events)+parts)) // leave-one-out
+				if d.Kind() == Chronological {
+					in = test
+					inTrain, inValidation := a.takes(s.Time), b.takes(s.Time)
+					if inTrain {
+						in = train
+					} else if inValidation {
+						in = validation
+					}
+				}
+				if !yield(in, s) {
+					return
+				}
+			}
 		}
-		for at := p.MinHistory; at < len(events); at++ {
-			from := max(0, at-p.MaxHistory)
-			all = append(all, Sequence{
-				User: int32(user), History: items[from:at:at], Next: items[at], Time: events[at].Time,
-			})
+	}, nil
+}
+
+// given gives the sequences of a data set that came split.
+func (d *Dataset) given(p Protocol) iter.Seq2[part, Sequence] {
+	return func(yield func(part, Sequence) bool) {
+		for i, sequences := range d.Parts.all() {
+			for _, s := range *sequences {
+				s.History = s.History[max(0, len(s.History)-p.MaxHistory):]
+				if !yield(part(i), s) {
+					return
+				}
+			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Sequence) int { return cmp.Compare(a.Time, b.Time) })
-	return all, nil
+}
+
+// cut is a place among the targets in order of time: before it lie those earlier than time, and the first so many of those
+// that tie with it.
+type cut struct {
+	time int64
+	ties int
+}
+
+// takes reports whether a target lies before the cut. Targets must be asked for in the order of ties, each once.
+func (c *cut) takes(time int64) bool {
+	if time == c.time && c.ties > 0 {
+		c.ties--
+		return true
+	}
+	return time < c.time
+}
+
+// cuts finds the chronological cuts. It sorts times alone, 8 bytes for each target.
+func (d *Dataset) cuts(users timeline, p Protocol) (validationFrom, testFrom cut) {
+	times := make([]int64, 0, len(d.Events))
+	for user := range d.Users {
+		if events := users.of(user); len(events) > p.MinHistory {
+			for _, e := range events[p.MinHistory:] {
+				times = append(times, d.Events[e].Time)
+			}
+		}
+	}
+	slices.Sort(times)
+	at := func(rank int) cut {
+		if len(times) == 0 {
+			return cut{time: math.MinInt64}
+		}
+		earlier, _ := slices.BinarySearch(times, times[rank])
+		return cut{times[rank], rank - earlier}
+	}
+	return at(len(times) * 8 / 10), at(len(times) * 9 / 10)
 }
 
 // History returns the user's latest items, at most max of them, oldest first: what a recommender would be asked now.
 func (d *Dataset) History(user int32, max int) []int32 {
-	events := byUser(d)[user]
+	events := d.timeline().of(int(user))
 	var items []int32
 	for _, e := range events[len(events)-min(max, len(events)):] {
-		items = append(items, e.Item)
+		items = append(items, d.Events[e].Item)
 	}
 	return items
 }
 
-// byUser groups the events, each user's by time, ties by item.
-func byUser(d *Dataset) [][]Event {
-	groups := make([][]Event, len(d.Users))
+// timeline is the places of events in Dataset.Events, user by user, each user's by time, ties by item.
+type timeline struct {
+	events []int32
+	starts []int // of each user in events, and the end
+}
+
+// of gives a user's events.
+func (l timeline) of(user int) []int32 { return l.events[l.starts[user]:l.starts[user+1]] }
+
+func (d *Dataset) timeline() timeline {
+	l := timeline{events: make([]int32, len(d.Events)), starts: make([]int, len(d.Users)+1)}
 	for _, e := range d.Events {
-		groups[e.User] = append(groups[e.User], e)
+		l.starts[e.User+1]++
 	}
-	for _, events := range groups {
-		slices.SortStableFunc(events, func(a, b Event) int {
-			return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Item, b.Item))
+	for user := range d.Users {
+		l.starts[user+1] += l.starts[user]
+	}
+	next := slices.Clone(l.starts)
+	for i, e := range d.Events {
+		l.events[next[e.User]] = int32(i)
+		next[e.User]++
+	}
+	for user := range d.Users {
+		slices.SortFunc(l.of(user), func(a, b int32) int {
+			x, y := d.Events[a], d.Events[b]
+			return cmp.Or(cmp.Compare(x.Time, y.Time), cmp.Compare(x.Item, y.Item), cmp.Compare(a, b))
 		})
 	}
-	return groups
+	return l
 }

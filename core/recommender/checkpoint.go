@@ -168,10 +168,18 @@ func difference(was, is Config) string {
 	was.MaxEpochs, was.Patience = is.MaxEpochs, is.Patience
 	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
 	for i := range a.NumField() {
-		if a.Field(i).Interface() != b.Field(i).Interface() {
+		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
 			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Sprintf("%s was %v, is %v", name, a.Field(i), b.Field(i))
+			return fmt.Sprintf("%s was %s, is %s", name, jsonOf(a.Field(i)), jsonOf(b.Field(i)))
 		}
 	}
 	return ""
+}
+
+func jsonOf(value reflect.Value) string {
+	text, err := json.Marshal(value.Interface())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

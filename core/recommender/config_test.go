@@ -3,13 +3,16 @@ package recommender
 import (
 	"encoding/json"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestValidateNamesTheField(t *testing.T) {
-	if err := DefaultSASRec(1682).Validate(); err != nil {
-		t.Fatal(err)
+	for _, model := range Models {
+		if err := defaultOf(t, model, 1682).Validate(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for field, change := range map[string]func(*Config){
 		"items": func(c *Config) { c.Items = 0 }, "width": func(c *Config) { c.Width = -1 },
@@ -18,9 +21,22 @@ func TestValidateNamesTheField(t *testing.T) {
 		"max_epochs": func(c *Config) { c.MaxEpochs = 0 }, "patience": func(c *Config) { c.Patience = 0 },
 		"dropout": func(c *Config) { c.Dropout = 1 }, "learning_rate": func(c *Config) { c.LearningRate = math.NaN() },
 		"weight_decay": func(c *Config) { c.WeightDecay = -1 }, "max_norm": func(c *Config) { c.MaxNorm = math.Inf(1) },
-		`"GRU"`: func(c *Config) { c.Model = "GRU" },
+		`"GRU"`: func(c *Config) { c.Model = "GRU" }, `"mine"`: func(c *Config) { c.Layout = "mine" },
+		"inner": func(c *Config) { c.Inner = -1 }, "negatives": func(c *Config) { c.Negatives = -1 },
+		"hidden": func(c *Config) { c.Model, c.Layers = GRU4Rec, 1 }, "layers": func(c *Config) { c.Model, c.Hidden = GRU4Rec, 1 },
+		"heights": func(c *Config) { c.Model = Caser }, "one of the heights": func(c *Config) {
+			c.Model, c.Horizontal, c.Vertical, c.Heights = Caser, 1, 1, []int{11}
+		},
+		"diffusion": func(c *Config) { c.Model = DreamRec }, "even": func(c *Config) { c.Width, c.Heads, c.Model = 5, 1, DreamRec; c.dream() },
+		"neither negatives": func(c *Config) { c.Model, c.Negatives = DreamRec, 1; c.dream() },
+		`"steep"`:           func(c *Config) { c.Model = DreamRec; c.dream().Schedule = "steep" },
+		`"mlp3"`:            func(c *Config) { c.Model = DreamRec; c.dream().Denoiser = "mlp3" },
+		"steps":             func(c *Config) { c.Model = DreamRec; c.dream().Steps = 1 },
+		"ddim_steps":        func(c *Config) { c.Model = DreamRec; c.dream().DDIMSteps = 201 },
+		"drop":              func(c *Config) { c.Model = DreamRec; c.dream().Drop = 1 },
+		"strength":          func(c *Config) { c.Model = DreamRec; c.dream().Strength = math.NaN() },
 	} {
-		c := DefaultSASRec(1682)
+		c := defaultOf(t, SASRec, 1682)
 		change(&c)
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
@@ -28,14 +44,35 @@ func TestValidateNamesTheField(t *testing.T) {
 	}
 }
 
-func TestParseConfig(t *testing.T) {
-	want := DefaultSASRec(7)
-	text, err := json.Marshal(want)
+func defaultOf(t *testing.T, model string, items int) Config {
+	t.Helper()
+	c, err := Default(model, items)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := parseConfig(string(text)); err != nil || got != want {
-		t.Errorf("%+v, %v; want %+v", got, err, want)
+	return c
+}
+
+// dream gives the configuration DreamRec's settings.
+func (c *Config) dream() *Diffusion {
+	dreamRec, _ := Default(DreamRec, 1)
+	c.Diffusion = dreamRec.Diffusion
+	return c.Diffusion
+}
+
+func TestParseConfig(t *testing.T) {
+	for _, model := range Models {
+		want := defaultOf(t, model, 7)
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parseConfig(string(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	if _, err := Default("GRU", 7); err == nil || !strings.Contains(err.Error(), "GRU4Rec") {
+		t.Errorf("an unknown model: %v", err)
 	}
 	for _, bad := range []string{"", "{", `{"itemz":3}`, `{} {}`, `{"items":"3"}`} {
 		if _, err := parseConfig(bad); err == nil {

@@ -4,52 +4,41 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"reflect"
 	"strconv"
-	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Metadata of a file of weights. The first four are those of the authors' files; the others may be missing.
+// Metadata of a file of weights. Those before keyConfig are those of the authors' files; the others may be missing.
 const (
 	keyModel      = "model"
 	keyWidth      = "hidden_size"
 	keyItems      = "item_num"
 	keyPositions  = "state_size"
+	keySteps      = "timesteps"     // of DreamRec's diffusion, as the next three
+	keySchedule   = "beta_schedule" // one of Schedules
+	keyStrength   = "guidance_w"
+	keyDenoiser   = "diffuser"
 	keyConfig     = "config"     // JSON of Config
 	keyDataset    = "dataset"    // content hash
 	keyEpoch      = "epoch"      // the chosen one
 	keyValidation = "validation" // JSON of Metrics
 )
 
-// Save writes the weights as safetensors, under the names of the authors' published weights, and remembers the file's
-// hash. The file is replaced as a whole or not at all.
+// Save writes the weights as safetensors, under the names of their layout, and remembers the file's hash. The file is
+// replaced as a whole or not at all.
 func (r *Recommender) Save(path string) error {
 	tensors, err := readSlot(r.model, cgo.Value, "")
 	if err != nil {
 		return err
 	}
-	config, err := json.Marshal(r.config)
+	metadata, err := r.metadata()
 	if err != nil {
 		return err
-	}
-	metadata := map[string]string{
-		keyModel: r.config.Model, keyWidth: strconv.Itoa(r.config.Width), keyItems: strconv.Itoa(r.config.Items),
-		keyPositions: strconv.Itoa(r.config.Positions), keyConfig: string(config),
-	}
-	if r.origin.Dataset != "" {
-		metadata[keyDataset] = r.origin.Dataset
-	}
-	if r.origin.Validation != nil {
-		text, err := json.Marshal(r.origin.Validation)
-		if err != nil {
-			return err
-		}
-		metadata[keyValidation] = string(text)
-	}
-	if r.origin.Epoch > 0 {
-		metadata[keyEpoch] = strconv.Itoa(r.origin.Epoch)
 	}
 	if err := artifact.WriteSafetensors(path, &artifact.File{Metadata: metadata, Tensors: tensors}); err != nil {
 		return err
@@ -58,15 +47,45 @@ func (r *Recommender) Save(path string) error {
 	return err
 }
 
+// metadata is what a file of these weights says of itself.
+func (r *Recommender) metadata() (map[string]string, error) {
+	config, err := json.Marshal(r.config)
+	if err != nil {
+		return nil, err
+	}
+	metadata := map[string]string{
+		keyModel: r.config.Model, keyWidth: strconv.Itoa(r.config.Width), keyItems: strconv.Itoa(r.config.Items),
+		keyPositions: strconv.Itoa(r.config.Positions), keyConfig: string(config),
+	}
+	if d := r.config.Diffusion; d != nil {
+		metadata[keySteps], metadata[keySchedule] = strconv.Itoa(d.Steps), d.Schedule
+		metadata[keyStrength], metadata[keyDenoiser] = strconv.FormatFloat(d.Strength, 'g', -1, 64), d.Denoiser
+	}
+	if r.origin.Dataset != "" {
+		metadata[keyDataset] = r.origin.Dataset
+	}
+	if r.origin.Validation != nil {
+		text, err := json.Marshal(r.origin.Validation)
+		if err != nil {
+			return nil, err
+		}
+		metadata[keyValidation] = string(text)
+	}
+	if r.origin.Epoch > 0 {
+		metadata[keyEpoch] = strconv.Itoa(r.origin.Epoch)
+	}
+	return metadata, nil
+}
+
 // Load reads a file of weights: one that Save has written, or one that the authors published. What the file's metadata
 // does not say follows from the shapes of its tensors; one head is assumed where nothing is said. Weights that are not
 // finite are an error that errors.Is finds as cgo.ErrNumeric.
 func Load(engine *cgo.Engine, path string) (*Recommender, error) {
-	file, err := artifact.ReadSafetensors(path)
+	file, err := readWeights(path)
 	if err != nil {
 		return nil, err
 	}
-	r, err := fromFile(engine, file)
+	r, err := FromFile(engine, file)
 	if err != nil {
 		return nil, fmt.Errorf("recommender: %s: %w", path, err)
 	}
@@ -77,12 +96,45 @@ func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	return r, nil
 }
 
-func fromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
+// readWeights reads a safetensors file, and says how to get one where the file is PyTorch's own.
+func readWeights(path string) (*artifact.File, error) {
+	file, err := artifact.ReadSafetensors(path)
+	if err == nil || !isPickle(path) {
+		return file, err
+	}
+	return nil, fmt.Errorf("recommender: %s is a pickle of PyTorch, which can run programs when it is opened and is never read "+
+		"here; convert it where you trust it:\n"+
+		"  import torch, safetensors.torch; weights = torch.load(%[1]q, map_location=\"cpu\", weights_only=True)\n"+
+		"  safetensors.torch.save_file({k: v.contiguous() for k, v in weights.get(\"state_dict\", weights).items()}, "+
+		"\"weights.safetensors\")", path)
+}
+
+// isPickle knows PyTorch's two formats by their first bytes: a zip archive, or a bare pickle.
+func isPickle(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	start := make([]byte, 4)
+	_, err = io.ReadFull(file, start)
+	return err == nil && (string(start) == "PK\x03\x04" || start[0] == 0x80 && start[1] >= 2 && start[1] <= 5)
+}
+
+// FromFile is Load for a file that has been read; the hash is missing.
+func FromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 	c, err := configOf(file)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recommender{config: c, origin: Origin{Dataset: file.Metadata[keyDataset]}}
+	if file.Metadata[keyConfig] == "" && !c.ownRows() {
+		return nil, fmt.Errorf("these are weights of the layout %q, whose rows have another order; import them first "+
+			"(recint recommender import)", c.Layout)
+	}
+	r := &Recommender{config: c}
+	if _, ours := file.Metadata[keyConfig]; ours { // the authors' files name the data set in a word
+		r.origin.Dataset = file.Metadata[keyDataset]
+	}
 	if text, ok := file.Metadata[keyEpoch]; ok {
 		if r.origin.Epoch, err = strconv.Atoi(text); err != nil {
 			return nil, fmt.Errorf("its %s is %q, not a number", keyEpoch, text)
@@ -93,64 +145,58 @@ func fromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 			return nil, fmt.Errorf("its %s: %w", keyValidation, err)
 		}
 	}
-	if r.model, err = cgo.NewSASRec(engine, c.params()); err != nil {
-		return nil, err
+	return r, r.fill(engine, file)
+}
+
+// fill makes the model and gives it the file's weights; without them there is no model.
+func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) {
+	if r.model, err = r.config.build(engine); err != nil {
+		return err
 	}
 	if err := writeSlot(r.model, cgo.Value, file, ""); err != nil {
 		r.Close()
 		if errors.Is(err, cgo.ErrNumeric) {
-			return nil, fmt.Errorf("its weights are broken, train it again: %w", err)
+			return fmt.Errorf("its weights are broken, train it again: %w", err)
 		}
-		return nil, err
+		return err
 	}
-	return r, nil
+	return nil
 }
 
 // configOf reads a file's configuration, and holds it against the shapes of the tensors before anything is allocated.
 func configOf(file *artifact.File) (Config, error) {
-	sizes, err := sizesOf(file)
+	sizes, err := configOfTensors(file)
 	if err != nil {
 		return Config{}, err
 	}
-	c := sizes
-	if text, ok := file.Metadata[keyConfig]; ok {
-		if c, err = parseConfig(text); err != nil {
-			return Config{}, fmt.Errorf("its %s: %w", keyConfig, err)
-		}
+	text, ok := file.Metadata[keyConfig]
+	if !ok {
+		return sizes, sizes.Validate()
 	}
-	if model, ok := file.Metadata[keyModel]; ok {
-		c.Model = model
+	c, err := parseConfig(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("its %s: %w", keyConfig, err)
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err
 	}
-	if c.Items != sizes.Items || c.Width != sizes.Width || c.Positions != sizes.Positions || c.Blocks != sizes.Blocks {
-		return Config{}, fmt.Errorf("its %s speaks of %d items, width %d, %d positions, %d blocks; its tensors of %d, %d, "+
-			"%d, %d", keyConfig, c.Items, c.Width, c.Positions, c.Blocks, sizes.Items, sizes.Width, sizes.Positions,
-			sizes.Blocks)
+	if model := file.Metadata[keyModel]; model != c.Model {
+		return Config{}, fmt.Errorf("its %s says %q, its %s %q", keyModel, model, keyConfig, c.Model)
 	}
-	return c, nil
-}
-
-// sizesOf measures a SASRec by its tensors.
-func sizesOf(file *artifact.File) (Config, error) {
-	items, err := file.Find("item_embeddings.weight")
-	if err != nil {
-		return Config{}, err
+	if c.Layout == PmixerOriginal {
+		sizes.Positions++ // the others have a row for padding
 	}
-	positions, err := file.Find("positional_embeddings.weight")
-	if err != nil {
-		return Config{}, err
-	}
-	if len(items.Shape) != 2 || len(positions.Shape) != 2 || items.Shape[0] < 2 {
-		return Config{}, fmt.Errorf("embeddings of shape %v and %v are not tables", items.Shape, positions.Shape)
-	}
-	c := DefaultSASRec(items.Shape[0] - 1)
-	c.Width, c.Positions = items.Shape[1], positions.Shape[0]
-	for _, t := range file.Tensors {
-		number, _, found := strings.Cut(strings.TrimPrefix(t.Name, "blocks."), ".")
-		if n, err := strconv.Atoi(number); err == nil && found && strings.HasPrefix(t.Name, "blocks.") {
-			c.Blocks = max(c.Blocks, n+1)
+	for _, f := range []struct {
+		name   string
+		is, of any
+	}{
+		{"model", c.Model, sizes.Model}, {"items", c.Items, sizes.Items}, {"width", c.Width, sizes.Width},
+		{"positions", c.Positions, sizes.Positions}, {"blocks", c.Blocks, sizes.Blocks}, {"inner", c.inner(), sizes.inner()},
+		{"hidden", c.Hidden, sizes.Hidden}, {"layers", c.Layers, sizes.Layers}, {"heights", c.Heights, sizes.Heights},
+		{"horizontal", c.Horizontal, sizes.Horizontal}, {"vertical", c.Vertical, sizes.Vertical},
+	} {
+		if !reflect.DeepEqual(f.is, f.of) {
+			return Config{}, fmt.Errorf("its %s says %s %v; its tensors say %v", keyConfig, f.name, f.is, f.of)
 		}
 	}
 	return c, nil

@@ -40,7 +40,7 @@ func newEngine(t *testing.T) *cgo.Engine {
 
 // small is a quick configuration for rule's sequences.
 func small() Config {
-	c := DefaultSASRec(12)
+	c, _ := Default(SASRec, 12)
 	c.Width, c.Positions, c.Heads, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate = 16, 5, 2, 16, 20, 20, 0.01
 	return c
 }

@@ -26,7 +26,7 @@ type Metrics struct {
 	CI   [2]float64      `json:"hr10_ci95"` // of HR@10, Wilson's score interval
 }
 
-// Evaluate ranks the next item of each sequence. The context is looked at between batches; progress may be nil.
+// Evaluate ranks the next item of each sequence; DreamRec ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
 func Evaluate(ctx context.Context, r *Recommender, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
 	ranks := make([]float64, 0, len(sequences))
@@ -35,7 +35,7 @@ func Evaluate(ctx context.Context, r *Recommender, sequences []dataset.Sequence,
 	for from := 0; from < len(sequences); from += atOnce {
 		part := sequences[from:min(from+atOnce, len(sequences))]
 		scores := scores[:len(part)*items]
-		if err := r.Scores(ctx, scores, Histories(part)); err != nil {
+		if err := r.scores(ctx, scores, Histories(part), from); err != nil {
 			return Metrics{}, fmt.Errorf("recommender: from sequence %d on: %w", from, err)
 		}
 		for i, s := range part {

@@ -1,6 +1,7 @@
 package recommender
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -34,7 +35,7 @@ func New(engine *cgo.Engine, c Config) (*Recommender, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	model, err := cgo.NewSASRec(engine, c.params())
+	model, err := c.build(engine)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +51,12 @@ func (r *Recommender) Close() error { return r.model.Close() }
 
 // Config is what the recommender is and how it was trained.
 func (r *Recommender) Config() Config { return r.config }
+
+// StateWidth is W, the numbers in a state.
+func (r *Recommender) StateWidth() int { return r.model.Recommender().StateWidth }
+
+// Model is the native model, for those who verify or measure it. It belongs to the recommender.
+func (r *Recommender) Model() *cgo.Model { return r.model }
 
 // Origin says where the weights came from.
 func (r *Recommender) Origin() Origin { return r.origin }
@@ -70,25 +77,90 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 	return nil
 }
 
-// States writes the state after the last item of each history to dst [len(histories), D]. Histories are dense item ids,
-// oldest first, at least one each; of a longer one than the model's Positions the last items count. The context is
-// looked at between batches. A state that is not finite is an error.
+// States writes the state after the last item of each history to dst [len(histories), W]; of DreamRec the guidance.
+// Histories are dense item ids, oldest first, at least one each; of a longer one than the model's Positions the last items
+// count. The context is looked at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.run(ctx, dst, r.config.Width, histories, func(dst []float32, h cgo.Histories) error {
+	return r.StatesWithVectors(ctx, dst, histories, nil)
+}
+
+// StatesWithVectors is States where an id of -1-j stands for row j of vectors [n, D] in the space of item embeddings, such as
+// an oracle.
+func (r *Recommender) StatesWithVectors(ctx context.Context, dst []float32, histories [][]int32, vectors []float32) error {
+	return r.run(ctx, dst, r.StateWidth(), histories, vectors, func(dst []float32, h cgo.Histories) error {
 		return r.model.States(dst, h, false)
 	})
 }
 
-// Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States; items of the history
-// are scored like all others.
-func (r *Recommender) Scores(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.run(ctx, dst, r.config.Items, histories, r.model.Scores)
+// AllStates writes the state after each item of each history to dst [len(histories), T, W], zero behind a history's end.
+func (r *Recommender) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
+	return r.run(ctx, dst, r.config.Positions*r.StateWidth(), histories, nil, func(dst []float32, h cgo.Histories) error {
+		return r.model.States(dst, h, true)
+	})
 }
 
-// Encode binds States to a context: the function that the alignment asks for states, [len(histories), D].
+// Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States; items of the history
+// are scored like all others. DreamRec scores items by the oracles that follow from the configuration's seed.
+func (r *Recommender) Scores(ctx context.Context, dst []float32, histories [][]int32) error {
+	return r.scores(ctx, dst, histories, 0)
+}
+
+// scores numbers DreamRec's oracles from first on.
+func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]int32, first int) error {
+	if r.config.Model != DreamRec {
+		return r.run(ctx, dst, r.config.Items, histories, nil, r.model.Scores)
+	}
+	if err := checkDst(dst, r.config.Items, len(histories)); err != nil {
+		return err
+	}
+	oracles := make([]float32, len(histories)*r.config.Width)
+	if err := r.oracles(ctx, oracles, histories, r.config.Seed, first); err != nil {
+		return err
+	}
+	return r.ScoreStates(dst, oracles)
+}
+
+// ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or of DreamRec from oracles [n, D].
+func (r *Recommender) ScoreStates(dst, states []float32) error {
+	return r.model.ScoreStates(dst, states, len(states)/r.StateWidth())
+}
+
+// Scored is an item with its score.
+type Scored struct {
+	Item  int32 // dense id
+	Score float32
+}
+
+// Recommend gives the k items with the highest scores after each history, best first, without those of the history; of
+// equal ones the lower id.
+func (r *Recommender) Recommend(ctx context.Context, histories [][]int32, k int) ([][]Scored, error) {
+	scores := make([]float32, len(histories)*r.config.Items)
+	if err := r.Scores(ctx, scores, histories); err != nil {
+		return nil, err
+	}
+	best := make([][]Scored, len(histories))
+	for i, history := range histories {
+		best[i] = Highest(scores[i*r.config.Items:(i+1)*r.config.Items], k, history)
+	}
+	return best, nil
+}
+
+// Highest gives the k items with the highest of the scores [V], best first, without the excluded; of equal ones the lower id.
+func Highest(scores []float32, k int, excluded []int32) []Scored {
+	items := make([]Scored, 0, len(scores))
+	for i, score := range scores {
+		if !slices.Contains(excluded, int32(i)) {
+			items = append(items, Scored{int32(i), score})
+		}
+	}
+	slices.SortFunc(items, func(a, b Scored) int { return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Item, b.Item)) })
+	return items[:min(k, len(items))]
+}
+
+// Encode binds States to a context: the function that the alignment asks for states, [len(histories), W].
 func (r *Recommender) Encode(ctx context.Context) func(histories [][]int32) ([]float32, error) {
 	return func(histories [][]int32) ([]float32, error) {
-		dst := make([]float32, len(histories)*r.config.Width)
+		dst := make([]float32, len(histories)*r.StateWidth())
 		return dst, r.States(ctx, dst, histories)
 	}
 }
@@ -111,21 +183,29 @@ func Extended(sequences []dataset.Sequence) [][]int32 {
 	return histories
 }
 
+func checkDst(dst []float32, width, histories int) error {
+	if len(dst) != histories*width {
+		return fmt.Errorf("recommender: dst has %d numbers; %d histories need %d for each", len(dst), histories, width)
+	}
+	return nil
+}
+
 // run computes width numbers for each history, batch by batch.
-func (r *Recommender) run(ctx context.Context, dst []float32, width int, histories [][]int32,
+func (r *Recommender) run(ctx context.Context, dst []float32, width int, histories [][]int32, vectors []float32,
 	compute func(dst []float32, h cgo.Histories) error) error {
-	if len(dst) != len(histories)*width {
-		return fmt.Errorf("recommender: dst has %d numbers; %d histories need %d for each", len(dst), len(histories), width)
+	if err := checkDst(dst, width, len(histories)); err != nil {
+		return err
 	}
 	for from := 0; from < len(histories); from += atOnce {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		to := min(from+atOnce, len(histories))
-		batch, err := r.config.pad(histories[from:to], from)
+		batch, err := r.config.pad(histories[from:to], from, len(vectors)/r.config.Width)
 		if err != nil {
 			return err
 		}
+		batch.Vectors = vectors
 		part := dst[from*width : to*width]
 		if err := compute(part, batch); err != nil {
 			return err
@@ -141,7 +221,7 @@ func (r *Recommender) run(ctx context.Context, dst []float32, width int, histori
 }
 
 // pad lays out histories for the core. first is the number of the first one, for messages.
-func (c Config) pad(histories [][]int32, first int) (cgo.Histories, error) {
+func (c Config) pad(histories [][]int32, first, vectors int) (cgo.Histories, error) {
 	h := cgo.Histories{Items: make([]int32, 0, len(histories)*c.Positions), Lengths: make([]int32, len(histories))}
 	for i, history := range histories {
 		history = history[max(0, len(history)-c.Positions):]
@@ -149,6 +229,9 @@ func (c Config) pad(histories [][]int32, first int) (cgo.Histories, error) {
 			return h, fmt.Errorf("recommender: history %d is empty; at least one item is needed", first+i)
 		}
 		for _, item := range history {
+			if item < 0 && -1-int(item) < vectors {
+				continue
+			}
 			if err := c.checkItem(item); err != nil {
 				return h, fmt.Errorf("recommender: history %d: %w", first+i, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -116,7 +117,7 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer back.Close()
-	if back.Config() != c || back.Hash() != r.Hash() || len(r.Hash()) != 64 {
+	if !reflect.DeepEqual(back.Config(), c) || back.Hash() != r.Hash() || len(r.Hash()) != 64 {
 		t.Errorf("config %+v, hash %s; want %+v, %s", back.Config(), back.Hash(), c, r.Hash())
 	}
 	if o := back.Origin(); o.Dataset != "abc" || o.Epoch != 3 || o.Validation == nil || o.Validation.HR[10] != 0.5 {
@@ -153,13 +154,14 @@ func TestLoadRefuses(t *testing.T) {
 		"embeddings no table": {func(f *artifact.File) {
 			tensor, _ := f.Find("item_embeddings.weight")
 			tensor.Shape = []int{len(tensor.F32)}
-		}, "not tables"},
+		}, "2 dimensions"},
 		"other model":     {func(f *artifact.File) { f.Metadata[keyModel] = "GRU" }, `"GRU"`},
+		"no model":        {func(f *artifact.File) { f.Tensors = f.Tensors[:1] }, "not those of a model"},
 		"unknown key":     {func(f *artifact.File) { f.Metadata[keyConfig] = `{"colour":1}` }, "colour"},
 		"epoch no number": {func(f *artifact.File) { f.Metadata[keyEpoch] = "x" }, `"x"`},
 		"other size": {func(f *artifact.File) {
 			f.Metadata[keyConfig] = strings.Replace(f.Metadata[keyConfig], `"items":12`, `"items":13`, 1)
-		}, "13 items"},
+		}, "items 13"},
 	} {
 		f, err := artifact.ReadSafetensors(whole)
 		if err != nil {

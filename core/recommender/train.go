@@ -3,10 +3,12 @@ package recommender
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -32,31 +34,60 @@ type Progress struct {
 // Epoch is one line of the log.
 type Epoch struct {
 	Epoch   int     `json:"epoch"`
-	Loss    float64 `json:"loss"` // mean over the steps, in nats, with dropout
+	Loss    float64 `json:"loss"` // mean over the steps, with dropout: nats, or DreamRec's squared error
 	HR10    float64 `json:"hr10"` // on validation
 	NDCG10  float64 `json:"ndcg10"`
 	Best    bool    `json:"best"`    // the best HR@10 so far; of equal ones the higher NDCG@10
 	Seconds float64 `json:"seconds"` // of training so far, earlier sittings included
 }
 
-// Train learns from split.Train and gives the weights of the epoch with the best HR@10 on split.Validation, of equal
-// ones the higher NDCG@10. split.Test is not looked at. It ends after MaxEpochs epochs, or Patience epochs without a
-// better one.
+// Trained is what a training gives: the recommender of the epoch with the best HR@10 on validation, of equal ones the
+// higher NDCG@10, and that of the last epoch.
+type Trained struct {
+	Best, Last *Recommender
+	Epochs     []Epoch
+}
+
+// Close releases both recommenders.
+func (t *Trained) Close() error { return errors.Join(t.Best.Close(), t.Last.Close()) }
+
+// Train learns from split.Train and chooses by split.Validation. split.Test is not looked at. It ends after MaxEpochs
+// epochs, or Patience epochs without a better one.
 //
 // A run that is cancelled, or killed at any moment, goes on from the last whole epoch when it is started again with the
 // same checkpoint path, and gives bit for bit what an uninterrupted run gives. Only max_epochs and patience may then
 // differ from the configuration it was started with. The context is looked at between native calls; its error is
-// returned. The caller closes the recommender.
-func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*Recommender, error) {
+// returned. The caller closes what is returned.
+func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*Trained, error) {
 	t, err := newTrainer(engine, c, split, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.train(ctx); err != nil {
+	trained, err := t.run(ctx, engine)
+	if err != nil {
 		t.Close()
 		return nil, err
 	}
-	return t.finish()
+	return trained, nil
+}
+
+// run trains, and puts the best weights in a recommender of their own.
+func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error) {
+	if err := t.train(ctx); err != nil {
+		return nil, err
+	}
+	best, err := New(engine, t.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.best.write(best.model); err != nil {
+		best.Close()
+		return nil, err
+	}
+	metrics, epochs := t.cursor.Metrics, t.cursor.Epochs
+	best.origin = Origin{Dataset: t.opts.Dataset, Validation: &metrics, Epoch: t.cursor.best().Epoch}
+	t.origin = Origin{Dataset: t.opts.Dataset, Epoch: len(epochs)}
+	return &Trained{Best: best, Last: t.Recommender, Epochs: epochs}, nil
 }
 
 // trainer is a run under way.
@@ -104,12 +135,7 @@ func (t *trainer) train(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return t.stopped(err)
 			}
-			batch, err := t.batch(t.order[step*c.BatchSize : min((step+1)*c.BatchSize, len(t.order))])
-			if err != nil {
-				return err
-			}
-			batch.Seed = random.Uint64()
-			loss, err := t.step(batch)
+			loss, err := t.step(t.order[step*c.BatchSize:min((step+1)*c.BatchSize, len(t.order))], random)
 			if err != nil {
 				return fmt.Errorf("recommender: epoch %d, step %d: %w", epoch, step+1, err)
 			}
@@ -132,10 +158,19 @@ func (t *trainer) train(ctx context.Context) error {
 	return nil
 }
 
-// step learns from one batch.
-func (t *trainer) step(batch cgo.RecommenderBatch) (loss float64, err error) {
+// step learns from the training sequences of these indices.
+func (t *trainer) step(indices []int, random *rand.Rand) (loss float64, err error) {
 	c := t.config
-	if loss, err = t.model.RecommenderBackward(batch); err != nil {
+	h, next, err := t.gather(indices)
+	if err != nil {
+		return 0, err
+	}
+	if c.Model == DreamRec {
+		loss, err = t.model.DreamRecBackward(c.noised(h, next, random))
+	} else {
+		loss, err = t.model.RecommenderBackward(c.targets(h, next, random))
+	}
+	if err != nil {
 		return 0, err
 	}
 	_, err = t.model.Update(cgo.AdamW{
@@ -153,31 +188,69 @@ func (t *trainer) step(batch cgo.RecommenderBatch) (loss float64, err error) {
 	return loss, nil
 }
 
-// batch gathers training sequences.
-func (t *trainer) batch(indices []int) (cgo.RecommenderBatch, error) {
-	c := t.config
-	histories := make([][]int32, len(indices))
-	targets := make([]int32, len(indices)*c.Positions)
-	for i := range targets {
-		targets[i] = -1
-	}
+// gather lays out training sequences: their histories and the items that follow.
+func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
+	histories, next := make([][]int32, len(indices)), make([]int32, len(indices))
 	for b, index := range indices {
 		s := t.split.Train[index]
-		if err := c.checkItem(s.Next); err != nil {
-			return cgo.RecommenderBatch{}, fmt.Errorf("recommender: next of training sequence %d: %w", index, err)
+		if err := t.config.checkItem(s.Next); err != nil {
+			return cgo.Histories{}, nil, fmt.Errorf("next of training sequence %d: %w", index, err)
 		}
-		histories[b] = s.History[max(0, len(s.History)-c.Positions):]
-		row := targets[b*c.Positions:]
-		last := len(histories[b]) - 1
-		if last >= 0 {
-			row[last] = s.Next
-		}
-		if c.AllPositions {
-			copy(row[:max(last, 0)], histories[b][min(1, len(histories[b])):])
+		histories[b], next[b] = s.History, s.Next
+	}
+	h, err := t.config.pad(histories, 0, 0)
+	return h, next, err
+}
+
+// targets makes a batch that predicts what follows: the next item, or with AllPositions every item's successor. Negatives
+// are drawn uniformly from the items that are neither in the history nor next; where there are none, from all.
+func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.RecommenderBatch {
+	batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items)), Dropout: float32(c.Dropout)}
+	if c.Negatives > 0 {
+		batch.Negatives = make([]int32, len(h.Items)*c.Negatives)
+	}
+	for b, length := range h.Lengths {
+		first, last := b*c.Positions, b*c.Positions+int(length)-1
+		history := h.Items[first : last+1]
+		for t := first; t < first+c.Positions; t++ {
+			switch {
+			case t == last:
+				batch.Targets[t] = next[b]
+			case t < last && c.AllPositions:
+				batch.Targets[t] = h.Items[t+1]
+			default:
+				batch.Targets[t] = -1
+				continue
+			}
+			for n := range c.Negatives {
+				negative := random.Int32N(int32(c.Items))
+				for len(history)+1 < c.Items && (negative == next[b] || slices.Contains(history, negative)) {
+					negative = random.Int32N(int32(c.Items))
+				}
+				batch.Negatives[t*c.Negatives+n] = negative
+			}
 		}
 	}
-	h, err := c.pad(histories, 0)
-	return cgo.RecommenderBatch{Histories: h, Targets: targets, Dropout: float32(c.Dropout)}, err
+	batch.Seed = random.Uint64()
+	return batch
+}
+
+// noised makes a batch of DreamRec: for each history a step of the diffusion, its noise, and whether guidance is dropped.
+func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.DreamRecBatch {
+	n := len(next)
+	batch := cgo.DreamRecBatch{Histories: h, Targets: next, Steps: make([]int32, n), Unconditional: make([]int32, n),
+		Noise: make([]float32, n*c.Width), Dropout: float32(c.Dropout)}
+	for i := range batch.Steps {
+		batch.Steps[i] = random.Int32N(int32(c.Diffusion.Steps))
+		if random.Float64() < c.Diffusion.Drop {
+			batch.Unconditional[i] = 1
+		}
+	}
+	for i := range batch.Noise {
+		batch.Noise[i] = float32(random.NormFloat64())
+	}
+	batch.Seed = random.Uint64()
+	return batch
 }
 
 // endEpoch notes how an epoch went, keeps its weights if they are the best, and saves and logs the state of the run.
@@ -211,17 +284,6 @@ func (t *trainer) endEpoch(loss float64, metrics Metrics, took time.Duration) er
 		return fmt.Errorf("recommender: the log cannot be written: %w", err)
 	}
 	return nil
-}
-
-// finish puts the best weights in place.
-func (t *trainer) finish() (*Recommender, error) {
-	if err := t.best.write(t.model); err != nil {
-		t.Close()
-		return nil, err
-	}
-	metrics := t.cursor.Metrics
-	t.origin = Origin{Dataset: t.opts.Dataset, Validation: &metrics, Epoch: t.cursor.best().Epoch}
-	return t.Recommender, nil
 }
 
 // stopped says how to go on after a cancellation.

@@ -19,12 +19,12 @@ import (
 
 func train(t *testing.T, c Config, opts Options) *Recommender {
 	t.Helper()
-	r, err := Train(t.Context(), newEngine(t), c, ruleSplit(), opts)
+	trained, err := Train(t.Context(), newEngine(t), c, ruleSplit(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
-	return r
+	t.Cleanup(func() { trained.Close() })
+	return trained.Best
 }
 
 func values(t *testing.T, r *Recommender) []artifact.Tensor {

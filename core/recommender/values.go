@@ -15,38 +15,60 @@ import (
 // numbers, counted from 1.
 const initStream = 0
 
-// embeddingSpread is the standard deviation of new embeddings.
-const embeddingSpread = 0.02
-
 // initialise gives the model its first weights, the same for the same seed: embeddings normal, matrices and biases
-// uniform in ±1/√(fan-in) as in PyTorch, norms one, and the embedding of padding zero.
+// uniform in ±1/√(fan-in) as in PyTorch, of a GRU ±1/√(units), norms one, and the embedding of padding zero. DreamRec's
+// embeddings are what its noise of variance 1 is added to, so they have that variance too.
 func initialise(model *cgo.Model, c Config) error {
 	tensors, err := model.Tensors()
 	if err != nil {
 		return err
 	}
+	spread := 0.02
+	if c.Model == DreamRec {
+		spread = 1
+	}
 	random := rand.New(rand.NewPCG(c.Seed, initStream))
+	limit := 0.0 // a bias follows the matrix that it belongs to
 	for i, t := range tensors {
 		values := make([]float32, t.Elements())
-		norm := strings.Contains(t.Name, "ln_") || strings.Contains(t.Name, "layer_norm")
-		for k := range values {
-			switch {
-			case strings.Contains(t.Name, "embeddings"):
-				values[k] = float32(random.NormFloat64() * embeddingSpread)
-			case norm && strings.HasSuffix(t.Name, ".weight"):
-				values[k] = 1
-			case !norm: // all of them read vectors of the model's width
-				values[k] = float32((2*random.Float64() - 1) / math.Sqrt(float64(c.Width)))
+		switch {
+		case isEmbedding(t.Name):
+			for k := range values {
+				values[k] = float32(random.NormFloat64() * spread)
 			}
-		}
-		if t.Name == "item_embeddings.weight" {
-			clear(values[c.Items*c.Width:])
+			if len(values) == (c.Items+1)*c.Width {
+				clear(values[c.Items*c.Width:])
+			}
+		case isNorm(t.Name):
+			if strings.HasSuffix(t.Name, ".weight") {
+				for k := range values {
+					values[k] = 1
+				}
+			}
+		default:
+			if strings.HasPrefix(t.Name, "gru") {
+				limit = 1 / math.Sqrt(float64(c.Hidden))
+			} else if len(t.Shape) > 1 {
+				limit = 1 / math.Sqrt(float64(t.Elements()/t.Shape[0]))
+			}
+			for k := range values {
+				values[k] = float32((2*random.Float64() - 1) * limit)
+			}
 		}
 		if err := model.Write(i, cgo.Value, values); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func isEmbedding(name string) bool {
+	return strings.Contains(name, "_emb.") || strings.Contains(name, "_embedding")
+}
+
+func isNorm(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, "ln_") || strings.Contains(name, "layer_norm") || strings.Contains(name, "layernorm")
 }
 
 // readSlot copies one slot of all tensors into safetensors form, under their names with a prefix.

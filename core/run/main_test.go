@@ -122,14 +122,17 @@ func saveRecommender(t *testing.T, path string, d *dataset.Dataset, hash string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := recommender.DefaultSASRec(len(d.Items))
+	c, err := recommender.Default(recommender.SASRec, len(d.Items))
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.Width, c.Heads, c.BatchSize, c.LearningRate, c.MaxEpochs, c.Seed = 16, 2, 16, 0.01, 3, seed
 	r, err := recommender.Train(t.Context(), testllm.Engine(t), c, split, recommender.Options{Dataset: hash})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.Save(path); err != nil {
+	if err := r.Best.Save(path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Parts is what a run stands on, opened.
 type Parts struct {
 	Data        *dataset.Dataset
-	Split       dataset.Split // chronological, by the default protocol
+	Split       dataset.Split // as the data set says, by the default protocol
 	Recommender *recommender.Recommender
 	GGUF        *cgo.GGUF
 	Prompt      *prompt.Prompt
@@ -39,7 +39,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if p.Data, err = dataset.Load(s.Dataset); err != nil {
 		return err
 	}
-	if p.Split, err = dataset.SplitChronological(p.Data, dataset.DefaultProtocol()); err != nil {
+	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
 		return err
 	}
 	if p.Recommender, err = recommender.Load(p.engine, s.Recommender); err != nil {

@@ -64,7 +64,7 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if err != nil {
 		return err
 	}
-	if err := adapter.Fits(r.Recommender.Config().Width, info.Embd); err != nil {
+	if err := adapter.Fits(r.Recommender.StateWidth(), info.Embd); err != nil {
 		return err
 	}
 	if r.hash, err = artifact.HashFile(path); err != nil {

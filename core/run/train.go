@@ -36,7 +36,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	}
 	job := align.Job{
 		Engine: engine, GGUF: parts.GGUF, Prompt: parts.Prompt, Config: s.Config, Provenance: parts.Hashes,
-		Shape: align.Shape{Kind: s.Adapter, In: parts.Recommender.Config().Width, Hidden: s.Hidden, Tokens: s.Tokens,
+		Shape: align.Shape{Kind: s.Adapter, In: parts.Recommender.StateWidth(), Hidden: s.Hidden, Tokens: s.Tokens,
 			Embd: info.Embd},
 		Dir: dir, Progress: progress,
 	}

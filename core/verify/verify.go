@@ -3,7 +3,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // Options are what a case may need beside its file.
@@ -33,15 +33,13 @@ type Figure struct {
 
 // The measures of a figure.
 const (
-	MaxAbs   = "largest absolute difference"
-	Relative = "relative difference"
-	Angle    = "1 − cosine"
+	MaxAbs      = "largest absolute difference"
+	MaxRelative = "largest difference / largest value"
+	Relative    = "relative difference"
+	Angle       = "1 − cosine"
 )
 
-// ErrUnsupported is the error for a well-formed case of a kind that this build cannot recompute.
-var ErrUnsupported = errors.New("not supported yet by this build")
-
-// Verify recomputes the case in the file at path. What kind it is follows from its metadata and tensors, never from its
+// Verify recomputes the case in the file at path. What kind it is follows from its tensors, never from its
 // name. Weights of a recommender have their inputs and outputs beside them in NAME.expected.safetensors.
 func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) ([]Figure, error) {
 	file, err := artifact.ReadSafetensors(path)
@@ -51,28 +49,24 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 	if err := finite(path, file); err != nil {
 		return nil, err
 	}
-	switch kind := kindOf(file); kind {
-	case kindSASRec:
-		return verifySASRec(ctx, engine, path, file, opts)
+	switch kindOf(file) {
+	case kindRecommender:
+		return verifyRecommender(ctx, engine, path, file, opts)
 	case kindLLM:
 		return verifyLLM(ctx, engine, path, file, opts)
 	case kindExpected:
 		return nil, fmt.Errorf("verify: %s holds inputs and outputs; give the file of weights that it belongs to", path)
-	case "":
-		return nil, fmt.Errorf("verify: %s is no reference case: neither its metadata nor its tensors (%s) say what it is",
-			path, names(file))
-	default:
-		return nil, fmt.Errorf("verify: %s: cases of kind %s are %w", path, kind, ErrUnsupported)
 	}
+	return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) do not say what it is", path, names(file))
 }
 
 const (
-	kindSASRec   = "SASRec"
-	kindLLM      = "LLM"
-	kindExpected = "expected"
+	kindRecommender = "recommender"
+	kindLLM         = "LLM"
+	kindExpected    = "expected"
 )
 
-// kindOf tells a case by its tensors, and recommenders that other tools wrote by the metadata's word "model" too.
+// kindOf tells a case by its tensors; "" if they are those of none.
 func kindOf(file *artifact.File) string {
 	has := func(names ...string) bool {
 		for _, name := range names {
@@ -87,14 +81,10 @@ func kindOf(file *artifact.File) string {
 		return kindLLM
 	case has("seq", "len"):
 		return kindExpected
-	case has("none_embedding.weight") || file.Metadata["model"] == "DreamRec":
-		return "DreamRec"
-	case has("gru.weight_ih_l0"):
-		return "GRU"
-	case has("mh_attn.linear_q.weight", "item_embeddings.weight"):
-		return kindSASRec
+	case recommender.Knows(file):
+		return kindRecommender
 	}
-	return file.Metadata["model"]
+	return ""
 }
 
 // finite refuses NaN and infinity, to which nothing can be compared.
@@ -131,6 +121,16 @@ func maxAbs(name string, computed, expected []float32, tolerance float64) Figure
 			f.Computed, f.Expected, f.Difference = c, e, d
 		}
 	}
+	return f.judged()
+}
+
+// maxRelative is maxAbs in units of the largest expected element.
+func maxRelative(name string, computed, expected []float32, tolerance float64) Figure {
+	f, largest := maxAbs(name, computed, expected, tolerance), 0.0
+	for _, e := range expected {
+		largest = max(largest, math.Abs(float64(e)))
+	}
+	f.Measure, f.Difference = MaxRelative, f.Difference/largest
 	return f.judged()
 }
 

@@ -137,25 +137,30 @@ RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_
 
 typedef struct ri_model ri_model;
 
-/* Whose weights a recommender is laid out for: what differs between them stands in native/src. */
+/* Whose weights a recommender is laid out for. Tensors have that project's names and shapes, 1x1 convolutions [D, D, 1]
+ * being matrices [D, D], and the item table has its rows in our order: item i in row i, padding (their row 0) in row V.
+ * Formulas stand in native/src. All but the authors' score items by products of state and item embedding. A layout
+ * that a model does not have is RI_INVALID. */
 typedef enum {
-    RI_LAYOUT_AUTHORS = 0, /* of RecInterpreter: github.com/ljy0ustc/LLaRA, rec_model */
-    RI_LAYOUT_RECBOLE = 1, /* github.com/RUCAIBox/RecBole 1.2 */
-    RI_LAYOUT_PMIXER = 2   /* github.com/pmixer/SASRec.pytorch */
+    RI_LAYOUT_AUTHORS = 0,           /* of RecInterpreter: github.com/ljy0ustc/LLaRA, rec_model */
+    RI_LAYOUT_RECBOLE = 1,           /* github.com/RUCAIBox/RecBole 1.2, with its default settings */
+    RI_LAYOUT_PMIXER = 2,            /* github.com/pmixer/SASRec.pytorch since commit 3e5bb0f; pos_emb has T + 1 rows */
+    RI_LAYOUT_PMIXER_NORM_FIRST = 3, /* the same with --norm_first */
+    RI_LAYOUT_PMIXER_ORIGINAL = 4    /* the same before that commit; pos_emb has T rows */
 } ri_layout;
 
 typedef struct {
-    ri_layout layout;
+    ri_layout layout;    /* any */
     int32_t n_items;     /* V; ids 0..V-1, V is padding */
-    int32_t width;       /* D */
+    int32_t width;       /* D, of a state as well */
     int32_t n_positions; /* T */
     int32_t n_blocks;    /* attention blocks, 1 in the authors' weights */
     int32_t n_heads;     /* heads of each, 1 in the authors' weights */
-    int32_t n_inner;     /* units of the feed-forward layers; D but for RecBole */
+    int32_t n_inner;     /* units of the feed-forward layers; D in the authors' weights, and always in pmixer's */
 } ri_sasrec_params;
 
 typedef struct {
-    ri_layout layout; /* authors, RecBole */
+    ri_layout layout; /* authors: a state is the GRU's, n_hidden wide; RecBole: it is a dense layer's, D wide */
     int32_t n_items;
     int32_t width; /* D of the item embeddings */
     int32_t n_positions;
@@ -163,13 +168,14 @@ typedef struct {
     int32_t n_layers;
 } ri_gru4rec_params;
 
+/* RecBole's has one user, the mean of those it was trained on: user_embedding.weight is [1, D]. */
 typedef struct {
-    ri_layout layout; /* authors, RecBole */
+    ri_layout layout; /* authors: a state is what all filters give; RecBole: it is fc2's, D wide */
     int32_t n_items;
-    int32_t width;
-    int32_t n_positions;
-    int32_t n_heights;    /* 1..16 */
-    int32_t heights[16];  /* of the horizontal filters, each 1..T */
+    int32_t width;        /* D */
+    int32_t n_positions;  /* RecBole: at most 128 */
+    int32_t n_heights;    /* 1..16; RecBole: 0, or all of them where they are so few */
+    int32_t heights[16];  /* of the horizontal filters, each 1..T; RecBole: 1, 2, ..., T */
     int32_t n_horizontal; /* filters of each height */
     int32_t n_vertical;   /* vertical filters */
 } ri_caser_params;
@@ -181,6 +187,7 @@ typedef struct {
     ri_denoiser denoiser;
     int32_t n_steps;     /* T of the diffusion */
     const double *betas; /* [n_steps]: variance of the noise added in each step, 0 < beta < 1 */
+    float rounding;      /* weight of -log softmax(x0's products with all embeddings)[target] in the loss; 0: none */
 } ri_dreamrec_params;
 
 typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1 } ri_adapter_kind;
@@ -285,7 +292,9 @@ typedef struct {
 } ri_dreamrec_batch;
 
 /* Mean squared error between the denoiser's prediction and the target's embedding (mean over B * D numbers; DreamRec,
- * eq. 9), whose gradient is added to the model's; the noised target is a function of the embedding, too. */
+ * eq. 9), whose gradient is added to the model's; the noised target is a function of the embedding, too. With
+ * `rounding`, plus that times the mean cross-entropy of the target given the prediction (Li et al. 2022, arXiv
+ * 2205.14217, eq. 2). */
 RI_API ri_status ri_dreamrec_backward(ri_model *model, const ri_dreamrec_batch *batch, double *loss, ri_error *err);
 
 /* The denoiser's prediction of x0: dst [n, D] from x [n, D] at steps [n], with guidance [n, D], or NULL for none. */

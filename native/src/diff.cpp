@@ -505,6 +505,14 @@ Var Graph::mean_squared_error(Var a, Var target) {
     });
 }
 
+Var Graph::sum_of_losses(Var a, Var b) {
+    // A loss's gradient is 1 and its rule does not look at it: what is accumulated only says that it takes part.
+    return record(ggml_add(ctx(), a.value, b.value), {a, b}, [=](ggml_tensor *) {
+        accumulate(a, a.value);
+        accumulate(b, b.value);
+    });
+}
+
 // ---- running
 
 void Graph::output(ggml_tensor *value) {

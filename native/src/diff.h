@@ -87,6 +87,7 @@ class Graph {
     // Sum of weight[i] * (softplus of scores, negated in row 0, over column i); scores [1 + negatives, N].
     Var binary_cross_entropy(Var scores, ggml_tensor *weights);
     Var mean_squared_error(Var a, Var target);
+    Var sum_of_losses(Var a, Var b);
 
     // ---- for operations defined elsewhere
     using Rule = std::function<void(ggml_tensor *gradient)>;

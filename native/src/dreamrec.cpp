@@ -15,9 +15,10 @@ namespace ri {
 
 namespace {
 
-// The noise of each step, and the share of the signal's variance that is left after it: alpha-bar of Ho et al. 2020, arXiv
-// 2006.11239. Both are rounded to float32 and multiplied in it, as in the authors' code, whose weights know no other: where
-// the first steps are small, 1 - alpha-bar holds but three digits, and oracles would differ from theirs in the fourth.
+// The noise of each step, and the share of the signal's variance that is left after it: alpha-bar of Ho et al. 2020,
+// arXiv 2006.11239. Both are rounded to float32 and multiplied in it, as in the authors' code, whose weights know no
+// other: where the first steps are small, 1 - alpha-bar holds but three digits, and oracles would differ from theirs in
+// the fourth.
 struct Schedule {
     std::vector<float> noise, left;
 
@@ -87,6 +88,8 @@ std::vector<TensorSpec> DreamRec::layout(const ri_dreamrec_params &p) {
     std::vector<TensorSpec> specs = sasrec_encoder_layout(p.guidance);
     const int64_t d = p.guidance.width;
     if (p.guidance.layout != RI_LAYOUT_AUTHORS) fail(RI_INVALID, "DreamRec: the guidance has the authors' layout");
+    if (!(p.rounding >= 0 && p.rounding <= 1e6f))
+        fail(RI_INVALID, "DreamRec: rounding must be 0 to 1e6, not %g", double(p.rounding));
     if (d < 4 || d % 2) fail(RI_INVALID, "DreamRec: width must be even and at least 4, not %d", p.guidance.width);
     auto add = [&](const char *name, int64_t out, int64_t in) {
         specs.push_back({std::string(name) + ".weight", {out, in}});
@@ -158,7 +161,19 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
     Var noised = g.add(g.scale_rows(x0, signal), g.constant(noise));
     Var step = step_embedding(
         g, [=] { return batch->steps; }, B);
-    return g.mean_squared_error(predict(g, noised, guidance, step), x0);
+    Var predicted = predict(g, noised, guidance, step);
+    Var error = g.mean_squared_error(predicted, x0);
+    if (p_.rounding <= 0) return error;
+    const int64_t V = p_.guidance.n_items;
+    ggml_tensor *classes = g.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t b = 0; b < B; ++b) static_cast<int32_t *>(dst)[b] = int32_t(b * V + batch->targets[b]);
+        },
+        B);
+    ggml_tensor *weights = g.input(std::vector<float>(size_t(B), p_.rounding / float(B)), B);
+    Var scores = g.linear(g.first_rows(use(g, "item_embeddings.weight"), V), predicted, {});
+    return g.sum_of_losses(error, g.cross_entropy(scores, classes, weights));
 }
 
 double DreamRec::learn(const ri_dreamrec_batch &b) {
@@ -169,6 +184,8 @@ double DreamRec::learn(const ri_dreamrec_batch &b) {
     require(b.unconditional, "unconditional");
     if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
     const size_t n = b.histories.n_sequences;
+    if (n > size_t(INT32_MAX) / size_t(p_.guidance.n_items))
+        fail(RI_INVALID, "too many histories for one batch; use a smaller one");
     require_finite(b.noise, n * size_t(width()), "noise");
     for (size_t i = 0; i < n; ++i) {
         check_step(i, b.steps[i]);

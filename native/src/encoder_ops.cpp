@@ -7,6 +7,28 @@
 
 namespace ri {
 
+// ---- layers
+
+void add_layer(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> weight) {
+    const int64_t out = weight[0];
+    specs.push_back({name + ".weight", std::move(weight)});
+    specs.push_back({name + ".bias", {out}});
+}
+
+Var linear(const Model &model, Graph &g, const std::string &name, Var x) {
+    return g.linear(model.use(g, name + ".weight"), x, model.use(g, name + ".bias"));
+}
+
+Var layer_norm(const Model &model, Graph &g, const std::string &name, Var x, float eps) {
+    return g.layer_norm(x, model.use(g, name + ".weight"), model.use(g, name + ".bias"), eps);
+}
+
+Var freeze_padding(Graph &g, const Source &source, Var x) {
+    ggml_tensor *presence = source.presence(g);
+    return g.record(x.value, {x},
+                    [=, &g](ggml_tensor *dy) { g.accumulate(x, g.scale_rows(g.constant(dy), presence).value); });
+}
+
 // ---- attention
 
 Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool last) {
@@ -25,7 +47,7 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
             [=](void *dst) {
                 for (int64_t b = 0; b < B; ++b)
                     for (int64_t n = 0; n < queries; ++n) {
-                        const int64_t end = last ? leaves.length(b) - 1 : n;
+                        const int64_t end = last ? leaves.last(b) : n;
                         float *row = static_cast<float *>(dst) + (b * queries + n) * T;
                         for (int64_t t = 0; t < T; ++t) row[t] = t <= end ? 0.0f : -INFINITY;
                     }

@@ -6,6 +6,15 @@
 
 namespace ri {
 
+// Adds the specifications of a layer: NAME.weight of that shape, and NAME.bias for each of its rows.
+void add_layer(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> weight);
+// The layers NAME.weight, NAME.bias of a model. x [n, N] -> [out, N]; normalised over n.
+Var linear(const Model &model, Graph &graph, const std::string &name, Var x);
+Var layer_norm(const Model &model, Graph &graph, const std::string &name, Var x, float eps);
+
+// x [n, T * samples] itself, through which no gradient flows back to padding: PyTorch's padding_idx.
+Var freeze_padding(Graph &graph, const Source &source, Var x);
+
 // Multi-head causal attention (Vaswani et al. 2017). k, v [D, T * samples]; q the same, or one for each sample at its
 // last position [D, samples] when `last`. -> like q. Dropout, if any, falls on the weights.
 Var causal_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);

@@ -1,52 +1,102 @@
 // GRU4Rec: session-based recommendation with a recurrent network (Hidasi et al. 2016, arXiv 1511.06939), with the whole
-// catalogue scored. Gates are stacked in the order reset, update, new. Layer i > 0 has tensors that end in "_li".
+// catalogue scored, in two layouts:
+//   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/): a state is
+//            that of the GRU, and an output layer scores it;
+//   RecBole  1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/gru4rec.py): no biases; a dense
+//            layer brings the GRU's output to the width of the embeddings, products with which are the scores.
+// Gates are stacked in the order reset, update, new. Tensors of layer i end in "_li".
 #include "encoder_ops.h"
 
 namespace ri {
 
 namespace {
 
+// What the layouts have in common: the GRU.
 class GRU4Rec : public Recommender {
-  public:
-    GRU4Rec(std::shared_ptr<Engine> engine, const ri_gru4rec_params &params)
-        : Recommender(std::move(engine), layout(params)), p_(params) {}
+  protected:
+    GRU4Rec(std::shared_ptr<Engine> engine, const ri_gru4rec_params &params, std::vector<TensorSpec> specs)
+        : Recommender(std::move(engine), std::move(specs)), p_(params) {}
 
-    ri_recommender_info describe() const override { return {p_.n_items, p_.width, p_.n_hidden, p_.n_positions}; }
-
-    Var encode(Graph &g, Source &source) const override {
-        Var x = source.drop(g, source.items(g, use(g, "item_embeddings.weight")));
+    // Outputs [H, B], or with source.all() [H, T * B], of the layers NAME over a table of embeddings. The bias that a
+    // layer lacks is zero.
+    Var outputs(Graph &g, Source &source, const char *table, const std::string &name, bool biases) const {
+        Var x = source.drop(g, source.items(g, use(g, table)));
         for (int layer = 0; layer < p_.n_layers; ++layer) {
             const std::string at = "_l" + std::to_string(layer);
-            Var gates = g.linear(use(g, "gru.weight_ih" + at), x, use(g, "gru.bias_ih" + at));
-            x = gru(g, source, gates, use(g, "gru.weight_hh" + at), use(g, "gru.bias_hh" + at));
+            auto bias = [&](const char *of) {
+                const int64_t n = 3 * int64_t(p_.n_hidden);
+                return biases ? use(g, name + of + at) : g.constant(g.input(std::vector<float>(size_t(n)), n));
+            };
+            Var gates = g.linear(use(g, name + ".weight_ih" + at), x, bias(".bias_ih"));
+            x = gru(g, source, gates, use(g, name + ".weight_hh" + at), bias(".bias_hh"));
         }
         return source.all() ? x : g.get_rows(x, source.last_positions(g));
     }
 
-    Head head(Graph &g) const override { return {use(g, "s_fc.weight"), use(g, "s_fc.bias")}; }
-
-  private:
-    static std::vector<TensorSpec> layout(const ri_gru4rec_params &p) {
+    static void check_sizes(const ri_gru4rec_params &p) {
         require_range("GRU4Rec", "n_items", p.n_items, 1 << 28);
         require_range("GRU4Rec", "width", p.width, 1 << 16);
         require_range("GRU4Rec", "n_positions", p.n_positions, 1 << 14);
         require_range("GRU4Rec", "n_hidden", p.n_hidden, 1 << 16);
         require_range("GRU4Rec", "n_layers", p.n_layers, 64);
+    }
+
+    static void add_layers(std::vector<TensorSpec> &specs, const ri_gru4rec_params &p, const std::string &name,
+                           bool biases) {
         const int64_t h = p.n_hidden;
-        std::vector<TensorSpec> specs = {{"item_embeddings.weight", {p.n_items + 1, p.width}}};
         for (int layer = 0; layer < p.n_layers; ++layer) {
             const std::string at = "_l" + std::to_string(layer);
-            specs.push_back({"gru.weight_ih" + at, {3 * h, layer == 0 ? p.width : h}});
-            specs.push_back({"gru.weight_hh" + at, {3 * h, h}});
-            specs.push_back({"gru.bias_ih" + at, {3 * h}});
-            specs.push_back({"gru.bias_hh" + at, {3 * h}});
+            specs.push_back({name + ".weight_ih" + at, {3 * h, layer == 0 ? p.width : h}});
+            specs.push_back({name + ".weight_hh" + at, {3 * h, h}});
+            if (!biases) continue;
+            specs.push_back({name + ".bias_ih" + at, {3 * h}});
+            specs.push_back({name + ".bias_hh" + at, {3 * h}});
         }
-        specs.push_back({"s_fc.weight", {p.n_items, h}});
-        specs.push_back({"s_fc.bias", {p.n_items}});
-        return specs;
     }
 
     ri_gru4rec_params p_;
+};
+
+class AuthorsGRU4Rec final : public GRU4Rec {
+  public:
+    AuthorsGRU4Rec(std::shared_ptr<Engine> engine, const ri_gru4rec_params &params)
+        : GRU4Rec(std::move(engine), params, layout(params)) {}
+
+    ri_recommender_info describe() const override { return {p_.n_items, p_.width, p_.n_hidden, p_.n_positions}; }
+    Var encode(Graph &g, Source &source) const override {
+        return outputs(g, source, "item_embeddings.weight", "gru", true);
+    }
+    Head head(Graph &g) const override { return {use(g, "s_fc.weight"), use(g, "s_fc.bias")}; }
+
+  private:
+    static std::vector<TensorSpec> layout(const ri_gru4rec_params &p) {
+        check_sizes(p);
+        std::vector<TensorSpec> specs = {{"item_embeddings.weight", {p.n_items + 1, p.width}}};
+        add_layers(specs, p, "gru", true);
+        add_layer(specs, "s_fc", {p.n_items, p.n_hidden});
+        return specs;
+    }
+};
+
+class RecBoleGRU4Rec final : public GRU4Rec {
+  public:
+    RecBoleGRU4Rec(std::shared_ptr<Engine> engine, const ri_gru4rec_params &params)
+        : GRU4Rec(std::move(engine), params, layout(params)) {}
+
+    ri_recommender_info describe() const override { return {p_.n_items, p_.width, p_.width, p_.n_positions}; }
+    Var encode(Graph &g, Source &source) const override {
+        return linear(*this, g, "dense", outputs(g, source, "item_embedding.weight", "gru_layers", false));
+    }
+    Head head(Graph &g) const override { return {use(g, "item_embedding.weight"), {}}; }
+
+  private:
+    static std::vector<TensorSpec> layout(const ri_gru4rec_params &p) {
+        check_sizes(p);
+        std::vector<TensorSpec> specs = {{"item_embedding.weight", {p.n_items + 1, p.width}}};
+        add_layers(specs, p, "gru_layers", false);
+        add_layer(specs, "dense", {p.width, p.n_hidden});
+        return specs;
+    }
 };
 
 } // namespace
@@ -55,5 +105,12 @@ class GRU4Rec : public Recommender {
 
 extern "C" ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out,
                                        ri_error *err) {
-    return ri::guard(err, [&] { ri::create_model<ri::GRU4Rec>(engine, params, out); });
+    return ri::guard(err, [&] {
+        ri::require(params, "params");
+        switch (ri::number_of(params->layout)) {
+        case RI_LAYOUT_AUTHORS: return ri::create_model<ri::AuthorsGRU4Rec>(engine, params, out);
+        case RI_LAYOUT_RECBOLE: return ri::create_model<ri::RecBoleGRU4Rec>(engine, params, out);
+        default: ri::refuse_layout("GRU4Rec", params->layout);
+        }
+    });
 }

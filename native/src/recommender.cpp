@@ -12,6 +12,13 @@ void require_range(const char *model, const char *name, int32_t value, int32_t m
     if (value < 1 || value > most) fail(RI_INVALID, "%s: %s must be 1 to %d, not %d", model, name, most, value);
 }
 
+void refuse_layout(const char *model, const ri_layout &layout) {
+    const char *names[] = {"authors'", "RecBole", "pmixer", "pmixer norm-first", "pmixer original"};
+    const int number = number_of(layout);
+    if (number < 0 || number > RI_LAYOUT_PMIXER_ORIGINAL) fail(RI_INVALID, "%s: there is no layout %d", model, number);
+    fail(RI_INVALID, "%s has no %s layout", model, names[number]);
+}
+
 // ---- leaves
 
 Source Source::prefixes() const {
@@ -72,7 +79,7 @@ ggml_tensor *Source::presence(Graph &graph) const {
         GGML_TYPE_F32,
         [=](void *dst) {
             for (int64_t i = 0; i < count; ++i)
-                static_cast<float *>(dst)[i] = i % self.n_positions_ < self.length(i / self.n_positions_) ? 1.0f : 0.0f;
+                static_cast<float *>(dst)[i] = self.present(i / self.n_positions_, i % self.n_positions_) ? 1.0f : 0.0f;
         },
         1, count);
 }
@@ -82,8 +89,7 @@ ggml_tensor *Source::lengths(Graph &graph) const {
     return graph.input(
         GGML_TYPE_I32,
         [=](void *dst) {
-            for (int64_t i = 0; i < self.samples(); ++i)
-                static_cast<int32_t *>(dst)[i] = self.in_front_ ? int32_t(self.n_positions_) : self.length(i);
+            for (int64_t i = 0; i < self.samples(); ++i) static_cast<int32_t *>(dst)[i] = int32_t(self.last(i) + 1);
         },
         samples());
 }
@@ -93,10 +99,8 @@ ggml_tensor *Source::last_positions(Graph &graph) const {
     return graph.input(
         GGML_TYPE_I32,
         [=](void *dst) {
-            for (int64_t i = 0; i < self.samples(); ++i) {
-                const int64_t length = self.in_front_ ? self.n_positions_ : self.length(i);
-                static_cast<int32_t *>(dst)[i] = int32_t(i * self.n_positions_ + length - 1);
-            }
+            for (int64_t i = 0; i < self.samples(); ++i)
+                static_cast<int32_t *>(dst)[i] = int32_t(i * self.n_positions_ + self.last(i));
         },
         samples());
 }

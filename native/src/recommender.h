@@ -44,15 +44,19 @@ class Source {
     // The same, with padding in front.
     Source padded_in_front() const;
 
-    // Of a sample of the current batch.
+    // Of a sample of the current batch: the number of its items, where the last one stands, where the others do.
     int32_t length(int64_t sample) const;
+    int64_t last(int64_t sample) const { return (in_front_ ? n_positions_ : length(sample)) - 1; }
+    bool present(int64_t sample, int64_t position) const {
+        return position <= last(sample) && position > last(sample) - length(sample);
+    }
 
     // Embeddings of the items, vectors in their places: [D, T * samples].
     Var items(Graph &graph, Var table) const;
     // 1 for an item and 0 for padding: [1, T * samples].
     ggml_tensor *presence(Graph &graph) const;
-    ggml_tensor *lengths(Graph &graph) const;        // I32 [samples]
-    ggml_tensor *last_positions(Graph &graph) const; // I32 [samples]: b * T + length - 1
+    ggml_tensor *lengths(Graph &graph) const;        // I32 [samples], padding in front included
+    ggml_tensor *last_positions(Graph &graph) const; // I32 [samples]: b * T + last
     // Zeroes numbers with the probability and scales the others by 1 / (1 - probability).
     Var drop(Graph &graph, Var x);
     // The factors of that; null where nothing is dropped.
@@ -116,5 +120,7 @@ class Recommender : public Model {
 
 // Throws unless 1 <= value <= most; `model` and `name` say of what.
 void require_range(const char *model, const char *name, int32_t value, int32_t most);
+// Throws what there is to say of a layout that the model does not have.
+[[noreturn]] void refuse_layout(const char *model, const ri_layout &layout);
 
 } // namespace ri

@@ -1,7 +1,5 @@
-// SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), in three layouts.
-//
-// authors: the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/). Where it
-// departs from the paper:
+// SASRec with the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/), and the
+// choice among the layouts. Where the authors depart from the paper:
 //   - queries are layer-normalised, keys and values are not; the residual adds the normalised queries;
 //   - the feed-forward layer carries its own residual and LayerNorm;
 //   - scores come from a separate output layer, not from the item embeddings;
@@ -22,17 +20,9 @@ constexpr float norm_eps = 1e-5f;
 
 std::string prefix(int block) { return block == 0 ? "" : "blocks." + std::to_string(block) + "."; }
 
-Var linear(const Model &m, Graph &g, const std::string &name, Var x) {
-    return g.linear(m.use(g, name + ".weight"), x, m.use(g, name + ".bias"));
-}
-
-Var norm(const Model &m, Graph &g, const std::string &name, Var x) {
-    return g.layer_norm(x, m.use(g, name + ".weight"), m.use(g, name + ".bias"), norm_eps);
-}
-
 } // namespace
 
-std::vector<TensorSpec> sasrec_encoder_layout(const ri_sasrec_params &p) {
+void check_sizes(const ri_sasrec_params &p) {
     require_range("SASRec", "n_items", p.n_items, 1 << 28);
     require_range("SASRec", "width", p.width, 1 << 16);
     require_range("SASRec", "n_positions", p.n_positions, 1 << 14);
@@ -40,27 +30,27 @@ std::vector<TensorSpec> sasrec_encoder_layout(const ri_sasrec_params &p) {
     require_range("SASRec", "n_heads", p.n_heads, 1 << 10);
     require_range("SASRec", "n_inner", p.n_inner, 1 << 18);
     if (p.width % p.n_heads) fail(RI_INVALID, "SASRec: width %d is not a multiple of n_heads %d", p.width, p.n_heads);
+}
+
+std::vector<TensorSpec> sasrec_encoder_layout(const ri_sasrec_params &p) {
+    check_sizes(p);
     const int64_t d = p.width, inner = p.n_inner;
     std::vector<TensorSpec> specs = {{"item_embeddings.weight", {p.n_items + 1, d}},
                                      {"positional_embeddings.weight", {p.n_positions, d}}};
     for (int block = 0; block < p.n_blocks; ++block) {
-        auto add = [&](const std::string &name, std::vector<int64_t> weight) {
-            const int64_t out = weight[0];
-            specs.push_back({prefix(block) + name + ".weight", std::move(weight)});
-            specs.push_back({prefix(block) + name + ".bias", {out}});
-        };
-        for (const char *name : {"ln_1", "ln_2", "feed_forward.layer_norm"}) add(name, {d});
-        for (const char *name : {"mh_attn.linear_q", "mh_attn.linear_k", "mh_attn.linear_v"}) add(name, {d, d});
-        add("feed_forward.w_1", {inner, d});
-        add("feed_forward.w_2", {d, inner});
+        const std::string at = prefix(block);
+        for (const char *name : {"ln_1", "ln_2", "feed_forward.layer_norm"}) add_layer(specs, at + name, {d});
+        for (const char *name : {"linear_q", "linear_k", "linear_v"}) add_layer(specs, at + "mh_attn." + name, {d, d});
+        add_layer(specs, at + "feed_forward.w_1", {inner, d});
+        add_layer(specs, at + "feed_forward.w_2", {d, inner});
     }
-    specs.push_back({"ln_3.weight", {d}});
-    specs.push_back({"ln_3.bias", {d}});
+    add_layer(specs, "ln_3", {d});
     return specs;
 }
 
 Var sasrec_encode(const Model &m, const ri_sasrec_params &p, Graph &g, Source &source) {
     const int64_t D = p.width, T = source.positions(), B = source.samples();
+    auto norm = [&](const std::string &name, Var x) { return layer_norm(m, g, name, x, norm_eps); };
     Var x = g.reshape(source.items(g, m.use(g, "item_embeddings.weight")), D * T, B);
     x = g.add(x, g.reshape(m.use(g, "positional_embeddings.weight"), D * T));
     x = source.drop(g, g.reshape(x, D, T * B));
@@ -68,38 +58,34 @@ Var sasrec_encode(const Model &m, const ri_sasrec_params &p, Graph &g, Source &s
         const std::string at = prefix(block);
         // Behind its keys and values the last block is needed at the last positions only.
         const bool last = block == p.n_blocks - 1 && !source.all();
-        Var queries = norm(m, g, at + "ln_1", last ? g.get_rows(x, source.last_positions(g)) : x);
+        Var queries = norm(at + "ln_1", last ? g.get_rows(x, source.last_positions(g)) : x);
         Var attended = causal_attention(g, source, linear(m, g, at + "mh_attn.linear_q", queries),
                                         linear(m, g, at + "mh_attn.linear_k", x),
                                         linear(m, g, at + "mh_attn.linear_v", x), p.n_heads, last);
-        Var y = norm(m, g, at + "ln_2", g.add(attended, queries));
+        Var y = norm(at + "ln_2", g.add(attended, queries));
         Var inner = g.relu(linear(m, g, at + "feed_forward.w_1", y));
         inner = source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
-        x = norm(m, g, at + "feed_forward.layer_norm", g.add(inner, y));
+        x = norm(at + "feed_forward.layer_norm", g.add(inner, y));
     }
-    return norm(m, g, "ln_3", x);
+    return norm("ln_3", x);
 }
 
 namespace {
 
-class SASRec : public Recommender {
+class AuthorsSASRec final : public SASRec {
   public:
-    SASRec(std::shared_ptr<Engine> engine, const ri_sasrec_params &params)
-        : Recommender(std::move(engine), layout(params)), p_(params) {}
+    AuthorsSASRec(std::shared_ptr<Engine> engine, const ri_sasrec_params &params)
+        : SASRec(std::move(engine), params, layout(params)) {}
 
-    ri_recommender_info describe() const override { return {p_.n_items, p_.width, p_.width, p_.n_positions}; }
     Var encode(Graph &g, Source &source) const override { return sasrec_encode(*this, p_, g, source); }
     Head head(Graph &g) const override { return {use(g, "s_fc.weight"), use(g, "s_fc.bias")}; }
 
   private:
     static std::vector<TensorSpec> layout(const ri_sasrec_params &p) {
         std::vector<TensorSpec> specs = sasrec_encoder_layout(p);
-        specs.push_back({"s_fc.weight", {p.n_items, p.width}});
-        specs.push_back({"s_fc.bias", {p.n_items}});
+        add_layer(specs, "s_fc", {p.n_items, p.width});
         return specs;
     }
-
-    ri_sasrec_params p_;
 };
 
 } // namespace
@@ -108,5 +94,15 @@ class SASRec : public Recommender {
 
 extern "C" ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out,
                                       ri_error *err) {
-    return ri::guard(err, [&] { ri::create_model<ri::SASRec>(engine, params, out); });
+    return ri::guard(err, [&] {
+        ri::require(params, "params");
+        switch (ri::number_of(params->layout)) {
+        case RI_LAYOUT_AUTHORS: return ri::create_model<ri::AuthorsSASRec>(engine, params, out);
+        case RI_LAYOUT_RECBOLE: return ri::create_model<ri::RecBoleSASRec>(engine, params, out);
+        case RI_LAYOUT_PMIXER:
+        case RI_LAYOUT_PMIXER_NORM_FIRST:
+        case RI_LAYOUT_PMIXER_ORIGINAL: return ri::create_model<ri::PmixerSASRec>(engine, params, out);
+        default: ri::refuse_layout("SASRec", params->layout);
+        }
+    });
 }

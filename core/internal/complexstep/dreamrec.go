@@ -13,6 +13,7 @@ type DreamRecShape struct {
 	Guidance  SASRecShape
 	TwoLayers bool // the denoiser: false mlp1, true mlp2
 	Betas     []float64
+	Rounding  float64 // weight of the cross-entropy in the loss
 }
 
 // DreamRecBatch is what to denoise, laid out as ri_dreamrec_batch in the C header.
@@ -111,7 +112,8 @@ func (s DreamRecShape) noised(x0 []complex128, step int32, noise []float32) []co
 }
 
 // Loss is the mean squared error between the prediction of x0 and the embedding of the target (Yang et al. 2023, eq. 9),
-// of which the noised x is a function, too.
+// of which the noised x is a function, too; plus Rounding times the mean of −log softmax(products with all
+// embeddings)[target] (Li et al. 2022, eq. 2).
 func (s DreamRecShape) Loss(p Params, batch DreamRecBatch) complex128 {
 	d := s.Guidance.Width
 	guidance := LastStates(s, p, batch.Histories)
@@ -124,7 +126,13 @@ func (s DreamRecShape) Loss(p Params, batch DreamRecBatch) complex128 {
 			copy(guidance[b*d:], p["none_embedding.weight"])
 		}
 	}
-	return meanSquaredError(s.Denoise(p, x, batch.Steps, guidance), x0)
+	predicted := s.Denoise(p, x, batch.Steps, guidance)
+	scores, items := ScoreStates(s, p, predicted), s.Guidance.Items
+	var entropy complex128
+	for b, target := range batch.Targets {
+		entropy -= logProbability(scores[b*items:][:items], int(target)) / complex(float64(len(batch.Targets)), 0)
+	}
+	return meanSquaredError(predicted, x0) + complex(s.Rounding, 0)*entropy
 }
 
 // Sample runs the diffusion backwards: oracles [n, D].

@@ -77,13 +77,16 @@ func models(engine *cgo.Engine) map[string]struct {
 				Vertical: 2})
 		},
 	}
-	for name, denoiser := range map[string]cgo.Denoiser{"DreamRec, mlp1": cgo.MLP1, "DreamRec, mlp2": cgo.MLP2} {
-		shape, params := sasrec(8, 1, 2, 8)
+	for name, params := range map[string]cgo.DreamRecParams{
+		"DreamRec, mlp1": {Denoiser: cgo.MLP1}, "DreamRec, mlp2": {Denoiser: cgo.MLP2},
+		"DreamRec, mlp2 with rounding": {Denoiser: cgo.MLP2, Rounding: 0.5},
+	} {
+		shape, guidance := sasrec(8, 1, 2, 8)
+		params.Guidance, params.Betas = guidance, schedule(6)
 		found[name] = model{
-			complexstep.DreamRecShape{Guidance: shape, TwoLayers: denoiser == cgo.MLP2, Betas: schedule(6)},
-			func() (*cgo.Model, error) {
-				return cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: params, Denoiser: denoiser, Betas: schedule(6)})
-			},
+			complexstep.DreamRecShape{Guidance: shape, TwoLayers: params.Denoiser == cgo.MLP2, Betas: params.Betas,
+				Rounding: float64(params.Rounding)},
+			func() (*cgo.Model, error) { return cgo.NewDreamRec(engine, params) },
 		}
 	}
 	return found

@@ -1,0 +1,276 @@
+package app
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+func recommendCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "recommend",
+		Usage: "name the items that a recommender expects next",
+		Description: "Items of the history are left out. DreamRec draws an oracle, its vector for the ideal next item, and names the items\n" +
+			"whose embeddings fit it best.",
+		Flags: []cli.Flag{
+			dataFlag(), recommenderFlag(),
+			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
+			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			&cli.IntFlag{Name: "top", Value: 10, Usage: "so many `ITEMS`"},
+			jsonFlag,
+		},
+		Action: recommend,
+	}
+}
+
+// suggestion is one recommended item.
+type suggestion struct {
+	ID    string  `json:"id"`
+	Title string  `json:"title"`
+	Score float32 `json:"score"`
+}
+
+func recommend(c *cli.Context) error {
+	if err := onlyFlags(c, "recommender"); err != nil {
+		return err
+	}
+	if c.IsSet("user") == c.IsSet("history") {
+		return usage(c, "say for whom, either --user or --history")
+	}
+	if c.Int("top") < 1 {
+		return usage(c, "--top is %d; ask for at least 1", c.Int("top"))
+	}
+	return withRecommender(c, func(r *recommender.Recommender, d *dataset.Dataset, _ dataset.Split) error {
+		history, err := history(c, d, r.Config().Positions)
+		if err != nil {
+			return err
+		}
+		best, err := r.Recommend(c.Context, [][]int32{history}, c.Int("top"))
+		if err != nil {
+			return err
+		}
+		suggestions := make([]suggestion, len(best[0]))
+		for i, s := range best[0] {
+			suggestions[i] = suggestion{d.Items[s.Item].ID, d.Items[s.Item].Title, s.Score}
+		}
+		titles := make([]string, len(history))
+		for i, item := range history {
+			titles[i] = d.Items[item].Title
+		}
+		if c.Bool("json") {
+			return printJSON(c, map[string]any{"history": titles, "items": suggestions})
+		}
+		fmt.Fprintf(c.App.Writer, "after %s:\n", strings.Join(titles, ", "))
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "  \titem\tscore")
+		for i, s := range suggestions {
+			fmt.Fprintf(w, "  %d\t%s\t%.3f\n", i+1, oneLine(s.Title), s.Score)
+		}
+		return w.Flush()
+	})
+}
+
+func statesCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "states",
+		Usage: "write the hidden states of a part's histories to a file",
+		Description: "The file is safetensors: states [n, W], or with --all-positions [n, T, W]; length, user and next [n]: the items in the\n" +
+			"history, its user's number and the item that followed; of DreamRec with --oracles also oracles [n, D].",
+		Flags: []cli.Flag{
+			dataFlag(), recommenderFlag(),
+			&cli.StringFlag{Name: "part", Value: "test", Usage: "`PART` of the data set: train, validation or test"},
+			&cli.BoolFlag{Name: "all-positions", DisableDefaultText: true, Usage: "the state after every item, not only after the last"},
+			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw DreamRec's oracles, too"},
+			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.safetensors (required)"},
+		},
+		Action: writeStates,
+	}
+}
+
+func writeStates(c *cli.Context) error {
+	if err := onlyFlags(c, "recommender", "out"); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"train", "validation", "test"}, c.String("part")) {
+		return usage(c, "no part is called %q; known are train, validation, test", c.String("part"))
+	}
+	return withRecommender(c, func(r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
+			"test": split.Test}[c.String("part")]
+		histories, n := recommender.Histories(sequences), len(sequences)
+		tensor := func(name string, compute func(dst []float32) error, shape ...int) (artifact.Tensor, error) {
+			size := 1
+			for _, d := range shape {
+				size *= d
+			}
+			t := artifact.Tensor{Name: name, DType: "F32", Shape: shape, F32: make([]float32, size)}
+			return t, compute(t.F32)
+		}
+		shape, encode := []int{n, r.StateWidth()}, r.States
+		if c.Bool("all-positions") {
+			shape, encode = []int{n, r.Config().Positions, r.StateWidth()}, r.AllStates
+		}
+		states, err := tensor("states", func(dst []float32) error { return encode(c.Context, dst, histories) }, shape...)
+		if err != nil {
+			return err
+		}
+		file := &artifact.File{Metadata: map[string]string{"recommender": r.Hash(), "dataset": d.Hash(), "part": c.String("part")},
+			Tensors: []artifact.Tensor{states}}
+		if c.Bool("oracles") {
+			oracles, err := tensor("oracles", func(dst []float32) error {
+				return r.Oracles(c.Context, dst, histories, r.Config().Seed)
+			}, n, r.Config().Width)
+			if err != nil {
+				return err
+			}
+			file.Tensors = append(file.Tensors, oracles)
+		}
+		for name, of := range map[string]func(dataset.Sequence) int32{
+			"length": func(s dataset.Sequence) int32 { return int32(min(len(s.History), r.Config().Positions)) },
+			"user":   func(s dataset.Sequence) int32 { return s.User },
+			"next":   func(s dataset.Sequence) int32 { return s.Next },
+		} {
+			values := make([]int32, n)
+			for i, s := range sequences {
+				values[i] = of(s)
+			}
+			file.Tensors = append(file.Tensors, artifact.Tensor{Name: name, DType: "I32", Shape: []int{n}, I32: values})
+		}
+		if err := artifact.WriteSafetensors(c.String("out"), file); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.App.ErrWriter, "states of %d histories, %v: %s\n", n, shape, c.String("out"))
+		return nil
+	})
+}
+
+func importCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "take over weights that another project has trained",
+		ArgsUsage: "FILE.safetensors",
+		Description: "The file is a PyTorch state dict as safetensors, of the paper's authors, of RecBole (SASRec, GRU4Rec, Caser) or of\n" +
+			"pmixer's SASRec.pytorch; whose it is follows from the names in it. Without --item-ids its items are taken to be the\n" +
+			"data set's, in the order of items.tsv.",
+		Flags: []cli.Flag{
+			dataFlag(),
+			&cli.StringFlag{Name: "item-ids", Usage: "`FILE` with the original item id of each row of the table of items, one a line, without padding's"},
+			&cli.StringFlag{Name: "layout", DefaultText: "by the names of the tensors",
+				Usage: "`LAYOUT`: " + strings.Join(recommender.Layouts, ", ")},
+			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "attention `HEADS`, which the file does not tell"},
+			&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
+			jsonFlag,
+		},
+		Action: importWeights,
+	}
+}
+
+func importWeights(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return usage(c, "name one file of weights to import")
+	}
+	if c.String("out") == "" {
+		return usage(c, "--out is missing")
+	}
+	d, split, err := loadSplit(c)
+	if err != nil {
+		return err
+	}
+	opts := recommender.ImportOptions{Layout: c.String("layout"), Heads: c.Int("heads"), Dataset: d.Hash()}
+	ids := c.String("item-ids")
+	if ids != "" {
+		if opts.Places, err = places(ids, d); err != nil {
+			return err
+		}
+	}
+	return withEngine(c, func(engine *cgo.Engine) error {
+		r, err := recommender.Import(engine, c.Args().First(), opts)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if err := r.TrainedOn(d); err != nil {
+			return fmt.Errorf("%w; or say with --item-ids which item each row is", err)
+		}
+		if err := r.Save(c.String("out")); err != nil {
+			return err
+		}
+		config := r.Config()
+		fmt.Fprintf(c.App.ErrWriter, "%s of the layout %s, %d items, states of %d numbers: %s\n", config.Model, config.Layout,
+			config.Items, r.StateWidth(), c.String("out"))
+		rows, err := rank(c, r, split, config.Model)
+		if err != nil {
+			return err
+		}
+		return showRanking(c, rows)
+	})
+}
+
+// places reads original item ids, one a line, and gives the place among them of each item of the data set.
+func places(path string, d *dataset.Dataset) ([]int, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	at := map[string]int{}
+	scanner := bufio.NewScanner(file)
+	for line := 0; scanner.Scan(); line++ {
+		id := strings.TrimSuffix(scanner.Text(), "\r")
+		if before, twice := at[id]; twice {
+			return nil, fmt.Errorf("%s: lines %d and %d have the same item id, %q", path, before+1, line+1, id)
+		}
+		at[id] = line
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	places := make([]int, len(d.Items))
+	for i, item := range d.Items {
+		place, ok := at[item.ID]
+		if !ok {
+			return nil, fmt.Errorf("%s has no line with the item id %q (%s) of data set %s; import a data set with the items that the "+
+				"weights know", path, item.ID, item.Title, d.Name)
+		}
+		places[i] = place
+	}
+	return places, nil
+}
+
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "export",
+		Usage: "write weights as the project of their layout reads them",
+		Description: "The file is safetensors with the names, shapes and order of rows of a PyTorch state dict: of the paper's authors for\n" +
+			"weights that recint has trained, else of the project that they were imported from.",
+		Flags: []cli.Flag{
+			recommenderFlag(),
+			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.safetensors (required)"},
+		},
+		Action: exportWeights,
+	}
+}
+
+func exportWeights(c *cli.Context) error {
+	if err := onlyFlags(c, "recommender", "out"); err != nil {
+		return err
+	}
+	return withEngine(c, func(engine *cgo.Engine) error {
+		r, err := recommender.Load(engine, c.String("recommender"))
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return r.Export(c.String("out"))
+	})
+}

@@ -1,0 +1,42 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A limit on the size of files stands for a disk that is full: the write fails in the middle of events.tsv.
+func TestImportOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	source, parent := filepath.Join(dir, "ml"), filepath.Join(dir, "new")
+	events := csvEvents
+	for at := range 100 {
+		events += fmt.Sprintf("7,1,5,%d\n", at)
+	}
+	if err := os.CopyFS(source, files("movies.csv", csvItems, "ratings.csv", events)); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 512, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Import(t.Context(), source, filepath.Join(parent, "data"), ImportOptions{Name: "n"})
+	if restored := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); restored != nil {
+		t.Fatal(restored)
+	}
+	if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), "events.tsv") {
+		t.Errorf("got %v", err)
+	}
+	empty(t, parent)
+}

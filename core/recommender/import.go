@@ -1,0 +1,183 @@
+package recommender
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// ImportOptions say what a file of another project's weights does not.
+type ImportOptions struct {
+	Layout  string // one of Layouts; "": told by the names of the tensors, of pmixer's the present default
+	Heads   int    // attention heads, which no shape tells; 0: 1, of RecBole's SASRec its default, 2
+	Places  []int  // of each item, its place among the file's items, padding not counted; nil: they have the file's order
+	Dataset string // content hash of the data set that the items are those of; "": not recorded
+}
+
+// Import reads weights that another project has trained, as safetensors of its state dict, and puts the rows of its items
+// into our order: padding last. A RecBole Caser is imported with the mean user.
+func Import(engine *cgo.Engine, path string, opts ImportOptions) (*Recommender, error) {
+	file, err := readWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := importFile(engine, file, opts)
+	if err != nil {
+		return nil, fmt.Errorf("recommender: %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*Recommender, error) {
+	c, err := configOfTensors(file)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Layout != "" && opts.Layout != c.Layout {
+		if !strings.HasPrefix(opts.Layout, Pmixer) || c.Layout != Pmixer {
+			return nil, fmt.Errorf("its tensors are those of the layout %q, not %q", c.Layout, opts.Layout)
+		}
+		c.Layout = opts.Layout
+	}
+	if c.Layout == PmixerOriginal {
+		c.Positions++ // the others have a row for padding
+	}
+	switch {
+	case c.Model != SASRec && c.Model != DreamRec:
+		if opts.Heads != 0 {
+			return nil, fmt.Errorf("a %s has no attention heads", c.Model)
+		}
+	case opts.Heads != 0:
+		c.Heads = opts.Heads
+	case c.Layout == RecBole:
+		c.Heads = 2
+	}
+	if err := reorder(file, &c, opts.Places); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Recommender{config: c, origin: Origin{Dataset: opts.Dataset}}
+	return r, r.fill(engine, file)
+}
+
+// reorder puts the rows of items in our order, padding last: those at the places, or all.
+func reorder(file *artifact.File, c *Config, places []int) error {
+	if places == nil {
+		for i := range c.Items {
+			places = append(places, i)
+		}
+	}
+	for i, place := range places {
+		if place < 0 || place >= c.Items {
+			return fmt.Errorf("item %d is said to be its item %d; it has items 0 to %d", i, place, c.Items-1)
+		}
+	}
+	rows := append(slices.Clone(places), c.Items)
+	if !c.ownRows() { // padding comes first there
+		for i := range places {
+			rows[i]++
+		}
+		rows[len(places)] = 0
+	}
+	known := c.Items
+	c.Items = len(places)
+	for i := range file.Tensors {
+		t := &file.Tensors[i]
+		switch {
+		case slices.Contains(itemTables, t.Name):
+			if err := takeRows(t, rows, known+1); err != nil {
+				return err
+			}
+		case strings.HasPrefix(t.Name, "s_fc."):
+			if err := takeRows(t, places, known); err != nil {
+				return err
+			}
+		case c.Model == Caser && t.Name == "user_embedding.weight":
+			if err := meanUser(t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// takeRows makes a tensor's rows those named, out of as many as there must be.
+func takeRows(t *artifact.Tensor, rows []int, of int) error {
+	if t.DType != "F32" || len(t.Shape) == 0 || t.Shape[0] != of {
+		return fmt.Errorf("tensor %q is %s %v, expected F32 with %d rows", t.Name, t.DType, t.Shape, of)
+	}
+	width := len(t.F32) / of
+	values := make([]float32, 0, len(rows)*width)
+	for _, row := range rows {
+		values = append(values, t.F32[row*width:(row+1)*width]...)
+	}
+	t.F32, t.Shape = values, append([]int{len(rows)}, t.Shape[1:]...)
+	return nil
+}
+
+// meanUser replaces a table of users, whose first row is padding, by their mean: histories here have no user.
+func meanUser(t *artifact.Tensor) error {
+	if t.DType != "F32" || len(t.Shape) != 2 || t.Shape[0] < 2 {
+		return fmt.Errorf("tensor %q is %s %v, expected a table of at least one user beside padding", t.Name, t.DType, t.Shape)
+	}
+	users, width := t.Shape[0]-1, t.Shape[1]
+	sums := make([]float64, width)
+	for i, x := range t.F32[width:] {
+		sums[i%width] += float64(x)
+	}
+	t.F32, t.Shape = make([]float32, width), []int{1, width}
+	for i, sum := range sums {
+		t.F32[i] = float32(sum / float64(users))
+	}
+	return nil
+}
+
+// Export writes the weights as the project of their layout reads them: its order of rows and shapes of tensors. Of RecBole's
+// Caser the only user beside padding is the mean one.
+func (r *Recommender) Export(path string) error {
+	tensors, err := readSlot(r.model, cgo.Value, "")
+	if err != nil {
+		return err
+	}
+	metadata, err := r.metadata()
+	if err != nil {
+		return err
+	}
+	delete(metadata, keyConfig) // it is no file of ours any more
+	for i := range tensors {
+		t := &tensors[i]
+		switch {
+		case !r.config.ownRows() && slices.Contains(itemTables, t.Name):
+			rows := []int{r.config.Items}
+			for item := range r.config.Items {
+				rows = append(rows, item)
+			}
+			if err := takeRows(t, rows, r.config.Items+1); err != nil {
+				return err
+			}
+		case r.config.Model == Caser && t.Name == "user_embedding.weight":
+			t.F32, t.Shape = append(make([]float32, r.config.Width), t.F32...), []int{2, r.config.Width}
+		case isPointwise(t):
+			t.Shape = append(slices.Clone(t.Shape), 1)
+		}
+	}
+	return artifact.WriteSafetensors(path, &artifact.File{Metadata: metadata, Tensors: tensors})
+}
+
+// isPointwise knows the matrices that other projects store as convolutions of width 1.
+func isPointwise(t *artifact.Tensor) bool {
+	if len(t.Shape) != 2 {
+		return false
+	}
+	for _, name := range []string{"feed_forward.w_1.", "feed_forward.w_2.", ".conv1.", ".conv2."} {
+		if strings.Contains(t.Name, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,188 @@
+package recommender
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// The layouts of weights: whose formulas and tensor names a recommender follows.
+const (
+	Authors         = "authors"           // RecInterpreter's: all four models
+	RecBole         = "recbole"           // RecBole 1.2: SASRec, GRU4Rec, Caser
+	Pmixer          = "pmixer"            // pmixer's SASRec.pytorch
+	PmixerNormFirst = "pmixer-norm-first" // the same, trained with --norm_first
+	PmixerOriginal  = "pmixer-original"   // the same before it had that switch
+)
+
+var layouts = map[string]cgo.Layout{Authors: cgo.Authors, RecBole: cgo.RecBole, Pmixer: cgo.Pmixer,
+	PmixerNormFirst: cgo.PmixerNormFirst, PmixerOriginal: cgo.PmixerOriginal}
+
+// Layouts are the names of all layouts.
+var Layouts = slices.Sorted(maps.Keys(layouts))
+
+// layout is the native form of Config.Layout.
+func (c Config) layout() (cgo.Layout, error) {
+	name := c.Layout
+	if name == "" {
+		name = Authors
+	}
+	layout, ok := layouts[name]
+	if !ok {
+		return 0, unknown("layout", name, Layouts)
+	}
+	return layout, nil
+}
+
+// ownRows reports whether the layout's item table has our order of rows, padding last. The other projects have padding
+// first.
+func (c Config) ownRows() bool { return c.Layout == "" || c.Layout == Authors }
+
+// itemTables are the names of the tensor with a row for each item and one for padding.
+var itemTables = []string{"item_embeddings.weight", "item_embedding.weight", "item_emb.weight"}
+
+// sizes measures a recommender by the shapes of its tensors. What they do not tell has its default.
+type sizes struct {
+	file *artifact.File
+	err  error
+}
+
+// size is one dimension of a tensor of so many dimensions.
+func (s *sizes) size(name string, dimensions, axis int) int {
+	tensor, err := s.file.Find(name)
+	if err == nil && len(tensor.Shape) != dimensions {
+		err = fmt.Errorf("tensor %q has shape %v, expected %d dimensions", name, tensor.Shape, dimensions)
+	}
+	if err != nil {
+		if s.err == nil {
+			s.err = err
+		}
+		return 1
+	}
+	return tensor.Shape[axis]
+}
+
+// numbered is 1 + the largest number that follows the prefix in the name of a tensor; 0 if none does.
+func (s *sizes) numbered(prefix string) int {
+	count := 0
+	for _, t := range s.file.Tensors {
+		if rest, ok := strings.CutPrefix(t.Name, prefix); ok {
+			digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+			if n, err := strconv.Atoi(digits); err == nil {
+				count = max(count, n+1)
+			}
+		}
+	}
+	return count
+}
+
+// modelOf tells model and layout by names; "" if they are those of none.
+func modelOf(file *artifact.File) (model, layout string) {
+	has := func(name string) bool { _, err := file.Find(name); return err == nil }
+	switch {
+	case has("none_embedding.weight"):
+		return DreamRec, Authors
+	case has("gru.weight_ih_l0"):
+		return GRU4Rec, Authors
+	case has("vertical_cnn.weight"):
+		return Caser, Authors
+	case has("mh_attn.linear_q.weight"):
+		return SASRec, Authors
+	case has("gru_layers.weight_ih_l0"):
+		return GRU4Rec, RecBole
+	case has("conv_v.weight") && has("fc1.weight"):
+		return Caser, RecBole
+	case has("trm_encoder.layer.0.multi_head_attention.query.weight"):
+		return SASRec, RecBole
+	case has("attention_layers.0.in_proj_weight"):
+		return SASRec, Pmixer
+	}
+	return "", ""
+}
+
+// Knows reports whether a file holds the weights of a recommender, by the names of its tensors.
+func Knows(file *artifact.File) bool {
+	model, _ := modelOf(file)
+	return model != ""
+}
+
+// configOfTensors tells model, layout and sizes by names and shapes.
+func configOfTensors(file *artifact.File) (Config, error) {
+	model, layout := modelOf(file)
+	if model == "" {
+		return Config{}, fmt.Errorf("its tensors are not those of a model that is known: it has neither "+
+			"\"gru.weight_ih_l0\" nor \"vertical_cnn.weight\" nor \"mh_attn.linear_q.weight\" nor those of the layouts %s",
+			strings.Join(Layouts, ", "))
+	}
+	s := &sizes{file: file}
+	c, err := Default(model, 1)
+	if err != nil {
+		return c, err
+	}
+	c.Layout = layout
+	table := itemTables[slices.Index([]string{Authors, RecBole, Pmixer}, layout)]
+	c.Items, c.Width = s.size(table, 2, 0)-1, s.size(table, 2, 1)
+	switch {
+	case model == GRU4Rec:
+		prefix := map[string]string{Authors: "gru", RecBole: "gru_layers"}[layout]
+		c.Hidden, c.Layers = s.size(prefix+".weight_hh_l0", 2, 1), s.numbered(prefix+".weight_ih_l")
+	case model == Caser && layout == Authors:
+		c.Positions, c.Vertical = s.size("vertical_cnn.weight", 4, 2), s.size("vertical_cnn.weight", 4, 0)
+		c.Heights, c.Horizontal = nil, s.size("horizontal_cnn.0.weight", 4, 0)
+		for i := range s.numbered("horizontal_cnn.") {
+			c.Heights = append(c.Heights, s.size(fmt.Sprintf("horizontal_cnn.%d.weight", i), 4, 2))
+		}
+	case model == Caser:
+		c.Positions, c.Vertical = s.size("conv_v.weight", 4, 2), s.size("conv_v.weight", 4, 0)
+		c.Heights, c.Horizontal = nil, s.size("conv_h.0.weight", 4, 0)
+	case layout == Authors:
+		c.Positions, c.Blocks = s.size("positional_embeddings.weight", 2, 0), max(1, s.numbered("blocks."))
+		c.Inner = s.size("feed_forward.w_1.bias", 1, 0)
+	case layout == RecBole:
+		c.Positions, c.Blocks = s.size("position_embedding.weight", 2, 0), s.numbered("trm_encoder.layer.")
+		c.Inner = s.size("trm_encoder.layer.0.feed_forward.dense_1.bias", 1, 0)
+	default:
+		c.Positions, c.Blocks = s.size("pos_emb.weight", 2, 0)-1, s.numbered("attention_layers.")
+		c.Inner = c.Width
+	}
+	if _, err := file.Find("diffuser.2.weight"); model == DreamRec && err == nil {
+		c.Diffusion.Denoiser = MLP2
+	}
+	if s.err == nil {
+		s.err = c.readMetadata(file.Metadata)
+	}
+	return c, s.err
+}
+
+// readMetadata takes what an authors' file says beside its tensors: the length of a GRU's histories and DreamRec's diffusion.
+func (c *Config) readMetadata(metadata map[string]string) error {
+	read := func(key string, value any) error {
+		text, ok := metadata[key]
+		if !ok {
+			return nil
+		}
+		if err := json.Unmarshal([]byte(text), value); err != nil {
+			return fmt.Errorf("its %s is %q, not a number", key, text)
+		}
+		return nil
+	}
+	if c.Model == GRU4Rec {
+		return read(keyPositions, &c.Positions)
+	}
+	if c.Model != DreamRec {
+		return nil
+	}
+	if schedule, ok := metadata[keySchedule]; ok {
+		c.Diffusion.Schedule = schedule
+	}
+	if err := read(keySteps, &c.Diffusion.Steps); err != nil {
+		return err
+	}
+	return read(keyStrength, &c.Diffusion.Strength)
+}

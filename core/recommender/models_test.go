@@ -1,0 +1,281 @@
+package recommender
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// smallOf is small for any model.
+func smallOf(t *testing.T, model string) Config {
+	t.Helper()
+	c := defaultOf(t, model, 12)
+	c.Width, c.Positions, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate, c.Dropout = 16, 5, 16, 20, 20, 0.01, 0.1
+	if model == DreamRec {
+		c.Diffusion.Steps, c.MaxEpochs = 30, 40
+	}
+	return c
+}
+
+func TestEveryModelLearnsARule(t *testing.T) {
+	for _, model := range Models {
+		for _, negatives := range []int{0, 4} {
+			if model == DreamRec && negatives > 0 {
+				continue
+			}
+			c := smallOf(t, model)
+			if c.Negatives = negatives; negatives > 0 {
+				c.MaxEpochs = 40
+			}
+			r := train(t, c, Options{})
+			m, err := Evaluate(t.Context(), r, ruleSplit().Test, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			least := map[string]float64{Caser: 0.5, GRU4Rec: 0.8, SASRec: 0.8, DreamRec: 0.7}[model] // chance is 1 in 12
+			if m.HR[1] < least {
+				t.Errorf("%s, %d negatives: HR@1 %v on unseen sequences, want at least %v", model, negatives, m.HR[1], least)
+			}
+		}
+	}
+}
+
+// 4 epochs at once are bit for bit 2 epochs, a restart from the checkpoint and 2 more.
+func TestEveryModelResumesExactly(t *testing.T) {
+	for _, model := range Models {
+		c := smallOf(t, model)
+		c.MaxEpochs = 4
+		c.Negatives = map[string]int{Caser: 2}[model]
+		whole, err := Train(t.Context(), newEngine(t), c, ruleSplit(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer whole.Close()
+		path := filepath.Join(t.TempDir(), "checkpoint.safetensors")
+		half := c
+		half.MaxEpochs = 2
+		train(t, half, Options{CheckpointPath: path})
+		resumed, err := Train(t.Context(), newEngine(t), c, ruleSplit(), Options{CheckpointPath: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resumed.Close()
+		if !same(values(t, whole.Last), values(t, resumed.Last)) || !same(values(t, whole.Best), values(t, resumed.Best)) {
+			t.Errorf("%s: 2 + 2 epochs gave other weights than 4", model)
+		}
+		if n := len(resumed.Epochs); n != 4 || whole.Last.Origin().Epoch != 4 {
+			t.Errorf("%s: %d epochs, last %d; want 4", model, n, whole.Last.Origin().Epoch)
+		}
+	}
+}
+
+func TestEveryModelSavesAndLoads(t *testing.T) {
+	histories := Histories(rule(5, 1))
+	for _, model := range Models {
+		r := newRecommender(t, smallOf(t, model))
+		path := filepath.Join(t.TempDir(), "r.safetensors")
+		if err := r.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Load(newEngine(t), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer back.Close()
+		if !slices.Equal(scores(t, r, histories), scores(t, back, histories)) {
+			t.Errorf("%s: the loaded weights give other scores", model)
+		}
+	}
+}
+
+func scores(t *testing.T, r *Recommender, histories [][]int32) []float32 {
+	t.Helper()
+	dst := make([]float32, len(histories)*r.Config().Items)
+	if err := r.Scores(t.Context(), dst, histories); err != nil {
+		t.Fatal(err)
+	}
+	return dst
+}
+
+// table gives the embeddings of the items.
+func table(t *testing.T, r *Recommender) []float32 {
+	t.Helper()
+	for _, tensor := range values(t, r) {
+		if slices.Contains(itemTables, tensor.Name) {
+			return tensor.F32
+		}
+	}
+	t.Fatal("no table of items")
+	return nil
+}
+
+// An item's own embedding in its place gives the state that the item gives.
+func TestVectorsStandForItems(t *testing.T) {
+	for _, model := range Models {
+		r := newRecommender(t, smallOf(t, model))
+		d := r.Config().Width
+		vectors := append(slices.Clone(table(t, r)[7*d:8*d]), table(t, r)[2*d:3*d]...)
+		want := states(t, r, [][]int32{{7, 3, 2}, {2}})
+		got := make([]float32, len(want))
+		if err := r.StatesWithVectors(t.Context(), got, [][]int32{{-1, 3, -2}, {-2}}, vectors); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if math.Abs(float64(got[i]-want[i])) > 1e-6 {
+				t.Fatalf("%s: number %d is %g with vectors, %g with items", model, i, got[i], want[i])
+			}
+		}
+		if err := r.StatesWithVectors(t.Context(), got, [][]int32{{-3}, {2}}, vectors); err == nil ||
+			!strings.Contains(err.Error(), "item -3") {
+			t.Errorf("%s: a vector that is not there: %v", model, err)
+		}
+	}
+}
+
+// The state after each item is that of the history cut there.
+func TestAllStates(t *testing.T) {
+	history := []int32{4, 4, 9, 1}
+	for _, model := range Models {
+		r := newRecommender(t, smallOf(t, model))
+		w, positions := r.StateWidth(), r.Config().Positions
+		all := make([]float32, positions*w)
+		if err := r.AllStates(t.Context(), all, [][]int32{history}); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= positions; n++ {
+			want := make([]float32, w) // behind the end
+			if n <= len(history) {
+				want = states(t, r, [][]int32{history[:n]})
+			}
+			for k, x := range all[(n-1)*w : n*w] {
+				if math.Abs(float64(x-want[k])) > 1e-5 {
+					t.Fatalf("%s: state %d is %v, alone %v", model, n, all[(n-1)*w:n*w], want)
+				}
+			}
+		}
+	}
+}
+
+func TestRecommendLeavesOutTheHistory(t *testing.T) {
+	r := newRecommender(t, smallOf(t, GRU4Rec))
+	history := []int32{5, 0, 11}
+	best, err := r.Recommend(t.Context(), [][]int32{history, {3}}, 9)
+	if err != nil || len(best) != 2 || len(best[0]) != 9 || len(best[1]) != 9 {
+		t.Fatalf("%v, %v", best, err)
+	}
+	all := scores(t, r, [][]int32{history})
+	for i, s := range best[0] {
+		if slices.Contains(history, s.Item) || s.Score != all[s.Item] || i > 0 && s.Score > best[0][i-1].Score {
+			t.Errorf("place %d: item %d with %g of scores %v", i, s.Item, s.Score, all)
+		}
+	}
+	if got := Highest([]float32{1, 3, 3, 2}, 9, []int32{3}); !slices.Equal(got, []Scored{{1, 3}, {2, 3}, {0, 1}}) {
+		t.Errorf("equal scores and too many asked for: %v", got)
+	}
+}
+
+// An oracle follows from its number and the seed, not from what is drawn beside it.
+func TestOracles(t *testing.T) {
+	for _, ddim := range []int{0, 7} {
+		c := smallOf(t, DreamRec)
+		c.Diffusion.DDIMSteps = ddim
+		r := newRecommender(t, c)
+		d := c.Width
+		histories := Histories(rule(atOnce+2, 4))
+		draw := func(histories [][]int32, seed uint64) []float32 {
+			dst := make([]float32, len(histories)*d)
+			if err := r.Oracles(t.Context(), dst, histories, seed); err != nil {
+				t.Fatal(err)
+			}
+			return dst
+		}
+		all := draw(histories, 1)
+		for k, x := range draw(histories[:3], 1) {
+			if math.Abs(float64(x-all[k])) > 1e-4 {
+				t.Fatalf("number %d is %g among 3 and %g among %d", k, x, all[k], len(histories))
+			}
+		}
+		if other := draw(histories[:1], 2); slices.Equal(other, all[:d]) {
+			t.Error("another seed gave the same oracle")
+		}
+		if twice := draw([][]int32{histories[0], histories[0]}, 1); slices.Equal(twice[:d], twice[d:]) {
+			t.Error("two oracles of one history are the same")
+		}
+	}
+	r := newRecommender(t, small())
+	if err := r.Oracles(t.Context(), make([]float32, 16), [][]int32{{1}}, 1); err == nil || !strings.Contains(err.Error(), DreamRec) {
+		t.Errorf("oracles of a SASRec: %v", err)
+	}
+}
+
+// What is left of the signal follows the formula of each schedule.
+func TestSchedules(t *testing.T) {
+	left := func(schedule string, steps int) []float64 {
+		d := Diffusion{Steps: steps, Schedule: schedule}
+		product, all := 1.0, []float64(nil)
+		for _, beta := range d.Betas() {
+			if !(beta > 0 && beta < 1) {
+				t.Errorf("%s: beta %g", schedule, beta)
+			}
+			product *= 1 - beta
+			all = append(all, product)
+		}
+		return all
+	}
+	near := func(what string, got, want float64) {
+		if math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: %g, want %g", what, got, want)
+		}
+	}
+	cosine := func(at float64) float64 { return math.Pow(math.Cos((at+0.008)/1.008*math.Pi/2), 2) }
+	near("cosine, half way", left(Cosine, 100)[49], cosine(0.5)/cosine(0))
+	near("sqrt, half way", left(SquareRoot, 100)[49], (1-math.Sqrt(0.5001))/(1-math.Sqrt(1e-4)))
+	near("linear, first", left(Linear, 100)[0], 1-1e-4)
+	near("linear, two steps", left(Linear, 2)[1], (1-1e-4)*(1-0.02))
+	// The exponents add up to T·0.1/T + 4.95·Σx/T², and Σx = T(T+1).
+	near("exp, all", left(Exponential, 50)[49], math.Exp(-0.1-4.95*51.0/50))
+	for _, schedule := range Schedules {
+		if all := left(schedule, 2000); all[1999] > 0.01 {
+			t.Errorf("%s leaves %g of the signal", schedule, all[1999])
+		}
+	}
+	if got := (Diffusion{Steps: 10, DDIMSteps: 4}).samplingSteps(); !slices.Equal(got, []int32{9, 6, 3, 0}) {
+		t.Errorf("steps of DDIM: %v", got)
+	}
+	if got := (Diffusion{Steps: 3}).samplingSteps(); !slices.Equal(got, []int32{2, 1, 0}) {
+		t.Errorf("steps of DDPM: %v", got)
+	}
+}
+
+func TestDreamRecEvaluationIsReproducible(t *testing.T) {
+	c := smallOf(t, DreamRec)
+	c.MaxEpochs = 2
+	var logs [2]bytes.Buffer
+	for i := range logs {
+		train(t, c, Options{Log: &logs[i]})
+	}
+	strip := func(b *bytes.Buffer) string {
+		text, _, _ := strings.Cut(b.String(), `"seconds"`)
+		return text
+	}
+	if strip(&logs[0]) != strip(&logs[1]) {
+		t.Errorf("the same seed gave %s and %s", logs[0].String(), logs[1].String())
+	}
+	r := newRecommender(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Scores(ctx, make([]float32, 12), [][]int32{{1}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	r.Close()
+	if err := r.Scores(t.Context(), make([]float32, 12), [][]int32{{1}}); !errors.Is(err, cgo.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
