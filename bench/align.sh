@@ -28,4 +28,4 @@ $peer --check $what >"$folder/peer.json"
 "$python" bench/same.py "$folder/ours.json" "$folder/peer.json"
 
 result=bench/results/align-residual-$(uname -m)-$(nproc)cpu.json
-"$python" bench/align.py -n "$rounds" --out "$result" "$ours $what" "$peer --steps 0 $what"
+"$python" bench/compare.py -n "$rounds" --out "$result" "$ours $what" "$peer --steps 0 $what"

@@ -94,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		"prompt that is no JSON": {file("p.json", `Say it.`), with(alignment, "--prompt", "@p.json"), []string{"p.json", "template"}},
 		"recovery prompt": {nothing, with(elsewhere("@new"), "--prompt", "recovery"),
 			[]string{`template "recovery" lacks {before} or {after}`, "give one with both"}},
-		"unknown backend": {nothing, with([]string{"--backend", "abacus"}, rank...), []string{"abacus", "known are auto, cpu, cuda and metal"}},
+		"unknown backend": {nothing, with([]string{"--backend", "abacus"}, rank...), []string{"abacus", "known are auto, cpu, cuda, metal"}},
 
 		"no place for a run": {nothing, elsewhere("@tiny.gguf/new"), []string{"tiny.gguf: not a directory", "that you may write to"}},
 		"no place for weights": {nothing, with(trainTiny, "--out", "@tiny.gguf/a.safetensors"),

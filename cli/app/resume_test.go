@@ -179,7 +179,7 @@ func TestRecommenderGoesOn(t *testing.T) {
 	const log, weights = "sasrec.log.jsonl", "sasrec.safetensors"
 	whole := tinyCopy(t, "data")
 	table, stderr := runs(t, whole, longTrain...)
-	if !regexp.MustCompile(`weights of epoch 1\d:`).MatchString(stderr) {
+	if !regexp.MustCompile(`weights of epoch 1\d of 16:`).MatchString(stderr) {
 		t.Errorf("the best epoch is too early to test anything: %s", stderr)
 	}
 	for name, stop := range map[string]func(dir string){

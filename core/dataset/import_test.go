@@ -78,7 +78,7 @@ func TestImportEveryForm(t *testing.T) {
 			"x.inter", "user_id:token\titem_id:token\ttimestamp:float\trating:float\n12\t3\t5.9\t4.5\n7\t1\t86400.0\t1\n7\t3\t86401\t2\n",
 			"x.user", ""), ImportOptions{}},
 		"CSV": {"e.csv", files("i.csv", csvItems, "e.csv", csvEvents), ImportOptions{Items: "i.csv"}},
-		"CSV and TSV": {"e.csv", files("i.tsv", "title\titemId\nMatrix, The (1999)\t1\nCafé \"A\", B (2001)\t3\n", "e.csv", csvEvents),
+		"CSV and TSV": {"e.csv", files("i.tsv", "\ufefftitle\titemId\nMatrix, The (1999)\t1\nCafé \"A\", B (2001)\t3\n", "e.csv", csvEvents),
 			ImportOptions{Items: "i.tsv"}},
 		"named columns, dates": {"e.csv", files("i.csv", "film,called,title\n1,\"Matrix, The (1999)\",x\n3,\"Café \"\"A\"\", B (2001)\",y\n",
 			"e.csv", "who,film,at,liked\n12,3,1970-01-01T00:00:05Z,4.5\n7,1,1970-01-02,1\n7,3,1970-01-02 00:00:01,2\n"), ImportOptions{
@@ -131,10 +131,10 @@ func TestImportBadRows(t *testing.T) {
 			`user "u" has item "1" twice at time 5`},
 		"huge field": {"", good + strings.Repeat("u", longestField+1) + ",1,6,3\n", ImportReport{Rows: 1, Malformed: 1},
 			"e.csv:3: user is 65537 bytes long, expected at most 65536"},
-		"user in Latin-1":  {"", "Andr\xe9,1,5,3\n", ImportReport{Rows: 1, Latin1: 1}, "e.csv:2: user is not UTF-8"},
+		"user in Latin-1": {"", "Andr\xe9,1,5,3\n", ImportReport{Rows: 1, Latin1: 1}, "e.csv:2: user is not UTF-8"},
 		"title in Latin-1": {"item,title\n1,Am\xe9lie\n2,B\n", good, ImportReport{Rows: 1, Latin1: 1},
 			`i.csv:2: title is not UTF-8: "Am\xe9lie"`},
-		"no title":         {"item,title\n1,A\n2,  \n", good, ImportReport{Rows: 1, Malformed: 1}, `i.csv:3: item "2" has no title`},
+		"no title": {"item,title\n1,A\n2,  \n", good, ImportReport{Rows: 1, Malformed: 1}, `i.csv:3: item "2" has no title`},
 		"two titles": {"item,title\n1,A\n2,B\n1,C\n1,A\n", good, ImportReport{Rows: 1, Malformed: 1},
 			`i.csv:4: item "1" has another title above, "A"`},
 		"no item id":       {"item,title\n1,A\n,B\n", good, ImportReport{Rows: 1, Malformed: 1}, "i.csv:3: item is empty"},
@@ -165,6 +165,27 @@ func TestImportBadRows(t *testing.T) {
 				t.Errorf("strict: want %q, got %v", c.says, err)
 			}
 		})
+	}
+}
+
+// A Parquet file with one broken byte, wherever it is, is read or refused: the library's panics, of which some of these
+// give one, go no further.
+func TestImportBrokenParquet(t *testing.T) {
+	items, events := parquetFiles()
+	refused := 0
+	for at := range events {
+		for _, bit := range []byte{1, 128} {
+			broken := []byte(events)
+			broken[at] ^= bit
+			folder := files("i.parquet", items, "e.parquet", string(broken))
+			if _, _, err := importFrom(t.Context(), folder, "e.parquet", ImportOptions{Items: "i.parquet",
+				Columns: Columns{User: "User", Title: "Title", Rating: "Rating"}}); err != nil {
+				refused++
+			}
+		}
+	}
+	if refused < len(events)/2 {
+		t.Errorf("%d of %d broken files were refused", refused, 2*len(events))
 	}
 }
 
@@ -386,11 +407,12 @@ func empty(t *testing.T, dir string) {
 	}
 }
 
-// The context is looked at while a file is read, and the room for events comes in one piece.
+// The context is looked at while a file is read, and the room for events comes in one piece. The file is longer than one
+// record may be.
 func TestImportStopsWhileReading(t *testing.T) {
 	var events strings.Builder
 	events.WriteString("user,item,time\n")
-	const n = 5 * tickEvery
+	const n = 6 * tickEvery
 	for i := range n {
 		fmt.Fprintf(&events, "%d,1,%d\n", i%7, 1_000_000+i)
 	}

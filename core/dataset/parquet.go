@@ -20,17 +20,21 @@ func scanParquet(t *table, file fs.File, emit emit) error {
 		return errors.New("a Parquet file must lie on a disk of its own; unpack it")
 	}
 	var opened *parquet.File
+	var header []string
 	if err := guard(func() (err error) {
-		opened, err = parquet.OpenFile(at, t.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-		return err
+		if opened, err = parquet.OpenFile(at, t.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)); err != nil {
+			return err
+		}
+		for _, c := range opened.Root().Columns() {
+			name := "" // of a list or a group: nothing that is wanted
+			if c.Leaf() && !c.Repeated() {
+				name = c.Name()
+			}
+			header = append(header, name)
+		}
+		return nil
 	}); err != nil {
 		return t.errorAt(0, "write the file again", "it is not an intact Parquet file: %v", err)
-	}
-	header := make([]string, len(opened.Root().Columns()))
-	for i, c := range opened.Root().Columns() {
-		if c.Leaf() && !c.Repeated() {
-			header[i] = c.Name()
-		}
 	}
 	if err := emit(0, header, nil); err != nil {
 		return err
@@ -47,17 +51,25 @@ func scanParquet(t *table, file fs.File, emit emit) error {
 
 // scanGroup reads one row group.
 func (t *table) scanGroup(file *parquet.File, group parquet.RowGroup, fields []string, emit emit) error {
-	var cells []*cells
-	for _, place := range t.places {
-		if place >= 0 {
-			c := newCells(file.Root().Columns()[place], group, place)
-			defer c.pages.Close()
-			cells = append(cells, c)
+	var columns []*cells
+	defer func() {
+		for _, c := range columns {
+			c.pages.Close()
 		}
+	}()
+	if err := guard(func() error {
+		for _, place := range t.places {
+			if place >= 0 {
+				columns = append(columns, newCells(file.Root().Columns()[place], group, place))
+			}
+		}
+		return nil
+	}); err != nil {
+		return t.errorAt(int(t.done)+1, "write the file again", "a column cannot be read: %v", err)
 	}
 	for range group.NumRows() {
 		t.done++
-		for _, c := range cells {
+		for _, c := range columns {
 			value, err := c.next()
 			if err != nil {
 				return t.errorAt(int(t.done), "write the file again", "column %q cannot be read: %v", c.name, err)
@@ -137,8 +149,9 @@ func texts(logical *format.LogicalType) func(parquet.Value) string {
 		case *format.DateType:
 			return func(v parquet.Value) string { return strconv.FormatInt(int64(v.Int32())*86400, 10) }
 		case *format.TimestampType:
+			second := int64(time.Second / kind.Unit.Value.Duration())
 			return func(v parquet.Value) string {
-				at, second := v.Int64(), int64(time.Second/kind.Unit.Value.Duration())
+				at := v.Int64()
 				return strconv.FormatInt((at-(at%second+second)%second)/second, 10) // rounded down before 1970, too
 			}
 		}

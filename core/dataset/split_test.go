@@ -127,6 +127,10 @@ func TestChronologicalTies(t *testing.T) {
 	if err != nil || len(s.Train) != 8 || len(s.Validation) != 1 || s.Validation[0].User != 8 || s.Test[0].User != 9 {
 		t.Errorf("got %+v, %v", s, err)
 	}
+	stats, err := Describe(t.Context(), d, Protocol{MaxHistory: 1, MinHistory: 1})
+	if want := (Leakage{ValidationUsers: 1, TestUsers: 1, ValidationRepeats: 1, TestRepeats: 1}); err != nil || stats.Leakage != want {
+		t.Errorf("leakage %+v, %v: what happens at one time is not the future", stats.Leakage, err)
+	}
 }
 
 // The hash of a data set that is split by time is that of its two files, as before there were other splits; others differ.
