@@ -8,11 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds=${1:-5} folder=build/bench recommender=demo/sasrec.safetensors
 
 [ -e "$recommender" ] || { echo "$recommender is missing; run make demo first" >&2; exit 1; }
-python=${PYTHON:-bench/venv/bin/python}
-if [ ! -e "$python" ]; then
-    python3 -m venv bench/venv
-    bench/venv/bin/python -m pip install -q -r bench/peers/requirements.txt
-fi
+. bench/venv.sh
 mkdir -p "$folder" bench/results
 go build -o "$folder/align" ./bench/align
 model=$(bin/recint models fetch smollm2-135m | tail -n 1)

@@ -16,8 +16,8 @@ import sys
 import time
 
 
-def rate(command):
-    """Runs the command once and returns its samples per second."""
+def rate(command, key="samples_per_s"):
+    """Runs the command once and returns its samples per second, or another figure."""
     try:
         done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, check=False)
     except (OSError, ValueError) as problem:
@@ -26,10 +26,10 @@ def rate(command):
         raise SystemExit(f"{command!r} ended with status {done.returncode}; its own message is above")
     for line in reversed(done.stdout.splitlines()):
         try:
-            return float(json.loads(line)["samples_per_s"])
+            return float(json.loads(line)[key])
         except (ValueError, KeyError, TypeError):
             continue
-    raise SystemExit(f"{command!r} printed no JSON line with samples_per_s")
+    raise SystemExit(f"{command!r} printed no JSON line with {key}")
 
 
 def spread(values):

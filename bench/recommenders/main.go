@@ -5,6 +5,7 @@
 //	recommenders sample SPLIT.json   DreamRec: draws 1000 oracles in 200 steps
 //	recommenders state  SPLIT.json   one history, one state: 50th, 95th and 99th percentile
 //	recommenders states SPLIT.json   256 histories at once
+//	recommenders split  FOLDER       prints the split of a data set folder as peers/split.py does
 package main
 
 import (
@@ -42,6 +43,9 @@ func main() {
 func run(args []string) (err error) {
 	modes := map[string]func(*timer) error{"epoch": (*timer).epoch, "sample": (*timer).sample, "state": (*timer).state,
 		"states": (*timer).states}
+	if len(args) == 2 && args[0] == "split" {
+		return writeSplit(args[1])
+	}
 	if len(args) == 0 || modes[args[0]] == nil {
 		return fmt.Errorf("usage: recommenders epoch|sample|state|states …; the comment at the top of main.go says what they do")
 	}
@@ -87,11 +91,39 @@ func readSplit(path string) (items int, split dataset.Split, err error) {
 		Test: sequences(file.Test)}, nil
 }
 
+// writeSplit prints the sequences of a data set folder.
+func writeSplit(folder string) error {
+	d, err := dataset.Load(folder)
+	if err != nil {
+		return err
+	}
+	split, err := d.Split(dataset.DefaultProtocol())
+	if err != nil {
+		return err
+	}
+	pairs := func(sequences []dataset.Sequence) []pair {
+		all := make([]pair, len(sequences))
+		for i, s := range sequences {
+			all[i] = pair{s.History, s.Next}
+		}
+		return all
+	}
+	return json.NewEncoder(os.Stdout).Encode(struct {
+		Items      int    `json:"items"`
+		Train      []pair `json:"train"`
+		Validation []pair `json:"validation"`
+		Test       []pair `json:"test"`
+	}{len(d.Items), pairs(split.Train), pairs(split.Validation), pairs(split.Test)})
+}
+
 // pair is [[history], next].
 type pair struct {
 	history []int32
 	next    int32
 }
+
+// MarshalJSON writes a list of two values of different kinds.
+func (p pair) MarshalJSON() ([]byte, error) { return json.Marshal([]any{p.history, p.next}) }
 
 // UnmarshalJSON reads a list of two values of different kinds.
 func (p *pair) UnmarshalJSON(text []byte) error {

@@ -107,6 +107,9 @@ func history(c *cli.Context, d *dataset.Dataset, most int) ([]int32, error) {
 	if c.IsSet("history") {
 		return d.Catalogue().ParseHistory(c.String("history"))
 	}
+	if len(d.Users) == 0 {
+		return nil, fmt.Errorf("data set %s came as sequences and names no users; give --history", d.Name)
+	}
 	user, ok := d.User(c.String("user"))
 	if !ok {
 		return nil, fmt.Errorf("data set %s has no user %q; its users are %s to %s", d.Name, c.String("user"), d.Users[0],

@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -42,7 +44,7 @@ func verifyAction(c *cli.Context) error {
 	return withEngine(c, func(engine *cgo.Engine) error {
 		var all []verified
 		ok := true
-		for _, path := range c.Args().Slice() {
+		for _, path := range cases(c.Args().Slice()) {
 			v, err := verifyFile(c, engine, path)
 			if err != nil {
 				return err
@@ -65,6 +67,14 @@ func verifyAction(c *cli.Context) error {
 			return errSaid
 		}
 		return nil
+	})
+}
+
+// cases leaves out the inputs and outputs of weights that are named too, so that a whole folder can be given.
+func cases(paths []string) []string {
+	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		name, found := strings.CutSuffix(path, ".expected.safetensors")
+		return found && slices.Contains(paths, name+".safetensors")
 	})
 }
 

@@ -326,7 +326,25 @@ RI_API ri_status ri_adapter_forward(ri_model *adapter, const float *states, size
 RI_API ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float *targets, size_t n,
                                     double *loss, ri_error *err);
 
-/* ---- 7. LLaMA for training: frozen, differentiable with respect to its soft tokens ----------------------- */
+/* ---- 7. Probe: what can be read from vectors ------------------------------------------------------------- */
+
+typedef struct {
+    int32_t n_in;      /* numbers in an input, such as a state */
+    int32_t n_hidden;  /* units of the hidden layer (GELU, exact form); 0: none, the probe is linear */
+    int32_t n_classes; /* C */
+} ri_probe_params;
+
+/* A classifier, zero until written. Tensors: linear: weight [C, n_in], bias [C]; else w1 [n_hidden, n_in],
+ * b1 [n_hidden], w2 [C, n_hidden], b2 [C]. */
+RI_API ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_model **out, ri_error *err);
+/* Mean over inputs [n, n_in] of the full-softmax cross-entropy of their targets [n], each 0..C-1; its gradient is added
+ * to the probe's. RI_NUMERIC when an input holds NaN or infinity. */
+RI_API ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n, double *loss,
+                                   ri_error *err);
+/* Scores of all classes before the softmax: dst [n, C]. RI_NUMERIC when an input holds NaN or infinity. */
+RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n, float *dst, ri_error *err);
+
+/* ---- 8. LLaMA for training: frozen, differentiable with respect to its soft tokens ----------------------- */
 
 typedef struct ri_llama ri_llama;
 typedef struct ri_prefix ri_prefix;
@@ -363,7 +381,7 @@ RI_API ri_status ri_align_logprobs(ri_llama *llama, ri_prefix *prefix, ri_model 
 RI_API ri_status ri_align_logits(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                  float *dst, ri_error *err);
 
-/* ---- 8. Generation on llama.cpp ------------------------------------------------------------------------- */
+/* ---- 9. Generation on llama.cpp ------------------------------------------------------------------------- */
 
 typedef struct ri_generator ri_generator;
 

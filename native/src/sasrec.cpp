@@ -48,6 +48,24 @@ std::vector<TensorSpec> sasrec_encoder_layout(const ri_sasrec_params &p) {
     return specs;
 }
 
+namespace {
+
+// What the queries [D, N] read from x [D, T * samples].
+Var attend(const Model &m, const ri_sasrec_params &p, Graph &g, Source &source, const std::string &at, Var queries,
+           Var x, bool last) {
+    Var q = linear(m, g, at + "mh_attn.linear_q", queries);
+    if (!last || p.n_heads > 1)
+        return causal_attention(g, source, q, linear(m, g, at + "mh_attn.linear_k", x),
+                                linear(m, g, at + "mh_attn.linear_v", x), p.n_heads, last);
+    // With one query and one head, keys and values need not be computed at every position: q (K x + b) = (q K) x + q b,
+    // of which the last term is the same at all positions and leaves the softmax as it is, and the weighted sum of V x
+    // + b is V times that of x, + b. (Dropout then falls on what is attended to, not on b.)
+    Var by_key = g.linear(g.permute(m.use(g, at + "mh_attn.linear_k.weight"), 1, 0, 2, 3), q, {});
+    return linear(m, g, at + "mh_attn.linear_v", causal_attention(g, source, by_key, x, x, 1, true));
+}
+
+} // namespace
+
 Var sasrec_encode(const Model &m, const ri_sasrec_params &p, Graph &g, Source &source) {
     const int64_t D = p.width, T = source.positions(), B = source.samples();
     auto norm = [&](const std::string &name, Var x) { return layer_norm(m, g, name, x, norm_eps); };
@@ -59,10 +77,7 @@ Var sasrec_encode(const Model &m, const ri_sasrec_params &p, Graph &g, Source &s
         // Behind its keys and values the last block is needed at the last positions only.
         const bool last = block == p.n_blocks - 1 && !source.all();
         Var queries = norm(at + "ln_1", last ? g.get_rows(x, source.last_positions(g)) : x);
-        Var attended = causal_attention(g, source, linear(m, g, at + "mh_attn.linear_q", queries),
-                                        linear(m, g, at + "mh_attn.linear_k", x),
-                                        linear(m, g, at + "mh_attn.linear_v", x), p.n_heads, last);
-        Var y = norm(at + "ln_2", g.add(attended, queries));
+        Var y = norm(at + "ln_2", g.add(attend(m, p, g, source, at, queries, x, last), queries));
         Var inner = g.relu(linear(m, g, at + "feed_forward.w_1", y));
         inner = source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
         x = norm(at + "feed_forward.layer_norm", g.add(inner, y));

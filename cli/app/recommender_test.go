@@ -1,0 +1,102 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// Every model goes from training to ranking, recommending and states.
+func TestEveryModel(t *testing.T) {
+	dir := tinyCopy(t, "data")
+	for model, extra := range map[string][]string{
+		"gru4rec": {"--hidden", "16"}, "caser": {"--filters", "4"}, "dreamrec": {"--steps", "20", "--denoiser", "mlp2"},
+	} {
+		weights := "@" + model + ".safetensors"
+		table, stderr := runs(t, dir, slices.Concat([]string{"recommender", "train", "--data", "@data", "--model", model, "--out", weights,
+			"--width", "16", "--batch", "16", "--epochs", "2", "--learning-rate", "0.01"}, extra)...)
+		contains(t, table, "validation", "test", "best epoch (", "NDCG@20")
+		contains(t, strings.ToLower(stderr), "training "+model)
+		from := []string{"--data", "@data", "--recommender", weights}
+		var said struct {
+			History []string
+			Items   []suggestion
+		}
+		parses(t, &said, dir, slices.Concat([]string{"recommender", "recommend", "--user", "103", "--top", "3", "--json"}, from)...)
+		if len(said.History) != 10 || len(said.Items) != 3 || slices.Contains(said.History, said.Items[0].Title) {
+			t.Errorf("%s recommends %+v", model, said)
+		}
+		stdout, _ := runs(t, dir, slices.Concat([]string{"recommender", "recommend", "--history", "The Silent Harbour"}, from)...)
+		if contains(t, stdout, "after The Silent Harbour:", "item", "score"); strings.Count(stdout, "\n") != 2+10 {
+			t.Errorf("%s says\n%s", model, stdout)
+		}
+		more := map[string][]string{"dreamrec": {"--oracles"}}[model]
+		runs(t, dir, slices.Concat([]string{"recommender", "states", "--all-positions", "--out", "@states.safetensors"}, more, from)...)
+		file, err := artifact.ReadSafetensors(filepath.Join(dir, "states.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		width := map[string]int{"gru4rec": 16, "caser": 3*4 + 16, "dreamrec": 16}[model]
+		if _, err := file.Float32("states", 27, 10, width); err != nil {
+			t.Error(err)
+		}
+		next, err := file.Int32("next", 27)
+		if err != nil || next[0] < 0 || next[0] >= 30 {
+			t.Errorf("next %v, %v", next, err)
+		}
+		if _, err := file.Float32("oracles", 27, 16); (err == nil) != (model == "dreamrec") {
+			t.Errorf("%s: oracles: %v", model, err)
+		}
+	}
+}
+
+// What is exported can be imported, in another order of items too.
+func TestExportImport(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors")
+	runs(t, dir, "recommender", "export", "--recommender", "@sasrec.safetensors", "--out", "@out.safetensors")
+	ids := make([]string, 30)
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	write(t, filepath.Join(dir, "ids.txt"), []byte(strings.Join(ids, "\n")+"\n"))
+	table, _ := runs(t, dir, "recommender", "evaluate", "--data", "@data", "--recommender", "@sasrec.safetensors")
+	bring := []string{"recommender", "import", "--data", "@data", "--heads", "2", "--out", "@in.safetensors", "@out.safetensors"}
+	for _, more := range [][]string{nil, {"--item-ids", "@ids.txt"}} {
+		again, stderr := runs(t, dir, with(bring, more...)...)
+		contains(t, stderr, "SASRec of the layout authors, 30 items, states of 16 numbers")
+		if again != table {
+			t.Errorf("imported it ranks\n%s\nbefore\n%s", again, table)
+		}
+	}
+	// Turned round, no item is what it was.
+	slices.Reverse(ids)
+	write(t, filepath.Join(dir, "ids.txt"), []byte(strings.Join(ids, "\n")))
+	if again, _ := runs(t, dir, with(bring, "--item-ids", "@ids.txt")...); again == table {
+		t.Error("the order of --item-ids changes nothing")
+	}
+	for name, c := range map[string]struct {
+		ids  string
+		says []string
+	}{
+		"twice":   {"1\n2\n1\n", []string{"lines 1 and 3", `item id, "1"`}},
+		"missing": {"1\n2\n", []string{`no line with the item id "0" (The Silent Harbour)`}},
+	} {
+		write(t, filepath.Join(dir, "ids.txt"), []byte(c.ids))
+		t.Log(name)
+		fails(t, 1, c.says, dir, with(bring, "--item-ids", "@ids.txt")...)
+	}
+}
+
+func TestImportRefusesAPickle(t *testing.T) {
+	dir := tinyCopy(t, "data")
+	if err := os.WriteFile(filepath.Join(dir, "model.pth"), []byte("PK\x03\x04…"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, 1, []string{"never read here", "import torch, safetensors.torch", "safetensors.torch.save_file"}, dir,
+		"recommender", "import", "--data", "@data", "--out", "@in.safetensors", "@model.pth")
+}
