@@ -17,7 +17,7 @@ MODELS = ("gru4rec", "caser", "sasrec", "dreamrec")
 SEEDS = (1, 2, 3)
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 # DreamRec is compared at the loss that its authors published, and shown with recint's default beside.
-AUTHORS_LOSS = {"dreamrec": ["--rounding", "0", "--learning-rate", "0.001", "--strength", "2", "--patience", "5"]}
+AUTHORS_LOSS = {"dreamrec": ["--rounding", "0", "--learning-rate", "0.001", "--strength", "2", "--epochs", "100", "--patience", "5"]}
 
 
 def once(path, command):

@@ -74,8 +74,9 @@ func Default(model string, items int) (Config, error) {
 		// Learning from all positions got there in fewer epochs, but not as far.
 		c.Blocks, c.Heads, c.Dropout, c.LearningRate, c.MaxEpochs = 1, 1, 0.3, 2e-3, 12
 	case DreamRec:
-		c.Blocks, c.Heads, c.Dropout, c.MaxEpochs, c.Patience = 1, 1, 0.1, 100, 5
-		c.Diffusion = &Diffusion{Steps: 200, Schedule: Exponential, Denoiser: MLP1, Drop: 0.1, Strength: 2}
+		c.Blocks, c.Heads, c.Dropout = 1, 1, 0.1
+		c.LearningRate, c.MaxEpochs, c.Patience = 3e-3, 60, 8
+		c.Diffusion = &Diffusion{Steps: 200, Schedule: Exponential, Denoiser: MLP1, Drop: 0.1, Rounding: 0.2}
 	default:
 		return Config{}, unknown("model", model, Models)
 	}

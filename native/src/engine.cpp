@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <sched.h>
 #include <string>
+#include <utility>
 
 #ifndef RI_LLAMA_COMMIT
 #define RI_LLAMA_COMMIT "unknown"
@@ -77,6 +78,40 @@ ggml_backend_dev_t choose_device(const std::string &wanted) {
 
 } // namespace
 
+Leader::Leader() : thread_([this] { serve(); }) {}
+
+Leader::~Leader() {
+    {
+        std::lock_guard<std::mutex> hold(mutex_);
+        ended_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+}
+
+void Leader::run(const std::function<void()> &work) {
+    std::unique_lock<std::mutex> hold(mutex_);
+    work_ = &work;
+    changed_.notify_all();
+    changed_.wait(hold, [this] { return !work_; });
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+}
+
+void Leader::serve() {
+    std::unique_lock<std::mutex> hold(mutex_);
+    for (;;) {
+        changed_.wait(hold, [this] { return work_ || ended_; });
+        if (!work_) return;
+        try {
+            (*work_)();
+        } catch (...) {
+            thrown_ = std::current_exception();
+        }
+        work_ = nullptr;
+        changed_.notify_all();
+    }
+}
+
 Engine::Engine(const ri_engine_params &params) {
     if (params.n_threads < 0 || params.n_threads > 1024)
         fail(RI_INVALID, "threads must be 0 (one for each core) to 1024, not %d", params.n_threads);
@@ -102,6 +137,12 @@ void Engine::use_threads(int n) {
     threads_in_use_ = n;
 }
 
+void Engine::lead(const std::function<void()> &work) {
+    if (!on_cpu() || n_threads_ <= 1) return work();
+    if (!leader_) leader_ = std::make_unique<Leader>();
+    leader_->run(work);
+}
+
 void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
     // A graph of one node, whose place in memory is this function's.
     alignas(64) uint8_t memory[4096];
@@ -116,8 +157,10 @@ void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
     ggml_cgraph *graph = ggml_new_graph_custom(ctx.get(), 1, false);
     ggml_build_forward_expand(graph, node);
     use_threads(0);
-    if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
-        fail(RI_BACKEND, "the CPU backend failed");
+    lead([&] {
+        if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
+            fail(RI_BACKEND, "the CPU backend failed");
+    });
 }
 
 ri_engine_info Engine::describe() const {

@@ -5,11 +5,32 @@
 
 #include "ggml-cpp.h"
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 namespace ri {
+
+// A thread of its own that does work for others, who wait for it.
+class Leader {
+  public:
+    Leader();
+    ~Leader();
+    // Does the work; what it throws is thrown here.
+    void run(const std::function<void()> &work);
+
+  private:
+    void serve();
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    const std::function<void()> *work_ = nullptr;
+    std::exception_ptr thrown_;
+    bool ended_ = false;
+    std::thread thread_; // the last member: it uses the others
+};
 
 class Engine {
   public:
@@ -28,6 +49,10 @@ class Engine {
 
     // How many CPU threads the next graph runs on; 0: all of the engine's.
     void use_threads(int n);
+    // Does work that may start the CPU backend's threads. ggml starts them with OpenMP, where they belong to the thread
+    // that asks for them. Go's calls come from ever other threads, each of which would get its own, and where there are
+    // more of them than processors OpenMP sleeps at every barrier. So one thread asks for all.
+    void lead(const std::function<void()> &work);
     // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
 
@@ -42,6 +67,7 @@ class Engine {
     ggml_backend_set_n_threads_t set_threads_ = nullptr;
     bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_;
+    std::unique_ptr<Leader> leader_; // started when there is work for more than one thread
 };
 
 // Loads the backend modules that lie beside librecint, once per process; thread-safe.

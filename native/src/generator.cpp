@@ -288,12 +288,17 @@ class Generator {
             batch.n_seq_id = n_sequences.data();
             batch.seq_id = sequences.data();
             batch.logits = wanted.data();
-            forget_logged_error();
-            const int32_t status = llama_decode(context_.get(), batch);
+            int32_t status = -1;
+            std::string error;
+            engine_->lead([&] {
+                forget_logged_error();
+                status = llama_decode(context_.get(), batch);
+                error = logged_error();
+            });
             if (status == 1) fail(RI_INTERNAL, "llama.cpp found no room in its cache for %zu positions", n);
             if (status != 0)
                 fail(status == -2 ? RI_MEMORY : RI_BACKEND, "llama.cpp failed to decode (%d): %s", status,
-                     logged_error().c_str());
+                     error.c_str());
             std::vector<const float *> logits;
             for (int32_t i : outputs) {
                 logits.push_back(llama_get_logits_ith(context_.get(), i));
