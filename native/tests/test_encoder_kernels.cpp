@@ -1,0 +1,119 @@
+// The products and the random numbers of the recommenders' kernels, against plain loops and against what random numbers
+// must be like. The other kernels are held against formulas by the Go tests, through the models that use them.
+#include "encoder_kernels.h"
+#include "gemm.h"
+#include "support/check.h"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace ri;
+
+std::mt19937_64 generator(5);
+
+std::vector<float> draw(int64_t n) {
+    std::vector<float> values(static_cast<size_t>(n));
+    for (float &value : values) value = float(generator() >> 40) * 0x1p-23f - 1;
+    return values;
+}
+
+// All shapes around the sizes of tiles, both orders of either matrix, and several threads.
+void test_gemm() {
+    for (int64_t m : {1, 2, 5, 7, 8, 9, 13, 70})
+        for (int64_t n : {1, 3, 15, 16, 17, 63, 65, 300})
+            for (int64_t k : {1, 2, 16, 31, 64, 130, 260})
+                for (int layout = 0; layout < 4; ++layout) {
+                    const auto a = draw(m * k), b = draw(k * n), before = draw(m * n);
+                    const MatrixView of_a = layout & 1 ? MatrixView{a.data(), 1, m} : MatrixView{a.data(), k, 1};
+                    const MatrixView of_b = layout & 2 ? MatrixView{b.data(), 1, k} : MatrixView{b.data(), n, 1};
+                    std::vector<double> want(static_cast<size_t>(m * n));
+                    for (int64_t i = 0; i < m; ++i)
+                        for (int64_t j = 0; j < n; ++j)
+                            for (int64_t p = 0; p < k; ++p)
+                                want[size_t(i * n + j)] += double(of_a.data[i * of_a.row + p * of_a.column]) *
+                                                           double(of_b.data[p * of_b.row + j * of_b.column]);
+                    for (bool accumulate : {false, true})
+                        for (int nth : {1, 3}) {
+                            const int64_t stride = n + 2; // what lies between rows is not to be touched
+                            std::vector<float> c(size_t(m * stride), -9.0f);
+                            for (int64_t i = 0; i < m; ++i)
+                                if (accumulate) std::copy_n(before.data() + i * n, n, c.data() + i * stride);
+                            for (int ith = 0; ith < nth; ++ith)
+                                gemm(m, n, k, of_a, of_b, c.data(), stride, accumulate, ith, nth);
+                            double worst = 0;
+                            for (int64_t i = 0; i < m; ++i) {
+                                for (int64_t j = 0; j < n; ++j) {
+                                    const double start = accumulate ? double(before[size_t(i * n + j)]) : 0;
+                                    const double got = double(c[size_t(i * stride + j)]);
+                                    worst = std::max(worst, std::fabs(got - start - want[size_t(i * n + j)]));
+                                }
+                                for (int64_t j = n; j < stride; ++j) CHECK(c[size_t(i * stride + j)] == -9.0f);
+                            }
+                            CHECK(worst < 1e-6 * double(k + 8));
+                        }
+                }
+}
+
+void test_transpose() {
+    for (int64_t rows : {1, 15, 16, 40})
+        for (int64_t columns : {1, 16, 17, 50}) {
+            const auto src = draw(rows * columns);
+            std::vector<float> dst(src.size());
+            transpose(rows, columns, src.data(), dst.data());
+            for (int64_t i = 0; i < rows; ++i)
+                for (int64_t j = 0; j < columns; ++j) CHECK(dst[size_t(j * rows + i)] == src[size_t(i * columns + j)]);
+        }
+}
+
+// Mean, variance, kurtosis, tails, and no connection between neighbours, halves of a block, or streams.
+void test_normal() {
+    constexpr int64_t n = 1 << 20;
+    std::vector<float> x(n), y(n), shared(n + 7);
+    kernels::normal(7, n, x.data(), 0, 1);
+    kernels::normal(uint64_t(8) << 32, n, y.data(), 0, 1);
+    double sum = 0, squares = 0, fourth = 0, far = 0, next = 0, half = 0, other = 0;
+    for (size_t i = 0; i < n; ++i) {
+        const double v = double(x[i]);
+        sum += v, squares += v * v, fourth += v * v * v * v, far += std::fabs(v) > 3;
+        next += v * double(x[(i + 1) % n]), half += v * double(x[(i + 32) % n]), other += v * double(y[i]);
+    }
+    // Five standard deviations of each figure.
+    CHECK_NEAR(sum / n, 0, 5.0 / 1024);
+    CHECK_NEAR(squares / n, 1, 5 * 1.4142 / 1024);
+    CHECK_NEAR(fourth / n, 3, 5 * 9.8 / 1024);
+    CHECK_NEAR(far / n, 0.0026998, 5 * 0.052 / 1024);
+    for (double product : {next, half, other}) CHECK_NEAR(product / n, 0, 5.0 / 1024);
+    // However it is shared, and whatever the length: the same numbers, and no more.
+    for (int nth : {1, 2, 5})
+        for (int64_t count : {int64_t(1), int64_t(63), int64_t(64), int64_t(200), n}) {
+            std::fill(shared.begin(), shared.end(), 77.0f);
+            for (int ith = 0; ith < nth; ++ith) kernels::normal(7, count, shared.data(), ith, nth);
+            CHECK(memcmp(shared.data(), x.data(), size_t(count) * sizeof(float)) == 0);
+            CHECK(shared[size_t(count)] == 77.0f);
+        }
+}
+
+void test_dropout_mask() {
+    constexpr int64_t n = 1 << 20;
+    std::vector<float> mask(n);
+    for (float probability : {0.1f, 0.5f, 0.9f}) {
+        kernels::dropout_mask(3, probability, n, mask.data(), 0, 1);
+        const auto dropped = std::count(mask.begin(), mask.end(), 0.0f);
+        CHECK_NEAR(double(dropped) / n, double(probability), 5 * 0.5 / 1024);
+        CHECK(std::count(mask.begin(), mask.end(), 1 / (1 - probability)) == n - dropped);
+    }
+}
+
+} // namespace
+
+int main() {
+    test_gemm();
+    test_transpose();
+    test_normal();
+    test_dropout_mask();
+    return finish();
+}
