@@ -44,11 +44,6 @@ void softmax_loss_back(const float *p, const int32_t *targets, const float *weig
 void gelu_erf(const float *x, int64_t n, float *y, int ith, int nth);
 void gelu_erf_back(const float *x, const float *dy, int64_t n, float *dx, int ith, int nth);
 
-// Masks of dropout: 0 with the probability, else 1 / (1 - probability), from a counter-based generator.
-void dropout_mask(uint64_t stream, float probability, int64_t n, float *mask, int ith, int nth);
-// Normal deviates, number i of the stream at dst[i].
-void normal(uint64_t stream, int64_t n, float *dst, int ith, int nth);
-
 // Causal attention within each of `samples` histories of T positions.
 struct CausalAttention {
     int64_t samples, positions, heads, head_dim;
@@ -121,20 +116,5 @@ struct Sampling {
 // Draw number `draw` for oracles [first, first + count): dst [count, width].
 void sampling_noise(const Sampling &sampling, int64_t draw, int64_t first, int64_t count, float *dst);
 void sample(const Sampling &sampling, float *dst, int ith, int nth);
-
-// What AdamW needs of one tensor; all four of n numbers.
-struct Trained {
-    float *value, *gradient, *moment1, *moment2;
-    int64_t n;
-    float decay; // decoupled
-};
-struct AdamW {
-    float learning_rate, beta1, beta2, epsilon, correction1, correction2, gradient_factor;
-};
-// The sum of squares of all gradients, in pieces: one number for each, to be summed in order.
-int64_t n_pieces(const std::vector<Trained> &tensors);
-void squares(const std::vector<Trained> &tensors, double *sums, int ith, int nth);
-// One step, after which the gradients are zero.
-void adamw(const std::vector<Trained> &tensors, const AdamW &settings, int ith, int nth);
 
 } // namespace ri::kernels

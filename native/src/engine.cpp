@@ -139,11 +139,19 @@ void Engine::use_threads(int n) {
 
 void Engine::lead(const std::function<void()> &work) {
     if (!on_cpu() || n_threads_ <= 1) return work();
-    if (!leader_) leader_ = std::make_unique<Leader>();
+    if (!leader_) {
+        leader_ = std::make_unique<Leader>();
+        idle_ = std::make_unique<Leader>();
+        idle_->run([this] { share([](int, int) {}); });
+    }
     leader_->run(work);
 }
 
 void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
+    lead([&] { share(body); });
+}
+
+void Engine::share(const std::function<void(int ith, int nth)> &body) {
     // A graph of one node, whose place in memory is this function's.
     alignas(64) uint8_t memory[4096];
     float value = 0;
@@ -157,10 +165,8 @@ void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
     ggml_cgraph *graph = ggml_new_graph_custom(ctx.get(), 1, false);
     ggml_build_forward_expand(graph, node);
     use_threads(0);
-    lead([&] {
-        if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
-            fail(RI_BACKEND, "the CPU backend failed");
-    });
+    if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
+        fail(RI_BACKEND, "the CPU backend failed");
 }
 
 ri_engine_info Engine::describe() const {

@@ -49,9 +49,8 @@ class Engine {
 
     // How many CPU threads the next graph runs on; 0: all of the engine's.
     void use_threads(int n);
-    // Does work that may start the CPU backend's threads. ggml starts them with OpenMP, where they belong to the thread
-    // that asks for them. Go's calls come from ever other threads, each of which would get its own, and where there are
-    // more of them than processors OpenMP sleeps at every barrier. So one thread asks for all.
+    // Does work that may start the CPU backend's threads, always on the same thread. ggml starts them with OpenMP, where they
+    // belong to the thread that asks for them: Go's calls come from ever other threads, each of which would get its own.
     void lead(const std::function<void()> &work);
     // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
@@ -67,7 +66,11 @@ class Engine {
     ggml_backend_set_n_threads_t set_threads_ = nullptr;
     bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_;
-    std::unique_ptr<Leader> leader_; // started when there is work for more than one thread
+    void share(const std::function<void(int ith, int nth)> &body);
+    // Started when there is work for more than one thread. The second never works. OpenMP lets threads that wait for each other
+    // spin for milliseconds while it has no more of them than there are processors, else for microseconds. The former gains
+    // little on a quiet machine, and on a busy one takes a hundred times as long.
+    std::unique_ptr<Leader> leader_, idle_;
 };
 
 // Loads the backend modules that lie beside librecint, once per process; thread-safe.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "diff.h"
-#include "encoder_kernels.h"
+#include "adamw.h"
 
 #include <array>
 #include <string>

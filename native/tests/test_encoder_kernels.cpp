@@ -2,6 +2,7 @@
 // must be like. The other kernels are held against formulas by the Go tests, through the models that use them.
 #include "encoder_kernels.h"
 #include "gemm.h"
+#include "random.h"
 #include "support/check.h"
 
 #include <algorithm>
