@@ -77,18 +77,44 @@ void Graph::accumulate(Var input, ggml_tensor *gradient) {
 void Graph::backward(Var loss) {
     output(loss.value);
     if (loss.node < 0) fail(RI_INTERNAL, "backward from a constant");
+    std::vector<Addition> additions; // to the gradients of parameters
     for (int i = loss.node; i >= 0; --i) {
         Node &node = nodes_[i];
         if (i != loss.node && !node.gradient) continue;
         if (node.parameter_gradient) {
-            ggml_tensor *g = ggml_reshape(ctx(), node.gradient, node.parameter_gradient);
-            ggml_build_forward_expand(graph_, ggml_add_inplace(ctx(), node.parameter_gradient, g));
+            additions.push_back({node.parameter_gradient, ggml_reshape(ctx(), node.gradient, node.parameter_gradient)});
+            if (additions.size() == most_inputs) add_up(additions);
         } else {
             if (node.gradient) ggml_build_forward_expand(graph_, node.gradient);
             Rule rule = std::move(node.rule); // nodes_ does not grow here, but rules may be heavy: free each after use
             rule(node.gradient);
         }
     }
+    add_up(additions);
+}
+
+void Graph::add_up(std::vector<Addition> &additions) {
+    if (additions.empty()) return;
+    if (fused()) { // by one node, since threads wait for each other behind every node
+        std::vector<ggml_tensor *> sums, terms;
+        for (const Addition &a : additions) {
+            sums.push_back(a.sum);
+            terms.push_back(a.term);
+        }
+        ggml_tensor *node = kernel(1, 1, terms, [sums](ggml_tensor *dst, int ith, int nth) {
+            for (size_t i = 0; i < sums.size(); ++i)
+                kernels::add(in(dst, int(i)), ggml_nelements(sums[i]), static_cast<float *>(sums[i]->data), ith, nth);
+        });
+        ggml_build_forward_expand(graph_, node);
+    } else {
+        for (const Addition &a : additions) ggml_build_forward_expand(graph_, ggml_add_inplace(ctx(), a.sum, a.term));
+    }
+    additions.clear();
+}
+
+ggml_tensor *Graph::part(ggml_tensor *a, int64_t first, int64_t ne0, int64_t ne1) {
+    const size_t row = size_t(ne0) * sizeof(float);
+    return ggml_view_2d(ctx(), a, ne0, ne1, row, size_t(first) * sizeof(float));
 }
 
 ggml_tensor *Graph::kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel) {
@@ -176,15 +202,19 @@ Var Graph::linear(Var w, Var x, Var bias) {
                         nth);
     });
     return record(y, {w, x, bias}, [=](ggml_tensor *dy) {
-        if (x.node >= 0)
-            accumulate(x, kernel(n_in, rows, {dy, w.value}, [=](ggml_tensor *dst, int ith, int nth) {
-                           kernels::linear_back_input(in(dst, 0), in(dst, 1), rows, n_in, n_out, out(dst), ith, nth);
-                       }));
-        if (w.node >= 0)
-            accumulate(w, kernel(n_in, n_out, {dy, x.value}, [=](ggml_tensor *dst, int ith, int nth) {
-                           kernels::linear_back_weight(in(dst, 0), in(dst, 1), rows, n_in, n_out, out(dst), ith, nth);
-                       }));
-        if (bias.node >= 0) accumulate(bias, sum_to_row(dy));
+        // What is wanted of dx, dw and db, one after the other.
+        const int64_t of_x = x.node >= 0 ? n_in * rows : 0, of_w = w.node >= 0 ? n_in * n_out : 0,
+                      of_bias = bias.node >= 0 ? n_out : 0;
+        auto back = [=](ggml_tensor *dst, int ith, int nth) {
+            float *dx = out(dst), *dw = dx + of_x, *db = dw + of_w;
+            if (of_x) kernels::linear_back_input(in(dst, 0), in(dst, 1), rows, n_in, n_out, dx, ith, nth);
+            if (of_w) kernels::linear_back_weight(in(dst, 0), in(dst, 2), rows, n_in, n_out, dw, ith, nth);
+            if (of_bias) kernels::sum_rows(in(dst, 0), rows, n_out, db, ith, nth);
+        };
+        ggml_tensor *all = kernel(of_x + of_w + of_bias, 1, {dy, w.value, x.value}, back);
+        if (of_x) accumulate(x, part(all, 0, n_in, rows));
+        if (of_w) accumulate(w, part(all, of_x, n_in, n_out));
+        if (of_bias) accumulate(bias, part(all, of_x + of_w, n_out));
     });
 }
 
@@ -352,18 +382,17 @@ Var Graph::layer_norm(Var a, Var weight, Var bias, float eps) {
             kernels::layer_norm(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst), ith, nth);
         });
         return record(y, {a, weight, bias}, [=](ggml_tensor *dy) {
-            if (a.node >= 0)
-                accumulate(a, kernel(width, rows, {x, w, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                               kernels::layer_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst),
-                                                        ith, nth);
-                           }));
-            if (weight.node < 0) return;
-            ggml_tensor *both = kernel(width, 2, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels::layer_norm_back_weights(in(dst, 0), in(dst, 1), eps, rows, width, out(dst), out(dst) + width,
-                                                 ith, nth);
-            });
-            accumulate(weight, ggml_view_1d(ctx(), both, width, 0));
-            accumulate(bias, ggml_view_1d(ctx(), both, width, both->nb[1]));
+            // dx, dw and db, one after the other.
+            auto back = [=](ggml_tensor *dst, int ith, int nth) {
+                float *dx = out(dst), *dw = dx + width * rows;
+                if (a.node >= 0)
+                    kernels::layer_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, dx, ith, nth);
+                kernels::layer_norm_back_weights(in(dst, 0), in(dst, 2), eps, rows, width, dw, dw + width, ith, nth);
+            };
+            ggml_tensor *all = kernel(width * (rows + 2), 1, {x, w, dy}, back);
+            accumulate(a, part(all, 0, width, rows));
+            accumulate(weight, part(all, width * rows, width));
+            accumulate(bias, part(all, width * (rows + 1), width));
         });
     }
     ggml_tensor *n = ggml_norm(ctx(), x, eps);

@@ -93,9 +93,13 @@ class Graph {
     using Rule = std::function<void(ggml_tensor *gradient)>;
     Var record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule);
     void accumulate(Var input, ggml_tensor *gradient);
-    // A node that runs a kernel on the threads of the CPU backend. Inputs, at most 10, are dst->src[i], and contiguous.
+    // A node that runs a kernel on the threads of the CPU backend. Inputs, at most most_inputs, are dst->src[i], and
+    // contiguous.
+    static constexpr size_t most_inputs = 9;
     using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
     ggml_tensor *kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel);
+    // ne0 * ne1 numbers of such a node's output, from number `first` on, as a matrix.
+    ggml_tensor *part(ggml_tensor *a, int64_t first, int64_t ne0, int64_t ne1 = 1);
     // Keeps an object that a custom operation points at until the graph is gone.
     template <typename T> T *keep(std::shared_ptr<T> object) {
         kept_.push_back(object);
@@ -124,6 +128,11 @@ class Graph {
         ggml_tensor *tensor;
         Fill fill;
     };
+
+    struct Addition {
+        ggml_tensor *sum, *term;
+    };
+    void add_up(std::vector<Addition> &additions); // and empties them
 
     ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
     ggml_tensor *row_mean(ggml_tensor *a) { return ggml_mean(ctx(), a); }

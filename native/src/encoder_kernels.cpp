@@ -110,6 +110,12 @@ void linear_back_weight(const float *dy, const float *x, int64_t rows, int64_t i
     gemm(out, in, rows, {dy, 1, out}, {x, in, 1}, dw, in, false, ith, nth);
 }
 
+RI_SIMD void add(const float *x, int64_t n, float *sum, int ith, int nth) {
+    const Share part(n, ith, nth);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) sum[i] += x[i];
+}
+
 RI_SIMD void sum_rows(const float *x, int64_t rows, int64_t n, float *sums, int ith, int nth) {
     const Share columns(n, ith, nth);
     for (int64_t i = columns.first; i < columns.last; ++i) sums[i] = 0;

@@ -19,6 +19,8 @@ void linear_back_input(const float *dy, const float *w, int64_t rows, int64_t in
                        int nth);
 void linear_back_weight(const float *dy, const float *x, int64_t rows, int64_t in, int64_t out, float *dw, int ith,
                         int nth);
+// sum += x, n numbers.
+void add(const float *x, int64_t n, float *sum, int ith, int nth);
 // sums [n] = the sum of x's rows [rows, n].
 void sum_rows(const float *x, int64_t rows, int64_t n, float *sums, int ith, int nth);
 

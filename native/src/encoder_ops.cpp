@@ -80,12 +80,9 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
             kernels::causal_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy),
                                            dq, dk, dv, ith, nth);
         });
-        auto part = [&](int64_t first, int64_t n) {
-            return ggml_view_2d(g.ctx(), all, D, n, all->nb[1], size_t(first) * all->nb[1]);
-        };
-        g.accumulate(q, part(0, queries * B));
-        g.accumulate(k, part(queries * B, T * B));
-        g.accumulate(v, part((queries + T) * B, T * B));
+        g.accumulate(q, g.part(all, 0, D, queries * B));
+        g.accumulate(k, g.part(all, D * queries * B, D, T * B));
+        g.accumulate(v, g.part(all, D * (queries + T) * B, D, T * B));
     });
 }
 
@@ -137,12 +134,9 @@ Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
                                          kernels::gru_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 4),
                                                            in(dst, 5), out(dst), out(dst) + 3 * H * T * B, ith, nth);
                                      });
-        auto part = [&](int64_t first) {
-            return ggml_view_2d(g.ctx(), both, 3 * H, T * B, both->nb[1], size_t(first) * both->nb[1]);
-        };
-        g.accumulate(gates, part(0));
+        g.accumulate(gates, g.part(both, 0, 3 * H, T * B));
         if (w.node < 0) return;
-        ggml_tensor *drecurrent = part(T * B);
+        ggml_tensor *drecurrent = g.part(both, 3 * H * T * B, 3 * H, T * B);
         g.accumulate(w, g.kernel(H, 3 * H, {drecurrent, h}, [=](ggml_tensor *dst, int ith, int nth) {
             for (int64_t t = 1; t < T; ++t)
                 gemm(3 * H, H, B, {in(dst, 0) + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1},

@@ -49,8 +49,9 @@ class Engine {
 
     // How many CPU threads the next graph runs on; 0: all of the engine's.
     void use_threads(int n);
-    // Does work that may start the CPU backend's threads, always on the same thread. ggml starts them with OpenMP, where they
-    // belong to the thread that asks for them: Go's calls come from ever other threads, each of which would get its own.
+    // Does work that may start the CPU backend's threads, always on the same thread. ggml starts them with OpenMP,
+    // where they belong to the thread that asks for them: Go's calls come from ever other threads, each of which would
+    // get its own.
     void lead(const std::function<void()> &work);
     // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
@@ -67,9 +68,9 @@ class Engine {
     bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_;
     void share(const std::function<void(int ith, int nth)> &body);
-    // Started when there is work for more than one thread. The second never works. OpenMP lets threads that wait for each other
-    // spin for milliseconds while it has no more of them than there are processors, else for microseconds. The former gains
-    // little on a quiet machine, and on a busy one takes a hundred times as long.
+    // Started when there is work for more than one thread. The second never works. OpenMP lets threads that wait for
+    // each other spin for milliseconds while it has no more of them than there are processors, else for microseconds.
+    // The former gains little on a quiet machine, and on a busy one takes a hundred times as long.
     std::unique_ptr<Leader> leader_, idle_;
 };
 
