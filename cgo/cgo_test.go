@@ -26,6 +26,16 @@ func newEngine(t *testing.T) *cgo.Engine {
 	return engine
 }
 
+func newProbe(t *testing.T) *cgo.Model {
+	t.Helper()
+	probe, err := cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 2, Classes: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { probe.Close() })
+	return probe
+}
+
 func newModels(t *testing.T) (recommender, adapter *cgo.Model) {
 	t.Helper()
 	engine := newEngine(t)
@@ -48,7 +58,7 @@ func second[T any](_ T, err error) error { return err }
 func one() cgo.Histories { return cgo.Histories{Items: []int32{0, 4, 5}, Lengths: []int32{2}} }
 
 // calls tries every method of every object. Those that need a file to be made are the zero value, which is closed.
-func calls(recommender, adapter *cgo.Model) map[string]func() error {
+func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 	llama, generator, gguf := &cgo.LLaMA{}, &cgo.Generator{}, &cgo.GGUF{}
 	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: 1, Tokens: []int32{-1, -2, 0}, Targets: []int32{-1, -1, 1},
 		StateValues: make([]float32, 4), Weight: 1}
@@ -63,19 +73,21 @@ func calls(recommender, adapter *cgo.Model) map[string]func() error {
 			batch := cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}}
 			return second(recommender.RecommenderBackward(batch))
 		},
-		"SoftTokens": func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
-		"Regress":    func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
-		"NewPrefix":  func() error { return second(llama.NewPrefix(nil)) },
-		"Backward":   func() error { return second(llama.Backward(&cgo.Prefix{}, adapter, batch)) },
-		"LogProbs":   func() error { return llama.LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, batch) },
-		"no prefix":  func() error { return llama.LogProbs(make([]float32, 1), nil, adapter, batch) },
-		"Prefix":     func() error { return generator.Prefix(nil) },
-		"Reset":      func() error { return generator.Reset(0) },
-		"Describe":   func() error { return second(gguf.Describe()) },
-		"Tokenize":   func() error { return second(gguf.Tokenize("a", false)) },
-		"Detokenize": func() error { return second(gguf.Detokenize([]int32{1}, false)) },
-		"Chat":       func() error { return second(gguf.Chat("a")) },
-		"Embed":      func() error { return gguf.Embed(nil, nil) },
+		"SoftTokens":    func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
+		"Regress":       func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
+		"ProbeBackward": func() error { return second(probe.ProbeBackward(make([]float32, 2), []int32{0})) },
+		"ProbeScores":   func() error { return probe.ProbeScores(make([]float32, 3), make([]float32, 2), 1) },
+		"NewPrefix":     func() error { return second(llama.NewPrefix(nil)) },
+		"Backward":      func() error { return second(llama.Backward(&cgo.Prefix{}, adapter, batch)) },
+		"LogProbs":      func() error { return llama.LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, batch) },
+		"no prefix":     func() error { return llama.LogProbs(make([]float32, 1), nil, adapter, batch) },
+		"Prefix":        func() error { return generator.Prefix(nil) },
+		"Reset":         func() error { return generator.Reset(0) },
+		"Describe":      func() error { return second(gguf.Describe()) },
+		"Tokenize":      func() error { return second(gguf.Tokenize("a", false)) },
+		"Detokenize":    func() error { return second(gguf.Detokenize([]int32{1}, false)) },
+		"Chat":          func() error { return second(gguf.Chat("a")) },
+		"Embed":         func() error { return gguf.Embed(nil, nil) },
 		"Decode": func() error {
 			batch := cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{0}}
 			return generator.Decode(batch, nil, nil, nil)
@@ -85,12 +97,13 @@ func calls(recommender, adapter *cgo.Model) map[string]func() error {
 
 func TestClosedObjects(t *testing.T) {
 	recommender, adapter := newModels(t)
+	probe := newProbe(t)
 	for range 2 {
-		if err := errors.Join(recommender.Close(), adapter.Close()); err != nil {
+		if err := errors.Join(recommender.Close(), adapter.Close(), probe.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, call := range calls(recommender, adapter) {
+	for name, call := range calls(recommender, adapter, probe) {
 		if err := call(); !errors.Is(err, cgo.ErrClosed) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
 		}
@@ -100,6 +113,7 @@ func TestClosedObjects(t *testing.T) {
 	for name, create := range map[string]func(*cgo.Engine) error{
 		"NewSASRec":    func(e *cgo.Engine) error { return second(cgo.NewSASRec(e, tiny)) },
 		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{})) },
+		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
 		"NewLLaMA":     func(e *cgo.Engine) error { return second(cgo.NewLLaMA(e, &cgo.GGUF{}, cgo.F32)) },
 		"NewGenerator": func(e *cgo.Engine) error { return second(cgo.NewGenerator(e, nil, cgo.GeneratorParams{})) },
 	} {
@@ -130,6 +144,7 @@ func TestCloseOrder(t *testing.T) {
 
 func TestWrongLengths(t *testing.T) {
 	recommender, adapter := newModels(t)
+	probe := newProbe(t)
 	short := cgo.Histories{Items: []int32{0, 4}, Lengths: []int32{2}}
 	align := func(change func(*cgo.AlignBatch)) error {
 		b := cgo.AlignBatch{Samples: 1, Positions: 2, States: 1, Tokens: make([]int32, 2), Targets: []int32{-1, 1},
@@ -160,6 +175,12 @@ func TestWrongLengths(t *testing.T) {
 		"soft tokens huge":   adapter.SoftTokens(make([]float32, 6), make([]float32, 4), math.MaxInt),
 		"soft tokens of":     recommender.SoftTokens(nil, nil, 0),
 		"regress targets":    second(adapter.Regress(make([]float32, 4), nil, 1)),
+		"probe inputs":       second(probe.ProbeBackward(make([]float32, 3), []int32{0})),
+		"probe nothing":      second(probe.ProbeBackward(nil, nil)),
+		"probe of adapter":   second(adapter.ProbeBackward(make([]float32, 4), []int32{0})),
+		"probe scores":       probe.ProbeScores(make([]float32, 2), make([]float32, 2), 1),
+		"probe scores n":     probe.ProbeScores(make([]float32, 3), make([]float32, 2), -1),
+		"probe scores of":    recommender.ProbeScores(nil, nil, 0),
 		"align tokens":       align(func(b *cgo.AlignBatch) { b.Tokens = nil }),
 		"align states":       align(func(b *cgo.AlignBatch) { b.StateValues = b.StateValues[:3] }),
 		"align samples":      align(func(b *cgo.AlignBatch) { b.Samples = -1 }),
@@ -171,6 +192,8 @@ func TestWrongLengths(t *testing.T) {
 		"sasrec items":       sasrec(cgo.SASRecParams{}),
 		"sasrec too wide":    sasrec(cgo.SASRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
 		"adapter kind":       second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: 7, In: 1, Tokens: 1, Embd: 1})),
+		"probe classes":      second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
+		"probe too wide":     second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
 		"path with NUL":      second(cgo.OpenGGUF("a\x00b")),
 	} {
 		if !errors.Is(err, cgo.ErrInvalid) {
@@ -186,6 +209,7 @@ func TestWrongLengths(t *testing.T) {
 
 func TestBadValues(t *testing.T) {
 	recommender, adapter := newModels(t)
+	probe := newProbe(t)
 	nan := float32(math.NaN())
 	scores := func(length int32, items ...int32) error {
 		return recommender.Scores(make([]float32, 5), cgo.Histories{Items: items, Lengths: []int32{length}})
@@ -196,6 +220,9 @@ func TestBadValues(t *testing.T) {
 	}{
 		"write NaN":        {recommender.Write(3, cgo.Value, []float32{0, 0, nan, 0}), cgo.ErrNumeric},
 		"soft tokens NaN":  {adapter.SoftTokens(make([]float32, 6), []float32{0, nan, 0, 0}, 1), cgo.ErrNumeric},
+		"probe NaN":        {probe.ProbeScores(make([]float32, 3), []float32{0, nan}, 1), cgo.ErrNumeric},
+		"train probe NaN":  {second(probe.ProbeBackward([]float32{0, nan}, []int32{0})), cgo.ErrNumeric},
+		"probe target":     {second(probe.ProbeBackward(make([]float32, 2), []int32{3})), cgo.ErrInvalid},
 		"item out of V":    {scores(1, 9, 5, 5), cgo.ErrInvalid},
 		"length 0":         {scores(0, 5, 5, 5), cgo.ErrInvalid},
 		"length above T":   {scores(4, 0, 0, 0), cgo.ErrInvalid},

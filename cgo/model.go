@@ -9,12 +9,13 @@ package cgo
 // #cgo noescape ri_model_update
 import "C"
 
-// Model is a set of named float32 tensors that can be trained: a recommender or an adapter. New tensors are zero.
+// Model is a set of named float32 tensors that can be trained: a recommender, an adapter or a probe. New tensors are zero.
 type Model struct {
 	handle[*C.ri_model]
 	tensors     []TensorInfo
-	recommender RecommenderInfo // zero for an adapter
-	adapter     AdapterParams   // zero for a recommender
+	recommender RecommenderInfo // zero for another model, as are the next two
+	adapter     AdapterParams
+	probe       ProbeParams
 }
 
 // TensorInfo names a tensor of a model. Its shape is row-major.

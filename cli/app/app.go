@@ -91,8 +91,8 @@ func New(stdout, stderr io.Writer) *cli.App {
 			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
 		},
 		Commands: []*cli.Command{
-			dataCommand(), modelsCommand(), recommenderCommand(), alignCommand(), evaluateCommand(), interpretCommand(),
-			verifyCommand(), doctorCommand(), versionCommand(),
+			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), alignCommand(), evaluateCommand(),
+			interpretCommand(), verifyCommand(), doctorCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process
 	}

@@ -276,8 +276,8 @@ func recommenderTrain(c *cli.Context) (err error) {
 	})
 }
 
-// withRecommender lends the recommender that the flag names, opened on the engine, and the data set that it belongs to.
-func withRecommender(c *cli.Context, body func(*recommender.Recommender, *dataset.Dataset, dataset.Split) error) error {
+// withRecommender lends an engine, the recommender that the flag names, and the data set that it belongs to with its split.
+func withRecommender(c *cli.Context, body func(*cgo.Engine, *recommender.Recommender, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {
 		return err
@@ -291,7 +291,7 @@ func withRecommender(c *cli.Context, body func(*recommender.Recommender, *datase
 		if err := r.TrainedOn(d); err != nil {
 			return err
 		}
-		return body(r, d, split)
+		return body(engine, r, d, split)
 	})
 }
 
@@ -299,7 +299,7 @@ func recommenderEvaluate(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender"); err != nil {
 		return err
 	}
-	return withRecommender(c, func(r *recommender.Recommender, _ *dataset.Dataset, split dataset.Split) error {
+	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, _ *dataset.Dataset, split dataset.Split) error {
 		rows, err := rank(c, r, split, r.Config().Model)
 		if err != nil {
 			return err

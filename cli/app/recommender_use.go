@@ -50,7 +50,7 @@ func recommend(c *cli.Context) error {
 	if c.Int("top") < 1 {
 		return usage(c, "--top is %d; ask for at least 1", c.Int("top"))
 	}
-	return withRecommender(c, func(r *recommender.Recommender, d *dataset.Dataset, _ dataset.Split) error {
+	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, _ dataset.Split) error {
 		history, err := history(c, d, r.Config().Positions)
 		if err != nil {
 			return err
@@ -104,7 +104,7 @@ func writeStates(c *cli.Context) error {
 	if !slices.Contains([]string{"train", "validation", "test"}, c.String("part")) {
 		return usage(c, "no part is called %q; known are train, validation, test", c.String("part"))
 	}
-	return withRecommender(c, func(r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
 		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
 			"test": split.Test}[c.String("part")]
 		histories, n := recommender.Histories(sequences), len(sequences)

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
 func TestValidateNamesTheField(t *testing.T) {
@@ -79,4 +81,43 @@ func TestParseConfig(t *testing.T) {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
+}
+
+// What is read as a configuration and found valid can be built, whatever it says; nothing else is let through.
+func FuzzConfig(f *testing.F) {
+	for _, model := range Models {
+		c, err := Default(model, 7)
+		if err != nil {
+			f.Fatal(err)
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add(`{"model":"DreamRec","items":1,"width":4,"positions":1,"blocks":1,"heads":1,"diffusion":{"steps":2,"schedule":"sqrt","denoiser":"mlp2"}}`)
+	f.Add(`{"model":"Caser","heights":[1,-1]}`)
+	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { engine.Close() })
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseConfig(text)
+		if err != nil || c.Validate() != nil {
+			return
+		}
+		if c.Items > 1000 || c.Width > 64 || c.Positions > 64 || c.Inner > 64 || c.Hidden > 64 || c.Horizontal > 64 || c.Vertical > 64 {
+			t.Skip("too large for a test")
+		}
+		model, err := c.build(engine)
+		if err != nil {
+			if c.Layout == "" || c.Layout == Authors {
+				t.Fatalf("valid, but it cannot be built: %v", err)
+			}
+			return // a layout that this model has not
+		}
+		model.Close()
+	})
 }

@@ -1,0 +1,49 @@
+package conformance
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
+)
+
+// Scores, loss and gradient of a probe, linear and with a hidden layer.
+func TestProbe(t *testing.T) {
+	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		info, err := engine.Describe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, hidden := range map[string]int{"linear": 0, "mlp": 6} {
+			t.Run(name, func(t *testing.T) {
+				model, err := cgo.NewProbe(engine, cgo.ProbeParams{In: 5, Hidden: hidden, Classes: V})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer model.Close()
+				random := rand.New(rand.NewPCG(9, 1))
+				params := fill(t, model, random, func(string) bool { return false })
+				targets := []int32{3, 0, 6, 3}
+				inputs := normal(random, 5*len(targets), 0, 1)
+
+				scores := make([]float32, V*len(targets))
+				if err := model.ProbeScores(scores, inputs, len(targets)); err != nil {
+					t.Fatal(err)
+				}
+				isClose(t, "scores", scores, complexstep.ProbeScores(params, inputs, 5))
+				loss := func(p complexstep.Params) complex128 { return complexstep.ProbeLoss(p, inputs, targets) }
+				got, err := model.ProbeBackward(inputs, targets)
+				if err != nil {
+					t.Fatal(err)
+				}
+				near(t, "the loss", got, real(loss(params)), 1e-6)
+				allowed := tolerance{relative: 1e-6} // as for recommenders: fewer and shorter sums
+				if info.Backend != "cpu" {
+					allowed.relative *= 2
+				}
+				compareGradients(t, model, loss, params, allowed)
+			})
+		}
+	})
+}

@@ -1,0 +1,144 @@
+// Package probe measures what a recommender's states hold of the item that was chosen last. A probe is a classifier that is
+// trained to name this item from the state after it, or from the states before and after it: softmax regression, or a network
+// with one hidden layer (Alain and Bengio 2016, arXiv 1610.01644).
+//
+// An adapter reads the same states and learns from the same sequences, but must put what it reads into words through a frozen
+// LLM. So what the better probe names on the test part is the honest ceiling of what an adapter's answers can be expected to
+// name. It is a lower bound of what the states hold: a larger probe, or longer training, may find more.
+package probe
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// What a probe is shown.
+const (
+	After          = "after"            // W numbers: the state after the item
+	BeforeAndAfter = "before and after" // 2W numbers: the state before it, and the state after it
+)
+
+// Of a larger data set so many sequences are drawn, so that the time does not grow with it.
+const mostTrain, mostHeld = 100_000, 20_000
+
+// Report is what Measure gives.
+type Report struct {
+	Train   int            `json:"train"` // sequences learnt from
+	Items   int            `json:"items"` // of the catalogue
+	Known   evaluate.Share `json:"known"` // the items to name that occur among those learnt from; no probe can name others
+	Figures []Figure       `json:"figures"`
+}
+
+// Figure is what one probe makes of one kind of input.
+type Figure struct {
+	Inputs string `json:"inputs"` // After or BeforeAndAfter
+	Probe  string `json:"probe"`  // linear or mlp
+	Result
+}
+
+// Progress is told between batches.
+type Progress struct {
+	Done, Total   int // batches, of all probes
+	Inputs, Probe string
+}
+
+// Measure trains a linear probe and an MLP on the states after the items, and on those before and after them: four figures
+// in this order. Of a data set with more than 100,000 sequences to train or 20,000 to validate or test, so many are drawn by
+// the seed. DreamRec's states are its guidance. The context is looked at between batches; progress may be nil.
+func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender, split dataset.Split, seed uint64,
+	progress func(Progress)) (_ *Report, err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("probe: stopped before the end, so nothing is kept; the same command starts again: %w", ctx.Err())
+		}
+	}()
+	random := rand.New(rand.NewPCG(seed, streamDraw))
+	var both Data
+	for _, part := range []struct {
+		to   *Examples
+		from []dataset.Sequence
+		most int
+	}{{&both.Train, split.Train, mostTrain}, {&both.Validation, split.Validation, mostHeld}, {&both.Test, split.Test, mostHeld}} {
+		sequences := draw(part.from, part.most, random)
+		states, err := align.States([]string{prompt.SlotBefore, prompt.SlotAfter}, recommender.Extended(sequences), r.Encode(ctx))
+		if err != nil {
+			return nil, err
+		}
+		*part.to = Examples{Inputs: states}
+		for _, s := range sequences {
+			part.to.Targets = append(part.to.Targets, s.Next)
+		}
+	}
+	report := &Report{Train: len(both.Train.Targets), Items: r.Config().Items, Known: known(both)}
+	width := r.StateWidth()
+	probes := []struct {
+		name   string
+		config Config
+	}{{"linear", Linear(seed)}, {"mlp", MLP(seed)}}
+	done, total := 0, 0
+	for _, p := range probes {
+		total += 2 * p.config.batches(report.Train)
+	}
+	for _, inputs := range []struct {
+		name string
+		data Data
+	}{{After, Data{after(both.Train, width), after(both.Validation, width), after(both.Test, width)}}, {BeforeAndAfter, both}} {
+		for _, p := range probes {
+			result, err := Train(ctx, engine, inputs.data, report.Items, p.config, func() {
+				if done++; progress != nil {
+					progress(Progress{done, total, inputs.name, p.name})
+				}
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%w (%s probe, states %s the item)", err, p.name, inputs.name)
+			}
+			report.Figures = append(report.Figures, Figure{inputs.name, p.name, result})
+		}
+	}
+	return report, nil
+}
+
+// draw gives at most that many of the sequences.
+func draw(sequences []dataset.Sequence, most int, random *rand.Rand) []dataset.Sequence {
+	if len(sequences) <= most {
+		return sequences
+	}
+	drawn := make([]dataset.Sequence, most)
+	for i, at := range random.Perm(len(sequences))[:most] {
+		drawn[i] = sequences[at]
+	}
+	return drawn
+}
+
+// after leaves of inputs [n, 2, width] the second half.
+func after(e Examples, width int) Examples {
+	half := Examples{Targets: e.Targets}
+	for pair := range slices.Chunk(e.Inputs, 2*width) {
+		half.Inputs = append(half.Inputs, pair[width:]...)
+	}
+	return half
+}
+
+// known counts the test items that occur among the training items.
+func known(d Data) evaluate.Share {
+	seen := map[int32]bool{}
+	for _, item := range d.Train.Targets {
+		seen[item] = true
+	}
+	hits := 0
+	for _, item := range d.Test.Targets {
+		if seen[item] {
+			hits++
+		}
+	}
+	return evaluate.NewShare(hits, len(d.Test.Targets))
+}
