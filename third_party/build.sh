@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches and builds the pinned llama.cpp below FOLDER, once for each version and set of options, and prints where it is:
-# FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options> (build; its libraries in bin/).
+# FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options>-<recipe> (build; its libraries in bin/), where <recipe>
+# stands for the files beside this one that say how it is built.
 # Options: RECINT_CUDA=1, RECINT_METAL=1, LLAMA_CPP_DIR (see fetch.sh).
 # Usage: build.sh FOLDER
 set -euo pipefail
@@ -24,7 +25,8 @@ options=cpu
 [ -n "${RECINT_CUDA:-}" ] && options=$options-cuda && need nvcc "CUDA's compiler nvcc" nvidia-cuda-toolkit
 [ -n "${RECINT_METAL:-}" ] && options=$options-metal
 source=$folder/llama.cpp-${tree:0:12}
-build=$source-$options
+recipe=$(cat "$here/CMakeLists.txt" "$here/relax.h" | git hash-object --stdin)
+build=$source-$options-${recipe:0:8}
 if [ ! -e "$build/complete" ]; then
     bash "$here/fetch.sh" "$source"
     generator=()

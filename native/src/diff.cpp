@@ -572,9 +572,7 @@ void Graph::run() {
         ggml_backend_tensor_set(u.tensor, staging_.data(), 0, staging_.size());
     }
     engine_.use_threads(n_threads_);
-    ggml_status status = GGML_STATUS_FAILED;
-    auto compute = [&] { status = ggml_backend_graph_compute(engine_.backend(), graph_); };
-    n_threads_ == 1 ? compute() : engine_.lead(compute);
+    const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);
     if (status == GGML_STATUS_ALLOC_FAILED) fail(RI_MEMORY, "the backend ran out of memory; use a smaller batch");
     if (status != GGML_STATUS_SUCCESS) fail(RI_BACKEND, "the %s backend failed", ggml_backend_name(engine_.backend()));
 }

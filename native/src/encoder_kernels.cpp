@@ -430,63 +430,75 @@ RI_SIMD void gru_back(const Recurrence &s, const float *gates, const float *w, c
 // ---- convolutions over positions
 
 void windows(const Windows &s, const float *x, const float *w, const float *bias, float *y, int ith, int nth) {
+    // All samples' positions as one: what lies across two samples is computed too, and not looked at.
+    const int64_t rows = s.samples * s.positions - s.height + 1, k = s.height * s.width;
+    gemm(rows, s.filters, k, {x, s.width, 1}, {w, 1, k}, y, s.filters, false, ith, nth);
+    const Block part = share(rows, s.filters, ith, nth);
+    add_bias(y + part.first_row * s.filters + part.first_column, bias + part.first_column, part.rows, part.columns,
+             s.filters);
+}
+
+RI_SIMD void relu_max(const Windows &s, const float *y, float *out, int ith, int nth) {
     const Share part(s.samples, ith, nth);
-    const int64_t n = s.count(), k = s.height * s.width;
+    const int64_t F = s.filters;
     for (int64_t b = part.first; b < part.last; ++b) {
-        float *out = y + b * n * s.filters;
-        gemm(n, s.filters, k, {x + b * s.positions * s.width, s.width, 1}, {w, 1, k}, out, s.filters, false);
-        add_bias(out, bias, n, s.filters, s.filters);
-    }
-}
-
-void windows_back_input(const Windows &s, const float *w, const float *dy, float *dx, int ith, int nth) {
-    const Share part(s.samples, ith, nth);
-    const int64_t n = s.count(), k = s.height * s.width;
-    for (int64_t b = part.first; b < part.last; ++b) {
-        float *d = dx + b * s.positions * s.width;
-        memset(d, 0, size_t(s.positions * s.width) * sizeof(float));
-        for (int64_t j = 0; j < s.height; ++j)
-            gemm(n, s.width, s.filters, {dy + b * n * s.filters, s.filters, 1}, {w + j * s.width, k, 1},
-                 d + j * s.width, s.width, true);
-    }
-}
-
-void windows_back_weight(const Windows &s, const float *x, const float *dy, float *dw, int ith, int nth) {
-    const int64_t n = s.count(), k = s.height * s.width;
-    const Share columns(k, ith, nth);
-    for (int64_t b = 0; b < s.samples && columns.last > columns.first; ++b)
-        gemm(s.filters, columns.last - columns.first, n, {dy + b * n * s.filters, 1, s.filters},
-             {x + b * s.positions * s.width + columns.first, s.width, 1}, dw + columns.first, k, b > 0);
-}
-
-RI_SIMD void relu_max(const float *y, int64_t samples, int64_t count, int64_t filters, float *out, int ith, int nth) {
-    const Share part(samples, ith, nth);
-    for (int64_t b = part.first; b < part.last; ++b) {
-        float *most = out + b * filters;
-        for (int64_t f = 0; f < filters; ++f) most[f] = 0;
-        for (int64_t t = 0; t < count; ++t)
+        float *most = out + b * F;
+        for (int64_t f = 0; f < F; ++f) most[f] = 0;
+        for (int64_t t = 0; t < s.count(); ++t)
 #pragma omp simd
-            for (int64_t f = 0; f < filters; ++f) {
-                const float value = y[(b * count + t) * filters + f];
+            for (int64_t f = 0; f < F; ++f) {
+                const float value = y[(b * s.positions + t) * F + f];
                 most[f] = value <= most[f] ? most[f] : value; // in this order NaN shows
             }
     }
 }
 
-RI_SIMD void relu_max_back(const float *y, const float *dout, int64_t samples, int64_t count, int64_t filters,
-                           float *dy, int ith, int nth) {
-    const Share part(samples, ith, nth);
+namespace {
+
+// The first window of a sample with a filter's largest output; -1 where none is above 0.
+RI_SIMD_INLINE int64_t largest_window(const Windows &s, const float *y, int64_t sample, int64_t filter) {
+    float most = 0;
+    int64_t at = -1;
+    for (int64_t t = 0; t < s.count(); ++t) {
+        const float value = y[(sample * s.positions + t) * s.filters + filter];
+        if (value > most) most = value, at = t;
+    }
+    return at;
+}
+
+RI_SIMD_INLINE void add_scaled(const float *x, float factor, int64_t n, float *sum) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) sum[i] += factor * x[i];
+}
+
+} // namespace
+
+RI_SIMD void windows_max_back_input(const Windows &s, const float *y, const float *w, const float *dmost, float *dx,
+                                    int ith, int nth) {
+    const Share part(s.samples, ith, nth);
+    const int64_t k = s.height * s.width;
     for (int64_t b = part.first; b < part.last; ++b) {
-        memset(dy + b * count * filters, 0, size_t(count * filters) * sizeof(float));
-        for (int64_t f = 0; f < filters; ++f) {
-            float most = 0;
-            int64_t at = -1;
-            for (int64_t t = 0; t < count; ++t) {
-                const float value = y[(b * count + t) * filters + f];
-                if (value > most) most = value, at = t;
+        float *d = dx + b * s.positions * s.width;
+        memset(d, 0, size_t(s.positions * s.width) * sizeof(float));
+        for (int64_t f = 0; f < s.filters; ++f)
+            if (const int64_t at = largest_window(s, y, b, f); at >= 0)
+                add_scaled(w + f * k, dmost[b * s.filters + f], k, d + at * s.width);
+    }
+}
+
+RI_SIMD void windows_max_back_weight(const Windows &s, const float *y, const float *x, const float *dmost, float *dw,
+                                     float *db, int ith, int nth) {
+    const Share part(s.filters, ith, nth);
+    const int64_t k = s.height * s.width;
+    for (int64_t f = part.first; f < part.last; ++f) {
+        memset(dw + f * k, 0, size_t(k) * sizeof(float));
+        db[f] = 0;
+        for (int64_t b = 0; b < s.samples; ++b)
+            if (const int64_t at = largest_window(s, y, b, f); at >= 0) {
+                const float d = dmost[b * s.filters + f];
+                add_scaled(x + (b * s.positions + at) * s.width, d, k, dw + f * k);
+                db[f] += d;
             }
-            if (at >= 0) dy[(b * count + at) * filters + f] = dout[b * filters + f];
-        }
     }
 }
 

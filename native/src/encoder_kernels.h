@@ -73,19 +73,21 @@ void gru(const Recurrence &shape, const float *gates, const float *w, const floa
 void gru_back(const Recurrence &shape, const float *gates, const float *w, const float *bias, const float *h,
               const float *dh, float *dgates, float *drecurrent, int ith, int nth);
 
-// Convolution over windows of `height` positions, one output for each window: y [samples * (T - height + 1), filters]
-// from x [samples * T, width] and w [filters, height * width].
+// Convolution over windows of `height` positions: y [samples * T, filters] from x [samples * T, width] and w [filters,
+// height * width]. Row b * T + t is the window of sample b that begins at t, where t < count(); other rows mean
+// nothing.
 struct Windows {
     int64_t samples, positions, width, height, filters;
     int64_t count() const { return positions - height + 1; }
 };
 void windows(const Windows &shape, const float *x, const float *w, const float *bias, float *y, int ith, int nth);
-void windows_back_input(const Windows &shape, const float *w, const float *dy, float *dx, int ith, int nth);
-void windows_back_weight(const Windows &shape, const float *x, const float *dy, float *dw, int ith, int nth);
-// The largest of relu(y) over the windows of each sample: [samples, filters]. Its gradient goes to the first of equals.
-void relu_max(const float *y, int64_t samples, int64_t count, int64_t filters, float *out, int ith, int nth);
-void relu_max_back(const float *y, const float *dout, int64_t samples, int64_t count, int64_t filters, float *dy,
-                   int ith, int nth);
+// The largest of relu(y) over the windows of each sample: [samples, filters]. Its gradient goes to the first of equals:
+// dx like x, dw like w, db [filters].
+void relu_max(const Windows &shape, const float *y, float *out, int ith, int nth);
+void windows_max_back_input(const Windows &shape, const float *y, const float *w, const float *dmost, float *dx,
+                            int ith, int nth);
+void windows_max_back_weight(const Windows &shape, const float *y, const float *x, const float *dmost, float *dw,
+                             float *db, int ith, int nth);
 // Sums over positions: y [samples, filters * width] from x [samples * T, width], w [filters, T], one bias a filter.
 void weigh_positions(const Windows &shape, const float *x, const float *w, const float *bias, float *y, int ith,
                      int nth);

@@ -167,27 +167,24 @@ Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t 
         return g.reshape(g.largest(y), F, B);
     }
     const kernels::Windows shape{B, T, D, height, F};
-    ggml_tensor *y = g.kernel(F, count * B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *y = g.kernel(F, T * B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::windows(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
     });
     ggml_tensor *most = g.kernel(F, B, {y}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::relu_max(in(dst, 0), B, count, F, out(dst), ith, nth);
+        kernels::relu_max(shape, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(most, {x, w, bias}, [=, &g](ggml_tensor *dmost) {
-        ggml_tensor *dy = g.kernel(F, count * B, {y, dmost}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::relu_max_back(in(dst, 0), in(dst, 1), B, count, F, out(dst), ith, nth);
-        });
-        if (x.node >= 0)
-            g.accumulate(x, g.kernel(D, T * B, {w.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels::windows_back_input(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
-            }));
-        if (w.node < 0) return;
-        g.accumulate(w, g.kernel(height * D, F, {x.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::windows_back_weight(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
-        }));
-        g.accumulate(bias, g.kernel(F, 1, {dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::sum_rows(in(dst, 0), count * B, F, out(dst), ith, nth);
-        }));
+        // dx, dw and db, one after the other.
+        const int64_t of_x = D * T * B, of_w = height * D * F;
+        auto back = [=](ggml_tensor *dst, int ith, int nth) {
+            float *dx = out(dst), *dw = dx + of_x;
+            if (x.node >= 0) kernels::windows_max_back_input(shape, in(dst, 0), in(dst, 1), in(dst, 3), dx, ith, nth);
+            kernels::windows_max_back_weight(shape, in(dst, 0), in(dst, 2), in(dst, 3), dw, dw + of_w, ith, nth);
+        };
+        ggml_tensor *all = g.kernel(of_x + of_w + F, 1, {y, w.value, x.value, dmost}, back);
+        g.accumulate(x, g.part(all, 0, D, T * B));
+        g.accumulate(w, g.part(all, of_x, height * D, F));
+        g.accumulate(bias, g.part(all, of_x + of_w, F));
     });
 }
 

@@ -3,11 +3,13 @@
 #include "gguf.h"
 #include "kernels.h"
 
+#include "ggml-cpu.h"
+
+#include <algorithm>
 #include <cstring>
 #include <dlfcn.h>
 #include <sched.h>
 #include <string>
-#include <utility>
 
 #ifndef RI_LLAMA_COMMIT
 #define RI_LLAMA_COMMIT "unknown"
@@ -78,43 +80,9 @@ ggml_backend_dev_t choose_device(const std::string &wanted) {
 
 } // namespace
 
-Leader::Leader() : thread_([this] { serve(); }) {}
-
-Leader::~Leader() {
-    {
-        std::lock_guard<std::mutex> hold(mutex_);
-        ended_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-}
-
-void Leader::run(const std::function<void()> &work) {
-    std::unique_lock<std::mutex> hold(mutex_);
-    work_ = &work;
-    changed_.notify_all();
-    changed_.wait(hold, [this] { return !work_; });
-    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
-}
-
-void Leader::serve() {
-    std::unique_lock<std::mutex> hold(mutex_);
-    for (;;) {
-        changed_.wait(hold, [this] { return work_ || ended_; });
-        if (!work_) return;
-        try {
-            (*work_)();
-        } catch (...) {
-            thrown_ = std::current_exception();
-        }
-        work_ = nullptr;
-        changed_.notify_all();
-    }
-}
-
 Engine::Engine(const ri_engine_params &params) {
-    if (params.n_threads < 0 || params.n_threads > 1024)
-        fail(RI_INVALID, "threads must be 0 (one for each core) to 1024, not %d", params.n_threads);
+    if (params.n_threads < 0 || params.n_threads > GGML_MAX_N_THREADS)
+        fail(RI_INVALID, "threads must be 0 (one for each core) to %d, not %d", GGML_MAX_N_THREADS, params.n_threads);
     load_backends();
     const std::string wanted = params.backend && *params.backend ? params.backend : "auto";
     portable_ = wanted == "portable";
@@ -122,9 +90,19 @@ Engine::Engine(const ri_engine_params &params) {
     backend_.reset(ggml_backend_dev_init(device, nullptr));
     if (!backend_) fail(RI_BACKEND, "the backend %s did not start", ggml_backend_dev_name(device));
     scratch_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend_.get())));
-    n_threads_ = params.n_threads > 0 ? params.n_threads : available_cpus();
-    set_threads_ = reinterpret_cast<ggml_backend_set_n_threads_t>(
-        ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads"));
+    n_threads_ = params.n_threads > 0 ? params.n_threads : std::min(available_cpus(), GGML_MAX_N_THREADS);
+    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
+    auto find = [&](const char *name) { return ggml_backend_reg_get_proc_address(registry, name); };
+    set_n_threads_ = reinterpret_cast<ggml_backend_set_n_threads_t>(find("ggml_backend_set_n_threads"));
+    auto create = reinterpret_cast<decltype(&ggml_threadpool_new)>(find("ggml_threadpool_new"));
+    if (create && n_threads_ > 1) {
+        ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads_);
+        threads.poll = 1; // some milliseconds, then they sleep
+        threads_ = {create(&threads), reinterpret_cast<decltype(&ggml_threadpool_free)>(find("ggml_threadpool_free"))};
+        if (!threads_) fail(RI_MEMORY, "%d threads could not be started", n_threads_);
+        set_threads_ =
+            reinterpret_cast<decltype(&ggml_backend_cpu_set_threadpool)>(find("ggml_backend_cpu_set_threadpool"));
+    }
     use_threads(0);
     own_kernels_ = on_cpu() && !portable_;
     packed_kernel_ = own_kernels_ && kernels::available();
@@ -132,26 +110,13 @@ Engine::Engine(const ri_engine_params &params) {
 
 void Engine::use_threads(int n) {
     if (n == 0) n = n_threads_;
-    if (!set_threads_ || n == threads_in_use_) return;
-    set_threads_(backend_.get(), n);
+    if (!set_n_threads_ || n == threads_in_use_) return;
+    set_n_threads_(backend_.get(), n);
+    if (set_threads_) set_threads_(backend_.get(), n > 1 ? threads_.get() : nullptr); // one thread wakes no others
     threads_in_use_ = n;
 }
 
-void Engine::lead(const std::function<void()> &work) {
-    if (!on_cpu() || n_threads_ <= 1) return work();
-    if (!leader_) {
-        leader_ = std::make_unique<Leader>();
-        idle_ = std::make_unique<Leader>();
-        idle_->run([this] { share([](int, int) {}); });
-    }
-    leader_->run(work);
-}
-
 void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
-    lead([&] { share(body); });
-}
-
-void Engine::share(const std::function<void(int ith, int nth)> &body) {
     // A graph of one node, whose place in memory is this function's.
     alignas(64) uint8_t memory[4096];
     float value = 0;

@@ -5,32 +5,11 @@
 
 #include "ggml-cpp.h"
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 namespace ri {
-
-// A thread of its own that does work for others, who wait for it.
-class Leader {
-  public:
-    Leader();
-    ~Leader();
-    // Does the work; what it throws is thrown here.
-    void run(const std::function<void()> &work);
-
-  private:
-    void serve();
-
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    const std::function<void()> *work_ = nullptr;
-    std::exception_ptr thrown_;
-    bool ended_ = false;
-    std::thread thread_; // the last member: it uses the others
-};
 
 class Engine {
   public:
@@ -49,10 +28,8 @@ class Engine {
 
     // How many CPU threads the next graph runs on; 0: all of the engine's.
     void use_threads(int n);
-    // Does work that may start the CPU backend's threads, always on the same thread. ggml starts them with OpenMP,
-    // where they belong to the thread that asks for them: Go's calls come from ever other threads, each of which would
-    // get its own.
-    void lead(const std::function<void()> &work);
+    // The CPU backend's threads, which wait for work; null where there is one thread or another backend.
+    ggml_threadpool_t threads() const { return threads_.get(); }
     // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
 
@@ -60,18 +37,16 @@ class Engine {
     std::mutex &lock() { return mutex_; }
 
   private:
-    ggml_backend_ptr backend_;
+    using Threads = std::unique_ptr<ggml_threadpool, void (*)(ggml_threadpool *)>;
+    Threads threads_{nullptr, nullptr};
+    ggml_backend_ptr backend_; // uses the threads
     ggml_gallocr_ptr scratch_;
     int n_threads_ = 1;
     int threads_in_use_ = 0;
-    ggml_backend_set_n_threads_t set_threads_ = nullptr;
+    ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
+    void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
     bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_;
-    void share(const std::function<void(int ith, int nth)> &body);
-    // Started when there is work for more than one thread. The second never works. OpenMP lets threads that wait for
-    // each other spin for milliseconds while it has no more of them than there are processors, else for microseconds.
-    // The former gains little on a quiet machine, and on a busy one takes a hundred times as long.
-    std::unique_ptr<Leader> leader_, idle_;
 };
 
 // Loads the backend modules that lie beside librecint, once per process; thread-safe.

@@ -159,6 +159,7 @@ class Generator {
         forget_logged_error();
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
+        if (engine_->threads()) llama_attach_threadpool(context_.get(), engine_->threads(), engine_->threads());
     }
 
     void require_slot(int32_t slot) const {
@@ -288,17 +289,12 @@ class Generator {
             batch.n_seq_id = n_sequences.data();
             batch.seq_id = sequences.data();
             batch.logits = wanted.data();
-            int32_t status = -1;
-            std::string error;
-            engine_->lead([&] {
-                forget_logged_error();
-                status = llama_decode(context_.get(), batch);
-                error = logged_error();
-            });
+            forget_logged_error();
+            const int32_t status = llama_decode(context_.get(), batch);
             if (status == 1) fail(RI_INTERNAL, "llama.cpp found no room in its cache for %zu positions", n);
             if (status != 0)
                 fail(status == -2 ? RI_MEMORY : RI_BACKEND, "llama.cpp failed to decode (%d): %s", status,
-                     error.c_str());
+                     logged_error().c_str());
             std::vector<const float *> logits;
             for (int32_t i : outputs) {
                 logits.push_back(llama_get_logits_ith(context_.get(), i));
