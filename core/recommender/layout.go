@@ -151,8 +151,11 @@ func configOfTensors(file *artifact.File) (Config, error) {
 		c.Positions, c.Blocks = s.size("pos_emb.weight", 2, 0)-1, s.numbered("attention_layers.")
 		c.Inner = c.Width
 	}
-	if _, err := file.Find("diffuser.2.weight"); model == DreamRec && err == nil {
-		c.Diffusion.Denoiser = MLP2
+	if model == DreamRec {
+		c.Diffusion.Rounding, c.Diffusion.Strength = 0, 2 // as published
+		if _, err := file.Find("diffuser.2.weight"); err == nil {
+			c.Diffusion.Denoiser = MLP2
+		}
 	}
 	if s.err == nil {
 		s.err = c.readMetadata(file.Metadata)
