@@ -17,9 +17,10 @@ import time
 
 
 def rate(command, key="samples_per_s"):
-    """Runs the command once and returns its samples per second, or another figure."""
+    """Runs the command, words or one line, once and returns its samples per second, or another figure."""
     try:
-        done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, check=False)
+        words = command if isinstance(command, list) else shlex.split(command)
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     except (OSError, ValueError) as problem:
         raise SystemExit(f"cannot run {command!r}: {problem}")
     if done.returncode:

@@ -64,6 +64,9 @@ func run(args []string) (err error) {
 	if t.batch == 0 {
 		t.batch = map[bool]int{false: 256, true: 1000}[args[0] == "sample"]
 	}
+	if flags.NArg() != 1 {
+		return fmt.Errorf("name one SPLIT.json, behind all flags")
+	}
 	if t.items, t.split, err = readSplit(flags.Arg(0)); err != nil {
 		return err
 	}
@@ -138,10 +141,17 @@ func sequences(pairs []pair) []dataset.Sequence {
 	return all
 }
 
-// config is the model's own default.
+// config is the model's own default, but DreamRec's loss that of its authors, as the peer's is.
 func (t *timer) config() (recommender.Config, error) {
-	i := slices.IndexFunc(recommender.Models, func(model string) bool { return strings.EqualFold(model, t.model) })
-	return recommender.Default(recommender.Models[max(i, 0)], t.items)
+	name := t.model
+	if i := slices.IndexFunc(recommender.Models, func(m string) bool { return strings.EqualFold(m, name) }); i >= 0 {
+		name = recommender.Models[i]
+	}
+	c, err := recommender.Default(name, t.items)
+	if c.Diffusion != nil {
+		c.Diffusion.Rounding, c.Diffusion.Strength = 0, 2
+	}
+	return c, err
 }
 
 // open loads the weights, or makes new ones.

@@ -206,7 +206,7 @@ func loadSplit(c *cli.Context) (*dataset.Dataset, dataset.Split, error) {
 	return d, split, err
 }
 
-func recommenderTrain(c *cli.Context) (err error) {
+func recommenderTrain(c *cli.Context) error {
 	if err := onlyFlags(c, "out"); err != nil {
 		return err
 	}
@@ -228,17 +228,17 @@ func recommenderTrain(c *cli.Context) (err error) {
 		return fmt.Errorf("the folder of %s cannot be made: %w; choose one that you may write to", out, err)
 	}
 	checkpoint := stem + ".checkpoint.safetensors"
-	mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	if exists(checkpoint) {
-		mode = os.O_CREATE | os.O_WRONLY | os.O_APPEND
-		fmt.Fprintf(c.App.ErrWriter, "going on from %s\n", checkpoint)
-	}
-	log, err := os.OpenFile(stem+".log.jsonl", mode, 0o666)
-	if err != nil {
-		return fmt.Errorf("the log cannot be written: %w; choose a folder that you may write to", err)
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	return withEngine(c, func(engine *cgo.Engine) error {
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+		if exists(checkpoint) {
+			mode = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+			fmt.Fprintf(c.App.ErrWriter, "going on from %s\n", checkpoint)
+		}
+		log, err := os.OpenFile(stem+".log.jsonl", mode, 0o666)
+		if err != nil {
+			return fmt.Errorf("the log cannot be written: %w; choose a folder that you may write to", err)
+		}
+		defer func() { err = errors.Join(err, log.Close()) }()
 		bar := newProgress(c.App.ErrWriter, "training "+config.Model)
 		trained, err := recommender.Train(c.Context, engine, config, split, recommender.Options{
 			Dataset: d.Hash(), CheckpointPath: checkpoint, Log: log,
@@ -258,9 +258,6 @@ func recommenderTrain(c *cli.Context) (err error) {
 		if err := trained.Best.Save(out); err != nil {
 			return err
 		}
-		if err := os.Remove(checkpoint); err != nil {
-			return err
-		}
 		best, last := trained.Best.Origin().Epoch, trained.Last.Origin().Epoch
 		fmt.Fprintf(c.App.ErrWriter, "weights of epoch %d of %d: %s\n", best, last, out)
 		rows, err := rank(c, trained.Best, split, fmt.Sprintf("best epoch (%d)", best))
@@ -272,7 +269,10 @@ func recommenderTrain(c *cli.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		return showRanking(c, rows)
+		if err := showRanking(c, rows); err != nil {
+			return err
+		}
+		return os.Remove(checkpoint) // not before: it holds the last epoch, too
 	})
 }
 

@@ -107,6 +107,9 @@ func writeStates(c *cli.Context) error {
 	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
 		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
 			"test": split.Test}[c.String("part")]
+		if c.Bool("oracles") && r.Config().Diffusion == nil {
+			return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Config().Model)
+		}
 		histories, n := recommender.Histories(sequences), len(sequences)
 		tensor := func(name string, compute func(dst []float32) error, shape ...int) (artifact.Tensor, error) {
 			size := 1

@@ -142,7 +142,7 @@ func (c Config) Validate() error {
 			least = 0
 		}
 		checks := []integer{
-			{"the number of heights", len(c.Heights), least, 16}, {"horizontal", c.Horizontal, 1, 1 << 14},
+			{"the number of heights", len(c.Heights), least, mostHeights}, {"horizontal", c.Horizontal, 1, 1 << 14},
 			{"vertical", c.Vertical, 1, 1 << 10},
 		}
 		for _, height := range c.Heights {
@@ -175,6 +175,16 @@ func (c Config) checkDreamRec() error {
 		return fmt.Errorf("recommender: DreamRec learns to denoise the next item; it has neither negatives nor all_positions")
 	}
 	return c.Diffusion.validate()
+}
+
+// clone shares no memory with c.
+func (c Config) clone() Config {
+	c.Heights = slices.Clone(c.Heights)
+	if c.Diffusion != nil {
+		d := *c.Diffusion
+		c.Diffusion = &d
+	}
+	return c
 }
 
 func (c Config) inner() int {

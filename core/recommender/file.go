@@ -43,8 +43,7 @@ func (r *Recommender) Save(path string) error {
 	if err := artifact.WriteSafetensors(path, &artifact.File{Metadata: metadata, Tensors: tensors}); err != nil {
 		return err
 	}
-	r.hash, err = artifact.HashFile(path)
-	return err
+	return r.hashFile(path)
 }
 
 // metadata is what a file of these weights says of itself.
@@ -89,7 +88,7 @@ func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recommender: %s: %w", path, err)
 	}
-	if r.hash, err = artifact.HashFile(path); err != nil {
+	if err := r.hashFile(path); err != nil {
 		r.Close()
 		return nil, err
 	}

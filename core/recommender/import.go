@@ -55,10 +55,13 @@ func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*R
 	case c.Layout == RecBole:
 		c.Heads = 2
 	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
 	if err := reorder(file, &c, opts.Places); err != nil {
 		return nil, err
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.Validate(); err != nil { // places may be none
 		return nil, err
 	}
 	r := &Recommender{config: c, origin: Origin{Dataset: opts.Dataset}}
@@ -108,7 +111,7 @@ func reorder(file *artifact.File, c *Config, places []int) error {
 
 // takeRows makes a tensor's rows those named, out of as many as there must be.
 func takeRows(t *artifact.Tensor, rows []int, of int) error {
-	if t.DType != "F32" || len(t.Shape) == 0 || t.Shape[0] != of {
+	if t.DType != "F32" || len(t.Shape) == 0 || t.Shape[0] != of || of < 1 {
 		return fmt.Errorf("tensor %q is %s %v, expected F32 with %d rows", t.Name, t.DType, t.Shape, of)
 	}
 	width := len(t.F32) / of

@@ -44,6 +44,9 @@ func (c Config) layout() (cgo.Layout, error) {
 // first.
 func (c Config) ownRows() bool { return c.Layout == "" || c.Layout == Authors }
 
+// mostHeights is how many heights of filters a Caser may have.
+const mostHeights = 16
+
 // itemTables are the names of the tensor with a row for each item and one for padding.
 var itemTables = []string{"item_embeddings.weight", "item_embedding.weight", "item_emb.weight"}
 
@@ -135,7 +138,7 @@ func configOfTensors(file *artifact.File) (Config, error) {
 	case model == Caser && layout == Authors:
 		c.Positions, c.Vertical = s.size("vertical_cnn.weight", 4, 2), s.size("vertical_cnn.weight", 4, 0)
 		c.Heights, c.Horizontal = nil, s.size("horizontal_cnn.0.weight", 4, 0)
-		for i := range s.numbered("horizontal_cnn.") {
+		for i := range min(s.numbered("horizontal_cnn."), mostHeights+1) {
 			c.Heights = append(c.Heights, s.size(fmt.Sprintf("horizontal_cnn.%d.weight", i), 4, 2))
 		}
 	case model == Caser:

@@ -56,10 +56,10 @@ func rank(scores []float32, item int32) float64 {
 	own := scores[item]
 	higher, same := 0, -1
 	for _, s := range scores {
-		if s > own {
-			higher++
-		} else if s == own {
+		if s == own {
 			same++
+		} else if !(s < own) {
+			higher++
 		}
 	}
 	return 1 + float64(higher) + float64(same)/2

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // smallOf is small for any model.
@@ -261,8 +263,11 @@ func TestDreamRecEvaluationIsReproducible(t *testing.T) {
 	for i := range logs {
 		train(t, c, Options{Log: &logs[i]})
 	}
-	strip := func(b *bytes.Buffer) string {
-		text, _, _ := strings.Cut(b.String(), `"seconds"`)
+	strip := func(b *bytes.Buffer) (text string) {
+		for line := range strings.Lines(b.String()) {
+			line, _, _ = strings.Cut(line, `"seconds"`)
+			text += line
+		}
 		return text
 	}
 	if strip(&logs[0]) != strip(&logs[1]) {
@@ -278,4 +283,67 @@ func TestDreamRecEvaluationIsReproducible(t *testing.T) {
 	if err := r.Scores(t.Context(), make([]float32, 12), [][]int32{{1}}); !errors.Is(err, cgo.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
+}
+
+// However many threads share the work, the bits are the same.
+func TestThreadsChangeNothing(t *testing.T) {
+	for _, model := range Models {
+		c := smallOf(t, model)
+		c.MaxEpochs, c.BatchSize, c.Patience = 2, 50, 2 // the last batch is a short one
+		var want []artifact.Tensor
+		for _, threads := range []int{1, 2, 3} {
+			engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer engine.Close()
+			trained, err := Train(t.Context(), engine, c, ruleSplit(), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer trained.Close()
+			got := values(t, trained.Last)
+			for n := 1; n <= 9; n += 4 {
+				got = append(got, artifact.Tensor{Name: "scores", F32: scores(t, trained.Last, Histories(rule(n, 1)))})
+			}
+			if want == nil {
+				want = got
+			} else if !same(want, got) {
+				t.Errorf("%s: %d threads gave other weights or scores than one", model, threads)
+			}
+		}
+	}
+}
+
+// Many goroutines may ask at once, for batches of different sizes.
+func TestGoroutines(t *testing.T) {
+	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	r, err := New(engine, smallOf(t, DreamRec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	sizes := []int{1, 2, 17, 40}
+	want := map[int][]float32{}
+	for _, n := range sizes {
+		want[n] = scores(t, r, Histories(rule(n, 9)))
+	}
+	var group sync.WaitGroup
+	for g := range 6 {
+		group.Go(func() {
+			for i := range 20 {
+				n := sizes[(g+i)%len(sizes)]
+				got := make([]float32, n*r.Config().Items)
+				if err := r.Scores(t.Context(), got, Histories(rule(n, 9))); err != nil || !slices.Equal(got, want[n]) {
+					t.Errorf("%d histories: %v, or other scores than alone", n, err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
 }

@@ -6,18 +6,19 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Recommender is a trained model on an engine. It does not change and may be used by many goroutines; Close it once.
+// Recommender is a trained model on an engine. It may be used by many goroutines, of which one may save it; Close it once.
 type Recommender struct {
 	model  *cgo.Model
 	config Config
 	origin Origin
-	hash   string
+	hash   atomic.Pointer[string]
 }
 
 // Origin says where a recommender's weights came from.
@@ -43,14 +44,14 @@ func New(engine *cgo.Engine, c Config) (*Recommender, error) {
 		model.Close()
 		return nil, err
 	}
-	return &Recommender{model: model, config: c}, nil
+	return &Recommender{model: model, config: c.clone()}, nil
 }
 
 // Close releases the model. A second Close does nothing; calls after it fail with cgo.ErrClosed.
 func (r *Recommender) Close() error { return r.model.Close() }
 
 // Config is what the recommender is and how it was trained.
-func (r *Recommender) Config() Config { return r.config }
+func (r *Recommender) Config() Config { return r.config.clone() }
 
 // StateWidth is W, the numbers in a state.
 func (r *Recommender) StateWidth() int { return r.model.Recommender().StateWidth }
@@ -62,7 +63,21 @@ func (r *Recommender) Model() *cgo.Model { return r.model }
 func (r *Recommender) Origin() Origin { return r.origin }
 
 // Hash is the content hash of the file that the recommender was loaded from or last saved to; "" if there is none.
-func (r *Recommender) Hash() string { return r.hash }
+func (r *Recommender) Hash() string {
+	if hash := r.hash.Load(); hash != nil {
+		return *hash
+	}
+	return ""
+}
+
+// hashFile remembers the hash of the file of these weights.
+func (r *Recommender) hashFile(path string) error {
+	hash, err := artifact.HashFile(path)
+	if err == nil {
+		r.hash.Store(&hash)
+	}
+	return err
+}
 
 // TrainedOn refuses a data set other than the one that the weights were trained on, or, where the file does not say which
 // that was, one with another number of items.
@@ -122,7 +137,10 @@ func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]i
 
 // ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or of DreamRec from oracles [n, D].
 func (r *Recommender) ScoreStates(dst, states []float32) error {
-	return r.model.ScoreStates(dst, states, len(states)/r.StateWidth())
+	if err := r.model.ScoreStates(dst, states, len(states)/r.StateWidth()); err != nil {
+		return err
+	}
+	return finite(dst, r.config.Items, 0)
 }
 
 // Scored is an item with its score.
@@ -210,11 +228,19 @@ func (r *Recommender) run(ctx context.Context, dst []float32, width int, histori
 		if err := compute(part, batch); err != nil {
 			return err
 		}
-		for i, x := range part {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("recommender: the model gives NaN or infinity for history %d; its weights are broken, "+
-					"train it again: %w", from+i/width, cgo.ErrNumeric)
-			}
+		if err := finite(part, width, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finite refuses numbers that a broken model gives: so many for each row, of which the first has a number, for the message.
+func finite(values []float32, width, first int) error {
+	for i, x := range values {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("recommender: the model gives NaN or infinity for history %d; its weights are broken, train it again: %w",
+				first+i/width, cgo.ErrNumeric)
 		}
 	}
 	return nil

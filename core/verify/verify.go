@@ -117,7 +117,7 @@ func maxAbs(name string, computed, expected []float32, tolerance float64) Figure
 	f := Figure{Name: name, Measure: MaxAbs, Tolerance: tolerance}
 	for i := range expected {
 		c, e := float64(computed[i]), float64(expected[i])
-		if d := math.Abs(c - e); d >= f.Difference {
+		if d := math.Abs(c - e); !(d < f.Difference) { // NaN, once met, stays
 			f.Computed, f.Expected, f.Difference = c, e, d
 		}
 	}

@@ -86,6 +86,7 @@ class AuthorsCaser final : public Caser {
   private:
     Var encode_whole(Graph &g, Source &samples) const override {
         Var x = g.scale_rows(samples.items(g, use(g, "item_embeddings.weight")), samples.presence(g));
+        x = samples.drop(g, x);
         Var state = horizontal(g, samples, "horizontal_cnn", x);
         return samples.drop(g, g.concat(state, g.relu(vertical(g, samples, "vertical_cnn", x))));
     }

@@ -120,8 +120,15 @@ ggml_tensor *Graph::part(ggml_tensor *a, int64_t first, int64_t ne0, int64_t ne1
 ggml_tensor *Graph::kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel) {
     for (ggml_tensor *&input : inputs)
         if (!ggml_is_contiguous(input)) input = ggml_cont(ctx(), input);
-    Kernel *kept = keep(std::make_shared<Kernel>(std::move(kernel)));
-    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) { (*static_cast<Kernel *>(user))(dst, ith, nth); };
+    struct Call {
+        Kernel kernel;
+        Engine &engine;
+    };
+    Call *kept = keep(std::make_shared<Call>(Call{std::move(kernel), engine_}));
+    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) {
+        Call &self = *static_cast<Call *>(user);
+        self.engine.guarded([&] { self.kernel(dst, ith, nth); });
+    };
     return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call,
                           GGML_N_TASKS_MAX, kept);
 }
@@ -573,6 +580,7 @@ void Graph::run() {
     }
     engine_.use_threads(n_threads_);
     const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);
+    engine_.rethrow();
     if (status == GGML_STATUS_ALLOC_FAILED) fail(RI_MEMORY, "the backend ran out of memory; use a smaller batch");
     if (status != GGML_STATUS_SUCCESS) fail(RI_BACKEND, "the %s backend failed", ggml_backend_name(engine_.backend()));
 }

@@ -14,8 +14,9 @@ namespace {
 
 // e^x, relative error below 2e-7: 2^n by its exponent, 2^f on [-1/2, 1/2] by a Taylor series in f ln 2.
 RI_SIMD_INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
+    const float asked = x;
+    x = x > -87.0f ? x : -87.0f; // NaN too: a power must be a number
+    x = x < 88.0f ? x : 88.0f;
     const float n = __builtin_rintf(x * 1.44269504f);
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.0f / 5040;
@@ -29,7 +30,7 @@ RI_SIMD_INLINE float exponential(float x) {
     const int32_t bits = (int32_t(n) + 127) << 23;
     float power;
     memcpy(&power, &bits, sizeof power);
-    return p * power;
+    return asked == asked ? p * power : asked;
 }
 
 RI_SIMD_INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
@@ -111,13 +112,13 @@ void linear_back_weight(const float *dy, const float *x, int64_t rows, int64_t i
 }
 
 RI_SIMD void add(const float *x, int64_t n, float *sum, int ith, int nth) {
-    const Share part(n, ith, nth);
+    const Share part(n, ith, nth, whole_vectors);
 #pragma omp simd
     for (int64_t i = part.first; i < part.last; ++i) sum[i] += x[i];
 }
 
 RI_SIMD void sum_rows(const float *x, int64_t rows, int64_t n, float *sums, int ith, int nth) {
-    const Share columns(n, ith, nth);
+    const Share columns(n, ith, nth, whole_vectors);
     for (int64_t i = columns.first; i < columns.last; ++i) sums[i] = 0;
     for (int64_t r = 0; r < rows; ++r)
 #pragma omp simd
@@ -163,7 +164,7 @@ RI_SIMD void layer_norm_back(const float *x, const float *weight, const float *d
 
 RI_SIMD void layer_norm_back_weights(const float *x, const float *dy, float eps, int64_t rows, int64_t n, float *dw,
                                      float *db, int ith, int nth) {
-    const Share columns(n, ith, nth);
+    const Share columns(n, ith, nth, whole_vectors);
     for (int64_t i = columns.first; i < columns.last; ++i) dw[i] = db[i] = 0;
     for (int64_t r = 0; r < rows; ++r) {
         const float *row = x + r * n, *d = dy + r * n;
@@ -213,22 +214,20 @@ RI_SIMD void softmax_loss_back(const float *p, const int32_t *targets, const flo
 // ---- GELU
 
 RI_SIMD void gelu_erf(const float *x, int64_t n, float *y, int ith, int nth) {
-    const Share part(n, ith, nth);
+    const Share part(n, ith, nth, whole_vectors);
 #pragma omp simd
     for (int64_t i = part.first; i < part.last; ++i) y[i] = 0.5f * x[i] * (1.0f + error_function(x[i] * 0.707106781f));
 }
 
 RI_SIMD void gelu_erf_back(const float *x, const float *dy, int64_t n, float *dx, int ith, int nth) {
     // d/dx x Phi(x) = Phi(x) + x phi(x)
-    const Share part(n, ith, nth);
+    const Share part(n, ith, nth, whole_vectors);
 #pragma omp simd
     for (int64_t i = part.first; i < part.last; ++i) {
         const float cumulative = 0.5f * (1.0f + error_function(x[i] * 0.707106781f));
         dx[i] = dy[i] * (cumulative + x[i] * 0.398942280f * exponential(-0.5f * x[i] * x[i]));
     }
 }
-
-// ---- random numbers
 
 // ---- attention
 
@@ -355,7 +354,7 @@ RI_SIMD void gru(const Recurrence &s, const float *gates, const float *w, const 
     for (int64_t t = 0; t < T; ++t) {
         if (t > 0)
             gemm(rows, 3 * H, H, {h + (part.first * T + t - 1) * H, T * H, 1}, {transposed, 3 * H, 1}, state, 3 * H,
-                 false);
+                 false, s.samples);
         for (int64_t b = 0; b < rows; ++b) {
             const int64_t at = (part.first + b) * T + t;
             float *own = h + at * H, *before = own - H, *from = state + b * 3 * H;
@@ -387,7 +386,9 @@ RI_SIMD void gru_back(const Recurrence &s, const float *gates, const float *w, c
     float *state = scratch(rows * 5 * H), *later = state + rows * 3 * H, *total = later + rows * H;
     memset(later, 0, size_t(rows * H) * sizeof(float));
     for (int64_t t = T - 1; t >= 0; --t) {
-        if (t > 0) gemm(rows, 3 * H, H, {h + (part.first * T + t - 1) * H, T * H, 1}, {w, 1, H}, state, 3 * H, false);
+        if (t > 0)
+            gemm(rows, 3 * H, H, {h + (part.first * T + t - 1) * H, T * H, 1}, {w, 1, H}, state, 3 * H, false,
+                 s.samples);
         for (int64_t b = 0; b < rows; ++b) {
             const int64_t at = (part.first + b) * T + t;
             float *d = total + b * H, *next = later + b * H;
@@ -423,7 +424,8 @@ RI_SIMD void gru_back(const Recurrence &s, const float *gates, const float *w, c
         }
         // Where the state was passed on, drecurrent is zero and adds nothing.
         if (t > 0)
-            gemm(rows, H, 3 * H, {drecurrent + (part.first * T + t) * 3 * H, T * 3 * H, 1}, {w, H, 1}, later, H, true);
+            gemm(rows, H, 3 * H, {drecurrent + (part.first * T + t) * 3 * H, T * 3 * H, 1}, {w, H, 1}, later, H, true,
+                 s.samples);
     }
 }
 
@@ -448,7 +450,7 @@ RI_SIMD void relu_max(const Windows &s, const float *y, float *out, int ith, int
 #pragma omp simd
             for (int64_t f = 0; f < F; ++f) {
                 const float value = y[(b * s.positions + t) * F + f];
-                most[f] = value <= most[f] ? most[f] : value; // in this order NaN shows
+                most[f] = value > most[f] || value != value ? value : most[f]; // NaN shows: nothing is above it
             }
     }
 }
@@ -634,10 +636,10 @@ void sample(const Sampling &s, float *dst, int ith, int nth) {
             const SamplingStep &step = s.coefficients[size_t(i)];
             const float *by_step = s.by_step + i * H;
             float *result = y;
-            gemm(rows, H, D, {x, D, 1}, {s.first, H, 1}, y, H, false);
+            gemm(rows, H, D, {x, D, 1}, {s.first, H, 1}, y, H, false, s.n);
             if (s.none) {
                 mix_guided(y, by_step, given, s.none, s.strength, rows, H);
-                gemm(rows, D, H, {y, H, 1}, {s.second, D, 1}, x0, D, false);
+                gemm(rows, D, H, {y, H, 1}, {s.second, D, 1}, x0, D, false, s.n);
                 add_bias(x0, s.second_bias, rows, D, D);
                 result = x0;
             } else {

@@ -121,17 +121,19 @@ void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
     alignas(64) uint8_t memory[4096];
     float value = 0;
     ggml_context_ptr ctx(ggml_init({sizeof memory, memory, true}));
+    const std::function<void(int, int)> guarded_body = [&](int ith, int nth) { guarded([&] { body(ith, nth); }); };
     auto call = [](ggml_tensor *, int ith, int nth, void *user) {
         (*static_cast<const std::function<void(int, int)> *>(user))(ith, nth);
     };
     ggml_tensor *node = ggml_custom_4d(ctx.get(), GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, call, GGML_N_TASKS_MAX,
-                                       const_cast<std::function<void(int, int)> *>(&body));
+                                       const_cast<std::function<void(int, int)> *>(&guarded_body));
     node->data = &value;
     ggml_cgraph *graph = ggml_new_graph_custom(ctx.get(), 1, false);
     ggml_build_forward_expand(graph, node);
     use_threads(0);
     if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
         fail(RI_BACKEND, "the CPU backend failed");
+    rethrow();
 }
 
 ri_engine_info Engine::describe() const {

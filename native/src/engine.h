@@ -5,9 +5,11 @@
 
 #include "ggml-cpp.h"
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 namespace ri {
 
@@ -33,6 +35,20 @@ class Engine {
     // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
 
+    // Runs what a graph's node does on one of its threads, past which nothing may be thrown; rethrow(), behind the
+    // graph, throws what was.
+    template <typename Work> void guarded(Work &&work) {
+        try {
+            work();
+        } catch (...) {
+            std::lock_guard<std::mutex> hold(thrown_mutex_);
+            thrown_ = std::current_exception();
+        }
+    }
+    void rethrow() {
+        if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+
     // Held by every exported call that computes.
     std::mutex &lock() { return mutex_; }
 
@@ -46,7 +62,8 @@ class Engine {
     ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
     void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
     bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
-    std::mutex mutex_;
+    std::mutex mutex_, thrown_mutex_;
+    std::exception_ptr thrown_;
 };
 
 // Loads the backend modules that lie beside librecint, once per process; thread-safe.

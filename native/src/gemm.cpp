@@ -202,8 +202,9 @@ bool has_32_registers() {
 
 } // namespace
 
-void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate) {
-    if (m <= few && b.row == 1 && a.column == 1)
+void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate,
+          int64_t of_all) {
+    if (of_all <= few && b.row == 1 && a.column == 1)
         dots(m, n, k, a, b, c, c_row, accumulate);
     else if (has_32_registers() && n > lanes)
         wide(m, n, k, a, b, c, c_row, accumulate);
@@ -228,7 +229,7 @@ void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c,
     if (part.rows == 0 || part.columns == 0) return;
     gemm(part.rows, part.columns, k, {a.data + part.first_row * a.row, a.row, a.column},
          {b.data + part.first_column * b.column, b.row, b.column}, c + part.first_row * c_row + part.first_column,
-         c_row, accumulate);
+         c_row, accumulate, m);
 }
 
 RI_SIMD void transpose(int64_t rows, int64_t columns, const float *src, float *dst) {

@@ -14,7 +14,9 @@ struct MatrixView {
 };
 
 // Writes, or with `accumulate` adds to, the rows of c [m, n] (row-major, c_row floats apart): a [m, k] times b [k, n].
-void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate);
+// Sums run in an order that depends on whether the rows are few: where they are a share, of_all says of how many.
+void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate,
+          int64_t of_all);
 
 // The part of a product [m, n] that thread ith of nth computes: whole panels of columns of a wide one, else rows.
 struct Block {

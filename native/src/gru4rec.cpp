@@ -20,6 +20,10 @@ class GRU4Rec : public Recommender {
     // Outputs [H, B], or with source.all() [H, T * B], of the layers NAME over a table of embeddings. The bias that a
     // layer lacks is zero.
     Var outputs(Graph &g, Source &source, const char *table, const std::string &name, bool biases) const {
+        if (!g.fused() && int64_t(p_.n_layers) * source.positions() > 200)
+            fail(RI_UNSUPPORTED,
+                 "GRU4Rec: %d layers over %lld positions need more than 200 steps, which only the CPU takes",
+                 p_.n_layers, static_cast<long long>(source.positions()));
         Var x = source.drop(g, source.items(g, use(g, table)));
         for (int layer = 0; layer < p_.n_layers; ++layer) {
             const std::string at = "_l" + std::to_string(layer);
@@ -30,7 +34,7 @@ class GRU4Rec : public Recommender {
             Var gates = g.linear(use(g, name + ".weight_ih" + at), x, bias(".bias_ih"));
             x = gru(g, source, gates, use(g, name + ".weight_hh" + at), bias(".bias_hh"));
         }
-        return source.all() ? x : g.get_rows(x, source.last_positions(g));
+        return source.drop(g, source.all() ? x : g.get_rows(x, source.last_positions(g)));
     }
 
     static void check_sizes(const ri_gru4rec_params &p) {

@@ -9,7 +9,7 @@
 namespace ri::kernels {
 
 RI_SIMD void dropout_mask(uint64_t stream, float probability, int64_t n, float *mask, int ith, int nth) {
-    const Share part(n, ith, nth);
+    const Share part(n, ith, nth, whole_vectors);
     const float kept = 1.0f / (1.0f - probability);
     const int32_t limit = int32_t(probability * 0x1p24f);
 #pragma omp simd

@@ -2,6 +2,7 @@
 // kernels.cpp, which needs AVX512-BF16, what is built with this runs anywhere.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__)
@@ -14,10 +15,17 @@
 
 namespace ri {
 
-// The part [first, last) of n things that belongs to thread ith of nth.
+// The part [first, last) of n things that belongs to thread ith of nth. Where the things are numbers of one vector
+// loop, whose rest is rounded otherwise than what goes through in vectors, shares are made of whole vectors, so that
+// only the last one has such a rest.
 struct Share {
     int64_t first, last;
-    Share(int64_t n, int ith, int nth) : first(n * ith / nth), last(n * (ith + 1) / nth) {}
+    Share(int64_t n, int ith, int nth, int64_t unit = 1) {
+        const int64_t units = (n + unit - 1) / unit;
+        first = std::min(n, unit * (units * ith / nth));
+        last = std::min(n, unit * (units * (ith + 1) / nth));
+    }
 };
+constexpr int64_t whole_vectors = 64; // numbers
 
 } // namespace ri

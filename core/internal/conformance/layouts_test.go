@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -253,18 +254,17 @@ func readTensor(t *testing.T, model *cgo.Model, name string, slot cgo.Slot) []fl
 	return values
 }
 
-// slopeAlong is the slope of a loss along a tensor's gradient, whose norm it should be, from losses a step to both sides.
-func slopeAlong(t *testing.T, model *cgo.Model, index int, gradient []float32, norm, step float64,
-	loss func() float64) float64 {
+// slopeAlong is the slope of a loss along a direction of a tensor, of length 1, from losses a step to both sides.
+func slopeAlong(t *testing.T, model *cgo.Model, index int, direction []float64, step float64, loss func() float64) float64 {
 	t.Helper()
-	values := make([]float32, len(gradient))
+	values := make([]float32, len(direction))
 	if err := model.Read(values, index, cgo.Value); err != nil {
 		t.Fatal(err)
 	}
 	around := func(sign float64) float64 {
 		moved := make([]float32, len(values))
 		for j, v := range values {
-			moved[j] = v + float32(sign*step*float64(gradient[j])/norm)
+			moved[j] = v + float32(sign*step*direction[j])
 		}
 		if err := model.Write(index, cgo.Value, moved); err != nil {
 			t.Fatal(err)
@@ -276,6 +276,28 @@ func slopeAlong(t *testing.T, model *cgo.Model, index int, gradient []float32, n
 		t.Fatal(err)
 	}
 	return slope
+}
+
+// direction is a random one of length 1, without the rows of padding, which are frozen.
+func (c layoutCase) direction(tensor cgo.TensorInfo, info cgo.RecommenderInfo, seed uint64) []float64 {
+	random := rand.New(rand.NewPCG(seed, uint64(tensor.Elements())))
+	values, square := make([]float64, tensor.Elements()), 0.0
+	for i := range values {
+		values[i] = random.NormFloat64()
+	}
+	switch tensor.Name {
+	case c.table:
+		clear(values[info.Items*info.Width:])
+	case c.fixed:
+		clear(values[:info.Width])
+	}
+	for _, v := range values {
+		square += v * v
+	}
+	for i := range values {
+		values[i] /= math.Sqrt(square)
+	}
+	return values
 }
 
 // The gradient of each tensor is held against the slope of the loss. The loss is a float32 around 4, good for 5e-7 or so; 1%
@@ -328,18 +350,28 @@ func TestLayouts_gradients(t *testing.T) {
 							}
 							continue
 						}
-						var slopes []float64
-						agrees := false
-						for _, step := range []float64{1e-3, 3e-4, 1e-4} {
-							slope := slopeAlong(t, model, i, gradient, norm, step, backward)
-							slopes = append(slopes, slope)
-							if agrees = math.Abs(slope-norm) <= 1e-2*norm+5e-7*max(1, loss/4)/step; agrees {
-								break
-							}
+						along := make([]float64, len(gradient))
+						for j, g := range gradient {
+							along[j] = float64(g) / norm
 						}
-						t.Logf("%s: slope %.5g along a gradient of %.5g", tensor.Name, slopes, norm)
-						if !agrees {
-							t.Errorf("%s: slope %g along a gradient of %g", tensor.Name, slopes, norm)
+						// Along itself a gradient with parts missing would look whole; along other directions it does not.
+						for _, direction := range [][]float64{along, c.direction(tensor, info, 1), c.direction(tensor, info, 2)} {
+							want := 0.0
+							for j, g := range gradient {
+								want += float64(g) * direction[j]
+							}
+							var slopes []float64
+							agrees := false
+							for _, step := range []float64{1e-3, 3e-4, 1e-4} {
+								slope := slopeAlong(t, model, i, direction, step, backward)
+								slopes = append(slopes, slope)
+								if agrees = math.Abs(slope-want) <= 1e-2*norm+5e-7*max(1, loss/4)/step; agrees {
+									break
+								}
+							}
+							if !agrees {
+								t.Errorf("%s: slope %g where the gradient, of norm %g, gives %g", tensor.Name, slopes, norm, want)
+							}
 						}
 					}
 					zero := func(name string, row []float32) {
