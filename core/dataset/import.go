@@ -11,13 +11,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // ImportOptions say how an import reads and what it keeps. The zero value keeps everything.
 type ImportOptions struct {
 	Name      string    // of the data set
 	Items     string    // the file with the titles, for a source that is a file of events
-	Columns   Columns   //
+	Columns   Columns   // of the source, by name
 	MinRating *float32  // events with a lower rating are left out; nil: none are
 	KCore     int       // users and items with fewer events are left out, again and again until there are none
 	SplitBy   SplitKind // to record: Chronological (or ""), LeaveOneOut; a source in three parts is Given in any case
@@ -191,6 +192,13 @@ func (im *importer) items(t *table, clean bool) (catalogueIDs, error) {
 		}
 		if err := r.plainID(idColumn); err != nil {
 			return err
+		}
+		if !clean && strings.ContainsFunc(id, unicode.IsSpace) {
+			return r.errorf("ids in histories stand with spaces between", "the id of item %.60q holds a space", id)
+		}
+		if len(raw) > longestField {
+			return r.errorf("shorten it or remove the line", "title and year of item %.60q are %d bytes long, expected at most %d", id,
+				len(raw), longestField)
 		}
 		if title == "" {
 			return r.errorf("give it one or remove the line", "item %.60q has no title", id)

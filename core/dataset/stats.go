@@ -13,16 +13,16 @@ type Stats struct {
 	Users           int         `json:"users"`
 	Items           int         `json:"items"`
 	Events          int         `json:"events"`
-	Density         float64     `json:"density"`          // events / (users · items)
-	FirstTime       int64       `json:"first_time"`       // of the earliest event
-	LastTime        int64       `json:"last_time"`        // of the latest event
-	MedianEvents    int         `json:"median_events"`    // of a user; the upper of two middles
-	SingleEvents    int         `json:"single_events"`    // users with one event, of whom no sequence can be made
-	MedianHistory   int         `json:"median_history"`   // length over all sequences; the upper of two middles
-	SplitBy         SplitKind   `json:"split"`            //
-	Train           int         `json:"train"`            // sequences of the split
-	Validation      int         `json:"validation"`       //
-	Test            int         `json:"test"`             //
+	Density         float64     `json:"density"`        // events / (users · items)
+	FirstTime       int64       `json:"first_time"`     // of the earliest event
+	LastTime        int64       `json:"last_time"`      // of the latest event
+	MedianEvents    int         `json:"median_events"`  // of a user; the upper of two middles
+	SingleEvents    int         `json:"single_events"`  // users with one event, of whom no sequence can be made
+	MedianHistory   int         `json:"median_history"` // length over all sequences; the upper of two middles
+	SplitBy         SplitKind   `json:"split"`
+	Train           int         `json:"train"` // sequences of the split
+	Validation      int         `json:"validation"`
+	Test            int         `json:"test"`
 	Leakage         Leakage     `json:"leakage"`          // of the split
 	DuplicateTitles int         `json:"duplicate_titles"` // items whose clean title an earlier item has
 	TopItems        []ItemCount `json:"top_items"`        // the ten with most events (given data: targets), ties in catalogue order

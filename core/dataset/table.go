@@ -42,8 +42,8 @@ const (
 // table reads a file as records with named fields. How the file is cut into records is its scanner's affair.
 type table struct {
 	folder  fs.FS
-	file    string   // path in folder
-	scan    scanner  //
+	file    string // path in folder
+	scan    scanner
 	header  []string // the names of the fields where the file does not begin with them
 	columns []column // what is wanted
 	latin1  bool     // a field that is not UTF-8 is Latin-1; else it is an error
@@ -177,16 +177,16 @@ func (r row) take(fields []string) error {
 			continue
 		}
 		field := fields[place]
-		if len(field) > longestField {
-			return r.errorf("shorten it or remove the line", "%s is %d bytes long, expected at most %d", r.columns[i].noun,
-				len(field), longestField)
-		}
 		if !utf8.ValidString(field) {
 			if !r.latin1 {
 				return r.errorf("save the file as UTF-8", "%s is not UTF-8: %.60q", r.columns[i].noun, field)
 			}
 			field = fromLatin1(field)
 			r.repaired++
+		}
+		if len(field) > longestField {
+			return r.errorf("shorten it or remove the line", "%s is %d bytes long, expected at most %d", r.columns[i].noun,
+				len(field), longestField)
 		}
 		r.fields[i] = field
 	}

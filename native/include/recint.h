@@ -70,7 +70,7 @@ typedef struct ri_engine ri_engine;
 typedef struct {
     const char *backend; /* "cpu", "cuda", "metal"; NULL or "auto": a GPU if one is found, else the CPU; "portable": the
                             CPU with nothing but the ggml operations that GPUs run, for tests of what these compute */
-    int32_t n_threads;   /* CPU threads; 0: one for each physical core */
+    int32_t n_threads;   /* CPU threads; 0: one for each CPU that the process may use */
 } ri_engine_params;
 
 typedef struct {
