@@ -3,6 +3,11 @@ package cgo
 // #include "recint.h"
 import "C"
 
+import (
+	"runtime"
+	"time"
+)
+
 // LiveCounts is the number of native objects alive, by kind.
 type LiveCounts struct {
 	Engines, GGUFs, Models, LLaMAs, Prefixes, Generators int64
@@ -20,4 +25,15 @@ func Live() LiveCounts {
 		Prefixes:   count(C.RI_LIVE_PREFIX),
 		Generators: count(C.RI_LIVE_GENERATOR),
 	}
+}
+
+// Settle gives the collector up to a second to free what nobody holds any more, and tells what is left alive: for leak tests.
+func Settle() LiveCounts {
+	for range 100 {
+		if runtime.GC(); Live() == (LiveCounts{}) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return Live()
 }

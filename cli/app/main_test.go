@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -40,13 +38,7 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(shared)
 	os.Setenv("RECINT_HOME", filepath.Join(shared, "home"))
 	code := m.Run()
-	for range 100 {
-		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
 		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
 		code = 1
 	}

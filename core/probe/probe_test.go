@@ -8,40 +8,23 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // TestMain fails when a test has left a native object alive.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for range 100 {
-		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
 		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
 		code = 1
 	}
 	os.Exit(code)
-}
-
-func newEngine(t *testing.T) *cgo.Engine {
-	t.Helper()
-	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { engine.Close() })
-	return engine
 }
 
 // With a learning rate of 0 nothing is learnt, so that the other one must be chosen.
@@ -79,7 +62,7 @@ func legible(random *rand.Rand) ([]float64, int) {
 
 func accuracy(t *testing.T, d Data, items int, c Config) Result {
 	t.Helper()
-	r, err := Train(t.Context(), newEngine(t), d, items, c, nil)
+	r, err := Train(t.Context(), testllm.Engine(t), d, items, c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +169,7 @@ func TestTrainRefuses(t *testing.T) {
 	} {
 		d := synthetic(legible)
 		c.change(&d)
-		_, err := Train(c.ctx, newEngine(t), d, 8, linear, nil)
+		_, err := Train(c.ctx, testllm.Engine(t), d, 8, linear, nil)
 		if err == nil || !strings.Contains(err.Error(), c.says) || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -208,7 +191,7 @@ func sequences(n int, seed uint64) []dataset.Sequence {
 
 // An untrained SASRec adds each item's own embedding to the state after it, so that the item can be read there.
 func TestMeasure(t *testing.T) {
-	engine := newEngine(t)
+	engine := testllm.Engine(t)
 	config, err := recommender.Default(recommender.SASRec, 12)
 	if err != nil {
 		t.Fatal(err)

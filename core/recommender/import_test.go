@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // cases are small models of other projects, with what their own code computes (bench/peers/import_layouts.py).
@@ -21,7 +22,7 @@ var cases = map[string]ImportOptions{
 
 func importCase(t *testing.T, name string, opts ImportOptions) *Recommender {
 	t.Helper()
-	r, err := Import(newEngine(t), filepath.Join("testdata", "import", name+".safetensors"), opts)
+	r, err := Import(testllm.Engine(t), filepath.Join("testdata", "import", name+".safetensors"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestImport_vsOtherProjects(t *testing.T) {
 			if err := r.Save(path); err != nil {
 				t.Fatal(err)
 			}
-			back, err := Load(newEngine(t), path)
+			back, err := Load(testllm.Engine(t), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +147,7 @@ func TestExport_authorsShapes(t *testing.T) {
 	if _, err := file.Float32("feed_forward.w_1.weight", 16, 16, 1); err != nil {
 		t.Error(err)
 	}
-	back, err := Import(newEngine(t), path, ImportOptions{Heads: 2})
+	back, err := Import(testllm.Engine(t), path, ImportOptions{Heads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +172,7 @@ func TestImport_places(t *testing.T) {
 	if err := r.Export(path); err != nil {
 		t.Fatal(err)
 	}
-	part, err := Import(newEngine(t), path, ImportOptions{Places: []int{5, 1}})
+	part, err := Import(testllm.Engine(t), path, ImportOptions{Places: []int{5, 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +206,11 @@ func TestImportRefuses(t *testing.T) {
 		"place":          {gru, ImportOptions{Places: []int{1, 20}}, "items 0 to 19"},
 		"inputs":         {filepath.Join("testdata", "import", "recbole_sasrec.expected.safetensors"), ImportOptions{}, "not those of a model"},
 	} {
-		if _, err := Import(newEngine(t), c.path, c.opts); err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := Import(testllm.Engine(t), c.path, c.opts); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
 	}
-	if _, err := Load(newEngine(t), sasrec); err == nil || !strings.Contains(err.Error(), "import") {
+	if _, err := Load(testllm.Engine(t), sasrec); err == nil || !strings.Contains(err.Error(), "import") {
 		t.Errorf("loaded without an import: %v", err)
 	}
 }

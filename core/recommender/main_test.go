@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -15,27 +13,11 @@ import (
 // TestMain fails when a test has left a native object alive.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for range 100 {
-		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
 		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
 		code = 1
 	}
 	os.Exit(code)
-}
-
-func newEngine(t *testing.T) *cgo.Engine {
-	t.Helper()
-	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { engine.Close() })
-	return engine
 }
 
 // small is a quick configuration for rule's sequences.

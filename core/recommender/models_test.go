@@ -13,6 +13,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // smallOf is small for any model.
@@ -55,7 +56,7 @@ func TestEveryModelResumesExactly(t *testing.T) {
 		c := smallOf(t, model)
 		c.MaxEpochs = 4
 		c.Negatives = map[string]int{Caser: 2}[model]
-		whole, err := Train(t.Context(), newEngine(t), c, ruleSplit(), Options{})
+		whole, err := Train(t.Context(), testllm.Engine(t), c, ruleSplit(), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +65,7 @@ func TestEveryModelResumesExactly(t *testing.T) {
 		half := c
 		half.MaxEpochs = 2
 		train(t, half, Options{CheckpointPath: path})
-		resumed, err := Train(t.Context(), newEngine(t), c, ruleSplit(), Options{CheckpointPath: path})
+		resumed, err := Train(t.Context(), testllm.Engine(t), c, ruleSplit(), Options{CheckpointPath: path})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +87,7 @@ func TestEveryModelSavesAndLoads(t *testing.T) {
 		if err := r.Save(path); err != nil {
 			t.Fatal(err)
 		}
-		back, err := Load(newEngine(t), path)
+		back, err := Load(testllm.Engine(t), path)
 		if err != nil {
 			t.Fatal(err)
 		}

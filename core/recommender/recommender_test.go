@@ -14,11 +14,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 func newRecommender(t *testing.T, c Config) *Recommender {
 	t.Helper()
-	r, err := New(newEngine(t), c)
+	r, err := New(testllm.Engine(t), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if err := r.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	back, err := Load(newEngine(t), path)
+	back, err := Load(testllm.Engine(t), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,12 +173,12 @@ func TestLoadRefuses(t *testing.T) {
 		if err := artifact.WriteSafetensors(path, f); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(newEngine(t), path); err == nil || !strings.Contains(err.Error(), c.says) ||
+		if _, err := Load(testllm.Engine(t), path); err == nil || !strings.Contains(err.Error(), c.says) ||
 			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want %q and the path", name, err, c.says)
 		}
 	}
-	if _, err := Load(newEngine(t), filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Load(testllm.Engine(t), filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent: %v", err)
 	}
 }
@@ -192,7 +193,7 @@ func TestAuthorsFile_vsPyTorch(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("no reference cases: %v; set RECINT_REFERENCE to their folder", err)
 	}
-	r, err := Load(newEngine(t), path)
+	r, err := Load(testllm.Engine(t), path)
 	if err != nil {
 		t.Fatal(err)
 	}

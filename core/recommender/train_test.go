@@ -15,11 +15,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 func train(t *testing.T, c Config, opts Options) *Recommender {
 	t.Helper()
-	trained, err := Train(t.Context(), newEngine(t), c, ruleSplit(), opts)
+	trained, err := Train(t.Context(), testllm.Engine(t), c, ruleSplit(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestResumeIsExact(t *testing.T) {
 
 	path = filepath.Join(t.TempDir(), "checkpoint.safetensors")
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Train(ctx, newEngine(t), small(), ruleSplit(), Options{CheckpointPath: path, Progress: func(p Progress) {
+	_, err := Train(ctx, testllm.Engine(t), small(), ruleSplit(), Options{CheckpointPath: path, Progress: func(p Progress) {
 		if p.Epoch == 7 && p.Step == 4 {
 			cancel()
 		}
@@ -180,7 +181,7 @@ func TestResumeRefuses(t *testing.T) {
 		"cut":      {c, ruleSplit(), Options{CheckpointPath: cut}, "truncated"},
 		"weights":  {c, ruleSplit(), Options{CheckpointPath: plain}, "no checkpoint"},
 	} {
-		_, err := Train(t.Context(), newEngine(t), run.c, run.split, run.opts)
+		_, err := Train(t.Context(), testllm.Engine(t), run.c, run.split, run.opts)
 		if err == nil || !strings.Contains(err.Error(), run.says) {
 			t.Errorf("%s: %v, want %q", name, err, run.says)
 		}
@@ -188,7 +189,7 @@ func TestResumeRefuses(t *testing.T) {
 }
 
 func TestTrainRefuses(t *testing.T) {
-	engine, split := newEngine(t), ruleSplit()
+	engine, split := testllm.Engine(t), ruleSplit()
 	nowhere := Options{CheckpointPath: filepath.Join(t.TempDir(), "a", "b")}
 	bad := func(change func(s *dataset.Sequence)) dataset.Split {
 		s := ruleSplit()

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -20,13 +18,7 @@ import (
 // TestMain fails when a test has left a native object alive.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for range 100 {
-		if runtime.GC(); cgo.Live() == (cgo.LiveCounts{}) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if live := cgo.Live(); live != (cgo.LiveCounts{}) {
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
 		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
 		code = 1
 	}
