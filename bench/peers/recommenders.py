@@ -310,7 +310,11 @@ def load(path, dropout=0.0):
             model = SASRec(**sizes)
     # RecInt stores the convolutions of width 1 as matrices.
     own = model.state_dict()
-    model.load_state_dict({name: value.view_as(own[name]) if name in own else value for name, value in stored.items()})
+    found = model.load_state_dict({name: value.view_as(own[name]) if name in own else value for name, value in stored.items()},
+                                  strict=False)
+    missing = [name for name in found.missing_keys if not (isinstance(model, DreamRec) and name.startswith(("s_fc", "emb_mlp")))]
+    if missing or found.unexpected_keys:
+        raise SystemExit(f"{path}: missing {missing}, unexpected {found.unexpected_keys}")
     return model.eval(), metadata
 
 

@@ -343,8 +343,8 @@ RI_SIMD_INLINE Gates cell(const float *input, const float *state, int64_t H, int
 
 } // namespace
 
-RI_SIMD void gru(const Recurrence &s, const float *gates, const float *w, const float *bias, float *h, int ith,
-                 int nth) {
+RI_SIMD void gru(const Recurrence &s, const float *gates, const float *w, const float *bias, float *h, float *cells,
+                 int ith, int nth) {
     const int64_t T = s.positions, H = s.hidden;
     const Share part(s.samples, ith, nth);
     const int64_t rows = part.last - part.first;
@@ -368,27 +368,36 @@ RI_SIMD void gru(const Recurrence &s, const float *gates, const float *w, const 
 #pragma omp simd
                 for (int64_t i = 0; i < 3 * H; ++i) from[i] += bias[i];
             const float *input = gates + at * 3 * H;
+            if (float *kept = cells ? cells + at * 4 * H : nullptr) {
 #pragma omp simd
-            for (int64_t i = 0; i < H; ++i) {
-                const Gates g = cell(input, from, H, i);
-                own[i] = (1.0f - g.update) * g.fresh + (t > 0 ? g.update * before[i] : 0.0f);
+                for (int64_t i = 0; i < H; ++i) {
+                    const Gates g = cell(input, from, H, i);
+                    own[i] = (1.0f - g.update) * g.fresh + (t > 0 ? g.update * before[i] : 0.0f);
+                    kept[i] = g.reset;
+                    kept[H + i] = g.update;
+                    kept[2 * H + i] = g.fresh;
+                    kept[3 * H + i] = from[2 * H + i];
+                }
+            } else {
+#pragma omp simd
+                for (int64_t i = 0; i < H; ++i) {
+                    const Gates g = cell(input, from, H, i);
+                    own[i] = (1.0f - g.update) * g.fresh + (t > 0 ? g.update * before[i] : 0.0f);
+                }
             }
         }
     }
 }
 
-RI_SIMD void gru_back(const Recurrence &s, const float *gates, const float *w, const float *bias, const float *h,
-                      const float *dh, float *dgates, float *drecurrent, int ith, int nth) {
+RI_SIMD void gru_back(const Recurrence &s, const float *w, const float *h, const float *cells, const float *dh,
+                      float *dgates, float *drecurrent, int ith, int nth) {
     const int64_t T = s.positions, H = s.hidden;
     const Share part(s.samples, ith, nth);
     const int64_t rows = part.last - part.first;
     if (rows == 0) return;
-    float *state = scratch(rows * 5 * H), *later = state + rows * 3 * H, *total = later + rows * H;
+    float *later = scratch(rows * 2 * H), *total = later + rows * H;
     memset(later, 0, size_t(rows * H) * sizeof(float));
     for (int64_t t = T - 1; t >= 0; --t) {
-        if (t > 0)
-            gemm(rows, 3 * H, H, {h + (part.first * T + t - 1) * H, T * H, 1}, {w, 1, H}, state, 3 * H, false,
-                 s.samples);
         for (int64_t b = 0; b < rows; ++b) {
             const int64_t at = (part.first + b) * T + t;
             float *d = total + b * H, *next = later + b * H;
@@ -401,25 +410,19 @@ RI_SIMD void gru_back(const Recurrence &s, const float *gates, const float *w, c
                 memset(dr, 0, size_t(3 * H) * sizeof(float));
                 continue;
             }
-            float *from = state + b * 3 * H;
-            if (t == 0)
-                memcpy(from, bias, size_t(3 * H) * sizeof(float));
-            else
-#pragma omp simd
-                for (int64_t i = 0; i < 3 * H; ++i) from[i] += bias[i];
-            const float *input = gates + at * 3 * H, *before = h + (at - 1) * H;
+            const float *reset = cells + at * 4 * H, *update = reset + H, *fresh = update + H, *recurrent = fresh + H;
+            const float *before = h + (at - 1) * H;
 #pragma omp simd
             for (int64_t i = 0; i < H; ++i) {
-                const Gates g = cell(input, from, H, i);
                 const float previous = t > 0 ? before[i] : 0.0f;
-                const float dfresh = d[i] * (1.0f - g.update) * (1.0f - g.fresh * g.fresh);
-                const float dupdate = d[i] * (previous - g.fresh) * g.update * (1.0f - g.update);
-                const float dreset = dfresh * from[2 * H + i] * g.reset * (1.0f - g.reset);
+                const float dfresh = d[i] * (1.0f - update[i]) * (1.0f - fresh[i] * fresh[i]);
+                const float dupdate = d[i] * (previous - fresh[i]) * update[i] * (1.0f - update[i]);
+                const float dreset = dfresh * recurrent[i] * reset[i] * (1.0f - reset[i]);
                 dg[i] = dr[i] = dreset;
                 dg[H + i] = dr[H + i] = dupdate;
                 dg[2 * H + i] = dfresh;
-                dr[2 * H + i] = dfresh * g.reset;
-                next[i] = d[i] * g.update;
+                dr[2 * H + i] = dfresh * reset[i];
+                next[i] = d[i] * update[i];
             }
         }
         // Where the state was passed on, drecurrent is zero and adds nothing.

@@ -68,10 +68,13 @@ struct Recurrence {
     int64_t samples, positions, hidden;
     const int32_t *lengths; // [samples]
 };
-void gru(const Recurrence &shape, const float *gates, const float *w, const float *bias, float *h, int ith, int nth);
+// cells [samples * T, 4H], or null: what the gradient needs; reset, update and new, and what the state before gave to
+// new.
+void gru(const Recurrence &shape, const float *gates, const float *w, const float *bias, float *h, float *cells,
+         int ith, int nth);
 // Gradients of the gates, and of what w and bias gave to them; both [samples * T, 3H].
-void gru_back(const Recurrence &shape, const float *gates, const float *w, const float *bias, const float *h,
-              const float *dh, float *dgates, float *drecurrent, int ith, int nth);
+void gru_back(const Recurrence &shape, const float *w, const float *h, const float *cells, const float *dh,
+              float *dgates, float *drecurrent, int ith, int nth);
 
 // Convolution over windows of `height` positions: y [samples * T, filters] from x [samples * T, width] and w [filters,
 // height * width]. Row b * T + t is the window of sample b that begins at t, where t < count(); other rows mean

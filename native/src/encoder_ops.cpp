@@ -123,29 +123,34 @@ Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
     if (!g.fused()) return gru_steps(g, source, gates, w, bias);
     const int64_t T = source.positions(), B = source.samples(), H = w.value->ne[0];
     ggml_tensor *lengths = source.lengths(g);
-    auto shape = [=](ggml_tensor *dst) { return kernels::Recurrence{B, T, H, ids(dst, 3)}; };
-    ggml_tensor *h =
-        g.kernel(H, T * B, {gates.value, w.value, bias.value, lengths}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::gru(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
-        });
+    // Where gradients are asked for, h is followed by what they need.
+    const bool back = gates.node >= 0 || w.node >= 0;
+    ggml_tensor *all = g.kernel(back ? 5 * H : H, T * B, {gates.value, w.value, bias.value, lengths},
+                                [=](ggml_tensor *dst, int ith, int nth) {
+                                    kernels::gru({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 2), out(dst),
+                                                 back ? out(dst) + H * T * B : nullptr, ith, nth);
+                                });
+    ggml_tensor *h = back ? g.part(all, 0, H, T * B) : all;
     return g.record(h, {gates, w, bias}, [=, &g](ggml_tensor *dh) {
-        ggml_tensor *both = g.kernel(3 * H, 2 * T * B, {gates.value, w.value, bias.value, lengths, h, dh},
-                                     [=](ggml_tensor *dst, int ith, int nth) {
-                                         kernels::gru_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 4),
-                                                           in(dst, 5), out(dst), out(dst) + 3 * H * T * B, ith, nth);
-                                     });
+        ggml_tensor *both =
+            g.kernel(3 * H, 2 * T * B, {w.value, all, dh, lengths}, [=](ggml_tensor *dst, int ith, int nth) {
+                kernels::gru_back({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 1) + H * T * B, in(dst, 2),
+                                  out(dst), out(dst) + 3 * H * T * B, ith, nth);
+            });
         g.accumulate(gates, g.part(both, 0, 3 * H, T * B));
         if (w.node < 0) return;
-        ggml_tensor *drecurrent = g.part(both, 3 * H * T * B, 3 * H, T * B);
-        g.accumulate(w, g.kernel(H, 3 * H, {drecurrent, h}, [=](ggml_tensor *dst, int ith, int nth) {
+        // dw and db, one after the other.
+        auto weights = [=](ggml_tensor *dst, int ith, int nth) {
+            const float *dr = in(dst, 0) + 3 * H * T * B;
             for (int64_t t = 1; t < T; ++t)
-                gemm(3 * H, H, B, {in(dst, 0) + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1},
-                     out(dst), H, t > 1, ith, nth);
+                gemm(3 * H, H, B, {dr + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1}, out(dst), H,
+                     t > 1, ith, nth);
             if (T == 1 && ith == 0) std::fill(out(dst), out(dst) + 3 * H * H, 0.0f);
-        }));
-        g.accumulate(bias, g.kernel(3 * H, 1, {drecurrent}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::sum_rows(in(dst, 0), T * B, 3 * H, out(dst), ith, nth);
-        }));
+            kernels::sum_rows(dr, T * B, 3 * H, out(dst) + 3 * H * H, ith, nth);
+        };
+        ggml_tensor *dw = g.kernel(3 * H * (H + 1), 1, {both, all}, weights);
+        g.accumulate(w, g.part(dw, 0, H, 3 * H));
+        g.accumulate(bias, g.part(dw, 3 * H * H, 3 * H));
     });
 }
 
