@@ -237,8 +237,9 @@ func (r *Recommender) run(ctx context.Context, dst []float32, width int, histori
 
 // finite refuses numbers that a broken model gives: so many for each row, of which the first has a number, for the message.
 func finite(values []float32, width, first int) error {
+	const special = 0x7f800000 // the exponent of NaN and the infinities
 	for i, x := range values {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+		if math.Float32bits(x)&special == special {
 			return fmt.Errorf("recommender: the model gives NaN or infinity for history %d; its weights are broken, train it again: %w",
 				first+i/width, cgo.ErrNumeric)
 		}
