@@ -41,6 +41,8 @@ def peer_quality(folder, data, model, seed):
 
 def our_quality(folder, data, model, seed, name, extra=()):
     out = os.path.join(folder, f"ours-{data}-{name}-{seed}")
+    if not os.path.exists(out + ".json") and os.path.exists(out + ".safetensors") and not os.path.exists(out + ".checkpoint.safetensors"):
+        os.remove(out + ".safetensors")  # of a call that was cut off between its weights and its figures
     text = once(out + ".json", ["bin/recint", "recommender", "train", "--json", "--data", os.path.join(folder, data), "--model", model,
                                 "--seed", str(seed), "--out", out + ".safetensors", *extra])
     found = {}

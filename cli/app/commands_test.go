@@ -84,7 +84,8 @@ func TestRecommender(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	var again []ranking
-	parses(t, &again, dir, with(trainTiny, "--json")...) // a new training, since the last one has ended
+	fails(t, 1, []string{"sasrec.safetensors is there already", "or remove it"}, dir, trainTiny...) // finished work is kept
+	parses(t, &again, dir, with(trainTiny, "--json", "--out", "@new/again.safetensors")...)
 	if len(again) < 2 || again[1].N != 27 {
 		t.Errorf("%+v", again)
 	}

@@ -65,6 +65,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// newFile refuses a path where there is a file already, and makes the folder that it names.
+func newFile(path string) error {
+	if exists(path) {
+		return fmt.Errorf("%s is there already; choose another --out, or remove it", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return fmt.Errorf("the folder of %s cannot be made: %w; choose one that you may write to", path, err)
+	}
+	return nil
+}
+
 func dataFlag() cli.Flag {
 	return &cli.StringFlag{Name: "data", Value: ml100k, Usage: "data set: a `FOLDER`, or " + ml100k}
 }

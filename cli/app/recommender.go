@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -224,10 +223,12 @@ func recommenderTrain(c *cli.Context) error {
 
 	out := c.String("out")
 	stem := strings.TrimSuffix(out, ".safetensors")
-	if err := os.MkdirAll(filepath.Dir(out), 0o777); err != nil {
-		return fmt.Errorf("the folder of %s cannot be made: %w; choose one that you may write to", out, err)
-	}
 	checkpoint := stem + ".checkpoint.safetensors"
+	if !exists(checkpoint) {
+		if err := newFile(out); err != nil {
+			return err
+		}
+	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
 		if exists(checkpoint) {

@@ -36,8 +36,8 @@ func TestEveryModel(t *testing.T) {
 			t.Errorf("%s says\n%s", model, stdout)
 		}
 		more := map[string][]string{"dreamrec": {"--oracles"}}[model]
-		runs(t, dir, slices.Concat([]string{"recommender", "states", "--all-positions", "--out", "@states.safetensors"}, more, from)...)
-		file, err := artifact.ReadSafetensors(filepath.Join(dir, "states.safetensors"))
+		runs(t, dir, slices.Concat([]string{"recommender", "states", "--all-positions", "--out", "@" + model + "/states.safetensors"}, more, from)...)
+		file, err := artifact.ReadSafetensors(filepath.Join(dir, model, "states.safetensors"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,18 +65,23 @@ func TestExportImport(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "ids.txt"), []byte(strings.Join(ids, "\n")+"\n"))
 	table, _ := runs(t, dir, "recommender", "evaluate", "--data", "@data", "--recommender", "@sasrec.safetensors")
-	bring := []string{"recommender", "import", "--data", "@data", "--heads", "2", "--out", "@in.safetensors", "@out.safetensors"}
-	for _, more := range [][]string{nil, {"--item-ids", "@ids.txt"}} {
-		again, stderr := runs(t, dir, with(bring, more...)...)
+	bring := []string{"recommender", "import", "--data", "@data", "@out.safetensors"}
+	for out, more := range map[string][]string{"@1.safetensors": nil, "@2.safetensors": {"--item-ids", "@ids.txt"}} {
+		again, stderr := runs(t, dir, with(bring, with(more, "--out", out)...)...)
 		contains(t, stderr, "SASRec of the layout authors, 30 items, states of 16 numbers")
 		if again != table {
 			t.Errorf("imported it ranks\n%s\nbefore\n%s", again, table)
 		}
 	}
+	for _, over := range [][]string{with(bring, "--out", "@1.safetensors"),
+		{"recommender", "export", "--recommender", "@1.safetensors", "--out", "@1.safetensors"},
+		{"recommender", "states", "--data", "@data", "--recommender", "@1.safetensors", "--out", "@data/items.tsv"}} {
+		fails(t, 1, []string{"is there already", "choose another --out"}, dir, over...)
+	}
 	// Turned round, no item is what it was.
 	slices.Reverse(ids)
 	write(t, filepath.Join(dir, "ids.txt"), []byte(strings.Join(ids, "\n")))
-	if again, _ := runs(t, dir, with(bring, "--item-ids", "@ids.txt")...); again == table {
+	if again, _ := runs(t, dir, with(bring, "--item-ids", "@ids.txt", "--out", "@3.safetensors")...); again == table {
 		t.Error("the order of --item-ids changes nothing")
 	}
 	for name, c := range map[string]struct {
@@ -88,7 +93,7 @@ func TestExportImport(t *testing.T) {
 	} {
 		write(t, filepath.Join(dir, "ids.txt"), []byte(c.ids))
 		t.Log(name)
-		fails(t, 1, c.says, dir, with(bring, "--item-ids", "@ids.txt")...)
+		fails(t, 1, c.says, dir, with(bring, "--item-ids", "@ids.txt", "--out", "@4.safetensors")...)
 	}
 }
 

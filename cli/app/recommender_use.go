@@ -104,6 +104,9 @@ func writeStates(c *cli.Context) error {
 	if !slices.Contains([]string{"train", "validation", "test"}, c.String("part")) {
 		return usage(c, "no part is called %q; known are train, validation, test", c.String("part"))
 	}
+	if err := newFile(c.String("out")); err != nil {
+		return err
+	}
 	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
 		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
 			"test": split.Test}[c.String("part")]
@@ -184,6 +187,9 @@ func importWeights(c *cli.Context) error {
 	}
 	if c.String("out") == "" {
 		return usage(c, "--out is missing")
+	}
+	if err := newFile(c.String("out")); err != nil {
+		return err
 	}
 	d, split, err := loadSplit(c)
 	if err != nil {
@@ -268,12 +274,20 @@ func exportWeights(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender", "out"); err != nil {
 		return err
 	}
+	if err := newFile(c.String("out")); err != nil {
+		return err
+	}
 	return withEngine(c, func(engine *cgo.Engine) error {
 		r, err := recommender.Load(engine, c.String("recommender"))
 		if err != nil {
 			return err
 		}
 		defer r.Close()
-		return r.Export(c.String("out"))
+		if err := r.Export(c.String("out")); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.App.ErrWriter, "%s as %s's project reads it: %s\n", c.String("recommender"), r.Config().Model,
+			c.String("out"))
+		return err
 	})
 }

@@ -137,7 +137,10 @@ func otherData(t *testing.T, dir string) {
 	}
 }
 
-func retrained(t *testing.T, dir string) { runs(t, dir, with(trainTiny, "--seed", "2")...) }
+func retrained(t *testing.T, dir string) {
+	os.Remove(filepath.Join(dir, "sasrec.safetensors"))
+	runs(t, dir, with(trainTiny, "--seed", "2")...)
+}
 
 // adapter puts a random adapter in place of the run's, with its provenance.
 func adapter(in, embd int) func(*testing.T, string) {

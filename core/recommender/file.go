@@ -17,6 +17,7 @@ import (
 const (
 	keyModel      = "model"
 	keyWidth      = "hidden_size"
+	keyHeads      = "num_heads" // ours: no shape tells it
 	keyItems      = "item_num"
 	keyPositions  = "state_size"
 	keySteps      = "timesteps"     // of DreamRec's diffusion, as the next three
@@ -55,6 +56,9 @@ func (r *Recommender) metadata() (map[string]string, error) {
 	metadata := map[string]string{
 		keyModel: r.config.Model, keyWidth: strconv.Itoa(r.config.Width), keyItems: strconv.Itoa(r.config.Items),
 		keyPositions: strconv.Itoa(r.config.Positions), keyConfig: string(config),
+	}
+	if r.config.Heads > 0 {
+		metadata[keyHeads] = strconv.Itoa(r.config.Heads)
 	}
 	if d := r.config.Diffusion; d != nil {
 		metadata[keySteps], metadata[keySchedule] = strconv.Itoa(d.Steps), d.Schedule

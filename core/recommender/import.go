@@ -1,6 +1,7 @@
 package recommender
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,8 +34,15 @@ func Import(engine *cgo.Engine, path string, opts ImportOptions) (*Recommender, 
 
 func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*Recommender, error) {
 	c, err := configOfTensors(file)
+	if _, ours := file.Metadata[keyConfig]; ours {
+		c, err = configOf(file)
+		c.Layout = cmp.Or(c.Layout, Authors)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if file.Metadata[keyConfig] != "" && !c.ownRows() {
+		return nil, fmt.Errorf("these weights have been imported already; use them as they are")
 	}
 	if opts.Layout != "" && opts.Layout != c.Layout {
 		if !strings.HasPrefix(opts.Layout, Pmixer) || c.Layout != Pmixer {
@@ -52,7 +60,7 @@ func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*R
 		}
 	case opts.Heads != 0:
 		c.Heads = opts.Heads
-	case c.Layout == RecBole:
+	case c.Layout == RecBole && file.Metadata[keyHeads] == "":
 		c.Heads = 2
 	}
 	if err := c.Validate(); err != nil {
@@ -151,7 +159,9 @@ func (r *Recommender) Export(path string) error {
 	if err != nil {
 		return err
 	}
-	delete(metadata, keyConfig) // it is no file of ours any more
+	if !r.config.ownRows() {
+		delete(metadata, keyConfig) // its rows are no longer in our order
+	}
 	for i := range tensors {
 		t := &tensors[i]
 		switch {

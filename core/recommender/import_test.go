@@ -147,7 +147,7 @@ func TestExport_authorsShapes(t *testing.T) {
 	if _, err := file.Float32("feed_forward.w_1.weight", 16, 16, 1); err != nil {
 		t.Error(err)
 	}
-	back, err := Import(testllm.Engine(t), path, ImportOptions{Heads: 2})
+	back, err := Import(testllm.Engine(t), path, ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

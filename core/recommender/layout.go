@@ -166,7 +166,7 @@ func configOfTensors(file *artifact.File) (Config, error) {
 	return c, s.err
 }
 
-// readMetadata takes what an authors' file says beside its tensors: the length of a GRU's histories and DreamRec's diffusion.
+// readMetadata takes what a file says beside its tensors: the length of a GRU's histories, heads, and DreamRec's diffusion.
 func (c *Config) readMetadata(metadata map[string]string) error {
 	read := func(key string, value any) error {
 		text, ok := metadata[key]
@@ -178,11 +178,16 @@ func (c *Config) readMetadata(metadata map[string]string) error {
 		}
 		return nil
 	}
-	if c.Model == GRU4Rec {
+	switch c.Model {
+	case GRU4Rec:
 		return read(keyPositions, &c.Positions)
-	}
-	if c.Model != DreamRec {
+	case Caser:
 		return nil
+	case SASRec:
+		return read(keyHeads, &c.Heads)
+	}
+	if err := read(keyHeads, &c.Heads); err != nil {
+		return err
 	}
 	if schedule, ok := metadata[keySchedule]; ok {
 		c.Diffusion.Schedule = schedule
