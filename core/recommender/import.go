@@ -44,6 +44,9 @@ func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*R
 	if file.Metadata[keyConfig] != "" && !c.ownRows() {
 		return nil, fmt.Errorf("these weights have been imported already; use them as they are")
 	}
+	if _, known := layouts[opts.Layout]; opts.Layout != "" && !known {
+		return nil, unknown("layout", opts.Layout, Layouts)
+	}
 	if opts.Layout != "" && opts.Layout != c.Layout {
 		if !strings.HasPrefix(opts.Layout, Pmixer) || c.Layout != Pmixer {
 			return nil, fmt.Errorf("its tensors are those of the layout %q, not %q", c.Layout, opts.Layout)
