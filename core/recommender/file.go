@@ -33,18 +33,24 @@ const (
 // Save writes the weights as safetensors, under the names of their layout, and remembers the file's hash. The file is
 // replaced as a whole or not at all.
 func (r *Recommender) Save(path string) error {
-	tensors, err := readSlot(r.model, cgo.Value, "")
+	file, err := r.file()
 	if err != nil {
 		return err
 	}
-	metadata, err := r.metadata()
-	if err != nil {
-		return err
-	}
-	if err := artifact.WriteSafetensors(path, &artifact.File{Metadata: metadata, Tensors: tensors}); err != nil {
+	if err := artifact.WriteSafetensors(path, file); err != nil {
 		return err
 	}
 	return r.hashFile(path)
+}
+
+// file is the weights with what they say of themselves.
+func (r *Recommender) file() (*artifact.File, error) {
+	tensors, err := readSlot(r.model, cgo.Value, "")
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := r.metadata()
+	return &artifact.File{Metadata: metadata, Tensors: tensors}, err
 }
 
 // metadata is what a file of these weights says of itself.

@@ -154,19 +154,15 @@ func meanUser(t *artifact.Tensor) error {
 // Export writes the weights as the project of their layout reads them: its order of rows and shapes of tensors. Of RecBole's
 // Caser the only user beside padding is the mean one.
 func (r *Recommender) Export(path string) error {
-	tensors, err := readSlot(r.model, cgo.Value, "")
-	if err != nil {
-		return err
-	}
-	metadata, err := r.metadata()
+	file, err := r.file()
 	if err != nil {
 		return err
 	}
 	if !r.config.ownRows() {
-		delete(metadata, keyConfig) // its rows are no longer in our order
+		delete(file.Metadata, keyConfig) // its rows are no longer in our order
 	}
-	for i := range tensors {
-		t := &tensors[i]
+	for i := range file.Tensors {
+		t := &file.Tensors[i]
 		switch {
 		case !r.config.ownRows() && slices.Contains(itemTables, t.Name):
 			rows := []int{r.config.Items}
@@ -182,7 +178,7 @@ func (r *Recommender) Export(path string) error {
 			t.Shape = append(slices.Clone(t.Shape), 1)
 		}
 	}
-	return artifact.WriteSafetensors(path, &artifact.File{Metadata: metadata, Tensors: tensors})
+	return artifact.WriteSafetensors(path, file)
 }
 
 // isPointwise knows the matrices that other projects store as convolutions of width 1.

@@ -78,15 +78,7 @@ func TestImport_vsOtherProjects(t *testing.T) {
 			histories, hidden, want := expected(t, name)
 			compare(t, "state", states(t, r, histories), hidden, 2e-5)
 			compare(t, "score", scores(t, r, histories), want, 2e-4)
-			path := filepath.Join(t.TempDir(), "r.safetensors")
-			if err := r.Save(path); err != nil {
-				t.Fatal(err)
-			}
-			back, err := Load(testllm.Engine(t), path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer back.Close()
+			back := savedAndLoaded(t, r)
 			if !slices.Equal(states(t, r, histories), states(t, back, histories)) {
 				t.Error("the loaded weights give other states")
 			}

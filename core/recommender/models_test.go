@@ -83,15 +83,7 @@ func TestEveryModelSavesAndLoads(t *testing.T) {
 	histories := Histories(rule(5, 1))
 	for _, model := range Models {
 		r := newRecommender(t, smallOf(t, model))
-		path := filepath.Join(t.TempDir(), "r.safetensors")
-		if err := r.Save(path); err != nil {
-			t.Fatal(err)
-		}
-		back, err := Load(testllm.Engine(t), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer back.Close()
+		back := savedAndLoaded(t, r)
 		if !slices.Equal(scores(t, r, histories), scores(t, back, histories)) {
 			t.Errorf("%s: the loaded weights give other scores", model)
 		}

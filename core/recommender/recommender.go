@@ -82,8 +82,10 @@ func (r *Recommender) hashFile(path string) error {
 // TrainedOn refuses a data set other than the one that the weights were trained on, or, where the file does not say which
 // that was, one with another number of items.
 func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
-	if hash := d.Hash(); r.origin.Dataset != "" && r.origin.Dataset != hash {
-		return &artifact.Mismatch{What: "recommender", On: "data set", Want: r.origin.Dataset, Got: hash}
+	if r.origin.Dataset != "" {
+		if hash := d.Hash(); r.origin.Dataset != hash {
+			return &artifact.Mismatch{What: "recommender", On: "data set", Want: r.origin.Dataset, Got: hash}
+		}
 	}
 	if len(d.Items) != r.config.Items {
 		return fmt.Errorf("recommender: it knows %d items, data set %q has %d; give the data set it was trained on",

@@ -103,12 +103,9 @@ func TestBadHistories(t *testing.T) {
 	}
 }
 
-func TestSaveAndLoad(t *testing.T) {
-	c := small()
-	c.Blocks = 2
-	r := newRecommender(t, c)
-	r.origin = Origin{Dataset: "abc", Epoch: 3, Validation: &Metrics{N: 4, HR: map[int]float64{10: 0.5},
-		NDCG: map[int]float64{10: 0.25}, MRR: 0.1, CI: [2]float64{0.1, 0.9}}}
+// savedAndLoaded is what comes of a recommender that goes through a file.
+func savedAndLoaded(t *testing.T, r *Recommender) *Recommender {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "r.safetensors")
 	if err := r.Save(path); err != nil {
 		t.Fatal(err)
@@ -117,7 +114,17 @@ func TestSaveAndLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer back.Close()
+	t.Cleanup(func() { back.Close() })
+	return back
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	c := small()
+	c.Blocks = 2
+	r := newRecommender(t, c)
+	r.origin = Origin{Dataset: "abc", Epoch: 3, Validation: &Metrics{N: 4, HR: map[int]float64{10: 0.5},
+		NDCG: map[int]float64{10: 0.25}, MRR: 0.1, CI: [2]float64{0.1, 0.9}}}
+	back := savedAndLoaded(t, r)
 	if !reflect.DeepEqual(back.Config(), c) || back.Hash() != r.Hash() || len(r.Hash()) != 64 {
 		t.Errorf("config %+v, hash %s; want %+v, %s", back.Config(), back.Hash(), c, r.Hash())
 	}
@@ -223,17 +230,10 @@ func TestAuthorsFile_vsPyTorch(t *testing.T) {
 	for i, n := range lengths {
 		histories[i] = items[i*c.Positions : i*c.Positions+int(n)]
 	}
-	compare := func(name string, got, want []float32, tolerance float64) {
-		for i := range want {
-			if d := math.Abs(float64(got[i] - want[i])); !(d <= tolerance) {
-				t.Fatalf("%s[%d] = %g, want %g within %g", name, i, got[i], want[i], tolerance)
-			}
-		}
-	}
-	compare("state", states(t, r, histories), hidden, 2e-5)
+	compare(t, "state", states(t, r, histories), hidden, 2e-5)
 	gotScores := make([]float32, len(scores))
 	if err := r.Scores(t.Context(), gotScores, histories); err != nil {
 		t.Fatal(err)
 	}
-	compare("score", gotScores, scores, 2e-4)
+	compare(t, "score", gotScores, scores, 2e-4)
 }

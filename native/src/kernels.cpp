@@ -1,5 +1,7 @@
 #include "kernels.h"
 
+#include "simd.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -31,12 +33,6 @@ uint16_t to_bf16(float x) {
     if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16) | 64; // NaN stays NaN
     return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
-
-// The part [first, last) of n things that belongs to thread ith of nth.
-struct Share {
-    int64_t first, last;
-    Share(int64_t n, int ith, int nth) : first(n * ith / nth), last(n * (ith + 1) / nth) {}
-};
 
 // Per-thread memory that is reused from call to call.
 float *scratch(size_t n) {
