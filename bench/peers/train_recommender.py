@@ -22,8 +22,8 @@ from recommenders import MODELS, Schedule
 CUTS = (1, 5, 10, 20)
 # Chosen on the validation part of MovieLens-100K.
 DEFAULTS = {
-    "gru4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 3, "spread": 0.02},
-    "caser": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 3, "spread": 0.02},
+    "gru4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
+    "caser": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "sasrec": {"lr": 2e-3, "dropout": 0.3, "epochs": 12, "patience": 3, "spread": 0.02},
     "dreamrec": {"lr": 1e-3, "dropout": 0.1, "epochs": 100, "patience": 5, "spread": 1.0},
 }

@@ -64,7 +64,7 @@ type Config struct {
 // Default is the paper's size of a model with settings chosen on the validation part of MovieLens-100K.
 func Default(model string, items int) (Config, error) {
 	c := Config{Model: model, Items: items, Width: 64, Positions: 10, BatchSize: 256, Seed: 1, LearningRate: 1e-3,
-		MaxEpochs: 30, Patience: 3}
+		MaxEpochs: 30, Patience: 5}
 	switch model {
 	case GRU4Rec:
 		c.Hidden, c.Layers, c.Dropout = 64, 1, 0.2
@@ -72,7 +72,7 @@ func Default(model string, items int) (Config, error) {
 		c.Heights, c.Horizontal, c.Vertical, c.Dropout = []int{2, 3, 4}, 16, 1, 0.2
 	case SASRec:
 		// Learning from all positions got there in fewer epochs, but not as far.
-		c.Blocks, c.Heads, c.Dropout, c.LearningRate, c.MaxEpochs = 1, 1, 0.3, 2e-3, 12
+		c.Blocks, c.Heads, c.Dropout, c.LearningRate, c.MaxEpochs, c.Patience = 1, 1, 0.3, 2e-3, 12, 3
 	case DreamRec:
 		c.Blocks, c.Heads, c.Dropout = 1, 1, 0.1
 		c.LearningRate, c.MaxEpochs, c.Patience = 3e-3, 60, 8

@@ -17,7 +17,8 @@ const initStream = 0
 
 // initialise gives the model its first weights, the same for the same seed: embeddings normal, matrices and biases
 // uniform in ±1/√(fan-in) as in PyTorch, of a GRU ±1/√(units), norms one, and the embedding of padding zero. DreamRec's
-// embeddings are what its noise of variance 1 is added to, so they have that variance too.
+// embeddings are what its noise of variance 1 is added to, so they have that variance too. Biases of Caser's filters are
+// zero: embeddings are small at first, so that a filter whose bias is negative would never pass its ReLU, and never learn.
 func initialise(model *cgo.Model, c Config) error {
 	tensors, err := model.Tensors()
 	if err != nil {
@@ -45,6 +46,7 @@ func initialise(model *cgo.Model, c Config) error {
 					values[k] = 1
 				}
 			}
+		case c.Model == Caser && isFilterBias(t.Name):
 		default:
 			if strings.HasPrefix(t.Name, "gru") {
 				limit = 1 / math.Sqrt(float64(c.Hidden))
@@ -64,6 +66,11 @@ func initialise(model *cgo.Model, c Config) error {
 
 func isEmbedding(name string) bool {
 	return strings.Contains(name, "_emb.") || strings.Contains(name, "_embedding")
+}
+
+// isFilterBias says whether a tensor is the bias of a convolution of Caser, in the authors' or in RecBole's layout.
+func isFilterBias(name string) bool {
+	return strings.HasSuffix(name, ".bias") && (strings.Contains(name, "_cnn") || strings.HasPrefix(name, "conv_"))
 }
 
 func isNorm(name string) bool {
