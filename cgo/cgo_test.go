@@ -60,8 +60,8 @@ func one() cgo.Histories { return cgo.Histories{Items: []int32{0, 4, 5}, Lengths
 // calls tries every method of every object. Those that need a file to be made are the zero value, which is closed.
 func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 	llama, generator, gguf := &cgo.LLaMA{}, &cgo.Generator{}, &cgo.GGUF{}
-	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: 1, Tokens: []int32{-1, -2, 0}, Targets: []int32{-1, -1, 1},
-		StateValues: make([]float32, 4), Weight: 1}
+	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: []int32{1}, Tokens: []int32{-1, -2, 0},
+		Targets: []int32{-1, -1, 1}, StateValues: make([]float32, 4), Weight: 1}
 	return map[string]func() error{
 		"Tensors": func() error { return second(recommender.Tensors()) },
 		"Read":    func() error { return recommender.Read(make([]float32, 24), 0, cgo.Value) },
@@ -147,7 +147,7 @@ func TestWrongLengths(t *testing.T) {
 	probe := newProbe(t)
 	short := cgo.Histories{Items: []int32{0, 4}, Lengths: []int32{2}}
 	align := func(change func(*cgo.AlignBatch)) error {
-		b := cgo.AlignBatch{Samples: 1, Positions: 2, States: 1, Tokens: make([]int32, 2), Targets: []int32{-1, 1},
+		b := cgo.AlignBatch{Samples: 1, Positions: 2, States: []int32{1}, Tokens: make([]int32, 2), Targets: []int32{-1, 1},
 			StateValues: make([]float32, 4)}
 		change(&b)
 		return (&cgo.LLaMA{}).LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)

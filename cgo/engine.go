@@ -3,6 +3,8 @@ package cgo
 // #include "recint.h"
 // #cgo nocallback ri_engine_describe
 // #cgo noescape ri_engine_describe
+// #cgo nocallback ri_engine_product_speed
+// #cgo noescape ri_engine_product_speed
 import "C"
 
 import (
@@ -77,6 +79,18 @@ func (e *Engine) Describe() (EngineInfo, error) {
 		Threads:      int(info.n_threads),
 		PackedKernel: info.packed_kernel != 0,
 	}, nil
+}
+
+// ProductSpeed measures, in a fraction of a second, how fast the engine multiplies by a frozen matrix of a LLaMA's size:
+// FLOP/s.
+func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
+	const op = "measure products"
+	err = e.use(op, func(p *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status {
+			return C.ri_engine_product_speed(p, C.ri_precision(precision), (*C.double)(&flops), err)
+		})
+	})
+	return flops, err
 }
 
 // SystemDescribe gives facts about the build and this machine as a JSON object: compiler, flags, llama.cpp commit, ggml

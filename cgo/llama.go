@@ -79,13 +79,14 @@ func (l *LLaMA) NewPrefix(tokens []int32) (*Prefix, error) {
 	return prefix, nil
 }
 
-// AlignBatch is B samples of S positions after the prefix, with N states each.
+// AlignBatch is B samples of S positions after the prefix, each with states of its own.
 type AlignBatch struct {
-	Samples, Positions, States int
-	Tokens                     []int32   // [B, S]: an id, or -1-j for soft token j of the sample, each used once
-	Targets                    []int32   // [B, S]: the id to predict at this position (the token that follows), or -1
-	StateValues                []float32 // [B, N, In] of the adapter
-	Weight                     float64   // of each target in the loss
+	Samples, Positions int
+	States             []int32   // [B]: how many states each sample has
+	Tokens             []int32   // [B, S]: an id, or -1-j for soft token j of the sample, each used once
+	Targets            []int32   // [B, S]: the id to predict at this position (the token that follows), or -1
+	StateValues        []float32 // [sum of States, In] of the adapter
+	Weight             float64   // of each target in the loss
 }
 
 // TargetCount is the number of positions with something to predict.
@@ -104,13 +105,20 @@ func (b AlignBatch) check(op string, adapter *Model) error {
 	if adapter.adapter.In == 0 {
 		return invalid(op, "the model is not an adapter")
 	}
+	if err := checkLength(op, "States", len(b.States), b.Samples); err != nil {
+		return err
+	}
+	states := 0
+	for _, n := range b.States {
+		states += max(int(n), 0)
+	}
 	if err := checkLength(op, "Tokens", len(b.Tokens), b.Samples, b.Positions); err != nil {
 		return err
 	}
 	if err := checkLength(op, "Targets", len(b.Targets), b.Samples, b.Positions); err != nil {
 		return err
 	}
-	return checkLength(op, "StateValues", len(b.StateValues), b.Samples, b.States, adapter.adapter.In)
+	return checkLength(op, "StateValues", len(b.StateValues), states, adapter.adapter.In)
 }
 
 // align runs one of the functions on batches.
@@ -124,12 +132,13 @@ func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
 	}
 	var pin runtime.Pinner
 	defer pin.Unpin()
+	pin.Pin(unsafe.SliceData(b.States))
 	pin.Pin(unsafe.SliceData(b.Tokens))
 	pin.Pin(unsafe.SliceData(b.Targets))
 	pin.Pin(unsafe.SliceData(b.StateValues))
 	batch := C.ri_align_batch{
-		n_samples: C.size_t(b.Samples), n_positions: C.size_t(b.Positions), n_states: C.size_t(b.States),
-		tokens: data[C.int32_t](b.Tokens), targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
+		n_samples: C.size_t(b.Samples), n_positions: C.size_t(b.Positions),
+		n_states: data[C.int32_t](b.States), tokens: data[C.int32_t](b.Tokens), targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
 		weight: C.double(b.Weight),
 	}
 	return l.use(op, func(lp *C.ri_llama) error {

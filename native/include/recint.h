@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 2
+#define RI_ABI_VERSION 3
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -82,10 +82,16 @@ typedef struct {
     int32_t packed_kernel; /* 1: large BF16 products run on the core's own packed AVX512-BF16 kernel */
 } ri_engine_info;
 
+/* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16 and rounds the other operand of
+ * each large product. */
+typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
+
 RI_API ri_engine_params ri_engine_params_default(void);
 RI_API ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err);
 RI_API ri_status ri_engine_describe(const ri_engine *engine, ri_engine_info *out, ri_error *err);
 RI_API void ri_engine_free(ri_engine *engine);
+/* How fast this engine multiplies by a frozen matrix of a LLaMA's size, measured in a fraction of a second: FLOP/s. */
+RI_API ri_status ri_engine_product_speed(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err);
 
 /* Facts about the build and this machine as one JSON object: compiler, flags, llama.cpp commit, ggml version,
  * CPU features, backends and devices found. Writes at most `capacity` bytes with a final NUL; *length is what the
@@ -106,7 +112,8 @@ typedef struct {
     int32_t tied_head;     /* 1: the output matrix is the embedding table */
     int32_t has_tokenizer; /* 0: text cannot be tokenised with this file */
     int32_t has_chat_template;
-    int32_t bos, eos, eot; /* token ids, -1 where the file names none */
+    int32_t bos, eos; /* token ids, -1 where the file names none */
+    int32_t eot;      /* closes an answer: as in the chat template, else as llama.cpp names it; -1: none */
     float rope_base;
     float rms_eps;
     float embd_rms; /* root mean square of the token-embedding table: the scale of a soft token */
@@ -190,20 +197,22 @@ typedef struct {
     float rounding;      /* weight of -log softmax(x0's products with all embeddings)[target] in the loss; 0: none */
 } ri_dreamrec_params;
 
-typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1 } ri_adapter_kind;
+typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1, RI_ADAPTER_MIXTURE = 2 } ri_adapter_kind;
 
 typedef struct {
     ri_adapter_kind kind;
-    int32_t n_in;     /* width of a state */
+    int32_t n_in;     /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
     int32_t n_hidden; /* RI_ADAPTER_MLP: hidden units (GELU); 0 otherwise */
-    int32_t n_tokens; /* K soft tokens per state */
+    int32_t n_mixed;  /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
+    int32_t n_tokens; /* K soft tokens for each input */
     int32_t n_embd;   /* E */
 } ri_adapter_params;
 
 /* Tensors are zero until written; their names and shapes are those of the layout. SASRec: Kang and McAuley 2018, arXiv
  * 1808.09781. GRU4Rec: Hidasi et al. 2016, arXiv 1511.06939. Caser: Tang and Wang 2018, arXiv 1809.07426. DreamRec:
  * Yang et al. 2023, arXiv 2310.20453. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
- * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]. */
+ * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]; mixture (weight times the sum of states, each times its number
+ * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]. */
 RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_caser_create(ri_engine *engine, const ri_caser_params *params, ri_model **out, ri_error *err);
@@ -349,9 +358,6 @@ RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n,
 typedef struct ri_llama ri_llama;
 typedef struct ri_prefix ri_prefix;
 
-/* RI_F32 is the exact mode; RI_BF16 keeps weights in bfloat16 and rounds the other operand of each large product. */
-typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
-
 RI_API ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llama **out,
                                  ri_error *err);
 RI_API void ri_llama_free(ri_llama *llama);
@@ -361,14 +367,14 @@ RI_API ri_status ri_prefix_create(ri_llama *llama, const int32_t *tokens, size_t
 RI_API void ri_prefix_free(ri_prefix *prefix);
 
 typedef struct {
-    size_t n_samples;       /* B */
-    size_t n_positions;     /* S: positions after the prefix, padded to the longest sample */
-    size_t n_states;        /* N */
-    const int32_t *tokens;  /* [B, S]: an id >= 0, or -1-j for soft token j of the sample, 0 <= j < N*K, each used
-                               exactly  once: soft token j is token j % K of state j / K. Padding, at the end: any id */
-    const int32_t *targets; /* [B, S]: the id to predict at this position (the token that follows), or -1 */
-    const float *states;    /* [B, N, n_in] of the adapter */
-    double weight;          /* of each target in the loss: 1/targets of the effective batch gives their mean */
+    size_t n_samples;        /* B */
+    size_t n_positions;      /* S: positions after the prefix, padded to the longest sample */
+    const int32_t *n_states; /* [B]: states of each sample, N, at least 1 */
+    const int32_t *tokens;   /* [B, S]: an id >= 0, or -1-j for soft token j of the sample, 0 <= j < N*K, each used
+                                exactly once: soft token j is token j % K of state j / K. Padding, at the end: any id */
+    const int32_t *targets;  /* [B, S]: the id to predict at this position (the token that follows), or -1 */
+    const float *states;     /* [sum of N, n_in] of the adapter */
+    double weight;           /* of each target in the loss: 1/targets of the effective batch gives their mean */
 } ri_align_batch;
 
 /* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLaMA is never written. */

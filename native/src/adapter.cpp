@@ -4,7 +4,8 @@ namespace ri {
 
 namespace {
 
-// Tensor shapes by kind. linear is the paper's projection (arXiv 2310.20487, section 3.2); mlp has one hidden layer.
+// Tensor shapes by kind. linear is the paper's projection (arXiv 2310.20487, section 3.2); mlp has one hidden layer;
+// mixture is linear behind a learned mixture of a history's states, the variant of the authors' code for recovery.
 std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     auto in_range = [](const char *name, int32_t value, int32_t most) {
         if (value < 1 || value > most) fail(RI_INVALID, "adapter: %s must be 1 to %d, not %d", name, most, value);
@@ -18,6 +19,11 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     case RI_ADAPTER_MLP:
         in_range("n_hidden", p.n_hidden, 1 << 20);
         return {{"w1", {p.n_hidden, p.n_in}}, {"b1", {p.n_hidden}}, {"w2", {out, p.n_hidden}}, {"b2", {out}}};
+    case RI_ADAPTER_MIXTURE:
+        in_range("n_mixed", p.n_mixed, p.n_in);
+        if (p.n_in % p.n_mixed)
+            fail(RI_INVALID, "adapter: %d numbers are not %d states of one width", p.n_in, p.n_mixed);
+        return {{"mix", {p.n_mixed}}, {"weight", {out, p.n_in / p.n_mixed}}, {"bias", {out}}};
     }
     fail(RI_INVALID, "there is no adapter kind %d", number_of(p.kind));
 }
@@ -28,9 +34,16 @@ Adapter::Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params
     : Model(std::move(engine), layout(params)), params_(params) {}
 
 Var Adapter::soft_tokens(Graph &g, Var states) const {
-    if (params_.kind == RI_ADAPTER_LINEAR) return g.add(g.mul_mat(use(g, "weight"), states), use(g, "bias"));
-    Var hidden = g.gelu(g.add(g.mul_mat(use(g, "w1"), states), use(g, "b1")));
-    return g.add(g.mul_mat(use(g, "w2"), hidden), use(g, "b2"));
+    if (params_.kind == RI_ADAPTER_MIXTURE) {
+        const int64_t width = params_.n_in / params_.n_mixed, n = states.value->ne[1];
+        Var by_position = g.permute(g.reshape(states, width, params_.n_mixed, n), 1, 0, 2, 3); // [n_mixed, width, n]
+        states = g.reshape(
+            g.mul_mat(g.reshape(use(g, "mix"), params_.n_mixed, 1), g.reshape(by_position, params_.n_mixed, width * n)),
+            width, n);
+    }
+    if (params_.kind != RI_ADAPTER_MLP) return g.linear(use(g, "weight"), states, use(g, "bias"));
+    Var hidden = g.gelu(g.linear(use(g, "w1"), states, use(g, "b1")));
+    return g.linear(use(g, "w2"), hidden, use(g, "b2"));
 }
 
 } // namespace ri

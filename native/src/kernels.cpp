@@ -359,8 +359,8 @@ struct HeadBuffers {
     float *p, *ds;        // [P16 + S16]: the prefix's scores, then the suffix's
     int64_t stride;       // S16
     HeadBuffers(const Attention &a, const PrefixCache &prefix) {
-        stride = (a.positions + 15) / 16 * 16;
-        const int64_t rows = a.positions * a.head_dim, columns = a.head_dim * stride, scores = prefix.stride + stride;
+        stride = (a.longest + 15) / 16 * 16;
+        const int64_t rows = a.longest * a.head_dim, columns = a.head_dim * stride, scores = prefix.stride + stride;
         float *memory = scratch(size_t(3 * rows + 2 * columns + 2 * scores));
         k = memory;
         dk = k + rows;
@@ -372,9 +372,10 @@ struct HeadBuffers {
     }
 };
 
-// Keys of a sample rotated, as rows and as columns, and values as columns.
-void gather_keys_values(const Attention &a, const float *k, const float *v, int64_t width, HeadBuffers &h) {
-    for (int64_t s = 0; s < a.positions; ++s) {
+// Keys of a sample of so many positions rotated, as rows and as columns, and values as columns.
+void gather_keys_values(const Attention &a, int64_t positions, const float *k, const float *v, int64_t width,
+                        HeadBuffers &h) {
+    for (int64_t s = 0; s < positions; ++s) {
         float *row = h.k + s * a.head_dim;
         rotate(k + s * width, a.cos + s * a.head_dim / 2, a.sin + s * a.head_dim / 2, 1.0f, a.head_dim, row);
         for (int64_t d = 0; d < a.head_dim; ++d) {
@@ -383,7 +384,7 @@ void gather_keys_values(const Attention &a, const float *k, const float *v, int6
         }
     }
     for (int64_t d = 0; d < a.head_dim; ++d)
-        for (int64_t s = a.positions; s < h.stride; ++s) h.k_t[d * h.stride + s] = h.v_t[d * h.stride + s] = 0;
+        for (int64_t s = positions; s < h.stride; ++s) h.k_t[d * h.stride + s] = h.v_t[d * h.stride + s] = 0;
 }
 
 // Attention weights of one rotated query at suffix position s, over the prefix and positions 0..s.
@@ -401,15 +402,14 @@ template <int VECTORS>
 RI_AVX512 void attention_heads(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith,
                                int nth) {
     const int64_t hd = a.head_dim, group = a.heads / a.heads_kv, width = (a.heads + 2 * a.heads_kv) * hd;
-    const Share mine(a.samples * a.heads_kv, ith, nth);
     HeadBuffers h(a, prefix);
     float q[128];
-    for (int64_t task = mine.first; task < mine.last; ++task) {
-        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv;
-        const float *sample = qkv + b * a.positions * width;
+    for (int64_t task = ith; task < a.samples * a.heads_kv; task += nth) { // in turn: samples are ordered by length
+        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv, first = a.first[b], S = a.first[b + 1] - first;
+        const float *sample = qkv + first * width;
         const float *values = sample + (a.heads + a.heads_kv + kv) * hd;
-        gather_keys_values(a, sample + (a.heads + kv) * hd, values, width, h);
-        for (int64_t s = 0; s < a.positions; ++s)
+        gather_keys_values(a, S, sample + (a.heads + kv) * hd, values, width, h);
+        for (int64_t s = 0; s < S; ++s)
             for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
                 rotate(sample + s * width + head * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, 1.0f, hd, q);
                 attention_row(a, prefix, h, kv, q, s);
@@ -417,7 +417,7 @@ RI_AVX512 void attention_heads(const Attention &a, const PrefixCache &prefix, co
                 for (int i = 0; i < VECTORS; ++i) sum[i] = _mm512_setzero_ps();
                 add_weighted_rows<VECTORS>(h.p, prefix.v + kv * prefix.n * hd, hd, prefix.n, sum);
                 add_weighted_rows<VECTORS>(h.p + prefix.stride, values, width, s + 1, sum);
-                float *to = out + ((b * a.positions + s) * a.heads + head) * hd;
+                float *to = out + ((first + s) * a.heads + head) * hd;
                 for (int i = 0; i < VECTORS; ++i) _mm512_storeu_ps(to + 16 * i, sum[i]);
             }
     }
@@ -427,23 +427,22 @@ template <int VECTORS>
 RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefix, const float *qkv, const float *dout,
                                     float *dqkv, int ith, int nth) {
     const int64_t hd = a.head_dim, group = a.heads / a.heads_kv, width = (a.heads + 2 * a.heads_kv) * hd;
-    const Share mine(a.samples * a.heads_kv, ith, nth);
     HeadBuffers h(a, prefix);
     float q[128], dq[128];
-    for (int64_t task = mine.first; task < mine.last; ++task) {
-        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv;
-        const float *sample = qkv + b * a.positions * width;
-        float *d_sample = dqkv + b * a.positions * width;
-        gather_keys_values(a, sample + (a.heads + kv) * hd, sample + (a.heads + a.heads_kv + kv) * hd, width, h);
-        std::fill(h.dk, h.dk + a.positions * hd, 0.0f);
-        std::fill(h.dv, h.dv + a.positions * hd, 0.0f);
-        for (int64_t s = 0; s < a.positions; ++s)
+    for (int64_t task = ith; task < a.samples * a.heads_kv; task += nth) {
+        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv, first = a.first[b], S = a.first[b + 1] - first;
+        const float *sample = qkv + first * width;
+        float *d_sample = dqkv + first * width;
+        gather_keys_values(a, S, sample + (a.heads + kv) * hd, sample + (a.heads + a.heads_kv + kv) * hd, width, h);
+        std::fill(h.dk, h.dk + S * hd, 0.0f);
+        std::fill(h.dv, h.dv + S * hd, 0.0f);
+        for (int64_t s = 0; s < S; ++s)
             for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
                 const float *cos = a.cos + s * hd / 2, *sin = a.sin + s * hd / 2;
                 rotate(sample + s * width + head * hd, cos, sin, 1.0f, hd, q);
                 attention_row(a, prefix, h, kv, q, s);
                 // dp = dout . v, ds = scale p (dp - sum p dp)
-                const float *grad = dout + ((b * a.positions + s) * a.heads + head) * hd;
+                const float *grad = dout + ((first + s) * a.heads + head) * hd;
                 if (prefix.n > 0)
                     row_times_columns(grad, prefix.v_t + kv * hd * prefix.stride, hd, prefix.stride, prefix.n, h.ds);
                 row_times_columns(grad, h.v_t, hd, h.stride, s + 1, h.ds + prefix.stride);
@@ -477,7 +476,7 @@ RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefi
                 for (int i = 0; i < VECTORS; ++i) _mm512_storeu_ps(dq + 16 * i, sum[i]);
                 rotate(dq, cos, sin, -1.0f, hd, d_sample + s * width + head * hd);
             }
-        for (int64_t s = 0; s < a.positions; ++s) {
+        for (int64_t s = 0; s < S; ++s) {
             rotate(h.dk + s * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, -1.0f, hd,
                    d_sample + s * width + (a.heads + kv) * hd);
             memcpy(d_sample + s * width + (a.heads + a.heads_kv + kv) * hd, h.dv + s * hd, size_t(hd) * sizeof(float));

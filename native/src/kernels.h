@@ -63,12 +63,13 @@ struct PrefixCache {
 
 struct Attention {
     int64_t heads, heads_kv, head_dim; // head_dim 32, 64 or 128
-    int64_t samples, positions;        // B, S
+    int64_t samples, longest;          // B, and the most rows of one
+    const int64_t *first;              // [B + 1]: sample b has the rows first[b] to first[b + 1] - 1
     float scale;
-    const float *cos, *sin; // [S, head_dim / 2] at the suffix's positions
+    const float *cos, *sin; // [longest, head_dim / 2] at the suffix's positions
 };
 bool attention_supported(int64_t head_dim);
-// qkv [B*S, (heads + 2 heads_kv) * head_dim], before rotation -> out [B*S, heads * head_dim]. Each position sees the
+// qkv [rows, (heads + 2 heads_kv) * head_dim], before rotation -> out [rows, heads * head_dim]. Each position sees the
 // whole prefix and its own sample up to itself.
 void attention(const Attention &shape, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth);
 void attention_back(const Attention &shape, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,

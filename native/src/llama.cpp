@@ -132,10 +132,10 @@ class Llama::Loader {
     std::vector<std::pair<ggml_tensor *, std::string>> vectors_;
 };
 
-// How many layers, from the first on, stay in float32 in either mode: a tenth. What they round, all later layers
-// amplify. Measured with SmolLM2-135M on the reference cases: with none, the gradient of the adapter's bias is off by
-// up to 4.9 % in length; with 3 of 30, by 0.8 %; the speed is the same within 1 % on a CPU whose float32 products are
-// nearly as fast.
+// In how many layers, from the first on, the matrices of the attention stay in float32 in either mode: a tenth. What
+// they round, all later layers amplify. Measured with SmolLM2-135M on the reference cases: with none, the gradient of
+// the adapter's bias is off by up to 4.8 % in length; with 3 of 30, by 1.6 %, no more than if the feed-forward matrices
+// of these layers, three quarters of the work, were in float32 too.
 static size_t exact_layers(size_t n_layers) { return n_layers / 10; }
 
 Llama::Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision)
@@ -161,8 +161,8 @@ Llama::Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, r
         const bool exact = i < exact_layers(layers_.size());
         loader.matrix(layer.qkv, {at + "attn_q.weight", at + "attn_k.weight", at + "attn_v.weight"}, exact);
         loader.matrix(layer.attention_out, {at + "attn_output.weight"}, exact);
-        loader.matrix(layer.gate_up, {at + "ffn_gate.weight", at + "ffn_up.weight"}, exact);
-        loader.matrix(layer.down, {at + "ffn_down.weight"}, exact);
+        loader.matrix(layer.gate_up, {at + "ffn_gate.weight", at + "ffn_up.weight"});
+        loader.matrix(layer.down, {at + "ffn_down.weight"});
         layer.attention_norm = loader.vector(at + "attn_norm.weight");
         layer.ffn_norm = loader.vector(at + "ffn_norm.weight");
     }
@@ -202,7 +202,8 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
     gguf_->embed(tokens, n, rows.data());
     require_finite(rows.data(), rows.size(), "embeddings of the prefix");
     std::vector<ggml_tensor *> qkv;
-    hidden_states(graph, *prefix, graph.constant(graph.input(std::move(rows), n_embd_, P)), P, 1, nullptr, &qkv);
+    hidden_states(graph, *prefix, graph.constant(graph.input(std::move(rows), n_embd_, P)), SampleRows({P}), nullptr,
+                  &qkv);
     for (ggml_tensor *t : qkv) graph.output(t);
     graph.run();
 
@@ -260,17 +261,17 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
 
 // ---- the forward pass
 
-Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, int64_t positions, int64_t samples, ggml_tensor *rows,
+Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
                          std::vector<ggml_tensor *> *qkv_of_layer) const {
-    const AttentionPlan plan = plan_attention(g, prefix.n, positions, samples);
+    const AttentionPlan plan = plan_attention(g, prefix.n, rows);
     for (size_t l = 0; l < layers_.size(); ++l) {
         const Layer &layer = layers_[l];
-        Var qkv = linear(g, layer.qkv, rms_norm(g, x, layer.attention_norm)); // [(heads + 2 heads_kv) * hd, S*B]
+        Var qkv = linear(g, layer.qkv, rms_norm(g, x, layer.attention_norm)); // [(heads + 2 heads_kv) * hd, rows]
         if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
-        Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, S*B]
-        if (rows && l + 1 == layers_.size()) {          // from here on each position stands alone
-            mixed = g.get_rows(mixed, rows);
-            x = g.get_rows(x, rows);
+        Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, rows]
+        if (asked && l + 1 == layers_.size()) {         // from here on each position stands alone
+            mixed = g.get_rows(mixed, asked);
+            x = g.get_rows(x, asked);
         }
         x = g.add(x, linear(g, layer.attention_out, mixed));                    // [E, ...]
         Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm)); // [2 n_ff, ...]
@@ -279,41 +280,58 @@ Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, int64_t position
     return rms_norm(g, x, output_norm_);
 }
 
+// The positions of each sample up to its last target or soft token: what lies behind is padding. Composed attention
+// takes samples of one length.
+SampleRows Llama::rows_of(const ri_align_batch &batch) const {
+    const size_t positions = batch.n_positions;
+    std::vector<int64_t> lengths(batch.n_samples, int64_t(positions));
+    if (fused_)
+        for (size_t b = 0; b < batch.n_samples; ++b) {
+            const int32_t *tokens = batch.tokens + b * positions, *targets = batch.targets + b * positions;
+            while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
+        }
+    return SampleRows(lengths);
+}
+
 Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const {
-    const int64_t B = int64_t(batch.n_samples), S = int64_t(batch.n_positions), states = int64_t(batch.n_states);
-    const int64_t soft_per_sample = states * adapter.params().n_tokens;
+    const auto *rows = g.keep(std::make_shared<SampleRows>(rows_of(batch)));
+    const int64_t n_rows = rows->count(), K = adapter.params().n_tokens;
+    int64_t states = 0;
+    for (size_t b = 0; b < batch.n_samples; ++b) states += batch.n_states[b];
     // Rows of the embedding table where there are tokens, soft tokens elsewhere.
-    std::vector<float> base(size_t(S * B * n_embd_));
-    std::vector<int32_t> index(size_t(S * B)), places(size_t(soft_per_sample * B)), rows, targets;
-    for (int64_t i = 0; i < S * B; ++i) {
-        const int32_t token = batch.tokens[i];
-        if (token >= 0) {
-            gguf_->embed(&token, 1, base.data() + i * n_embd_);
-            index[size_t(i)] = int32_t(i);
-        } else {
-            const int64_t soft = i / S * soft_per_sample + (-1 - token);
-            index[size_t(i)] = int32_t(S * B + soft);
-            places[size_t(soft)] = int32_t(i);
+    std::vector<float> base(size_t(n_rows * n_embd_));
+    std::vector<int32_t> index(static_cast<size_t>(n_rows)), places(static_cast<size_t>(states * K)), asked, targets;
+    for (int64_t b = 0, first_soft = 0; b < rows->samples(); first_soft += batch.n_states[b++] * K)
+        for (int64_t row = rows->first[size_t(b)]; row < rows->first[size_t(b) + 1]; ++row) {
+            const int64_t at = b * int64_t(batch.n_positions) + row - rows->first[size_t(b)];
+            const int32_t token = batch.tokens[at];
+            if (token >= 0) {
+                gguf_->embed(&token, 1, base.data() + row * n_embd_);
+                index[size_t(row)] = int32_t(row);
+            } else {
+                const int64_t soft = first_soft + (-1 - token);
+                index[size_t(row)] = int32_t(n_rows + soft);
+                places[size_t(soft)] = int32_t(row);
+            }
+            if (batch.targets[at] >= 0) {
+                targets.push_back(int32_t(int64_t(asked.size()) * n_vocab_ + batch.targets[at]));
+                asked.push_back(int32_t(row));
+            }
         }
-        if (batch.targets[i] >= 0) {
-            targets.push_back(int32_t(int64_t(rows.size()) * n_vocab_ + batch.targets[i]));
-            rows.push_back(int32_t(i));
-        }
-    }
     require_finite(base.data(), base.size(), "embeddings of the batch"); // an untied table was not checked on loading
-    const int64_t n_targets = int64_t(rows.size());
-    Var given = g.constant(g.input(GGML_TYPE_F32, batch.states, adapter.params().n_in, states * B));
-    Var soft = g.reshape(adapter.soft_tokens(g, given), n_embd_, soft_per_sample * B);
-    Var x = g.splice(g.input(std::move(base), n_embd_, S * B), soft, g.input(std::move(index), S * B),
-                     g.input(std::move(places), soft_per_sample * B));
-    Var hidden = hidden_states(g, prefix, x, S, B, g.input(std::move(rows), n_targets), nullptr);
+    const int64_t n_targets = int64_t(asked.size());
+    Var given = g.constant(g.input(GGML_TYPE_F32, batch.states, adapter.params().n_in, states));
+    Var soft = g.reshape(adapter.soft_tokens(g, given), n_embd_, states * K);
+    Var x = g.splice(g.input(std::move(base), n_embd_, n_rows), soft, g.input(std::move(index), n_rows),
+                     g.input(std::move(places), states * K));
+    Var hidden = hidden_states(g, prefix, x, *rows, g.input(std::move(asked), n_targets), nullptr);
     return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
 }
 
 size_t Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &b) const {
-    if (b.n_samples == 0 || b.n_positions == 0 || b.n_states == 0)
-        fail(RI_INVALID, "a batch needs samples, positions and states; got %zu, %zu, %zu", b.n_samples, b.n_positions,
-             b.n_states);
+    if (b.n_samples == 0 || b.n_positions == 0)
+        fail(RI_INVALID, "a batch needs samples and positions; got %zu, %zu", b.n_samples, b.n_positions);
+    require(b.n_states, "batch.n_states");
     require(b.tokens, "batch.tokens");
     require(b.targets, "batch.targets");
     require(b.states, "batch.states");
@@ -324,16 +342,23 @@ size_t Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align
     if (b.n_positions > size_t(n_context_) || prefix.n + int64_t(b.n_positions) > n_context_)
         fail(RI_INVALID, "a prefix of %lld and %zu positions do not fit a context of %lld",
              static_cast<long long>(prefix.n), b.n_positions, static_cast<long long>(n_context_));
-    const size_t soft = b.n_states * size_t(a.n_tokens), positions = b.n_positions;
-    if (soft > positions) fail(RI_INVALID, "%zu soft tokens do not fit %zu positions", soft, positions);
+    const size_t positions = b.n_positions;
     if (b.n_samples > INT32_MAX / (2 * positions))
         fail(RI_INVALID, "the batch is too large: %zu samples of %zu positions", b.n_samples, positions);
-    require_finite(b.states, b.n_samples * b.n_states * size_t(a.n_in), "states");
+    size_t n_states = 0;
+    for (size_t s = 0; s < b.n_samples; n_states += size_t(b.n_states[s++])) {
+        if (b.n_states[s] < 1) fail(RI_INVALID, "sample %zu has %d states; it needs at least 1", s, b.n_states[s]);
+        if (size_t(b.n_states[s]) * size_t(a.n_tokens) > positions)
+            fail(RI_INVALID, "sample %zu: %d states of %d soft tokens do not fit %zu positions", s, b.n_states[s],
+                 a.n_tokens, positions);
+    }
+    require_finite(b.states, n_states * size_t(a.n_in), "states");
     if (!std::isfinite(b.weight)) fail(RI_INVALID, "the weight of a target must be finite");
     size_t n_targets = 0;
-    std::vector<char> used(soft);
+    std::vector<char> used;
     for (size_t s = 0; s < b.n_samples; ++s) {
-        std::fill(used.begin(), used.end(), 0);
+        const size_t soft = size_t(b.n_states[s]) * size_t(a.n_tokens);
+        used.assign(soft, 0);
         for (size_t p = 0; p < positions; ++p) {
             const int32_t token = b.tokens[s * positions + p], target = b.targets[s * positions + p];
             if (token >= n_vocab_)
@@ -387,8 +412,7 @@ ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision p
         ri::require(engine, "engine");
         ri::require(gguf, "gguf");
         ri::require(out, "out");
-        if (ri::number_of(precision) != RI_F32 && ri::number_of(precision) != RI_BF16)
-            ri::fail(RI_INVALID, "there is no precision %d", ri::number_of(precision));
+        ri::require_precision(precision);
         auto handle = std::make_unique<ri_llama>();
         std::lock_guard<std::mutex> hold(engine->impl->lock());
         handle->impl = std::make_shared<ri::Llama>(engine->impl, gguf->impl, precision);

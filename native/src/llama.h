@@ -32,6 +32,21 @@ class Prefix {
     kernels::PrefixCache cache(size_t layer) const;
 };
 
+// Which rows of a batch belong to which sample: one behind the other, each as long as it is.
+struct SampleRows {
+    std::vector<int64_t> first; // [B + 1]
+    explicit SampleRows(const std::vector<int64_t> &lengths) : first(1) {
+        for (int64_t length : lengths) first.push_back(first.back() + length);
+    }
+    int64_t samples() const { return int64_t(first.size()) - 1; }
+    int64_t count() const { return first.back(); }
+    int64_t longest() const {
+        int64_t most = 0;
+        for (size_t b = 1; b < first.size(); ++b) most = std::max(most, first[b] - first[b - 1]);
+        return most;
+    }
+};
+
 class Llama {
   public:
     Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision);
@@ -68,13 +83,14 @@ class Llama {
     Var swiglu(Graph &graph, Var gate_up) const;
     // What the attention of all layers has in common in one graph.
     struct AttentionPlan;
-    AttentionPlan plan_attention(Graph &graph, int64_t prefix, int64_t positions, int64_t samples) const;
+    AttentionPlan plan_attention(Graph &graph, int64_t prefix, const SampleRows &rows) const;
     Var attention(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     Var attention_fused(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    // Normalised last hidden states [E, rows] of x [E, S*B] at `rows` (all if NULL); the qkv of each layer on the way.
-    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, int64_t positions, int64_t samples, ggml_tensor *rows,
+    // Normalised last hidden states of x [E, rows] at `asked` (all if NULL); the qkv of each layer on the way.
+    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
                       std::vector<ggml_tensor *> *qkv_of_layer) const;
+    SampleRows rows_of(const ri_align_batch &batch) const;
 
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;

@@ -6,10 +6,11 @@
 namespace ri {
 
 struct Llama::AttentionPlan {
-    int64_t prefix = 0, positions = 0, samples = 0; // P, S, B
+    int64_t prefix = 0; // P
+    const SampleRows *rows = nullptr;
     float scale = 0;
     const RopeTable *rope = nullptr;       // fused
-    ggml_tensor *rope_positions = nullptr; // composed: I32 [S*B]
+    ggml_tensor *rope_positions = nullptr; // composed: I32 [rows]
     ggml_tensor *mask = nullptr;           // composed: [P + S, group*S]
 };
 

@@ -85,19 +85,19 @@ Llama::RopeTable Llama::rope_table(int64_t first, int64_t count) const {
     return table;
 }
 
-Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, int64_t positions, int64_t samples) const {
+Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, const SampleRows &rows) const {
     AttentionPlan plan;
     plan.prefix = prefix;
-    plan.positions = positions;
-    plan.samples = samples;
+    plan.rows = g.keep(std::make_shared<SampleRows>(rows));
     plan.scale = 1.0f / std::sqrt(float(head_dim_));
     if (fused_) {
-        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, positions)));
+        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, rows.longest())));
         return plan;
     }
-    std::vector<int32_t> at(size_t(positions * samples));
+    const int64_t positions = rows.longest();
+    std::vector<int32_t> at(size_t(rows.count()));
     for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + int64_t(i) % positions);
-    plan.rope_positions = g.input(std::move(at), positions * samples);
+    plan.rope_positions = g.input(std::move(at), rows.count());
     // The heads of a key-value group are folded into the rows of the queries: row s*group + i is head i at position s.
     const int64_t group = n_heads_ / n_heads_kv_, keys = prefix + positions;
     std::vector<float> mask(size_t(keys * group * positions));
@@ -116,13 +116,14 @@ Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &pr
     const kernels::Attention shape = {n_heads_,
                                       n_heads_kv_,
                                       head_dim_,
-                                      plan.samples,
-                                      plan.positions,
+                                      plan.rows->samples(),
+                                      plan.rows->longest(),
+                                      plan.rows->first.data(),
                                       plan.scale,
                                       plan.rope->cos.data(),
                                       plan.rope->sin.data()};
     const kernels::PrefixCache cache = prefix.cache(layer);
-    const int64_t rows = plan.samples * plan.positions;
+    const int64_t rows = plan.rows->count();
     ggml_tensor *y = g.kernel(n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels::attention(shape, cache, in(dst, 0), out(dst), ith, nth);
     });
@@ -136,7 +137,7 @@ Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &pr
 Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
     ggml_context *ctx = g.ctx();
     const int64_t hd = head_dim_, H = n_heads_, Hkv = n_heads_kv_, group = H / Hkv;
-    const int64_t S = plan.positions, B = plan.samples, N = S * B, P = plan.prefix;
+    const int64_t S = plan.rows->longest(), B = plan.rows->samples(), N = S * B, P = plan.prefix;
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
     const float frequency_scale = gguf_->rope_frequency_scale(), base = gguf_->info().rope_base;
     const int n_rot = int(hd);

@@ -44,6 +44,11 @@ inline void require(const void *pointer, const char *name) {
     if (!pointer) fail(RI_INVALID, "%s is NULL", name);
 }
 
+inline void require_precision(const ri_precision &precision) {
+    if (number_of(precision) != RI_F32 && number_of(precision) != RI_BF16)
+        fail(RI_INVALID, "there is no precision %d", number_of(precision));
+}
+
 inline ri_status report(ri_error *err, ri_status code, const char *message) noexcept {
     if (err) {
         err->code = code;

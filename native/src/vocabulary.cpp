@@ -38,13 +38,15 @@ std::string obstacle(const Gguf &gguf) {
 
 int32_t known(llama_token token) { return token == LLAMA_TOKEN_NULL ? -1 : token; }
 
-// The user message in a chat template; nothing if llama.cpp does not know the template.
-std::optional<std::string> apply_template(const std::string &chat_template, const char *user_message) {
-    const llama_chat_message message{"user", user_message};
+// The user message in a chat template up to where the answer starts, or, where there is one, with the answer and what
+// follows it; nothing if llama.cpp does not know the template.
+std::optional<std::string> apply_template(const std::string &chat_template, const char *user_message,
+                                          const char *answer = nullptr) {
+    const llama_chat_message messages[] = {{"user", user_message}, {"assistant", answer}};
     std::vector<char> buffer(strlen(user_message) + 4096);
     for (int attempt = 0; attempt < 2; ++attempt) {
-        const int32_t n =
-            llama_chat_apply_template(chat_template.c_str(), &message, 1, true, buffer.data(), int32_t(buffer.size()));
+        const int32_t n = llama_chat_apply_template(chat_template.c_str(), messages, answer ? 2 : 1, !answer,
+                                                    buffer.data(), int32_t(buffer.size()));
         if (n < 0) return std::nullopt;
         if (size_t(n) <= buffer.size()) return std::string(buffer.data(), size_t(n));
         buffer.resize(size_t(n));
@@ -88,6 +90,22 @@ std::string detokenise(const llama_vocab *vocab, const int32_t *tokens, size_t n
 
 } // namespace
 
+// The token that closes an answer in a chat template; -1 if none does. What llama.cpp itself calls the end of a turn is
+// any one of several tokens by name, not always the one that the model was taught.
+static int32_t end_of_answer(const llama_vocab *vocab, const std::string &chat_template) {
+    const std::string answer = "answer";
+    const auto text = apply_template(chat_template, "question", answer.c_str());
+    const size_t at = text ? text->rfind(answer) : std::string::npos;
+    if (at == std::string::npos) return -1;
+    const size_t end = at + answer.size();
+    try {
+        for (llama_token token : tokenise(vocab, text->data() + end, text->size() - end, true))
+            if (llama_vocab_is_eog(vocab, token)) return token;
+    } catch (const std::logic_error &) { // llama.cpp: a byte of the text has no token
+    }
+    return -1;
+}
+
 void Gguf::FreeModel::operator()(llama_model *model) const { llama_model_free(model); }
 
 void Gguf::load_vocabulary() {
@@ -113,6 +131,7 @@ void Gguf::load_vocabulary() {
     if (!apply_template(chat_template, "")) return;
     chat_template_ = chat_template;
     info_.has_chat_template = 1;
+    if (const int32_t end = end_of_answer(vocab, chat_template); end >= 0) info_.eot = end;
 }
 
 const llama_vocab *Gguf::vocab() const {

@@ -42,10 +42,17 @@ void test_batches() {
            [](Samples &s, ri_align_batch &) { std::fill(s.targets.begin(), s.targets.end(), -1); });
     refuse(RI_NUMERIC, "states: number 7 is NaN", [](Samples &s, ri_align_batch &) { s.states[7] = NAN; });
     refuse(RI_NUMERIC, "states: number 0 is infinite", [](Samples &s, ri_align_batch &) { s.states[0] = -inf; });
-    refuse(RI_INVALID, "got 0, 8, 2", [](Samples &, ri_align_batch &b) { b.n_samples = 0; });
-    refuse(RI_INVALID, "got 2, 0, 2", [](Samples &, ri_align_batch &b) { b.n_positions = 0; });
-    refuse(RI_INVALID, "got 2, 8, 0", [](Samples &, ri_align_batch &b) { b.n_states = 0; });
-    refuse(RI_INVALID, "10 soft tokens do not fit 8 positions", [](Samples &, ri_align_batch &b) { b.n_states = 5; });
+    refuse(RI_INVALID, "got 0, 8", [](Samples &, ri_align_batch &b) { b.n_samples = 0; });
+    refuse(RI_INVALID, "got 2, 0", [](Samples &, ri_align_batch &b) { b.n_positions = 0; });
+    refuse(RI_INVALID, "sample 1 has 0 states", [](Samples &, ri_align_batch &b) {
+        static const int32_t counts[] = {2, 0};
+        b.n_states = counts;
+    });
+    refuse(RI_INVALID, "sample 0: 5 states of 2 soft tokens do not fit 8 positions", [](Samples &, ri_align_batch &b) {
+        static const int32_t counts[] = {5, 2};
+        b.n_states = counts;
+    });
+    refuse(RI_INVALID, "n_states is NULL", [](Samples &, ri_align_batch &b) { b.n_states = nullptr; });
     refuse(RI_INVALID, "3 and 254 positions do not fit a context of 256",
            [](Samples &, ri_align_batch &b) { b.n_positions = 254; });
     refuse(RI_INVALID, "do not fit", [](Samples &, ri_align_batch &b) { b.n_positions = SIZE_MAX; });
@@ -80,7 +87,7 @@ void test_objects() {
     refuse(other, prefix, f.adapter, "the prefix was made by another LLaMA");
     ri_llama_free(other);
 
-    ri_model *wrong = make_adapter(f.engine, {RI_ADAPTER_LINEAR, n_in, 0, n_tokens, 65});
+    ri_model *wrong = make_adapter(f.engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, 65});
     refuse(f.llama, prefix, wrong, "soft tokens of width 65, this LLaMA reads 64");
     ri_model_free(wrong);
     const ri_sasrec_params params{RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 1, 8};
@@ -88,7 +95,7 @@ void test_objects() {
     refuse(f.llama, prefix, wrong, "not an adapter");
     ri_model_free(wrong);
     ri_engine *elsewhere = cpu_engine(1);
-    wrong = make_adapter(elsewhere, {RI_ADAPTER_LINEAR, n_in, 0, n_tokens, 64});
+    wrong = make_adapter(elsewhere, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, 64});
     refuse(f.llama, prefix, wrong, "different engines");
     ri_model_free(wrong);
     ri_engine_free(elsewhere);
@@ -116,7 +123,7 @@ void test_objects() {
 void test_damaged_weights() {
     const std::string path = temporary_path("damaged.gguf");
     ri_engine *engine = cpu_engine(2);
-    ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, n_tokens, 64});
+    ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, 64});
     TinyGguf model;
     auto open = [&] {
         write_tiny_gguf(path, model);

@@ -66,7 +66,8 @@ void test_description() {
     // Two tables, one layer's seven matrices and two vectors twice, the last norm, the RoPE factors.
     CHECK(info.n_parameters == 2 * 288 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 2 * 64) + 64 + 8);
     CHECK(info.n_bytes == int64_t(read_all(path).size()));
-    CHECK(info.has_tokenizer == 1 && info.has_chat_template == 1 && info.bos == 256 && info.eos == 258);
+    CHECK(info.has_tokenizer == 1 && info.has_chat_template == 1 && info.bos == 256 && info.eos == 258 &&
+          info.eot == 258);
     CHECK(info.rope_base == 10000.0f && info.rms_eps == 1e-5f);
     CHECK_NEAR(info.embd_rms, 1.0 / 8.0, 0.005); // drawn with variance 1/64; 18,432 draws
     gguf->impl->rope_frequency_scale();

@@ -171,9 +171,10 @@ void test_cross_entropy(int64_t rows, int64_t n) {
 
 // One sample's attention in double precision: qkv [S, width] before rotation -> out [S, heads * hd].
 std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefix, const std::vector<double> &qkv) {
-    const int64_t hd = a.head_dim, width = (a.heads + 2 * a.heads_kv) * hd, P = prefix.n;
-    std::vector<double> out(size_t(a.positions * a.heads * hd)), rotated = qkv;
-    for (int64_t s = 0; s < a.positions; ++s)
+    const int64_t hd = a.head_dim, width = (a.heads + 2 * a.heads_kv) * hd, P = prefix.n,
+                  S = int64_t(qkv.size()) / width;
+    std::vector<double> out(size_t(S * a.heads * hd)), rotated = qkv;
+    for (int64_t s = 0; s < S; ++s)
         for (int64_t pair = 0; pair < (a.heads + a.heads_kv) * hd / 2; ++pair) {
             const double c = a.cos[s * hd / 2 + pair % (hd / 2)], z = a.sin[s * hd / 2 + pair % (hd / 2)];
             double *x = rotated.data() + s * width + 2 * pair;
@@ -181,7 +182,7 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
             x[0] = first * c - second * z;
             x[1] = first * z + second * c;
         }
-    for (int64_t s = 0; s < a.positions; ++s)
+    for (int64_t s = 0; s < S; ++s)
         for (int64_t head = 0; head < a.heads; ++head) {
             const int64_t kv = head / (a.heads / a.heads_kv);
             const double *q = rotated.data() + s * width + head * hd;
@@ -200,14 +201,19 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
     return out;
 }
 
+// Sample b has `positions` rows, less b.
 void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples, int64_t positions, int64_t P) {
     const int64_t width = (heads + 2 * heads_kv) * hd, stride = (P + 15) / 16 * 16;
+    std::vector<int64_t> first(1);
+    for (int64_t b = 0; b < samples; ++b) first.push_back(first.back() + positions - b);
+    const int64_t rows = first.back();
     std::vector<float> cos(size_t(positions * hd / 2)), sin(cos.size());
     for (size_t i = 0; i < cos.size(); ++i) {
         cos[i] = std::cos(0.37f * float(i));
         sin[i] = std::sin(0.37f * float(i));
     }
-    const Attention a{heads, heads_kv, hd, samples, positions, 1 / std::sqrt(float(hd)), cos.data(), sin.data()};
+    const Attention a{heads,      heads_kv,  hd, samples, positions, first.data(), 1 / std::sqrt(float(hd)),
+                      cos.data(), sin.data()};
     const auto k = draw(size_t(heads_kv * P * hd)), v = draw(k.size());
     std::vector<float> k_t(size_t(heads_kv * hd * stride)), v_t(k_t.size());
     for (int64_t h = 0; h < heads_kv; ++h)
@@ -217,18 +223,17 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
                 v_t[size_t((h * hd + d) * stride + p)] = v[size_t((h * P + p) * hd + d)];
             }
     const PrefixCache prefix{P, stride, k.data(), v.data(), k_t.data(), v_t.data()};
-    const auto qkv = draw(size_t(samples * positions * width), 2);
-    const auto dout = draw(size_t(samples * positions * heads * hd));
+    const auto qkv = draw(size_t(rows * width), 2);
+    const auto dout = draw(size_t(rows * heads * hd));
 
     const auto out =
         run(dout.size(), [&](float *to, int ith, int nth) { attention(a, prefix, qkv.data(), to, ith, nth); });
-    const size_t in_size = size_t(positions * width), out_size = size_t(positions * heads * hd);
     std::vector<std::vector<double>> inputs;
     for (size_t b = 0; b < size_t(samples); ++b) {
-        inputs.emplace_back(qkv.begin() + ptrdiff_t(b * in_size), qkv.begin() + ptrdiff_t((b + 1) * in_size));
+        inputs.emplace_back(qkv.begin() + first[b] * width, qkv.begin() + first[b + 1] * width);
         const auto expected = naive_attention(a, prefix, inputs[b]);
         check_all(
-            {out.begin() + ptrdiff_t(b * out_size), out.begin() + ptrdiff_t((b + 1) * out_size)},
+            {out.begin() + first[b] * heads * hd, out.begin() + first[b + 1] * heads * hd},
             [&](size_t i) { return expected[i]; }, 5e-6);
     }
 
@@ -239,13 +244,15 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
     auto objective = [&](size_t b) {
         const auto y = naive_attention(a, prefix, inputs[b]);
         double sum = 0;
-        for (size_t i = 0; i < out_size; ++i) sum += y[i] * dout[b * out_size + i];
+        for (size_t i = 0; i < y.size(); ++i) sum += y[i] * dout[size_t(first[b] * heads * hd) + i];
         return sum;
     };
     const double h = 1e-5;
     for (int n = 0; n < 120; ++n) {
-        const size_t i = generator() % qkv.size(), b = i / in_size;
-        double &x = inputs[b][i % in_size];
+        const size_t i = generator() % qkv.size();
+        size_t b = 0;
+        while (int64_t(i) >= first[b + 1] * width) ++b;
+        double &x = inputs[b][i - size_t(first[b] * width)];
         const double kept = x;
         x = kept + h;
         const double above = objective(b);
@@ -279,7 +286,7 @@ int main() {
     test_attention(4, 2, 32, 2, 5, 7);
     test_attention(6, 2, 64, 1, 17, 16);
     test_attention(3, 3, 128, 1, 18, 21);
-    test_attention(8, 1, 64, 3, 1, 40);
+    test_attention(8, 1, 64, 3, 4, 40);
     test_attention(2, 1, 32, 1, 20, 1);
     return finish();
 }

@@ -10,7 +10,7 @@ ri_error err;
 ri_engine *engine = nullptr;
 
 void test_slots() {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 2, 5});
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 0, 2, 5});
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 1 && ri_model_n_tensors(model) == 4);
     const char *names[] = {"w1", "b1", "w2", "b2"};
     const int64_t shapes[][2] = {{4, 3}, {4, 1}, {10, 4}, {10, 1}};
@@ -47,7 +47,7 @@ void test_slots() {
 
 // Two steps by the formulas of Loshchilov and Hutter 2019, in double precision.
 void test_adamw(float max_norm) {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 2, 2});
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 0, 2, 2});
     fill(model, 5, 1);
     ri_adamw p{0.1f, 0.9f, 0.99f, 1e-3f, 0.2f, max_norm, 0};
     std::vector<double> x[2], m[2], v[2];
@@ -128,11 +128,18 @@ std::vector<double> naive_linear(ri_model *model, size_t index, const std::vecto
 }
 
 void test_adapter(ri_adapter_kind kind) {
-    const size_t n = 7, n_in = 3, n_out = 2 * 5;
-    ri_model *model = make_adapter(engine, {kind, n_in, 6, 2, 5});
+    const size_t n = 7, width = 3, mixed = kind == RI_ADAPTER_MIXTURE ? 4 : 1, n_in = mixed * width, n_out = 2 * 5;
+    ri_model *model = make_adapter(engine, {kind, int32_t(n_in), 6, int32_t(mixed), 2, 5});
     fill(model, 20, 1);
     const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
-    std::vector<double> expected = naive_linear(model, 0, {states.begin(), states.end()});
+    std::vector<double> inputs(states.begin(), states.end());
+    if (kind == RI_ADAPTER_MIXTURE) {
+        const auto mix = read(model, 0, RI_VALUE);
+        inputs.assign(n * width, 0);
+        for (size_t i = 0; i < states.size(); ++i)
+            inputs[i / n_in * width + i % width] += mix[i % n_in / width] * states[i];
+    }
+    std::vector<double> expected = naive_linear(model, kind == RI_ADAPTER_MIXTURE, inputs);
     if (kind == RI_ADAPTER_MLP) {
         for (double &x : expected) x = 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
         expected = naive_linear(model, 2, expected);
@@ -181,11 +188,13 @@ void test_creation() {
     auto refuse_adapter = [&](ri_adapter_params p, const char *text) {
         CHECK_FAILS(ri_adapter_create(engine, &p, &model, &err), RI_INVALID, text);
     };
-    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 1, 8}, "n_in must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 8}, "n_tokens must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 1, -8}, "n_embd must be 1");
-    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 1, 8}, "n_hidden must be 1");
-    refuse_adapter({ri_adapter_kind(2), 8, 8, 1, 8}, "no adapter kind 2");
+    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 0, 1, 8}, "n_in must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 8}, "n_tokens must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 1, -8}, "n_embd must be 1");
+    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 0, 1, 8}, "n_hidden must be 1");
+    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 9, 1, 8}, "n_mixed must be 1 to 8");
+    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 3, 1, 8}, "8 numbers are not 3 states");
+    refuse_adapter({ri_adapter_kind(3), 8, 8, 0, 1, 8}, "no adapter kind 3");
     auto refuse_sasrec = [&](ri_sasrec_params p, const char *text) {
         CHECK_FAILS(ri_sasrec_create(engine, &p, &model, &err), RI_INVALID, text);
     };
@@ -212,7 +221,7 @@ void test_kinds() {
 // A model keeps its engine alive.
 void test_lifetime() {
     ri_engine *own = cpu_engine(1);
-    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 1, 1});
+    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 0, 1, 1});
     ri_engine_free(own);
     write(model, 0, RI_VALUE, {2});
     write(model, 1, RI_VALUE, {0.5f});
@@ -232,6 +241,7 @@ int main() {
     test_adamw(1.5f);
     test_adapter(RI_ADAPTER_LINEAR);
     test_adapter(RI_ADAPTER_MLP);
+    test_adapter(RI_ADAPTER_MIXTURE);
     test_creation();
     test_kinds();
     test_lifetime();

@@ -94,7 +94,7 @@ func TestLlamaDerivatives(t *testing.T) {
 			p := random(sizes, 0.4, 9)
 			p["rope_freqs.weight"] = []complex128{1.5, 0.7}
 			batch := LlamaBatch{
-				Prefix: []int32{3, 1}, Samples: 2, Positions: 6, States: 2, Weight: 0.25,
+				Prefix: []int32{3, 1}, Samples: 2, Positions: 6, States: []int32{2, 2}, Weight: 0.25,
 				Tokens:      []int32{-1, -2, 4, -3, -4, 7, 5, -3, -1, -4, -2, 0},
 				Targets:     []int32{-1, -1, -1, -1, 7, 9, -1, -1, -1, -1, 2, -1},
 				StateValues: random(map[string]int{"x": 20}, 1, 3)["x"],

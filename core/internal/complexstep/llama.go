@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/cmplx"
 
+	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/cblas128"
 )
 
@@ -17,18 +18,20 @@ type LlamaShape struct {
 }
 
 // AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias) and the hidden units
-// of the other (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2).
+// of the other (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states in an input of In numbers it is linear in
+// their mixture (mix [Mixed], weight [K·E, In/Mixed], bias).
 type AdapterShape struct {
-	In, Hidden, Tokens int
+	In, Hidden, Mixed, Tokens int
 }
 
 // LlamaBatch is a batch of samples, laid out as ri_align_batch in the C header.
 type LlamaBatch struct {
-	Prefix                     []int32
-	Samples, Positions, States int
-	Tokens, Targets            []int32      // [Samples, Positions]
-	StateValues                []complex128 // [Samples, States, In]
-	Weight                     float64
+	Prefix             []int32
+	Samples, Positions int
+	States             []int32      // [Samples]
+	Tokens, Targets    []int32      // [Samples, Positions]
+	StateValues        []complex128 // [sum of States, In]
+	Weight             float64
 }
 
 // AdapterLoss is the mean squared error between the soft tokens of states [n, In] and targets [n, K, E].
@@ -39,6 +42,13 @@ func AdapterLoss(p Params, a AdapterShape, embd int, states, targets []complex12
 // softTokens are the adapter's outputs for the states of a batch, [states·K, E].
 func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas128.General {
 	x := rowsOf(states, a.In)
+	if a.Mixed > 0 {
+		mixed := matrix(x.Rows, a.In/a.Mixed)
+		for r := range x.Rows {
+			copy(row(mixed, r), times(1, rowsOf(p["mix"], a.Mixed), blas.NoTrans, rowsOf(row(x, r), mixed.Cols)).Data)
+		}
+		x = mixed
+	}
 	var y cblas128.General
 	if a.Hidden == 0 {
 		y = linear(x, p["weight"], p["bias"])
@@ -103,6 +113,7 @@ func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
 func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []complex128 {
 	soft := softTokens(p, a, s.Embd, batch.StateValues)
 	var logProbs []complex128
+	first := 0 // soft token of the sample
 	for b := range batch.Samples {
 		tokens, targets := batch.Tokens[b*batch.Positions:][:batch.Positions], batch.Targets[b*batch.Positions:]
 		x := matrix(len(batch.Prefix)+len(tokens), s.Embd)
@@ -116,9 +127,10 @@ func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []c
 			if token >= 0 {
 				copy(row(x, i), p["token_embd.weight"][int(token)*s.Embd:][:s.Embd])
 			} else {
-				copy(row(x, i), row(soft, b*batch.States*a.Tokens-1-int(token)))
+				copy(row(x, i), row(soft, first-1-int(token)))
 			}
 		}
+		first += int(batch.States[b]) * a.Tokens
 		logits := llamaLogits(p, s, x)
 		for i := range tokens {
 			if targets[i] >= 0 {

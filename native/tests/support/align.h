@@ -11,6 +11,7 @@ inline ri_error err; // of the last call
 
 constexpr int32_t n_in = 3, n_tokens = 2; // of the adapters: K = 2 soft tokens from 3 numbers
 constexpr size_t n_states = 2;            // of each sample, so four soft tokens
+inline const std::vector<int32_t> states_of_each(64, int32_t(n_states));
 
 struct AlignFixture {
     std::string path;
@@ -26,7 +27,7 @@ struct AlignFixture {
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));
         CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
-        adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, n_tokens, info.n_embd});
+        adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, info.n_embd});
         fill(adapter, 50, 0.2f); // soft tokens of the size of this file's embeddings
     }
     ~AlignFixture() {
@@ -49,7 +50,7 @@ struct Samples {
     std::vector<float> states;
 
     ri_align_batch batch(double weight) const {
-        return {n, positions, n_states, tokens.data(), targets.data(), states.data(), weight};
+        return {n, positions, states_of_each.data(), tokens.data(), targets.data(), states.data(), weight};
     }
     size_t n_targets() const {
         return size_t(std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; }));
