@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
@@ -15,55 +16,68 @@ type Kind string
 
 // The kinds of adapters.
 const (
-	Linear Kind = "linear" // soft tokens = W·state + b, as in the paper
-	MLP    Kind = "mlp"    // soft tokens = W2·GELU(W1·state + b1) + b2
+	Linear    Kind = "linear"    // soft tokens = W·state + b, as in the paper
+	MLP       Kind = "mlp"       // soft tokens = W2·GELU(W1·state + b1) + b2
+	Mixture   Kind = "mixture"   // linear, of a learned mixture of the states after each item: the authors' for recovery
+	Positions Kind = "positions" // mlp, of the state after each item, which all get soft tokens of their own
 )
+
+// Kinds are all of them.
+var Kinds = []Kind{Linear, MLP, Mixture, Positions}
 
 // Shape is the size of an adapter.
 type Shape struct {
 	Kind   Kind `json:"kind"`
-	In     int  `json:"in"`               // width of a state
-	Hidden int  `json:"hidden,omitempty"` // hidden units of an MLP; 0 for a linear adapter
-	Tokens int  `json:"tokens"`           // K, soft tokens per state
+	In     int  `json:"in"`               // D, width of a state
+	Hidden int  `json:"hidden,omitempty"` // hidden units of mlp and positions; else 0
+	Mixed  int  `json:"mixed,omitempty"`  // states that a mixture mixes: the recommender's positions; else 0
+	Tokens int  `json:"tokens"`           // K, soft tokens for each input
 	Embd   int  `json:"embd"`             // E, width of the LLM's embeddings
 }
 
 // Validate reports what is wrong with the shape, or nil.
 func (s Shape) Validate() error {
+	hidden := s.Kind == MLP || s.Kind == Positions
 	switch {
-	case s.Kind != Linear && s.Kind != MLP:
-		return fmt.Errorf("align: no adapter kind is called %q; known are %q and %q", s.Kind, Linear, MLP)
+	case !slices.Contains(Kinds, s.Kind):
+		return fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, Kinds)
 	case s.In < 1 || s.Tokens < 1 || s.Embd < 1:
 		return fmt.Errorf("align: an adapter of %d inputs, %d tokens of width %d; each is at least 1",
 			s.In, s.Tokens, s.Embd)
-	case s.Kind == MLP && s.Hidden < 1:
-		return fmt.Errorf("align: an mlp adapter with %d hidden units; at least 1 is needed", s.Hidden)
-	case s.Kind == Linear && s.Hidden != 0:
-		return fmt.Errorf("align: a linear adapter has no hidden units; %d are asked for", s.Hidden)
+	case hidden && s.Hidden < 1:
+		return fmt.Errorf("align: an adapter of kind %s with %d hidden units; at least 1 is needed", s.Kind, s.Hidden)
+	case !hidden && s.Hidden != 0:
+		return fmt.Errorf("align: an adapter of kind %s has no hidden units; %d are asked for", s.Kind, s.Hidden)
+	case (s.Kind == Mixture) != (s.Mixed > 0) || s.Mixed < 0:
+		return fmt.Errorf("align: an adapter of kind %s that mixes %d states; a mixture mixes at least 1, others none", s.Kind, s.Mixed)
 	}
 	return nil
 }
 
+// Width is how many numbers one input has, for which the adapter writes K soft tokens: a state, or a mixture's states side
+// by side.
+func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
+
 // tensors gives the names and shapes of the adapter's tensors as the native core has them, first layer first.
 func (s Shape) tensors() []cgo.TensorInfo {
-	if s.Kind == Linear {
-		return []cgo.TensorInfo{
-			{Name: "weight", Shape: []int{s.Tokens * s.Embd, s.In}},
-			{Name: "bias", Shape: []int{s.Tokens * s.Embd}},
-		}
+	out := s.Tokens * s.Embd
+	last := []cgo.TensorInfo{{Name: "weight", Shape: []int{out, s.In}}, {Name: "bias", Shape: []int{out}}}
+	switch s.Kind {
+	case Mixture:
+		return slices.Insert(last, 0, cgo.TensorInfo{Name: "mix", Shape: []int{s.Mixed}})
+	case Linear:
+		return last
 	}
 	return []cgo.TensorInfo{
-		{Name: "w1", Shape: []int{s.Hidden, s.In}},
-		{Name: "b1", Shape: []int{s.Hidden}},
-		{Name: "w2", Shape: []int{s.Tokens * s.Embd, s.Hidden}},
-		{Name: "b2", Shape: []int{s.Tokens * s.Embd}},
+		{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}},
+		{Name: "w2", Shape: []int{out, s.Hidden}}, {Name: "b2", Shape: []int{out}},
 	}
 }
 
-// Adapter holds an adapter's numbers. Its input is a state as the recommender gives it.
+// Adapter holds an adapter's numbers. Its inputs are states as the recommender gives them.
 type Adapter struct {
 	Shape
-	Values [][]float32 // one for each tensor: weight, bias or w1, b1, w2, b2; row-major
+	Values [][]float32 // one for each tensor: weight, bias; mix, weight, bias; or w1, b1, w2, b2; row-major
 }
 
 // geluRMS is the root mean square of GELU(z) for a standard normal z, by numerical integration.
@@ -94,6 +108,11 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 				values[i] = float32(random.NormFloat64() * scale)
 			}
 		}
+		if t.Name == "mix" { // so that a mixture of independent states has the variance of one
+			for i := range values {
+				values[i] = float32(1 / math.Sqrt(float64(s.Mixed)))
+			}
+		}
 		a.Values = append(a.Values, values)
 	}
 	return a, nil
@@ -109,10 +128,10 @@ func elements(shape []int) int {
 
 // Model puts the adapter on an engine. The caller closes it.
 func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
-	params := cgo.AdapterParams{Kind: cgo.AdapterLinear, In: a.In, Hidden: a.Hidden, Tokens: a.Tokens, Embd: a.Embd}
-	if a.Kind == MLP {
-		params.Kind = cgo.AdapterMLP
-	}
+	kinds := map[Kind]cgo.AdapterKind{Linear: cgo.AdapterLinear, MLP: cgo.AdapterMLP, Mixture: cgo.AdapterMixture,
+		Positions: cgo.AdapterMLP}
+	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Tokens: a.Tokens,
+		Embd: a.Embd}
 	model, err := cgo.NewAdapter(engine, params)
 	if err != nil {
 		return nil, err

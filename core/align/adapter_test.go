@@ -16,6 +16,8 @@ import (
 var shapes = []Shape{
 	{Kind: Linear, In: 6, Tokens: 2, Embd: 8},
 	{Kind: MLP, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
+	{Kind: Positions, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
+	{Kind: Mixture, In: 6, Mixed: 4, Tokens: 2, Embd: 8},
 }
 
 // forward is the adapter's formula, written out in float64.
@@ -23,6 +25,13 @@ func forward(a *Adapter, state []float32) []float64 {
 	x := make([]float64, len(state))
 	for i, v := range state {
 		x[i] = float64(v)
+	}
+	if a.Kind == Mixture {
+		mixed := make([]float64, a.In)
+		for i, v := range x {
+			mixed[i%a.In] += float64(a.Values[0][i/a.In]) * v
+		}
+		x, a = mixed, &Adapter{Shape: a.Shape, Values: a.Values[1:]}
 	}
 	for layer := 0; layer < len(a.Values); layer += 2 {
 		if layer > 0 {
@@ -45,14 +54,15 @@ func forward(a *Adapter, state []float32) []float64 {
 
 func TestNewAdapter_outputScale(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	for _, s := range []Shape{{Kind: Linear, In: 64, Tokens: 4, Embd: 96}, {Kind: MLP, In: 64, Hidden: 256, Tokens: 4, Embd: 96}} {
+	for _, s := range []Shape{{Kind: Linear, In: 64, Tokens: 4, Embd: 96}, {Kind: MLP, In: 64, Hidden: 256, Tokens: 4, Embd: 96},
+		{Kind: Mixture, In: 64, Mixed: 10, Tokens: 4, Embd: 96}} {
 		a, err := NewAdapter(s, 0.13, 5)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sum, n := 0.0, 0
 		for range 50 {
-			state := make([]float32, s.In)
+			state := make([]float32, s.Width())
 			for i := range state {
 				state[i] = float32(random.NormFloat64())
 			}
@@ -108,9 +118,9 @@ func TestFold(t *testing.T) {
 			t.Fatal(err)
 		}
 		folded := standard.Fold(a)
-		for row := range 40 {
-			want := forward(a, standardised[row*6:row*6+6])
-			got := forward(folded, states[row*6:row*6+6])
+		for first := 0; first+s.Width() <= len(states); first += 6 {
+			want := forward(a, standardised[first:first+s.Width()])
+			got := forward(folded, states[first:first+s.Width()])
 			for i := range want {
 				if math.Abs(got[i]-want[i]) > 1e-5 {
 					t.Fatalf("%s: folded %g, unfolded %g", s.Kind, got[i], want[i])
@@ -146,8 +156,39 @@ func TestSaveLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(got, a) || p != provenance {
+		if !reflect.DeepEqual(got, a) || !reflect.DeepEqual(p, provenance) {
 			t.Errorf("%s: read back %+v, %+v", s.Kind, got.Shape, p)
+		}
+	}
+}
+
+func TestExport(t *testing.T) {
+	for i, names := range [][]string{
+		{"weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"},
+		{"mix", "weight", "bias"},
+	} {
+		a, err := NewAdapter(shapes[i], 0.5, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "a.safetensors")
+		if err := a.Export(path, Provenance{LLM: "77aa"}); err != nil {
+			t.Fatal(err)
+		}
+		file, err := artifact.ReadSafetensors(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, name := range names {
+			if values, err := file.Float32(name); err != nil || !reflect.DeepEqual(values, a.Values[n]) || len(file.Tensors) != len(names) {
+				t.Errorf("%s: tensor %s: %v", a.Kind, name, err)
+			}
+		}
+		if !strings.Contains(file.Metadata[keyProvenance], "77aa") {
+			t.Errorf("%s: provenance %q", a.Kind, file.Metadata[keyProvenance])
+		}
+		if _, _, err := LoadAdapter(path); err == nil {
+			t.Errorf("%s: what was exported was taken for a run's adapter", a.Kind)
 		}
 	}
 }
@@ -221,6 +262,8 @@ func TestShape_refusals(t *testing.T) {
 	for _, s := range []Shape{
 		{}, {Kind: "x", In: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 0, Tokens: 1, Embd: 1},
 		{Kind: Linear, In: 1, Hidden: 3, Tokens: 1, Embd: 1}, {Kind: MLP, In: 1, Tokens: 1, Embd: 1},
+		{Kind: Positions, In: 1, Tokens: 1, Embd: 1}, {Kind: Mixture, In: 1, Tokens: 1, Embd: 1},
+		{Kind: Mixture, In: 1, Hidden: 1, Mixed: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 1, Mixed: 1, Tokens: 1, Embd: 1},
 	} {
 		if _, err := NewAdapter(s, 1, 1); err == nil {
 			t.Errorf("%+v: accepted", s)

@@ -2,6 +2,8 @@ package align
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
@@ -16,12 +18,13 @@ type Config struct {
 	Samples int     `json:"samples,omitempty"`
 	Minutes float64 `json:"minutes,omitempty"`
 
-	BatchSize    int     `json:"batch_size"`    // samples in one update
-	MicroBatch   int     `json:"micro_batch"`   // samples in one pass through the LLM
-	LearningRate float64 `json:"learning_rate"` // at its highest
-	WarmupSteps  int     `json:"warmup_steps"`  // updates during which the rate rises
-	WeightDecay  float64 `json:"weight_decay"`  // decoupled
-	MaxNorm      float64 `json:"max_norm"`      // the gradient's L2 norm is cut down to this; 0: never
+	BatchSize    int      `json:"batch_size"`    // samples in one update
+	MicroBatch   int      `json:"micro_batch"`   // samples in one pass through the LLM
+	LearningRate float64  `json:"learning_rate"` // at its highest
+	WarmupSteps  int      `json:"warmup_steps"`  // updates during which the rate rises
+	Schedule     Schedule `json:"schedule"`      // of the rate afterwards
+	WeightDecay  float64  `json:"weight_decay"`  // decoupled
+	MaxNorm      float64  `json:"max_norm"`      // the gradient's L2 norm is cut down to this; 0: never
 
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none
 	WarmBatch int     `json:"warm_batch"` // samples in one of them
@@ -29,13 +32,27 @@ type Config struct {
 
 	ValidateEvery     int `json:"validate_every"`     // updates between validation losses; 0: only at the end
 	ValidationSamples int `json:"validation_samples"` // at most this many
+	Patience          int `json:"patience,omitempty"` // training ends after so many validations without a lower loss; 0: never early
 	CheckpointEvery   int `json:"checkpoint_every"`   // updates between checkpoints; 0: only at the end
 }
+
+// Schedule is how the learning rate falls once it has risen.
+type Schedule string
+
+// The schedules.
+const (
+	LinearDecay Schedule = "linear"   // in a straight line to 0
+	CosineDecay Schedule = "cosine"   // along half a cosine to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983)
+	Constant    Schedule = "constant" // not at all
+)
+
+// Schedules are all of them.
+var Schedules = []Schedule{LinearDecay, CosineDecay, Constant}
 
 // DefaultConfig is the configuration of the demo, without a length.
 func DefaultConfig() Config {
 	return Config{
-		Seed: 1, BatchSize: 64, MicroBatch: 16, LearningRate: 1e-3, WarmupSteps: 20, WeightDecay: 0.01, MaxNorm: 1,
+		Seed: 1, BatchSize: 64, MicroBatch: 16, LearningRate: 1e-3, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
 		WarmSteps: 2000, WarmBatch: 256, WarmRate: 1e-3,
 		ValidateEvery: 100, ValidationSamples: 64, CheckpointEvery: 25,
 	}
@@ -64,6 +81,8 @@ func (c Config) Validate() error {
 	case c.Minutes > 0 && c.WarmupSteps < minMeasured:
 		return bad("warmup_steps", c.WarmupSteps, fmt.Sprintf("at least %d when the length is given in minutes, "+
 			"because the speed is measured while the rate rises", minMeasured))
+	case !slices.Contains(Schedules, c.Schedule):
+		return bad("schedule", fmt.Sprintf("%q", c.Schedule), fmt.Sprintf("one of %q", Schedules))
 	case !(c.WeightDecay >= 0):
 		return bad("weight_decay", c.WeightDecay, "0 or more")
 	case !(c.MaxNorm >= 0):
@@ -78,6 +97,8 @@ func (c Config) Validate() error {
 		return bad("validate_every", c.ValidateEvery, "0 or more")
 	case c.ValidationSamples < 0:
 		return bad("validation_samples", c.ValidationSamples, "0 or more")
+	case c.Patience < 0:
+		return bad("patience", c.Patience, "0 or more")
 	case c.CheckpointEvery < 0:
 		return bad("checkpoint_every", c.CheckpointEvery, "0 or more")
 	}
@@ -88,7 +109,7 @@ func (c Config) Validate() error {
 const minMeasured = 4
 
 // rate is the learning rate of update number step, 0-based, of a run of plan updates: it rises over the first
-// WarmupSteps and then falls in a straight line to 0. While the plan is unknown (0) the run is still rising.
+// WarmupSteps and then follows the schedule. While the plan is unknown (0) the run is still rising.
 func (c Config) rate(step, plan int) float64 {
 	if step < c.WarmupSteps && (plan == 0 || plan > c.WarmupSteps) {
 		return c.LearningRate * float64(step+1) / float64(c.WarmupSteps)
@@ -97,7 +118,14 @@ func (c Config) rate(step, plan int) float64 {
 	if plan <= rise {
 		rise = 0
 	}
-	return c.LearningRate * float64(plan-step) / float64(plan-rise)
+	left := float64(plan-step) / float64(plan-rise)
+	switch c.Schedule {
+	case CosineDecay:
+		left = (1 - math.Cos(math.Pi*left)) / 2
+	case Constant:
+		left = 1
+	}
+	return c.LearningRate * left
 }
 
 // steps is the number of updates that see Samples samples.

@@ -30,6 +30,33 @@ type Validation struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// bestValidation is the one with the lowest loss, the earliest of equals; nil before the first.
+func (at *Cursor) bestValidation() *Validation {
+	var best *Validation
+	for i := range at.Validations {
+		if best == nil || at.Validations[i].Loss < best.Loss {
+			best = &at.Validations[i]
+		}
+	}
+	return best
+}
+
+// finished says whether the plan is fulfilled, or patience is at its end.
+func (r *run) finished() bool {
+	if patience, best := r.job.Config.Patience, r.bestValidation(); patience > 0 && best != nil {
+		since := 0
+		for _, v := range r.Validations {
+			if v.Step > best.Step {
+				since++
+			}
+		}
+		if since >= patience {
+			return true
+		}
+	}
+	return r.Plan > 0 && r.Step >= r.Plan
+}
+
 // learned takes one batch's loss into the running mean.
 func (at *Cursor) learned(loss float64) {
 	if at.Updates == 1 {

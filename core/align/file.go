@@ -42,22 +42,47 @@ const (
 	tensorPrefix  = "adapter."
 )
 
-// Save writes the adapter and its provenance as safetensors: tensors adapter.weight and adapter.bias, or adapter.w1,
-// adapter.b1, adapter.w2 and adapter.b2, and JSON in the metadata.
+// Save writes the adapter and its provenance as safetensors: its tensors behind "adapter.", and JSON in the metadata.
 func (a *Adapter) Save(path string, p Provenance) error {
-	shape, err := json.Marshal(a.Shape)
+	file, err := a.file(p)
 	if err != nil {
 		return err
+	}
+	addTensors(file, a.Shape, tensorPrefix, a.Values)
+	return artifact.WriteSafetensors(path, file)
+}
+
+// Export writes the adapter as safetensors with the names that PyTorch's modules give its tensors: those of nn.Linear, or of
+// nn.Sequential for what has a hidden layer. The metadata is that of Save.
+func (a *Adapter) Export(path string, p Provenance) error {
+	file, err := a.file(p)
+	if err != nil {
+		return err
+	}
+	file.Metadata[keyFormat] = "recint exported adapter 1"
+	addTensors(file, a.Shape, "", a.Values)
+	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias"}
+	for i, t := range file.Tensors {
+		if name, ok := names[t.Name]; ok {
+			file.Tensors[i].Name = name
+		}
+	}
+	return artifact.WriteSafetensors(path, file)
+}
+
+// file says what the adapter is and what it was made from, without its tensors.
+func (a *Adapter) file(p Provenance) (*artifact.File, error) {
+	shape, err := json.Marshal(a.Shape)
+	if err != nil {
+		return nil, err
 	}
 	provenance, err := json.Marshal(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	file := &artifact.File{Metadata: map[string]string{
+	return &artifact.File{Metadata: map[string]string{
 		keyFormat: adapterFormat, keyShape: string(shape), keyProvenance: string(provenance),
-	}}
-	addTensors(file, a.Shape, tensorPrefix, a.Values)
-	return artifact.WriteSafetensors(path, file)
+	}}, nil
 }
 
 // LoadAdapter reads what Save wrote.

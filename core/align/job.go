@@ -24,13 +24,17 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 	switch {
 	case j.Shape.Embd != int(info.Embd):
 		return fmt.Errorf("align: an adapter for embeddings of width %d; the LLM's are %d wide", j.Shape.Embd, info.Embd)
-	case j.Shape.Tokens != j.Prompt.TokensPerState():
-		return fmt.Errorf("align: an adapter of %d soft tokens for a prompt with %d", j.Shape.Tokens,
-			j.Prompt.TokensPerState())
+	case len(j.Prompts) == 0:
+		return errors.New("align: there is no prompt")
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
 	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
 		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
+	}
+	for _, p := range j.Prompts {
+		if j.Shape.Tokens != p.TokensPerState() {
+			return fmt.Errorf("align: an adapter of %d soft tokens for a prompt with %d", j.Shape.Tokens, p.TokensPerState())
+		}
 	}
 	for i, s := range j.Train {
 		if err := j.check(s, int(info.Context)); err != nil {
@@ -43,8 +47,14 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		}
 	}
 	for i, pair := range j.Warm {
-		if err := j.checkStates(pair.State, 1); err != nil {
-			return fmt.Errorf("align: warm start pair %d: %w", i, err)
+		if len(pair.State) != j.Shape.Width() {
+			return fmt.Errorf("align: warm start pair %d: a state of %d numbers; the adapter reads %d", i, len(pair.State),
+				j.Shape.Width())
+		}
+		for at, x := range pair.State {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return fmt.Errorf("align: warm start pair %d: value %d of its state is NaN or infinite", i, at)
+			}
 		}
 		if len(pair.Title) == 0 {
 			return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
@@ -57,19 +67,12 @@ func (j Job) check(s prompt.Sample, context int) error {
 	if len(s.Answer) == 0 {
 		return errors.New("the answer is empty")
 	}
-	if n := j.Prompt.Positions(len(s.Answer)); n > context {
-		return fmt.Errorf("prompt and answer take %d positions; the LLM's context has %d", n, context)
-	}
-	return j.checkStates(s.States, j.Prompt.States())
-}
-
-func (j Job) checkStates(states []float32, n int) error {
-	if len(states) != n*j.Shape.In {
-		return fmt.Errorf("%d state values; %d states of width %d are needed", len(states), n, j.Shape.In)
-	}
-	for i, x := range states {
-		if x != x || math.IsInf(float64(x), 0) {
-			return fmt.Errorf("value %d of its states is NaN or infinite", i)
+	for _, p := range j.Prompts {
+		if err := p.Check(s.States, j.Shape.Width()); err != nil {
+			return err
+		}
+		if n := p.Positions(s.Counts, len(s.Answer)); n > context {
+			return fmt.Errorf("prompt and answer take %d positions; the LLM's context has %d", n, context)
 		}
 	}
 	return nil
@@ -80,7 +83,7 @@ func (j Job) checkStates(states []float32, n int) error {
 func (j Job) standardised() (Job, Standard, error) {
 	var all []float32
 	for _, s := range j.Train {
-		all = append(all, s.States...)
+		all = append(all, s.Values...)
 	}
 	standard, err := FitStandard(all, j.Shape.In)
 	if err != nil {
@@ -89,8 +92,9 @@ func (j Job) standardised() (Job, Standard, error) {
 	apply := func(samples []prompt.Sample) []prompt.Sample {
 		done := make([]prompt.Sample, len(samples))
 		for i, s := range samples {
-			done[i] = prompt.Sample{States: make([]float32, len(s.States)), Answer: s.Answer}
-			standard.Apply(done[i].States, s.States)
+			done[i] = s
+			done[i].Values = make([]float32, len(s.Values))
+			standard.Apply(done[i].Values, s.Values)
 		}
 		return done
 	}
@@ -121,12 +125,17 @@ func (j Job) fingerprint() string {
 	number := func(n int) { binary.Write(hash, binary.LittleEndian, int64(n)) }
 	tokens := func(t []int32) { number(len(t)); binary.Write(hash, binary.LittleEndian, t) }
 	values := func(v []float32) { number(len(v)); binary.Write(hash, binary.LittleEndian, v) }
-	tokens(j.Prompt.Prefix())
-	tokens(j.Prompt.Suffix())
+	for _, p := range j.Prompts {
+		tokens(p.Prefix())
+		tokens(p.Suffix(j.Train[0].Counts))
+	}
 	for _, samples := range [][]prompt.Sample{j.Train, j.Validation} {
 		number(len(samples))
 		for _, s := range samples {
-			values(s.States)
+			for _, count := range s.Counts {
+				number(count)
+			}
+			values(s.Values)
 			tokens(s.Answer)
 		}
 	}

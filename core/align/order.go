@@ -12,7 +12,8 @@ const (
 	streamInit = iota + 1
 	streamWarm
 	streamValidation
-	streamEpoch // epoch e draws from streamEpoch + e
+	streamEpoch             // epoch e draws from streamEpoch + e
+	streamWording = 1 << 40 // pass p of a run draws from streamWording + p
 )
 
 // order visits n samples in a new random order in each epoch. Which sample stands at a place depends on the seed and
@@ -42,9 +43,16 @@ func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
 	return batch
 }
 
-// microBatches splits a batch into passes of at most size samples of like answer length, so that little is padded.
-func microBatches(batch []prompt.Sample, size int) [][]prompt.Sample {
+// microBatches splits a batch into passes of at most size samples of like length, so that little is padded.
+func microBatches(p *prompt.Prompt, batch []prompt.Sample, size int) [][]prompt.Sample {
 	sorted := slices.Clone(batch)
-	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return len(a.Answer) - len(b.Answer) })
+	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int {
+		return p.Positions(a.Counts, len(a.Answer)) - p.Positions(b.Counts, len(b.Answer))
+	})
 	return slices.Collect(slices.Chunk(sorted, size))
+}
+
+// wording is which of n wordings pass number pass of a run is put in.
+func wording(seed uint64, pass, n int) int {
+	return rand.New(rand.NewPCG(seed, streamWording+uint64(pass))).IntN(n)
 }

@@ -36,6 +36,9 @@ var slots = []struct {
 	prefix string
 }{{cgo.Value, "value."}, {cgo.Moment1, "moment1."}, {cgo.Moment2, "moment2."}}
 
+// bestPrefix is that of the values at the best validation.
+const bestPrefix = "best."
+
 // run is a job under way.
 type run struct {
 	Cursor
@@ -43,7 +46,8 @@ type run struct {
 	standard Standard
 	data     string // fingerprint
 	model    *cgo.Model
-	prefix   *cgo.Prefix
+	prefixes []*cgo.Prefix // of each prompt
+	best     [][]float32   // values of the adapter at its best validation; nil before the first
 	logFile  *os.File
 }
 
@@ -80,8 +84,12 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if r.model, err = adapter.Model(r.job.Engine); err != nil {
 		return err
 	}
-	if r.prefix, err = r.job.LLaMA.NewPrefix(r.job.Prompt.Prefix()); err != nil {
-		return err
+	for _, p := range r.job.Prompts {
+		prefix, err := r.job.LLaMA.NewPrefix(p.Prefix())
+		if err != nil {
+			return err
+		}
+		r.prefixes = append(r.prefixes, prefix)
 	}
 	path := filepath.Join(r.job.Dir, LogFile)
 	if r.logFile, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644); err != nil {
@@ -161,6 +169,9 @@ func (r *run) save() error {
 		}
 		addTensors(file, r.job.Shape, s.prefix, values)
 	}
+	if r.best != nil {
+		addTensors(file, r.job.Shape, bestPrefix, r.best)
+	}
 	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
 }
 
@@ -211,6 +222,11 @@ func (r *run) restore() error {
 			return fmt.Errorf("align: %s: %w", path, err)
 		}
 	}
+	if len(r.Validations) > 0 {
+		if r.best, err = takeTensors(file, r.job.Shape, bestPrefix); err != nil {
+			return fmt.Errorf("align: %s: %w", path, err)
+		}
+	}
 	return nil
 }
 
@@ -237,11 +253,15 @@ func (r *run) stopped(err error) error {
 	return fmt.Errorf("align: stopped after step %d and saved; the same command goes on from there: %w", r.Step, err)
 }
 
-// finish saves the trained adapter and the last checkpoint.
+// finish saves the trained adapter, as it was at its best validation (at the end, if there are no validation samples), and
+// the last checkpoint.
 func (r *run) finish() (*Result, error) {
-	values, err := readSlot(r.model, r.job.Shape, cgo.Value)
-	if err != nil {
-		return nil, err
+	values := r.best
+	if values == nil {
+		var err error
+		if values, err = readSlot(r.model, r.job.Shape, cgo.Value); err != nil {
+			return nil, err
+		}
 	}
 	result := &Result{
 		Adapter:    r.standard.Fold(&Adapter{Shape: r.job.Shape, Values: values}),
@@ -261,8 +281,8 @@ func (r *run) close() {
 	if r.logFile != nil {
 		r.logFile.Close()
 	}
-	if r.prefix != nil {
-		r.prefix.Close()
+	for _, prefix := range r.prefixes {
+		prefix.Close()
 	}
 	if r.model != nil {
 		r.model.Close()

@@ -1,67 +1,94 @@
 package align
 
 import (
+	"context"
 	"fmt"
 	"math"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Encode gives the state after each history (item ids, oldest first, at least one), [n, D]. A recommender is one.
-type Encode func(histories [][]int32) ([]float32, error)
+// Encoder gives the states that are to be put into words; a recommender is one. Histories are item ids, oldest first, at
+// least one each; of a longer one than Positions the last items count.
+type Encoder interface {
+	StateWidth() int // D
+	Positions() int  // T, the items of a history that count
+	// States writes the state after the last item of each history, [n, D].
+	States(ctx context.Context, dst []float32, histories [][]int32) error
+	// AllStates writes the state after each item, [n, T, D], zero behind a history's end.
+	AllStates(ctx context.Context, dst []float32, histories [][]int32) error
+}
 
-// States gives each history the states that a prompt's slots ask for, [n, N, D]: {before} is the state without the
-// history's last item, {state} and {after} are the state with it. A history whose state holds NaN or infinity is an
-// error that gives its number.
-func States(slots []string, histories [][]int32, encode Encode) ([]float32, error) {
-	if len(histories) == 0 {
-		return nil, nil
-	}
-	bySlot := make([][]float32, len(slots))
-	for s, slot := range slots {
-		asked := histories
-		if slot == prompt.SlotBefore {
-			asked = make([][]int32, len(histories))
-			for i, history := range histories {
-				if len(history) < 2 {
-					return nil, fmt.Errorf("align: history %d has %d items; a state before its last item needs at least 2",
-						i, len(history))
-				}
-				asked[i] = history[:len(history)-1]
+// States gives each history what the slots of a prompt ask for, as an adapter of the kind reads it. {before} is about the
+// history without its last item, {state} and {after} are about all of it. A history whose state holds NaN or infinity is
+// an error that gives its number.
+func (k Kind) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
+	all := make([]prompt.States, len(histories))
+	for _, slot := range slots {
+		asked := make([][]int32, len(histories))
+		for i, history := range histories {
+			if asked[i] = about(slot, history); len(asked[i]) == 0 {
+				return nil, fmt.Errorf("align: history %d has %d items; a state before its last item needs at least 2",
+					i, len(history))
 			}
 		}
-		states, err := encode(asked)
-		if err != nil {
+		if err := k.fill(ctx, encoder, asked, all); err != nil {
 			return nil, err
-		}
-		if len(states) == 0 || len(states)%len(histories) != 0 {
-			return nil, fmt.Errorf("align: %d state values for %d histories", len(states), len(histories))
-		}
-		width := len(states) / len(histories)
-		for at, x := range states {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return nil, fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", at/width, at%width)
-			}
-		}
-		bySlot[s] = states
-	}
-	var all []float32
-	for i := range histories {
-		for _, states := range bySlot {
-			width := len(states) / len(histories)
-			all = append(all, states[i*width:(i+1)*width]...)
 		}
 	}
 	return all, nil
 }
 
+// about is the part of a history that a slot is about.
+func about(slot string, history []int32) []int32 {
+	if slot == prompt.SlotBefore {
+		return history[:len(history)-1]
+	}
+	return history
+}
+
+// Count is how many states a slot holds for a history.
+func (k Kind) Count(encoder Encoder, slot string, history []int32) int {
+	if k == Positions {
+		return min(len(about(slot, history)), encoder.Positions())
+	}
+	return 1
+}
+
+// fill adds one slot's states to those of each history.
+func (k Kind) fill(ctx context.Context, encoder Encoder, histories [][]int32, all []prompt.States) error {
+	width, compute := encoder.StateWidth(), encoder.States
+	if k == Mixture || k == Positions {
+		width, compute = width*encoder.Positions(), encoder.AllStates
+	}
+	states := make([]float32, len(histories)*width)
+	if err := compute(ctx, states, histories); err != nil {
+		return err
+	}
+	for i, history := range histories {
+		own, count := states[i*width:(i+1)*width], 1
+		if k == Positions {
+			count = min(len(history), encoder.Positions())
+			own = own[:count*encoder.StateWidth()]
+		}
+		for at, x := range own {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", i, at)
+			}
+		}
+		all[i].Counts = append(all[i].Counts, count)
+		all[i].Values = append(all[i].Values, own...)
+	}
+	return nil
+}
+
 // Samples makes training samples of histories and the texts to answer with. slots are those of the prompt.
-func Samples(v prompt.Vocabulary, slots []string, histories [][]int32, answers []string, encode Encode) (
-	[]prompt.Sample, error) {
+func (k Kind) Samples(ctx context.Context, encoder Encoder, v prompt.Vocabulary, slots []string, histories [][]int32,
+	answers []string) ([]prompt.Sample, error) {
 	if len(histories) != len(answers) {
 		return nil, fmt.Errorf("align: %d histories with %d answers", len(histories), len(answers))
 	}
-	states, err := States(slots, histories, encode)
+	states, err := k.States(ctx, encoder, slots, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -73,21 +100,20 @@ func Samples(v prompt.Vocabulary, slots []string, histories [][]int32, answers [
 				return nil, err
 			}
 		}
-		width := len(states) / len(histories)
-		samples[i] = prompt.Sample{States: states[i*width : (i+1)*width], Answer: tokens[text]}
+		samples[i] = prompt.Sample{States: states[i], Answer: tokens[text]}
 	}
 	return samples, nil
 }
 
 // Pairs makes the lessons of the warm start: the state after each history with the title of its last item.
-func Pairs(v prompt.Vocabulary, histories [][]int32, titles []string, encode Encode) ([]Pair, error) {
-	samples, err := Samples(v, []string{prompt.SlotAfter}, histories, titles, encode)
+func Pairs(ctx context.Context, encoder Encoder, v prompt.Vocabulary, histories [][]int32, titles []string) ([]Pair, error) {
+	samples, err := Linear.Samples(ctx, encoder, v, []string{prompt.SlotAfter}, histories, titles)
 	if err != nil {
 		return nil, err
 	}
 	pairs := make([]Pair, len(samples))
 	for i, s := range samples {
-		pairs[i] = Pair{State: s.States, Title: s.Answer}
+		pairs[i] = Pair{State: s.Values, Title: s.Answer}
 	}
 	return pairs, nil
 }

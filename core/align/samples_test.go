@@ -1,7 +1,9 @@
 package align
 
 import (
+	"context"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,13 +12,35 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// lengthAndLast is a recommender whose state says how long a history is and what stands last in it.
-func lengthAndLast(histories [][]int32) ([]float32, error) {
-	var states []float32
-	for _, h := range histories {
-		states = append(states, float32(len(h)), float32(h[len(h)-1]))
+// lengthAndLast is a recommender of two positions whose state says how many items came before it and which was the last.
+// With nan, item 7 has a state that is not a number.
+type lengthAndLast struct{ nan bool }
+
+func (lengthAndLast) StateWidth() int { return 2 }
+func (lengthAndLast) Positions() int  { return 2 }
+
+func (r lengthAndLast) state(history []int32) []float32 {
+	last := history[len(history)-1]
+	if r.nan && last == 7 {
+		return []float32{1, float32(math.NaN())}
 	}
-	return states, nil
+	return []float32{float32(len(history)), float32(last)}
+}
+
+func (r lengthAndLast) States(_ context.Context, dst []float32, histories [][]int32) error {
+	for i, h := range histories {
+		copy(dst[2*i:], r.state(h))
+	}
+	return nil
+}
+
+func (r lengthAndLast) AllStates(_ context.Context, dst []float32, histories [][]int32) error {
+	for i, h := range histories {
+		for position, n := 0, max(0, len(h)-2); n < len(h); position, n = position+1, n+1 {
+			copy(dst[4*i+2*position:], r.state(h[:n+1]))
+		}
+	}
+	return nil
 }
 
 // bytesVocabulary has a token for each byte, and 256 for the end.
@@ -38,19 +62,32 @@ func (bytesVocabulary) Tokenize(text string, _ bool) ([]int32, error) {
 
 func TestSamples_byHand(t *testing.T) {
 	histories := [][]int32{{5, 6, 7}, {8, 9}}
-	samples, err := Samples(bytesVocabulary{}, []string{"after", "before"}, histories, []string{"a", "bc"}, lengthAndLast)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []prompt.Sample{
-		{States: []float32{3, 7, 2, 6}, Answer: []int32{'a', 256}},
-		{States: []float32{2, 9, 1, 8}, Answer: []int32{'b', 'c', 256}},
+	slots, answers := []string{"after", "before"}, []string{"a", "bc"}
+	for kind, want := range map[Kind][]prompt.States{
+		MLP: {
+			{Counts: []int{1, 1}, Values: []float32{3, 7, 2, 6}},
+			{Counts: []int{1, 1}, Values: []float32{2, 9, 1, 8}},
+		},
+		Positions: {
+			{Counts: []int{2, 2}, Values: []float32{2, 6, 3, 7, 1, 5, 2, 6}},
+			{Counts: []int{2, 1}, Values: []float32{1, 8, 2, 9, 1, 8}},
+		},
+		Mixture: {
+			{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7, 1, 5, 2, 6}},
+			{Counts: []int{1, 1}, Values: []float32{1, 8, 2, 9, 1, 8, 0, 0}},
+		},
 	} {
-		if !slices.Equal(samples[i].States, want.States) || !slices.Equal(samples[i].Answer, want.Answer) {
-			t.Errorf("sample %d: %+v, want %+v", i, samples[i], want)
+		samples, err := kind.Samples(t.Context(), lengthAndLast{}, bytesVocabulary{}, slots, histories, answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, tokens := range [][]int32{{'a', 256}, {'b', 'c', 256}} {
+			if !reflect.DeepEqual(samples[i], prompt.Sample{States: want[i], Answer: tokens}) {
+				t.Errorf("%s, sample %d: %+v, want %+v and %v", kind, i, samples[i], want[i], tokens)
+			}
 		}
 	}
-	pairs, err := Pairs(bytesVocabulary{}, histories, []string{"a", "bc"}, lengthAndLast)
+	pairs, err := Pairs(t.Context(), lengthAndLast{}, bytesVocabulary{}, histories, answers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,15 +97,18 @@ func TestSamples_byHand(t *testing.T) {
 }
 
 func TestStates_refusals(t *testing.T) {
-	one := [][]int32{{5, 6}, {7}}
-	if _, err := States([]string{"before"}, one, lengthAndLast); err == nil || !strings.Contains(err.Error(), "history 1") {
+	histories := [][]int32{{5, 6}, {7}}
+	_, err := Linear.States(t.Context(), lengthAndLast{}, []string{"before"}, histories)
+	if err == nil || !strings.Contains(err.Error(), "history 1") {
 		t.Errorf("a history of one item: error %v", err)
 	}
-	broken := func(h [][]int32) ([]float32, error) { return []float32{1, 2, float32(math.NaN()), 4}, nil }
-	if _, err := States([]string{"state"}, one, broken); err == nil || !strings.Contains(err.Error(), "history 1: value 0") {
-		t.Errorf("NaN: error %v", err)
+	for _, kind := range Kinds {
+		_, err = kind.States(t.Context(), lengthAndLast{nan: true}, []string{"state"}, histories)
+		if err == nil || !strings.Contains(err.Error(), "history 1: value 1") {
+			t.Errorf("%s: NaN: error %v", kind, err)
+		}
 	}
-	if _, err := Samples(bytesVocabulary{}, []string{"state"}, one, []string{"a"}, lengthAndLast); err == nil {
+	if _, err := MLP.Samples(t.Context(), lengthAndLast{}, bytesVocabulary{}, []string{"state"}, histories, []string{"a"}); err == nil {
 		t.Error("two histories with one answer were accepted")
 	}
 }

@@ -19,6 +19,11 @@ func TestRate_byHand(t *testing.T) {
 			t.Errorf("step %d before the plan: rate %g, want %g", step, c.rate(step, 0), want)
 		}
 	}
+	for schedule, want := range map[Schedule]float64{CosineDecay: (1 - math.Cos(math.Pi/3)) / 2, Constant: 1} {
+		if c.Schedule = schedule; math.Abs(c.rate(8, 10)-want) > 1e-12 {
+			t.Errorf("%s, step 8 of 10: rate %g, want %g", schedule, c.rate(8, 10), want)
+		}
+	}
 	// A run no longer than its warm-up has none.
 	if got := c.rate(0, 2); got != 1 {
 		t.Errorf("step 0 of 2: rate %g, want 1", got)
@@ -49,22 +54,59 @@ func TestOrder(t *testing.T) {
 }
 
 func TestMicroBatches(t *testing.T) {
+	p, err := prompt.FromSegments([][]int32{{1}, {}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var batch []prompt.Sample
-	for _, n := range []int{5, 1, 3, 1, 4} {
-		batch = append(batch, prompt.Sample{Answer: make([]int32, n)})
+	for i, n := range []int{5, 1, 3, 1, 4} {
+		batch = append(batch, prompt.Sample{Answer: make([]int32, n), States: prompt.States{Counts: []int{1 + i/4}}})
 	}
 	var lengths []int
-	for _, micro := range microBatches(batch, 2) {
+	for _, micro := range microBatches(p, batch, 2) {
 		for _, s := range micro {
 			lengths = append(lengths, len(s.Answer))
 		}
 		lengths = append(lengths, 0)
 	}
-	if want := []int{1, 1, 0, 3, 4, 0, 5, 0}; !slices.Equal(lengths, want) {
+	if want := []int{1, 1, 0, 3, 5, 0, 4, 0}; !slices.Equal(lengths, want) {
 		t.Errorf("lengths %v, want %v", lengths, want)
 	}
 	if len(batch[0].Answer) != 5 {
 		t.Error("the batch itself was sorted")
+	}
+}
+
+func TestWording(t *testing.T) {
+	drawn := make([]int, 3)
+	for pass := range 300 {
+		drawn[wording(5, pass, 3)]++
+		if got := wording(5, pass, 1); got != 0 {
+			t.Fatalf("pass %d: wording %d of one", pass, got)
+		}
+	}
+	if slices.Min(drawn) < 70 {
+		t.Errorf("of 300 passes the wordings got %v", drawn)
+	}
+}
+
+func TestFinished(t *testing.T) {
+	r := &run{job: Job{Config: Config{Patience: 2}}, Cursor: Cursor{Plan: 100, Step: 30}}
+	for i, c := range []struct {
+		loss float64
+		want bool
+	}{{5, false}, {4, false}, {4.5, false}, {3, false}, {3, false}, {3.5, true}} {
+		r.Validations = append(r.Validations, Validation{Step: 5 * i, Loss: c.loss})
+		if got := r.finished(); got != c.want {
+			t.Errorf("after validation %d: finished %v, want %v", i, got, c.want)
+		}
+	}
+	r.job.Config.Patience = 0
+	if r.finished() {
+		t.Error("ended early without a limit of patience")
+	}
+	if r.Step = 100; !r.finished() {
+		t.Error("not finished at the end of the plan")
 	}
 }
 

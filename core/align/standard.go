@@ -46,18 +46,26 @@ func (s Standard) Apply(dst, states []float32) {
 }
 
 // Fold gives the adapter that does to plain states what a does to standardised ones:
-// W·((x - m)/s) + b = (W/s)·x + (b - (W/s)·m).
+// W·((x - m)/s) + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to.
 func (s Standard) Fold(a *Adapter) *Adapter {
 	folded := &Adapter{Shape: a.Shape, Values: make([][]float32, len(a.Values))}
 	for i, values := range a.Values {
 		folded.Values[i] = append([]float32(nil), values...)
 	}
-	weight, bias := folded.Values[0], folded.Values[1]
+	layer, whole := folded.Values, 1.0
+	if a.Kind == Mixture {
+		whole = 0
+		for _, m := range layer[0] {
+			whole += float64(m)
+		}
+		layer = layer[1:]
+	}
+	weight, bias := layer[0], layer[1]
 	for row := range bias {
 		shift := float64(bias[row])
 		for col := range a.In {
 			w := float64(weight[row*a.In+col]) / float64(s.Scale[col])
-			shift -= w * float64(s.Mean[col])
+			shift -= whole * w * float64(s.Mean[col])
 			weight[row*a.In+col] = float32(w)
 		}
 		bias[row] = float32(shift)

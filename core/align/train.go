@@ -12,11 +12,11 @@ import (
 
 // Job is one training run.
 type Job struct {
-	Engine *cgo.Engine
-	GGUF   *cgo.GGUF
-	LLaMA  *cgo.LLaMA // of the same file; frozen
-	Prompt *prompt.Prompt
-	Shape  Shape // Tokens and Embd fit the prompt and the LLM
+	Engine  *cgo.Engine
+	GGUF    *cgo.GGUF
+	LLaMA   *cgo.LLaMA       // of the same file; frozen
+	Prompts []*prompt.Prompt // the wordings; each pass draws one, validation uses the first
+	Shape   Shape            // Tokens and Embd fit the prompts and the LLM
 
 	Train, Validation []prompt.Sample // states as the recommender gives them
 	Warm              []Pair          // lessons of the warm start
@@ -62,10 +62,13 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 	defer r.close()
 	c := r.job.Config
 	batches := order{seed: c.Seed, n: len(r.job.Train)}
-	for r.Plan == 0 || r.Step < r.Plan {
+	for !r.finished() {
 		if c.ValidateEvery > 0 && r.Step%c.ValidateEvery == 0 {
 			if err := r.validate(ctx); err != nil {
 				return nil, r.stopped(err)
+			}
+			if r.finished() { // this validation was the last that patience allowed
+				break
 			}
 		}
 		start := time.Now()
@@ -109,54 +112,64 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 // the batch's mean loss and the gradient's norm before clipping.
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
-	for _, micro := range microBatches(batch, r.job.Config.MicroBatch) {
-		part, err := r.backward(ctx, micro, weight)
+	c := r.job.Config
+	passes := (c.BatchSize + c.MicroBatch - 1) / c.MicroBatch
+	for i, micro := range microBatches(r.job.Prompts[0], batch, c.MicroBatch) {
+		part, err := r.backward(ctx, wording(c.Seed, r.Step*passes+i, len(r.job.Prompts)), micro, weight)
 		if err != nil { // what was accumulated so far belongs to no update
 			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
 		}
 		loss += part
 	}
-	gradNorm, err := r.model.Update(r.job.Config.adamW(rate, r.Updates+1))
+	gradNorm, err := r.model.Update(c.adamW(rate, r.Updates+1))
 	return loss, float64(gradNorm), err
 }
 
-// backward adds the gradient of one pass to the adapter's and gives the pass's share of the loss.
-func (r *run) backward(ctx context.Context, micro []prompt.Sample, weight float64) (float64, error) {
+// backward adds the gradient of one pass, in one wording, to the adapter's and gives the pass's share of the loss.
+func (r *run) backward(ctx context.Context, wording int, micro []prompt.Sample, weight float64) (float64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	laid, err := r.job.Prompt.Batch(micro, weight)
+	laid, err := r.job.Prompts[wording].Batch(micro, weight)
 	if err != nil {
 		return 0, err
 	}
-	return r.job.LLaMA.Backward(r.prefix, r.model, laid)
+	return r.job.LLaMA.Backward(r.prefixes[wording], r.model, laid)
 }
 
-// validate measures the mean loss over the fixed validation samples, unless that has been done at this step.
+// validate measures the mean loss over the fixed validation samples, unless that has been done at this step, and keeps the
+// adapter if none before had a lower one.
 func (r *run) validate(ctx context.Context) error {
 	n := prompt.Targets(r.job.Validation)
 	if n == 0 || len(r.Validations) > 0 && r.Validations[len(r.Validations)-1].Step == r.Step {
 		return nil
 	}
 	start, sum := time.Now(), 0.0
-	for _, micro := range microBatches(r.job.Validation, r.job.Config.MicroBatch) {
+	for _, micro := range microBatches(r.job.Prompts[0], r.job.Validation, r.job.Config.MicroBatch) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		laid, err := r.job.Prompt.Batch(micro, 1)
+		laid, err := r.job.Prompts[0].Batch(micro, 1)
 		if err != nil {
 			return err
 		}
 		logProbs := make([]float32, prompt.Targets(micro))
-		if err := r.job.LLaMA.LogProbs(logProbs, r.prefix, r.model, laid); err != nil {
+		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[0], r.model, laid); err != nil {
 			return err
 		}
 		for _, logProb := range logProbs {
 			sum -= float64(logProb)
 		}
 	}
-	spent := time.Since(start).Seconds()
+	loss, spent := sum/float64(n), time.Since(start).Seconds()
+	if best := r.bestValidation(); best == nil || loss < best.Loss {
+		values, err := readSlot(r.model, r.job.Shape, cgo.Value)
+		if err != nil {
+			return err
+		}
+		r.best = values
+	}
 	r.Seconds += spent
-	r.Validations = append(r.Validations, Validation{Step: r.Step, Loss: sum / float64(n), Seconds: spent})
-	return r.log(Event{Phase: "validation", Loss: sum / float64(n)})
+	r.Validations = append(r.Validations, Validation{Step: r.Step, Loss: loss, Seconds: spent})
+	return r.log(Event{Phase: "validation", Loss: loss})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Pair is one lesson of the warm start: the state after an item, and the tokens of that item's title, end token
@@ -37,8 +38,8 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 		for range c.WarmBatch {
 			pair := job.Warm[random.IntN(len(job.Warm))]
 			states = append(states, pair.State...)
-			for k := range s.Tokens {
-				targets = append(targets, words[pair.Title[min(k, len(pair.Title)-1)]]...)
+			for _, token := range prompt.FirstTokens(pair.Title, s.Tokens) {
+				targets = append(targets, words[token]...)
 			}
 		}
 		loss, err := model.Regress(states, targets, c.WarmBatch)

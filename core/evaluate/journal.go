@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // header is the first line of a file of answers: whose answers they are.
@@ -19,16 +20,13 @@ type header struct {
 
 // record is each further line.
 type record struct {
-	Condition string  `json:"condition"`
-	Sample    string  `json:"sample"`
-	Title     string  `json:"title"`
-	Answer    string  `json:"answer"`
-	Exact     bool    `json:"exact"`
-	Contains  bool    `json:"contains"`
-	Paper     bool    `json:"paper"`
-	Valid     bool    `json:"valid"`
-	LogProb   float64 `json:"log_prob"`
-	Ended     bool    `json:"ended"`
+	Condition string   `json:"condition"`
+	Sample    string   `json:"sample"`
+	Titles    []string `json:"titles"`
+	Answer    string   `json:"answer"`
+	hits
+	LogProb float64 `json:"log_prob"`
+	Ended   bool    `json:"ended"`
 }
 
 // journal is a file of answers that grows a chunk at a time. Without a path it lives in memory alone.
@@ -94,7 +92,7 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		var r record
 		sample := n % len(samples)
 		if err := json.Unmarshal(line, &r); err != nil || r.Sample != samples[sample].ID ||
-			r.Title != samples[sample].Title || r.Condition != j.header.Conditions[n/len(samples)] {
+			!slices.Equal(r.Titles, samples[sample].Titles) || r.Condition != j.header.Conditions[n/len(samples)] {
 			return 0, fmt.Errorf("evaluate: %s, line %d: not the answer to sample %s; remove the file to start again",
 				path, n+2, samples[sample].ID)
 		}
@@ -105,6 +103,12 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		}
 	}
 	return length, nil
+}
+
+// of gives the records of one condition.
+func (j *journal) of(condition string) []record {
+	at := slices.Index(j.header.Conditions, condition)
+	return j.records[at*j.header.N : (at+1)*j.header.N]
 }
 
 // add writes the records of one chunk.

@@ -11,22 +11,27 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // cases makes n samples whose one state value is the number of its title; every third title is shared.
 func cases(n int) (samples []Sample, catalogue []string) {
 	for i := range n {
 		title := fmt.Sprintf("Film %d", i/3*3)
-		samples = append(samples, Sample{ID: fmt.Sprint(i), States: []float32{float32(i/3*3 + 1)}, Title: title})
+		samples = append(samples, Sample{ID: fmt.Sprint(i), States: one(float32(i/3*3 + 1)), Titles: []string{title}})
 		catalogue = append(catalogue, title)
 	}
 	return samples, catalogue
 }
 
+// one is a sample of one state of one number.
+func one(x float32) prompt.States { return prompt.States{Counts: []int{1}, Values: []float32{x}} }
+
 // reader answers with the title that the state stands for, and with nonsense to a zero state.
-func reader(_ context.Context, states []float32) ([]interpret.Answer, error) {
+func reader(_ context.Context, states []prompt.States) ([]interpret.Answer, error) {
 	var answers []interpret.Answer
-	for _, x := range states {
+	for _, s := range states {
+		x := s.Values[0]
 		text := "nothing"
 		if x > 0 {
 			text = fmt.Sprintf("film %g.", x-1)
@@ -80,7 +85,7 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		asked := 0
-		counting := func(ctx context.Context, states []float32) ([]interpret.Answer, error) {
+		counting := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
 			asked += len(states)
 			return reader(ctx, states)
 		}
@@ -111,7 +116,7 @@ func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
 	samples, catalogue := cases(2*chunk + 10)
 	path := filepath.Join(t.TempDir(), "answers.jsonl")
 	calls := 0
-	stopping := func(ctx context.Context, states []float32) ([]interpret.Answer, error) {
+	stopping := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
 		if calls++; calls == 3 {
 			return nil, context.Canceled
 		}
@@ -144,7 +149,7 @@ func TestResidual_refusals(t *testing.T) {
 	other := append([]Sample(nil), samples...)
 	other[2].ID = "x"
 	short := append([]Sample(nil), samples...)
-	short[1].States = nil
+	short[1].States = prompt.States{}
 	twice := append([]Sample(nil), samples...)
 	twice[1].ID = twice[0].ID
 	for name, c := range map[string]struct {

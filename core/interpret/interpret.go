@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Slots     int // samples answered side by side, 1..255; 0: 32
 	MaxTokens int // an answer is cut here; 0: 48
+	MaxStates int // the most states in a slot of the prompt; 0: 1
 }
 
 // Answer is what the LLM says about one sample, choosing the most likely token each time.
@@ -35,8 +36,7 @@ type Interpreter struct {
 	prompt    *prompt.Prompt
 	shape     align.Shape
 	opts      Options
-	suffix    []int32
-	rows      []float32 // [S, E]: the suffix as vectors, zero where soft tokens belong
+	words     map[int32][]float32 // embeddings of the suffix's tokens
 }
 
 // New makes an interpreter. It keeps using engine and gguf, and copies the adapter.
@@ -47,6 +47,9 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 	}
 	if opts.MaxTokens == 0 {
 		opts.MaxTokens = 48
+	}
+	if opts.MaxStates == 0 {
+		opts.MaxStates = 1
 	}
 	if opts.Slots < 1 || opts.Slots > 255 || opts.MaxTokens < 1 {
 		return nil, fmt.Errorf("interpret: %d slots and %d tokens at most; slots are 1 to 255, tokens at least 1",
@@ -63,29 +66,32 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 		return nil, fmt.Errorf("interpret: the adapter writes %d soft tokens for a state, the prompt has room for %d",
 			adapter.Tokens, p.TokensPerState())
 	}
-	positions := p.Positions(opts.MaxTokens)
+	counts := make([]int, p.Slots())
+	for slot := range counts {
+		counts[slot] = opts.MaxStates
+	}
+	positions := p.Positions(counts, opts.MaxTokens)
 	if positions > int(info.Context) {
 		return nil, fmt.Errorf("interpret: the prompt and %d answer tokens take %d positions; the LLM's context has %d",
 			opts.MaxTokens, positions, info.Context)
 	}
-	i := &Interpreter{gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, suffix: p.Suffix()}
-	if err := i.open(engine, adapter, positions); err != nil {
+	i := &Interpreter{gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, words: map[int32][]float32{}}
+	if err := i.open(engine, adapter, p.Suffix(counts), positions); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
 }
 
-func (i *Interpreter) open(engine *cgo.Engine, adapter *align.Adapter, positions int) (err error) {
+func (i *Interpreter) open(engine *cgo.Engine, adapter *align.Adapter, suffix []int32, positions int) (err error) {
 	if i.adapter, err = adapter.Model(engine); err != nil {
 		return err
 	}
-	width := i.shape.Embd
-	i.rows = make([]float32, len(i.suffix)*width)
-	for s, token := range i.suffix {
-		if token < 0 {
+	for _, token := range suffix {
+		if token < 0 || i.words[token] != nil {
 			continue
 		}
-		if err := i.gguf.Embed(i.rows[s*width:(s+1)*width], []int32{token}); err != nil {
+		i.words[token] = make([]float32, i.shape.Embd)
+		if err := i.gguf.Embed(i.words[token], []int32{token}); err != nil {
 			return err
 		}
 	}
@@ -108,20 +114,17 @@ func (i *Interpreter) Close() error {
 	return err
 }
 
-// Answer answers each sample of states, [n, N, D], N states a sample in the order of the prompt's slots. The answers
-// do not depend on how many samples are answered side by side, up to rounding.
-func (i *Interpreter) Answer(ctx context.Context, states []float32) ([]Answer, error) {
-	width := i.prompt.States() * i.shape.In
-	if len(states)%width != 0 {
-		return nil, fmt.Errorf("interpret: %d state values are not samples of %d states of width %d",
-			len(states), i.prompt.States(), i.shape.In)
-	}
-	for at, x := range states {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return nil, fmt.Errorf("interpret: sample %d: value %d of its states is NaN or infinite", at/width, at%width)
+// Answer answers each sample. The answers do not depend on how many samples are answered side by side, up to rounding.
+func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]Answer, error) {
+	for n, s := range samples {
+		if err := i.prompt.Check(s, i.shape.Width()); err != nil {
+			return nil, fmt.Errorf("interpret: sample %d: %w", n, err)
+		}
+		if most := slices.Max(s.Counts); most > i.opts.MaxStates {
+			return nil, fmt.Errorf("interpret: sample %d has %d states in a slot; at most %d are expected", n, most, i.opts.MaxStates)
 		}
 	}
-	t := &table{Interpreter: i, states: states, width: width, answers: make([]Answer, len(states)/width)}
+	t := &table{Interpreter: i, samples: samples, answers: make([]Answer, len(samples))}
 	for slot := range i.opts.Slots {
 		if err := i.generator.Reset(slot); err != nil {
 			return nil, err
@@ -152,8 +155,7 @@ func (i *Interpreter) Answer(ctx context.Context, states []float32) ([]Answer, e
 // table is one call of Answer: which sample sits in which slot.
 type table struct {
 	*Interpreter
-	states  []float32
-	width   int // of a sample's states
+	samples []prompt.States
 	answers []Answer
 	next    int   // first sample that has not been seated
 	free    []int // slots
@@ -173,25 +175,28 @@ func (t *table) seat() error {
 	if n == 0 || len(t.free) < len(t.busy) {
 		return nil
 	}
-	states := t.states[t.next*t.width : (t.next+n)*t.width]
-	perSample := t.prompt.States() * t.shape.Tokens * t.shape.Embd
-	soft := make([]float32, n*perSample)
-	if err := t.adapter.SoftTokens(soft, states, n*t.prompt.States()); err != nil {
+	var states []float32
+	for _, s := range t.samples[t.next : t.next+n] {
+		states = append(states, s.Values...)
+	}
+	inputs, width := len(states)/t.shape.Width(), t.shape.Embd
+	soft := make([]float32, inputs*t.shape.Tokens*width)
+	if err := t.adapter.SoftTokens(soft, states, inputs); err != nil {
 		return fmt.Errorf("interpret: samples %d to %d: %w", t.next, t.next+n-1, err)
 	}
-	rows := make([]float32, 0, n*len(t.rows))
+	var rows []float32
 	counts := make([]int32, n)
 	seats := make([]seat, n)
 	for s := range n {
-		row := len(rows)
-		rows = append(rows, t.rows...)
-		for position, token := range t.suffix {
-			if j := int(-1 - token); j >= 0 {
-				from := s*perSample + j*t.shape.Embd
-				copy(rows[row+position*t.shape.Embd:], soft[from:from+t.shape.Embd])
+		suffix := t.prompt.Suffix(t.samples[t.next+s].Counts)
+		for _, token := range suffix {
+			if token < 0 { // soft tokens stand in their order
+				rows, soft = append(rows, soft[:width]...), soft[width:]
+			} else {
+				rows = append(rows, t.words[token]...)
 			}
 		}
-		counts[s] = int32(len(t.suffix))
+		counts[s] = int32(len(suffix))
 		seats[s] = seat{slot: t.free[s], sample: t.next + s}
 	}
 	t.free, t.next = t.free[n:], t.next+n

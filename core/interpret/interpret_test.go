@@ -50,16 +50,20 @@ func tinyAdapter(t *testing.T, gguf *cgo.GGUF) (*align.Adapter, *prompt.Prompt) 
 	return adapter, p
 }
 
-func randomStates(n int) []float32 {
+// randomStates are those of n samples, of which every third has a state more in its second slot.
+func randomStates(n int) []prompt.States {
 	random := rand.New(rand.NewPCG(5, 5))
-	states := make([]float32, n*2*3)
-	for i := range states {
-		states[i] = float32(random.NormFloat64())
+	samples := make([]prompt.States, n)
+	for i := range samples {
+		samples[i].Counts = []int{1, 1 + (i%3)/2}
+		for range 3 * samples[i].N() {
+			samples[i].Values = append(samples[i].Values, float32(random.NormFloat64()))
+		}
 	}
-	return states
+	return samples
 }
 
-func answer(t *testing.T, i *Interpreter, states []float32) []Answer {
+func answer(t *testing.T, i *Interpreter, states []prompt.States) []Answer {
 	t.Helper()
 	answers, err := i.Answer(context.Background(), states)
 	if err != nil {
@@ -70,7 +74,7 @@ func answer(t *testing.T, i *Interpreter, states []float32) []Answer {
 
 func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 	states := randomStates(20)
-	want := answer(t, tinyInterpreter(t, Options{Slots: 1, MaxTokens: 12}), states)
+	want := answer(t, tinyInterpreter(t, Options{Slots: 1, MaxTokens: 12, MaxStates: 2}), states)
 	different := false
 	for _, a := range want {
 		different = different || a.Text != want[0].Text
@@ -85,7 +89,7 @@ func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 		t.Fatal("all answers are the same: the states do not reach the LLM")
 	}
 	for _, slots := range []int{2, 7, 32} {
-		for n, a := range answer(t, tinyInterpreter(t, Options{Slots: slots, MaxTokens: 12}), states) {
+		for n, a := range answer(t, tinyInterpreter(t, Options{Slots: slots, MaxTokens: 12, MaxStates: 2}), states) {
 			if !slices.Equal(a.Tokens, want[n].Tokens) || a.Text != want[n].Text || a.Ended != want[n].Ended ||
 				math.Abs(a.LogProb-want[n].LogProb) > 1e-3 {
 				t.Errorf("%d slots, sample %d: %+v, alone %+v", slots, n, a, want[n])
@@ -95,22 +99,27 @@ func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 }
 
 func TestAnswer_none(t *testing.T) {
-	if got := answer(t, tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4}), nil); len(got) != 0 {
+	if got := answer(t, tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4, MaxStates: 2}), nil); len(got) != 0 {
 		t.Errorf("%d answers to no samples", len(got))
 	}
 }
 
 func TestAnswer_refusals(t *testing.T) {
-	i := tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4})
+	i := tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4, MaxStates: 2})
 	for name, x := range map[string]float64{"NaN": math.NaN(), "infinity": math.Inf(-1)} {
 		states := randomStates(3)
-		states[8] = float32(x)
-		if _, err := i.Answer(context.Background(), states); err == nil || !strings.Contains(err.Error(), "sample 1: value 2") {
+		states[1].Values[2] = float32(x)
+		if _, err := i.Answer(context.Background(), states); err == nil || !strings.Contains(err.Error(), "sample 1: prompt: value 2") {
 			t.Errorf("%s: error %v should name sample 1, value 2", name, err)
 		}
 	}
-	if _, err := i.Answer(context.Background(), make([]float32, 7)); err == nil {
-		t.Error("half a sample was accepted")
+	half, many := randomStates(1), randomStates(1)
+	half[0].Values = half[0].Values[:5]
+	many[0] = prompt.States{Counts: []int{1, 3}, Values: make([]float32, 12)}
+	for name, samples := range map[string][]prompt.States{"half a sample": half, "too many states": many} {
+		if _, err := i.Answer(context.Background(), samples); err == nil || !strings.Contains(err.Error(), "sample 0") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

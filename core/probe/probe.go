@@ -69,12 +69,12 @@ func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender
 		most int
 	}{{&both.Train, split.Train, mostTrain}, {&both.Validation, split.Validation, mostHeld}, {&both.Test, split.Test, mostHeld}} {
 		sequences := draw(part.from, part.most, random)
-		states, err := align.States([]string{prompt.SlotBefore, prompt.SlotAfter}, recommender.Extended(sequences), r.Encode(ctx))
+		states, err := align.Linear.States(ctx, r, []string{prompt.SlotBefore, prompt.SlotAfter}, recommender.Extended(sequences))
 		if err != nil {
 			return nil, err
 		}
-		*part.to = Examples{Inputs: states}
-		for _, s := range sequences {
+		for i, s := range sequences {
+			part.to.Inputs = append(part.to.Inputs, states[i].Values...)
 			part.to.Targets = append(part.to.Targets, s.Next)
 		}
 	}

@@ -6,10 +6,25 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
+// States are what a sample puts into the slots of a prompt.
+type States struct {
+	Counts []int     // states in each slot, at least 1
+	Values []float32 // [N, D], slot by slot
+}
+
+// N is the number of states in all slots together.
+func (s States) N() int {
+	n := 0
+	for _, count := range s.Counts {
+		n += count
+	}
+	return n
+}
+
 // Sample is what one training sample adds to a prompt.
 type Sample struct {
-	States []float32 // [N, D], in the order of the prompt's slots
-	Answer []int32   // token ids, the end token included; at least one
+	States
+	Answer []int32 // token ids, the end token included; at least one
 }
 
 // Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token, padded at the end
@@ -19,36 +34,36 @@ func (p *Prompt) Batch(samples []Sample, weight float64) (cgo.AlignBatch, error)
 	if len(samples) == 0 {
 		return cgo.AlignBatch{}, fmt.Errorf("prompt: a batch of no samples")
 	}
-	longest, width := 0, len(samples[0].States)
+	width := len(samples[0].Values) / max(samples[0].N(), 1)
+	suffixes, longest := make([][]int32, len(samples)), 0
 	for i, s := range samples {
 		if len(s.Answer) == 0 {
 			return cgo.AlignBatch{}, fmt.Errorf("prompt: sample %d of the batch has an empty answer", i)
 		}
-		if len(s.States) != width || width == 0 || width%p.States() != 0 {
-			return cgo.AlignBatch{}, fmt.Errorf("prompt: sample %d of the batch has %d state values; the first has %d, "+
-				"for %d states", i, len(s.States), width, p.States())
+		if err := p.Check(s.States, width); err != nil {
+			return cgo.AlignBatch{}, fmt.Errorf("sample %d of the batch: %w", i, err)
 		}
-		longest = max(longest, len(s.Answer))
+		suffixes[i] = p.Suffix(s.Counts)
+		longest = max(longest, len(suffixes[i])+len(s.Answer)-1)
 	}
-	positions := len(p.suffix) + longest - 1
 	batch := cgo.AlignBatch{
-		Samples:     len(samples),
-		Positions:   positions,
-		States:      p.States(),
-		Tokens:      make([]int32, len(samples)*positions),
-		Targets:     make([]int32, len(samples)*positions),
-		StateValues: make([]float32, 0, len(samples)*width),
-		Weight:      weight,
+		Samples:   len(samples),
+		Positions: longest,
+		States:    make([]int32, len(samples)),
+		Tokens:    make([]int32, len(samples)*longest),
+		Targets:   make([]int32, len(samples)*longest),
+		Weight:    weight,
 	}
 	for i := range batch.Targets {
 		batch.Targets[i] = -1
 	}
 	for b, s := range samples {
-		tokens := batch.Tokens[b*positions : (b+1)*positions]
-		n := copy(tokens, p.suffix)
+		tokens := batch.Tokens[b*longest : (b+1)*longest]
+		n := copy(tokens, suffixes[b])
 		copy(tokens[n:], s.Answer[:len(s.Answer)-1])
-		copy(batch.Targets[b*positions+n-1:], s.Answer)
-		batch.StateValues = append(batch.StateValues, s.States...)
+		copy(batch.Targets[b*longest+n-1:], s.Answer)
+		batch.States[b] = int32(s.N())
+		batch.StateValues = append(batch.StateValues, s.Values...)
 	}
 	return batch, nil
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
@@ -17,30 +19,90 @@ type Vocabulary interface {
 	Chat(user string) (string, error)
 }
 
-// Prompt is a template compiled for one vocabulary: segment 0, the soft tokens of state 0, segment 1, the soft tokens
-// of state 1, …, the last segment. The answer follows. It is immutable and safe for concurrent use.
+// Prompt is one wording of a template, compiled for one vocabulary: segment 0, the soft tokens of slot 0, segment 1, the
+// soft tokens of slot 1, …, the last segment. The answer follows. It is immutable and safe for concurrent use.
 type Prompt struct {
 	slots    []string
 	segments [][]int32
 	perState int
-	suffix   []int32
 }
 
-// Compile wraps the template in the model's chat template, where it has one, cuts it at its slots and tokenises each
-// segment by itself. tokensPerState is K, the number of soft tokens of each state. The model's beginning-of-sequence
-// token, where it names one, starts the prompt.
-func Compile(v Vocabulary, t Template, tokensPerState int) (*Prompt, error) {
+// Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has
+// one, adds the start of the reply, cuts it at its slots and tokenises each segment by itself. tokensPerState is K, the number of soft tokens of each
+// state. The model's beginning-of-sequence token, where it names one, starts the prompt.
+func Compile(v Vocabulary, t Template, tokensPerState int) ([]*Prompt, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
 	slots, err := t.Slots()
 	if err != nil {
 		return nil, err
 	}
-	text, err := v.Chat(t.Text)
+	var prompts []*Prompt
+	for _, text := range t.Texts {
+		p, err := t.compile(v, text, slots, tokensPerState)
+		if err != nil {
+			return nil, fmt.Errorf("template %q: %w", t.Name, err)
+		}
+		prompts = append(prompts, p)
+	}
+	return prompts, nil
+}
+
+// compile makes a prompt of one text.
+func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerState int) (*Prompt, error) {
+	wrapped, err := v.Chat(text)
 	if errors.Is(err, cgo.ErrUnsupported) {
-		text, err = t.Text+"\n", nil
+		wrapped, err = text+"\n", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("prompt: template %q: %w", t.Name, err)
+		return nil, fmt.Errorf("prompt: %w", err)
 	}
+	info, err := v.Describe()
+	if err != nil {
+		return nil, err
+	}
+	var start []int32 // what stands before the reply, where there are examples, or nothing
+	if bos := int32(info.BOS); bos >= 0 {
+		start = []int32{bos}
+	}
+	if len(t.Examples) > 0 {
+		before, err := v.Tokenize(wrapped, true)
+		if err != nil {
+			return nil, fmt.Errorf("prompt: %w", err)
+		}
+		start, wrapped = join(start, before), ""
+	}
+	segments, err := tokenise(v, wrapped+t.Reply, slots)
+	if err != nil {
+		return nil, err
+	}
+	for _, titles := range t.Examples {
+		example, err := t.example(v, segments, slots, titles, tokensPerState)
+		if err != nil {
+			return nil, err
+		}
+		start = append(start, example...)
+	}
+	segments[0] = join(start, segments[0])
+	p, err := FromSegments(segments, tokensPerState)
+	if err != nil {
+		return nil, err
+	}
+	p.slots = slots
+	return p, nil
+}
+
+// join puts tokens behind a start, of which a beginning-of-sequence token alone is not doubled.
+func join(start, tokens []int32) []int32 {
+	if len(start) == 1 && len(tokens) > 0 && tokens[0] == start[0] {
+		return tokens
+	}
+	return append(start, tokens...)
+}
+
+// tokenise cuts a text at its slots and tokenises each segment by itself.
+func tokenise(v Vocabulary, text string, slots []string) ([][]int32, error) {
 	parts, err := split(text, slots)
 	if err != nil {
 		return nil, err
@@ -51,29 +113,49 @@ func Compile(v Vocabulary, t Template, tokensPerState int) (*Prompt, error) {
 			continue
 		}
 		if segments[i], err = v.Tokenize(part, true); err != nil {
-			return nil, fmt.Errorf("prompt: template %q: %w", t.Name, err)
+			return nil, fmt.Errorf("prompt: %w", err)
 		}
 	}
-	info, err := v.Describe()
-	if err != nil {
-		return nil, err
-	}
-	if bos := int32(info.BOS); bos >= 0 && (len(segments[0]) == 0 || segments[0][0] != bos) {
-		segments[0] = slices.Insert(segments[0], 0, bos)
-	}
-	p, err := FromSegments(segments, tokensPerState)
-	if err != nil {
-		return nil, err
-	}
-	p.slots = slots
-	return p, nil
+	return segments, nil
 }
 
-// FromSegments makes a prompt of token ids as they are: N+1 segments around N states of tokensPerState soft tokens
-// each. Nothing is added.
+// example is a start of the reply with titles in place of soft tokens, and the answer.
+func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, tokensPerState int) ([]int32, error) {
+	last := titles[len(titles)-1]
+	tokens := slices.Clone(segments[0])
+	for i, slot := range slots {
+		title := last
+		if slot == SlotBefore {
+			title = titles[len(titles)-2]
+		}
+		words, err := Answer(v, title)
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(append(tokens, FirstTokens(words, tokensPerState)...), segments[i+1]...)
+	}
+	text := last
+	if t.Asks == History {
+		text = strings.Join(titles, "\n")
+	}
+	answer, err := Answer(v, text)
+	return append(tokens, answer...), err
+}
+
+// FirstTokens gives the first k tokens of an answer; a shorter one is filled up with its last token, the end token.
+func FirstTokens(answer []int32, k int) []int32 {
+	first := make([]int32, k)
+	for i := range first {
+		first[i] = answer[min(i, len(answer)-1)]
+	}
+	return first
+}
+
+// FromSegments makes a prompt of token ids as they are: N+1 segments around N slots, whose states have tokensPerState soft
+// tokens each. Nothing is added.
 func FromSegments(segments [][]int32, tokensPerState int) (*Prompt, error) {
 	if len(segments) < 2 {
-		return nil, fmt.Errorf("prompt: %d segments; a prompt with one state has 2", len(segments))
+		return nil, fmt.Errorf("prompt: %d segments; a prompt with one slot has 2", len(segments))
 	}
 	if tokensPerState < 1 {
 		return nil, fmt.Errorf("prompt: %d soft tokens per state; at least 1 is needed", tokensPerState)
@@ -87,23 +169,14 @@ func FromSegments(segments [][]int32, tokensPerState int) (*Prompt, error) {
 		}
 		p.segments[i] = slices.Clone(segment)
 	}
-	for state, segment := range p.segments[1:] {
-		for k := range tokensPerState {
-			p.suffix = append(p.suffix, soft(state*tokensPerState+k))
-		}
-		p.suffix = append(p.suffix, segment...)
-	}
 	return p, nil
 }
 
-// soft is how soft token j of a sample is written among token ids.
-func soft(j int) int32 { return int32(-1 - j) }
+// SlotNames gives the names of the slots, in their order; nil for a prompt made by FromSegments.
+func (p *Prompt) SlotNames() []string { return slices.Clone(p.slots) }
 
-// Slots names the states that a sample holds, in their order; nil for a prompt made by FromSegments.
-func (p *Prompt) Slots() []string { return slices.Clone(p.slots) }
-
-// States is N, the number of states of a sample.
-func (p *Prompt) States() int { return len(p.segments) - 1 }
+// Slots is the number of slots.
+func (p *Prompt) Slots() int { return len(p.segments) - 1 }
 
 // TokensPerState is K, the number of soft tokens that stand for one state.
 func (p *Prompt) TokensPerState() int { return p.perState }
@@ -111,12 +184,54 @@ func (p *Prompt) TokensPerState() int { return p.perState }
 // Prefix is the part that every sample starts with, up to the first soft token.
 func (p *Prompt) Prefix() []int32 { return slices.Clone(p.segments[0]) }
 
-// Suffix is the part from the first soft token to where the answer starts; soft token j is written -1-j.
-func (p *Prompt) Suffix() []int32 { return slices.Clone(p.suffix) }
+// Suffix is the part from the first soft token to where the answer starts, for a sample with counts[i] states in slot i;
+// soft token j is written -1-j.
+func (p *Prompt) Suffix(counts []int) []int32 {
+	var suffix []int32
+	soft := int32(0)
+	for i, segment := range p.segments[1:] {
+		for range counts[i] * p.perState {
+			soft--
+			suffix = append(suffix, soft)
+		}
+		suffix = append(suffix, segment...)
+	}
+	return suffix
+}
 
 // Positions is how many positions of the context a sample takes: prefix, suffix and the fed part of an answer of
 // n tokens (its last token is predicted, never fed).
-func (p *Prompt) Positions(n int) int { return len(p.segments[0]) + len(p.suffix) + max(n-1, 0) }
+func (p *Prompt) Positions(counts []int, n int) int {
+	positions := max(n-1, 0)
+	for _, segment := range p.segments {
+		positions += len(segment)
+	}
+	for _, count := range counts {
+		positions += count * p.perState
+	}
+	return positions
+}
+
+// Check reports how the states do not fit the prompt's slots, or nil. width is D, of one state.
+func (p *Prompt) Check(s States, width int) error {
+	if len(s.Counts) != p.Slots() {
+		return fmt.Errorf("prompt: states of %d slots for a prompt with %d", len(s.Counts), p.Slots())
+	}
+	for i, count := range s.Counts {
+		if count < 1 {
+			return fmt.Errorf("prompt: slot %d has %d states; it needs at least 1", i, count)
+		}
+	}
+	if len(s.Values) != s.N()*width || width < 1 {
+		return fmt.Errorf("prompt: %d state values; %d states of width %d are needed", len(s.Values), s.N(), width)
+	}
+	for i, x := range s.Values {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("prompt: value %d of its states is NaN or infinite", i)
+		}
+	}
+	return nil
+}
 
 // End is the token that closes an answer: the model's end-of-turn token, or else its end-of-sequence token.
 func End(v Vocabulary) (int32, error) {
@@ -147,17 +262,13 @@ func Answer(v Vocabulary, text string) ([]int32, error) {
 	return append(tokens, end), nil
 }
 
-// Show writes the prompt and an answer (which may be empty) for people, one token a line: its position, the part it
-// belongs to, its id and its text.
-func (p *Prompt) Show(w io.Writer, v Vocabulary, answer []int32) error {
+// Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be empty) for people, one
+// token a line: its position, the part it belongs to, its id and its text.
+func (p *Prompt) Show(w io.Writer, v Vocabulary, counts []int, answer []int32) error {
 	position := 0
 	describe := func(token int32) (string, error) {
 		if j := int(-1 - token); j >= 0 {
-			name := fmt.Sprint(j / p.perState)
-			if p.slots != nil {
-				name = p.slots[j/p.perState]
-			}
-			return fmt.Sprintf("     - soft token %d of %d, state {%s}", j%p.perState+1, p.perState, name), nil
+			return "     - " + p.describeSoft(j, counts), nil
 		}
 		piece, err := v.Detokenize([]int32{token}, true)
 		return fmt.Sprintf("%6d %q", token, piece), err
@@ -165,7 +276,7 @@ func (p *Prompt) Show(w io.Writer, v Vocabulary, answer []int32) error {
 	for _, part := range []struct {
 		name   string
 		tokens []int32
-	}{{"prefix", p.segments[0]}, {"sample", p.suffix}, {"answer", answer}} {
+	}{{"prefix", p.segments[0]}, {"sample", p.Suffix(counts)}, {"answer", answer}} {
 		for _, token := range part.tokens {
 			text, err := describe(token)
 			if err != nil {
@@ -178,4 +289,22 @@ func (p *Prompt) Show(w io.Writer, v Vocabulary, answer []int32) error {
 		}
 	}
 	return nil
+}
+
+// describeSoft says in words what soft token j is.
+func (p *Prompt) describeSoft(j int, counts []int) string {
+	state, slot := j/p.perState, 0
+	for state >= counts[slot] {
+		state -= counts[slot]
+		slot++
+	}
+	name := fmt.Sprint(slot)
+	if p.slots != nil {
+		name = p.slots[slot]
+	}
+	text := fmt.Sprintf("soft token %d of %d, {%s}", j%p.perState+1, p.perState, name)
+	if counts[slot] > 1 {
+		text += fmt.Sprintf(", state %d of %d", state+1, counts[slot])
+	}
+	return text
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -62,35 +63,43 @@ func chatted(user string) (string, error) { return "<user>" + user + "<end>", ni
 
 func TestCompile(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	p, err := Compile(v, Template{Name: "t", Text: "ab{before}c{after}"}, 2)
+	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := []int32{-1, -2, -3, -4, 'd', 256}; len(prompts) != 2 || !slices.Equal(prompts[1].Suffix([]int{1, 1}), want) {
+		t.Errorf("%d prompts, the second %v, want %v", len(prompts), prompts[1].Suffix([]int{1, 1}), want)
+	}
+	p := prompts[0]
 	// By hand: the chat template's opening token is the BOS already, so it is not doubled.
 	if want := []int32{257, 'a', 'b'}; !slices.Equal(p.Prefix(), want) {
 		t.Errorf("prefix %v, want %v", p.Prefix(), want)
 	}
-	if want := []int32{-1, -2, 'c', -3, -4, 256}; !slices.Equal(p.Suffix(), want) {
-		t.Errorf("suffix %v, want %v", p.Suffix(), want)
+	if want := []int32{-1, -2, 'c', -3, -4, 256}; !slices.Equal(p.Suffix([]int{1, 1}), want) {
+		t.Errorf("suffix %v, want %v", p.Suffix([]int{1, 1}), want)
 	}
-	if want := []string{"before", "after"}; !slices.Equal(p.Slots(), want) {
-		t.Errorf("slots %v, want %v", p.Slots(), want)
+	if want := []int32{-1, -2, 'c', -3, -4, -5, -6, 256}; !slices.Equal(p.Suffix([]int{1, 2}), want) {
+		t.Errorf("suffix %v, want %v", p.Suffix([]int{1, 2}), want)
 	}
-	if got := p.Positions(4); got != 3+6+3 {
-		t.Errorf("%d positions, want 12", got)
+	if want := []string{"before", "after"}; !slices.Equal(p.SlotNames(), want) {
+		t.Errorf("slots %v, want %v", p.SlotNames(), want)
+	}
+	if got := p.Positions([]int{1, 2}, 4); got != 3+8+3 {
+		t.Errorf("%d positions, want 14", got)
 	}
 }
 
 func TestCompile_withoutChatTemplate(t *testing.T) {
-	p, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Text: "a{state}"}, 1)
+	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := prompts[0]
 	if want := []int32{1, 'a'}; !slices.Equal(p.Prefix(), want) {
 		t.Errorf("prefix %v, want the BOS and the text: %v", p.Prefix(), want)
 	}
-	if want := []int32{-1, '\n'}; !slices.Equal(p.Suffix(), want) {
-		t.Errorf("suffix %v, want %v", p.Suffix(), want)
+	if want := []int32{-1, '\n'}; !slices.Equal(p.Suffix([]int{1}), want) {
+		t.Errorf("suffix %v, want %v", p.Suffix([]int{1}), want)
 	}
 }
 
@@ -102,7 +111,7 @@ func TestCompile_refusals(t *testing.T) {
 		k    int
 		want string
 	}{
-		"no slot":         {"hello", chatted, 1, "no slot"},
+		"no slot":         {"hello", chatted, 1, "without a slot"},
 		"unknown slot":    {"a{film}", chatted, 1, "{film}"},
 		"slot twice":      {"{state}{state}", chatted, 1, "twice"},
 		"no soft token":   {"{state}", chatted, 0, "at least 1"},
@@ -111,7 +120,7 @@ func TestCompile_refusals(t *testing.T) {
 		"slots swapped":   {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
 		"chat has failed": {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
 	} {
-		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Text: c.text}, c.k)
+		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, c.k)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
@@ -138,26 +147,27 @@ func TestBatch_byHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	batch, err := p.Batch([]Sample{
-		{States: []float32{1, 2}, Answer: []int32{40, 41, 42}},
-		{States: []float32{3, 4}, Answer: []int32{50}},
+		{States{[]int{1, 1}, []float32{1, 2}}, []int32{40, 41, 42}},
+		{States{[]int{1, 2}, []float32{3, 4, 5}}, []int32{50}},
 	}, 0.25)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Suffix: soft 0, 7, soft 1, 6, 5; the 5 predicts the first answer token; 42 and 50 are never fed.
-	wantTokens := []int32{-1, 7, -2, 6, 5, 40, 41, -1, 7, -2, 6, 5, 0, 0}
-	wantTargets := []int32{-1, -1, -1, -1, 40, 41, 42, -1, -1, -1, -1, 50, -1, -1}
+	// Suffix: soft 0, 7, soft 1 (of the second sample soft 1 and 2), 6, 5, which predicts the first answer token; 42 and 50 are
+	// never fed.
+	wantTokens := []int32{-1, 7, -2, 6, 5, 40, 41, -1, 7, -2, -3, 6, 5, 0}
+	wantTargets := []int32{-1, -1, -1, -1, 40, 41, 42, -1, -1, -1, -1, -1, 50, -1}
 	if !slices.Equal(batch.Tokens, wantTokens) {
 		t.Errorf("tokens  %v\nwant    %v", batch.Tokens, wantTokens)
 	}
 	if !slices.Equal(batch.Targets, wantTargets) {
 		t.Errorf("targets %v\nwant    %v", batch.Targets, wantTargets)
 	}
-	if !slices.Equal(batch.StateValues, []float32{1, 2, 3, 4}) {
+	if !slices.Equal(batch.StateValues, []float32{1, 2, 3, 4, 5}) {
 		t.Errorf("states %v", batch.StateValues)
 	}
-	if batch.Samples != 2 || batch.Positions != 7 || batch.States != 2 || batch.Weight != 0.25 {
-		t.Errorf("batch %d × %d, %d states, weight %g", batch.Samples, batch.Positions, batch.States, batch.Weight)
+	if batch.Samples != 2 || batch.Positions != 7 || !slices.Equal(batch.States, []int32{2, 3}) || batch.Weight != 0.25 {
+		t.Errorf("batch %d × %d, %v states, weight %g", batch.Samples, batch.Positions, batch.States, batch.Weight)
 	}
 }
 
@@ -166,7 +176,7 @@ func TestBatch_answerRightAfterSoftToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch, err := p.Batch([]Sample{{States: []float32{1}, Answer: []int32{5, 6}}}, 1)
+	batch, err := p.Batch([]Sample{{States{[]int{1}, []float32{1}}, []int32{5, 6}}}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,13 +190,16 @@ func TestBatch_refusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Sample{States: []float32{1, 2}, Answer: []int32{4}}
+	good := Sample{States{[]int{1, 1}, []float32{1, 2}}, []int32{4}}
 	for name, samples := range map[string][]Sample{
 		"none":             {},
 		"empty answer":     {good, {States: good.States}},
-		"unequal widths":   {good, {States: []float32{1, 2, 3, 4}, Answer: good.Answer}},
+		"unequal widths":   {good, {States{[]int{1, 1}, []float32{1, 2, 3, 4}}, good.Answer}},
 		"no states":        {{Answer: good.Answer}},
-		"states not whole": {{States: []float32{1, 2, 3}, Answer: good.Answer}},
+		"states not whole": {{States{[]int{1, 1}, []float32{1, 2, 3}}, good.Answer}},
+		"one slot":         {{States{[]int{2}, []float32{1, 2}}, good.Answer}},
+		"an empty slot":    {{States{[]int{2, 0}, []float32{1, 2}}, good.Answer}},
+		"not a number":     {{States{[]int{1, 1}, []float32{1, float32(math.NaN())}}, good.Answer}},
 	} {
 		if _, err := p.Batch(samples, 1); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -203,10 +216,14 @@ func TestFromSegments_refusals(t *testing.T) {
 }
 
 func TestParseTemplate(t *testing.T) {
-	if _, err := ParseTemplate([]byte(`{"name":"x","text":"a{state}"}`)); err != nil {
+	if _, err := ParseTemplate([]byte(`{"name":"x","asks":"history","texts":["a{state}","{state}b"]}`)); err != nil {
 		t.Error(err)
 	}
-	for _, bad := range []string{`{`, `{"name":"x","txt":"a{state}"}`, `{"name":"","text":"{state}"}`, `{"name":"x"}`} {
+	for _, bad := range []string{
+		`{`, `{"name":"x","asks":"history","text":["a{state}"]}`, `{"name":"","asks":"history","texts":["{state}"]}`,
+		`{"name":"x","asks":"history"}`, `{"name":"x","texts":["{state}"]}`,
+		`{"name":"x","asks":"history","texts":["{state}","{before}"]}`, `{"name":"x","asks":"history","texts":["{state}","b"]}`,
+	} {
 		if _, err := ParseTemplate([]byte(bad)); err == nil {
 			t.Errorf("%s: accepted", bad)
 		}
@@ -214,13 +231,15 @@ func TestParseTemplate(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	for _, name := range []string{"residual", "recovery"} {
+	for _, name := range []string{"residual", "recovery", "residual-varied", "recovery-varied"} {
 		tpl, err := Named(name)
 		if err != nil || tpl.Validate() != nil {
 			t.Errorf("%s: %v, %v", name, err, tpl.Validate())
 		}
-		if !strings.HasSuffix(tpl.Text, "}") {
-			t.Errorf("%s: text behind the last slot costs time in every sample: %q", name, tpl.Text)
+		for _, text := range tpl.Texts {
+			if !strings.HasSuffix(text, "}") {
+				t.Errorf("%s: text behind the last slot costs time in every sample: %q", name, text)
+			}
 		}
 	}
 	if _, err := Named("nonsense"); err == nil || !strings.Contains(err.Error(), "residual") {
@@ -230,21 +249,25 @@ func TestNamed(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	p, err := Compile(v, Template{Name: "t", Text: "a{state}"}, 2)
+	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := p.Show(&out, v, []int32{'x', 256}); err != nil {
+	if err := prompts[0].Show(&out, v, []int{1, 2}, []int32{'x', 256}); err != nil {
 		t.Fatal(err)
 	}
 	want := `   0 prefix    257 "<user>"
    1 prefix     97 "a"
-   2 sample      - soft token 1 of 2, state {state}
-   3 sample      - soft token 2 of 2, state {state}
-   4 sample    256 "<end>"
-   5 answer    120 "x"
-   6 answer    256 "<end>"
+   2 sample      - soft token 1 of 2, {before}
+   3 sample      - soft token 2 of 2, {before}
+   4 sample      - soft token 1 of 2, {after}, state 1 of 2
+   5 sample      - soft token 2 of 2, {after}, state 1 of 2
+   6 sample      - soft token 1 of 2, {after}, state 2 of 2
+   7 sample      - soft token 2 of 2, {after}, state 2 of 2
+   8 sample    256 "<end>"
+   9 answer    120 "x"
+  10 answer    256 "<end>"
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)

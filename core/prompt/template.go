@@ -12,43 +12,81 @@ import (
 	"strings"
 )
 
-// The slots a template may hold. Each stands for the soft tokens of one recommender state.
+// The slots a template may hold. Each stands for the soft tokens of recommender states.
 const (
 	SlotState  = "state"  // the state after the whole history
 	SlotBefore = "before" // the state before the last item
 	SlotAfter  = "after"  // the state after the last item
 )
 
-// Template is a user message with named slots in braces, for example "Name the film.{before}{after}". The answer
-// follows the message. Everything up to the first slot is computed once and shared by all samples; each token behind
-// it costs time in every sample, so slots belong at the end.
+// Asked is what a template asks for.
+type Asked string
+
+// What a template may ask for.
+const (
+	LastItem Asked = "last item" // the title of the history's last item: the residual task of the paper
+	History  Asked = "history"   // the titles of the whole history, a line for each, oldest first: its recovery task
+)
+
+// Template is a question to the LLM as data: a user message in one or more wordings, and how the reply starts, behind which
+// the answer follows. Named slots in braces stand in the message or in the start of the reply, the same in the same order
+// with each wording. In training each pass draws one of the wordings; the first is the one that questions are put in
+// afterwards. Everything up to the first slot is computed once and shared by all samples; each token behind it costs time in
+// every sample, so slots belong at the end.
+//
+// Examples are histories of titles, the oldest first, that show how a question is answered: each is a start of the reply in
+// which the soft tokens of a state are the first tokens of its last title, as the warm start teaches them, and the answer.
+// They stand in the constant beginning, before the start of the reply that is to be answered, which must then hold all slots.
 type Template struct {
-	Name string `json:"name"`
-	Text string `json:"text"`
+	Name     string     `json:"name"`
+	Asks     Asked      `json:"asks"`
+	Texts    []string   `json:"texts"`
+	Reply    string     `json:"reply,omitempty"`
+	Examples [][]string `json:"examples,omitempty"`
+}
+
+const (
+	residualText = "Two notes say what a person has chosen so far; the second was written one choice later. " +
+		"Give the title of that choice.\n{before}{after}"
+	recoveryText = "A note says what a person has chosen so far. Give the titles of the choices, oldest first.\n{state}"
+)
+
+// known are the templates that have a name.
+func known() []Template {
+	return []Template{
+		Residual(),
+		Recovery(),
+		{Name: "residual-varied", Asks: LastItem, Texts: []string{
+			residualText,
+			"Here is what a person liked, before and after one more choice. Which title was added?\n{before}{after}",
+			"Compare these two summaries of a person's choices and name the title that only the second one has.\n{before}{after}",
+			"A person's taste, then the same after one more choice. Say the title of that choice.\n{before}{after}",
+			"What did the person choose between these two moments? Answer with its title.\n{before}{after}",
+		}},
+		{Name: "recovery-varied", Asks: History, Texts: []string{
+			recoveryText,
+			"This sums up what a person has chosen. List the titles in their order, one on each line.\n{state}",
+			"Read the person's history out of this summary, a title on each line, the oldest first.\n{state}",
+			"Which titles led to this summary of a person's choices? List them, first to last.\n{state}",
+			"Write down the titles behind this note on a person's taste, in the order of the choices.\n{state}",
+		}},
+	}
 }
 
 // Residual is the default template for naming the item that separates two states.
 func Residual() Template {
-	return Template{
-		Name: "residual",
-		Text: "Two notes say what a person has chosen so far; the second was written one choice later. " +
-			"Give the title of that choice.\n{before}{after}",
-	}
+	return Template{Name: "residual", Asks: LastItem, Texts: []string{residualText}}
 }
 
 // Recovery is the default template for naming the items of a history from the state after it.
 func Recovery() Template {
-	return Template{
-		Name: "recovery",
-		Text: "A note says what a person has chosen so far. Give the titles of the choices, oldest first.\n{state}",
-	}
+	return Template{Name: "recovery", Asks: History, Texts: []string{recoveryText}}
 }
 
-// Named returns a default template by its name.
+// Named returns a template that has a name.
 func Named(name string) (Template, error) {
-	known := []Template{Residual(), Recovery()}
 	var names []string
-	for _, t := range known {
+	for _, t := range known() {
 		if t.Name == name {
 			return t, nil
 		}
@@ -58,7 +96,7 @@ func Named(name string) (Template, error) {
 		name, strings.Join(names, ", "))
 }
 
-// ReadTemplate reads a template from a JSON file with the keys "name" and "text".
+// ReadTemplate reads a template from a JSON file with the keys "name", "asks", "texts" and, where it is wanted, "reply".
 func ReadTemplate(path string) (Template, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -87,31 +125,65 @@ func (t Template) Validate() error {
 	if t.Name == "" {
 		return fmt.Errorf("prompt: the template has no name")
 	}
-	if _, err := t.Slots(); err != nil {
+	if t.Asks != LastItem && t.Asks != History {
+		return fmt.Errorf("prompt: template %q asks for %q; it can ask for %q or %q", t.Name, t.Asks, LastItem, History)
+	}
+	slots, err := t.Slots()
+	if err != nil || len(t.Examples) == 0 {
 		return err
+	}
+	if inReply, err := t.slots(t.Reply); err != nil || len(inReply) != len(slots) {
+		return fmt.Errorf("prompt: template %q has examples, but not all of its slots in the reply", t.Name)
+	}
+	for i, titles := range t.Examples {
+		if len(titles) < 2 || slices.Contains(titles, "") {
+			return fmt.Errorf("prompt: template %q: example %d is %q; it needs two titles or more", t.Name, i+1, titles)
+		}
 	}
 	return nil
 }
 
 var slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
 
-// Slots gives the names of the template's slots in the order in which they stand in the text: the order in which a
+// Slots gives the names of the template's slots in the order in which they stand in its texts: the order in which a
 // sample's states are given.
 func (t Template) Slots() ([]string, error) {
+	if len(t.Texts) == 0 {
+		return nil, fmt.Errorf("prompt: template %q has no texts", t.Name)
+	}
+	first, err := t.slots(t.Texts[0] + t.Reply)
+	if err != nil {
+		return nil, err
+	}
+	for i, text := range t.Texts[1:] {
+		slots, err := t.slots(text + t.Reply)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(slots, first) {
+			return nil, fmt.Errorf("prompt: template %q: text %d has the slots %v, text 1 has %v; all need the same in one order",
+				t.Name, i+2, slots, first)
+		}
+	}
+	return first, nil
+}
+
+// slots gives the names of one text's slots.
+func (t Template) slots(text string) ([]string, error) {
 	var slots []string
-	for _, match := range slotPattern.FindAllStringSubmatch(t.Text, -1) {
+	for _, match := range slotPattern.FindAllStringSubmatch(text, -1) {
 		name := match[1]
 		if !slices.Contains([]string{SlotState, SlotBefore, SlotAfter}, name) {
 			return nil, fmt.Errorf("prompt: template %q: no slot is called {%s}; known are {%s}, {%s}, {%s}",
 				t.Name, name, SlotState, SlotBefore, SlotAfter)
 		}
 		if slices.Contains(slots, name) {
-			return nil, fmt.Errorf("prompt: template %q: slot {%s} stands in the text twice", t.Name, name)
+			return nil, fmt.Errorf("prompt: template %q: slot {%s} stands in a text twice", t.Name, name)
 		}
 		slots = append(slots, name)
 	}
 	if len(slots) == 0 {
-		return nil, fmt.Errorf("prompt: template %q has no slot; put one of {%s}, {%s}, {%s} where the state belongs",
+		return nil, fmt.Errorf("prompt: template %q has a text without a slot; put one of {%s}, {%s}, {%s} where the state belongs",
 			t.Name, SlotState, SlotBefore, SlotAfter)
 	}
 	return slots, nil

@@ -56,6 +56,9 @@ func (r *Recommender) Config() Config { return r.config.clone() }
 // StateWidth is W, the numbers in a state.
 func (r *Recommender) StateWidth() int { return r.model.Recommender().StateWidth }
 
+// Positions is T, the most items of a history that count.
+func (r *Recommender) Positions() int { return r.config.Positions }
+
 // Model is the native model, for those who verify or measure it. It belongs to the recommender.
 func (r *Recommender) Model() *cgo.Model { return r.model }
 
@@ -175,14 +178,6 @@ func Highest(scores []float32, k int, excluded []int32) []Scored {
 	}
 	slices.SortFunc(items, func(a, b Scored) int { return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Item, b.Item)) })
 	return items[:min(k, len(items))]
-}
-
-// Encode binds States to a context: the function that the alignment asks for states, [len(histories), W].
-func (r *Recommender) Encode(ctx context.Context) func(histories [][]int32) ([]float32, error) {
-	return func(histories [][]int32) ([]float32, error) {
-		dst := make([]float32, len(histories)*r.StateWidth())
-		return dst, r.States(ctx, dst, histories)
-	}
 }
 
 // Histories gives the history of each sequence.

@@ -29,7 +29,8 @@ func newRecommender(t *testing.T, c Config) *Recommender {
 
 func states(t *testing.T, r *Recommender, histories [][]int32) []float32 {
 	t.Helper()
-	all, err := r.Encode(t.Context())(histories)
+	all := make([]float32, len(histories)*r.StateWidth())
+	err := r.States(t.Context(), all, histories)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -20,15 +20,16 @@ type Parts struct {
 	Split       dataset.Split // as the data set says, by the default protocol
 	Recommender *recommender.Recommender
 	GGUF        *cgo.GGUF
-	Prompt      *prompt.Prompt
+	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
 
-	engine *cgo.Engine
+	engine  *cgo.Engine
+	adapter align.Kind
 }
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
 func openParts(engine *cgo.Engine, s Spec) (*Parts, error) {
-	p := &Parts{engine: engine}
+	p := &Parts{engine: engine, adapter: s.Adapter}
 	if err := p.open(s); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -58,7 +59,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if info.Architecture != "llama" {
 		return fmt.Errorf("run: %s has the architecture %q; give a GGUF of the architecture \"llama\"", s.LLM, info.Architecture)
 	}
-	if p.Prompt, err = prompt.Compile(p.GGUF, s.Template, s.Tokens); err != nil {
+	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, s.Tokens); err != nil {
 		return err
 	}
 	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
@@ -87,28 +88,48 @@ func (p *Parts) Titles(items []int32) []string {
 	return titles
 }
 
-// next gives the item to predict of each sequence.
-func next(sequences []dataset.Sequence) []int32 {
-	items := make([]int32, len(sequences))
-	for i, s := range sequences {
-		items[i] = s.Next
+// questions gives, for each sequence, the history that is asked about and the items that answer it.
+func (p *Parts) questions(sequences []dataset.Sequence) (histories, items [][]int32) {
+	if p.Hashes.Template.Asks == prompt.History {
+		for _, history := range recommender.Histories(sequences) {
+			last := history[max(0, len(history)-p.Recommender.Positions()):]
+			histories, items = append(histories, last), append(items, last)
+		}
+		return histories, items
 	}
-	return items
+	histories = recommender.Extended(sequences)
+	for _, s := range sequences {
+		items = append(items, []int32{s.Next})
+	}
+	return histories, items
 }
 
-// trainable refuses prompts other than the residual one, which is the one that can be trained so far.
-func (p *Parts) trainable() error {
-	slots := p.Prompt.Slots()
-	if !slices.Contains(slots, prompt.SlotBefore) || !slices.Contains(slots, prompt.SlotAfter) {
-		return fmt.Errorf("run: template %q lacks {%s} or {%s}; the answer is the item between these two states, so give one "+
-			"with both", p.Hashes.Template.Name, prompt.SlotBefore, prompt.SlotAfter)
+// answers gives, for each sequence, the history that is asked about and the text to answer with: a title on each line.
+func (p *Parts) answers(sequences []dataset.Sequence) (histories [][]int32, texts []string) {
+	histories, items := p.questions(sequences)
+	texts = make([]string, len(items))
+	for i := range items {
+		texts[i] = strings.Join(p.Titles(items[i]), "\n")
 	}
-	return nil
+	return histories, texts
 }
 
-// samples makes training samples of sequences: the states that the prompt asks for, answered by the title of the item
-// between them.
+// states gives each history what the prompt asks for.
+func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.States, error) {
+	return p.adapter.States(ctx, p.Recommender, p.Prompts[0].SlotNames(), histories)
+}
+
+// samples makes training samples of sequences.
 func (p *Parts) samples(ctx context.Context, sequences []dataset.Sequence) ([]prompt.Sample, error) {
-	return align.Samples(p.GGUF, p.Prompt.Slots(), recommender.Extended(sequences), p.Titles(next(sequences)),
-		p.Recommender.Encode(ctx))
+	histories, texts := p.answers(sequences)
+	return p.adapter.Samples(ctx, p.Recommender, p.GGUF, p.Prompts[0].SlotNames(), histories, texts)
+}
+
+// lessons makes the pairs of the warm start: the state after an item with that item's title.
+func (p *Parts) lessons(ctx context.Context, sequences []dataset.Sequence) ([]align.Pair, error) {
+	titles := make([]string, len(sequences))
+	for i, s := range sequences {
+		titles[i] = p.Data.Items[s.Next].Title
+	}
+	return align.Pairs(ctx, p.Recommender, p.GGUF, recommender.Extended(sequences), titles)
 }

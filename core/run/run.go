@@ -15,8 +15,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
+
+// titleTokens is the room for each title in an answer that lists several, its line break included. The longest title of
+// MovieLens-100K takes 30 tokens of SmolLM2's; all of a history are never that long.
+const titleTokens = 20
 
 // Run is a trained run, open for questions. It is not safe for concurrent use.
 type Run struct {
@@ -67,10 +71,16 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if err := adapter.Fits(r.Recommender.StateWidth(), info.Embd); err != nil {
 		return err
 	}
+	if adapter.Kind == align.Positions {
+		opts.MaxStates = r.Recommender.Positions()
+	}
+	if r.Spec.Template.Asks == prompt.History {
+		opts.MaxTokens = titleTokens * r.Recommender.Positions()
+	}
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
-	r.interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompt, opts)
+	r.interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[0], opts)
 	return err
 }
 
@@ -84,9 +94,9 @@ func (r *Run) Close() error {
 }
 
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
-// with the residual prompt, what the last item was.
+// what the last item was, or what the items were.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.Answer, error) {
-	states, err := align.States(r.Prompt.Slots(), histories, r.Recommender.Encode(ctx))
+	states, err := r.states(ctx, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -96,28 +106,53 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.A
 // EvaluateResidual asks for the next item of test sequences (n of them drawn by the seed; all if n is 0) and counts the right
 // answers. opts.Label is set here.
 func (r *Run) EvaluateResidual(ctx context.Context, n int, opts evaluate.Options) (*evaluate.Result, error) {
+	samples, err := r.samplesOf(ctx, prompt.LastItem, n, &opts)
+	if err != nil {
+		return nil, err
+	}
+	return evaluate.Residual(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
+}
+
+// EvaluateRecovery asks for the items of the histories of test sequences (n of them drawn by the seed; all if n is 0) and counts
+// those that are named. opts.Label is set here.
+func (r *Run) EvaluateRecovery(ctx context.Context, n int, opts evaluate.Options) (*evaluate.RecoveryResult, error) {
+	samples, err := r.samplesOf(ctx, prompt.History, n, &opts)
+	if err != nil {
+		return nil, err
+	}
+	return evaluate.Recovery(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
+}
+
+// samplesOf draws test sequences and makes samples of them, for a run that asks for what is to be measured.
+func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *evaluate.Options) ([]evaluate.Sample, error) {
+	if asks := r.Spec.Template.Asks; asks != asked {
+		return nil, fmt.Errorf("run: the prompt of this run asks for the %s, not for the %s; evaluate that", asks, asked)
+	}
 	chosen := draw(len(r.Split.Test), n, opts.Seed)
 	sequences := make([]dataset.Sequence, len(chosen))
 	for i, at := range chosen {
 		sequences[i] = r.Split.Test[at]
 	}
-	states, err := align.States(r.Prompt.Slots(), recommender.Extended(sequences), r.Recommender.Encode(ctx))
+	histories, items := r.questions(sequences)
+	states, err := r.states(ctx, histories)
 	if err != nil {
 		return nil, err
 	}
-	titles := r.Titles(next(sequences))
 	samples := make([]evaluate.Sample, len(sequences))
-	width := len(states) / max(len(sequences), 1)
 	for i := range samples {
-		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i*width : (i+1)*width],
-			Title: titles[i]}
-	}
-	catalogue := make([]string, len(r.Data.Items))
-	for i, item := range r.Data.Items {
-		catalogue[i] = item.Title
+		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i], Titles: r.Titles(items[i])}
 	}
 	opts.Label = fmt.Sprintf("adapter %s, data set %s", r.hash, r.Hashes.Dataset)
-	return evaluate.Residual(ctx, samples, catalogue, r.interpreter.Answer, opts)
+	return samples, nil
+}
+
+// catalogue gives the clean titles of all items.
+func (r *Run) catalogue() []string {
+	titles := make([]string, len(r.Data.Items))
+	for i, item := range r.Data.Items {
+		titles[i] = item.Title
+	}
+	return titles
 }
 
 // draw chooses n of all numbers below total, in order, the same for the same seed; all of them if n is 0 or too many.

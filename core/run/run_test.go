@@ -43,7 +43,7 @@ func TestTrainOpenAnswer(t *testing.T) {
 	}
 
 	r := open(t, w)
-	if !reflect.DeepEqual(r.Spec, w.spec()) || r.Provenance != result.Provenance {
+	if !reflect.DeepEqual(r.Spec, w.spec()) || !reflect.DeepEqual(r.Provenance, result.Provenance) {
 		t.Errorf("spec %+v, provenance %+v", r.Spec, r.Provenance)
 	}
 	path := filepath.Join(w.run(), "answers.jsonl")
@@ -65,8 +65,8 @@ func TestTrainOpenAnswer(t *testing.T) {
 	for i, at := range draw(len(r.Split.Test), 5, 2) {
 		s := r.Split.Test[at]
 		histories = append(histories, append(slices.Clone(s.History), s.Next))
-		if want := r.Data.Items[s.Next].Title; lines[i].Title != want {
-			t.Errorf("sample %d: title %q, want %q", i, lines[i].Title, want)
+		if want := r.Data.Items[s.Next].Title; !slices.Equal(lines[i].Titles, []string{want}) {
+			t.Errorf("sample %d: titles %q, want %q", i, lines[i].Titles, want)
 		}
 	}
 	said, err := r.Interpret(t.Context(), histories)
@@ -98,8 +98,9 @@ func utf8(t *testing.T, text string) (kept string) {
 
 // line is an answer as an evaluation keeps it.
 type line struct {
-	Title, Answer string
-	LogProb       float64 `json:"log_prob"`
+	Titles  []string
+	Answer  string
+	LogProb float64 `json:"log_prob"`
 }
 
 func answers(t *testing.T, path string) []line {
@@ -321,10 +322,10 @@ func TestTrainRefuses(t *testing.T) {
 	w := newWorld(t)
 	for says, change := range map[string]func(*Spec){
 		`no precision is called "f16"; known are "f32" and "bf16"`: func(s *Spec) { s.Precision = "f16" },
-		`"recovery" lacks {before} or {after}`:                     func(s *Spec) { s.Template = prompt.Recovery() },
-		`"half" lacks {before} or {after}`: func(s *Spec) {
-			s.Template = prompt.Template{Name: "half", Text: "Name it.{after}"}
+		`"half" asks for ""`: func(s *Spec) {
+			s.Template = prompt.Template{Name: "half", Texts: []string{"Name it.{after}"}}
 		},
+		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
 		`no adapter kind is called "cnn"`:             func(s *Spec) { s.Adapter = "cnn" },
 		"0 hidden units":                              func(s *Spec) { s.Hidden = 0 },
 		"either in samples or in minutes":             func(s *Spec) { s.Config.Samples = 0 },

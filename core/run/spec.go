@@ -155,7 +155,7 @@ func (s Spec) differs(dir string) error {
 // difference names the first field of a struct, by its JSON names, in which two values differ; "" if none does.
 func difference(name string, was, is reflect.Value) string {
 	if was.Kind() != reflect.Struct {
-		if was.Equal(is) {
+		if reflect.DeepEqual(was.Interface(), is.Interface()) {
 			return ""
 		}
 		return fmt.Sprintf("its %s is %v, not %v", name, was, is)

@@ -1,12 +1,11 @@
 package run
 
 import (
-	"cmp"
 	"context"
+	"errors"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // Train trains the run of a folder, or goes on with it as if it had never stopped (see align.Train), and leaves the adapter
@@ -35,14 +34,15 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	job := align.Job{
-		Engine: engine, GGUF: parts.GGUF, Prompt: parts.Prompt, Config: s.Config, Provenance: parts.Hashes,
-		Shape: align.Shape{Kind: s.Adapter, In: parts.Recommender.StateWidth(), Hidden: s.Hidden, Tokens: s.Tokens,
-			Embd: info.Embd},
-		Dir: dir, Progress: progress,
+		Engine: engine, GGUF: parts.GGUF, Prompts: parts.Prompts, Config: s.Config, Provenance: parts.Hashes,
+		Shape: parts.shape(s, info), Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	if err := cmp.Or(parts.trainable(), job.Shape.Validate()); err != nil {
+	if err := job.Shape.Validate(); err != nil {
 		return nil, err
+	}
+	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
+		return nil, errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
 	}
 	if err := s.claim(dir); err != nil {
 		return nil, err
@@ -55,9 +55,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {
-		extended := recommender.Extended(parts.Split.Train)
-		titles := parts.Titles(next(parts.Split.Train))
-		if job.Warm, err = align.Pairs(parts.GGUF, extended, titles, parts.Recommender.Encode(ctx)); err != nil {
+		if job.Warm, err = parts.lessons(ctx, parts.Split.Train); err != nil {
 			return nil, err
 		}
 	}

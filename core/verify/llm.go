@@ -143,14 +143,18 @@ func (c *llmCase) readSamples(file *artifact.File) error {
 	if c.logProbs, err = file.Float32("answer_logprobs", c.shape...); err != nil {
 		return err
 	}
-	n, length, width := c.shape[0], c.shape[1], c.prompt.States()*c.adapter.In
-	states, err := file.Float32("states", n, c.prompt.States(), c.adapter.In)
+	n, length, width := c.shape[0], c.shape[1], c.prompt.Slots()*c.adapter.In
+	states, err := file.Float32("states", n, c.prompt.Slots(), c.adapter.In)
 	if err != nil {
 		return err
 	}
+	counts := make([]int, c.prompt.Slots())
+	for slot := range counts {
+		counts[slot] = 1
+	}
 	samples := make([]prompt.Sample, n)
 	for b := range samples {
-		samples[b].States = states[b*width : (b+1)*width]
+		samples[b].States = prompt.States{Counts: counts, Values: states[b*width : (b+1)*width]}
 		for _, token := range c.answers[b*length : (b+1)*length] {
 			if token >= 0 {
 				samples[b].Answer = append(samples[b].Answer, token)

@@ -1,0 +1,181 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Sample is one question with its right answer.
+type Sample struct {
+	ID     string        // unique in the evaluation
+	States prompt.States // as the recommender gives them
+	Titles []string      // clean titles of the items to name, at least one; items that share one are one answer
+}
+
+// Answerer answers samples; the method Answer of an interpreter is one.
+type Answerer func(ctx context.Context, samples []prompt.States) ([]interpret.Answer, error)
+
+// The conditions under which the same samples are asked.
+const (
+	TrueState     = "state"    // each sample's own states
+	ZeroState     = "zero"     // control: states of zeros
+	ShuffledState = "shuffled" // control: the states of another sample
+)
+
+// Options are how an evaluation is run.
+type Options struct {
+	Seed     uint64                // of the shuffled control
+	Controls bool                  // ask with zero and with shuffled states as well
+	Path     string                // answers as JSON lines; an evaluation that was cut short goes on from there
+	Label    string                // what is evaluated, e.g. hashes of adapter and data; Path of another label is refused
+	Progress func(done, total int) // may be nil
+}
+
+// hits are how many of a sample's titles an answer names, by each scorer, and how many titles of the catalogue it consists of.
+type hits struct {
+	Exact    int `json:"exact"`
+	Contains int `json:"contains"`
+	Paper    int `json:"paper"`
+	Valid    int `json:"valid"`
+}
+
+// chunk is how many samples are answered between two writes.
+const chunk = 256
+
+// ask puts every question, with a sample's own states and then with those of the controls, and scores the answers. They
+// are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
+// of one that was not.
+func ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) hits,
+	opts Options) (answers *journal, err error) {
+	if err := check(samples); err != nil {
+		return nil, err
+	}
+	conditions := []string{TrueState}
+	if opts.Controls {
+		conditions = append(conditions, ZeroState)
+		if len(samples) > 1 {
+			conditions = append(conditions, ShuffledState)
+		}
+	}
+	j, err := openJournal(opts.Path, header{Evaluation: evaluation, Label: opts.Label, N: len(samples),
+		Seed: opts.Seed, Conditions: conditions}, samples)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+
+	total := len(samples) * len(conditions)
+	for done := len(j.records); done < total; done = len(j.records) {
+		condition := conditions[done/len(samples)]
+		first := done % len(samples)
+		last := min(len(samples), (first/chunk+1)*chunk)
+		asked, questionOf := questions(samples, condition, opts.Seed, first, last)
+		given, err := answer(ctx, asked)
+		if err != nil {
+			return nil, fmt.Errorf("evaluate: %s, samples %d to %d: %w", condition, first, last-1, err)
+		}
+		if len(given) != len(asked) {
+			return nil, fmt.Errorf("evaluate: %d answers to %d questions", len(given), len(asked))
+		}
+		var records []record
+		for n, question := range questionOf {
+			s, a := samples[first+n], given[question]
+			records = append(records, record{
+				Condition: condition, Sample: s.ID, Titles: s.Titles, Answer: a.Text, LogProb: a.LogProb, Ended: a.Ended,
+				hits: score(a.Text, s.Titles),
+			})
+		}
+		if err := j.add(records); err != nil {
+			return nil, err
+		}
+		if opts.Progress != nil {
+			opts.Progress(len(j.records), total)
+		}
+	}
+	return j, nil
+}
+
+// check refuses samples that cannot be asked.
+func check(samples []Sample) error {
+	if len(samples) == 0 {
+		return errors.New("evaluate: there are no samples")
+	}
+	seen := make(map[string]bool, len(samples))
+	for i, s := range samples {
+		switch {
+		case len(s.States.Values) == 0:
+			return fmt.Errorf("evaluate: sample %s (number %d) has no states", s.ID, i)
+		case strings.Join(s.Titles, "") == "":
+			return fmt.Errorf("evaluate: sample %s (number %d) has no title to name", s.ID, i)
+		case seen[s.ID]:
+			return fmt.Errorf("evaluate: two samples are called %q", s.ID)
+		}
+		seen[s.ID] = true
+	}
+	return nil
+}
+
+// questions gives what is to be asked of samples first to last-1 under a condition, and which of the questions is that of
+// each sample. States of zeros are the same question for all samples that have as many of them.
+func questions(samples []Sample, condition string, seed uint64, first, last int) (asked []prompt.States, of []int) {
+	if condition == ZeroState {
+		number := map[string]int{}
+		for _, s := range samples[first:last] {
+			key := fmt.Sprint(s.States.Counts, len(s.States.Values))
+			if _, known := number[key]; !known {
+				number[key] = len(asked)
+				asked = append(asked, prompt.States{Counts: s.States.Counts, Values: make([]float32, len(s.States.Values))})
+			}
+			of = append(of, number[key])
+		}
+		return asked, of
+	}
+	var other []int
+	if condition == ShuffledState {
+		other = derangement(len(samples), seed)
+	}
+	for i := first; i < last; i++ {
+		at := i
+		if other != nil {
+			at = other[i]
+		}
+		asked, of = append(asked, samples[at].States), append(of, i-first)
+	}
+	return asked, of
+}
+
+// derangement is a random permutation that leaves nothing in its place: a single cycle (Sattolo 1986).
+func derangement(n int, seed uint64) []int {
+	random := rand.New(rand.NewPCG(seed, 0))
+	p := make([]int, n)
+	for i := range p {
+		p[i] = i
+	}
+	for i := n - 1; i > 0; i-- {
+		k := random.IntN(i)
+		p[i], p[k] = p[k], p[i]
+	}
+	return p
+}
+
+// titleSet holds the titles of a catalogue as answers are compared.
+func titleSet(catalogue []string) map[string]bool {
+	titles := map[string]bool{}
+	for _, title := range catalogue {
+		titles[normalise(title)] = true
+	}
+	return titles
+}
+
+func count(hit bool) int {
+	if hit {
+		return 1
+	}
+	return 0
+}

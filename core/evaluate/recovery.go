@@ -1,0 +1,98 @@
+package evaluate
+
+import (
+	"context"
+	"strings"
+)
+
+// RecoveryResult is what an evaluation of the recovery task found.
+type RecoveryResult struct {
+	Label      string              `json:"label"`
+	N          int                 `json:"n"`
+	Seed       uint64              `json:"seed"`
+	Conditions []RecoveryCondition `json:"conditions"`
+}
+
+// RecoveryCondition is the outcome under one condition.
+type RecoveryCondition struct {
+	Name     string    `json:"name"`
+	Exact    Recovered `json:"exact"`
+	Contains Recovered `json:"contains"`
+	Paper    Recovered `json:"paper"`
+	Valid    float64   `json:"valid"` // titles of the catalogue among an answer's lines, right or wrong: the mean number
+}
+
+// Recovered counts the items of a history that answers name.
+type Recovered struct {
+	Histogram []int   `json:"histogram"` // samples of which exactly 0, 1, 2, … items are named
+	Mean      float64 `json:"mean"`      // items named
+	OverFive  Share   `json:"over_five"` // samples of which more than 5 items are named, the paper's figure
+}
+
+// Recovery asks for all items of each sample, a line for each. By the exact scorer a line of the answer has to be the title;
+// the other scorers look for it anywhere. A title that a history holds twice has to be named twice by the exact scorer, and is
+// one for the others. catalogue holds the clean titles of all items.
+func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*RecoveryResult, error) {
+	known := titleSet(catalogue)
+	score := func(answer string, titles []string) hits { return recovered(answer, titles, known) }
+	j, err := ask(ctx, "recovery", samples, answer, score, opts)
+	if err != nil {
+		return nil, err
+	}
+	result := &RecoveryResult{Label: opts.Label, N: len(samples), Seed: opts.Seed}
+	for _, name := range j.header.Conditions {
+		records := j.of(name)
+		c := RecoveryCondition{Name: name,
+			Exact:    summarise(records, func(h hits) int { return h.Exact }),
+			Contains: summarise(records, func(h hits) int { return h.Contains }),
+			Paper:    summarise(records, func(h hits) int { return h.Paper })}
+		for _, r := range records {
+			c.Valid += float64(r.Valid) / float64(len(records))
+		}
+		result.Conditions = append(result.Conditions, c)
+	}
+	return result, nil
+}
+
+// recovered counts what an answer names.
+func recovered(answer string, titles []string, known map[string]bool) (h hits) {
+	lines := map[string]int{}
+	for line := range strings.Lines(answer) {
+		if line = normalise(line); line != "" {
+			lines[line]++
+			h.Valid += count(known[line])
+		}
+	}
+	seen := map[string]bool{}
+	for _, title := range titles {
+		key := normalise(title)
+		if lines[key] > 0 {
+			lines[key]--
+			h.Exact++
+		}
+		if !seen[key] {
+			h.Contains += count(Contains(answer, title))
+			h.Paper += count(Paper(answer, title))
+		}
+		seen[key] = true
+	}
+	return h
+}
+
+// summarise counts records by the items that they name.
+func summarise(records []record, named func(hits) int) Recovered {
+	var r Recovered
+	sum, over := 0, 0
+	for _, record := range records {
+		n := named(record.hits)
+		for len(r.Histogram) <= max(n, len(record.Titles)) {
+			r.Histogram = append(r.Histogram, 0)
+		}
+		r.Histogram[n]++
+		sum += n
+		over += count(n > 5)
+	}
+	r.Mean = float64(sum) / float64(len(records))
+	r.OverFive = NewShare(over, len(records))
+	return r
+}

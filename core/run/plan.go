@@ -1,0 +1,64 @@
+package run
+
+import (
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Plan works out what Train would take for a run, in memory and in time, from the files' headers: no weights are loaded and
+// nothing is written.
+func Plan(engine *cgo.Engine, s Spec) (align.Plan, error) {
+	precision, err := s.Precision.native()
+	if err != nil {
+		return align.Plan{}, err
+	}
+	parts, err := openParts(engine, s)
+	if err != nil {
+		return align.Plan{}, err
+	}
+	defer parts.Close()
+	info, err := parts.GGUF.Describe()
+	if err != nil {
+		return align.Plan{}, err
+	}
+	job := align.Job{Prompts: parts.Prompts, Shape: parts.shape(s, info), Config: s.Config}
+	if err := job.Shape.Validate(); err != nil {
+		return align.Plan{}, err
+	}
+	lengths, err := parts.lengths()
+	if err != nil {
+		return align.Plan{}, err
+	}
+	return align.MakePlan(engine, info, precision, job, lengths)
+}
+
+// shape is that of the run's adapter.
+func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
+	shape := align.Shape{Kind: s.Adapter, In: p.Recommender.StateWidth(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: llm.Embd}
+	if s.Adapter == align.Mixture {
+		shape.Mixed = p.Recommender.Positions()
+	}
+	return shape
+}
+
+// lengths are those of the training samples.
+func (p *Parts) lengths() ([]align.Length, error) {
+	histories, texts := p.answers(p.Split.Train)
+	tokens := map[string]int{}
+	lengths := make([]align.Length, len(histories))
+	for i, history := range histories {
+		if tokens[texts[i]] == 0 {
+			answer, err := prompt.Answer(p.GGUF, texts[i])
+			if err != nil {
+				return nil, err
+			}
+			tokens[texts[i]] = len(answer)
+		}
+		lengths[i].Answer = tokens[texts[i]]
+		for _, slot := range p.Prompts[0].SlotNames() {
+			lengths[i].Counts = append(lengths[i].Counts, p.adapter.Count(p.Recommender, slot, history))
+		}
+	}
+	return lengths, nil
+}
