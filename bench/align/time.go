@@ -206,13 +206,14 @@ func (j *job) laid(rows []int, weight float64) cgo.AlignBatch {
 	for _, at := range rows {
 		longest = max(longest, len(j.Samples[at].Tokens))
 	}
-	b := cgo.AlignBatch{Samples: len(rows), Positions: longest, States: j.n, Weight: weight}
+	b := cgo.AlignBatch{Samples: len(rows), Positions: longest, Weight: weight}
 	for _, at := range rows {
 		s := j.Samples[at]
 		b.Tokens, b.Targets = append(b.Tokens, s.Tokens...), append(b.Targets, s.Targets...)
 		for range longest - len(s.Tokens) {
 			b.Tokens, b.Targets = append(b.Tokens, 0), append(b.Targets, -1)
 		}
+		b.States = append(b.States, int32(j.n))
 		b.StateValues = append(b.StateValues, j.states[at*j.each:(at+1)*j.each]...)
 	}
 	return b

@@ -73,10 +73,11 @@ func (m maker) make(folder string) (err error) {
 		return err
 	}
 	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 4, Embd: info.Embd}
-	p, err := prompt.Compile(gguf, prompt.Residual(), shape.Tokens)
+	prompts, err := prompt.Compile(gguf, prompt.Residual(), shape.Tokens)
 	if err != nil {
 		return err
 	}
+	p := prompts[0]
 	var sequences []dataset.Sequence
 	var titles []string
 	for i := range m.samples {
@@ -84,7 +85,7 @@ func (m maker) make(folder string) (err error) {
 		sequences = append(sequences, s)
 		titles = append(titles, d.Items[s.Next].Title)
 	}
-	samples, err := align.Samples(gguf, p.Slots(), recommender.Extended(sequences), titles, r.Encode(ctx))
+	samples, err := shape.Kind.Samples(ctx, r, gguf, p.SlotNames(), recommender.Extended(sequences), titles)
 	if err != nil {
 		return err
 	}
@@ -94,14 +95,14 @@ func (m maker) make(folder string) (err error) {
 	}
 
 	w := workload{Kind: string(shape.Kind), TokensPerState: shape.Tokens, Batch: m.batch, Prefix: p.Prefix()}
-	states := artifact.Tensor{Name: "states", DType: "F32", Shape: []int{len(samples), p.States(), shape.In}}
+	states := artifact.Tensor{Name: "states", DType: "F32", Shape: []int{len(samples), p.Slots(), shape.In}}
 	for _, s := range samples {
 		laid, err := p.Batch([]prompt.Sample{s}, 1)
 		if err != nil {
 			return err
 		}
 		w.Samples = append(w.Samples, workloadSample{laid.Tokens, laid.Targets})
-		states.F32 = append(states.F32, s.States...)
+		states.F32 = append(states.F32, s.Values...)
 	}
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err

@@ -3,42 +3,48 @@ package app
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
 func alignCommand() *cli.Command {
-	d := run.DefaultSpec()
 	return &cli.Command{
 		Name:  "align",
 		Usage: "train the adapter through the frozen LLM; the same command goes on after an interruption",
 		Description: "Give the length in minutes or in samples. The folder gets run.json (what it is made from), log.jsonl, a checkpoint\n" +
 			"and in the end adapter.safetensors.",
-		Flags: []cli.Flag{
-			dataFlag(),
-			&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
-			llmFlag(),
-			&cli.StringFlag{Name: "prompt", Value: d.Template.Name, Usage: "`PROMPT`: residual, or a JSON file with the keys name and text, whose text holds {before} and {after}"},
-			&cli.StringFlag{Name: "out", Usage: "the run's `FOLDER` (required)"},
-			&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
-			&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted"},
-			&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: mlp, or linear as in the paper"},
-			&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of an mlp"},
-			&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state"},
-			&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
-			&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
-			&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
-			&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none)"},
-			&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
-			jsonFlag,
-		},
+		Flags:  append(alignFlags(), &cli.StringFlag{Name: "out", Usage: "the run's `FOLDER` (required)"}, jsonFlag),
 		Action: alignAction,
+	}
+}
+
+// alignFlags are those that say what a run is made from and how.
+func alignFlags() []cli.Flag {
+	d := run.DefaultSpec()
+	return []cli.Flag{
+		dataFlag(),
+		&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
+		llmFlag(),
+		&cli.StringFlag{Name: "prompt", Value: d.Template.Name, Usage: promptUsage},
+		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
+		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted"},
+		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: mlp; linear, as in the paper; mixture, the authors' for recovery; or positions, which reads the state after each item"},
+		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of mlp and positions"},
+		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state"},
+		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
+		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
+		&cli.IntFlag{Name: "micro-batch", Value: d.Config.MicroBatch, Usage: "`SAMPLES` of one pass through the LLM; fewer need less memory"},
+		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
+		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
+		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations; the adapter with the lowest loss is kept"},
+		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
+		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
+		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none)"},
+		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}
 }
 
@@ -46,28 +52,10 @@ func alignAction(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender", "out"); err != nil {
 		return err
 	}
-	if c.IsSet("minutes") == c.IsSet("samples") {
-		return usage(c, "give the length of the training, either --minutes or --samples")
-	}
-	s := run.DefaultSpec()
-	var err error
-	if s.Template, err = template(c.String("prompt")); err != nil {
+	s, err := spec(c)
+	if err != nil {
 		return err
 	}
-	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
-		return err
-	}
-	if s.LLM, err = modelPath(c, c.String("llm")); err != nil {
-		return err
-	}
-	s.Recommender, s.Precision = c.String("recommender"), run.Precision(c.String("precision"))
-	s.Adapter, s.Hidden, s.Tokens = align.Kind(c.String("adapter")), c.Int("hidden"), c.Int("tokens")
-	if s.Adapter == align.Linear {
-		s.Hidden = 0
-	}
-	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
-	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
-	s.Config.WarmSteps = c.Int("warm-steps")
 	dir := c.String("out")
 	return withEngine(c, func(engine *cgo.Engine) error {
 		bar := newProgress(c.App.ErrWriter, "")
@@ -87,12 +75,36 @@ func alignAction(c *cli.Context) error {
 	})
 }
 
-// template reads a prompt by its name or from a file.
-func template(name string) (prompt.Template, error) {
-	if strings.HasSuffix(name, ".json") {
-		return prompt.ReadTemplate(name)
+// spec reads what a run is made from and how.
+func spec(c *cli.Context) (run.Spec, error) {
+	if c.IsSet("minutes") == c.IsSet("samples") {
+		return run.Spec{}, usage(c, "give the length of the training, either --minutes or --samples")
 	}
-	return prompt.Named(name)
+	s := run.DefaultSpec()
+	var err error
+	if s.Template, err = template(c.String("prompt")); err != nil {
+		return run.Spec{}, err
+	}
+	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
+		return run.Spec{}, err
+	}
+	if s.LLM, err = modelPath(c, c.String("llm")); err != nil {
+		return run.Spec{}, err
+	}
+	s.Recommender, s.Precision = c.String("recommender"), run.Precision(c.String("precision"))
+	s.Adapter, s.Hidden, s.Tokens = align.Kind(c.String("adapter")), c.Int("hidden"), c.Int("tokens")
+	if s.Adapter == align.Linear || s.Adapter == align.Mixture {
+		s.Hidden = 0
+	}
+	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
+	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
+	s.Config.MicroBatch, s.Config.Schedule = c.Int("micro-batch"), align.Schedule(c.String("schedule"))
+	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
+	s.Config.Patience, s.Config.WarmSteps = c.Int("patience"), c.Int("warm-steps")
+	if s.Adapter == align.Mixture && !c.IsSet("warm-steps") {
+		s.Config.WarmSteps = 0
+	}
+	return s, nil
 }
 
 // showEvent turns what the training tells into progress.

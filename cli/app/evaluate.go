@@ -1,9 +1,11 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -22,27 +24,51 @@ func evaluateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "evaluate",
 		Usage: "measure how often a run's answers are right",
-		Subcommands: []*cli.Command{{
-			Name:  "residual",
-			Usage: "the item between two states, on the test split, free generation",
-			Description: "Every answer is kept in the run's folder, in residual-N-SEED.jsonl; the same command goes on after an interruption.\n" +
-				"Three scorers stand side by side: exact (the answer is the title), contains (it holds the title as whole words),\n" +
-				"paper (it holds the title as it is written, the test of the paper's evaluator). Controls: a state of zeros, and the\n" +
-				"states of another sample.",
-			Flags: []cli.Flag{
-				runFlag(),
-				&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
-				&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
-				&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out: a third of the time"},
-				&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
-				jsonFlag,
+		Subcommands: []*cli.Command{
+			{
+				Name:        "residual",
+				Usage:       "the item between two states, on the test split, free generation",
+				Description: described("residual", "the answer is the title"),
+				Flags:       evaluateFlags(),
+				Action: func(c *cli.Context) error {
+					return evaluateRun(c, "residual", (*run.Run).EvaluateResidual, showResidual)
+				},
 			},
-			Action: evaluateResidual,
-		}},
+			{
+				Name:        "recovery",
+				Usage:       "the items of a history from its state, on the test split, free generation",
+				Description: described("recovery", "a line of the answer is the title"),
+				Flags:       evaluateFlags(),
+				Action: func(c *cli.Context) error {
+					return evaluateRun(c, "recovery", (*run.Run).EvaluateRecovery, showRecovery)
+				},
+			},
+		},
 	}
 }
 
-func evaluateResidual(c *cli.Context) error {
+func described(name, exact string) string {
+	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl; the same command goes on after an interruption.\n" +
+		"Three scorers stand side by side: exact (" + exact + "), contains (it holds the title as whole words),\n" +
+		"paper (it holds the title as it is written, the test of the paper's evaluator). Controls: a state of zeros, and the\n" +
+		"states of another sample."
+}
+
+func evaluateFlags() []cli.Flag {
+	return []cli.Flag{
+		runFlag(),
+		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
+		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
+		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out: a third of the time"},
+		&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
+		jsonFlag,
+	}
+}
+
+// evaluateRun measures a run and shows what came of it.
+func evaluateRun[Result any](c *cli.Context, name string,
+	measure func(*run.Run, context.Context, int, evaluate.Options) (*Result, error),
+	show func(*cli.Context, *run.Run, *Result) error) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
 	}
@@ -63,13 +89,13 @@ func evaluateResidual(c *cli.Context) error {
 		if n == 0 {
 			n = len(r.Split.Test)
 		}
-		name := fmt.Sprintf("residual-%d-%d.jsonl", n, c.Uint64("seed"))
+		file := fmt.Sprintf("%s-%d-%d.jsonl", name, n, c.Uint64("seed"))
 		if c.Bool("no-controls") {
-			name = fmt.Sprintf("residual-%d-%d-no-controls.jsonl", n, c.Uint64("seed"))
+			file = fmt.Sprintf("%s-%d-%d-no-controls.jsonl", name, n, c.Uint64("seed"))
 		}
 		bar := newProgress(c.App.ErrWriter, "answering")
-		result, err := r.EvaluateResidual(c.Context, n, evaluate.Options{
-			Seed: c.Uint64("seed"), Controls: !c.Bool("no-controls"), Path: filepath.Join(dir, name),
+		result, err := measure(r, c.Context, n, evaluate.Options{
+			Seed: c.Uint64("seed"), Controls: !c.Bool("no-controls"), Path: filepath.Join(dir, file),
 			Progress: func(done, total int) { bar.to(done, total, "samples") },
 		})
 		bar.end()
@@ -79,23 +105,55 @@ func evaluateResidual(c *cli.Context) error {
 		if c.Bool("json") {
 			return printJSON(c, result)
 		}
-		return showResidual(c, r, result)
+		return show(c, r, result)
 	})
 }
 
+// conditionNames are those of the table's rows.
+var conditionNames = map[string]string{evaluate.TrueState: "own states", evaluate.ZeroState: "control: zero state",
+	evaluate.ShuffledState: "control: shuffled states"}
+
+// trainedFor says what was measured, on how much, and of which adapter.
+func trainedFor(r *run.Run, what string, n int) string {
+	return fmt.Sprintf("%s on the test split, free generation, n = %d; adapter %s trained on %d samples in %.1f minutes",
+		what, n, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
+}
+
 func showResidual(c *cli.Context, r *run.Run, result *evaluate.Result) error {
-	fmt.Fprintf(c.App.Writer, "residual accuracy on the test split, free generation, n = %d; adapter %s trained on %d samples in %.1f minutes\n",
-		result.N, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
-	names := map[string]string{evaluate.TrueState: "own states", evaluate.ZeroState: "control: zero state",
-		evaluate.ShuffledState: "control: shuffled states"}
+	fmt.Fprintln(c.App.Writer, trainedFor(r, "residual accuracy", result.N))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
 	for _, condition := range result.Conditions {
-		fmt.Fprint(w, names[condition.Name])
+		fmt.Fprint(w, conditionNames[condition.Name])
 		for _, s := range []evaluate.Share{condition.Exact, condition.Contains, condition.Paper} {
 			fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
 		}
 		fmt.Fprintf(w, "\t%.1f %%\n", 100*condition.Valid.Value)
+	}
+	return w.Flush()
+}
+
+func showRecovery(c *cli.Context, r *run.Run, result *evaluate.RecoveryResult) error {
+	fmt.Fprintln(c.App.Writer, trainedFor(r, "items recovered", result.N))
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tmean, exact\tmore than 5\t95 % interval\tmean, contains\tmore than 5\tmean, paper\tmore than 5\ttitles in an answer")
+	for _, condition := range result.Conditions {
+		over := condition.Exact.OverFive
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", conditionNames[condition.Name], condition.Exact.Mean, 100*over.Value, 100*over.Low,
+			100*over.High)
+		for _, s := range []evaluate.Recovered{condition.Contains, condition.Paper} {
+			fmt.Fprintf(w, "\t%.2f\t%.2f %%", s.Mean, 100*s.OverFive.Value)
+		}
+		fmt.Fprintf(w, "\t%.1f\n", condition.Valid)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.App.Writer, "\nsamples by the number of items recovered, own states, exact:")
+	w = tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for n, samples := range result.Conditions[0].Exact.Histogram {
+		fmt.Fprintf(w, "%d\t%d\t%.1f %%\t %s\n", n, samples, 100*float64(samples)/float64(result.N),
+			strings.Repeat("█", (50*samples+result.N-1)/result.N))
 	}
 	return w.Flush()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -14,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -21,8 +23,10 @@ func interpretCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "interpret",
 		Usage: "say in words what the recommender's states hold of a person",
-		Description: "The person's history is walked through. At each choice the LLM is shown the recommender's state before and after it,\n" +
-			"and nothing else, and says what was chosen. Histories longer than the recommender's memory keep the last items.",
+		Description: "With a run of a residual prompt the person's history is walked through: at each choice the LLM is shown the\n" +
+			"recommender's state before and after it, and nothing else, and says what was chosen. With one of a recovery prompt it is\n" +
+			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
+			"last items.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
@@ -58,6 +62,9 @@ func interpretAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if r.Spec.Template.Asks == prompt.History {
+			return showRecovered(c, r, history)
+		}
 		if len(history) < 2 {
 			return fmt.Errorf("the history has one item; a choice is read from the states before and after it, so name at least two")
 		}
@@ -77,11 +84,7 @@ func interpretAction(c *cli.Context) error {
 		if c.Bool("json") {
 			return printJSON(c, map[string]any{"first": titles[0], "choices": readings})
 		}
-		who := "this history"
-		if c.IsSet("user") {
-			who = "user " + c.String("user")
-		}
-		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", who, titles[0])
+		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", whose(c), titles[0])
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "  the states say\tprobability\tin truth\t")
 		for _, r := range readings {
@@ -89,6 +92,41 @@ func interpretAction(c *cli.Context) error {
 		}
 		return w.Flush()
 	})
+}
+
+// whose says whose history it is.
+func whose(c *cli.Context) string {
+	if c.IsSet("user") {
+		return "user " + c.String("user")
+	}
+	return "this history"
+}
+
+// showRecovered lists what the LLM reads from the state after a history, beside what it holds.
+func showRecovered(c *cli.Context, r *run.Run, history []int32) error {
+	answers, err := r.Interpret(c.Context, [][]int32{history})
+	if err != nil {
+		return err
+	}
+	titles, said := r.Titles(history), strings.Split(answers[0].Text, "\n")
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"history": titles, "said": said, "probability": math.Exp(answers[0].LogProb)})
+	}
+	fmt.Fprintf(c.App.Writer, "%s:\n", whose(c))
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  the state says\tin truth\t")
+	for i := range max(len(titles), len(said)) {
+		var line, truth string
+		if i < len(said) {
+			line = said[i]
+		}
+		if i < len(titles) {
+			truth = titles[i]
+		}
+		named := slices.ContainsFunc(titles, func(title string) bool { return evaluate.Exact(line, title) })
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(line), truth, word(named, "✓", ""))
+	}
+	return w.Flush()
 }
 
 // oneLine makes a text that an LLM wrote fit for a table on a terminal: without tabs, line breaks and control characters.

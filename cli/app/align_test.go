@@ -1,0 +1,95 @@
+package app
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+)
+
+// A prompt of one's own is shown token by token, with where the soft tokens stand.
+func TestPromptShow(t *testing.T) {
+	dir := tinyCopy(t, "tiny.gguf")
+	write(t, filepath.Join(dir, "mine.json"),
+		[]byte(`{"name":"mine","asks":"last item","texts":["Name it.","Which?"],"reply":"<{before}|{after}>"}`))
+	stdout, _ := runs(t, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "@mine.json", "--tokens", "2", "--answer", "So")
+	contains(t, stdout, "wording 1 of 2:", "wording 2 of 2:", `prefix`, `"<|im_start|>"`, "soft token 2 of 2, {before}",
+		"soft token 1 of 2, {after}", `answer`, `"<|im_end|>"`)
+	if soft := strings.Count(stdout, "soft token"); soft != 8 {
+		t.Errorf("%d soft tokens in\n%s", soft, stdout)
+	}
+	stdout, _ = runs(t, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "recovery", "--tokens", "1", "--states", "3")
+	contains(t, stdout, "{state}, state 3 of 3")
+	fails(t, 1, []string{"known are residual, recovery"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "none")
+	fails(t, 2, []string{"1 or more"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--states", "0")
+	write(t, filepath.Join(dir, "mine.json"), []byte(`{"name":"mine","asks":"the weather","texts":["{state}"]}`))
+	fails(t, 1, []string{"mine.json", "the weather", "last item"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "@mine.json")
+}
+
+// Recovery through every kind of adapter, from the plan to the answers.
+func TestRecovery(t *testing.T) {
+	for _, kind := range align.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--micro-batch", "2"}
+			if kind == align.Mixture {
+				flags = append(flags, "--warm-steps", "0")
+			}
+			var plan align.Plan
+			parses(t, &plan, dir, append(without(alignTiny, "--out"), append(flags, "--json")...)...)
+			if plan.Total() < plan.Weights+plan.Pass || plan.Positions < 10 || !(plan.Rate > 0 && plan.Minutes > 0) || !plan.Fits {
+				t.Errorf("%+v", plan)
+			}
+			stdout, _ := runs(t, dir, append(without(alignTiny, "--out"), flags...)...)
+			contains(t, stdout, "matrices and their transposes", "in all", "MiB", "samples/s", "expected time")
+
+			runs(t, dir, with(alignTiny, flags...)...)
+			stdout, stderr := runs(t, dir, "evaluate", "recovery", "--run", "@run", "--samples", "3")
+			contains(t, stdout, "items recovered on the test split", "n = 3", "adapter "+string(kind), "mean, exact", "more than 5",
+				"own states", "control: zero state", "samples by the number of items recovered")
+			contains(t, stderr, "answering: 9 of 9 samples")
+			var r evaluate.RecoveryResult
+			parses(t, &r, dir, "evaluate", "recovery", "--run", "@run", "--samples", "3", "--json")
+			if r.N != 3 || len(r.Conditions) != 3 || len(r.Conditions[0].Exact.Histogram) < 4 {
+				t.Errorf("%+v", r)
+			}
+			fails(t, 1, []string{"asks for the history, not for the last item"}, dir, "evaluate", "residual", "--run", "@run")
+			var said struct {
+				History, Said []string
+				Probability   float64
+			}
+			parses(t, &said, dir, "interpret", "--run", "@run", "--user", "100", "--json")
+			if len(said.History) != 10 || len(said.Said) == 0 {
+				t.Errorf("%+v", said)
+			}
+			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100")
+			contains(t, stdout, "user 100:", "the state says", "in truth")
+
+			stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
+			contains(t, stdout, string(kind), "states 16 wide", "2 soft tokens", "on 16 samples", "recovery, which asks for the history")
+			stdout, _ = runs(t, dir, "adapter", "export", "--adapter", "@run/adapter.safetensors", "--out", "@new/plain.safetensors")
+			contains(t, stdout, "plain.safetensors")
+			if _, err := artifact.ReadSafetensors(filepath.Join(dir, "new", "plain.safetensors")); err != nil {
+				t.Error(err)
+			}
+			fails(t, 1, []string{"is there already"}, dir, "adapter", "export", "--adapter", "@run/adapter.safetensors",
+				"--out", "@new/plain.safetensors")
+		})
+	}
+}
+
+// without gives a command line of recint align as one of recint plan, without a flag and its value.
+func without(align []string, flag string) []string {
+	plan := []string{"plan"}
+	for i := 1; i < len(align); i++ {
+		if align[i] == flag {
+			i++
+			continue
+		}
+		plan = append(plan, align[i])
+	}
+	return plan
+}

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+const promptUsage = "`PROMPT`: residual or recovery, residual-varied or recovery-varied (five wordings, drawn at random), or a JSON file"
+
+func promptCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "prompt",
+		Usage: "look at what the LLM is asked",
+		Subcommands: []*cli.Command{{
+			Name:  "show",
+			Usage: "print a prompt as the LLM sees it, token by token, with the positions of the soft tokens",
+			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings. Each text\n" +
+				"holds the same slots: {state} and {after} are the state after the history, {before} that without its last item.",
+			Flags: []cli.Flag{
+				llmFlag(),
+				&cli.StringFlag{Name: "prompt", Value: prompt.Residual().Name, Usage: promptUsage},
+				&cli.IntFlag{Name: "tokens", Value: 4, Usage: "soft `TOKENS` for each state"},
+				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot, as a positions adapter gives them"},
+				&cli.StringFlag{Name: "answer", Usage: "also the `TEXT` to answer with, as it is trained"},
+			},
+			Action: promptShow,
+		}},
+	}
+}
+
+func promptShow(c *cli.Context) error {
+	if err := onlyFlags(c); err != nil {
+		return err
+	}
+	if c.Int("tokens") < 1 || c.Int("states") < 1 {
+		return usage(c, "--tokens and --states must be 1 or more")
+	}
+	t, err := template(c.String("prompt"))
+	if err != nil {
+		return err
+	}
+	path, err := modelPath(c, c.String("llm"))
+	if err != nil {
+		return err
+	}
+	gguf, err := cgo.OpenGGUF(path)
+	if err != nil {
+		return err
+	}
+	defer gguf.Close()
+	prompts, err := prompt.Compile(gguf, t, c.Int("tokens"))
+	if err != nil {
+		return err
+	}
+	var answer []int32
+	if c.IsSet("answer") {
+		if answer, err = prompt.Answer(gguf, c.String("answer")); err != nil {
+			return err
+		}
+	}
+	for i, p := range prompts {
+		if len(prompts) > 1 {
+			fmt.Fprintf(c.App.Writer, "wording %d of %d:\n", i+1, len(prompts))
+		}
+		counts := make([]int, p.Slots())
+		for slot := range counts {
+			counts[slot] = c.Int("states")
+		}
+		if err := p.Show(c.App.Writer, gguf, counts, answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// template reads a prompt by its name or from a file.
+func template(name string) (prompt.Template, error) {
+	if strings.HasSuffix(name, ".json") {
+		return prompt.ReadTemplate(name)
+	}
+	return prompt.Named(name)
+}
