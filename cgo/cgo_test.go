@@ -183,6 +183,7 @@ func TestWrongLengths(t *testing.T) {
 		"probe scores of":    recommender.ProbeScores(nil, nil, 0),
 		"align tokens":       align(func(b *cgo.AlignBatch) { b.Tokens = nil }),
 		"align states":       align(func(b *cgo.AlignBatch) { b.StateValues = b.StateValues[:3] }),
+		"align counts":       align(func(b *cgo.AlignBatch) { b.States = []int32{1, 1} }),
 		"align samples":      align(func(b *cgo.AlignBatch) { b.Samples = -1 }),
 		"align targets":      align(func(b *cgo.AlignBatch) { b.Targets = []int32{1} }),
 		"decode nothing":     decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}}),

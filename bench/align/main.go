@@ -1,7 +1,7 @@
 // Command align is our side of the comparison of adapter training with PyTorch (bench/README.md). It speaks the peers'
 // language: the same workload folder in, the same JSON lines out.
 //
-//	align make -recommender FILE -data FOLDER -llm FILE OUT   makes a workload of real training samples
+//	align make -recommender FILE -data FOLDER -llm FILE [-prompt NAME] OUT   makes a workload of real training samples
 //	align time [-check] [-repetitions N] MODEL.gguf FOLDER    trains on it, with nothing timed before a warm-up
 package main
 
@@ -23,6 +23,7 @@ func main() {
 		flags.StringVar(&m.recommender, "recommender", "", "weights of the recommender")
 		flags.StringVar(&m.data, "data", "", "folder of the data set")
 		flags.StringVar(&m.llm, "llm", "", "GGUF of the LLM")
+		flags.StringVar(&m.prompt, "prompt", "residual", "residual or recovery")
 		flags.IntVar(&m.samples, "samples", 512, "how many samples")
 		flags.IntVar(&m.batch, "batch", 64, "samples of one update")
 		_ = flags.Parse(os.Args[2:])

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -37,12 +39,12 @@ type workloadSample struct {
 
 // maker says what a workload is made from.
 type maker struct {
-	recommender, data, llm string
-	samples, batch         int
+	recommender, data, llm, prompt string
+	samples, batch                 int
 }
 
-// make writes a workload: the demonstration's prompt and a new adapter of its shape, on samples drawn evenly from the
-// training part.
+// make writes a workload: a prompt and a new adapter of the demonstration's shape, on samples drawn evenly from the training
+// part.
 func (m maker) make(folder string) (err error) {
 	ctx := context.Background()
 	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu"})
@@ -72,20 +74,31 @@ func (m maker) make(folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 4, Embd: info.Embd}
-	prompts, err := prompt.Compile(gguf, prompt.Residual(), shape.Tokens)
+	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 6, Embd: info.Embd}
+	template, err := prompt.Named(m.prompt)
+	if err != nil {
+		return err
+	}
+	prompts, err := prompt.Compile(gguf, template, shape.Tokens, false)
 	if err != nil {
 		return err
 	}
 	p := prompts[0]
-	var sequences []dataset.Sequence
-	var titles []string
+	var histories [][]int32
+	var answers []string
 	for i := range m.samples {
 		s := split.Train[i*len(split.Train)/m.samples]
-		sequences = append(sequences, s)
-		titles = append(titles, d.Items[s.Next].Title)
+		asked, history := []int32{s.Next}, append(slices.Clone(s.History), s.Next)
+		if template.Asks == prompt.History {
+			asked, history = s.History, s.History
+		}
+		var titles []string
+		for _, item := range asked {
+			titles = append(titles, d.Items[item].Title)
+		}
+		histories, answers = append(histories, history), append(answers, strings.Join(titles, "\n"))
 	}
-	samples, err := shape.Kind.Samples(ctx, r, gguf, p.SlotNames(), recommender.Extended(sequences), titles)
+	samples, err := shape.Kind.Samples(ctx, r, gguf, p.SlotNames(), histories, answers)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "micro-batch", Value: d.Config.MicroBatch, Usage: "`SAMPLES` of one pass through the LLM; fewer need less memory"},
 		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
-		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations; the adapter with the lowest loss is kept"},
+		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none)"},
@@ -68,9 +68,12 @@ func alignAction(c *cli.Context) error {
 		if c.Bool("json") {
 			return printJSON(c, result.Cursor)
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "%s: %d samples in %.1f minutes, validation loss %.3f\n",
-			filepath.Join(dir, align.AdapterFile), result.Provenance.Samples, result.Provenance.Minutes,
-			result.Cursor.Validations[len(result.Cursor.Validations)-1].Loss)
+		validated := "not validated"
+		if best := result.Cursor.Best(); best != nil {
+			validated = fmt.Sprintf("validation loss %.3f", best.Loss)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "%s: %d samples in %.1f minutes, %s%s\n", filepath.Join(dir, align.AdapterFile),
+			result.Provenance.Samples, result.Provenance.Minutes, validated, peakMemory())
 		return err
 	})
 }

@@ -49,8 +49,8 @@ func evaluateCommand() *cli.Command {
 
 func described(name, exact string) string {
 	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl; the same command goes on after an interruption.\n" +
-		"Three scorers stand side by side: exact (" + exact + "), contains (it holds the title as whole words),\n" +
-		"paper (it holds the title as it is written, the test of the paper's evaluator). Controls: a state of zeros, and the\n" +
+		"Three scorers stand side by side: exact (" + exact + "), contains (the answer holds the title as whole words),\n" +
+		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Controls: a state of zeros, and the\n" +
 		"states of another sample."
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -104,27 +103,29 @@ func whose(c *cli.Context) string {
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.
 func showRecovered(c *cli.Context, r *run.Run, history []int32) error {
+	history = history[max(0, len(history)-r.Recommender.Positions()):]
 	answers, err := r.Interpret(c.Context, [][]int32{history})
 	if err != nil {
 		return err
 	}
-	titles, said := r.Titles(history), strings.Split(answers[0].Text, "\n")
+	titles := r.Titles(history)
+	lines := evaluate.Lines(answers[0].Text, titles)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"history": titles, "said": said, "probability": math.Exp(answers[0].LogProb)})
+		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb)})
 	}
 	fmt.Fprintf(c.App.Writer, "%s:\n", whose(c))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  the state says\tin truth\t")
-	for i := range max(len(titles), len(said)) {
-		var line, truth string
-		if i < len(said) {
-			line = said[i]
+	fmt.Fprintln(w, "  the state says\t\tin truth")
+	for i := range max(len(titles), len(lines)) {
+		var line evaluate.Line
+		var truth string
+		if i < len(lines) {
+			line = lines[i]
 		}
 		if i < len(titles) {
 			truth = titles[i]
 		}
-		named := slices.ContainsFunc(titles, func(title string) bool { return evaluate.Exact(line, title) })
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(line), truth, word(named, "✓", ""))
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", oneLine(line.Text), word(line.Right, "✓", ""), truth)
 	}
 	return w.Flush()
 }

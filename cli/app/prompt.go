@@ -8,9 +8,10 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-const promptUsage = "`PROMPT`: residual or recovery, residual-varied or recovery-varied (five wordings, drawn at random), or a JSON file"
+const promptUsage = "`PROMPT`: residual or recovery, residual-varied or recovery-varied (five wordings, drawn at random), or FILE.json (recint prompt show --help)"
 
 func promptCommand() *cli.Command {
 	return &cli.Command{
@@ -19,12 +20,13 @@ func promptCommand() *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:  "show",
 			Usage: "print a prompt as the LLM sees it, token by token, with the positions of the soft tokens",
-			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings. Each text\n" +
-				"holds the same slots: {state} and {after} are the state after the history, {before} that without its last item.",
+			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings; and, where\n" +
+				"you like, reply, how the answer's message starts, and examples, lists of titles. Texts or reply hold the slots: {state}\n" +
+				"and {after} are the state after the history, {before} that without its last item. docs/training.md has an example.",
 			Flags: []cli.Flag{
 				llmFlag(),
 				&cli.StringFlag{Name: "prompt", Value: prompt.Residual().Name, Usage: promptUsage},
-				&cli.IntFlag{Name: "tokens", Value: 4, Usage: "soft `TOKENS` for each state"},
+				&cli.IntFlag{Name: "tokens", Value: run.DefaultSpec().Tokens, Usage: "soft `TOKENS` for each state"},
 				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot, as a positions adapter gives them"},
 				&cli.StringFlag{Name: "answer", Usage: "also the `TEXT` to answer with, as it is trained"},
 			},
@@ -53,7 +55,7 @@ func promptShow(c *cli.Context) error {
 		return err
 	}
 	defer gguf.Close()
-	prompts, err := prompt.Compile(gguf, t, c.Int("tokens"))
+	prompts, err := prompt.Compile(gguf, t, c.Int("tokens"), c.Int("states") > 1)
 	if err != nil {
 		return err
 	}

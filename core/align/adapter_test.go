@@ -91,7 +91,7 @@ func TestFold(t *testing.T) {
 			states[i] = 2.5 // a coordinate that never changes
 		}
 	}
-	standard, err := FitStandard(states, 6)
+	standard, err := FitStandard([][]float32{states[:60], states[60:]}, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestFitStandard_refusals(t *testing.T) {
 	for name, states := range map[string][]float32{
 		"none": {}, "half a state": {1, 2, 3}, "NaN": {1, float32(math.NaN())}, "infinite": {1, float32(math.Inf(1))},
 	} {
-		if _, err := FitStandard(states, 2); err == nil {
+		if _, err := FitStandard([][]float32{states}, 2); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

@@ -52,9 +52,9 @@ var Schedules = []Schedule{LinearDecay, CosineDecay, Constant}
 // DefaultConfig is the configuration of the demo, without a length.
 func DefaultConfig() Config {
 	return Config{
-		Seed: 1, BatchSize: 64, MicroBatch: 16, LearningRate: 1e-3, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
+		Seed: 1, BatchSize: 64, MicroBatch: 32, LearningRate: 3e-4, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
 		WarmSteps: 2000, WarmBatch: 256, WarmRate: 1e-3,
-		ValidateEvery: 100, ValidationSamples: 64, CheckpointEvery: 25,
+		ValidateEvery: 100, ValidationSamples: 128, CheckpointEvery: 25,
 	}
 }
 
@@ -99,6 +99,8 @@ func (c Config) Validate() error {
 		return bad("validation_samples", c.ValidationSamples, "0 or more")
 	case c.Patience < 0:
 		return bad("patience", c.Patience, "0 or more")
+	case c.Patience > 0 && (c.ValidateEvery == 0 || c.ValidationSamples == 0):
+		return bad("patience", c.Patience, "0 where validate_every or validation_samples is 0: nothing would be waited for")
 	case c.CheckpointEvery < 0:
 		return bad("checkpoint_every", c.CheckpointEvery, "0 or more")
 	}

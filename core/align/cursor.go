@@ -30,8 +30,8 @@ type Validation struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// bestValidation is the one with the lowest loss, the earliest of equals; nil before the first.
-func (at *Cursor) bestValidation() *Validation {
+// Best is the validation with the lowest loss, the earliest of equals, whose adapter is kept; nil before the first.
+func (at *Cursor) Best() *Validation {
 	var best *Validation
 	for i := range at.Validations {
 		if best == nil || at.Validations[i].Loss < best.Loss {
@@ -43,7 +43,7 @@ func (at *Cursor) bestValidation() *Validation {
 
 // finished says whether the plan is fulfilled, or patience is at its end.
 func (r *run) finished() bool {
-	if patience, best := r.job.Config.Patience, r.bestValidation(); patience > 0 && best != nil {
+	if patience, best := r.job.Config.Patience, r.Best(); patience > 0 && best != nil {
 		since := 0
 		for _, v := range r.Validations {
 			if v.Step > best.Step {

@@ -11,13 +11,14 @@ import (
 
 // Provenance says what an adapter was made from and how. Hashes are SHA-256 in hexadecimal.
 type Provenance struct {
-	Recommender string          `json:"recommender"` // hash of the recommender's file
-	LLM         string          `json:"llm"`         // hash of the GGUF
-	Dataset     string          `json:"dataset"`     // hash of the data set
-	Template    prompt.Template `json:"template"`
-	Config      Config          `json:"config"`
-	Samples     int             `json:"samples"` // trained on, repetitions counted
-	Minutes     float64         `json:"minutes"` // of training, warm start included
+	Recommender    string          `json:"recommender"` // hash of the recommender's file
+	LLM            string          `json:"llm"`         // hash of the GGUF
+	Dataset        string          `json:"dataset"`     // hash of the data set
+	Template       prompt.Template `json:"template"`
+	Config         Config          `json:"config"`
+	Samples        int             `json:"samples"`                   // trained on until the best validation, repetitions counted
+	Minutes        float64         `json:"minutes"`                   // of the whole training, warm start included
+	ValidationLoss float64         `json:"validation_loss,omitempty"` // the best, nats for each answer token; 0 without validation samples
 }
 
 // Check refuses a recommender, an LLM or a data set other than those of the training. An empty hash is not compared.
@@ -35,7 +36,7 @@ func (p Provenance) Check(recommender, llm, dataset string) error {
 }
 
 const (
-	adapterFormat = "recint adapter 1"
+	adapterFormat = "recint adapter 2"
 	keyFormat     = "format"
 	keyShape      = "shape"
 	keyProvenance = "provenance"
@@ -93,8 +94,8 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 		return nil, p, err
 	}
 	if file.Metadata[keyFormat] != adapterFormat {
-		return nil, p, fmt.Errorf("align: %s is no adapter: its metadata does not say %q; recint align writes such files",
-			path, adapterFormat)
+		return nil, p, fmt.Errorf("align: %s is no adapter: its metadata does not say %q; recint align writes such files "+
+			"(those of other versions are trained again)", path, adapterFormat)
 	}
 	a := &Adapter{}
 	if err := decode(file.Metadata[keyShape], &a.Shape); err != nil {

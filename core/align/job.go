@@ -81,11 +81,7 @@ func (j Job) check(s prompt.Sample, context int) error {
 // standardised gives the job with its states standardised, its validation samples thinned out to those that are used,
 // and what standardises them.
 func (j Job) standardised() (Job, Standard, error) {
-	var all []float32
-	for _, s := range j.Train {
-		all = append(all, s.Values...)
-	}
-	standard, err := FitStandard(all, j.Shape.In)
+	standard, err := FitStandard(j.statesOfTraining(), j.Shape.In)
 	if err != nil {
 		return j, standard, err
 	}
@@ -107,6 +103,14 @@ func (j Job) standardised() (Job, Standard, error) {
 	}
 	j.Warm = pairs
 	return j, standard, nil
+}
+
+func (j Job) statesOfTraining() [][]float32 {
+	all := make([][]float32, len(j.Train))
+	for i, s := range j.Train {
+		all[i] = s.Values
+	}
+	return all
 }
 
 // pick chooses at most n samples, the same for the same seed.

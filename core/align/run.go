@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	checkpointFormat = "recint checkpoint 1"
+	checkpointFormat = "recint checkpoint 2"
 	keyConfig        = "config"
 	keyCursor        = "cursor"
 	keyData          = "data"
@@ -269,6 +269,9 @@ func (r *run) finish() (*Result, error) {
 		Cursor:     r.Cursor,
 	}
 	result.Provenance.Samples = r.Updates * r.job.Config.BatchSize
+	if best := r.Best(); best != nil {
+		result.Provenance.Samples, result.Provenance.ValidationLoss = best.Step*r.job.Config.BatchSize, best.Loss
+	}
 	result.Provenance.Minutes = r.Seconds / 60
 	if err := r.save(); err != nil {
 		return nil, err

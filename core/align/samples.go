@@ -28,21 +28,26 @@ func (k Kind) States(ctx context.Context, encoder Encoder, slots []string, histo
 		asked := make([][]int32, len(histories))
 		for i, history := range histories {
 			if asked[i] = about(slot, history); len(asked[i]) == 0 {
-				return nil, fmt.Errorf("align: history %d has %d items; a state before its last item needs at least 2",
-					i, len(history))
+				return nil, fmt.Errorf("align: history %d has %d items; slot {%s} needs one more", i, len(history), slot)
 			}
 		}
-		if err := k.fill(ctx, encoder, asked, all); err != nil {
-			return nil, err
+		for first := 0; first < len(asked); first += atOnce {
+			last := min(first+atOnce, len(asked))
+			if err := k.fill(ctx, encoder, first, asked[first:last], all[first:last]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return all, nil
 }
 
+// atOnce is how many histories' states are computed between two copies, so that those of long histories need little memory.
+const atOnce = 4096
+
 // about is the part of a history that a slot is about.
 func about(slot string, history []int32) []int32 {
 	if slot == prompt.SlotBefore {
-		return history[:len(history)-1]
+		return history[:max(0, len(history)-1)]
 	}
 	return history
 }
@@ -55,8 +60,8 @@ func (k Kind) Count(encoder Encoder, slot string, history []int32) int {
 	return 1
 }
 
-// fill adds one slot's states to those of each history.
-func (k Kind) fill(ctx context.Context, encoder Encoder, histories [][]int32, all []prompt.States) error {
+// fill adds one slot's states to those of each history, of which the first has a number, for messages.
+func (k Kind) fill(ctx context.Context, encoder Encoder, first int, histories [][]int32, all []prompt.States) error {
 	width, compute := encoder.StateWidth(), encoder.States
 	if k == Mixture || k == Positions {
 		width, compute = width*encoder.Positions(), encoder.AllStates
@@ -73,7 +78,7 @@ func (k Kind) fill(ctx context.Context, encoder Encoder, histories [][]int32, al
 		}
 		for at, x := range own {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", i, at)
+				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", first+i, at)
 			}
 		}
 		all[i].Counts = append(all[i].Counts, count)

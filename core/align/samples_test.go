@@ -99,8 +99,14 @@ func TestSamples_byHand(t *testing.T) {
 func TestStates_refusals(t *testing.T) {
 	histories := [][]int32{{5, 6}, {7}}
 	_, err := Linear.States(t.Context(), lengthAndLast{}, []string{"before"}, histories)
-	if err == nil || !strings.Contains(err.Error(), "history 1") {
+	if err == nil || !strings.Contains(err.Error(), "history 1 has 1 items; slot {before} needs one more") {
 		t.Errorf("a history of one item: error %v", err)
+	}
+	for _, slot := range []string{"before", "after"} {
+		_, err := Linear.States(t.Context(), lengthAndLast{}, []string{slot}, [][]int32{{5, 6}, {}})
+		if err == nil || !strings.Contains(err.Error(), "history 1 has 0 items") {
+			t.Errorf("{%s} of an empty history: error %v", slot, err)
+		}
 	}
 	for _, kind := range Kinds {
 		_, err = kind.States(t.Context(), lengthAndLast{nan: true}, []string{"state"}, histories)

@@ -1,6 +1,7 @@
 package align
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -10,19 +11,30 @@ type Standard struct {
 	Mean, Scale []float32 // [D]; a coordinate becomes (x - Mean)/Scale
 }
 
-// FitStandard measures states, [n, width]. A coordinate that never changes keeps the scale 1.
-func FitStandard(states []float32, width int) (Standard, error) {
-	if width < 1 || len(states) == 0 || len(states)%width != 0 {
-		return Standard{}, fmt.Errorf("align: %d numbers are not states of width %d", len(states), width)
+// FitStandard measures states, some in each of the samples. A coordinate that never changes keeps the scale 1.
+func FitStandard(samples [][]float32, width int) (Standard, error) {
+	total := 0
+	for _, states := range samples {
+		if width < 1 || len(states)%width != 0 {
+			return Standard{}, fmt.Errorf("align: %d numbers are not states of width %d", len(states), width)
+		}
+		total += len(states)
 	}
-	n := float64(len(states) / width)
+	if total == 0 {
+		return Standard{}, errors.New("align: there are no states to standardise")
+	}
+	n := float64(total / width)
 	mean, square := make([]float64, width), make([]float64, width)
-	for i, x := range states {
-		mean[i%width] += float64(x) / n
+	for _, states := range samples {
+		for i, x := range states {
+			mean[i%width] += float64(x) / n
+		}
 	}
-	for i, x := range states {
-		d := float64(x) - mean[i%width]
-		square[i%width] += d * d / n
+	for _, states := range samples {
+		for i, x := range states {
+			d := float64(x) - mean[i%width]
+			square[i%width] += d * d / n
+		}
 	}
 	s := Standard{Mean: make([]float32, width), Scale: make([]float32, width)}
 	for i := range width {

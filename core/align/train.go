@@ -162,7 +162,7 @@ func (r *run) validate(ctx context.Context) error {
 		}
 	}
 	loss, spent := sum/float64(n), time.Since(start).Seconds()
-	if best := r.bestValidation(); best == nil || loss < best.Loss {
+	if best := r.Best(); best == nil || loss < best.Loss {
 		values, err := readSlot(r.model, r.job.Shape, cgo.Value)
 		if err != nil {
 			return err

@@ -189,6 +189,69 @@ func TestTrain_killedAndResumed(t *testing.T) {
 	sameRun(t, got, want, killed.Dir, job.Dir)
 }
 
+// What is kept is the adapter of the best validation, not that of the end, and training ends when patience does.
+func TestTrain_keepsTheBest(t *testing.T) {
+	job := tinyJob(t)
+	job.Config.Schedule, job.Config.ValidateEvery, job.Config.CheckpointEvery, job.Config.Patience = Constant, 1, 1, 3
+	for i := range job.Validation { // answered otherwise than in training: what is learned there is soon wrong here
+		job.Validation[i].Answer = job.Train[(i+2)%5].Answer
+	}
+	best := map[int][][]float32{}
+	job.Progress = func(e Event) {
+		if e.Phase == "training" { // the checkpoint of the step before is on the disk
+			if file, err := artifact.ReadSafetensors(filepath.Join(job.Dir, CheckpointFile)); err == nil {
+				best[e.Step-1], _ = takeTensors(file, job.Shape, "value.")
+			}
+		}
+	}
+	result := train(t, job)
+	chosen, last := result.Cursor.Best(), result.Cursor.Step
+	if chosen == nil || last == result.Cursor.Plan || last != chosen.Step+3 {
+		t.Fatalf("best %+v, ended at step %d of %d; want an end 3 steps behind the best", chosen, last, result.Cursor.Plan)
+	}
+	if p := result.Provenance; p.Samples != 8*chosen.Step || p.ValidationLoss != chosen.Loss {
+		t.Errorf("provenance %+v", p)
+	}
+	standard, err := FitStandard(job.statesOfTraining(), job.Shape.In)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := standard.Fold(&Adapter{Shape: job.Shape, Values: best[chosen.Step]})
+	if !reflect.DeepEqual(result.Adapter, want) {
+		t.Errorf("the saved adapter is not that of step %d", chosen.Step)
+	}
+}
+
+// Several wordings and patience are taken up again as they were.
+func TestTrain_wordingsAndPatienceResume(t *testing.T) {
+	wordings := func(job Job) Job {
+		other, err := prompt.FromSegments([][]int32{{9}, {5}, {8, 8}}, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		job.Prompts = append(job.Prompts, other)
+		job.Config.Patience = 2
+		return job
+	}
+	whole := wordings(tinyJob(t))
+	want := train(t, whole)
+	if one := train(t, tinyJob(t)); reflect.DeepEqual(one.Adapter, want.Adapter) {
+		t.Error("the second wording changed nothing")
+	}
+	job := wordings(tinyJob(t))
+	ctx, stop := context.WithCancel(t.Context())
+	job.Progress = func(e Event) {
+		if e.Step == 9 {
+			stop()
+		}
+	}
+	if _, err := Train(ctx, job); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want the context's", err)
+	}
+	job.Progress = nil
+	sameRun(t, train(t, job), want, job.Dir, whole.Dir)
+}
+
 func TestTrain_finishedRunIsLeftAlone(t *testing.T) {
 	job := tinyJob(t)
 	want := train(t, job)

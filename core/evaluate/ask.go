@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -15,7 +15,7 @@ import (
 type Sample struct {
 	ID     string        // unique in the evaluation
 	States prompt.States // as the recommender gives them
-	Titles []string      // clean titles of the items to name, at least one; items that share one are one answer
+	Titles []string      // clean titles of the items to name, at least one
 }
 
 // Answerer answers samples; the method Answer of an interpreter is one.
@@ -111,8 +111,8 @@ func check(samples []Sample) error {
 		switch {
 		case len(s.States.Values) == 0:
 			return fmt.Errorf("evaluate: sample %s (number %d) has no states", s.ID, i)
-		case strings.Join(s.Titles, "") == "":
-			return fmt.Errorf("evaluate: sample %s (number %d) has no title to name", s.ID, i)
+		case len(s.Titles) == 0 || slices.Contains(s.Titles, ""):
+			return fmt.Errorf("evaluate: sample %s (number %d) has no title to name, or an empty one", s.ID, i)
 		case seen[s.ID]:
 			return fmt.Errorf("evaluate: two samples are called %q", s.ID)
 		}

@@ -54,22 +54,39 @@ func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer 
 	return result, nil
 }
 
+// Line is a line of an answer that lists titles.
+type Line struct {
+	Text  string `json:"text"`
+	Right bool   `json:"right"` // it is one of the titles asked for, which no line before it has used up
+}
+
+// Lines judges the lines of an answer, empty ones left out, by the exact scorer.
+func Lines(answer string, titles []string) []Line {
+	left := map[string]int{}
+	for _, title := range titles {
+		left[normalise(title)]++
+	}
+	lines := []Line{}
+	for text := range strings.Lines(answer) {
+		key := normalise(text)
+		if key == "" {
+			continue
+		}
+		lines = append(lines, Line{strings.TrimSpace(text), left[key] > 0})
+		left[key]--
+	}
+	return lines
+}
+
 // recovered counts what an answer names.
 func recovered(answer string, titles []string, known map[string]bool) (h hits) {
-	lines := map[string]int{}
-	for line := range strings.Lines(answer) {
-		if line = normalise(line); line != "" {
-			lines[line]++
-			h.Valid += count(known[line])
-		}
+	for _, line := range Lines(answer, titles) {
+		h.Exact += count(line.Right)
+		h.Valid += count(known[normalise(line.Text)])
 	}
 	seen := map[string]bool{}
 	for _, title := range titles {
 		key := normalise(title)
-		if lines[key] > 0 {
-			lines[key]--
-			h.Exact++
-		}
 		if !seen[key] {
 			h.Contains += count(Contains(answer, title))
 			h.Paper += count(Paper(answer, title))

@@ -95,7 +95,7 @@ func Train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config,
 	if err != nil {
 		return Result{}, err
 	}
-	standard, err := align.FitStandard(d.Train.Inputs, width)
+	standard, err := align.FitStandard([][]float32{d.Train.Inputs}, width)
 	if err != nil {
 		return Result{}, err
 	}

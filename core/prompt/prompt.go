@@ -27,10 +27,11 @@ type Prompt struct {
 	perState int
 }
 
-// Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has
-// one, adds the start of the reply, cuts it at its slots and tokenises each segment by itself. tokensPerState is K, the number of soft tokens of each
-// state. The model's beginning-of-sequence token, where it names one, starts the prompt.
-func Compile(v Vocabulary, t Template, tokensPerState int) ([]*Prompt, error) {
+// Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has one,
+// adds examples and the start of the reply, and tokenises what lies between slots piece by piece. tokensPerState is K, the
+// number of soft tokens of each state. everyItem says that a slot gets a state for each item, not one for the last. The
+// model's beginning-of-sequence token, where it names one, starts the prompt.
+func Compile(v Vocabulary, t Template, tokensPerState int, everyItem bool) ([]*Prompt, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
@@ -38,9 +39,12 @@ func Compile(v Vocabulary, t Template, tokensPerState int) ([]*Prompt, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Asks == History && !everyItem {
+		t.Examples = nil
+	}
 	var prompts []*Prompt
 	for _, text := range t.Texts {
-		p, err := t.compile(v, text, slots, tokensPerState)
+		p, err := t.compile(v, text, slots, tokensPerState, everyItem)
 		if err != nil {
 			return nil, fmt.Errorf("template %q: %w", t.Name, err)
 		}
@@ -50,7 +54,7 @@ func Compile(v Vocabulary, t Template, tokensPerState int) ([]*Prompt, error) {
 }
 
 // compile makes a prompt of one text.
-func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerState int) (*Prompt, error) {
+func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerState int, everyItem bool) (*Prompt, error) {
 	wrapped, err := v.Chat(text)
 	if errors.Is(err, cgo.ErrUnsupported) {
 		wrapped, err = text+"\n", nil
@@ -78,7 +82,7 @@ func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerSt
 		return nil, err
 	}
 	for _, titles := range t.Examples {
-		example, err := t.example(v, segments, slots, titles, tokensPerState)
+		example, err := t.example(v, segments, slots, titles, tokensPerState, everyItem)
 		if err != nil {
 			return nil, err
 		}
@@ -120,21 +124,27 @@ func tokenise(v Vocabulary, text string, slots []string) ([][]int32, error) {
 }
 
 // example is a start of the reply with titles in place of soft tokens, and the answer.
-func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, tokensPerState int) ([]int32, error) {
-	last := titles[len(titles)-1]
+func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, tokensPerState int, everyItem bool) (
+	[]int32, error) {
 	tokens := slices.Clone(segments[0])
 	for i, slot := range slots {
-		title := last
+		shown := titles
 		if slot == SlotBefore {
-			title = titles[len(titles)-2]
+			shown = titles[:len(titles)-1]
 		}
-		words, err := Answer(v, title)
-		if err != nil {
-			return nil, err
+		if !everyItem {
+			shown = shown[len(shown)-1:]
 		}
-		tokens = append(append(tokens, FirstTokens(words, tokensPerState)...), segments[i+1]...)
+		for _, title := range shown {
+			words, err := Answer(v, title)
+			if err != nil {
+				return nil, err
+			}
+			tokens = append(tokens, FirstTokens(words, tokensPerState)...)
+		}
+		tokens = append(tokens, segments[i+1]...)
 	}
-	text := last
+	text := titles[len(titles)-1]
 	if t.Asks == History {
 		text = strings.Join(titles, "\n")
 	}

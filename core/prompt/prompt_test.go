@@ -63,7 +63,7 @@ func chatted(user string) (string, error) { return "<user>" + user + "<end>", ni
 
 func TestCompile(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, 2)
+	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, 2, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestCompile(t *testing.T) {
 }
 
 func TestCompile_withoutChatTemplate(t *testing.T) {
-	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, 1)
+	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, 1, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +100,51 @@ func TestCompile_withoutChatTemplate(t *testing.T) {
 	}
 	if want := []int32{-1, '\n'}; !slices.Equal(p.Suffix([]int{1}), want) {
 		t.Errorf("suffix %v, want %v", p.Suffix([]int{1}), want)
+	}
+}
+
+func TestCompile_examples(t *testing.T) {
+	v := letters{chat: chatted, bos: 257, eot: 256}
+	template := Template{Name: "t", Asks: LastItem, Texts: []string{"ab"}, Reply: "{before}{after}:",
+		Examples: [][]string{{"wxyz", "k", "lmn"}}}
+	end := int32(256)
+	for everyItem, want := range map[bool][]int32{
+		false: {257, 'a', 'b', end, 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
+		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
+	} {
+		prompts, err := Compile(v, template, 2, everyItem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := prompts[0].Prefix(); !slices.Equal(got, want) {
+			t.Errorf("every item %v: prefix\n%v, want\n%v", everyItem, got, want)
+		}
+		if got, want := prompts[0].Suffix([]int{1, 1}), []int32{-1, -2, -3, -4, ':'}; !slices.Equal(got, want) {
+			t.Errorf("suffix %v, want %v", got, want)
+		}
+	}
+	template.Asks, template.Reply = History, "{state}:"
+	for everyItem, want := range map[bool][]int32{
+		false: {257, 'a', 'b', end},
+		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'w', 'x', 'y', 'z', '\n', 'k', '\n', 'l', 'm', 'n', end},
+	} {
+		prompts, err := Compile(v, template, 2, everyItem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := prompts[0].Prefix(); !slices.Equal(got, want) {
+			t.Errorf("history, every item %v: prefix\n%v, want\n%v", everyItem, got, want)
+		}
+	}
+	for name, broken := range map[string]Template{
+		"one title": {Name: "t", Asks: LastItem, Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a"}}},
+		"no title":  {Name: "t", Asks: LastItem, Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a", ""}}},
+		"slots in the text": {Name: "t", Asks: LastItem, Texts: []string{"{before}"}, Reply: "{after}",
+			Examples: [][]string{{"a", "b"}}},
+	} {
+		if _, err := Compile(v, broken, 1, false); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
 	}
 }
 
@@ -120,7 +165,7 @@ func TestCompile_refusals(t *testing.T) {
 		"slots swapped":   {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
 		"chat has failed": {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
 	} {
-		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, c.k)
+		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, c.k, false)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
@@ -236,11 +281,6 @@ func TestNamed(t *testing.T) {
 		if err != nil || tpl.Validate() != nil {
 			t.Errorf("%s: %v, %v", name, err, tpl.Validate())
 		}
-		for _, text := range tpl.Texts {
-			if !strings.HasSuffix(text, "}") {
-				t.Errorf("%s: text behind the last slot costs time in every sample: %q", name, text)
-			}
-		}
 	}
 	if _, err := Named("nonsense"); err == nil || !strings.Contains(err.Error(), "residual") {
 		t.Errorf("unknown name: error %v should list the known ones", err)
@@ -249,7 +289,7 @@ func TestNamed(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, 2)
+	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, 2, false)
 	if err != nil {
 		t.Fatal(err)
 	}

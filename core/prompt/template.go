@@ -37,6 +37,8 @@ const (
 // Examples are histories of titles, the oldest first, that show how a question is answered: each is a start of the reply in
 // which the soft tokens of a state are the first tokens of its last title, as the warm start teaches them, and the answer.
 // They stand in the constant beginning, before the start of the reply that is to be answered, which must then hold all slots.
+// Where one state stands for a whole history that is asked for, no title's tokens would be an example of it; there they are
+// left out.
 type Template struct {
 	Name     string     `json:"name"`
 	Asks     Asked      `json:"asks"`
@@ -45,43 +47,46 @@ type Template struct {
 	Examples [][]string `json:"examples,omitempty"`
 }
 
-const (
-	residualText = "Two notes say what a person has chosen so far; the second was written one choice later. " +
-		"Give the title of that choice.\n{before}{after}"
-	recoveryText = "A note says what a person has chosen so far. Give the titles of the choices, oldest first.\n{state}"
-)
+// residual and recovery are the default templates with other names and texts. The LLM is asked for titles as if the soft tokens
+// were words, which is what the warm start makes of them.
+func residual(name string, texts ...string) Template {
+	return Template{Name: name, Asks: LastItem, Texts: texts, Reply: "{before}{after}:", Examples: [][]string{
+		{"Back to the Future", "Jaws"}, {"The Godfather", "Singin' in the Rain"}, {"Fargo", "One Flew Over the Cuckoo's Nest"},
+		{"Toy Story", "The Silence of the Lambs"}, {"Dr. Strangelove", "Heat"}, {"The Lion King", "Four Weddings and a Funeral"},
+	}}
+}
+
+func recovery(name string, texts ...string) Template {
+	return Template{Name: name, Asks: History, Texts: texts, Reply: "{state}:", Examples: [][]string{
+		{"Back to the Future", "Jaws", "Singin' in the Rain"}, {"The Silence of the Lambs", "Heat", "The Lion King", "Fargo"},
+	}}
+}
 
 // known are the templates that have a name.
 func known() []Template {
 	return []Template{
 		Residual(),
 		Recovery(),
-		{Name: "residual-varied", Asks: LastItem, Texts: []string{
-			residualText,
-			"Here is what a person liked, before and after one more choice. Which title was added?\n{before}{after}",
-			"Compare these two summaries of a person's choices and name the title that only the second one has.\n{before}{after}",
-			"A person's taste, then the same after one more choice. Say the title of that choice.\n{before}{after}",
-			"What did the person choose between these two moments? Answer with its title.\n{before}{after}",
-		}},
-		{Name: "recovery-varied", Asks: History, Texts: []string{
-			recoveryText,
-			"This sums up what a person has chosen. List the titles in their order, one on each line.\n{state}",
-			"Read the person's history out of this summary, a title on each line, the oldest first.\n{state}",
-			"Which titles led to this summary of a person's choices? List them, first to last.\n{state}",
-			"Write down the titles behind this note on a person's taste, in the order of the choices.\n{state}",
-		}},
+		residual("residual-varied",
+			"Repeat the second title.",
+			"Two titles, one chosen after the other. Say the second one.",
+			"Which title was chosen last?",
+			"Here is what a person liked, before and after one more choice. Which title was added?",
+			"Name the title of the last choice, word for word."),
+		recovery("recovery-varied",
+			"Repeat the titles, one on each line.",
+			"A person chose these titles. List them in their order.",
+			"Which titles were chosen? Give each a line, the oldest first.",
+			"Write the titles down, first to last.",
+			"List what the person has chosen, a title on each line."),
 	}
 }
 
 // Residual is the default template for naming the item that separates two states.
-func Residual() Template {
-	return Template{Name: "residual", Asks: LastItem, Texts: []string{residualText}}
-}
+func Residual() Template { return residual("residual", "Repeat the second title.") }
 
-// Recovery is the default template for naming the items of a history from the state after it.
-func Recovery() Template {
-	return Template{Name: "recovery", Asks: History, Texts: []string{recoveryText}}
-}
+// Recovery is the default template for naming the items of a history from its state or states.
+func Recovery() Template { return recovery("recovery", "Repeat the titles, one on each line.") }
 
 // Named returns a template that has a name.
 func Named(name string) (Template, error) {
@@ -96,7 +101,8 @@ func Named(name string) (Template, error) {
 		name, strings.Join(names, ", "))
 }
 
-// ReadTemplate reads a template from a JSON file with the keys "name", "asks", "texts" and, where it is wanted, "reply".
+// ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and, where they are wanted,
+// "reply" and "examples".
 func ReadTemplate(path string) (Template, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -115,7 +121,7 @@ func ParseTemplate(data []byte) (Template, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&t); err != nil {
-		return Template{}, fmt.Errorf("prompt: template: %w", err)
+		return Template{}, fmt.Errorf("prompt: template: %w; its keys are name, asks, texts, reply and examples", err)
 	}
 	return t, t.Validate()
 }
@@ -129,8 +135,14 @@ func (t Template) Validate() error {
 		return fmt.Errorf("prompt: template %q asks for %q; it can ask for %q or %q", t.Name, t.Asks, LastItem, History)
 	}
 	slots, err := t.Slots()
-	if err != nil || len(t.Examples) == 0 {
+	if err != nil {
 		return err
+	}
+	if !slices.Contains(slots, SlotState) && !slices.Contains(slots, SlotAfter) {
+		return fmt.Errorf("prompt: template %q shows neither {%s} nor {%s}, so nothing of the last item", t.Name, SlotState, SlotAfter)
+	}
+	if len(t.Examples) == 0 {
+		return nil
 	}
 	if inReply, err := t.slots(t.Reply); err != nil || len(inReply) != len(slots) {
 		return fmt.Errorf("prompt: template %q has examples, but not all of its slots in the reply", t.Name)

@@ -27,6 +27,37 @@ func smallOf(t *testing.T, model string) Config {
 	return c
 }
 
+// A filter of Caser must not start with a bias that its ReLU would never let pass.
+func TestCaserStartsWithoutBiases(t *testing.T) {
+	for layout, last := range map[string]string{"": "s_fc.bias", RecBole: "fc1.bias"} {
+		c := smallOf(t, Caser)
+		c.Layout = layout
+		r, err := New(testllm.Engine(t), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		values, err := readSlot(r.Model(), cgo.Value, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		filters := 0
+		for _, tensor := range values {
+			if zero := !slices.ContainsFunc(tensor.F32, func(x float32) bool { return x != 0 }); isFilterBias(tensor.Name) {
+				filters++
+				if !zero {
+					t.Errorf("layout %q: %s is not zero", layout, tensor.Name)
+				}
+			} else if zero && tensor.Name == last {
+				t.Errorf("layout %q: %s is zero", layout, tensor.Name)
+			}
+		}
+		if filters < 2 {
+			t.Errorf("layout %q: %d biases of filters", layout, filters)
+		}
+	}
+}
+
 func TestEveryModelLearnsARule(t *testing.T) {
 	for _, model := range Models {
 		for _, negatives := range []int{0, 4} {

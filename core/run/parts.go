@@ -23,13 +23,13 @@ type Parts struct {
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
 
-	engine  *cgo.Engine
-	adapter align.Kind
+	engine *cgo.Engine
+	kind   align.Kind // of the adapter
 }
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
 func openParts(engine *cgo.Engine, s Spec) (*Parts, error) {
-	p := &Parts{engine: engine, adapter: s.Adapter}
+	p := &Parts{engine: engine, kind: s.Adapter}
 	if err := p.open(s); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -59,7 +59,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if info.Architecture != "llama" {
 		return fmt.Errorf("run: %s has the architecture %q; give a GGUF of the architecture \"llama\"", s.LLM, info.Architecture)
 	}
-	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, s.Tokens); err != nil {
+	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, s.Tokens, s.Adapter == align.Positions); err != nil {
 		return err
 	}
 	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
@@ -114,15 +114,50 @@ func (p *Parts) answers(sequences []dataset.Sequence) (histories [][]int32, text
 	return histories, texts
 }
 
+// most is how many items of a history can get soft tokens of their own: no more than there were in training.
+func (p *Parts) most() int {
+	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
+}
+
+// longestAnswer is how many tokens the longest answer of the training part takes, about: titles joined by line breaks can
+// take a few less or more than one by one.
+func (p *Parts) longestAnswer() (int, error) {
+	tokens := make([]int, len(p.Data.Items))
+	for i, item := range p.Data.Items {
+		answer, err := prompt.Answer(p.GGUF, item.Title)
+		if err != nil {
+			return 0, err
+		}
+		tokens[i] = len(answer)
+	}
+	longest := 0
+	_, items := p.questions(p.Split.Train)
+	for _, answered := range items {
+		sum := 0
+		for _, item := range answered {
+			sum += tokens[item]
+		}
+		longest = max(longest, sum)
+	}
+	return longest, nil
+}
+
 // states gives each history what the prompt asks for.
 func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.States, error) {
-	return p.adapter.States(ctx, p.Recommender, p.Prompts[0].SlotNames(), histories)
+	if p.kind == align.Positions {
+		cut := make([][]int32, len(histories))
+		for i, history := range histories {
+			cut[i] = history[max(0, len(history)-p.most()):]
+		}
+		histories = cut
+	}
+	return p.kind.States(ctx, p.Recommender, p.Prompts[0].SlotNames(), histories)
 }
 
 // samples makes training samples of sequences.
 func (p *Parts) samples(ctx context.Context, sequences []dataset.Sequence) ([]prompt.Sample, error) {
 	histories, texts := p.answers(sequences)
-	return p.adapter.Samples(ctx, p.Recommender, p.GGUF, p.Prompts[0].SlotNames(), histories, texts)
+	return p.kind.Samples(ctx, p.Recommender, p.GGUF, p.Prompts[0].SlotNames(), histories, texts)
 }
 
 // lessons makes the pairs of the warm start: the state after an item with that item's title.

@@ -6,31 +6,31 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Plan works out what Train would take for a run, in memory and in time, from the files' headers: no weights are loaded and
-// nothing is written.
-func Plan(engine *cgo.Engine, s Spec) (align.Plan, error) {
-	precision, err := s.Precision.native()
+// Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not loaded, and nothing is
+// written.
+func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
+	precision, err := s.check()
 	if err != nil {
-		return align.Plan{}, err
+		return align.Estimate{}, err
 	}
 	parts, err := openParts(engine, s)
 	if err != nil {
-		return align.Plan{}, err
+		return align.Estimate{}, err
 	}
 	defer parts.Close()
 	info, err := parts.GGUF.Describe()
 	if err != nil {
-		return align.Plan{}, err
+		return align.Estimate{}, err
 	}
 	job := align.Job{Prompts: parts.Prompts, Shape: parts.shape(s, info), Config: s.Config}
 	if err := job.Shape.Validate(); err != nil {
-		return align.Plan{}, err
+		return align.Estimate{}, err
 	}
 	lengths, err := parts.lengths()
 	if err != nil {
-		return align.Plan{}, err
+		return align.Estimate{}, err
 	}
-	return align.MakePlan(engine, info, precision, job, lengths)
+	return align.NewEstimate(engine, info, precision, job, lengths)
 }
 
 // shape is that of the run's adapter.
@@ -57,7 +57,7 @@ func (p *Parts) lengths() ([]align.Length, error) {
 		}
 		lengths[i].Answer = tokens[texts[i]]
 		for _, slot := range p.Prompts[0].SlotNames() {
-			lengths[i].Counts = append(lengths[i].Counts, p.adapter.Count(p.Recommender, slot, history))
+			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Recommender, slot, history))
 		}
 	}
 	return lengths, nil

@@ -18,10 +18,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// titleTokens is the room for each title in an answer that lists several, its line break included. The longest title of
-// MovieLens-100K takes 30 tokens of SmolLM2's; all of a history are never that long.
-const titleTokens = 20
-
 // Run is a trained run, open for questions. It is not safe for concurrent use.
 type Run struct {
 	*Parts
@@ -72,10 +68,14 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 		return err
 	}
 	if adapter.Kind == align.Positions {
-		opts.MaxStates = r.Recommender.Positions()
+		opts.MaxStates = r.most()
 	}
-	if r.Spec.Template.Asks == prompt.History {
-		opts.MaxTokens = titleTokens * r.Recommender.Positions()
+	if opts.MaxTokens == 0 && r.Spec.Template.Asks == prompt.History {
+		longest, err := r.longestAnswer()
+		if err != nil {
+			return err
+		}
+		opts.MaxTokens = longest + longest/8 // a held-out answer may be longer
 	}
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err

@@ -34,7 +34,7 @@ type Spec struct {
 	LLM         string          `json:"llm"`         // GGUF of the llama architecture
 	Template    prompt.Template `json:"template"`
 	Adapter     align.Kind      `json:"adapter"`
-	Hidden      int             `json:"hidden,omitempty"` // hidden units of an mlp adapter
+	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp and positions adapters
 	Tokens      int             `json:"tokens"`           // K, soft tokens per state
 	Precision   Precision       `json:"precision"`        // of the LLM while training
 	Config      align.Config    `json:"config"`
@@ -61,10 +61,21 @@ func (p Precision) native() (cgo.Precision, error) {
 }
 
 // DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
-// units with 4 soft tokens for each state, BF16.
+// units with 6 soft tokens for each state, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 4, Precision: BF16,
+	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 6, Precision: BF16,
 		Config: align.DefaultConfig()}
+}
+
+// check refuses what can be seen to be wrong without opening anything, and gives the core's precision.
+func (s Spec) check() (cgo.Precision, error) {
+	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
+		return 0, errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
+	}
+	if err := s.Config.Validate(); err != nil {
+		return 0, err
+	}
+	return s.Precision.native()
 }
 
 // paths are the fields that are paths, for conversion.
@@ -85,7 +96,7 @@ func Read(dir string) (Spec, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&s); err != nil {
-		return s, fmt.Errorf("run: %s: %w", path, err)
+		return s, fmt.Errorf("run: %s: %w; a run of another version is made anew in another folder", path, err)
 	}
 	for _, p := range s.paths() {
 		if !filepath.IsAbs(*p) {

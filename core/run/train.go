@@ -2,7 +2,7 @@ package run
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -16,11 +16,8 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if stage == nil {
 		stage = func(string) {}
 	}
-	precision, err := s.Precision.native()
+	precision, err := s.check()
 	if err != nil {
-		return nil, err
-	}
-	if err := s.Config.Validate(); err != nil {
 		return nil, err
 	}
 	stage("opening data set, recommender and LLM")
@@ -41,9 +38,6 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if err := job.Shape.Validate(); err != nil {
 		return nil, err
 	}
-	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
-		return nil, errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
-	}
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}
@@ -59,6 +53,19 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 			return nil, err
 		}
 	}
+	var lengths []align.Length
+	for _, sample := range job.Train {
+		lengths = append(lengths, align.Length{Counts: sample.Counts, Answer: len(sample.Answer)})
+	}
+	estimate, err := align.NewEstimate(engine, info, precision, job, lengths)
+	if err != nil {
+		return nil, err
+	}
+	if !estimate.Fits {
+		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", mebibytes(estimate.Total()), mebibytes(estimate.Free),
+			align.HowToFit)
+	}
+	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", mebibytes(estimate.Total()), estimate.Rate))
 	stage("loading the LLM's weights")
 	if job.LLaMA, err = cgo.NewLLaMA(engine, parts.GGUF, precision); err != nil {
 		return nil, err
@@ -67,3 +74,5 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	stage("training")
 	return align.Train(ctx, job)
 }
+
+func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

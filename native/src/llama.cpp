@@ -294,16 +294,16 @@ SampleRows Llama::rows_of(const ri_align_batch &batch) const {
 }
 
 Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const {
-    const auto *rows = g.keep(std::make_shared<SampleRows>(rows_of(batch)));
-    const int64_t n_rows = rows->count(), K = adapter.params().n_tokens;
+    const SampleRows rows = rows_of(batch);
+    const int64_t n_rows = rows.count(), K = adapter.params().n_tokens;
     int64_t states = 0;
     for (size_t b = 0; b < batch.n_samples; ++b) states += batch.n_states[b];
     // Rows of the embedding table where there are tokens, soft tokens elsewhere.
     std::vector<float> base(size_t(n_rows * n_embd_));
     std::vector<int32_t> index(static_cast<size_t>(n_rows)), places(static_cast<size_t>(states * K)), asked, targets;
-    for (int64_t b = 0, first_soft = 0; b < rows->samples(); first_soft += batch.n_states[b++] * K)
-        for (int64_t row = rows->first[size_t(b)]; row < rows->first[size_t(b) + 1]; ++row) {
-            const int64_t at = b * int64_t(batch.n_positions) + row - rows->first[size_t(b)];
+    for (int64_t b = 0, first_soft = 0; b < rows.samples(); first_soft += batch.n_states[b++] * K)
+        for (int64_t row = rows.first[size_t(b)]; row < rows.first[size_t(b) + 1]; ++row) {
+            const int64_t at = b * int64_t(batch.n_positions) + row - rows.first[size_t(b)];
             const int32_t token = batch.tokens[at];
             if (token >= 0) {
                 gguf_->embed(&token, 1, base.data() + row * n_embd_);
@@ -324,7 +324,7 @@ Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapte
     Var soft = g.reshape(adapter.soft_tokens(g, given), n_embd_, states * K);
     Var x = g.splice(g.input(std::move(base), n_embd_, n_rows), soft, g.input(std::move(index), n_rows),
                      g.input(std::move(places), states * K));
-    Var hidden = hidden_states(g, prefix, x, *rows, g.input(std::move(asked), n_targets), nullptr);
+    Var hidden = hidden_states(g, prefix, x, rows, g.input(std::move(asked), n_targets), nullptr);
     return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
 }
 

@@ -56,7 +56,7 @@ double product_speed(Engine &engine, ri_precision precision) {
     const auto product = prepare(engine, precision);
     product(); // memory is touched, and processors wake up
     double best = seconds_of(product), spent = 0;
-    for (int n = 0; n < 20 || spent < 0.2; ++n) {
+    for (int n = 0; n < 3 || spent < 0.1; ++n) {
         const double seconds = seconds_of(product);
         best = std::min(best, seconds);
         spent += seconds;

@@ -88,11 +88,9 @@ std::string detokenise(const llama_vocab *vocab, const int32_t *tokens, size_t n
     return text;
 }
 
-} // namespace
-
 // The token that closes an answer in a chat template; -1 if none does. What llama.cpp itself calls the end of a turn is
 // any one of several tokens by name, not always the one that the model was taught.
-static int32_t end_of_answer(const llama_vocab *vocab, const std::string &chat_template) {
+int32_t end_of_answer(const llama_vocab *vocab, const std::string &chat_template) {
     const std::string answer = "answer";
     const auto text = apply_template(chat_template, "question", answer.c_str());
     const size_t at = text ? text->rfind(answer) : std::string::npos;
@@ -105,6 +103,8 @@ static int32_t end_of_answer(const llama_vocab *vocab, const std::string &chat_t
     }
     return -1;
 }
+
+} // namespace
 
 void Gguf::FreeModel::operator()(llama_model *model) const { llama_model_free(model); }
 

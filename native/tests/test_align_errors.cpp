@@ -190,9 +190,28 @@ void test_damaged_weights() {
     remove(path.c_str());
 }
 
+// Products are timed in both precisions, with and without the core's own kernels.
+void test_product_speed() {
+    for (const char *backend : {"cpu", "portable"}) {
+        const ri_engine_params params = {backend, 1};
+        ri_engine *engine = nullptr;
+        CHECK_OK(ri_engine_create(&params, &engine, &err));
+        for (ri_precision precision : {RI_F32, RI_BF16}) {
+            double speed = 0;
+            CHECK_OK(ri_engine_product_speed(engine, precision, &speed, &err));
+            CHECK(speed > 1e7 && speed < 1e15);
+        }
+        double speed = -7;
+        CHECK_FAILS(ri_engine_product_speed(engine, ri_precision(2), &speed, &err), RI_INVALID, "no precision 2");
+        CHECK(speed == -7);
+        ri_engine_free(engine);
+    }
+}
+
 } // namespace
 
 int main() {
+    test_product_speed();
     test_batches();
     test_objects();
     test_damaged_weights();

@@ -288,5 +288,6 @@ int main() {
     test_attention(3, 3, 128, 1, 18, 21);
     test_attention(8, 1, 64, 3, 4, 40);
     test_attention(2, 1, 32, 1, 20, 1);
+    test_attention(2, 1, 32, 3, 3, 5); // the last sample is one row
     return finish();
 }

@@ -1,0 +1,140 @@
+package align
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Estimate is what a training run will take, told before the LLM's weights are loaded.
+type Estimate struct {
+	Parameters int64 `json:"parameters"` // of the LLM's matrices, head included
+
+	// Bytes of the device that computes.
+	Weights   int64 `json:"weights_bytes"`   // the frozen matrices and their transposes
+	Prefix    int64 `json:"prefix_bytes"`    // keys and values of the prompts' constant beginnings
+	Pass      int64 `json:"pass_bytes"`      // what the longest pass keeps until its gradient is known
+	Optimiser int64 `json:"optimiser_bytes"` // the adapter: values, gradient, two moments
+	Free      int64 `json:"free_bytes"`      // at the time of the estimate
+	Fits      bool  `json:"fits"`
+
+	States int64 `json:"states_bytes"` // states to train on, in the computer's own memory
+
+	Positions float64 `json:"positions"`          // behind the prefix, of the mean sample
+	FLOP      float64 `json:"flop_per_sample"`    // in the LLM's matrices, forwards and backwards
+	Speed     float64 `json:"flop_per_second"`    // of large products on this engine, measured
+	Rate      float64 `json:"samples_per_second"` // expected
+	Samples   int     `json:"samples"`            // of the run; where its length is given in minutes, expected
+	Minutes   float64 `json:"minutes"`            // without the warm start; where the length is given in samples, expected
+}
+
+// Total is all memory of the device that the run will take, in bytes.
+func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optimiser }
+
+// HowToFit is what to do about a run that does not fit.
+const HowToFit = "--micro-batch shrinks the longest pass, --precision bf16 the matrices; --backend cpu uses the computer's own " +
+	"memory; or take a smaller LLM"
+
+// productShare is how much of a step goes into the large products (docs/training.md says where that was measured). Where they
+// do not run on the core's own kernels it was not measured, and less is to be expected.
+const productShare = 0.65
+
+// Length is what an estimate needs to know of a sample.
+type Length struct {
+	Counts []int // states in each slot
+	Answer int   // tokens, the end token included
+}
+
+// NewEstimate works out what a job will take, of which it needs the prompts, the shape and the configuration, through an LLM
+// of which only the description is needed, on samples of these lengths.
+func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision, j Job, lengths []Length) (Estimate, error) {
+	if len(lengths) == 0 {
+		return Estimate{}, errors.New("align: there are no training samples")
+	}
+	device, err := engine.Describe()
+	if err != nil {
+		return Estimate{}, err
+	}
+	m := matrices(info)
+	fused := precision == cgo.BF16 && device.PackedKernel
+	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Free: device.MemoryFree,
+		Weights: weightBytes(info, precision)}
+	for _, p := range j.Prompts {
+		// Keys and values as rows and as columns, in float32.
+		e.Prefix += int64(info.Layers) * 4 * 4 * int64(info.HeadsKV*info.HeadDim*len(p.Prefix()))
+	}
+	for _, t := range j.Shape.tensors() {
+		e.Optimiser += 4 * 4 * int64(elements(t.Shape))
+	}
+
+	prefix, longest, answer, sum, answers := len(j.Prompts[0].Prefix()), 0, 0, 0, 0
+	for i, l := range lengths {
+		behind := j.Prompts[0].Positions(l.Counts, l.Answer) - prefix
+		if prefix+behind > info.Context {
+			return Estimate{}, fmt.Errorf("align: training sample %d: prompt and answer take %d positions; the LLM's context has %d",
+				i, prefix+behind, info.Context)
+		}
+		longest, answer = max(longest, behind), max(answer, l.Answer)
+		sum, answers = sum+behind, answers+l.Answer
+		for _, count := range l.Counts {
+			e.States += 2 * 4 * int64(count*j.Shape.Width()) // as they are, and standardised
+		}
+	}
+	n := float64(len(lengths))
+	e.Positions = float64(sum) / n
+	rows, asked := int64(j.Config.MicroBatch*longest), int64(j.Config.MicroBatch*answer)
+	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + asked*int64(3*info.Vocab))
+	// A product of a row with a matrix is 2 FLOP for each number of it, forwards and again backwards. In the last layer all but
+	// queries, keys and values runs at the answer only.
+	out := float64(info.Embd * info.Heads * info.HeadDim)
+	e.FLOP = 4 * ((float64(info.Layers)*float64(m.attention+m.forward)-float64(m.forward)-out)*e.Positions +
+		(float64(m.forward+m.head)+out)*float64(answers)/n)
+	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
+		return Estimate{}, err
+	}
+	e.Rate = productShare * e.Speed / e.FLOP
+	e.Samples, e.Minutes = j.Config.Samples, j.Config.Minutes
+	if e.Samples > 0 {
+		e.Minutes = float64(e.Samples) / e.Rate / 60
+	} else {
+		e.Samples = int(e.Minutes * 60 * e.Rate)
+	}
+	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
+	return e, nil
+}
+
+// sizes are the numbers in a LLaMA's matrices: of a layer's attention, of its feed-forward part, and of the head.
+type sizes struct{ attention, forward, head int64 }
+
+func matrices(info cgo.GGUFInfo) sizes {
+	e := int64(info.Embd)
+	return sizes{
+		attention: e * int64((2*info.Heads+2*info.HeadsKV)*info.HeadDim),
+		forward:   3 * e * int64(info.FF),
+		head:      e * int64(info.Vocab),
+	}
+}
+
+// weightBytes is what each matrix takes with its transpose; in bfloat16 the attention's of the first tenth of the layers stay in
+// float32 (native/src/llama.cpp).
+func weightBytes(info cgo.GGUFInfo, precision cgo.Precision) int64 {
+	m := matrices(info)
+	all := int64(info.Layers)*(m.attention+m.forward) + m.head
+	if precision == cgo.F32 {
+		return 2 * 4 * all
+	}
+	exact := int64(info.Layers/10) * m.attention
+	return 2 * (2*(all-exact) + 4*exact)
+}
+
+// kept is how many numbers of each position and layer wait for the gradient: the inputs of both norms and of the attention and
+// of SwiGLU; composed of ggml operations also what lies between them.
+func kept(info cgo.GGUFInfo, fused bool) int64 {
+	e, f := int64(info.Embd), int64(info.FF)
+	n := 2*e + int64((info.Heads+2*info.HeadsKV)*info.HeadDim) + 2*f
+	if !fused {
+		n += 4*e + 3*f + int64(4*(info.Heads+info.HeadsKV)*info.HeadDim)
+	}
+	return n
+}

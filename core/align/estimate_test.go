@@ -1,0 +1,60 @@
+package align
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+func TestNewEstimate_byHand(t *testing.T) {
+	engine := testllm.Engine(t)
+	p, err := prompt.FromSegments([][]int32{{1, 2, 3}, {4}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the head has 16·100.
+	info := cgo.GGUFInfo{Layers: 10, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 32, Vocab: 100, Context: 20}
+	job := Job{Prompts: []*prompt.Prompt{p}, Shape: Shape{Kind: Linear, In: 5, Tokens: 2, Embd: 16},
+		Config: Config{MicroBatch: 2, Samples: 300}}
+	lengths := []Length{{Counts: []int{1}, Answer: 2}, {Counts: []int{2}, Answer: 4}} // 2+1+1 and 4+1+3 positions
+	e, err := NewEstimate(engine, info, cgo.F32, job, lengths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const matrices = 10*(768+1536) + 1600
+	for what, pair := range map[string][2]int64{
+		"parameters": {e.Parameters, matrices},
+		"weights":    {e.Weights, 2 * 4 * matrices},
+		"prefix":     {e.Prefix, 10 * 4 * 4 * 2 * 4 * 3},
+		"optimiser":  {e.Optimiser, 4 * 4 * (32*5 + 32)},
+		"states":     {e.States, 2 * 4 * 5 * (1 + 2)},
+		"total":      {e.Total(), e.Weights + e.Prefix + e.Pass + e.Optimiser},
+		"samples":    {int64(e.Samples), 300},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: %d, want %d", what, pair[0], pair[1])
+		}
+	}
+	// 6 positions and 3 tokens on the mean; behind the last layer's keys and values stand 1536 + 16·16 numbers and the head.
+	flop := 4. * ((10*(768+1536)-1536-256)*6 + (1536+256+1600)*3)
+	if e.Positions != 6 || math.Abs(e.FLOP-flop) > 1e-6 {
+		t.Errorf("%g positions, %g FLOP, want 6 and %g", e.Positions, e.FLOP, flop)
+	}
+	if e.Pass < 4*2*8*10*(2*16+8*4+2*32) || !e.Fits || math.Abs(e.Minutes*60*e.Rate-300) > 1e-6 {
+		t.Errorf("%+v", e)
+	}
+	if e.Weights != weightBytes(info, cgo.F32) || weightBytes(info, cgo.BF16) != 2*(2*(matrices-768)+4*768) {
+		t.Errorf("weights in BF16: %d", weightBytes(info, cgo.BF16))
+	}
+	info.Context = 10
+	if _, err := NewEstimate(engine, info, cgo.F32, job, lengths); err == nil || !strings.Contains(err.Error(), "sample 1") {
+		t.Errorf("a sample that is too long: %v", err)
+	}
+	if _, err := NewEstimate(engine, info, cgo.F32, job, nil); err == nil {
+		t.Error("an estimate for no samples")
+	}
+}
