@@ -12,7 +12,7 @@ export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/re
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench bench-recommenders clean
+.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench-align bench-recommenders clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,7 +55,7 @@ format: ## format all code
 demo: build ## the main job on real data: fetch, train SASRec, train the adapter, evaluate, interpret
 	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES)
 
-bench: build ## adapter training beside PyTorch, interleaved (bench/README.md)
+bench-align: build ## adapter training beside PyTorch, interleaved (bench/README.md)
 	@bash bench/align.sh
 
 bench-recommenders: build ## quality and speed of the recommenders beside PyTorch and ONNX Runtime

@@ -31,7 +31,9 @@ func smallOf(t *testing.T, model string) Config {
 func TestCaserStartsWithoutBiases(t *testing.T) {
 	for layout, last := range map[string]string{"": "s_fc.bias", RecBole: "fc1.bias"} {
 		c := smallOf(t, Caser)
-		c.Layout = layout
+		if c.Layout = layout; layout == RecBole {
+			c.Heights = []int{1, 2, 3, 4, 5} // all that there are
+		}
 		r, err := New(testllm.Engine(t), c)
 		if err != nil {
 			t.Fatal(err)
