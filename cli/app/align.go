@@ -37,7 +37,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
 		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
-		&cli.IntFlag{Name: "micro-batch", Value: d.Config.MicroBatch, Usage: "`SAMPLES` of one pass through the LLM; fewer need less memory"},
+		&cli.IntFlag{Name: "micro-batch", Value: d.Config.MicroBatch, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
 		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},

@@ -19,7 +19,7 @@ type Config struct {
 	Minutes float64 `json:"minutes,omitempty"`
 
 	BatchSize    int      `json:"batch_size"`    // samples in one update
-	MicroBatch   int      `json:"micro_batch"`   // samples in one pass through the LLM
+	MicroBatch   int      `json:"micro_batch"`   // positions of one pass through the LLM, behind the prompt's beginning
 	LearningRate float64  `json:"learning_rate"` // at its highest
 	WarmupSteps  int      `json:"warmup_steps"`  // updates during which the rate rises
 	Schedule     Schedule `json:"schedule"`      // of the rate afterwards
@@ -52,7 +52,7 @@ var Schedules = []Schedule{LinearDecay, CosineDecay, Constant}
 // DefaultConfig is the configuration of the demo, without a length.
 func DefaultConfig() Config {
 	return Config{
-		Seed: 1, BatchSize: 64, MicroBatch: 32, LearningRate: 3e-4, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
+		Seed: 1, BatchSize: 64, MicroBatch: 512, LearningRate: 3e-4, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
 		WarmSteps: 2000, WarmBatch: 256, WarmRate: 1e-3,
 		ValidateEvery: 100, ValidationSamples: 128, CheckpointEvery: 25,
 	}

@@ -83,8 +83,9 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	}
 	n := float64(len(lengths))
 	e.Positions = float64(sum) / n
-	rows, asked := int64(j.Config.MicroBatch*longest), int64(j.Config.MicroBatch*answer)
-	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + asked*int64(3*info.Vocab))
+	samples := max(1, j.Config.MicroBatch/longest)
+	rows := int64(max(j.Config.MicroBatch, longest))
+	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + int64(samples*answer)*int64(3*info.Vocab))
 	// A product of a row with a matrix is 2 FLOP for each number of it, forwards and again backwards. In the last layer all but
 	// queries, keys and values runs at the answer only.
 	out := float64(info.Embd * info.Heads * info.HeadDim)

@@ -113,9 +113,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
-	passes := (c.BatchSize + c.MicroBatch - 1) / c.MicroBatch
 	for i, micro := range microBatches(r.job.Prompts[0], batch, c.MicroBatch) {
-		part, err := r.backward(ctx, wording(c.Seed, r.Step*passes+i, len(r.job.Prompts)), micro, weight)
+		part, err := r.backward(ctx, wording(c.Seed, r.Step*c.BatchSize+i, len(r.job.Prompts)), micro, weight)
 		if err != nil { // what was accumulated so far belongs to no update
 			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
 		}
