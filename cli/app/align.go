@@ -31,13 +31,13 @@ func alignFlags() []cli.Flag {
 		llmFlag(),
 		&cli.StringFlag{Name: "prompt", Value: d.Template.Name, Usage: promptUsage},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
-		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted"},
+		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
 		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: mlp; linear, as in the paper; mixture, the authors' for recovery; or positions, which reads the state after each item"},
 		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of mlp and positions"},
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
 		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
-		&cli.IntFlag{Name: "micro-batch", Value: d.Config.MicroBatch, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
+		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
 		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
@@ -83,6 +83,9 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("minutes") == c.IsSet("samples") {
 		return run.Spec{}, usage(c, "give the length of the training, either --minutes or --samples")
 	}
+	if c.IsSet("minutes") && !(c.Float64("minutes") > 0) || c.IsSet("samples") && c.Int("samples") < 1 {
+		return run.Spec{}, usage(c, "the length of the training must be above 0")
+	}
 	s := run.DefaultSpec()
 	var err error
 	if s.Template, err = template(c.String("prompt")); err != nil {
@@ -101,7 +104,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	}
 	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
 	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
-	s.Config.MicroBatch, s.Config.Schedule = c.Int("micro-batch"), align.Schedule(c.String("schedule"))
+	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
 	s.Config.Patience, s.Config.WarmSteps = c.Int("patience"), c.Int("warm-steps")
 	if s.Adapter == align.Mixture && !c.IsSet("warm-steps") {

@@ -34,7 +34,7 @@ func TestRecovery(t *testing.T) {
 	for _, kind := range []align.Kind{align.Mixture, align.Positions} {
 		t.Run(string(kind), func(t *testing.T) {
 			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
-			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--micro-batch", "40"}
+			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--pass-positions", "40"}
 			if kind == align.Mixture {
 				fails(t, 1, []string{"a mixture has no warm start"}, dir, append(without(alignTiny, "--out"), flags...)...)
 				flags = append(flags, "--warm-steps", "0")
@@ -45,7 +45,7 @@ func TestRecovery(t *testing.T) {
 				t.Errorf("%+v", plan)
 			}
 			stdout, _ := runs(t, dir, append(without(alignTiny, "--out"), flags...)...)
-			contains(t, stdout, "matrices and their transposes", "in all", "MiB", "samples/s", "16 samples in")
+			contains(t, stdout, "matrices and their transposes", "in all", "MiB", "samples/s", "16 samples in", "for the warm start")
 
 			stdout, stderr := runs(t, dir, with(alignTiny, flags...)...)
 			contains(t, stdout, "validation loss", "peak memory")

@@ -7,8 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagsForward moves the flags of a command in front of its arguments, which is where the library looks for them: people
-// write recint verify FILE --json too. Behind "--" everything stays an argument.
+// flagsForward moves the flags of a command in front of its arguments, and those of recint itself in front of the command,
+// which is where the library looks for them: people write recint verify FILE --json --backend cpu too. Behind "--" everything
+// stays an argument.
 func flagsForward(a *cli.App, args []string) []string {
 	commands, known := a.Commands, a.Flags
 	at := 1
@@ -25,12 +26,18 @@ func flagsForward(a *cli.App, args []string) []string {
 		at++
 	}
 	at = min(at, len(args))
-	flags, arguments := slices.Clone(args[:at]), []string(nil)
+	flags, arguments, global := slices.Clone(args[:at]), []string(nil), 1
 	for rest := args[at:]; len(rest) > 0; {
 		switch {
 		case rest[0] == "--":
 			return append(append(flags, rest[0]), append(arguments, rest[1:]...)...)
 		case strings.HasPrefix(rest[0], "-") && rest[0] != "-":
+			if isOf(a.Flags, rest[0]) && !isOf(known, rest[0]) {
+				n := min(flagLength(a.Flags, rest), len(rest))
+				flags, rest = slices.Insert(flags, global, rest[:n]...), rest[n:]
+				global += n
+				continue
+			}
 			n := min(flagLength(known, rest), len(rest))
 			flags, rest = append(flags, rest[:n]...), rest[n:]
 		default:
@@ -38,6 +45,12 @@ func flagsForward(a *cli.App, args []string) []string {
 		}
 	}
 	return append(flags, arguments...)
+}
+
+// isOf says whether an argument is one of the flags.
+func isOf(flags []cli.Flag, arg string) bool {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
 // flagLength is the number of words of the flag that args start with: 2 where its value stands apart.

@@ -59,7 +59,8 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	fmt.Fprintf(w, "work for a sample\t%.1f GFLOP at %.1f positions\n", p.FLOP/1e9, p.Positions)
 	fmt.Fprintf(w, "large products on this machine\t%.0f GFLOP/s\n", p.Speed/1e9)
 	fmt.Fprintf(w, "expected speed\t%.1f samples/s\n", p.Rate)
-	fmt.Fprintf(w, "the run\t%d samples in %.1f minutes, without the warm start\n", p.Samples, p.Minutes)
+	fmt.Fprintf(w, "the run\t%d samples in %.1f minutes, %.1f of them for the warm start; validations come on top\n", p.Samples, p.Minutes,
+		p.Warm)
 	if err := w.Flush(); err != nil || p.Fits {
 		return err
 	}

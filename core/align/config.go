@@ -18,13 +18,13 @@ type Config struct {
 	Samples int     `json:"samples,omitempty"`
 	Minutes float64 `json:"minutes,omitempty"`
 
-	BatchSize    int      `json:"batch_size"`    // samples in one update
-	MicroBatch   int      `json:"micro_batch"`   // positions of one pass through the LLM, behind the prompt's beginning
-	LearningRate float64  `json:"learning_rate"` // at its highest
-	WarmupSteps  int      `json:"warmup_steps"`  // updates during which the rate rises
-	Schedule     Schedule `json:"schedule"`      // of the rate afterwards
-	WeightDecay  float64  `json:"weight_decay"`  // decoupled
-	MaxNorm      float64  `json:"max_norm"`      // the gradient's L2 norm is cut down to this; 0: never
+	BatchSize     int      `json:"batch_size"`     // samples in one update
+	PassPositions int      `json:"pass_positions"` // positions of one pass through the LLM, behind the prompt's beginning
+	LearningRate  float64  `json:"learning_rate"`  // at its highest
+	WarmupSteps   int      `json:"warmup_steps"`   // updates during which the rate rises
+	Schedule      Schedule `json:"schedule"`       // of the rate afterwards
+	WeightDecay   float64  `json:"weight_decay"`   // decoupled
+	MaxNorm       float64  `json:"max_norm"`       // the gradient's L2 norm is cut down to this; 0: never
 
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none
 	WarmBatch int     `json:"warm_batch"` // samples in one of them
@@ -52,7 +52,7 @@ var Schedules = []Schedule{LinearDecay, CosineDecay, Constant}
 // DefaultConfig is the configuration of the demo, without a length.
 func DefaultConfig() Config {
 	return Config{
-		Seed: 1, BatchSize: 64, MicroBatch: 512, LearningRate: 3e-4, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
+		Seed: 1, BatchSize: 64, PassPositions: 512, LearningRate: 3e-4, WarmupSteps: 20, Schedule: LinearDecay, WeightDecay: 0.01, MaxNorm: 1,
 		WarmSteps: 2000, WarmBatch: 256, WarmRate: 1e-3,
 		ValidateEvery: 100, ValidationSamples: 128, CheckpointEvery: 25,
 	}
@@ -64,18 +64,18 @@ func (c Config) Validate() error {
 		return fmt.Errorf("align: config: %s is %v; it must be %s", name, value, want)
 	}
 	switch {
-	case c.Samples < 0:
-		return bad("samples", c.Samples, "0 or more")
-	case !(c.Minutes >= 0):
-		return bad("minutes", c.Minutes, "0 or more")
+	case c.Samples < 0 || c.Samples > 1<<40:
+		return bad("samples", c.Samples, "0 to 2^40")
+	case !(c.Minutes >= 0 && c.Minutes < 1e7):
+		return bad("minutes", c.Minutes, "0 or more, and less than ten million")
 	case (c.Samples == 0) == (c.Minutes == 0):
 		return fmt.Errorf("align: config: give the length of the run either in samples or in minutes")
-	case c.BatchSize < 1:
-		return bad("batch_size", c.BatchSize, "at least 1")
-	case c.MicroBatch < 1:
-		return bad("micro_batch", c.MicroBatch, "at least 1")
-	case !(c.LearningRate > 0):
-		return bad("learning_rate", c.LearningRate, "above 0")
+	case c.BatchSize < 1 || c.BatchSize > 1<<20:
+		return bad("batch_size", c.BatchSize, "1 to 2^20")
+	case c.PassPositions < 1 || c.PassPositions > 1<<24:
+		return bad("pass_positions", c.PassPositions, "1 to 2^24")
+	case !(c.LearningRate > 0) || math.IsInf(c.LearningRate, 0):
+		return bad("learning_rate", c.LearningRate, "above 0 and finite")
 	case c.WarmupSteps < 0:
 		return bad("warmup_steps", c.WarmupSteps, "0 or more")
 	case c.Minutes > 0 && c.WarmupSteps < minMeasured:

@@ -25,20 +25,24 @@ type Estimate struct {
 	FLOP      float64 `json:"flop_per_sample"`    // in the LLM's matrices, forwards and backwards
 	Speed     float64 `json:"flop_per_second"`    // of large products on this engine, measured
 	Rate      float64 `json:"samples_per_second"` // expected
-	Samples   int     `json:"samples"`            // of the run; where its length is given in minutes, expected
-	Minutes   float64 `json:"minutes"`            // without the warm start; where the length is given in samples, expected
+	Warm      float64 `json:"warm_start_minutes"` // expected
+	Samples   int     `json:"samples"`            // of the run, in whole batches; where its length is given in minutes, expected
+	Minutes   float64 `json:"minutes"`            // warm start included; where the length is given in samples, expected
 }
 
 // Total is all memory of the device that the run will take, in bytes.
 func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optimiser }
 
 // HowToFit is what to do about a run that does not fit.
-const HowToFit = "--micro-batch shrinks the longest pass, --precision bf16 the matrices; --backend cpu uses the computer's own " +
-	"memory; or take a smaller LLM"
+const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden and --tokens the " +
+	"adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
 
 // productShare is how much of a step goes into the large products (docs/training.md says where that was measured). Where they
 // do not run on the core's own kernels it was not measured, and less is to be expected.
 const productShare = 0.65
+
+// regressionShare is how much of the speed of large products in float32 the warm start reaches.
+const regressionShare = 0.55
 
 // Length is what an estimate needs to know of a sample.
 type Length struct {
@@ -83,8 +87,8 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	}
 	n := float64(len(lengths))
 	e.Positions = float64(sum) / n
-	samples := max(1, j.Config.MicroBatch/longest)
-	rows := int64(max(j.Config.MicroBatch, longest))
+	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
+	rows := int64(samples * longest)
 	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + int64(samples*answer)*int64(3*info.Vocab))
 	// A product of a row with a matrix is 2 FLOP for each number of it, forwards and again backwards. In the last layer all but
 	// queries, keys and values runs at the answer only.
@@ -95,12 +99,19 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		return Estimate{}, err
 	}
 	e.Rate = productShare * e.Speed / e.FLOP
-	e.Samples, e.Minutes = j.Config.Samples, j.Config.Minutes
-	if e.Samples > 0 {
-		e.Minutes = float64(e.Samples) / e.Rate / 60
-	} else {
-		e.Samples = int(e.Minutes * 60 * e.Rate)
+	exact, err := engine.ProductSpeed(cgo.F32)
+	if err != nil {
+		return Estimate{}, err
 	}
+	// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
+	e.Warm = 6 * float64(e.Optimiser/16) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
+	updates := j.Config.steps()
+	if e.Minutes = j.Config.Minutes; updates > 0 {
+		e.Minutes = e.Warm + float64(updates*j.Config.BatchSize)/e.Rate/60
+	} else {
+		updates = max(1, int((e.Minutes-e.Warm)*60*e.Rate/float64(j.Config.BatchSize)))
+	}
+	e.Samples = updates * j.Config.BatchSize
 	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
 	return e, nil
 }

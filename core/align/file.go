@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -93,9 +94,13 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 	if err != nil {
 		return nil, p, err
 	}
+	if was := file.Metadata[keyFormat]; was != adapterFormat && strings.HasPrefix(was, "recint adapter ") {
+		return nil, p, fmt.Errorf("align: %s is a %q, of another version, where %q is read; train it again with recint align",
+			path, was, adapterFormat)
+	}
 	if file.Metadata[keyFormat] != adapterFormat {
-		return nil, p, fmt.Errorf("align: %s is no adapter: its metadata does not say %q; recint align writes such files "+
-			"(those of other versions are trained again)", path, adapterFormat)
+		return nil, p, fmt.Errorf("align: %s is no adapter: its metadata does not say %q; recint align writes such files",
+			path, adapterFormat)
 	}
 	a := &Adapter{}
 	if err := decode(file.Metadata[keyShape], &a.Shape); err != nil {

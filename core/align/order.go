@@ -43,21 +43,21 @@ func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
 	return batch
 }
 
-// microBatches splits a batch into passes of samples of like length, so that little is padded, each of at most so many
+// passes splits a batch into groups of samples that go through the LLM together: of like length, so that little is padded, and of at most so many
 // positions behind the prompt's beginning, padding included, but at least one sample.
-func microBatches(p *prompt.Prompt, batch []prompt.Sample, positions int) [][]prompt.Sample {
+func passes(p *prompt.Prompt, batch []prompt.Sample, positions int) [][]prompt.Sample {
 	prefix := len(p.Prefix())
 	length := func(s prompt.Sample) int { return p.Positions(s.Counts, len(s.Answer)) - prefix }
 	sorted := slices.Clone(batch)
 	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return length(a) - length(b) })
-	var passes [][]prompt.Sample
+	var all [][]prompt.Sample
 	for first, i := 0, 1; i <= len(sorted); i++ {
 		if i == len(sorted) || (i+1-first)*length(sorted[i]) > positions {
-			passes = append(passes, sorted[first:i])
+			all = append(all, sorted[first:i])
 			first = i
 		}
 	}
-	return passes
+	return all
 }
 
 // wording is which of n wordings pass number pass of a run is put in.

@@ -53,7 +53,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestMicroBatches(t *testing.T) {
+func TestPassPositionses(t *testing.T) {
 	p, err := prompt.FromSegments([][]int32{{1}, {}}, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestMicroBatches(t *testing.T) {
 	}
 	var lengths []int
 	// Samples take 2 soft tokens, of the last one 4, and their answers without the last token: 6, 2, 4, 2 and 7 positions.
-	for _, micro := range microBatches(p, batch, 13) {
+	for _, micro := range passes(p, batch, 13) {
 		for _, s := range micro {
 			lengths = append(lengths, len(s.Answer))
 		}
@@ -137,7 +137,7 @@ func TestConfig_refusals(t *testing.T) {
 		"or in minutes":      func(c *Config) { c.Minutes = 1 },
 		"minutes":            func(c *Config) { c.Minutes = math.NaN() },
 		"batch_size":         func(c *Config) { c.BatchSize = 0 },
-		"micro_batch":        func(c *Config) { c.MicroBatch = 0 },
+		"pass_positions":     func(c *Config) { c.PassPositions = 0 },
 		"learning_rate":      func(c *Config) { c.LearningRate = math.NaN() },
 		"warmup_steps":       func(c *Config) { c.Samples, c.Minutes, c.WarmupSteps = 0, 1, 1 },
 		"weight_decay":       func(c *Config) { c.WeightDecay = -1 },

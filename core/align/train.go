@@ -113,7 +113,7 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
-	for i, micro := range microBatches(r.job.Prompts[0], batch, c.MicroBatch) {
+	for i, micro := range passes(r.job.Prompts[0], batch, c.PassPositions) {
 		part, err := r.backward(ctx, wording(c.Seed, r.Step*c.BatchSize+i, len(r.job.Prompts)), micro, weight)
 		if err != nil { // what was accumulated so far belongs to no update
 			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
@@ -144,7 +144,7 @@ func (r *run) validate(ctx context.Context) error {
 		return nil
 	}
 	start, sum := time.Now(), 0.0
-	for _, micro := range microBatches(r.job.Prompts[0], r.job.Validation, r.job.Config.MicroBatch) {
+	for _, micro := range passes(r.job.Prompts[0], r.job.Validation, r.job.Config.PassPositions) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -267,6 +267,8 @@ func TestParseTemplate(t *testing.T) {
 	for _, bad := range []string{
 		`{`, `{"name":"x","asks":"history","text":["a{state}"]}`, `{"name":"","asks":"history","texts":["{state}"]}`,
 		`{"name":"x","asks":"history"}`, `{"name":"x","texts":["{state}"]}`,
+		`{"name":"x","asks":"history","texts":["{ state }{after}"]}`, `{"name":"x","asks":"history","texts":["{State}{after}"]}`,
+		`{"name":"x","asks":"history","texts":["a{state}"]} {}`, `{"name":"x","asks":"history","texts":["{before}"]}`,
 		`{"name":"x","asks":"history","texts":["{state}","{before}"]}`, `{"name":"x","asks":"history","texts":["{state}","b"]}`,
 	} {
 		if _, err := ParseTemplate([]byte(bad)); err == nil {

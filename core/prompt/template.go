@@ -5,7 +5,9 @@ package prompt
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -118,10 +120,18 @@ func ReadTemplate(path string) (Template, error) {
 // ParseTemplate reads a template from JSON and validates it. Unknown keys are an error.
 func ParseTemplate(data []byte) (Template, error) {
 	var t Template
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(data, &keys) == nil && keys["text"] != nil {
+		return Template{}, fmt.Errorf(`prompt: template: the key "text" is now "texts", a list: "texts": ["…"]`)
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&t); err != nil {
-		return Template{}, fmt.Errorf("prompt: template: %w; its keys are name, asks, texts, reply and examples", err)
+		return Template{}, fmt.Errorf("prompt: template: %w; its keys are name and asks (texts in quotes), texts (a list of them), reply, "+
+			"and examples (a list of lists)", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Template{}, errors.New("prompt: template: something stands behind the closing brace")
 	}
 	return t, t.Validate()
 }
@@ -155,7 +165,10 @@ func (t Template) Validate() error {
 	return nil
 }
 
-var slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
+var (
+	slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
+	nearSlot    = regexp.MustCompile(`(?i)\{\s*(state|before|after)\s*\}`) // what was probably meant to be one
+)
 
 // Slots gives the names of the template's slots in the order in which they stand in its texts: the order in which a
 // sample's states are given.
@@ -182,6 +195,14 @@ func (t Template) Slots() ([]string, error) {
 
 // slots gives the names of one text's slots.
 func (t Template) slots(text string) ([]string, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, fmt.Errorf("prompt: template %q has an empty text", t.Name)
+	}
+	for _, near := range nearSlot.FindAllString(text, -1) {
+		if !slotPattern.MatchString(near) || strings.ToLower(near) != near {
+			return nil, fmt.Errorf("prompt: template %q: %s is no slot; write it in lower case and without spaces", t.Name, near)
+		}
+	}
 	var slots []string
 	for _, match := range slotPattern.FindAllStringSubmatch(text, -1) {
 		name := match[1]

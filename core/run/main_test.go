@@ -36,7 +36,7 @@ func (w world) spec() Spec {
 	s.Dataset, s.LLM = filepath.Join(string(w), "data"), filepath.Join(string(w), "tiny.gguf")
 	s.Recommender = filepath.Join(string(w), "sasrec.safetensors")
 	s.Hidden, s.Tokens, s.Precision = 16, 2, F32
-	s.Config = align.Config{Seed: 3, Samples: 40, BatchSize: 4, MicroBatch: 64, LearningRate: 1e-2, WarmupSteps: 2, Schedule: align.LinearDecay,
+	s.Config = align.Config{Seed: 3, Samples: 40, BatchSize: 4, PassPositions: 64, LearningRate: 1e-2, WarmupSteps: 2, Schedule: align.LinearDecay,
 		MaxNorm: 1, WarmSteps: 10, WarmBatch: 16, WarmRate: 1e-2, ValidateEvery: 4, ValidationSamples: 6, CheckpointEvery: 2}
 	return s
 }

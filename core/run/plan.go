@@ -18,15 +18,20 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	info, err := parts.GGUF.Describe()
+	return parts.estimate(engine, s, precision)
+}
+
+// estimate is what training a run will take.
+func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision) (align.Estimate, error) {
+	info, err := p.GGUF.Describe()
 	if err != nil {
 		return align.Estimate{}, err
 	}
-	job := align.Job{Prompts: parts.Prompts, Shape: parts.shape(s, info), Config: s.Config}
+	job := align.Job{Prompts: p.Prompts, Shape: p.shape(s, info), Config: s.Config}
 	if err := job.Shape.Validate(); err != nil {
 		return align.Estimate{}, err
 	}
-	lengths, err := parts.lengths()
+	lengths, err := p.lengths()
 	if err != nil {
 		return align.Estimate{}, err
 	}

@@ -35,9 +35,15 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		Shape: parts.shape(s, info), Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	if err := job.Shape.Validate(); err != nil {
+	estimate, err := parts.estimate(engine, s, precision)
+	if err != nil {
 		return nil, err
 	}
+	if !estimate.Fits {
+		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", mebibytes(estimate.Total()), mebibytes(estimate.Free),
+			align.HowToFit)
+	}
+	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", mebibytes(estimate.Total()), estimate.Rate))
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}
@@ -53,19 +59,6 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 			return nil, err
 		}
 	}
-	var lengths []align.Length
-	for _, sample := range job.Train {
-		lengths = append(lengths, align.Length{Counts: sample.Counts, Answer: len(sample.Answer)})
-	}
-	estimate, err := align.NewEstimate(engine, info, precision, job, lengths)
-	if err != nil {
-		return nil, err
-	}
-	if !estimate.Fits {
-		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", mebibytes(estimate.Total()), mebibytes(estimate.Free),
-			align.HowToFit)
-	}
-	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", mebibytes(estimate.Total()), estimate.Rate))
 	stage("loading the LLM's weights")
 	if job.LLaMA, err = cgo.NewLLaMA(engine, parts.GGUF, precision); err != nil {
 		return nil, err
