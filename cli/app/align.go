@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -110,7 +112,22 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if s.Adapter == align.Mixture && !c.IsSet("warm-steps") {
 		s.Config.WarmSteps = 0
 	}
+	if err := s.Validate(); err != nil {
+		return s, usage(c, "%s", configField.ReplaceAllStringFunc(err.Error(), asFlag))
+	}
 	return s, nil
+}
+
+// configField is how the library starts when it speaks of a field of the configuration.
+var configField = regexp.MustCompile(`^align: config: [a-z_]+`)
+
+// asFlag gives the flag for such a field.
+func asFlag(field string) string {
+	name := strings.ReplaceAll(strings.TrimPrefix(field, "align: config: "), "_", "-")
+	if name == "batch-size" {
+		name = "batch"
+	}
+	return "--" + name
 }
 
 // showEvent turns what the training tells into progress.

@@ -128,6 +128,12 @@ func TestUsage(t *testing.T) {
 		{"models info x y", []string{"name one GGUF file"}},
 		{"models fetch llama", []string{"known is smollm2-135m", "see recint models fetch --help"}},
 		{"data fetch", []string{"known is ml-100k", "see recint data fetch --help"}},
+		{"align --recommender a --llm b --data c --out d --minutes 0", []string{"must be above 0"}},
+		{"plan --recommender a --llm b --data c --minutes 1 --precision f16", []string{`no precision is called "f16"`, `"f32" and "bf16"`}},
+		{"plan --recommender a --llm b --data c --minutes 1 --adapter cnn", []string{`no adapter kind is called "cnn"`, `"linear"`}},
+		{"plan --recommender a --llm b --data c --minutes 1 --batch 0", []string{"--batch is 0; it must be 1 to"}},
+		{"plan --recommender a --llm b --data c --minutes 1 --pass-positions -1", []string{"--pass-positions is -1"}},
+		{"plan --recommender a --llm b --data c --minutes 1 --patience 2 --validate-every 0", []string{"--patience is 2"}},
 	} {
 		fails(t, 2, c.says, "", strings.Fields(c.args)...)
 	}

@@ -9,7 +9,10 @@ import (
 // Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not loaded, and nothing is
 // written.
 func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
-	precision, err := s.check()
+	if err := s.Validate(); err != nil {
+		return align.Estimate{}, err
+	}
+	precision, err := s.Precision.native()
 	if err != nil {
 		return align.Estimate{}, err
 	}

@@ -7,6 +7,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,15 +68,17 @@ func DefaultSpec() Spec {
 		Config: align.DefaultConfig()}
 }
 
-// check refuses what can be seen to be wrong without opening anything, and gives the core's precision.
-func (s Spec) check() (cgo.Precision, error) {
+// Validate refuses what can be seen to be wrong without opening anything.
+func (s Spec) Validate() error {
 	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
-		return 0, errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
+		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
 	}
-	if err := s.Config.Validate(); err != nil {
-		return 0, err
+	shape := align.Shape{Kind: s.Adapter, In: 1, Hidden: s.Hidden, Tokens: s.Tokens, Embd: 1} // the widths are not known yet
+	if s.Adapter == align.Mixture {
+		shape.Mixed = 1
 	}
-	return s.Precision.native()
+	_, err := s.Precision.native()
+	return cmp.Or(s.Config.Validate(), shape.Validate(), s.Template.Validate(), err)
 }
 
 // paths are the fields that are paths, for conversion.

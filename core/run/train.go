@@ -16,7 +16,10 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if stage == nil {
 		stage = func(string) {}
 	}
-	precision, err := s.check()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	precision, err := s.Precision.native()
 	if err != nil {
 		return nil, err
 	}
