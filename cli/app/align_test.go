@@ -36,7 +36,7 @@ func TestRecovery(t *testing.T) {
 			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--pass-positions", "40"}
 			if kind == align.Mixture {
-				fails(t, 1, []string{"a mixture has no warm start"}, dir, append(without(alignTiny, "--out"), flags...)...)
+				fails(t, 2, []string{"a mixture has no warm start"}, dir, append(without(alignTiny, "--out"), flags...)...)
 				flags = append(flags, "--warm-steps", "0")
 			}
 			var plan align.Estimate
