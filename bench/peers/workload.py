@@ -116,6 +116,7 @@ def arguments(description):
     parser.add_argument("--check", action="store_true", help="print loss and gradient norm of the first batch")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=4, help="steps in a repetition")
+    parser.add_argument("--batch", type=int, help="samples of a step (default: the workload's)")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     return parser
@@ -128,6 +129,7 @@ def run(args, step, by_length):
     if not args.workload:
         raise SystemExit("give a workload folder, or --reference FILE")
     work = load(args.workload)
+    work.batch = args.batch or work.batch
     if args.check:
         loss, _ = step(work, work.batches(False)[0])
         norm = torch.cat([p.grad.flatten() for p in work.adapter.values()]).norm().item()
