@@ -138,7 +138,8 @@ func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
 	pin.Pin(unsafe.SliceData(b.StateValues))
 	batch := C.ri_align_batch{
 		n_samples: C.size_t(b.Samples), n_positions: C.size_t(b.Positions),
-		n_states: data[C.int32_t](b.States), tokens: data[C.int32_t](b.Tokens), targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
+		n_states: data[C.int32_t](b.States), tokens: data[C.int32_t](b.Tokens),
+		targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
 		weight: C.double(b.Weight),
 	}
 	return l.use(op, func(lp *C.ri_llama) error {

@@ -85,7 +85,7 @@ func (m maker) make(folder string) (err error) {
 	}
 	p := prompts[0]
 	var histories [][]int32
-	var answers []string
+	var texts []string
 	for i := range m.samples {
 		s := split.Train[i*len(split.Train)/m.samples]
 		asked, history := []int32{s.Next}, append(slices.Clone(s.History), s.Next)
@@ -96,9 +96,13 @@ func (m maker) make(folder string) (err error) {
 		for _, item := range asked {
 			titles = append(titles, d.Items[item].Title)
 		}
-		histories, answers = append(histories, history), append(answers, strings.Join(titles, "\n"))
+		histories, texts = append(histories, history), append(texts, strings.Join(titles, "\n"))
 	}
-	samples, err := shape.Kind.Samples(ctx, r, gguf, p.SlotNames(), histories, answers)
+	answers, err := prompt.Answers(gguf, texts)
+	if err != nil {
+		return err
+	}
+	samples, err := shape.Kind.Samples(ctx, r, p.SlotNames(), histories, answers)
 	if err != nil {
 		return err
 	}

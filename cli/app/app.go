@@ -91,7 +91,8 @@ func New(stdout, stderr io.Writer) *cli.App {
 			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
 		},
 		Commands: []*cli.Command{
-			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(), alignCommand(), adapterCommand(), evaluateCommand(),
+			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(),
+			alignCommand(), adapterCommand(), evaluateCommand(),
 			interpretCommand(), verifyCommand(), doctorCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process

@@ -47,15 +47,20 @@ func modelsCommand() *cli.Command {
 	}
 }
 
+// openModel opens the GGUF of a name or a path. The caller closes it.
+func openModel(c *cli.Context, name string) (gguf *cgo.GGUF, path string, err error) {
+	if path, err = modelPath(c, name); err != nil {
+		return nil, "", err
+	}
+	gguf, err = cgo.OpenGGUF(path)
+	return gguf, path, err
+}
+
 func modelInfo(c *cli.Context) error {
 	if c.Args().Len() != 1 {
 		return usage(c, "name one GGUF file, or %s", smollm2)
 	}
-	path, err := modelPath(c, c.Args().First())
-	if err != nil {
-		return err
-	}
-	gguf, err := cgo.OpenGGUF(path)
+	gguf, path, err := openModel(c, c.Args().First())
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 		{"the longest pass", p.Pass}, {"the adapter, its gradient and moments", p.Optimiser},
 		{"in all", p.Total()}, {"free", p.Free}, {"states to train on, in the computer's own memory", p.States},
 	} {
-		fmt.Fprintf(w, "%s\t%s\n", row.what, mebibytes(row.bytes))
+		fmt.Fprintf(w, "%s\t%s\n", row.what, align.Mebibytes(row.bytes))
 	}
 	fmt.Fprintf(w, "work for a sample\t%.1f GFLOP at %.1f positions\n", p.FLOP/1e9, p.Positions)
 	fmt.Fprintf(w, "large products on this machine\t%.0f GFLOP/s\n", p.Speed/1e9)
@@ -78,7 +78,5 @@ func peakMemory() string {
 	if runtime.GOOS == "linux" {
 		bytes *= 1024 // where others count bytes
 	}
-	return ", peak memory " + mebibytes(bytes)
+	return ", peak memory " + align.Mebibytes(bytes)
 }
-
-func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

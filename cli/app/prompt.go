@@ -6,7 +6,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -46,11 +45,7 @@ func promptShow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	path, err := modelPath(c, c.String("llm"))
-	if err != nil {
-		return err
-	}
-	gguf, err := cgo.OpenGGUF(path)
+	gguf, _, err := openModel(c, c.String("llm"))
 	if err != nil {
 		return err
 	}

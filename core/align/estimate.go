@@ -33,6 +33,9 @@ type Estimate struct {
 // Total is all memory of the device that the run will take, in bytes.
 func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optimiser }
 
+// Mebibytes writes a size for people.
+func Mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
+
 // HowToFit is what to do about a run that does not fit.
 const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden and --tokens the " +
 	"adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
@@ -99,12 +102,14 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		return Estimate{}, err
 	}
 	e.Rate = productShare * e.Speed / e.FLOP
-	exact, err := engine.ProductSpeed(cgo.F32)
-	if err != nil {
-		return Estimate{}, err
+	if j.Config.WarmSteps > 0 {
+		exact, err := engine.ProductSpeed(cgo.F32)
+		if err != nil {
+			return Estimate{}, err
+		}
+		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
+		e.Warm = 6 * float64(e.Optimiser/16) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
 	}
-	// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
-	e.Warm = 6 * float64(e.Optimiser/16) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
 	updates := j.Config.steps()
 	if e.Minutes = j.Config.Minutes; updates > 0 {
 		e.Minutes = e.Warm + float64(updates*j.Config.BatchSize)/e.Rate/60

@@ -87,9 +87,8 @@ func (k Kind) fill(ctx context.Context, encoder Encoder, first int, histories []
 	return nil
 }
 
-// Samples makes training samples of histories and the texts to answer with. slots are those of the prompt.
-func (k Kind) Samples(ctx context.Context, encoder Encoder, v prompt.Vocabulary, slots []string, histories [][]int32,
-	answers []string) ([]prompt.Sample, error) {
+// Samples makes training samples of histories and the tokens to answer with. slots are those of the prompt.
+func (k Kind) Samples(ctx context.Context, encoder Encoder, slots []string, histories, answers [][]int32) ([]prompt.Sample, error) {
 	if len(histories) != len(answers) {
 		return nil, fmt.Errorf("align: %d histories with %d answers", len(histories), len(answers))
 	}
@@ -97,22 +96,16 @@ func (k Kind) Samples(ctx context.Context, encoder Encoder, v prompt.Vocabulary,
 	if err != nil {
 		return nil, err
 	}
-	tokens := map[string][]int32{}
 	samples := make([]prompt.Sample, len(histories))
-	for i, text := range answers {
-		if tokens[text] == nil {
-			if tokens[text], err = prompt.Answer(v, text); err != nil {
-				return nil, err
-			}
-		}
-		samples[i] = prompt.Sample{States: states[i], Answer: tokens[text]}
+	for i := range samples {
+		samples[i] = prompt.Sample{States: states[i], Answer: answers[i]}
 	}
 	return samples, nil
 }
 
-// Pairs makes the lessons of the warm start: the state after each history with the title of its last item.
-func Pairs(ctx context.Context, encoder Encoder, v prompt.Vocabulary, histories [][]int32, titles []string) ([]Pair, error) {
-	samples, err := Linear.Samples(ctx, encoder, v, []string{prompt.SlotAfter}, histories, titles)
+// Pairs makes the lessons of the warm start: the state after each history with the tokens of its last item's title.
+func Pairs(ctx context.Context, encoder Encoder, histories, titles [][]int32) ([]Pair, error) {
+	samples, err := Linear.Samples(ctx, encoder, []string{prompt.SlotAfter}, histories, titles)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -43,26 +42,9 @@ func (r lengthAndLast) AllStates(_ context.Context, dst []float32, histories [][
 	return nil
 }
 
-// bytesVocabulary has a token for each byte, and 256 for the end.
-type bytesVocabulary struct{ prompt.Vocabulary }
-
-func (bytesVocabulary) Describe() (cgo.GGUFInfo, error) {
-	var info cgo.GGUFInfo
-	info.EOT = 256
-	return info, nil
-}
-
-func (bytesVocabulary) Tokenize(text string, _ bool) ([]int32, error) {
-	var tokens []int32
-	for _, b := range []byte(text) {
-		tokens = append(tokens, int32(b))
-	}
-	return tokens, nil
-}
-
 func TestSamples_byHand(t *testing.T) {
 	histories := [][]int32{{5, 6, 7}, {8, 9}}
-	slots, answers := []string{"after", "before"}, []string{"a", "bc"}
+	slots, answers := []string{"after", "before"}, [][]int32{{'a', 256}, {'b', 'c', 256}}
 	for kind, want := range map[Kind][]prompt.States{
 		MLP: {
 			{Counts: []int{1, 1}, Values: []float32{3, 7, 2, 6}},
@@ -77,7 +59,7 @@ func TestSamples_byHand(t *testing.T) {
 			{Counts: []int{1, 1}, Values: []float32{1, 8, 2, 9, 1, 8, 0, 0}},
 		},
 	} {
-		samples, err := kind.Samples(t.Context(), lengthAndLast{}, bytesVocabulary{}, slots, histories, answers)
+		samples, err := kind.Samples(t.Context(), lengthAndLast{}, slots, histories, answers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +69,7 @@ func TestSamples_byHand(t *testing.T) {
 			}
 		}
 	}
-	pairs, err := Pairs(t.Context(), lengthAndLast{}, bytesVocabulary{}, histories, answers)
+	pairs, err := Pairs(t.Context(), lengthAndLast{}, histories, answers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +96,7 @@ func TestStates_refusals(t *testing.T) {
 			t.Errorf("%s: NaN: error %v", kind, err)
 		}
 	}
-	if _, err := MLP.Samples(t.Context(), lengthAndLast{}, bytesVocabulary{}, []string{"state"}, histories, []string{"a"}); err == nil {
+	if _, err := MLP.Samples(t.Context(), lengthAndLast{}, []string{"state"}, histories, [][]int32{{1}}); err == nil {
 		t.Error("two histories with one answer were accepted")
 	}
 }

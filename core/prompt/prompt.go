@@ -272,6 +272,22 @@ func Answer(v Vocabulary, text string) ([]int32, error) {
 	return append(tokens, end), nil
 }
 
+// Answers gives the tokens of each text as Answer does; equal texts share theirs.
+func Answers(v Vocabulary, texts []string) ([][]int32, error) {
+	known := map[string][]int32{}
+	answers := make([][]int32, len(texts))
+	for i, text := range texts {
+		if known[text] == nil {
+			var err error
+			if known[text], err = Answer(v, text); err != nil {
+				return nil, err
+			}
+		}
+		answers[i] = known[text]
+	}
+	return answers, nil
+}
+
 // Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be empty) for people, one
 // token a line: its position, the part it belongs to, its id and its text.
 func (p *Prompt) Show(w io.Writer, v Vocabulary, counts []int, answer []int32) error {

@@ -181,6 +181,13 @@ func TestAnswer(t *testing.T) {
 	if want := []int32{'x', '<', 'e', 'n', 'd', '>', 256}; !slices.Equal(tokens, want) {
 		t.Errorf("answer %v, want %v", tokens, want)
 	}
+	several, err := Answers(letters{eot: 256}, []string{"ab", "c", "ab"})
+	if err != nil || len(several) != 3 || !slices.Equal(several[1], []int32{'c', 256}) || !slices.Equal(several[2], []int32{'a', 'b', 256}) {
+		t.Errorf("answers %v, %v", several, err)
+	}
+	if _, err := Answers(letters{eot: -1}, []string{"x"}); err == nil {
+		t.Error("a vocabulary without an end token was accepted for several")
+	}
 	if _, err := Answer(letters{eot: -1}, "x"); err == nil {
 		t.Error("a vocabulary without an end token was accepted")
 	}

@@ -104,14 +104,15 @@ func (p *Parts) questions(sequences []dataset.Sequence) (histories, items [][]in
 	return histories, items
 }
 
-// answers gives, for each sequence, the history that is asked about and the text to answer with: a title on each line.
-func (p *Parts) answers(sequences []dataset.Sequence) (histories [][]int32, texts []string) {
+// answers gives, for each sequence, the history that is asked about and the tokens to answer with: a title on each line.
+func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
 	histories, items := p.questions(sequences)
-	texts = make([]string, len(items))
+	texts := make([]string, len(items))
 	for i := range items {
 		texts[i] = strings.Join(p.Titles(items[i]), "\n")
 	}
-	return histories, texts
+	answers, err = prompt.Answers(p.GGUF, texts)
+	return histories, answers, err
 }
 
 // most is how many items of a history can get soft tokens of their own: no more than there were in training.
@@ -154,17 +155,15 @@ func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.State
 	return p.kind.States(ctx, p.Recommender, p.Prompts[0].SlotNames(), histories)
 }
 
-// samples makes training samples of sequences.
-func (p *Parts) samples(ctx context.Context, sequences []dataset.Sequence) ([]prompt.Sample, error) {
-	histories, texts := p.answers(sequences)
-	return p.kind.Samples(ctx, p.Recommender, p.GGUF, p.Prompts[0].SlotNames(), histories, texts)
-}
-
 // lessons makes the pairs of the warm start: the state after an item with that item's title.
 func (p *Parts) lessons(ctx context.Context, sequences []dataset.Sequence) ([]align.Pair, error) {
 	titles := make([]string, len(sequences))
 	for i, s := range sequences {
 		titles[i] = p.Data.Items[s.Next].Title
 	}
-	return align.Pairs(ctx, p.Recommender, p.GGUF, recommender.Extended(sequences), titles)
+	answers, err := prompt.Answers(p.GGUF, titles)
+	if err != nil {
+		return nil, err
+	}
+	return align.Pairs(ctx, p.Recommender, recommender.Extended(sequences), answers)
 }

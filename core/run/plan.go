@@ -3,7 +3,6 @@ package run
 import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not loaded, and nothing is
@@ -21,11 +20,15 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	return parts.estimate(engine, s, precision)
+	histories, answers, err := parts.answers(parts.Split.Train)
+	if err != nil {
+		return align.Estimate{}, err
+	}
+	return parts.estimate(engine, s, precision, histories, answers)
 }
 
-// estimate is what training a run will take.
-func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision) (align.Estimate, error) {
+// estimate is what training a run on histories with their answers will take.
+func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, histories, answers [][]int32) (align.Estimate, error) {
 	info, err := p.GGUF.Describe()
 	if err != nil {
 		return align.Estimate{}, err
@@ -34,9 +37,12 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision) (a
 	if err := job.Shape.Validate(); err != nil {
 		return align.Estimate{}, err
 	}
-	lengths, err := p.lengths()
-	if err != nil {
-		return align.Estimate{}, err
+	lengths := make([]align.Length, len(histories))
+	for i, history := range histories {
+		lengths[i].Answer = len(answers[i])
+		for _, slot := range p.Prompts[0].SlotNames() {
+			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Recommender, slot, history))
+		}
 	}
 	return align.NewEstimate(engine, info, precision, job, lengths)
 }
@@ -48,25 +54,4 @@ func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
 		shape.Mixed = p.Recommender.Positions()
 	}
 	return shape
-}
-
-// lengths are those of the training samples.
-func (p *Parts) lengths() ([]align.Length, error) {
-	histories, texts := p.answers(p.Split.Train)
-	tokens := map[string]int{}
-	lengths := make([]align.Length, len(histories))
-	for i, history := range histories {
-		if tokens[texts[i]] == 0 {
-			answer, err := prompt.Answer(p.GGUF, texts[i])
-			if err != nil {
-				return nil, err
-			}
-			tokens[texts[i]] = len(answer)
-		}
-		lengths[i].Answer = tokens[texts[i]]
-		for _, slot := range p.Prompts[0].SlotNames() {
-			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Recommender, slot, history))
-		}
-	}
-	return lengths, nil
 }

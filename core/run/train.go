@@ -38,23 +38,31 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		Shape: parts.shape(s, info), Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	estimate, err := parts.estimate(engine, s, precision)
+	histories, answers, err := parts.answers(parts.Split.Train)
+	if err != nil {
+		return nil, err
+	}
+	estimate, err := parts.estimate(engine, s, precision, histories, answers)
 	if err != nil {
 		return nil, err
 	}
 	if !estimate.Fits {
-		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", mebibytes(estimate.Total()), mebibytes(estimate.Free),
+		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", align.Mebibytes(estimate.Total()), align.Mebibytes(estimate.Free),
 			align.HowToFit)
 	}
-	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", mebibytes(estimate.Total()), estimate.Rate))
+	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", align.Mebibytes(estimate.Total()), estimate.Rate))
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}
 	stage("computing the recommender's states")
-	if job.Train, err = parts.samples(ctx, parts.Split.Train); err != nil {
+	slots := parts.Prompts[0].SlotNames()
+	if job.Train, err = s.Adapter.Samples(ctx, parts.Recommender, slots, histories, answers); err != nil {
 		return nil, err
 	}
-	if job.Validation, err = parts.samples(ctx, parts.Split.Validation); err != nil {
+	if histories, answers, err = parts.answers(parts.Split.Validation); err != nil {
+		return nil, err
+	}
+	if job.Validation, err = s.Adapter.Samples(ctx, parts.Recommender, slots, histories, answers); err != nil {
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {
@@ -70,5 +78,3 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	stage("training")
 	return align.Train(ctx, job)
 }
-
-func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
