@@ -114,7 +114,8 @@ RI_SIMD_INLINE void product(int64_t m, int64_t n, int64_t k, MatrixView a, Matri
             const int64_t part = std::min(k - p, depth);
             const float *block = b.data + p * b.row + j * b.column;
             int64_t block_row = b.row;
-            if (b.column != 1 || width != V * lanes || m > few) {
+            const bool packed = b.column == 1 && width == V * lanes && (m <= few || b.row == width);
+            if (!packed) {
                 pack<V>({block, b.row, b.column}, part, width, panel);
                 block = panel;
                 block_row = V * lanes;
@@ -181,9 +182,16 @@ RI_SIMD void dots(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, f
     }
 }
 
+// Panels of 4 vectors, and what is left over in one of as few as hold it.
 RI_SIMD void wide(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row,
                   bool accumulate) {
-    product<4>(m, n, k, a, b, c, c_row, accumulate);
+    const int64_t rest = n % (4 * lanes), whole = rest > 2 * lanes ? n : n - rest;
+    const MatrixView last = {b.data + whole * b.column, b.row, b.column};
+    product<4>(m, whole, k, a, b, c, c_row, accumulate);
+    if (n - whole > lanes)
+        product<2>(m, n - whole, k, a, last, c + whole, c_row, accumulate);
+    else
+        product<1>(m, n - whole, k, a, last, c + whole, c_row, accumulate);
 }
 
 RI_SIMD void narrow(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row,

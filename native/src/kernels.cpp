@@ -1,23 +1,14 @@
 #include "kernels.h"
 
+#include "avx512.h"
 #include "simd.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <vector>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-// GCC 12 takes the deliberately undefined vectors inside its own intrinsics for a mistake (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
-// Functions, not files, are compiled for AVX512: the rest of the library must run anywhere.
-#define RI_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
-#define RI_INLINE RI_AVX512 inline __attribute__((always_inline))
 
 namespace ri::kernels {
 
@@ -32,31 +23,6 @@ uint16_t to_bf16(float x) {
     memcpy(&bits, &x, sizeof bits);
     if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16) | 64; // NaN stays NaN
     return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-// Per-thread memory that is reused from call to call.
-float *scratch(size_t n) {
-    static thread_local std::vector<float> memory;
-    if (memory.size() < n) memory.resize(n);
-    return memory.data();
-}
-
-// e^x, relative error below 2e-7: 2^n by scalef, 2^f on [-1/2, 1/2] by its Taylor series.
-RI_INLINE __m512 exp16(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-104.0f), x); // in this order a NaN stays one
-    const __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-    const __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    __m512 p = _mm512_set1_ps(1.0f / 5040);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
 }
 
 RI_INLINE __m512 sigmoid16(__m512 x) {
@@ -149,12 +115,11 @@ void PackedMatrix::set_column(int64_t in, const float *column) {
 }
 
 void PackedMatrix::multiply(const float *x, int64_t rows, float *y, int ith, int nth) const {
-    // Threads share the outputs when there are panels enough for all, else the rows. Each then converts the rows it
-    // needs by itself: a hundredth of the work of the product, and no barrier.
-    const bool by_panel = panels_ % nth == 0 || panels_ >= 8 * nth;
-    const Share my_panels(by_panel ? panels_ : 1, by_panel ? ith : 0, by_panel ? nth : 1);
-    const int64_t first_panel = by_panel ? my_panels.first : 0, last_panel = by_panel ? my_panels.last : panels_;
-    const Share my_rows(rows, by_panel ? 0 : ith, by_panel ? 1 : nth);
+    // Threads share the rows where there are enough for all, else the outputs. Each converts the rows it needs by
+    // itself, which needs no barrier.
+    const bool by_row = rows >= 32 * nth;
+    const Share my_rows(rows, by_row ? ith : 0, by_row ? nth : 1, 8);
+    const Share my_panels(panels_, by_row ? 0 : ith, by_row ? 1 : nth);
     const int64_t block_pairs = std::min(pairs_, block_in / 2);
     auto *converted = reinterpret_cast<uint32_t *>(scratch(size_t(block_rows * block_pairs)));
     for (int64_t pair = 0; pair < pairs_; pair += block_pairs) {
@@ -163,7 +128,7 @@ void PackedMatrix::multiply(const float *x, int64_t rows, float *y, int ith, int
         for (int64_t row = my_rows.first; row < my_rows.last; row += block_rows) {
             const int64_t n_rows = std::min(block_rows, my_rows.last - row);
             convert_rows(x + row * n_in_ + 2 * pair, n_in_, n_rows, inputs, converted, pairs);
-            for (int64_t p = first_panel; p < last_panel; ++p) {
+            for (int64_t p = my_panels.first; p < my_panels.last; ++p) {
                 const uint16_t *b = data_.get() + (p * pairs_ + pair) * panel * 2;
                 for (int64_t r = 0; r < n_rows; r += 8)
                     micro_kernels[std::min<int64_t>(8, n_rows - r)](converted + r * pairs, pairs, b, pairs,
@@ -296,215 +261,6 @@ RI_AVX512 void cross_entropy_back(const float *logits, const int32_t *targets, c
     }
 }
 
-// ---- attention
-
-namespace {
-
-// Rotates pairs (2i, 2i+1) of a head by the position's angle; `sign` -1 rotates back.
-void rotate(const float *in, const float *cos, const float *sin, float sign, int64_t head_dim, float *out) {
-    for (int64_t i = 0; i < head_dim / 2; ++i) {
-        const float a = in[2 * i], b = in[2 * i + 1], s = sign * sin[i];
-        out[2 * i] = a * cos[i] - b * s;
-        out[2 * i + 1] = a * s + b * cos[i];
-    }
-}
-
-// dst[j] = sum_d x[d] * columns[d * stride + j] for j in [0, n rounded up to 16).
-RI_INLINE void row_times_columns(const float *x, const float *columns, int64_t head_dim, int64_t stride, int64_t n,
-                                 float *dst) {
-    for (int64_t j = 0; j < n; j += 16) {
-        __m512 sum0 = _mm512_setzero_ps(), sum1 = _mm512_setzero_ps();
-        for (int64_t d = 0; d < head_dim; d += 2) {
-            sum0 = _mm512_fmadd_ps(_mm512_set1_ps(x[d]), _mm512_loadu_ps(columns + d * stride + j), sum0);
-            sum1 = _mm512_fmadd_ps(_mm512_set1_ps(x[d + 1]), _mm512_loadu_ps(columns + (d + 1) * stride + j), sum1);
-        }
-        _mm512_storeu_ps(dst + j, _mm512_add_ps(sum0, sum1));
-    }
-}
-
-// dst += sum_j weights[j] * rows[j * stride + :], VECTORS * 16 wide.
-template <int VECTORS>
-RI_INLINE void add_weighted_rows(const float *weights, const float *rows, int64_t stride, int64_t n, __m512 *dst) {
-    for (int64_t j = 0; j < n; ++j) {
-        const __m512 w = _mm512_set1_ps(weights[j]);
-#pragma GCC unroll 8
-        for (int i = 0; i < VECTORS; ++i)
-            dst[i] = _mm512_fmadd_ps(w, _mm512_loadu_ps(rows + j * stride + 16 * i), dst[i]);
-    }
-}
-
-// Softmax over the first n numbers of a row padded to 16; the padding becomes zero.
-RI_INLINE void softmax_row(float *x, int64_t n, float scale) {
-    const int64_t padded = (n + 15) / 16 * 16;
-    for (int64_t j = n; j < padded; ++j) x[j] = -INFINITY;
-    __m512 most = _mm512_set1_ps(-INFINITY);
-    for (int64_t j = 0; j < padded; j += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(x + j));
-    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most)), factor = _mm512_set1_ps(scale);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t j = 0; j < padded; j += 16) {
-        const __m512 v = _mm512_loadu_ps(x + j);
-        const __mmask16 real = _mm512_cmp_ps_mask(v, _mm512_set1_ps(-INFINITY), _CMP_NEQ_UQ);
-        const __m512 e = _mm512_maskz_mov_ps(real, exp16(_mm512_mul_ps(_mm512_sub_ps(v, top), factor)));
-        _mm512_storeu_ps(x + j, e);
-        sum = _mm512_add_ps(sum, e);
-    }
-    const __m512 inverse = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
-    for (int64_t j = 0; j < padded; j += 16) _mm512_storeu_ps(x + j, _mm512_mul_ps(_mm512_loadu_ps(x + j), inverse));
-}
-
-// What one sample and key-value head need, in a thread's scratch memory.
-struct HeadBuffers {
-    float *k, *k_t, *v_t; // [S, hd], [hd, S16], [hd, S16]
-    float *dk, *dv;       // [S, hd]
-    float *p, *ds;        // [P16 + S16]: the prefix's scores, then the suffix's
-    int64_t stride;       // S16
-    HeadBuffers(const Attention &a, const PrefixCache &prefix) {
-        stride = (a.longest + 15) / 16 * 16;
-        const int64_t rows = a.longest * a.head_dim, columns = a.head_dim * stride, scores = prefix.stride + stride;
-        float *memory = scratch(size_t(3 * rows + 2 * columns + 2 * scores));
-        k = memory;
-        dk = k + rows;
-        dv = dk + rows;
-        k_t = dv + rows;
-        v_t = k_t + columns;
-        p = v_t + columns;
-        ds = p + scores;
-    }
-};
-
-// Keys of a sample of so many positions rotated, as rows and as columns, and values as columns.
-void gather_keys_values(const Attention &a, int64_t positions, const float *k, const float *v, int64_t width,
-                        HeadBuffers &h) {
-    for (int64_t s = 0; s < positions; ++s) {
-        float *row = h.k + s * a.head_dim;
-        rotate(k + s * width, a.cos + s * a.head_dim / 2, a.sin + s * a.head_dim / 2, 1.0f, a.head_dim, row);
-        for (int64_t d = 0; d < a.head_dim; ++d) {
-            h.k_t[d * h.stride + s] = row[d];
-            h.v_t[d * h.stride + s] = v[s * width + d];
-        }
-    }
-    for (int64_t d = 0; d < a.head_dim; ++d)
-        for (int64_t s = positions; s < h.stride; ++s) h.k_t[d * h.stride + s] = h.v_t[d * h.stride + s] = 0;
-}
-
-// Attention weights of one rotated query at suffix position s, over the prefix and positions 0..s.
-RI_INLINE void attention_row(const Attention &a, const PrefixCache &prefix, const HeadBuffers &h, int64_t head_kv,
-                             const float *q, int64_t s) {
-    if (prefix.n > 0)
-        row_times_columns(q, prefix.k_t + head_kv * a.head_dim * prefix.stride, a.head_dim, prefix.stride, prefix.n,
-                          h.p);
-    for (int64_t j = prefix.n; j < prefix.stride; ++j) h.p[j] = -INFINITY;
-    row_times_columns(q, h.k_t, a.head_dim, h.stride, s + 1, h.p + prefix.stride);
-    softmax_row(h.p, prefix.stride + s + 1, a.scale);
-}
-
-template <int VECTORS>
-RI_AVX512 void attention_heads(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith,
-                               int nth) {
-    const int64_t hd = a.head_dim, group = a.heads / a.heads_kv, width = (a.heads + 2 * a.heads_kv) * hd;
-    HeadBuffers h(a, prefix);
-    float q[128];
-    for (int64_t task = ith; task < a.samples * a.heads_kv; task += nth) { // in turn: samples are ordered by length
-        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv, first = a.first[b], S = a.first[b + 1] - first;
-        const float *sample = qkv + first * width;
-        const float *values = sample + (a.heads + a.heads_kv + kv) * hd;
-        gather_keys_values(a, S, sample + (a.heads + kv) * hd, values, width, h);
-        for (int64_t s = 0; s < S; ++s)
-            for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-                rotate(sample + s * width + head * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, 1.0f, hd, q);
-                attention_row(a, prefix, h, kv, q, s);
-                __m512 sum[VECTORS];
-                for (int i = 0; i < VECTORS; ++i) sum[i] = _mm512_setzero_ps();
-                add_weighted_rows<VECTORS>(h.p, prefix.v + kv * prefix.n * hd, hd, prefix.n, sum);
-                add_weighted_rows<VECTORS>(h.p + prefix.stride, values, width, s + 1, sum);
-                float *to = out + ((first + s) * a.heads + head) * hd;
-                for (int i = 0; i < VECTORS; ++i) _mm512_storeu_ps(to + 16 * i, sum[i]);
-            }
-    }
-}
-
-template <int VECTORS>
-RI_AVX512 void attention_heads_back(const Attention &a, const PrefixCache &prefix, const float *qkv, const float *dout,
-                                    float *dqkv, int ith, int nth) {
-    const int64_t hd = a.head_dim, group = a.heads / a.heads_kv, width = (a.heads + 2 * a.heads_kv) * hd;
-    HeadBuffers h(a, prefix);
-    float q[128], dq[128];
-    for (int64_t task = ith; task < a.samples * a.heads_kv; task += nth) {
-        const int64_t b = task / a.heads_kv, kv = task % a.heads_kv, first = a.first[b], S = a.first[b + 1] - first;
-        const float *sample = qkv + first * width;
-        float *d_sample = dqkv + first * width;
-        gather_keys_values(a, S, sample + (a.heads + kv) * hd, sample + (a.heads + a.heads_kv + kv) * hd, width, h);
-        std::fill(h.dk, h.dk + S * hd, 0.0f);
-        std::fill(h.dv, h.dv + S * hd, 0.0f);
-        for (int64_t s = 0; s < S; ++s)
-            for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-                const float *cos = a.cos + s * hd / 2, *sin = a.sin + s * hd / 2;
-                rotate(sample + s * width + head * hd, cos, sin, 1.0f, hd, q);
-                attention_row(a, prefix, h, kv, q, s);
-                // dp = dout . v, ds = scale p (dp - sum p dp)
-                const float *grad = dout + ((first + s) * a.heads + head) * hd;
-                if (prefix.n > 0)
-                    row_times_columns(grad, prefix.v_t + kv * hd * prefix.stride, hd, prefix.stride, prefix.n, h.ds);
-                row_times_columns(grad, h.v_t, hd, h.stride, s + 1, h.ds + prefix.stride);
-                const int64_t n = prefix.stride + (s + 16) / 16 * 16; // p is zero at padding
-                __m512 dot = _mm512_setzero_ps();
-                for (int64_t j = 0; j < n; j += 16)
-                    dot = _mm512_fmadd_ps(_mm512_loadu_ps(h.p + j), _mm512_loadu_ps(h.ds + j), dot);
-                const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(dot)), scale = _mm512_set1_ps(a.scale);
-                for (int64_t j = 0; j < n; j += 16) {
-                    const __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(h.ds + j), mean);
-                    _mm512_storeu_ps(h.ds + j, _mm512_mul_ps(_mm512_mul_ps(scale, _mm512_loadu_ps(h.p + j)), centred));
-                }
-                __m512 sum[VECTORS], query[VECTORS], outer[VECTORS];
-                for (int i = 0; i < VECTORS; ++i) {
-                    sum[i] = _mm512_setzero_ps();
-                    query[i] = _mm512_loadu_ps(q + 16 * i);
-                    outer[i] = _mm512_loadu_ps(grad + 16 * i);
-                }
-                add_weighted_rows<VECTORS>(h.ds, prefix.k + kv * prefix.n * hd, hd, prefix.n, sum);
-                for (int64_t j = 0; j <= s; ++j) {
-                    const __m512 ds = _mm512_set1_ps(h.ds[prefix.stride + j]),
-                                 p = _mm512_set1_ps(h.p[prefix.stride + j]);
-                    float *dk = h.dk + j * hd, *dv = h.dv + j * hd;
-#pragma GCC unroll 8
-                    for (int i = 0; i < VECTORS; ++i) {
-                        sum[i] = _mm512_fmadd_ps(ds, _mm512_loadu_ps(h.k + j * hd + 16 * i), sum[i]);
-                        _mm512_storeu_ps(dk + 16 * i, _mm512_fmadd_ps(ds, query[i], _mm512_loadu_ps(dk + 16 * i)));
-                        _mm512_storeu_ps(dv + 16 * i, _mm512_fmadd_ps(p, outer[i], _mm512_loadu_ps(dv + 16 * i)));
-                    }
-                }
-                for (int i = 0; i < VECTORS; ++i) _mm512_storeu_ps(dq + 16 * i, sum[i]);
-                rotate(dq, cos, sin, -1.0f, hd, d_sample + s * width + head * hd);
-            }
-        for (int64_t s = 0; s < S; ++s) {
-            rotate(h.dk + s * hd, a.cos + s * hd / 2, a.sin + s * hd / 2, -1.0f, hd,
-                   d_sample + s * width + (a.heads + kv) * hd);
-            memcpy(d_sample + s * width + (a.heads + a.heads_kv + kv) * hd, h.dv + s * hd, size_t(hd) * sizeof(float));
-        }
-    }
-}
-
-} // namespace
-
-bool attention_supported(int64_t head_dim) { return head_dim == 32 || head_dim == 64 || head_dim == 128; }
-
-void attention(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth) {
-    switch (a.head_dim) {
-    case 32: return attention_heads<2>(a, prefix, qkv, out, ith, nth);
-    case 64: return attention_heads<4>(a, prefix, qkv, out, ith, nth);
-    case 128: return attention_heads<8>(a, prefix, qkv, out, ith, nth);
-    }
-}
-
-void attention_back(const Attention &a, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,
-                    int ith, int nth) {
-    switch (a.head_dim) {
-    case 32: return attention_heads_back<2>(a, prefix, qkv, dout, dqkv, ith, nth);
-    case 64: return attention_heads_back<4>(a, prefix, qkv, dout, dqkv, ith, nth);
-    case 128: return attention_heads_back<8>(a, prefix, qkv, dout, dqkv, ith, nth);
-    }
-}
-
 } // namespace ri::kernels
 
 #else // other processors: never called, because available() says no
@@ -525,9 +281,6 @@ void swiglu(const float *, int64_t, int64_t, float *, int, int) {}
 void swiglu_back(const float *, const float *, int64_t, int64_t, float *, int, int) {}
 void log_probability(const float *, const int32_t *, int64_t, int64_t, float *, int, int) {}
 void cross_entropy_back(const float *, const int32_t *, const float *, int64_t, int64_t, float *, int, int) {}
-bool attention_supported(int64_t) { return false; }
-void attention(const Attention &, const PrefixCache &, const float *, float *, int, int) {}
-void attention_back(const Attention &, const PrefixCache &, const float *, const float *, float *, int, int) {}
 
 } // namespace ri::kernels
 

@@ -62,7 +62,7 @@ struct PrefixCache {
 };
 
 struct Attention {
-    int64_t heads, heads_kv, head_dim; // head_dim 32, 64 or 128
+    int64_t heads, heads_kv, head_dim; // head_dim a multiple of 16
     int64_t samples, longest;          // B, and the most rows of one
     const int64_t *first;              // [B + 1]: sample b has the rows first[b] to first[b + 1] - 1
     float scale;

@@ -280,14 +280,16 @@ int main() {
             test_cross_entropy(rows, n);
         }
     }
-    for (int64_t hd : {32, 64, 128}) CHECK(attention_supported(hd));
-    CHECK(!attention_supported(16) && !attention_supported(80));
+    for (int64_t hd : {16, 32, 64, 80, 128}) CHECK(attention_supported(hd));
+    CHECK(!attention_supported(24));
     test_attention(4, 4, 32, 2, 5, 0);
     test_attention(4, 2, 32, 2, 5, 7);
     test_attention(6, 2, 64, 1, 17, 16);
     test_attention(3, 3, 128, 1, 18, 21);
     test_attention(8, 1, 64, 3, 4, 40);
     test_attention(2, 1, 32, 1, 20, 1);
-    test_attention(2, 1, 32, 3, 3, 5); // the last sample is one row
+    test_attention(2, 1, 32, 3, 3, 5);    // the last sample is one row
+    test_attention(9, 3, 64, 2, 40, 115); // several blocks of queries
+    test_attention(60, 1, 16, 1, 3, 20);  // a group of more heads than a block has rows
     return finish();
 }
