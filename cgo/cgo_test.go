@@ -83,6 +83,7 @@ func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 		"no prefix":     func() error { return llama.LogProbs(make([]float32, 1), nil, adapter, batch) },
 		"Prefix":        func() error { return generator.Prefix(nil) },
 		"Reset":         func() error { return generator.Reset(0) },
+		"Copy":          func() error { return generator.Copy(0, 0) },
 		"Describe":      func() error { return second(gguf.Describe()) },
 		"Tokenize":      func() error { return second(gguf.Tokenize("a", false)) },
 		"Detokenize":    func() error { return second(gguf.Detokenize([]int32{1}, false)) },
@@ -90,7 +91,7 @@ func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 		"Embed":         func() error { return gguf.Embed(nil, nil) },
 		"Decode": func() error {
 			batch := cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{0}}
-			return generator.Decode(batch, nil, nil, nil)
+			return generator.Decode(batch, cgo.Decoded{})
 		},
 	}
 }
@@ -152,7 +153,7 @@ func TestWrongLengths(t *testing.T) {
 		change(&b)
 		return (&cgo.LLaMA{}).LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
-	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, nil, nil, nil) }
+	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, cgo.Decoded{}) }
 	sasrec := func(p cgo.SASRecParams) error { return second(cgo.NewSASRec(newEngine(t), p)) }
 	for name, err := range map[string]error{
 		"read nil":           recommender.Read(nil, 0, cgo.Value),
@@ -189,13 +190,18 @@ func TestWrongLengths(t *testing.T) {
 		"decode nothing":     decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}}),
 		"decode counts":      decode(cgo.DecodeBatch{Slots: []int32{0}, Tokens: []int32{1}}),
 		"decode count 0":     decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{0}, Tokens: []int32{}}),
-		"decode tokens":      decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{2}, Tokens: []int32{1}}),
-		"sasrec items":       sasrec(cgo.SASRecParams{}),
-		"sasrec too wide":    sasrec(cgo.SASRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
-		"adapter kind":       second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: 7, In: 1, Tokens: 1, Embd: 1})),
-		"probe classes":      second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
-		"probe too wide":     second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
-		"path with NUL":      second(cgo.OpenGGUF("a\x00b")),
+		"decode asked counts": decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{1}, AskedCounts: []int32{1, 1},
+			Asked: []int32{1, 1}}),
+		"decode asked": decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{1}, AskedCounts: []int32{2},
+			Asked: []int32{1}}),
+		"decode negative": decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{1}, AskedCounts: []int32{-1}}),
+		"decode tokens":   decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{2}, Tokens: []int32{1}}),
+		"sasrec items":    sasrec(cgo.SASRecParams{}),
+		"sasrec too wide": sasrec(cgo.SASRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
+		"adapter kind":    second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: 7, In: 1, Tokens: 1, Embd: 1})),
+		"probe classes":   second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
+		"probe too wide":  second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
+		"path with NUL":   second(cgo.OpenGGUF("a\x00b")),
 	} {
 		if !errors.Is(err, cgo.ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)

@@ -224,7 +224,7 @@ func (t *table) decode(seats []seat, batch cgo.DecodeBatch) error {
 		batch.Slots[s] = int32(seat.slot)
 	}
 	tokens, logProbs := make([]int32, len(seats)), make([]float32, len(seats))
-	if err := t.generator.Decode(batch, tokens, logProbs, nil); err != nil {
+	if err := t.generator.Decode(batch, cgo.Decoded{Tokens: tokens, LogProbs: logProbs}); err != nil {
 		return fmt.Errorf("interpret: %w", err)
 	}
 	for s, seat := range seats {

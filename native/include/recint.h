@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 3
+#define RI_ABI_VERSION 4
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -404,20 +404,31 @@ RI_API void ri_generator_free(ri_generator *generator);
 RI_API ri_status ri_generator_prefix(ri_generator *generator, const int32_t *tokens, size_t n, ri_error *err);
 /* Empties a slot back to the prefix. */
 RI_API ri_status ri_generator_reset(ri_generator *generator, int32_t slot, ri_error *err);
+/* Makes slot `to` hold what slot `from` holds, so that a sequence can go on in two ways. */
+RI_API ri_status ri_generator_copy(ri_generator *generator, int32_t from, int32_t to, ri_error *err);
 
 typedef struct {
-    size_t n_slots;        /* number of slots that move forward in this call */
-    const int32_t *slots;  /* [n_slots], each once */
-    const int32_t *counts; /* [n_slots]: positions appended to each, >= 1 */
-    const float *rows;     /* [sum of counts, E]: embedding vectors, or NULL */
-    const int32_t *tokens; /* [sum of counts]: ids, or NULL; exactly one of rows and tokens is given */
+    size_t n_slots;              /* number of slots that move forward in this call */
+    const int32_t *slots;        /* [n_slots], each once */
+    const int32_t *counts;       /* [n_slots]: positions appended to each, >= 1 */
+    const float *rows;           /* [sum of counts, E]: embedding vectors, or NULL */
+    const int32_t *tokens;       /* [sum of counts]: ids, or NULL; exactly one of rows and tokens is given */
+    const int32_t *asked_counts; /* [n_slots]: tokens asked about behind each slot, >= 0; NULL: none */
+    const int32_t *asked;        /* [sum of asked_counts] */
 } ri_decode_batch;
 
-/* Appends to the slots and gives, for each, what follows its last position: the most likely token, its log-probability,
- * and all logits [n_slots, n_vocab]. Any of the three outputs may be NULL. After a failure the slots of the call are
- * empty back to the prefix. */
-RI_API ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch, int32_t *next_tokens,
-                                     float *next_logprobs, float *logits, ri_error *err);
+/* What follows the last position of each slot of a batch. What is NULL is not computed. */
+typedef struct {
+    int32_t *tokens; /* [n_slots]: the most likely token */
+    float *logprobs; /* [n_slots]: its log-probability */
+    float *asked;    /* [sum of asked_counts]: log-probabilities of the tokens asked about */
+    float *logits;   /* [n_slots, n_vocab] */
+} ri_decode_result;
+
+/* Appends to the slots and writes to where `result` points. After a failure the slots of the call are empty back to the
+ * prefix, and nothing is written. */
+RI_API ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch,
+                                     const ri_decode_result *result, ri_error *err);
 
 #ifdef __cplusplus
 }

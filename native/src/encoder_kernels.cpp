@@ -193,6 +193,13 @@ RI_SIMD void scatter_rows(const float *dy, const int32_t *ids, int64_t count, in
     }
 }
 
+RI_SIMD float sum_of_exponentials(const float *x, int64_t n, float most) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += exponential(x[i] - most);
+    return sum;
+}
+
 void negative_log(const float *p, const int32_t *targets, int64_t rows, float *loss, int ith, int nth) {
     const Share part(rows, ith, nth);
     // A probability that underflowed stays finite; NaN stays NaN.

@@ -37,6 +37,8 @@ void layer_norm_back_weights(const float *x, const float *dy, float eps, int64_t
 void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n, float *table, int64_t n_rows, int ith,
                   int nth);
 
+// The sum of e^(x - most) over n numbers.
+float sum_of_exponentials(const float *x, int64_t n, float most);
 // -log p of flat targets (row * n + class) given p [rows, n]; and (p - onehot) * weight.
 void negative_log(const float *p, const int32_t *targets, int64_t rows, float *loss, int ith, int nth);
 void softmax_loss_back(const float *p, const int32_t *targets, const float *weights, int64_t rows, int64_t n,

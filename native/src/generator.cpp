@@ -3,6 +3,7 @@
 // Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
 // and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
 #include "bf16_copy.h"
+#include "encoder_kernels.h"
 #include "engine.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
@@ -20,13 +21,8 @@ namespace {
 constexpr int32_t max_slots = 255;          // llama.cpp runs at most 256 sequences, one is the prefix
 constexpr uint32_t positions_at_once = 512; // of one llama_decode
 
-struct Next {
-    int32_t token;
-    float logprob;
-};
-
-// The most likely token (the first of equals) and, if asked for, its log-probability. Throws on NaN and +infinity.
-Next most_likely(const float *logits, int64_t n, bool with_logprob) {
+// The most likely token: the first of equals. Throws on NaN and +infinity.
+int32_t most_likely(const float *logits, int64_t n) {
     int64_t best = 0;
     bool defined = true;
     for (int64_t i = 0; i < n; ++i) {
@@ -35,10 +31,7 @@ Next most_likely(const float *logits, int64_t n, bool with_logprob) {
     }
     if (!defined || !std::isfinite(logits[best]))
         fail(RI_NUMERIC, "the model's logits are not finite; its weights or the rows are damaged");
-    double sum = 0;
-    if (with_logprob)
-        for (int64_t i = 0; i < n; ++i) sum += std::exp(logits[i] - logits[best]);
-    return {int32_t(best), with_logprob ? float(-std::log(sum)) : 0.0f};
+    return int32_t(best);
 }
 
 } // namespace
@@ -93,9 +86,17 @@ class Generator {
         used_[size_t(slot)] = prefix_;
     }
 
-    void decode(const ri_decode_batch &b, int32_t *next_tokens, float *next_logprobs, float *logits) {
+    void copy(int32_t from, int32_t to) {
+        require_slot(from);
+        require_slot(to);
+        if (from == to) return;
+        copy_sequence(sequence_[size_t(from)], sequence_[size_t(to)]);
+        used_[size_t(to)] = used_[size_t(from)];
+    }
+
+    void decode(const ri_decode_batch &b, const ri_decode_result &result) {
         try {
-            append(b, next_tokens, next_logprobs, logits);
+            append(b, result);
         } catch (...) {
             for (size_t i = 0; b.slots && i < std::min(b.n_slots, size_t(n_slots_)); ++i)
                 if (b.slots[i] >= 0 && b.slots[i] < n_slots_) reset(b.slots[i]);
@@ -185,6 +186,13 @@ class Generator {
                      b.counts[i]);
             for (const size_t end = row + size_t(b.counts[i]); row < end; ++row) check_row(b, row, slot);
         }
+        for (size_t i = 0, at = 0; b.asked_counts && i < b.n_slots; ++i) {
+            if (b.asked_counts[i] < 0)
+                fail(RI_INVALID, "slot %d: %d tokens are asked about", b.slots[i], b.asked_counts[i]);
+            if (b.asked_counts[i]) require(b.asked, "batch.asked");
+            for (const size_t end = at + size_t(b.asked_counts[i]); at < end; ++at)
+                require_token(b.asked[at], n_vocab_, "asked token", at);
+        }
     }
 
     void check_row(const ri_decode_batch &b, size_t row, size_t slot) const {
@@ -221,15 +229,21 @@ class Generator {
         }
     }
 
-    void append(const ri_decode_batch &b, int32_t *next_tokens, float *next_logprobs, float *logits) {
+    void append(const ri_decode_batch &b, const ri_decode_result &result) {
         check(b);
         close_gaps(b);
-        // In the order of their sequences; `first` is where a slot's rows start in the batch.
+        // In the order of their sequences; `first` is where a slot's rows start in the batch, `asked` where its tokens
+        // asked about do.
         struct Part {
-            size_t place, first;
+            size_t place, first, asked, n_asked;
         };
         std::vector<Part> parts;
-        for (size_t i = 0, row = 0; i < b.n_slots; row += size_t(b.counts[i++])) parts.push_back({i, row});
+        size_t row = 0, n_asked = 0;
+        for (size_t i = 0; i < b.n_slots; ++i) {
+            parts.push_back({i, row, n_asked, b.asked_counts ? size_t(b.asked_counts[i]) : 0});
+            row += size_t(b.counts[i]);
+            n_asked += parts.back().n_asked;
+        }
         auto sequence_of = [&](const Part &part) { return sequence_[size_t(b.slots[part.place])]; };
         std::sort(parts.begin(), parts.end(),
                   [&](const Part &x, const Part &y) { return sequence_of(x) < sequence_of(y); });
@@ -247,19 +261,26 @@ class Generator {
                 std::copy_n(b.rows + part.first * width, size_t(count) * width, to);
         }
         // Results are kept until all is well: a failure writes no output.
-        std::vector<float> kept(logits ? b.n_slots * size_t(n_vocab_) : 0);
-        std::vector<Next> next(b.n_slots);
+        std::vector<int32_t> tokens(b.n_slots);
+        std::vector<float> logprobs(b.n_slots), asked(n_asked),
+            logits(result.logits ? b.n_slots * size_t(n_vocab_) : 0);
         run(rows.data(), positions, [&](size_t i, const float *values) {
-            const size_t place = parts[i].place;
-            next[place] = most_likely(values, n_vocab_, next_logprobs != nullptr);
-            if (logits) std::copy(values, values + n_vocab_, kept.begin() + ptrdiff_t(place * size_t(n_vocab_)));
+            const Part &part = parts[i];
+            tokens[part.place] = most_likely(values, n_vocab_);
+            if (result.logprobs || part.n_asked) {
+                const float most = values[tokens[part.place]];
+                const float rest = std::log(kernels::sum_of_exponentials(values, n_vocab_, most));
+                logprobs[part.place] = -rest;
+                for (size_t a = part.asked; a < part.asked + part.n_asked; ++a)
+                    asked[a] = values[b.asked[a]] - most - rest;
+            }
+            if (result.logits) std::copy_n(values, n_vocab_, logits.begin() + ptrdiff_t(part.place * size_t(n_vocab_)));
         });
-        for (size_t i = 0; i < b.n_slots; ++i) {
-            used_[size_t(b.slots[i])] += b.counts[i];
-            if (next_tokens) next_tokens[i] = next[i].token;
-            if (next_logprobs) next_logprobs[i] = next[i].logprob;
-        }
-        std::copy(kept.begin(), kept.end(), logits);
+        for (size_t i = 0; i < b.n_slots; ++i) used_[size_t(b.slots[i])] += b.counts[i];
+        if (result.tokens) std::copy(tokens.begin(), tokens.end(), result.tokens);
+        if (result.logprobs) std::copy(logprobs.begin(), logprobs.end(), result.logprobs);
+        if (result.asked) std::copy(asked.begin(), asked.end(), result.asked);
+        std::copy(logits.begin(), logits.end(), result.logits);
     }
 
     // Decodes rows [positions, E] in pieces that llama.cpp takes; gives each wanted position's logits to result(i,
@@ -381,13 +402,22 @@ ri_status ri_generator_reset(ri_generator *generator, int32_t slot, ri_error *er
     });
 }
 
-ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch, int32_t *next_tokens,
-                              float *next_logprobs, float *logits, ri_error *err) {
+ri_status ri_generator_copy(ri_generator *generator, int32_t from, int32_t to, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(generator, "generator");
+        std::lock_guard<std::mutex> hold(generator->impl->engine().lock());
+        generator->impl->copy(from, to);
+    });
+}
+
+ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch, const ri_decode_result *result,
+                              ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(generator, "generator");
         ri::require(batch, "batch");
+        ri::require(result, "result");
         std::lock_guard<std::mutex> hold(generator->impl->engine().lock());
-        generator->impl->decode(*batch, next_tokens, next_logprobs, logits);
+        generator->impl->decode(*batch, *result);
     });
 }
 

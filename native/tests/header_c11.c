@@ -113,7 +113,7 @@ static int null_arguments(void) {
 #define GENERATOR_CREATE(err) ri_generator_create(NULL, NULL, NULL, NULL, err)
 #define GENERATOR_PREFIX(err) ri_generator_prefix(NULL, NULL, 0, err)
 #define GENERATOR_RESET(err) ri_generator_reset(NULL, 0, err)
-#define GENERATOR_DECODE(err) ri_generator_decode(NULL, NULL, NULL, NULL, NULL, err)
+#define GENERATOR_DECODE(err) ri_generator_decode(NULL, NULL, NULL, err)
     INVALID(ENGINE_CREATE);
     INVALID(ENGINE_DESCRIBE);
     INVALID(PRODUCT_SPEED);

@@ -59,8 +59,9 @@ void test_against_generator(const TinyGguf &model) {
                                soft.begin() + ptrdiff_t((b * n_states * n_tokens + size_t(-token)) * E));
                 rows.insert(rows.end(), row.begin(), row.end());
             }
-            const ri_decode_batch next{B, slots, counts, rows.data(), nullptr};
-            CHECK_OK(ri_generator_decode(generator, &next, nullptr, nullptr, step.data(), &err));
+            const ri_decode_batch next{B, slots, counts, rows.data(), nullptr, nullptr, nullptr};
+            const ri_decode_result result{nullptr, nullptr, nullptr, step.data()};
+            CHECK_OK(ri_generator_decode(generator, &next, &result, &err));
             for (size_t b = 0; b < B; ++b)
                 std::copy_n(step.begin() + ptrdiff_t(b * V), V, expected.begin() + ptrdiff_t((b * S + s) * V));
         }

@@ -81,14 +81,15 @@ Answer decode(const Fixture &f, ri_generator *generator, std::vector<int32_t> sl
     }
     std::vector<float> rows(tokens.size() * size_t(f.info.n_embd));
     CHECK_OK(ri_gguf_embed(f.gguf, tokens.data(), tokens.size(), rows.data(), &err));
-    ri_decode_batch batch{slots.size(), slots.data(), counts.data(), as_rows ? rows.data() : nullptr,
-                          as_rows ? nullptr : tokens.data()};
+    ri_decode_batch batch{
+        slots.size(), slots.data(), counts.data(), as_rows ? rows.data() : nullptr, as_rows ? nullptr : tokens.data(),
+        nullptr,      nullptr};
     Answer answer;
     answer.tokens.resize(slots.size());
     answer.logprobs.resize(slots.size());
     answer.logits.resize(slots.size() * size_t(f.info.n_vocab));
-    CHECK_OK(ri_generator_decode(generator, &batch, answer.tokens.data(), answer.logprobs.data(), answer.logits.data(),
-                                 &err));
+    const ri_decode_result result{answer.tokens.data(), answer.logprobs.data(), nullptr, answer.logits.data()};
+    CHECK_OK(ri_generator_decode(generator, &batch, &result, &err));
     return answer;
 }
 
@@ -121,6 +122,52 @@ void test_against_llama_cpp(const TinyGguf &model, double tolerance) {
         last = decode(f, generator, {0}, {{tokens.begin() + ptrdiff_t(i), tokens.begin() + ptrdiff_t(i) + 8}},
                       i % 16 == 0);
     CHECK_NEAR(largest_difference(last.logits.data(), expected.data(), V), 0, tolerance);
+    ri_generator_free(generator);
+}
+
+// A slot copied into another goes on as the first would have, and each by itself; log-probabilities of asked tokens are
+// those of the logits.
+void test_copy_and_asked() {
+    Fixture f({}, "copy.gguf");
+    const size_t V = size_t(f.info.n_vocab);
+    ri_generator *generator = f.generator(3, 32);
+    const auto prefix = random_tokens(5, 1, f.info.n_vocab);
+    CHECK_OK(ri_generator_prefix(generator, prefix.data(), prefix.size(), &err));
+    decode(f, generator, {2, 0}, {{7, 8, 9}, {20}}, false);
+    CHECK_OK(ri_generator_copy(generator, 2, 0, &err)); // what slot 0 held is gone
+    CHECK_OK(ri_generator_copy(generator, 2, 2, &err));
+    const Answer alike = decode(f, generator, {0, 2}, {{11}, {11}}, false);
+    CHECK_NEAR(largest_difference(alike.logits.data(), alike.logits.data() + V, V), 0, 1e-5);
+    std::vector<int32_t> tokens = prefix;
+    tokens.insert(tokens.end(), {7, 8, 9, 11});
+    CHECK_NEAR(largest_difference(alike.logits.data(), reference_logits(f, tokens).data(), V), 0, 0.01);
+
+    const int32_t slots[] = {2, 1, 0}, counts[] = {1, 1, 1}, next[] = {12, 13, 14};
+    const int32_t asked_counts[] = {2, 0, 3}, asked[] = {5, 0, 287, 5, 5};
+    float logprobs[5], own[3];
+    std::vector<float> logits(3 * V);
+    const ri_decode_batch batch{3, slots, counts, nullptr, next, asked_counts, asked};
+    const ri_decode_result result{nullptr, own, logprobs, logits.data()};
+    CHECK_OK(ri_generator_decode(generator, &batch, &result, &err));
+    const size_t place[] = {0, 0, 2, 2, 2};
+    for (size_t i = 0; i < 5; ++i) {
+        const float *row = logits.data() + place[i] * V;
+        double sum = 0;
+        for (size_t v = 0; v < V; ++v) sum += std::exp(double(row[v]));
+        CHECK_NEAR(logprobs[i], double(row[asked[i]]) - std::log(sum), 1e-5);
+    }
+    CHECK(*std::max_element(logprobs, logprobs + 2) <= own[0]);
+    const int32_t wrong[] = {5, 0, 288, 5, 5}, negative[] = {2, -1, 3};
+    ri_decode_batch bad = batch;
+    bad.asked = wrong;
+    CHECK_FAILS(ri_generator_decode(generator, &bad, &result, &err), RI_INVALID, "asked token 2 is 288");
+    bad = batch;
+    bad.asked = nullptr;
+    CHECK_FAILS(ri_generator_decode(generator, &bad, &result, &err), RI_INVALID, "batch.asked is NULL");
+    bad = batch;
+    bad.asked_counts = negative;
+    CHECK_FAILS(ri_generator_decode(generator, &bad, &result, &err), RI_INVALID, "slot 1: -1 tokens");
+    CHECK_FAILS(ri_generator_copy(generator, 0, 3, &err), RI_INVALID, "slot 3");
     ri_generator_free(generator);
 }
 
@@ -176,46 +223,50 @@ void test_errors() {
     CHECK_OK(ri_generator_prefix(generator, prefix, 4, &err));
     int32_t slots[] = {0, 1}, counts[] = {2, 1}, tokens[] = {5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     std::vector<float> rows(3 * size_t(f.info.n_embd), 0.5f), before(2 * size_t(f.info.n_vocab)), after(before.size());
-    const ri_decode_batch good{2, slots, counts, nullptr, tokens};
-    CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, before.data(), &err));
+    const ri_decode_batch good{2, slots, counts, nullptr, tokens, nullptr, nullptr};
+    const ri_decode_result to_before{nullptr, nullptr, nullptr, before.data()};
+    const ri_decode_result to_after{nullptr, nullptr, nullptr, after.data()}, to_nowhere{};
+    CHECK_OK(ri_generator_decode(generator, &good, &to_before, &err));
 
     // After each failure the slots of the call are back at the prefix, so that the good call gives the first answer
     // again.
     auto refuse = [&](const ri_decode_batch &batch, ri_status code, const char *text) {
         int32_t next = -7;
-        CHECK_FAILS(ri_generator_decode(generator, &batch, &next, nullptr, nullptr, &err), code, text);
+        const ri_decode_result result{&next, nullptr, nullptr, nullptr};
+        CHECK_FAILS(ri_generator_decode(generator, &batch, &result, &err), code, text);
         CHECK(next == -7);
     };
     auto unharmed = [&] {
         CHECK_OK(ri_generator_reset(generator, 0, &err));
         CHECK_OK(ri_generator_reset(generator, 1, &err));
-        CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, after.data(), &err));
+        CHECK_OK(ri_generator_decode(generator, &good, &to_after, &err));
         CHECK(before == after);
     };
-    refuse({0, slots, counts, nullptr, tokens}, RI_INVALID, "0 slots");
-    refuse({3, slots, counts, nullptr, tokens}, RI_INVALID, "3 slots");
-    refuse({2, nullptr, counts, nullptr, tokens}, RI_INVALID, "slots is NULL");
-    refuse({2, slots, counts, nullptr, nullptr}, RI_INVALID, "exactly one");
-    refuse({2, slots, counts, rows.data(), tokens}, RI_INVALID, "exactly one");
+    refuse({0, slots, counts, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "0 slots");
+    refuse({3, slots, counts, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "3 slots");
+    refuse({2, nullptr, counts, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slots is NULL");
+    refuse({2, slots, counts, nullptr, nullptr, nullptr, nullptr}, RI_INVALID, "exactly one");
+    refuse({2, slots, counts, rows.data(), tokens, nullptr, nullptr}, RI_INVALID, "exactly one");
     const int32_t twice[] = {1, 1}, absent[] = {0, 2}, none[] = {1, 0}, many[] = {1, 13};
-    refuse({2, twice, counts, nullptr, tokens}, RI_INVALID, "slot 1 is named twice");
-    refuse({2, absent, counts, nullptr, tokens}, RI_INVALID, "slot 2 does not exist");
-    refuse({2, slots, none, nullptr, tokens}, RI_INVALID, "slot 1: count is 0");
-    refuse({2, slots, many, nullptr, tokens}, RI_INVALID, "slot 1 holds 4 of 16 positions; 13 more");
+    refuse({2, twice, counts, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slot 1 is named twice");
+    refuse({2, absent, counts, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slot 2 does not exist");
+    refuse({2, slots, none, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slot 1: count is 0");
+    refuse({2, slots, many, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slot 1 holds 4 of 16 positions; 13 more");
     unharmed();
     tokens[1] = f.info.n_vocab;
     refuse(good, RI_INVALID, "token 1 is 288");
     tokens[1] = 6;
     rows[2 * size_t(f.info.n_embd) + 9] = std::numeric_limits<float>::quiet_NaN();
-    refuse({2, slots, counts, rows.data(), nullptr}, RI_NUMERIC, "row 2, for slot 1, holds nan at 9");
-    CHECK_OK(ri_generator_decode(generator, &good, nullptr, nullptr, after.data(), &err)); // no reset needed
+    refuse({2, slots, counts, rows.data(), nullptr, nullptr, nullptr}, RI_NUMERIC, "row 2, for slot 1, holds nan at 9");
+    CHECK_OK(ri_generator_decode(generator, &good, &to_after, &err)); // no reset needed
     CHECK(before == after);
     // Exactly full is not too full.
     const int32_t one_slot[] = {0}, rest[] = {10};
-    CHECK_OK(ri_generator_decode(generator,
-                                 std::initializer_list<ri_decode_batch>{{1, one_slot, rest, nullptr, tokens}}.begin(),
-                                 nullptr, nullptr, nullptr, &err));
-    refuse({1, one_slot, none, nullptr, tokens}, RI_INVALID, "slot 0 holds 16 of 16");
+    CHECK_OK(ri_generator_decode(
+        generator,
+        std::initializer_list<ri_decode_batch>{{1, one_slot, rest, nullptr, tokens, nullptr, nullptr}}.begin(),
+        &to_nowhere, &err));
+    refuse({1, one_slot, none, nullptr, tokens, nullptr, nullptr}, RI_INVALID, "slot 0 holds 16 of 16");
     CHECK_FAILS(ri_generator_reset(generator, -1, &err), RI_INVALID, "slot -1");
     CHECK_FAILS(ri_generator_prefix(generator, tokens, 16, &err), RI_INVALID, "16 tokens");
     tokens[0] = -1;
@@ -230,8 +281,9 @@ void test_errors() {
     Fixture g(damaged, "damaged.gguf");
     generator = g.generator(1, 16);
     int32_t next;
-    const ri_decode_batch single{1, slots, none, nullptr, prefix};
-    CHECK_FAILS(ri_generator_decode(generator, &single, &next, nullptr, nullptr, &err), RI_NUMERIC, "not finite");
+    const ri_decode_batch single{1, slots, none, nullptr, prefix, nullptr, nullptr};
+    const ri_decode_result to_next{&next, nullptr, nullptr, nullptr};
+    CHECK_FAILS(ri_generator_decode(generator, &single, &to_next, &err), RI_NUMERIC, "not finite");
     ri_generator_free(generator);
 }
 
@@ -265,10 +317,11 @@ void test_damaged_files() {
         const ri_generator_params params{2, 8};
         const int32_t slots[] = {0, 1}, counts[] = {2, 1}, tokens[] = {1, 2, 3};
         int32_t next[2];
-        const ri_decode_batch batch{2, slots, counts, nullptr, tokens};
+        const ri_decode_batch batch{2, slots, counts, nullptr, tokens, nullptr, nullptr};
+        const ri_decode_result result{next, nullptr, nullptr, nullptr};
         const bool runs = ri_gguf_open(path.c_str(), &gguf, &err) == RI_OK &&
                           ri_generator_create(engine, gguf, &params, &generator, &err) == RI_OK &&
-                          ri_generator_decode(generator, &batch, next, nullptr, nullptr, &err) == RI_OK;
+                          ri_generator_decode(generator, &batch, &result, &err) == RI_OK;
         ++(runs ? ran : refused);
         CHECK(err.code != RI_INTERNAL);
         ri_generator_free(generator);
@@ -289,8 +342,9 @@ void test_lifetime() {
     const int32_t slots[] = {0, 1, 2}, counts[] = {1, 1, 1};
     int32_t tokens[] = {10, 10, 10};
     for (int step = 0; step < 32; ++step) {
-        const ri_decode_batch batch{3, slots, counts, nullptr, tokens};
-        CHECK_OK(ri_generator_decode(generator, &batch, tokens, nullptr, nullptr, &err)); // in place
+        const ri_decode_batch batch{3, slots, counts, nullptr, tokens, nullptr, nullptr};
+        const ri_decode_result result{tokens, nullptr, nullptr, nullptr}; // in place
+        CHECK_OK(ri_generator_decode(generator, &batch, &result, &err));
         CHECK(tokens[0] == tokens[1] && tokens[1] == tokens[2]);
     }
     ri_generator_free(generator);
@@ -317,6 +371,7 @@ int main() {
     model.tokenizer = false;
     Fixture(model, "plain.gguf");
     test_slots();
+    test_copy_and_asked();
     test_errors();
     test_damaged_files();
     test_lifetime();
