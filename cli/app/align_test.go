@@ -53,10 +53,10 @@ func TestRecovery(t *testing.T) {
 			stdout, stderr = runs(t, dir, "evaluate", "recovery", "--run", "@run", "--samples", "3")
 			contains(t, stdout, "items recovered on the test split", "n = 3", "adapter "+string(kind), "mean, exact", "more than 5",
 				"own states", "control: zero state", "samples by the number of items recovered")
-			contains(t, stderr, "answering: 9 of 9 samples")
+			contains(t, stderr, "answering: 12 of 12 samples")
 			var r evaluate.RecoveryResult
 			parses(t, &r, dir, "evaluate", "recovery", "--run", "@run", "--samples", "3", "--json")
-			if r.N != 3 || len(r.Conditions) != 3 || len(r.Conditions[0].Exact.Histogram) < 4 {
+			if r.N != 3 || len(r.Conditions) != 4 || len(r.Conditions[0].Exact.Histogram) < 4 {
 				t.Errorf("%+v", r)
 			}
 			fails(t, 1, []string{"asks for the history, not for the last item"}, dir, "evaluate", "residual", "--run", "@run")

@@ -109,16 +109,16 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	}
 
 	table, stderr := runs(t, dir, "evaluate", "residual", "--run", "@run", "--samples", "5", "--seed", "2")
-	contains(t, table, "test split", "free generation", "n = 5", "adapter mlp trained on 40 samples", "exact", "contains", "paper",
-		"95 % interval", "own states", "control: zero state", "control: shuffled states", "answers that are a title")
-	contains(t, stderr, "answering: 15 of 15 samples")
+	contains(t, table, "test split", "n = 5", "adapter mlp trained on 40 samples", "exact", "contains", "paper",
+		"95 % interval", "own states", "restricted to titles", "control: zero state", "control: shuffled states", "answers that are a title", "among the 5 likeliest titles: ")
+	contains(t, stderr, "answering: 20 of 20 samples")
 	answers := strings.Split(strings.TrimSpace(read(t, filepath.Join(dir, "run", "residual-5-2.jsonl"))), "\n")
-	if len(answers) != 1+15 {
-		t.Errorf("%d lines of answers, want 16", len(answers))
+	if len(answers) != 1+20 {
+		t.Errorf("%d lines of answers, want 21", len(answers))
 	}
 	var r evaluate.Result
 	parses(t, &r, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--json")
-	if r.N != 27 || len(r.Conditions) != 1 || r.Conditions[0].Exact.N != 27 {
+	if r.N != 27 || len(r.Conditions) != 2 || r.Conditions[0].Exact.N != 27 || r.Conditions[1].Valid.Hits != 27 {
 		t.Errorf("%+v", r)
 	}
 	if !exists(filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {

@@ -27,7 +27,7 @@ func evaluateCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name:        "residual",
-				Usage:       "the item between two states, on the test split, free generation",
+				Usage:       "the item between two states, on the test split",
 				Description: described("residual", "the answer is the title"),
 				Flags:       evaluateFlags(),
 				Action: func(c *cli.Context) error {
@@ -36,7 +36,7 @@ func evaluateCommand() *cli.Command {
 			},
 			{
 				Name:        "recovery",
-				Usage:       "the items of a history from its state, on the test split, free generation",
+				Usage:       "the items of a history from its state, on the test split",
 				Description: described("recovery", "a line of the answer is the title"),
 				Flags:       evaluateFlags(),
 				Action: func(c *cli.Context) error {
@@ -50,8 +50,8 @@ func evaluateCommand() *cli.Command {
 func described(name, exact string) string {
 	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl; the same command goes on after an interruption.\n" +
 		"Three scorers stand side by side: exact (" + exact + "), contains (the answer holds the title as whole words),\n" +
-		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Controls: a state of zeros, and the\n" +
-		"states of another sample."
+		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Answers are free, and then once more\n" +
+		"restricted to the titles of the catalogue, by beam search. Controls: a state of zeros, and the states of another sample."
 }
 
 func evaluateFlags() []cli.Flag {
@@ -59,7 +59,7 @@ func evaluateFlags() []cli.Flag {
 		runFlag(),
 		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
-		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out: a third of the time"},
+		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out"},
 		&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
 		jsonFlag,
 	}
@@ -110,12 +110,12 @@ func evaluateRun[Result any](c *cli.Context, name string,
 }
 
 // conditionNames are those of the table's rows.
-var conditionNames = map[string]string{evaluate.TrueState: "own states", evaluate.ZeroState: "control: zero state",
+var conditionNames = map[string]string{evaluate.TrueState: "own states", evaluate.RestrictedState: "restricted to titles", evaluate.ZeroState: "control: zero state",
 	evaluate.ShuffledState: "control: shuffled states"}
 
 // trainedFor says what was measured, on how much, and of which adapter.
 func trainedFor(r *run.Run, what string, n int) string {
-	return fmt.Sprintf("%s on the test split, free generation, n = %d; adapter %s trained on %d samples in %.1f minutes",
+	return fmt.Sprintf("%s on the test split, n = %d; adapter %s trained on %d samples in %.1f minutes",
 		what, n, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
 }
 
@@ -130,7 +130,16 @@ func showResidual(c *cli.Context, r *run.Run, result *evaluate.Result) error {
 		}
 		fmt.Fprintf(w, "\t%.1f %%\n", 100*condition.Valid.Value)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, condition := range result.Conditions {
+		if s := condition.Ranked; s != nil {
+			fmt.Fprintf(c.App.Writer, "among the %d likeliest titles: %.2f %% (%.2f–%.2f)\n", condition.Places, 100*s.Value, 100*s.Low,
+				100*s.High)
+		}
+	}
+	return nil
 }
 
 func showRecovery(c *cli.Context, r *run.Run, result *evaluate.RecoveryResult) error {

@@ -21,20 +21,25 @@ type Sample struct {
 // Answerer answers samples; the method Answer of an interpreter is one.
 type Answerer func(ctx context.Context, samples []prompt.States) ([]interpret.Answer, error)
 
+// Ranker gives each sample one or more answers, the likeliest first; the method Rank of an interpreter is one.
+type Ranker func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error)
+
 // The conditions under which the same samples are asked.
 const (
-	TrueState     = "state"    // each sample's own states
-	ZeroState     = "zero"     // control: states of zeros
-	ShuffledState = "shuffled" // control: the states of another sample
+	TrueState       = "state"      // each sample's own states
+	RestrictedState = "restricted" // the same, with answers restricted to the catalogue
+	ZeroState       = "zero"       // control: states of zeros
+	ShuffledState   = "shuffled"   // control: the states of another sample
 )
 
 // Options are how an evaluation is run.
 type Options struct {
-	Seed     uint64                // of the shuffled control
-	Controls bool                  // ask with zero and with shuffled states as well
-	Path     string                // answers as JSON lines; an evaluation that was cut short goes on from there
-	Label    string                // what is evaluated, e.g. hashes of adapter and data; Path of another label is refused
-	Progress func(done, total int) // may be nil
+	Seed       uint64                // of the shuffled control
+	Restricted Ranker                // answers with titles of the catalogue alone; nil: not asked for
+	Controls   bool                  // ask with zero and with shuffled states as well
+	Path       string                // answers as JSON lines; an evaluation that was cut short goes on from there
+	Label      string                // what is evaluated, e.g. hashes of adapter and data; Path of another label is refused
+	Progress   func(done, total int) // may be nil
 }
 
 // hits are how many of a sample's titles an answer names, by each scorer, and how many titles of the catalogue it consists of.
@@ -57,6 +62,9 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		return nil, err
 	}
 	conditions := []string{TrueState}
+	if opts.Restricted != nil {
+		conditions = append(conditions, RestrictedState)
+	}
 	if opts.Controls {
 		conditions = append(conditions, ZeroState)
 		if len(samples) > 1 {
@@ -76,7 +84,11 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		first := done % len(samples)
 		last := min(len(samples), (first/chunk+1)*chunk)
 		asked, questionOf := questions(samples, condition, opts.Seed, first, last)
-		given, err := answer(ctx, asked)
+		rank := unranked(answer)
+		if condition == RestrictedState {
+			rank = opts.Restricted
+		}
+		given, err := rank(ctx, asked)
 		if err != nil {
 			return nil, fmt.Errorf("evaluate: %s, samples %d to %d: %w", condition, first, last-1, err)
 		}
@@ -85,11 +97,19 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		}
 		var records []record
 		for n, question := range questionOf {
-			s, a := samples[first+n], given[question]
-			records = append(records, record{
+			s, ranked := samples[first+n], given[question]
+			if len(ranked) == 0 {
+				return nil, fmt.Errorf("evaluate: %s, sample %s: no answer", condition, s.ID)
+			}
+			a := ranked[0]
+			r := record{
 				Condition: condition, Sample: s.ID, Titles: s.Titles, Answer: a.Text, LogProb: a.LogProb, Ended: a.Ended,
 				hits: score(a.Text, s.Titles),
-			})
+			}
+			for _, other := range ranked[1:] {
+				r.Others = append(r.Others, alternative{other.Text, other.LogProb})
+			}
+			records = append(records, r)
 		}
 		if err := j.add(records); err != nil {
 			return nil, err
@@ -99,6 +119,18 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		}
 	}
 	return j, nil
+}
+
+// unranked makes a ranker of one answer.
+func unranked(answer Answerer) Ranker {
+	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+		answers, err := answer(ctx, samples)
+		ranked := make([][]interpret.Answer, len(answers))
+		for i := range answers {
+			ranked[i] = answers[i : i+1]
+		}
+		return ranked, err
+	}
 }
 
 // check refuses samples that cannot be asked.

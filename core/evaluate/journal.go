@@ -25,8 +25,15 @@ type record struct {
 	Titles    []string `json:"titles"`
 	Answer    string   `json:"answer"`
 	hits
+	LogProb float64       `json:"log_prob"`
+	Ended   bool          `json:"ended"`
+	Others  []alternative `json:"others,omitempty"` // less likely answers, where they are restricted to the catalogue
+}
+
+// alternative is an answer that was not the likeliest.
+type alternative struct {
+	Answer  string  `json:"answer"`
 	LogProb float64 `json:"log_prob"`
-	Ended   bool    `json:"ended"`
 }
 
 // journal is a file of answers that grows a chunk at a time. Without a path it lives in memory alone.

@@ -16,7 +16,9 @@ type Condition struct {
 	Exact    Share  `json:"exact"`
 	Contains Share  `json:"contains"`
 	Paper    Share  `json:"paper"`
-	Valid    Share  `json:"valid"` // answers that are the title of any item of the catalogue, right or wrong
+	Valid    Share  `json:"valid"`            // answers that are the title of any item of the catalogue, right or wrong
+	Ranked   *Share `json:"ranked,omitempty"` // exact, among the likeliest answers: of restricted answers alone
+	Places   int    `json:"places,omitempty"` // how many those are at most
 }
 
 // Residual asks for the one item of each sample. catalogue holds the clean titles of all items.
@@ -42,8 +44,27 @@ func Residual(ctx context.Context, samples []Sample, catalogue []string, answer 
 			sum.Valid += r.Valid
 		}
 		n := len(records)
-		result.Conditions = append(result.Conditions, Condition{Name: name, Exact: NewShare(sum.Exact, n),
-			Contains: NewShare(sum.Contains, n), Paper: NewShare(sum.Paper, n), Valid: NewShare(sum.Valid, n)})
+		c := Condition{Name: name, Exact: NewShare(sum.Exact, n), Contains: NewShare(sum.Contains, n),
+			Paper: NewShare(sum.Paper, n), Valid: NewShare(sum.Valid, n)}
+		if name == RestrictedState {
+			c.rank(records)
+		}
+		result.Conditions = append(result.Conditions, c)
 	}
 	return result, nil
+}
+
+// rank counts the samples whose title is among the likeliest answers.
+func (c *Condition) rank(records []record) {
+	hits := 0
+	for _, r := range records {
+		named := r.Exact > 0
+		for _, other := range r.Others {
+			named = named || Exact(other.Answer, r.Titles[0])
+		}
+		hits += count(named)
+		c.Places = max(c.Places, 1+len(r.Others))
+	}
+	share := NewShare(hits, len(records))
+	c.Ranked = &share
 }

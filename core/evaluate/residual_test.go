@@ -63,6 +63,56 @@ func TestResidual_countsAndControls(t *testing.T) {
 	}
 }
 
+// ranker reads a state as reader does and puts another title in front, unless the state says film 0.
+func ranker(ctx context.Context, states []prompt.States) (ranked [][]interpret.Answer, err error) {
+	answers, err := reader(ctx, states)
+	for i, a := range answers {
+		list := []interpret.Answer{a}
+		if states[i].Values[0] > 1 {
+			list = []interpret.Answer{{Text: "film 0", LogProb: -1}, {Text: "film 3", LogProb: -2}, a}
+		}
+		ranked = append(ranked, list)
+	}
+	return ranked, err
+}
+
+func TestResidual_restricted(t *testing.T) {
+	samples, catalogue := cases(12) // three samples for each of the films 0, 3, 6 and 9
+	path := filepath.Join(t.TempDir(), "answers.jsonl")
+	opts := Options{Restricted: ranker, Path: path}
+	for range 2 { // the second time from the file alone
+		result, err := Residual(t.Context(), samples, catalogue, reader, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(result.Conditions) != 2 || result.Conditions[0].Ranked != nil {
+			t.Fatalf("%+v", result)
+		}
+		restricted := result.Conditions[1]
+		if restricted.Exact.Hits != 3 || restricted.Ranked.Hits != 12 || restricted.Places != 3 || restricted.Valid.Hits != 12 {
+			t.Errorf("%+v, ranked %+v", restricted, restricted.Ranked)
+		}
+		opts.Restricted = func(context.Context, []prompt.States) ([][]interpret.Answer, error) {
+			return nil, errors.New("asked again")
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := `"answer":"film 0","exact":0,"contains":0,"paper":0,"valid":1,"log_prob":-1,"ended":false,"others":[` +
+		`{"answer":"film 3","log_prob":-2},{"answer":"film 9.",`; !bytes.Contains(data, []byte(line)) {
+		t.Errorf("no line with %s in\n%s", line, data)
+	}
+	silent := func(_ context.Context, states []prompt.States) ([][]interpret.Answer, error) {
+		return make([][]interpret.Answer, len(states)), nil
+	}
+	if _, err := Residual(t.Context(), samples, catalogue, reader, Options{Restricted: silent}); err == nil ||
+		!strings.Contains(err.Error(), "restricted, sample 0: no answer") {
+		t.Errorf("no answers: error %v", err)
+	}
+}
+
 func TestResidual_resumesToTheSameBytes(t *testing.T) {
 	samples, catalogue := cases(chunk + 100)
 	dir := t.TempDir()

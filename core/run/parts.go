@@ -120,29 +120,6 @@ func (p *Parts) most() int {
 	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
 }
 
-// longestAnswer is how many tokens the longest answer of the training part takes, about: titles joined by line breaks can
-// take a few less or more than one by one.
-func (p *Parts) longestAnswer() (int, error) {
-	tokens := make([]int, len(p.Data.Items))
-	for i, item := range p.Data.Items {
-		answer, err := prompt.Answer(p.GGUF, item.Title)
-		if err != nil {
-			return 0, err
-		}
-		tokens[i] = len(answer)
-	}
-	longest := 0
-	_, items := p.questions(p.Split.Train)
-	for _, answered := range items {
-		sum := 0
-		for _, item := range answered {
-			sum += tokens[item]
-		}
-		longest = max(longest, sum)
-	}
-	return longest, nil
-}
-
 // states gives each history what the prompt asks for.
 func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.States, error) {
 	if p.kind == align.Positions {

@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/grammar"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -25,7 +26,8 @@ type Run struct {
 	Provenance align.Provenance // what the adapter was made from, and how long it trained
 
 	interpreter *interpret.Interpreter
-	hash        string // of the adapter's file
+	grammar     *grammar.Grammar // of answers that name items of the catalogue
+	hash        string           // of the adapter's file
 }
 
 // Open opens a trained run. An adapter that was trained with another recommender, LLM or data set than those that run.json
@@ -70,13 +72,14 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if adapter.Kind == align.Positions {
 		opts.MaxStates = r.most()
 	}
-	if opts.MaxTokens == 0 && r.Spec.Template.Asks == prompt.History {
-		longest, err := r.longestAnswer()
-		if err != nil {
-			return err
-		}
-		opts.MaxTokens = longest + longest/8 // a held-out answer may be longer
+	lines := 1
+	if r.Spec.Template.Asks == prompt.History {
+		lines = r.most()
 	}
+	if r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines); err != nil {
+		return err
+	}
+	opts.MaxTokens = max(opts.MaxTokens, interpret.DefaultMaxTokens, r.grammar.Longest())
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
@@ -110,6 +113,7 @@ func (r *Run) EvaluateResidual(ctx context.Context, n int, opts evaluate.Options
 	if err != nil {
 		return nil, err
 	}
+	opts.Restricted = r.ranker(places)
 	return evaluate.Residual(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
 }
 
@@ -120,7 +124,18 @@ func (r *Run) EvaluateRecovery(ctx context.Context, n int, opts evaluate.Options
 	if err != nil {
 		return nil, err
 	}
+	opts.Restricted = r.ranker(1)
 	return evaluate.Recovery(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
+}
+
+// places is how many of the likeliest titles a residual evaluation keeps.
+const places = 5
+
+// ranker gives the likeliest answers that name items of the catalogue.
+func (r *Run) ranker(width int) evaluate.Ranker {
+	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+		return r.interpreter.Rank(ctx, samples, r.grammar, width)
+	}
 }
 
 // samplesOf draws test sequences and makes samples of them, for a run that asks for what is to be measured.

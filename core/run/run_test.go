@@ -55,8 +55,12 @@ func TestTrainOpenAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if evaluation.N != 5 || len(evaluation.Conditions) != 3 || !strings.Contains(evaluation.Label, hash) {
+	if evaluation.N != 5 || len(evaluation.Conditions) != 4 || !strings.Contains(evaluation.Label, hash) {
 		t.Errorf("evaluation %+v", evaluation)
+	}
+
+	if restricted := evaluation.Conditions[1]; restricted.Valid.Hits != 5 || restricted.Ranked == nil || restricted.Places != 5 {
+		t.Errorf("restricted to the catalogue: %+v", restricted)
 	}
 
 	// Interpreting the histories of the same test sequences, each with its next item, says the same.

@@ -1,0 +1,130 @@
+package grammar
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+var hard = []string{"It", "Se7en", "Misérables, Les", "2001: A Space Odyssey", "M*A*S*H", "Heat", "Heat", "Heaters", "It (1990)",
+	"Good, The Bad and The Ugly, The"}
+
+// walk follows tokens from the start, and says whether they are a whole answer.
+func walk(t *testing.T, g *Grammar, tokens []int32) bool {
+	t.Helper()
+	at := g.Start()
+	for i, token := range tokens {
+		steps := g.Next(at)
+		n := slices.IndexFunc(steps, func(s Step) bool { return s.Token == token })
+		if n < 0 {
+			return false
+		}
+		if steps[n].Ends {
+			return i == len(tokens)-1
+		}
+		at = steps[n].To
+	}
+	return false
+}
+
+func answer(t *testing.T, v prompt.Vocabulary, titles ...string) []int32 {
+	t.Helper()
+	tokens, err := prompt.Answer(v, strings.Join(titles, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func TestTitles_one(t *testing.T) {
+	v := testllm.GGUF(t)
+	g, err := Titles(v, hard, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := 0
+	for _, title := range hard {
+		if !walk(t, g, answer(t, v, title)) {
+			t.Errorf("%q is not allowed", title)
+		}
+		longest = max(longest, len(answer(t, v, title)))
+	}
+	if g.Longest() != longest {
+		t.Errorf("the longest answer has %d tokens, not %d", longest, g.Longest())
+	}
+	for _, other := range []string{"", "I", "Its", "Hea", "M*A*S", "It\nHeat", "it", " It", "M.A.S.H"} {
+		if walk(t, g, answer(t, v, other)) {
+			t.Errorf("%q is allowed", other)
+		}
+	}
+}
+
+// Every list of up to three titles is allowed, no longer one is, and a random walk always ends in such a list.
+func TestTitles_lists(t *testing.T) {
+	v := testllm.GGUF(t)
+	g, err := Titles(v, hard, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for n := 1; n <= 4; n++ {
+		for range 20 {
+			list := make([]string, n)
+			for i := range list {
+				list[i] = hard[random.IntN(len(hard))]
+			}
+			if allowed := walk(t, g, answer(t, v, list...)); allowed != (n <= 3) {
+				t.Errorf("%q: allowed is %t", list, allowed)
+			}
+		}
+	}
+	for range 200 {
+		var tokens []int32
+		at := g.Start()
+		for {
+			steps := g.Next(at)
+			step := steps[random.IntN(len(steps))]
+			if len(tokens)+1 > g.Longest() {
+				t.Fatalf("a walk of more than %d tokens", g.Longest())
+			}
+			if step.Ends {
+				break
+			}
+			tokens, at = append(tokens, step.Token), step.To
+		}
+		text, err := v.Detokenize(tokens, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		for _, line := range lines {
+			if !slices.Contains(hard, line) {
+				t.Errorf("%q ends in %q, which is no title", text, line)
+			}
+		}
+		if len(lines) > 3 {
+			t.Errorf("%d lines", len(lines))
+		}
+	}
+}
+
+func TestTitles_refusals(t *testing.T) {
+	v := testllm.GGUF(t)
+	for name, c := range map[string]struct {
+		titles []string
+		lines  int
+		want   string
+	}{
+		"no titles": {nil, 1, "0 titles"},
+		"empty":     {[]string{"It", ""}, 1, "empty"},
+		"no lines":  {hard, 0, "at most 0 lines"},
+	} {
+		if _, err := Titles(v, c.titles, c.lines); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package interpret
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/grammar"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+var titles = []string{"It", "Item", "Heat", "Heater", "A", "AB", "ABC", "Zulu", "Kolya", "Se7en"}
+
+func titleGrammar(t *testing.T, lines int) *grammar.Grammar {
+	t.Helper()
+	g, err := grammar.Titles(testllm.GGUF(t), titles, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// likeliest gives the log-probability of each title from the training graph in float32: nothing of the search is in it.
+func likeliest(t *testing.T, states prompt.States) []Answer {
+	t.Helper()
+	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
+	adapter, p := tinyAdapter(t, gguf)
+	model, err := adapter.Model(engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer model.Close()
+	llama, err := cgo.NewLLaMA(engine, gguf, cgo.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer llama.Close()
+	prefix, err := llama.NewPrefix(p.Prefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prefix.Close()
+	var answers []Answer
+	for _, title := range titles {
+		tokens, err := prompt.Answer(gguf, title)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := p.Batch([]prompt.Sample{{States: states, Answer: tokens}}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logProbs := make([]float32, len(tokens))
+		if err := llama.LogProbs(logProbs, prefix, model, batch); err != nil {
+			t.Fatal(err)
+		}
+		a := Answer{Text: title}
+		for _, x := range logProbs {
+			a.LogProb += float64(x)
+		}
+		answers = append(answers, a)
+	}
+	slices.SortFunc(answers, func(a, b Answer) int { return cmp.Compare(b.LogProb, a.LogProb) })
+	return answers
+}
+
+// A beam as wide as the catalogue misses nothing: it gives all titles in the order of their probabilities.
+func TestRank_findsTheLikeliest(t *testing.T) {
+	states := randomStates(4)
+	g := titleGrammar(t, 1)
+	ranked, err := tinyInterpreter(t, Options{Slots: 20, MaxTokens: 12, MaxStates: 2}).Rank(t.Context(), states, g, len(titles))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range states {
+		want := likeliest(t, states[n])
+		if len(ranked[n]) != len(want) {
+			t.Fatalf("sample %d: %d titles", n, len(ranked[n]))
+		}
+		for i, a := range ranked[n] {
+			if a.Text != want[i].Text || math.Abs(a.LogProb-want[i].LogProb) > 0.02 || !a.Ended {
+				t.Errorf("sample %d, place %d: %+v, want %+v", n, i, a, want[i])
+			}
+		}
+	}
+}
+
+func TestRank_doesNotDependOnTheSlots(t *testing.T) {
+	states := randomStates(20)
+	for _, lines := range []int{1, 3} {
+		for _, width := range []int{1, 3} {
+			var want [][]Answer
+			for _, slots := range []int{width, 2 * width, 8, 64} {
+				i := tinyInterpreter(t, Options{Slots: slots, MaxTokens: 40, MaxStates: 2})
+				ranked, err := i.Rank(t.Context(), states, titleGrammar(t, lines), width)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want == nil {
+					want = ranked
+				}
+				for n, answers := range ranked {
+					for at, a := range answers {
+						for _, line := range strings.Split(a.Text, "\n") {
+							if !slices.Contains(titles, line) {
+								t.Fatalf("%q is no title", line)
+							}
+						}
+						if a.Text != want[n][at].Text || math.Abs(a.LogProb-want[n][at].LogProb) > 1e-2 || !a.Ended {
+							t.Fatalf("%d slots, sample %d, place %d: %+v, want %+v", slots, n, at, a, want[n][at])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestRank_refusals(t *testing.T) {
+	i := tinyInterpreter(t, Options{Slots: 2, MaxTokens: 2, MaxStates: 2})
+	for name, c := range map[string]struct {
+		width int
+		want  string
+	}{
+		"no width":  {0, "0 answers at a time"},
+		"few slots": {3, "the 2 slots"},
+		"cut short": {1, "answers are cut at 2"},
+	} {
+		if _, err := i.Rank(t.Context(), randomStates(1), titleGrammar(t, 1), c.width); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
