@@ -121,9 +121,14 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if r.N != 27 || len(r.Conditions) != 2 || r.Conditions[0].Exact.N != 27 || r.Conditions[1].Valid.Hits != 27 {
 		t.Errorf("%+v", r)
 	}
-	if !exists(filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {
-		t.Error("the answers of all samples were not kept")
+	runs(t, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--shard", "1/1")
+	runs(t, dir, "evaluate", "merge", "--to", "@merged.jsonl", "@run/residual-27-1-no-controls-shard-1-of-1.jsonl")
+	if read(t, filepath.Join(dir, "merged.jsonl")) != read(t, filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {
+		t.Error("the only shard does not merge to the whole")
 	}
+	fails(t, 1, []string{"makes 1 shards at most"}, dir, "evaluate", "residual", "--run", "@run", "--shard", "2/2")
+	fails(t, 2, []string{"--shard", "no shard"}, dir, "evaluate", "residual", "--run", "@run", "--shard", "3/2")
+	fails(t, 2, []string{"--to"}, dir, "evaluate", "merge", "@merged.jsonl")
 
 	var said struct {
 		First   string

@@ -43,6 +43,20 @@ func evaluateCommand() *cli.Command {
 					return evaluateRun(c, "recovery", (*run.Run).EvaluateRecovery, showRecovery)
 				},
 			},
+			{
+				Name:      "merge",
+				Usage:     "join the files of answers of all shards of an evaluation",
+				ArgsUsage: "SHARD.jsonl…",
+				Description: "The result is the file that the evaluation would have written without --shard, byte for byte. Put it where that\n" +
+					"would have been, and the same command without --shard shows the figures.",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "to", Usage: "the merged `FILE` (required)"}},
+				Action: func(c *cli.Context) error {
+					if c.String("to") == "" || c.NArg() == 0 {
+						return usage(c, "name the merged file with --to, and the files of all shards")
+					}
+					return evaluate.Merge(c.String("to"), c.Args().Slice())
+				},
+			},
 		},
 	}
 }
@@ -59,6 +73,7 @@ func evaluateFlags() []cli.Flag {
 		runFlag(),
 		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
+		&cli.StringFlag{Name: "shard", Usage: "answer `PART` of the samples alone, e.g. 2/4; recint evaluate merge joins the files"},
 		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out"},
 		&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
 		jsonFlag,
@@ -78,6 +93,10 @@ func evaluateRun[Result any](c *cli.Context, name string,
 	if n := c.Int("side-by-side"); n < 1 || n > 255 {
 		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
 	}
+	shard, err := evaluate.ParseShard(c.String("shard"))
+	if err != nil {
+		return usage(c, "--shard: %w", err)
+	}
 	dir := c.String("run")
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		r, err := run.Open(engine, dir, interpret.Options{Slots: c.Int("side-by-side")})
@@ -89,13 +108,16 @@ func evaluateRun[Result any](c *cli.Context, name string,
 		if n == 0 {
 			n = len(r.Split.Test)
 		}
-		file := fmt.Sprintf("%s-%d-%d.jsonl", name, n, c.Uint64("seed"))
+		file := fmt.Sprintf("%s-%d-%d", name, n, c.Uint64("seed"))
 		if c.Bool("no-controls") {
-			file = fmt.Sprintf("%s-%d-%d-no-controls.jsonl", name, n, c.Uint64("seed"))
+			file += "-no-controls"
+		}
+		if shard.N > 0 {
+			file += fmt.Sprintf("-shard-%d-of-%d", shard.I, shard.N)
 		}
 		bar := newProgress(c.App.ErrWriter, "answering")
 		result, err := measure(r, c.Context, n, evaluate.Options{
-			Seed: c.Uint64("seed"), Controls: !c.Bool("no-controls"), Path: filepath.Join(dir, file),
+			Seed: c.Uint64("seed"), Shard: shard, Controls: !c.Bool("no-controls"), Path: filepath.Join(dir, file+".jsonl"),
 			Progress: func(done, total int) { bar.to(done, total, "samples") },
 		})
 		bar.end()

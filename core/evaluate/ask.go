@@ -39,6 +39,7 @@ type Options struct {
 	Controls   bool                  // ask with zero and with shuffled states as well
 	Path       string                // answers as JSON lines; an evaluation that was cut short goes on from there
 	Label      string                // what is evaluated, e.g. hashes of adapter and data; Path of another label is refused
+	Shard      Shard                 // which part of the samples is asked about; the zero value is all
 	Progress   func(done, total int) // may be nil
 }
 
@@ -51,7 +52,7 @@ type hits struct {
 }
 
 // chunk is how many samples are answered between two writes.
-const chunk = 256
+const chunk = 128
 
 // ask puts every question, with a sample's own states and then with those of the controls, and scores the answers. They
 // are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
@@ -71,18 +72,23 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			conditions = append(conditions, ShuffledState)
 		}
 	}
-	j, err := openJournal(opts.Path, header{Evaluation: evaluation, Label: opts.Label, N: len(samples),
-		Seed: opts.Seed, Conditions: conditions}, samples)
+	from, to, err := opts.Shard.of(len(samples))
+	if err != nil {
+		return nil, err
+	}
+	n := to - from
+	j, err := openJournal(opts.Path, header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(),
+		Seed: opts.Seed, Conditions: conditions}, samples[from:to])
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 
-	total := len(samples) * len(conditions)
+	total := n * len(conditions)
 	for done := len(j.records); done < total; done = len(j.records) {
-		condition := conditions[done/len(samples)]
-		first := done % len(samples)
-		last := min(len(samples), (first/chunk+1)*chunk)
+		condition := conditions[done/n]
+		first := from + done%n
+		last := min(to, (first/chunk+1)*chunk)
 		asked, questionOf := questions(samples, condition, opts.Seed, first, last)
 		rank := unranked(answer)
 		if condition == RestrictedState {
@@ -96,8 +102,8 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			return nil, fmt.Errorf("evaluate: %d answers to %d questions", len(given), len(asked))
 		}
 		var records []record
-		for n, question := range questionOf {
-			s, ranked := samples[first+n], given[question]
+		for i, question := range questionOf {
+			s, ranked := samples[first+i], given[question]
 			if len(ranked) == 0 {
 				return nil, fmt.Errorf("evaluate: %s, sample %s: no answer", condition, s.ID)
 			}

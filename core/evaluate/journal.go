@@ -13,7 +13,8 @@ import (
 type header struct {
 	Evaluation string   `json:"evaluation"`
 	Label      string   `json:"label"`
-	N          int      `json:"n"`
+	N          int      `json:"n"` // samples in all shards
+	Shard      string   `json:"shard,omitempty"`
 	Seed       uint64   `json:"seed"`
 	Conditions []string `json:"conditions"`
 }
@@ -39,6 +40,7 @@ type alternative struct {
 // journal is a file of answers that grows a chunk at a time. Without a path it lives in memory alone.
 type journal struct {
 	header  header
+	n       int // samples it is about
 	records []record
 	file    *os.File
 }
@@ -46,7 +48,7 @@ type journal struct {
 // openJournal starts a file or reads what an earlier sitting left in it, whole chunks only, and cuts off the rest. It
 // refuses a file that belongs to another evaluation.
 func openJournal(path string, h header, samples []Sample) (*journal, error) {
-	j := &journal{header: h}
+	j := &journal{header: h, n: len(samples)}
 	if path == "" {
 		return j, nil
 	}
@@ -115,7 +117,7 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 // of gives the records of one condition.
 func (j *journal) of(condition string) []record {
 	at := slices.Index(j.header.Conditions, condition)
-	return j.records[at*j.header.N : (at+1)*j.header.N]
+	return j.records[at*j.n : (at+1)*j.n]
 }
 
 // add writes the records of one chunk.

@@ -39,7 +39,7 @@ func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer 
 	if err != nil {
 		return nil, err
 	}
-	result := &RecoveryResult{Label: opts.Label, N: len(samples), Seed: opts.Seed}
+	result := &RecoveryResult{Label: opts.Label, N: j.n, Seed: opts.Seed}
 	for _, name := range j.header.Conditions {
 		records := j.of(name)
 		c := RecoveryCondition{Name: name,

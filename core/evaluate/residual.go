@@ -33,7 +33,7 @@ func Residual(ctx context.Context, samples []Sample, catalogue []string, answer 
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Label: opts.Label, N: len(samples), Seed: opts.Seed}
+	result := &Result{Label: opts.Label, N: j.n, Seed: opts.Seed}
 	for _, name := range j.header.Conditions {
 		var sum hits
 		records := j.of(name)
