@@ -41,6 +41,7 @@ func TestHelp(t *testing.T) {
 		"evaluate merge":    {"byte for byte", "SHARD.jsonl…", "(required)"},
 		"evaluate recovery": {"restricted", "a line of the answer is the title", "Controls", "recovery-N-SEED.jsonl"},
 		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl"},
+		"oracle":            {"virtual item", "a user ID", "test sequences", "(required)"},
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},
 		"verify":            {"FILE.safetensors…", "NAME.expected.safetensors", "NAME.computed.safetensors", "Exit code 1"},
 		"doctor":            {"what is missing, and how to get it"},

@@ -202,14 +202,20 @@ func derangement(n int, seed uint64) []int {
 	return p
 }
 
-// titleSet holds the titles of a catalogue as answers are compared.
-func titleSet(catalogue []string) map[string]bool {
-	titles := map[string]bool{}
+// Titles holds the titles of a catalogue as answers are compared.
+type Titles map[string]bool
+
+// NewTitles makes it of clean titles.
+func NewTitles(catalogue []string) Titles {
+	titles := Titles{}
 	for _, title := range catalogue {
 		titles[normalise(title)] = true
 	}
 	return titles
 }
+
+// Has says whether a text is one of them and nothing else, as Exact says of one title.
+func (t Titles) Has(text string) bool { return t[normalise(text)] }
 
 func count(hit bool) int {
 	if hit {

@@ -33,7 +33,7 @@ type Recovered struct {
 // the other scorers look for it anywhere. A title that a history holds twice has to be named twice by the exact scorer, and is
 // one for the others. catalogue holds the clean titles of all items.
 func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*RecoveryResult, error) {
-	known := titleSet(catalogue)
+	known := NewTitles(catalogue)
 	score := func(answer string, titles []string) hits { return recovered(answer, titles, known) }
 	j, err := ask(ctx, "recovery", samples, answer, score, opts)
 	if err != nil {
@@ -79,10 +79,10 @@ func Lines(answer string, titles []string) []Line {
 }
 
 // recovered counts what an answer names.
-func recovered(answer string, titles []string, known map[string]bool) (h hits) {
+func recovered(answer string, titles []string, known Titles) (h hits) {
 	for _, line := range Lines(answer, titles) {
 		h.Exact += count(line.Right)
-		h.Valid += count(known[normalise(line.Text)])
+		h.Valid += count(known.Has(line.Text))
 	}
 	seen := map[string]bool{}
 	for _, title := range titles {

@@ -23,11 +23,11 @@ type Condition struct {
 
 // Residual asks for the one item of each sample. catalogue holds the clean titles of all items.
 func Residual(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*Result, error) {
-	known := titleSet(catalogue)
+	known := NewTitles(catalogue)
 	score := func(answer string, titles []string) hits {
 		title := titles[0]
 		return hits{count(Exact(answer, title)), count(Contains(answer, title)), count(Paper(answer, title)),
-			count(known[normalise(answer)])}
+			count(known.Has(answer))}
 	}
 	j, err := ask(ctx, "residual", samples, answer, score, opts)
 	if err != nil {

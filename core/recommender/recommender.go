@@ -101,22 +101,49 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 // Histories are dense item ids, oldest first, at least one each; of a longer one than the model's Positions the last items
 // count. The context is looked at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.StatesWithVectors(ctx, dst, histories, nil)
-}
-
-// StatesWithVectors is States where an id of -1-j stands for row j of vectors [n, D] in the space of item embeddings, such as
-// an oracle.
-func (r *Recommender) StatesWithVectors(ctx context.Context, dst []float32, histories [][]int32, vectors []float32) error {
-	return r.run(ctx, dst, r.StateWidth(), histories, vectors, func(dst []float32, h cgo.Histories) error {
-		return r.model.States(dst, h, false)
-	})
+	return Virtual{r, nil}.States(ctx, dst, histories)
 }
 
 // AllStates writes the state after each item of each history to dst [len(histories), T, W], zero behind a history's end.
 func (r *Recommender) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.run(ctx, dst, r.config.Positions*r.StateWidth(), histories, nil, func(dst []float32, h cgo.Histories) error {
-		return r.model.States(dst, h, true)
+	return Virtual{r, nil}.AllStates(ctx, dst, histories)
+}
+
+// Virtual is a recommender that also takes histories with virtual items: an id of -1-j stands for row j of Vectors [n, D] in the
+// space of item embeddings, such as an oracle.
+type Virtual struct {
+	*Recommender
+	Vectors []float32
+}
+
+// States is Recommender.States.
+func (v Virtual) States(ctx context.Context, dst []float32, histories [][]int32) error {
+	return v.run(ctx, dst, v.StateWidth(), histories, v.Vectors, func(dst []float32, h cgo.Histories) error {
+		return v.model.States(dst, h, false)
 	})
+}
+
+// AllStates is Recommender.AllStates.
+func (v Virtual) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
+	return v.run(ctx, dst, v.config.Positions*v.StateWidth(), histories, v.Vectors, func(dst []float32, h cgo.Histories) error {
+		return v.model.States(dst, h, true)
+	})
+}
+
+// ItemEmbeddings gives the vectors of all items, [V, D].
+func (r *Recommender) ItemEmbeddings() ([]float32, error) {
+	tensors, err := r.model.Tensors()
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range tensors {
+		if slices.Contains(itemTables, t.Name) {
+			values := make([]float32, t.Elements())
+			err := r.model.Read(values, i, cgo.Value)
+			return values[:r.config.Items*r.config.Width], err
+		}
+	}
+	return nil, fmt.Errorf("recommender: %s has no table of items", r.config.Model)
 }
 
 // Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States; items of the history

@@ -110,11 +110,17 @@ func walks() *dataset.Dataset {
 // saveRecommender trains a small SASRec and writes into its file that it was trained on the data set with the hash.
 func saveRecommender(t *testing.T, path string, d *dataset.Dataset, hash string, seed uint64) {
 	t.Helper()
+	saveModel(t, path, recommender.SASRec, d, hash, seed)
+}
+
+// saveModel does so with any model.
+func saveModel(t *testing.T, path, model string, d *dataset.Dataset, hash string, seed uint64) {
+	t.Helper()
 	split, err := dataset.SplitChronological(d, dataset.DefaultProtocol())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := recommender.Default(recommender.SASRec, len(d.Items))
+	c, err := recommender.Default(model, len(d.Items))
 	if err != nil {
 		t.Fatal(err)
 	}

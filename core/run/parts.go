@@ -120,8 +120,8 @@ func (p *Parts) most() int {
 	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
 }
 
-// states gives each history what the prompt asks for.
-func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.States, error) {
+// states gives each history what the prompt asks for. Histories may hold virtual items, of the encoder's vectors.
+func (p *Parts) states(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
 	if p.kind == align.Positions {
 		cut := make([][]int32, len(histories))
 		for i, history := range histories {
@@ -129,7 +129,7 @@ func (p *Parts) states(ctx context.Context, histories [][]int32) ([]prompt.State
 		}
 		histories = cut
 	}
-	return p.kind.States(ctx, p.Recommender, p.Prompts[0].SlotNames(), histories)
+	return p.kind.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
 // lessons makes the pairs of the warm start: the state after an item with that item's title.

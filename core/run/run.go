@@ -99,7 +99,7 @@ func (r *Run) Close() error {
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
 // what the last item was, or what the items were.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.Answer, error) {
-	states, err := r.states(ctx, histories)
+	states, err := r.states(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 		sequences[i] = r.Split.Test[at]
 	}
 	histories, items := r.questions(sequences)
-	states, err := r.states(ctx, histories)
+	states, err := r.states(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}

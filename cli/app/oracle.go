@@ -1,0 +1,125 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+func oracleCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "oracle",
+		Usage: "put into words the ideal next item that DreamRec imagines",
+		Description: "DreamRec draws an oracle: a vector for the ideal next item, which need not be that of any item. It stands at the end of\n" +
+			"the history as a virtual item, and a run of a residual prompt on DreamRec's states says what it is: in free words, and\n" +
+			"as the likeliest titles of the catalogue. Beside them stand the items whose embeddings fit the vector best.",
+		Flags: []cli.Flag{
+			runFlag(),
+			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
+			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			&cli.IntFlag{Name: "samples", Usage: "in place of these: the histories of `N` test sequences, drawn by the seed"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the oracles and the drawing follow from"},
+			jsonFlag,
+		},
+		Action: oracleAction,
+	}
+}
+
+func oracleAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run"); err != nil {
+		return err
+	}
+	given := 0
+	for _, name := range []string{"user", "history", "samples"} {
+		if c.IsSet(name) {
+			given++
+		}
+	}
+	if given != 1 {
+		return usage(c, "say for whom: one of --user, --history and --samples")
+	}
+	if c.IsSet("samples") && c.Int("samples") < 1 {
+		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		r, err := run.Open(engine, c.String("run"), interpret.Options{Slots: 64})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		if c.IsSet("samples") {
+			return oraclesOfTest(c, r)
+		}
+		history, err := history(c, r.Data, r.Recommender.Positions())
+		if err != nil {
+			return err
+		}
+		oracles, err := r.Oracles(c.Context, [][]int32{history}, c.Uint64("seed"))
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(c, oracles[0])
+		}
+		fmt.Fprintf(c.App.Writer, "%s: %s\n\n", whose(c), strings.Join(oracles[0].History, ", "))
+		return showOracle(c.App.Writer, oracles[0])
+	})
+}
+
+// showOracle prints one oracle.
+func showOracle(to io.Writer, o run.Oracle) error {
+	fmt.Fprintf(to, "the oracle in words: %s\n", oneLine(o.Words))
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  the likeliest titles\tprobability\titems that fit it best\tscore")
+	for i := range max(len(o.Titles), len(o.Nearest)) {
+		line := []any{"", "", "", ""}
+		if i < len(o.Titles) {
+			line[0], line[1] = oneLine(o.Titles[i].Title), fmt.Sprintf("%.3f", o.Titles[i].Score)
+		}
+		if i < len(o.Nearest) {
+			line[2], line[3] = oneLine(o.Nearest[i].Title), fmt.Sprintf("%.2f", o.Nearest[i].Score)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", line...)
+	}
+	return w.Flush()
+}
+
+// oraclesOfTest counts what the oracles of test sequences say.
+func oraclesOfTest(c *cli.Context, r *run.Run) error {
+	bar := newProgress(c.App.ErrWriter, "reading oracles")
+	result, err := r.EvaluateOracles(c.Context, c.Int("samples"), c.Uint64("seed"),
+		func(done, total int) { bar.to(done, total, "oracles") })
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, result)
+	}
+	fmt.Fprintf(c.App.Writer, "oracles of the test split, n = %d; adapter %s trained on %d samples in %.1f minutes\n", result.N,
+		r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "the words of an oracle …\t\t95 % interval")
+	for _, line := range []struct {
+		what  string
+		share evaluate.Share
+	}{
+		{"are a title of the catalogue", result.Valid},
+		{"are the item whose embedding fits it best", result.Nearest},
+		{"are the item that came next", result.Next},
+		{"have it among the likeliest titles", result.NextAmong},
+		{"sanity: an item's own embedding in its place names it", result.Sanity},
+	} {
+		fmt.Fprintf(w, "%s\t%.2f %%\t%.2f–%.2f\n", line.what, 100*line.share.Value, 100*line.share.Low, 100*line.share.High)
+	}
+	return w.Flush()
+}

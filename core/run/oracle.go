@@ -1,0 +1,161 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// Oracle is DreamRec's vector for the ideal next item after a history, put into words: the vector stands at the end of the
+// history as a virtual item, and the residual prompt asks for it.
+type Oracle struct {
+	History []string      `json:"history"` // titles, oldest first
+	Next    string        `json:"next,omitempty"`
+	Words   string        `json:"words"`   // what the LLM says, free
+	Titles  []ScoredTitle `json:"titles"`  // the likeliest titles, with their probability under the LLM
+	Nearest []ScoredTitle `json:"nearest"` // the items whose embeddings fit the vector best, with their scores
+}
+
+// ScoredTitle is a title with a number that ranks it.
+type ScoredTitle struct {
+	Title string  `json:"title"`
+	Score float64 `json:"score"`
+}
+
+// Oracles draws an oracle after each history (dense item ids, oldest first) and puts it into words. Oracle number i follows from
+// the seed and i.
+func (r *Run) Oracles(ctx context.Context, histories [][]int32, seed uint64) ([]Oracle, error) {
+	vectors := make([]float32, len(histories)*r.Recommender.Config().Width)
+	if err := r.Recommender.Oracles(ctx, vectors, histories, seed); err != nil {
+		return nil, err
+	}
+	return r.describe(ctx, histories, vectors)
+}
+
+// describe puts oracles [len(histories), D] into words.
+func (r *Run) describe(ctx context.Context, histories [][]int32, vectors []float32) ([]Oracle, error) {
+	scores := make([]float32, len(histories)*len(r.Data.Items))
+	if err := r.Recommender.ScoreStates(scores, vectors); err != nil {
+		return nil, err
+	}
+	states, err := r.appended(ctx, histories, vectors)
+	if err != nil {
+		return nil, err
+	}
+	words, err := r.interpreter.Answer(ctx, states)
+	if err != nil {
+		return nil, err
+	}
+	ranked, err := r.ranker(places)(ctx, states)
+	if err != nil {
+		return nil, err
+	}
+	oracles := make([]Oracle, len(histories))
+	for i, history := range histories {
+		o := Oracle{History: r.Titles(history), Words: words[i].Text}
+		for _, a := range ranked[i] {
+			o.Titles = append(o.Titles, ScoredTitle{a.Text, math.Exp(a.LogProb)})
+		}
+		for _, s := range recommender.Highest(scores[i*len(r.Data.Items):(i+1)*len(r.Data.Items)], places, nil) {
+			o.Nearest = append(o.Nearest, ScoredTitle{r.Data.Items[s.Item].Title, float64(s.Score)})
+		}
+		oracles[i] = o
+	}
+	return oracles, nil
+}
+
+// appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
+func (r *Run) appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
+	if asks := r.Spec.Template.Asks; asks != prompt.LastItem {
+		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the %s; this run's asks for the %s",
+			prompt.LastItem, asks)
+	}
+	longer := make([][]int32, len(histories))
+	for i, history := range histories {
+		longer[i] = append(slices.Clip(history), int32(-1-i))
+	}
+	return r.states(ctx, recommender.Virtual{Recommender: r.Recommender, Vectors: vectors}, longer)
+}
+
+// OracleResult is what became of the oracles of test sequences.
+type OracleResult struct {
+	N         int            `json:"n"`
+	Seed      uint64         `json:"seed"`
+	Valid     evaluate.Share `json:"valid"`      // whose words are a title of the catalogue
+	Nearest   evaluate.Share `json:"nearest"`    // whose words are the item whose embedding fits best
+	Next      evaluate.Share `json:"next"`       // whose words are the item that came next
+	NextAmong evaluate.Share `json:"next_among"` // one of whose likeliest titles is the item that came next
+	Sanity    evaluate.Share `json:"sanity"`     // items that are named from their own embedding in the oracle's place
+	Oracles   []Oracle       `json:"oracles"`
+}
+
+// EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed; all if n is 0), and beside them
+// puts the embeddings of the items that came next through the same path.
+func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, progress func(done, total int)) (*OracleResult, error) {
+	embeddings, err := r.Recommender.ItemEmbeddings()
+	if err != nil {
+		return nil, err
+	}
+	width := r.Recommender.Config().Width
+	var histories [][]int32
+	var own []float32 // the next items' embeddings
+	var next []int32
+	for _, at := range draw(len(r.Split.Test), n, seed) {
+		s := r.Split.Test[at]
+		histories, next = append(histories, s.History), append(next, s.Next)
+		own = append(own, embeddings[int(s.Next)*width:int(s.Next+1)*width]...)
+	}
+	vectors := make([]float32, len(own))
+	if err := r.Recommender.Oracles(ctx, vectors, histories, seed); err != nil {
+		return nil, err
+	}
+	titles, known := r.Titles(next), evaluate.NewTitles(r.catalogue())
+	result := &OracleResult{N: len(histories), Seed: seed}
+	var valid, nearest, right, among, sanity int
+	const atOnce = 64
+	for first := 0; first < len(histories); first += atOnce {
+		last := min(len(histories), first+atOnce)
+		oracles, err := r.describe(ctx, histories[first:last], vectors[first*width:last*width])
+		if err != nil {
+			return nil, err
+		}
+		states, err := r.appended(ctx, histories[first:last], own[first*width:last*width])
+		if err != nil {
+			return nil, err
+		}
+		named, err := r.interpreter.Answer(ctx, states)
+		if err != nil {
+			return nil, err
+		}
+		for i := range oracles {
+			o := &oracles[i]
+			o.Next = titles[first+i]
+			valid += count(known.Has(o.Words))
+			nearest += count(evaluate.Exact(o.Words, o.Nearest[0].Title))
+			right += count(evaluate.Exact(o.Words, o.Next))
+			among += count(slices.ContainsFunc(o.Titles, func(t ScoredTitle) bool { return evaluate.Exact(t.Title, o.Next) }))
+			sanity += count(evaluate.Exact(named[i].Text, o.Next))
+		}
+		result.Oracles = append(result.Oracles, oracles...)
+		if progress != nil {
+			progress(len(result.Oracles), len(histories))
+		}
+	}
+	for share, hits := range map[*evaluate.Share]int{&result.Valid: valid, &result.Nearest: nearest, &result.Next: right,
+		&result.NextAmong: among, &result.Sanity: sanity} {
+		*share = evaluate.NewShare(hits, result.N)
+	}
+	return result, nil
+}
+
+func count(hit bool) int {
+	if hit {
+		return 1
+	}
+	return 0
+}

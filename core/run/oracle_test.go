@@ -1,0 +1,121 @@
+package run
+
+import (
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// dreams makes a world whose recommender is a DreamRec, with a trained run.
+func dreams(t *testing.T) world {
+	t.Helper()
+	w := newWorld(t)
+	d, err := dataset.Load(w.spec().Dataset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(w.spec().Recommender); err != nil {
+		t.Fatal(err)
+	}
+	saveModel(t, w.spec().Recommender, recommender.DreamRec, d, d.Hash(), 1)
+	train(t, w)
+	return w
+}
+
+// An item's embedding in the oracle's place says what the item itself says, and oracles are told as what they are.
+func TestOracles(t *testing.T) {
+	w := dreams(t)
+	r := open(t, w)
+	embeddings, err := r.Recommender.ItemEmbeddings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	width := r.Recommender.Config().Width
+	if len(embeddings) != len(r.Data.Items)*width {
+		t.Fatalf("%d numbers in the table of items", len(embeddings))
+	}
+	histories := [][]int32{{1, 8, 15}, {2, 9}, {4}}
+	items := []int32{22, 16, 11}
+	var vectors []float32
+	var whole [][]int32
+	for i, item := range items {
+		vectors = append(vectors, embeddings[int(item)*width:int(item+1)*width]...)
+		whole = append(whole, append(slices.Clone(histories[i]), item))
+	}
+	want, err := r.Interpret(t.Context(), whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.describe(t.Context(), histories, vectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	titles := r.catalogue()
+	for i, o := range got {
+		if o.Words != want[i].Text || !reflect.DeepEqual(o.History, r.Titles(histories[i])) {
+			t.Errorf("oracle %d: %+v, want the words %q", i, o, want[i].Text)
+		}
+		if len(o.Titles) != places || len(o.Nearest) != places || !slices.Contains(titles, o.Titles[0].Title) ||
+			!(o.Titles[0].Score > 0 && o.Titles[0].Score >= o.Titles[1].Score) || !(o.Nearest[0].Score >= o.Nearest[1].Score) {
+			t.Errorf("oracle %d: %+v", i, o)
+		}
+		// The nearest item by its formula: the largest product of embeddings.
+		best, most := "", math.Inf(-1)
+		for item := range r.Data.Items {
+			dot := 0.0
+			for k := range width {
+				dot += float64(vectors[i*width+k]) * float64(embeddings[item*width+k])
+			}
+			if dot > most {
+				best, most = r.Data.Items[item].Title, dot
+			}
+		}
+		if o.Nearest[0].Title != best || math.Abs(o.Nearest[0].Score-most) > 1e-4 {
+			t.Errorf("oracle %d: nearest %+v, want %q at %g", i, o.Nearest[0], best, most)
+		}
+	}
+
+	drawn, err := r.Oracles(t.Context(), histories, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.Oracles(t.Context(), histories[:1], 7)
+	if err != nil || !reflect.DeepEqual(again[0].Nearest, drawn[0].Nearest) {
+		t.Errorf("%+v alone, %+v among others: %v", again, drawn[0], err)
+	}
+
+	done := 0
+	result, err := r.EvaluateOracles(t.Context(), 9, 2, func(n, _ int) { done = n })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.N != 9 || len(result.Oracles) != 9 || done != 9 || result.Sanity.N != 9 {
+		t.Errorf("%+v", result)
+	}
+	known, valid, next := evaluate.NewTitles(titles), 0, 0
+	for i, at := range draw(len(r.Split.Test), 9, 2) {
+		o := result.Oracles[i]
+		if o.Next != titles[r.Split.Test[at].Next] {
+			t.Errorf("oracle %d: next is %q", i, o.Next)
+		}
+		valid += count(known.Has(o.Words))
+		next += count(evaluate.Exact(o.Words, o.Next))
+	}
+	if result.Valid.Hits != valid || result.Next.Hits != next {
+		t.Errorf("%d valid and %d next, want %d and %d", result.Valid.Hits, result.Next.Hits, valid, next)
+	}
+}
+
+func TestOracles_refusals(t *testing.T) {
+	r := open(t, trained(t))
+	if _, err := r.Oracles(t.Context(), [][]int32{{1, 2}}, 1); err == nil || !strings.Contains(err.Error(), "draws no oracles") {
+		t.Errorf("SASRec: %v", err)
+	}
+}
