@@ -32,5 +32,5 @@ func TestOracle(t *testing.T) {
 	fails(t, 2, []string{"one of --user, --history and --samples"}, dir, "oracle", "--run", "@run")
 	fails(t, 2, []string{"one of --user, --history and --samples"}, dir, "oracle", "--run", "@run", "--user", "103", "--samples", "3")
 	fails(t, 2, []string{"--samples is 0"}, dir, "oracle", "--run", "@run", "--samples", "0")
-	fails(t, 1, []string{"sasrec draws no oracles"}, tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run"), "oracle", "--run", "@run", "--user", "103")
+	fails(t, 1, []string{"SASRec draws no oracles"}, tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run"), "oracle", "--run", "@run", "--user", "103")
 }
