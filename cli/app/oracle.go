@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
+
+var oracleSeed = &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the oracles and the drawing follow from"}
 
 func oracleCommand() *cli.Command {
 	return &cli.Command{
@@ -27,7 +30,7 @@ func oracleCommand() *cli.Command {
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
 			&cli.IntFlag{Name: "samples", Usage: "in place of these: the histories of `N` test sequences, drawn by the seed"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the oracles and the drawing follow from"},
+			oracleSeed,
 			jsonFlag,
 		},
 		Action: oracleAction,
@@ -93,12 +96,18 @@ func showOracle(to io.Writer, o run.Oracle) error {
 	return w.Flush()
 }
 
+// testOracles puts the oracles of test sequences into words, or takes them from the run's folder.
+func testOracles(c *cli.Context, r *run.Run) (*run.OracleResult, error) {
+	n, seed := c.Int("samples"), c.Uint64("seed")
+	bar := newProgress(c.App.ErrWriter, "reading oracles")
+	defer bar.end()
+	return r.EvaluateOracles(c.Context, n, seed, filepath.Join(c.String("run"), fmt.Sprintf("oracles-%d-%d.json", n, seed)),
+		func(done, total int) { bar.to(done, total, "oracles") })
+}
+
 // oraclesOfTest counts what the oracles of test sequences say.
 func oraclesOfTest(c *cli.Context, r *run.Run) error {
-	bar := newProgress(c.App.ErrWriter, "reading oracles")
-	result, err := r.EvaluateOracles(c.Context, c.Int("samples"), c.Uint64("seed"),
-		func(done, total int) { bar.to(done, total, "oracles") })
-	bar.end()
+	result, err := testOracles(c, r)
 	if err != nil {
 		return err
 	}

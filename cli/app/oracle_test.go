@@ -1,15 +1,20 @@
 package app
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
 // From DreamRec's training to its oracles in words.
 func TestOracle(t *testing.T) {
-	dir := tinyCopy(t, "data", "tiny.gguf")
+	dir := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors")
 	runs(t, dir, "recommender", "train", "--data", "@data", "--model", "dreamrec", "--out", "@dreamrec.safetensors", "--width", "16",
 		"--batch", "16", "--epochs", "2", "--steps", "20")
 	runs(t, dir, with(alignTiny, "--recommender", "@dreamrec.safetensors", "--samples", "8")...)
@@ -29,6 +34,28 @@ func TestOracle(t *testing.T) {
 	if result.N != 6 || len(result.Oracles) != 6 || result.Oracles[0].Next == "" {
 		t.Errorf("%+v", result)
 	}
+	var verdict judge.Result
+	against := []string{"judge", "--run", "@run", "--against", "@sasrec.safetensors", "--samples", "5"}
+	parses(t, &verdict, dir, with(against, "--llm", "@tiny.gguf", "--json")...)
+	if verdict.N != 5 || verdict.Judge != "tiny.gguf" || verdict.Win.Hits+verdict.Tie.Hits+verdict.Loss.Hits != 5 || verdict.Tokens == 0 {
+		t.Errorf("%+v", verdict)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"choices":[{"message":{"content":"1"}}],"usage":{"total_tokens":3}}`)
+	}))
+	defer server.Close()
+	endpoint := with(against, "--endpoint", server.URL+"/v1", "--model", "some/judge")
+	fails(t, 1, []string{"budget of tokens is spent", "goes on from there"}, dir, with(endpoint, "--budget", "6", "--parallel", "1")...)
+	stdout, _ = runs(t, dir, endpoint...)
+	contains(t, stdout, "judged by some/judge", "the oracle wins", "tie", "50.53", "verdicts for what is shown first", "100.00 %", "30 tokens")
+	if !exists(filepath.Join(dir, "run", "judge-5-1-some_judge.jsonl")) {
+		t.Error("no transcripts were kept")
+	}
+	server.Close()
+	runs(t, dir, endpoint...) // nothing is left to ask
+	fails(t, 2, []string{"say who judges"}, dir, against...)
+	fails(t, 2, []string{"say who judges"}, dir, with(endpoint, "--llm", "@tiny.gguf")...)
+	fails(t, 2, []string{"--parallel is 0"}, dir, with(endpoint, "--parallel", "0")...)
 	fails(t, 2, []string{"one of --user, --history and --samples"}, dir, "oracle", "--run", "@run")
 	fails(t, 2, []string{"one of --user, --history and --samples"}, dir, "oracle", "--run", "@run", "--user", "103", "--samples", "3")
 	fails(t, 2, []string{"--samples is 0"}, dir, "oracle", "--run", "@run", "--samples", "0")

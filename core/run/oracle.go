@@ -2,11 +2,17 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"os"
 	"slices"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -84,6 +90,7 @@ func (r *Run) appended(ctx context.Context, histories [][]int32, vectors []float
 
 // OracleResult is what became of the oracles of test sequences.
 type OracleResult struct {
+	Label     string         `json:"label"`
 	N         int            `json:"n"`
 	Seed      uint64         `json:"seed"`
 	Valid     evaluate.Share `json:"valid"`      // whose words are a title of the catalogue
@@ -95,42 +102,60 @@ type OracleResult struct {
 }
 
 // EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed; all if n is 0), and beside them
-// puts the embeddings of the items that came next through the same path.
-func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, progress func(done, total int)) (*OracleResult, error) {
+// puts the embeddings of the items that came next through the same path. The result is kept in a file, from which the next call
+// takes it.
+func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (*OracleResult, error) {
+	result := &OracleResult{Label: r.label(), Seed: seed}
+	if data, err := os.ReadFile(path); err == nil {
+		var kept OracleResult
+		if json.Unmarshal(data, &kept) == nil && kept.Label == result.Label {
+			return &kept, nil
+		}
+	}
+	if err := r.evaluateOracles(ctx, n, result, progress); err != nil {
+		return nil, err
+	}
+	return result, artifact.WriteAtomic(path, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(result)
+	})
+}
+
+func (r *Run) evaluateOracles(ctx context.Context, n int, result *OracleResult, progress func(done, total int)) error {
 	embeddings, err := r.Recommender.ItemEmbeddings()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	width := r.Recommender.Config().Width
 	var histories [][]int32
 	var own []float32 // the next items' embeddings
 	var next []int32
-	for _, at := range draw(len(r.Split.Test), n, seed) {
-		s := r.Split.Test[at]
+	for _, s := range r.testSequences(n, result.Seed) {
 		histories, next = append(histories, s.History), append(next, s.Next)
 		own = append(own, embeddings[int(s.Next)*width:int(s.Next+1)*width]...)
 	}
 	vectors := make([]float32, len(own))
-	if err := r.Recommender.Oracles(ctx, vectors, histories, seed); err != nil {
-		return nil, err
+	if err := r.Recommender.Oracles(ctx, vectors, histories, result.Seed); err != nil {
+		return err
 	}
+	result.N = len(histories)
 	titles, known := r.Titles(next), evaluate.NewTitles(r.catalogue())
-	result := &OracleResult{N: len(histories), Seed: seed}
 	var valid, nearest, right, among, sanity int
 	const atOnce = 64
 	for first := 0; first < len(histories); first += atOnce {
 		last := min(len(histories), first+atOnce)
 		oracles, err := r.describe(ctx, histories[first:last], vectors[first*width:last*width])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		states, err := r.appended(ctx, histories[first:last], own[first*width:last*width])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		named, err := r.interpreter.Answer(ctx, states)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range oracles {
 			o := &oracles[i]
@@ -150,7 +175,32 @@ func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, progress 
 		&result.NextAmong: among, &result.Sanity: sanity} {
 		*share = evaluate.NewShare(hits, result.N)
 	}
-	return result, nil
+	return nil
+}
+
+// testSequences are n of the test sequences, drawn by the seed; all if n is 0.
+func (r *Run) testSequences(n int, seed uint64) []dataset.Sequence {
+	var sequences []dataset.Sequence
+	for _, at := range draw(len(r.Split.Test), n, seed) {
+		sequences = append(sequences, r.Split.Test[at])
+	}
+	return sequences
+}
+
+// Cases sets the words of oracles against the first recommendation that another recommender gives for the same histories.
+func (r *Run) Cases(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) ([]judge.Case, error) {
+	if err := other.TrainedOn(r.Data); err != nil {
+		return nil, err
+	}
+	best, err := other.Recommend(ctx, recommender.Histories(r.testSequences(oracles.N, oracles.Seed)), 1)
+	if err != nil {
+		return nil, err
+	}
+	cases := make([]judge.Case, len(best))
+	for i, o := range oracles.Oracles {
+		cases[i] = judge.Case{ID: fmt.Sprint(i), History: o.History, Oracle: o.Words, Item: r.Data.Items[best[i][0].Item].Title}
+	}
+	return cases, nil
 }
 
 func count(hit bool) int {

@@ -3,6 +3,7 @@ package run
 import (
 	"math"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
@@ -91,13 +93,17 @@ func TestOracles(t *testing.T) {
 		t.Errorf("%+v alone, %+v among others: %v", again, drawn[0], err)
 	}
 
-	done := 0
-	result, err := r.EvaluateOracles(t.Context(), 9, 2, func(n, _ int) { done = n })
+	done, path := 0, filepath.Join(w.run(), "oracles.json")
+	result, err := r.EvaluateOracles(t.Context(), 9, 2, path, func(n, _ int) { done = n })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result.N != 9 || len(result.Oracles) != 9 || done != 9 || result.Sanity.N != 9 {
 		t.Errorf("%+v", result)
+	}
+	kept, err := r.EvaluateOracles(t.Context(), 9, 2, path, func(int, int) { t.Error("read again") })
+	if err != nil || !reflect.DeepEqual(kept, result) {
+		t.Errorf("from the file: %+v, %v", kept, err)
 	}
 	known, valid, next := evaluate.NewTitles(titles), 0, 0
 	for i, at := range draw(len(r.Split.Test), 9, 2) {
@@ -110,6 +116,45 @@ func TestOracles(t *testing.T) {
 	}
 	if result.Valid.Hits != valid || result.Next.Hits != next {
 		t.Errorf("%d valid and %d next, want %d and %d", result.Valid.Hits, result.Next.Hits, valid, next)
+	}
+}
+
+func TestCases(t *testing.T) {
+	w := dreams(t)
+	r := open(t, w)
+	oracles, err := r.EvaluateOracles(t.Context(), 4, 1, filepath.Join(w.run(), "oracles.json"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(string(w), "other.safetensors")
+	saveRecommender(t, path, r.Data, r.Data.Hash(), 2)
+	other, err := recommender.Load(testllm.Engine(t), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	cases, err := r.Cases(t.Context(), oracles, other)
+	if err != nil || len(cases) != 4 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	for i, c := range cases {
+		history := r.Split.Test[draw(len(r.Split.Test), 4, 1)[i]].History
+		best, err := other.Recommend(t.Context(), [][]int32{history}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Oracle != oracles.Oracles[i].Words || c.Item != r.Data.Items[best[0][0].Item].Title || !slices.Equal(c.History, r.Titles(history)) {
+			t.Errorf("%+v", c)
+		}
+	}
+	saveRecommender(t, path, r.Data, "d00d", 2)
+	stranger, err := recommender.Load(testllm.Engine(t), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if _, err := r.Cases(t.Context(), oracles, stranger); err == nil || !strings.Contains(err.Error(), "data set") {
+		t.Errorf("a recommender of other data: %v", err)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
-	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/grammar"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -144,10 +143,7 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 		return nil, fmt.Errorf("run: the prompt of this run asks for the %s, not for the %s; evaluate that", asks, asked)
 	}
 	chosen := draw(len(r.Split.Test), n, opts.Seed)
-	sequences := make([]dataset.Sequence, len(chosen))
-	for i, at := range chosen {
-		sequences[i] = r.Split.Test[at]
-	}
+	sequences := r.testSequences(n, opts.Seed)
 	histories, items := r.questions(sequences)
 	states, err := r.states(ctx, r.Recommender, histories)
 	if err != nil {
@@ -157,9 +153,12 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 	for i := range samples {
 		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i], Titles: r.Titles(items[i])}
 	}
-	opts.Label = fmt.Sprintf("adapter %s, data set %s", r.hash, r.Hashes.Dataset)
+	opts.Label = r.label()
 	return samples, nil
 }
+
+// label says what an evaluation is of.
+func (r *Run) label() string { return fmt.Sprintf("adapter %s, data set %s", r.hash, r.Hashes.Dataset) }
 
 // catalogue gives the clean titles of all items.
 func (r *Run) catalogue() []string {

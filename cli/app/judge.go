@@ -1,0 +1,156 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+// judgeKey is the environment's variable with the key of an endpoint.
+const judgeKey = "OPENAI_API_KEY"
+
+func judgeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "judge",
+		Usage: "let an LLM choose between DreamRec's oracles and another recommender's first recommendations",
+		Description: "For histories of the test split the judge is shown the history, the oracle in words, and the first recommendation of\n" +
+			"another recommender, and says which would rather be chosen next; once in each order, since judges prefer a place.\n" +
+			"The judge is any OpenAI-compatible endpoint (the key is taken from " + judgeKey + ") or a GGUF that runs here.\n" +
+			"Every reply is kept in the run's folder, in judge-N-SEED-NAME.jsonl; the same command goes on after an interruption.",
+		Flags: []cli.Flag{
+			runFlag(),
+			&cli.StringFlag{Name: "against", Usage: "the other recommender's weights, `FILE`.safetensors (required)"},
+			&cli.IntFlag{Name: "samples", Value: 100, Usage: "the histories of `N` test sequences, drawn by the seed"},
+			oracleSeed,
+			&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1"},
+			&cli.StringFlag{Name: "model", Usage: "the model's `NAME` there"},
+			&cli.StringFlag{Name: "llm", Usage: "in place of an endpoint: a GGUF `FILE` of the llama architecture, or smollm2-135m"},
+			&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "at most so many `QUESTIONS` in a minute"},
+			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "`QUESTIONS` under way at once"},
+			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "begin no question once the replies have cost so many `TOKENS`"},
+			jsonFlag,
+		},
+		Action: judgeAction,
+	}
+}
+
+func judgeAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run", "against"); err != nil {
+		return err
+	}
+	if c.IsSet("endpoint") == c.IsSet("llm") || c.IsSet("endpoint") != c.IsSet("model") {
+		return usage(c, "say who judges: either --endpoint with --model, or --llm")
+	}
+	for _, name := range []string{"samples", "parallel"} {
+		if c.Int(name) < 1 {
+			return usage(c, "--%s is %d; it must be 1 or more", name, c.Int(name))
+		}
+	}
+	if c.Int("budget") < 0 || c.Float64("per-minute") < 0 {
+		return usage(c, "--budget and --per-minute cannot be negative")
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		cases, label, err := judgeCases(c, engine)
+		if err != nil {
+			return err
+		}
+		j, closeJudge, err := openJudge(c, engine)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeJudge()) }()
+		file := fmt.Sprintf("judge-%d-%d-%s.jsonl", c.Int("samples"), c.Uint64("seed"), regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(j.Name(), "_"))
+		bar := newProgress(c.App.ErrWriter, "judging")
+		result, err := judge.Compare(c.Context, cases, j, judge.Options{
+			Path: filepath.Join(c.String("run"), file), Label: label, Parallel: c.Int("parallel"), Budget: c.Int("budget"),
+			Progress: func(done, total int) { bar.to(done, total, "questions") },
+		})
+		bar.end()
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(c, result)
+		}
+		return showJudgement(c, result)
+	})
+}
+
+// judgeCases pairs the run's oracles with the other recommender's choices.
+func judgeCases(c *cli.Context, engine *cgo.Engine) (cases []judge.Case, label string, err error) {
+	r, err := run.Open(engine, c.String("run"), interpret.Options{Slots: 64})
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	other, err := recommender.Load(engine, c.String("against"))
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, other.Close()) }()
+	oracles, err := testOracles(c, r)
+	if err != nil {
+		return nil, "", err
+	}
+	cases, err = r.Cases(c.Context, oracles, other)
+	return cases, fmt.Sprintf("%s, against %s", oracles.Label, other.Hash()), err
+}
+
+// openJudge makes the judge that the flags name, and says how to let go of it.
+func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, error) {
+	if c.IsSet("endpoint") {
+		e, err := judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey),
+			PerMinute: c.Float64("per-minute")})
+		return e, func() error { return nil }, err
+	}
+	path, err := modelPath(c, c.String("llm"))
+	if err != nil {
+		return nil, nil, err
+	}
+	gguf, err := cgo.OpenGGUF(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := judge.NewLocal(engine, gguf, filepath.Base(path))
+	if err != nil {
+		return nil, nil, errors.Join(err, gguf.Close())
+	}
+	return l, func() error { return errors.Join(l.Close(), gguf.Close()) }, nil
+}
+
+func showJudgement(c *cli.Context, r *judge.Result) error {
+	fmt.Fprintf(c.App.Writer, "oracles against first recommendations, n = %d, judged by %s in both orders\n", r.N, r.Judge)
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\t\t95 % interval\t")
+	for _, line := range []struct {
+		what  string
+		share evaluate.Share
+		note  string
+	}{
+		{"the oracle wins", r.Win, "preferred in both orders"},
+		{"tie", r.Tie, fmt.Sprintf("%d of them the same title, which nobody was asked about", r.Same)},
+		{"the recommendation wins", r.Loss, ""},
+		{"verdicts for the oracle", r.Preferred, "the paper's figure: 50.53 %"},
+		{"verdicts for what is shown first", r.First, "half of them if the place does not count"},
+		{"the same verdict in both orders", r.Consistent, ""},
+	} {
+		fmt.Fprintf(w, "%s\t%.2f %%\t%.2f–%.2f\t%s\n", line.what, 100*line.share.Value, 100*line.share.Low, 100*line.share.High, line.note)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%d replies without a verdict, %d tokens\n", r.Unclear, r.Tokens)
+	return err
+}

@@ -1,0 +1,177 @@
+// Package judge asks a language model which of two items somebody with a history would rather choose next, as in the paper's
+// comparison of DreamRec's oracles with SASRec's first recommendation (arXiv 2310.20487, section 4.4). Every pair is asked about
+// in both orders, since models prefer a place.
+package judge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+)
+
+// Case is one comparison.
+type Case struct {
+	ID      string   // unique in the comparison
+	History []string // titles, oldest first
+	Oracle  string   // what the oracle was put into words as
+	Item    string   // the title it is compared with
+}
+
+// Judge answers questions; it must be safe for concurrent use.
+type Judge interface {
+	Name() string
+	Ask(ctx context.Context, question string) (Reply, error)
+}
+
+// Reply is an answer, and what it cost.
+type Reply struct {
+	Text   string
+	Tokens int // of question and answer together; 0 where the judge does not say
+}
+
+// Options are how a comparison is run.
+type Options struct {
+	Path     string // transcripts as JSON lines; a comparison that was cut short goes on from there
+	Label    string // what is compared; Path of another label is refused
+	Parallel int    // questions under way at once; 0: 1
+	Budget   int    // no question is begun once the replies have cost so many tokens; 0: no limit
+	Progress func(done, total int)
+}
+
+// ErrBudget says that a comparison ended because its tokens are spent.
+var ErrBudget = errors.New("the budget of tokens is spent")
+
+// The orders in which a pair is shown.
+const (
+	OracleFirst = "oracle first"
+	ItemFirst   = "item first"
+)
+
+// Result is what a comparison found.
+type Result struct {
+	Judge      string         `json:"judge"`
+	Label      string         `json:"label"`
+	N          int            `json:"n"`
+	Win        evaluate.Share `json:"win"`        // cases in which the oracle is preferred in both orders
+	Tie        evaluate.Share `json:"tie"`        // in one of them, or where there is no verdict, or both are the same
+	Loss       evaluate.Share `json:"loss"`       // in neither
+	Preferred  evaluate.Share `json:"preferred"`  // verdicts for the oracle, of all verdicts: the paper's figure
+	First      evaluate.Share `json:"first"`      // verdicts for what is shown first: half of them if place does not count
+	Consistent evaluate.Share `json:"consistent"` // cases with the same verdict in both orders, of those with two verdicts
+	Same       int            `json:"same"`       // cases in which both are the same title: nothing is asked
+	Unclear    int            `json:"unclear"`    // replies without a verdict
+	Tokens     int            `json:"tokens"`
+}
+
+// Question is what is asked about a case in one order.
+func (c Case) Question(order string) string {
+	first, second := c.Oracle, c.Item
+	if order == ItemFirst {
+		first, second = second, first
+	}
+	return "Somebody chose these, one after the other, the last one most recently:\n- " + strings.Join(c.History, "\n- ") +
+		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
+}
+
+// verdict reads a reply: 1, 2, or 0 where it is neither.
+func verdict(reply string) int {
+	digits := strings.FieldsFunc(reply, func(r rune) bool { return r != '1' && r != '2' })
+	if len(digits) == 1 && len(digits[0]) == 1 {
+		return int(digits[0][0] - '0')
+	}
+	return 0
+}
+
+// Compare asks about every case and counts the verdicts. Every reply is on disk before the next question is begun; after an
+// error or ErrBudget the same call goes on with what is missing.
+func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (result *Result, err error) {
+	if err := check(cases); err != nil {
+		return nil, err
+	}
+	t, err := openTranscript(opts.Path, transcriptHeader{Judge: judge.Name(), Label: opts.Label, N: len(cases)}, cases)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	var questions []question
+	for _, c := range cases {
+		for _, order := range []string{OracleFirst, ItemFirst} {
+			if !c.same() && !t.has(c.ID, order) {
+				questions = append(questions, question{c, order})
+			}
+		}
+	}
+	if err := askAll(ctx, questions, judge, t, opts); err != nil {
+		return nil, err
+	}
+	return t.count(cases), nil
+}
+
+// same says whether there is nothing to compare.
+func (c Case) same() bool { return evaluate.Exact(c.Oracle, c.Item) }
+
+func check(cases []Case) error {
+	if len(cases) == 0 {
+		return errors.New("judge: there is nothing to compare")
+	}
+	seen := map[string]bool{}
+	for _, c := range cases {
+		if seen[c.ID] || len(c.History) == 0 || c.Item == "" {
+			return fmt.Errorf("judge: case %q is there twice, or has no history or no item", c.ID)
+		}
+		seen[c.ID] = true
+	}
+	return nil
+}
+
+// question is a case in one order.
+type question struct {
+	Case
+	order string
+}
+
+// askAll asks questions side by side until all are answered, one fails, or the budget is spent.
+func askAll(ctx context.Context, questions []question, judge Judge, t *transcript, opts Options) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	total := len(questions)
+	next := make(chan question)
+	var workers sync.WaitGroup
+	for range max(1, opts.Parallel) {
+		workers.Go(func() {
+			for q := range next {
+				text := q.Question(q.order)
+				reply, err := judge.Ask(ctx, text)
+				if err == nil {
+					err = t.add(exchange{Case: q.ID, Order: q.order, Question: text, Reply: reply.Text, Verdict: verdict(reply.Text),
+						Tokens: reply.Tokens})
+				}
+				if err != nil {
+					cancel(fmt.Errorf("judge: case %s, %s: %w", q.ID, q.order, err))
+					return
+				}
+				if opts.Progress != nil {
+					opts.Progress(t.answered(), total)
+				}
+			}
+		})
+	}
+	for _, q := range questions {
+		if opts.Budget > 0 && t.tokens() >= opts.Budget {
+			cancel(fmt.Errorf("judge: %d of %d: %w; a higher one goes on from there", t.tokens(), opts.Budget, ErrBudget))
+		}
+		select {
+		case next <- q:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}

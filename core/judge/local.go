@@ -1,0 +1,84 @@
+package judge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Local is a judge that runs here: it takes the likelier of the two numbers at the start of the reply.
+type Local struct {
+	name      string
+	gguf      *cgo.GGUF
+	mu        sync.Mutex // of the generator
+	generator *cgo.Generator
+	context   int
+	numbers   []int32 // the tokens of 1 and 2
+}
+
+// NewLocal makes a judge of an LLM, which may be of the llama architecture and is called name. It keeps using engine and gguf.
+func NewLocal(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Local, error) {
+	info, err := gguf.Describe()
+	if err != nil {
+		return nil, err
+	}
+	l := &Local{name: name, gguf: gguf, context: min(int(info.Context), 2048)}
+	for _, digit := range []string{"1", "2"} {
+		tokens, err := gguf.Tokenize(digit, false)
+		if err != nil {
+			return nil, err
+		}
+		if len(tokens) == 0 {
+			return nil, fmt.Errorf("judge: %s has no token for %q", name, digit)
+		}
+		l.numbers = append(l.numbers, tokens[len(tokens)-1])
+	}
+	l.generator, err = cgo.NewGenerator(engine, gguf, cgo.GeneratorParams{Slots: 1, Context: l.context})
+	return l, err
+}
+
+// Close releases the generator. A second Close does nothing.
+func (l *Local) Close() error { return l.generator.Close() }
+
+// Name is what the judge was called.
+func (l *Local) Name() string { return l.name }
+
+// Ask compares the probabilities of the two numbers as the reply's first token.
+func (l *Local) Ask(ctx context.Context, question string) (Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return Reply{}, err
+	}
+	text, err := l.gguf.Chat(question)
+	if errors.Is(err, cgo.ErrUnsupported) {
+		text, err = question+"\n", nil
+	}
+	if err != nil {
+		return Reply{}, err
+	}
+	tokens, err := l.gguf.Tokenize(text, true)
+	if err != nil {
+		return Reply{}, err
+	}
+	if len(tokens) > l.context {
+		return Reply{}, fmt.Errorf("the question has %d tokens; %s is given %d", len(tokens), l.name, l.context)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.generator.Reset(0); err != nil {
+		return Reply{}, err
+	}
+	logProbs := make([]float32, 2)
+	batch := cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{int32(len(tokens))}, Tokens: tokens, AskedCounts: []int32{2},
+		Asked: l.numbers}
+	if err := l.generator.Decode(batch, cgo.Decoded{Asked: logProbs}); err != nil {
+		return Reply{}, err
+	}
+	reply := Reply{Text: "1", Tokens: len(tokens) + 1}
+	if logProbs[1] > logProbs[0] {
+		reply.Text = "2"
+	}
+	return reply, nil
+}
