@@ -59,6 +59,8 @@ func TestRecovery(t *testing.T) {
 			if r.N != 3 || len(r.Conditions) != 4 || len(r.Conditions[0].Exact.Histogram) < 4 {
 				t.Errorf("%+v", r)
 			}
+			runs(t, dir, "report", "@run", "--out", "@page.html")
+			contains(t, read(t, filepath.Join(dir, "page.html")), "Recovery: the history back", "class=\"bar\"", "more than 5")
 			fails(t, 1, []string{"asks for the history, not for the last item"}, dir, "evaluate", "residual", "--run", "@run")
 			var said struct {
 				History     []string

@@ -53,6 +53,8 @@ func TestOracle(t *testing.T) {
 	}
 	server.Close()
 	runs(t, dir, endpoint...) // nothing is left to ask
+	runs(t, dir, "report", "@run", "--out", "@page.html")
+	contains(t, read(t, filepath.Join(dir, "page.html")), "Oracles in words", "judged by some/judge", "judged by tiny.gguf", "50.53 %")
 	fails(t, 2, []string{"say who judges"}, dir, against...)
 	fails(t, 2, []string{"say who judges"}, dir, with(endpoint, "--llm", "@tiny.gguf")...)
 	fails(t, 2, []string{"--parallel is 0"}, dir, with(endpoint, "--parallel", "0")...)

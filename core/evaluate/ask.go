@@ -43,8 +43,8 @@ type Options struct {
 	Progress   func(done, total int) // may be nil
 }
 
-// hits are how many of a sample's titles an answer names, by each scorer, and how many titles of the catalogue it consists of.
-type hits struct {
+// Hits are how many of a sample's titles an answer names, by each scorer, and how many titles of the catalogue it consists of.
+type Hits struct {
 	Exact    int `json:"exact"`
 	Contains int `json:"contains"`
 	Paper    int `json:"paper"`
@@ -57,8 +57,8 @@ const chunk = 128
 // ask puts every question, with a sample's own states and then with those of the controls, and scores the answers. They
 // are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
 // of one that was not.
-func ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) hits,
-	opts Options) (answers *journal, err error) {
+func ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) Hits,
+	opts Options) (answers *Answers, err error) {
 	if err := check(samples); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		return nil, err
 	}
 	n := to - from
-	j, err := openJournal(opts.Path, header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(),
+	j, err := openJournal(opts.Path, Header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(),
 		Seed: opts.Seed, Conditions: conditions}, samples[from:to])
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 	defer func() { err = errors.Join(err, j.close()) }()
 
 	total := n * len(conditions)
-	for done := len(j.records); done < total; done = len(j.records) {
+	for done := len(j.Records); done < total; done = len(j.Records) {
 		condition := conditions[done/n]
 		first := from + done%n
 		last := min(to, (first/chunk+1)*chunk)
@@ -101,19 +101,19 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		if len(given) != len(asked) {
 			return nil, fmt.Errorf("evaluate: %d answers to %d questions", len(given), len(asked))
 		}
-		var records []record
+		var records []Record
 		for i, question := range questionOf {
 			s, ranked := samples[first+i], given[question]
 			if len(ranked) == 0 {
 				return nil, fmt.Errorf("evaluate: %s, sample %s: no answer", condition, s.ID)
 			}
 			a := ranked[0]
-			r := record{
+			r := Record{
 				Condition: condition, Sample: s.ID, Titles: s.Titles, Answer: a.Text, LogProb: a.LogProb, Ended: a.Ended,
-				hits: score(a.Text, s.Titles),
+				Hits: score(a.Text, s.Titles),
 			}
 			for _, other := range ranked[1:] {
-				r.Others = append(r.Others, alternative{other.Text, other.LogProb})
+				r.Others = append(r.Others, Alternative{other.Text, other.LogProb})
 			}
 			records = append(records, r)
 		}
@@ -121,10 +121,10 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			return nil, err
 		}
 		if opts.Progress != nil {
-			opts.Progress(len(j.records), total)
+			opts.Progress(len(j.Records), total)
 		}
 	}
-	return j, nil
+	return &j.Answers, nil
 }
 
 // unranked makes a ranker of one answer.

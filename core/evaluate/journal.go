@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// header is the first line of a file of answers: whose answers they are.
-type header struct {
+// Header is the first line of a file of answers: whose answers they are.
+type Header struct {
 	Evaluation string   `json:"evaluation"`
 	Label      string   `json:"label"`
 	N          int      `json:"n"` // samples in all shards
@@ -19,36 +19,78 @@ type header struct {
 	Conditions []string `json:"conditions"`
 }
 
-// record is each further line.
-type record struct {
+// Record is each further line: an answer.
+type Record struct {
 	Condition string   `json:"condition"`
 	Sample    string   `json:"sample"`
 	Titles    []string `json:"titles"`
 	Answer    string   `json:"answer"`
-	hits
+	Hits
 	LogProb float64       `json:"log_prob"`
 	Ended   bool          `json:"ended"`
-	Others  []alternative `json:"others,omitempty"` // less likely answers, where they are restricted to the catalogue
+	Others  []Alternative `json:"others,omitempty"` // less likely answers, where they are restricted to the catalogue
 }
 
-// alternative is an answer that was not the likeliest.
-type alternative struct {
+// Alternative is an answer that was not the likeliest.
+type Alternative struct {
 	Answer  string  `json:"answer"`
 	LogProb float64 `json:"log_prob"`
 }
 
+// Answers are what an evaluation was told.
+type Answers struct {
+	Header  Header
+	Records []Record // of one condition after the other
+	n       int      // samples they are about
+}
+
+// ReadAnswers reads the file of a finished evaluation.
+func ReadAnswers(path string) (*Answers, error) {
+	h, lines, err := readLines(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answers{Header: h}
+	shard, err := ParseShard(h.Shard)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %s: %w", path, err)
+	}
+	from, to, err := shard.of(h.N)
+	if err != nil {
+		return nil, err
+	}
+	a.n = to - from
+	if want := a.n * len(h.Conditions); len(lines) != want {
+		return nil, fmt.Errorf("evaluate: %s holds %d of %d answers; the same command goes on with it", path, len(lines), want)
+	}
+	a.Records = make([]Record, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal(line, &a.Records[i]); err != nil || a.Records[i].Condition != h.Conditions[i/a.n] {
+			return nil, fmt.Errorf("evaluate: %s, line %d is no answer: %w", path, i+2, err)
+		}
+	}
+	return a, nil
+}
+
+// Of gives the records of one condition.
+func (a *Answers) Of(condition string) []Record {
+	at := slices.Index(a.Header.Conditions, condition)
+	if at < 0 {
+		return nil
+	}
+	return a.Records[at*a.n : (at+1)*a.n]
+}
+
 // journal is a file of answers that grows a chunk at a time. Without a path it lives in memory alone.
 type journal struct {
-	header  header
-	n       int // samples it is about
-	records []record
-	file    *os.File
+	Answers
+	file *os.File
 }
 
 // openJournal starts a file or reads what an earlier sitting left in it, whole chunks only, and cuts off the rest. It
 // refuses a file that belongs to another evaluation.
-func openJournal(path string, h header, samples []Sample) (*journal, error) {
-	j := &journal{header: h, n: len(samples)}
+func openJournal(path string, h Header, samples []Sample) (*journal, error) {
+	j := &journal{Answers: Answers{Header: h, n: len(samples)}}
 	if path == "" {
 		return j, nil
 	}
@@ -79,7 +121,7 @@ func openJournal(path string, h header, samples []Sample) (*journal, error) {
 
 // read takes up the complete chunks of data and says how many bytes they are.
 func (j *journal) read(path string, data []byte, samples []Sample) (length int64, err error) {
-	own, err := json.Marshal(j.header)
+	own, err := json.Marshal(j.Header)
 	if err != nil {
 		return 0, err
 	}
@@ -92,36 +134,30 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 	}
 	at := int64(len(line) + 1)
 	length = at
-	var pending []record
-	for n := 0; n < len(samples)*len(j.header.Conditions); n++ {
+	var pending []Record
+	for n := 0; n < len(samples)*len(j.Header.Conditions); n++ {
 		line, rest, complete = bytes.Cut(rest, []byte("\n"))
 		if !complete {
 			break
 		}
-		var r record
+		var r Record
 		sample := n % len(samples)
 		if err := json.Unmarshal(line, &r); err != nil || r.Sample != samples[sample].ID ||
-			!slices.Equal(r.Titles, samples[sample].Titles) || r.Condition != j.header.Conditions[n/len(samples)] {
+			!slices.Equal(r.Titles, samples[sample].Titles) || r.Condition != j.Header.Conditions[n/len(samples)] {
 			return 0, fmt.Errorf("evaluate: %s, line %d: not the answer to sample %s; remove the file to start again",
 				path, n+2, samples[sample].ID)
 		}
 		pending = append(pending, r)
 		at += int64(len(line) + 1)
 		if (sample+1)%chunk == 0 || sample+1 == len(samples) {
-			j.records, pending, length = append(j.records, pending...), nil, at
+			j.Records, pending, length = append(j.Records, pending...), nil, at
 		}
 	}
 	return length, nil
 }
 
-// of gives the records of one condition.
-func (j *journal) of(condition string) []record {
-	at := slices.Index(j.header.Conditions, condition)
-	return j.records[at*j.n : (at+1)*j.n]
-}
-
 // add writes the records of one chunk.
-func (j *journal) add(records []record) error {
+func (j *journal) add(records []Record) error {
 	var lines []any
 	for _, r := range records {
 		lines = append(lines, r)
@@ -129,7 +165,7 @@ func (j *journal) add(records []record) error {
 	if err := j.write(lines...); err != nil {
 		return err
 	}
-	j.records = append(j.records, records...)
+	j.Records = append(j.Records, records...)
 	return nil
 }
 

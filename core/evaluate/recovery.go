@@ -34,18 +34,26 @@ type Recovered struct {
 // one for the others. catalogue holds the clean titles of all items.
 func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*RecoveryResult, error) {
 	known := NewTitles(catalogue)
-	score := func(answer string, titles []string) hits { return recovered(answer, titles, known) }
-	j, err := ask(ctx, "recovery", samples, answer, score, opts)
+	score := func(answer string, titles []string) Hits { return recovered(answer, titles, known) }
+	answers, err := ask(ctx, recovery, samples, answer, score, opts)
 	if err != nil {
 		return nil, err
 	}
-	result := &RecoveryResult{Label: opts.Label, N: j.n, Seed: opts.Seed}
-	for _, name := range j.header.Conditions {
-		records := j.of(name)
+	return answers.Recovery()
+}
+
+// Recovery counts the items named in the answers of a recovery evaluation.
+func (a *Answers) Recovery() (*RecoveryResult, error) {
+	if err := a.is(recovery); err != nil {
+		return nil, err
+	}
+	result := &RecoveryResult{Label: a.Header.Label, N: a.n, Seed: a.Header.Seed}
+	for _, name := range a.Header.Conditions {
+		records := a.Of(name)
 		c := RecoveryCondition{Name: name,
-			Exact:    summarise(records, func(h hits) int { return h.Exact }),
-			Contains: summarise(records, func(h hits) int { return h.Contains }),
-			Paper:    summarise(records, func(h hits) int { return h.Paper })}
+			Exact:    summarise(records, func(h Hits) int { return h.Exact }),
+			Contains: summarise(records, func(h Hits) int { return h.Contains }),
+			Paper:    summarise(records, func(h Hits) int { return h.Paper })}
 		for _, r := range records {
 			c.Valid += float64(r.Valid) / float64(len(records))
 		}
@@ -79,7 +87,7 @@ func Lines(answer string, titles []string) []Line {
 }
 
 // recovered counts what an answer names.
-func recovered(answer string, titles []string, known Titles) (h hits) {
+func recovered(answer string, titles []string, known Titles) (h Hits) {
 	for _, line := range Lines(answer, titles) {
 		h.Exact += count(line.Right)
 		h.Valid += count(known.Has(line.Text))
@@ -97,11 +105,11 @@ func recovered(answer string, titles []string, known Titles) (h hits) {
 }
 
 // summarise counts records by the items that they name.
-func summarise(records []record, named func(hits) int) Recovered {
+func summarise(records []Record, named func(Hits) int) Recovered {
 	var r Recovered
 	sum, over := 0, 0
 	for _, record := range records {
-		n := named(record.hits)
+		n := named(record.Hits)
 		for len(r.Histogram) <= max(n, len(record.Titles)) {
 			r.Histogram = append(r.Histogram, 0)
 		}

@@ -12,7 +12,7 @@ import (
 func TestRecovered_byHand(t *testing.T) {
 	titles := []string{"It", "The Matrix", "Heat", "Heat"}
 	known := NewTitles([]string{"It", "The Matrix", "Heat", "Kolya"})
-	for answer, want := range map[string]hits{
+	for answer, want := range map[string]Hits{
 		"It\nThe Matrix\nHeat\nHeat":      {Exact: 4, Contains: 3, Paper: 3, Valid: 4},
 		"heat.\n\nthe  matrix\n":          {Exact: 2, Contains: 2, Paper: 0, Valid: 2},
 		"Heat\nHeat\nHeat":                {Exact: 2, Contains: 1, Paper: 1, Valid: 3},

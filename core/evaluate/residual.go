@@ -1,6 +1,9 @@
 package evaluate
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Result is what an evaluation of the residual task found.
 type Result struct {
@@ -24,19 +27,41 @@ type Condition struct {
 // Residual asks for the one item of each sample. catalogue holds the clean titles of all items.
 func Residual(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*Result, error) {
 	known := NewTitles(catalogue)
-	score := func(answer string, titles []string) hits {
+	score := func(answer string, titles []string) Hits {
 		title := titles[0]
-		return hits{count(Exact(answer, title)), count(Contains(answer, title)), count(Paper(answer, title)),
+		return Hits{count(Exact(answer, title)), count(Contains(answer, title)), count(Paper(answer, title)),
 			count(known.Has(answer))}
 	}
-	j, err := ask(ctx, "residual", samples, answer, score, opts)
+	answers, err := ask(ctx, residual, samples, answer, score, opts)
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Label: opts.Label, N: j.n, Seed: opts.Seed}
-	for _, name := range j.header.Conditions {
-		var sum hits
-		records := j.of(name)
+	return answers.Residual()
+}
+
+// residual and recovery are the evaluations that a file of answers can be of.
+const (
+	residual = "residual"
+	recovery = "recovery"
+)
+
+// is refuses answers of another evaluation.
+func (a *Answers) is(evaluation string) error {
+	if a.Header.Evaluation != evaluation {
+		return fmt.Errorf("evaluate: the answers are of a %s evaluation, not of %s", a.Header.Evaluation, evaluation)
+	}
+	return nil
+}
+
+// Residual counts the right answers of a residual evaluation.
+func (a *Answers) Residual() (*Result, error) {
+	if err := a.is(residual); err != nil {
+		return nil, err
+	}
+	result := &Result{Label: a.Header.Label, N: a.n, Seed: a.Header.Seed}
+	for _, name := range a.Header.Conditions {
+		var sum Hits
+		records := a.Of(name)
 		for _, r := range records {
 			sum.Exact += r.Exact
 			sum.Contains += r.Contains
@@ -55,7 +80,7 @@ func Residual(ctx context.Context, samples []Sample, catalogue []string, answer 
 }
 
 // rank counts the samples whose title is among the likeliest answers.
-func (c *Condition) rank(records []record) {
+func (c *Condition) rank(records []Record) {
 	hits := 0
 	for _, r := range records {
 		named := r.Exact > 0

@@ -53,10 +53,10 @@ func (s Shard) of(samples int) (from, to int, err error) {
 // Merge joins the files of answers of all shards of an evaluation to the one that it would have written without shards, byte for
 // byte.
 func Merge(to string, shards []string) error {
-	var whole header
+	var whole Header
 	lines := make([][][]byte, len(shards)) // of each shard, in their order
 	for _, path := range shards {
-		h, answers, err := readShard(path)
+		h, answers, err := readLines(path)
 		if err != nil {
 			return err
 		}
@@ -85,9 +85,9 @@ func Merge(to string, shards []string) error {
 	return artifact.WriteAtomic(to, func(w io.Writer) error { return writeMerged(w, whole, lines) })
 }
 
-// readShard gives a file's header and its complete lines.
-func readShard(path string) (header, [][]byte, error) {
-	var h header
+// readLines gives a file's header and its complete lines.
+func readLines(path string) (Header, [][]byte, error) {
+	var h Header
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return h, nil, fmt.Errorf("evaluate: %w", err)
@@ -100,13 +100,13 @@ func readShard(path string) (header, [][]byte, error) {
 	return h, lines[1:], nil
 }
 
-func (h header) same(other header) bool {
+func (h Header) same(other Header) bool {
 	a, errA := json.Marshal(h)
 	b, errB := json.Marshal(other)
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
-func writeMerged(w io.Writer, whole header, shards [][][]byte) error {
+func writeMerged(w io.Writer, whole Header, shards [][][]byte) error {
 	first, err := json.Marshal(whole)
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 	if err := askAll(ctx, questions, judge, t, opts); err != nil {
 		return nil, err
 	}
-	return t.count(cases), nil
+	return t.count(), nil
 }
 
 // same says whether there is nothing to compare.

@@ -107,6 +107,9 @@ func TestCompare_resumes(t *testing.T) {
 	if err := os.WriteFile(path, data[:torn], 0o644); err != nil { // the last reply is lost, no other
 		t.Fatal(err)
 	}
+	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "goes on with it") {
+		t.Errorf("read before its end: %v", err)
+	}
 	left = 1000
 	opts.Budget = 300
 	if _, err := Compare(t.Context(), all, judge, opts); !errors.Is(err, ErrBudget) || !strings.Contains(err.Error(), "of 300") {
@@ -126,6 +129,9 @@ func TestCompare_resumes(t *testing.T) {
 	}
 	if len(asked) != 60 || twice != 1 {
 		t.Errorf("%d questions, %d of them again", len(asked), twice)
+	}
+	if read, err := Read(path); err != nil || *read != *result {
+		t.Errorf("read: %+v, %v", read, err)
 	}
 	never := scripted(func(string) (Reply, error) { return Reply{}, errors.New("asked again") })
 	if again, err := Compare(t.Context(), all, never, opts); err != nil || *again != *result {

@@ -151,18 +151,45 @@ func (t *transcript) close() error {
 	return t.file.Close()
 }
 
-// count sums up the verdicts on all cases.
-func (t *transcript) count(cases []Case) *Result {
-	r := &Result{Judge: t.header.Judge, Label: t.header.Label, N: len(cases), Tokens: t.spent}
-	var wins, losses, verdicts, oracle, first, both, consistent int
-	for _, c := range cases {
-		if c.same() {
-			r.Same++
-			continue
+// Read gives the result of a finished comparison from its file.
+func Read(path string) (*Result, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("judge: %w", err)
+	}
+	t := &transcript{said: map[[2]string]exchange{}}
+	first, rest, _ := bytes.Cut(data, []byte("\n"))
+	if err := json.Unmarshal(first, &t.header); err != nil || t.header.N < 1 {
+		return nil, fmt.Errorf("judge: %s holds no transcripts", path)
+	}
+	asked := map[string]bool{}
+	for line := range bytes.Lines(rest) {
+		var e exchange
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, fmt.Errorf("judge: %s: a line is cut; the same command goes on with it", path)
 		}
+		t.keep(e)
+		asked[e.Case] = true
+	}
+	if len(t.said) != 2*len(asked) {
+		return nil, fmt.Errorf("judge: %s: %d of %d replies; the same command goes on with it", path, len(t.said), 2*len(asked))
+	}
+	return t.count(), nil
+}
+
+// count sums up the verdicts. Cases that are not in the transcripts are those in which both are the same.
+func (t *transcript) count() *Result {
+	r := &Result{Judge: t.header.Judge, Label: t.header.Label, N: t.header.N, Tokens: t.spent}
+	cases := map[string]bool{}
+	for key := range t.said {
+		cases[key[0]] = true
+	}
+	r.Same = r.N - len(cases)
+	var wins, losses, verdicts, oracle, first, both, consistent int
+	for id := range cases {
 		var preferred [2]int // 1: the oracle, 2: the item, 0: unclear
 		for i, order := range []string{OracleFirst, ItemFirst} {
-			v := t.said[[2]string{c.ID, order}].Verdict
+			v := t.said[[2]string{id, order}].Verdict
 			if v == 0 {
 				r.Unclear++
 				continue

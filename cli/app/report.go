@@ -1,0 +1,46 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/report"
+)
+
+func reportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "report",
+		Usage:     "put what runs and their evaluations have left into one page",
+		ArgsUsage: "RUN…",
+		Description: "The page works without a network. It shows what each figure comes from: training curves, the tables of finished\n" +
+			"evaluations, accuracy by popularity and by length of history, every answer to browse, oracles and verdicts.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "write `FILE`.html, and FILE.json with the same for programs (required)"},
+		},
+		Action: func(c *cli.Context) error {
+			out := c.String("out")
+			if c.NArg() == 0 {
+				return usage(c, "name the folders of one or more runs")
+			}
+			base, isPage := strings.CutSuffix(out, ".html")
+			if !isPage {
+				return usage(c, "--out is %q; it must end in .html", out)
+			}
+			r, err := report.New(c.Args().Slice())
+			if err != nil {
+				return err
+			}
+			for path, write := range map[string]func(io.Writer) error{out: r.WriteHTML, base + ".json": r.WriteJSON} {
+				if err := artifact.WriteAtomic(path, write); err != nil {
+					return err
+				}
+			}
+			_, err = fmt.Fprintln(c.App.Writer, out)
+			return err
+		},
+	}
+}
