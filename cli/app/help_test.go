@@ -44,6 +44,7 @@ func TestHelp(t *testing.T) {
 		"oracle":            {"virtual item", "a user ID", "test sequences", "(required)"},
 		"judge":             {"OPENAI_API_KEY", "in each order", "judge-N-SEED-NAME.jsonl", "(required)", "default: 100"},
 		"report":            {"without a network", "RUN…", "FILE.json", "(required)"},
+		"reproduce":         {"goes on after an interruption", "table.md", "30m", "(required)"},
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},
 		"verify":            {"FILE.safetensors…", "NAME.expected.safetensors", "NAME.computed.safetensors", "Exit code 1"},
 		"doctor":            {"what is missing, and how to get it"},

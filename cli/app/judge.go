@@ -29,20 +29,26 @@ func judgeCommand() *cli.Command {
 			"another recommender, and says which would rather be chosen next; once in each order, since judges prefer a place.\n" +
 			"The judge is any OpenAI-compatible endpoint (the key is taken from " + judgeKey + ") or a GGUF that runs here.\n" +
 			"Every reply is kept in the run's folder, in judge-N-SEED-NAME.jsonl; the same command goes on after an interruption.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "against", Usage: "the other recommender's weights, `FILE`.safetensors (required)"},
 			&cli.IntFlag{Name: "samples", Value: 100, Usage: "the histories of `N` test sequences, drawn by the seed"},
 			oracleSeed,
-			&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1"},
-			&cli.StringFlag{Name: "model", Usage: "the model's `NAME` there"},
 			&cli.StringFlag{Name: "llm", Usage: "in place of an endpoint: a GGUF `FILE` of the llama architecture, or smollm2-135m"},
-			&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "at most so many `QUESTIONS` in a minute"},
 			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "`QUESTIONS` under way at once"},
 			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "begin no question once the replies have cost so many `TOKENS`"},
 			jsonFlag,
-		},
+		}, endpointFlags()...),
 		Action: judgeAction,
+	}
+}
+
+// endpointFlags say where a judge is asked that does not run here.
+func endpointFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "endpoint", Usage: "the judge: `URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1"},
+		&cli.StringFlag{Name: "model", Usage: "the judge's `NAME` there"},
+		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask it at most so many `QUESTIONS` in a minute"},
 	}
 }
 

@@ -74,3 +74,16 @@ func decode(t *testing.T, path string, value any) {
 		t.Fatal(err)
 	}
 }
+
+func TestReproduce_plan(t *testing.T) {
+	dir := tinyCopy(t, "data", "tiny.gguf")
+	plan := []string{"reproduce", "--plan", "--data", "@data", "--llm", "@tiny.gguf", "--out", "@all"}
+	_, stderr := runs(t, dir, with(plan, "--budget", "4h")...)
+	contains(t, stderr, "residual-dreamrec", "26.5 minutes", "recovery-positions", "1000 test sequences each, 300 oracles", "in all")
+	if exists(filepath.Join(dir, "all")) {
+		t.Error("a plan makes a folder")
+	}
+	fails(t, 2, []string{"--budget", "at least 15m"}, dir, with(plan, "--budget", "5m")...)
+	fails(t, 2, []string{"--budget", "soon"}, dir, with(plan, "--budget", "soon")...)
+	fails(t, 2, []string{"--endpoint and --model"}, dir, with(plan, "--model", "m")...)
+}

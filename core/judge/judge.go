@@ -140,6 +140,7 @@ func askAll(ctx context.Context, questions []question, judge Judge, t *transcrip
 	defer cancel(nil)
 	total := len(questions)
 	next := make(chan question)
+	var told sync.Mutex // Progress is called by one at a time
 	var workers sync.WaitGroup
 	for range max(1, opts.Parallel) {
 		workers.Go(func() {
@@ -155,7 +156,9 @@ func askAll(ctx context.Context, questions []question, judge Judge, t *transcrip
 					return
 				}
 				if opts.Progress != nil {
+					told.Lock()
 					opts.Progress(t.answered(), total)
+					told.Unlock()
 				}
 			}
 		})

@@ -1,0 +1,96 @@
+package app
+
+import (
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/reproduce"
+)
+
+func reproduceCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "reproduce",
+		Usage: "repeat the paper's three results, from nothing to a table beside the paper's figures",
+		Description: "Trains GRU4Rec, Caser, SASRec and DreamRec, adapters for residual and recovery prompts, measures them on the test\n" +
+			"part, and has DreamRec's oracles judged against SASRec's first recommendations. The plan of time and memory is shown\n" +
+			"first. What is finished is kept: the same command goes on after an interruption, and changes nothing when all is done.\n" +
+			"FOLDER gets table.md, report.html, and both as JSON for programs.",
+		Flags: append([]cli.Flag{
+			dataFlag(), llmFlag(),
+			&cli.StringFlag{Name: "budget", Value: "30m", Usage: "`TIME` for all of it on two cores: 30m, 4h, or full (24h)"},
+			&cli.BoolFlag{Name: "plan", DisableDefaultText: true, Usage: "show the plan and do nothing"},
+			&cli.StringFlag{Name: "out", Usage: "the `FOLDER` for everything that is made (required)"},
+		}, endpointFlags()...),
+		Action: reproduceAction,
+	}
+}
+
+func reproduceAction(c *cli.Context) error {
+	if err := onlyFlags(c, "out"); err != nil {
+		return err
+	}
+	budget := 24 * time.Hour
+	if text := c.String("budget"); text != "full" {
+		var err error
+		if budget, err = time.ParseDuration(text); err != nil || budget < reproduce.Least {
+			return usage(c, "--budget is %q; it must be a time of at least %v such as 30m or 4h, or full", text, reproduce.Least)
+		}
+	}
+	if c.IsSet("endpoint") != c.IsSet("model") {
+		return usage(c, "a judge behind an endpoint needs --endpoint and --model")
+	}
+	data, err := datasetPath(c, c.String("data"))
+	if err != nil {
+		return err
+	}
+	llm, err := modelPath(c, c.String("llm"))
+	if err != nil {
+		return err
+	}
+	bar := newProgress(c.App.ErrWriter, "")
+	defer bar.end()
+	o := reproduce.Options{Folder: c.String("out"), Dataset: data, LLM: llm, Budget: budget, Stage: bar.note,
+		Progress: func(what, unit string, done, of int) { bar.what = what; bar.to(done, of, unit) }}
+	plan, err := reproduce.NewPlan(o)
+	if err != nil {
+		return err
+	}
+	if err := showReproduction(c, plan); err != nil || c.Bool("plan") {
+		return err
+	}
+	return withEngine(c, func(engine *cgo.Engine) error {
+		o.Judge = func() (judge.Judge, func() error, error) { return openJudge(c, engine) }
+		table, err := reproduce.Run(c.Context, engine, o, plan)
+		if err != nil {
+			return err
+		}
+		bar.end()
+		if err := table.WriteMarkdown(c.App.Writer); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "\n%s\n", filepath.Join(o.Folder, "report.html"))
+		return err
+	})
+}
+
+// showReproduction says what a reproduction will take.
+func showReproduction(c *cli.Context, p *reproduce.Plan) error {
+	w := tabwriter.NewWriter(c.App.ErrWriter, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "the recommenders\tabout %d minutes\n", reproduce.RecommenderMinutes)
+	for _, s := range p.Runs {
+		fmt.Fprintf(w, "%s\t%.1f minutes of training: %s, adapter %s\n", s.Name, s.Minutes, s.Recommender, s.Adapter)
+	}
+	samples := "all"
+	if p.Samples > 0 {
+		samples = fmt.Sprint(p.Samples)
+	}
+	fmt.Fprintf(w, "evaluations\t%s test sequences each, %d oracles judged\n", samples, p.Oracles)
+	fmt.Fprintf(w, "in all\tabout %s; about %.1f GiB of memory with SmolLM2-135M (recint plan says it of each run)\n", p.Budget, 1.5)
+	return w.Flush()
+}

@@ -1,0 +1,318 @@
+// Package reproduce repeats the paper's three results (arXiv 2310.20487) from a data set and an LLM: residual accuracy for the
+// four recommenders, recovery of histories, and the preference for oracles. Whatever is finished stays in a folder, so that a
+// reproduction goes on from where it was stopped.
+package reproduce
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/report"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+// Options are what is reproduced, and where.
+type Options struct {
+	Folder  string // for everything that is made
+	Dataset string // folder of the data set
+	LLM     string // GGUF of the llama architecture
+	Budget  time.Duration
+	Judge   func() (judge.Judge, func() error, error) // opens the judge, and says how to let go of it
+
+	Stage    func(string)                          // is told what is begun; may be nil
+	Progress func(what, unit string, done, of int) // may be nil
+}
+
+// Least is the shortest reproduction that leaves time to train.
+const Least = 15 * time.Minute
+
+// Plan is how the time is shared out.
+type Plan struct {
+	Dataset string  `json:"dataset"`
+	LLM     string  `json:"llm"`
+	Budget  string  `json:"budget"`
+	Runs    []Share `json:"runs"`
+	Samples int     `json:"samples"` // of each evaluation
+	Oracles int     `json:"oracles"` // judged
+}
+
+// Share is a run, with the minutes that its adapter is trained.
+type Share struct {
+	Name        string     `json:"name"`
+	Recommender string     `json:"recommender"`
+	Prompt      string     `json:"prompt"`
+	Adapter     align.Kind `json:"adapter"`
+	Minutes     float64    `json:"minutes"`
+}
+
+// RecommenderMinutes is about what the four recommenders take to be trained on MovieLens-100K by two cores.
+const RecommenderMinutes = 6
+
+// NewPlan shares out a budget: a fifth of it goes to evaluations.
+func NewPlan(o Options) (*Plan, error) {
+	if o.Budget < Least {
+		return nil, fmt.Errorf("reproduce: a budget of %v is too small; recommenders and evaluations leave no time to train adapters below %v",
+			o.Budget, Least)
+	}
+	p := &Plan{Dataset: filepath.Base(o.Dataset), LLM: filepath.Base(o.LLM), Budget: o.Budget.String(), Samples: 200, Oracles: 100}
+	if o.Budget >= 2*time.Hour {
+		p.Samples, p.Oracles = 1000, 300
+	}
+	if o.Budget >= 12*time.Hour {
+		p.Samples, p.Oracles = 0, 1000
+	}
+	shares := []struct {
+		Share
+		weight float64
+	}{
+		{Share{Name: "residual-sasrec", Recommender: recommender.SASRec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
+		{Share{Name: "residual-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
+		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
+		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
+		{Share{Name: "recovery-mixture", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Mixture}, 1.5},
+		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Positions}, 1.5},
+	}
+	sum := 0.0
+	for _, s := range shares {
+		sum += s.weight
+	}
+	for _, s := range shares {
+		s.Minutes = float64(int(10*(0.8*o.Budget.Minutes()-RecommenderMinutes)*s.weight/sum)) / 10
+		p.Runs = append(p.Runs, s.Share)
+	}
+	return p, nil
+}
+
+// PlanFile is the file of a reproduction's folder that says what it is.
+const PlanFile = "reproduce.json"
+
+// claim makes the folder the plan's, or refuses one that is another's.
+func (p *Plan) claim(folder string) error {
+	own, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(folder, PlanFile)
+	there, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(there)) != string(own) {
+		return fmt.Errorf("reproduce: %s holds another reproduction (%s); choose another folder, or the budget and the files that it was begun with",
+			folder, path)
+	}
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return fmt.Errorf("reproduce: %w", err)
+	}
+	return artifact.WriteAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(append(own, '\n'))
+		return err
+	})
+}
+
+// reproduction is one under way.
+type reproduction struct {
+	Options
+	plan   *Plan
+	engine *cgo.Engine
+	table  *Table
+}
+
+// Run does what is missing of a plan, and gives the table of all results; it also stands in the folder, with a report of all runs.
+func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table, error) {
+	if o.Stage == nil {
+		o.Stage = func(string) {}
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, string, int, int) {}
+	}
+	if err := plan.claim(o.Folder); err != nil {
+		return nil, err
+	}
+	r := &reproduction{Options: o, plan: plan, engine: engine, table: &Table{LLM: plan.LLM, Budget: plan.Budget}}
+	for _, model := range recommender.Models {
+		if err := r.recommender(ctx, model); err != nil {
+			return nil, err
+		}
+	}
+	for _, share := range plan.Runs {
+		if err := r.align(ctx, share); err != nil {
+			return nil, err
+		}
+		if err := r.evaluate(ctx, share); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.judge(ctx); err != nil {
+		return nil, err
+	}
+	return r.table, r.write()
+}
+
+func (r *reproduction) weights(model string) string {
+	return filepath.Join(r.Folder, strings.ToLower(model)+".safetensors")
+}
+
+// recommender trains one, unless it is there.
+func (r *reproduction) recommender(ctx context.Context, model string) error {
+	path := r.weights(model)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	r.Stage("training " + model)
+	d, err := dataset.Load(r.Dataset)
+	if err != nil {
+		return err
+	}
+	split, err := d.Split(dataset.DefaultProtocol())
+	if err != nil {
+		return err
+	}
+	c, err := recommender.Default(model, len(d.Items))
+	if err != nil {
+		return err
+	}
+	checkpoint := strings.TrimSuffix(path, ".safetensors") + ".checkpoint.safetensors"
+	trained, err := recommender.Train(ctx, r.engine, c, split, recommender.Options{
+		Dataset: d.Hash(), CheckpointPath: checkpoint,
+		Progress: func(p recommender.Progress) {
+			r.Progress(model, fmt.Sprintf("steps, epoch %d of at most %d", p.Epoch, p.MaxEpochs), (p.Epoch-1)*p.Steps+p.Step, p.MaxEpochs*p.Steps)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(trained.Best.Save(path), trained.Close(), removeIfThere(checkpoint))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// align trains a run's adapter, or what is left of it.
+func (r *reproduction) align(ctx context.Context, share Share) error {
+	s := run.DefaultSpec()
+	var err error
+	if s.Template, err = prompt.Named(share.Prompt); err != nil {
+		return err
+	}
+	s.Dataset, s.LLM, s.Recommender, s.Adapter = r.Dataset, r.LLM, r.weights(share.Recommender), share.Adapter
+	s.Config.Minutes = share.Minutes
+	if s.Adapter == align.Mixture {
+		s.Hidden, s.Config.WarmSteps = 0, 0
+	} else if short := int(60 * share.Minutes); short < s.Config.WarmSteps {
+		s.Config.WarmSteps = short // so that the warm start leaves time for the training
+	}
+	r.Stage(fmt.Sprintf("%s: the adapter, %.1f minutes", share.Name, share.Minutes))
+	_, err = run.Train(ctx, r.engine, filepath.Join(r.Folder, share.Name), s, nil, func(e align.Event) {
+		if e.Phase == "training" {
+			r.Progress(share.Name, fmt.Sprintf("steps, loss %.3f", e.Loss), e.Step, max(e.Plan, e.Step))
+		}
+	})
+	return err
+}
+
+// evaluate measures a run.
+func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
+	r.Stage(share.Name + ": evaluation")
+	folder := filepath.Join(r.Folder, share.Name)
+	one, err := run.Open(r.engine, folder, interpret.Options{Slots: 64})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, one.Close()) }()
+	opts := evaluate.Options{Seed: 1, Controls: true, Path: filepath.Join(folder, share.Prompt+"-answers.jsonl"),
+		Progress: func(done, total int) { r.Progress(share.Name, "answers", done, total) }}
+	if one.Spec.Template.Asks == prompt.LastItem {
+		result, err := one.EvaluateResidual(ctx, r.plan.Samples, opts)
+		if err == nil {
+			r.table.addResidual(share, one.Provenance.Minutes, result)
+		}
+		return err
+	}
+	result, err := one.EvaluateRecovery(ctx, r.plan.Samples, opts)
+	if err == nil {
+		r.table.addRecovery(share, one.Provenance.Minutes, result)
+	}
+	return err
+}
+
+// judge sets DreamRec's oracles against SASRec's first recommendations.
+func (r *reproduction) judge(ctx context.Context) (err error) {
+	folder := filepath.Join(r.Folder, "residual-dreamrec")
+	cases, oracles, err := r.cases(ctx, folder)
+	if err != nil {
+		return err
+	}
+	r.Stage("judging")
+	j, done, err := r.Judge()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: filepath.Join(folder, "judge-answers.jsonl"),
+		Label: oracles.Label, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
+	if err == nil {
+		r.table.addOracles(oracles, result)
+	}
+	return err
+}
+
+func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.Case, oracles *run.OracleResult, err error) {
+	r.Stage("oracles in words")
+	one, err := run.Open(r.engine, folder, interpret.Options{Slots: 64})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, one.Close()) }()
+	sasrec, err := recommender.Load(r.engine, r.weights(recommender.SASRec))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, sasrec.Close()) }()
+	oracles, err = one.EvaluateOracles(ctx, r.plan.Oracles, 1, filepath.Join(folder, "oracles-answers.json"),
+		func(done, total int) { r.Progress("oracles", "oracles", done, total) })
+	if err != nil {
+		return nil, nil, err
+	}
+	cases, err = one.Cases(ctx, oracles, sasrec)
+	return cases, oracles, err
+}
+
+// write leaves the table and the report in the folder.
+func (r *reproduction) write() error {
+	var folders []string
+	for _, share := range r.plan.Runs {
+		folders = append(folders, filepath.Join(r.Folder, share.Name))
+	}
+	page, err := report.New(folders)
+	if err != nil {
+		return err
+	}
+	for name, write := range map[string]func(io.Writer) error{"table.md": r.table.WriteMarkdown, "table.json": r.table.WriteJSON,
+		"report.html": page.WriteHTML, "report.json": page.WriteJSON} {
+		if err := artifact.WriteAtomic(filepath.Join(r.Folder, name), write); err != nil {
+			return err
+		}
+	}
+	return nil
+}

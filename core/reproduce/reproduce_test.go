@@ -1,0 +1,147 @@
+package reproduce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/judge"
+)
+
+// TestMain fails when a test has left a native object alive.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
+		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// first is a judge that likes what is shown first.
+type first struct{}
+
+func (first) Name() string                                     { return "first" }
+func (first) Ask(context.Context, string) (judge.Reply, error) { return judge.Reply{Text: "1"}, nil }
+
+// small is a plan of seconds on a small data set.
+func small(t *testing.T) (Options, *Plan) {
+	t.Helper()
+	d := &dataset.Dataset{Name: "walks"}
+	for i := range 30 {
+		d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(i), Title: fmt.Sprintf("Film %d", i), RawTitle: fmt.Sprintf("Film %d (1990)", i)})
+	}
+	for user := range int32(8) {
+		d.Users = append(d.Users, fmt.Sprint(user))
+		for k := range int32(20) {
+			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(1000*k + user), Rating: 4})
+		}
+	}
+	dir := t.TempDir()
+	o := Options{Folder: filepath.Join(dir, "out"), Dataset: filepath.Join(dir, "data"), LLM: testllm.Path(t), Budget: 30 * time.Minute,
+		Judge: func() (judge.Judge, func() error, error) { return first{}, func() error { return nil }, nil }}
+	if err := d.Save(o.Dataset); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := NewPlan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Samples, plan.Oracles = 6, 4
+	for i := range plan.Runs {
+		plan.Runs[i].Minutes = 0.02
+	}
+	return o, plan
+}
+
+// Stopped at every stage and taken up again, a reproduction ends; run again it repeats the table without doing anything.
+func TestRun(t *testing.T) {
+	o, plan := small(t)
+	engine := testllm.Engine(t)
+	var stages []string
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	o.Stage = func(stage string) {
+		stages = append(stages, stage)
+		if strings.HasPrefix(stage, "residual-gru4rec") || stage == "judging" {
+			stop()
+		}
+	}
+	var table *Table
+	var err error
+	for range 4 {
+		if table, err = Run(ctx, engine, o, plan); err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		ctx = t.Context()
+		o.Stage = func(stage string) { stages = append(stages, stage) }
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trained := strings.Count(strings.Join(stages, "\n"), "training SASRec"); trained != 1 {
+		t.Errorf("SASRec was trained %d times", trained)
+	}
+	what := map[string]Row{}
+	for _, row := range table.Rows {
+		what[row.What] = row
+	}
+	for name, paper := range map[string]string{
+		"residual accuracy, DreamRec, as the paper scores": paperResidual, "residual accuracy, SASRec, exact": "",
+		"residual accuracy, Caser, restricted to titles": "", "more than 5 items recovered, SASRec, mixture": paperRecovery,
+		"more than 5 items recovered, SASRec, positions": "", "control: GRU4Rec, a state of zeros": "",
+		"verdicts for the oracle, against SASRec's first recommendation": paperOracle,
+	} {
+		row, ok := what[name]
+		if !ok || row.Paper != paper || row.Ours.N == 0 || row.Differs == "" {
+			t.Errorf("%s: %+v", name, row)
+		}
+	}
+	if row := what["verdicts for what is shown first"]; row.Ours.N > 0 && row.Ours.Value != 1 {
+		t.Errorf("%+v", row)
+	}
+	for name, text := range map[string]string{"table.md": "| residual accuracy, DreamRec, exact |", "table.json": `"rows"`,
+		"report.html": "residual-caser", "report.json": "recovery-positions"} {
+		if content, err := os.ReadFile(filepath.Join(o.Folder, name)); err != nil || !strings.Contains(string(content), text) {
+			t.Errorf("%s: %v, no %q in it", name, err, text)
+		}
+	}
+	if again, err := Run(t.Context(), engine, o, plan); err != nil || !reflect.DeepEqual(again, table) {
+		t.Errorf("again: %v, %+v", err, again)
+	}
+	plan.Oracles++
+	if _, err := Run(t.Context(), engine, o, plan); err == nil || !strings.Contains(err.Error(), "another reproduction") {
+		t.Errorf("another plan: %v", err)
+	}
+}
+
+func TestNewPlan(t *testing.T) {
+	for budget, samples := range map[time.Duration]int{30 * time.Minute: 200, 4 * time.Hour: 1000, 24 * time.Hour: 0} {
+		p, err := NewPlan(Options{Budget: budget})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for _, s := range p.Runs {
+			sum += s.Minutes
+		}
+		if most := 0.8*budget.Minutes() - RecommenderMinutes; p.Samples != samples || sum > most || sum < most-1 {
+			t.Errorf("%v: %+v, %g minutes", budget, p, sum)
+		}
+	}
+	if _, err := NewPlan(Options{Budget: time.Minute}); err == nil {
+		t.Error("a minute is enough")
+	}
+}
