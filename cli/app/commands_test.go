@@ -144,6 +144,16 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if a, b := said.Choices[0], said.Choices[1]; !(a.Probability > 0 && b.Probability > 0) || a.Probability == b.Probability {
 		t.Errorf("%+v", said.Choices)
 	}
+	drawn := []string{"interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard", "--json", "--temperature", "1"}
+	once, _ := runs(t, dir, drawn...)
+	if again, _ := runs(t, dir, drawn...); again != once {
+		t.Errorf("the same seed draws\n%s\n%s", once, again)
+	}
+	if other, _ := runs(t, dir, with(drawn, "--seed", "2", "--top-p", "0.9")...); other == once {
+		t.Error("another seed draws the same")
+	}
+	fails(t, 2, []string{"top-p", "nothing is drawn"}, dir, "interpret", "--run", "@run", "--user", "103", "--top-p", "0.9")
+	fails(t, 2, []string{"temperature -1"}, dir, "interpret", "--run", "@run", "--user", "103", "--temperature", "-1")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard")
 	contains(t, stdout, `this history, after "The Silent Harbour":`, "the states say", "probability", "in truth", "The Golden Orchard")
 

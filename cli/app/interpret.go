@@ -30,6 +30,9 @@ func interpretCommand() *cli.Command {
 			runFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest words", Usage: "draw the words, at this `TEMPERATURE`"},
+			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "draw only from the likeliest words that make up this `PROBABILITY`"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing follows from"},
 			jsonFlag,
 		},
 		Action: interpretAction,
@@ -51,8 +54,12 @@ func interpretAction(c *cli.Context) error {
 	if c.IsSet("user") == c.IsSet("history") {
 		return usage(c, "say whose states to interpret, either --user or --history")
 	}
+	sampling := interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
+	if err := sampling.Validate(); err != nil {
+		return usage(c, "%w", err)
+	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		r, err := run.Open(engine, c.String("run"), interpret.Options{})
+		r, err := run.Open(engine, c.String("run"), interpret.Options{Sampling: sampling})
 		if err != nil {
 			return err
 		}

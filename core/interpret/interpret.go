@@ -21,6 +21,25 @@ type Options struct {
 	Slots     int // samples answered side by side, 1..255; 0: 32
 	MaxTokens int // an answer is cut here; 0: DefaultMaxTokens
 	MaxStates int // the most states in a slot of the prompt; 0: 1
+	Sampling  Sampling
+}
+
+// Sampling is how the next token of a free answer is chosen. The zero value takes the likeliest.
+type Sampling struct {
+	Temperature float64 // of the softmax that tokens are drawn from; 0: none are drawn
+	TopP        float64 // only the likeliest tokens that make up this probability are drawn (Holtzman et al. 2020, arXiv 1904.09751); 0: all
+	Seed        uint64  // answer number n of a call follows from the seed and n
+}
+
+// Validate reports what is wrong with it, or nil.
+func (s Sampling) Validate() error {
+	if !(s.Temperature >= 0 && s.Temperature <= 100) || !(s.TopP >= 0 && s.TopP <= 1) {
+		return fmt.Errorf("interpret: temperature %g and top-p %g; the first is 0 to 100, the second 0 to 1", s.Temperature, s.TopP)
+	}
+	if s.TopP > 0 && s.Temperature == 0 {
+		return errors.New("interpret: a top-p without a temperature; nothing is drawn")
+	}
+	return nil
 }
 
 // Answer is what the LLM says about one sample.
@@ -39,6 +58,7 @@ type Interpreter struct {
 	prompt    *prompt.Prompt
 	shape     align.Shape
 	opts      Options
+	vocab     int
 	words     map[int32][]float32 // embeddings of the suffix's tokens
 }
 
@@ -57,6 +77,9 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 	if opts.Slots < 1 || opts.Slots > 255 || opts.MaxTokens < 1 {
 		return nil, fmt.Errorf("interpret: %d slots and %d tokens at most; slots are 1 to 255, tokens at least 1",
 			opts.Slots, opts.MaxTokens)
+	}
+	if err := opts.Sampling.Validate(); err != nil {
+		return nil, err
 	}
 	info, err := gguf.Describe()
 	if err != nil {
@@ -78,7 +101,7 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 		return nil, fmt.Errorf("interpret: the prompt and %d answer tokens take %d positions; the LLM's context has %d",
 			opts.MaxTokens, positions, info.Context)
 	}
-	i := &Interpreter{gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, words: map[int32][]float32{}}
+	i := &Interpreter{gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, vocab: int(info.Vocab), words: map[int32][]float32{}}
 	if err := i.open(engine, adapter, p.Suffix(counts), positions); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
@@ -117,8 +140,8 @@ func (i *Interpreter) Close() error {
 	return err
 }
 
-// Answer answers each sample, choosing the most likely token each time. The answers do not depend on how many samples are
-// answered side by side, up to rounding.
+// Answer answers each sample, choosing tokens as Options.Sampling says. The answers do not depend on how many samples are answered
+// side by side, up to rounding.
 func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]Answer, error) {
 	ranked, err := i.search(ctx, samples, nil, 1)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -31,6 +32,7 @@ type beam struct {
 	live   []hypothesis
 	spare  []int // slots of its own that no hypothesis is in
 	done   []Answer
+	random *rand.Rand // that tokens are drawn by
 }
 
 // hypothesis is the beginning of an answer; its last token is not in its slot yet.
@@ -106,7 +108,8 @@ func (s *search) begin() error {
 		if s.grammar != nil {
 			first.at = s.grammar.Start()
 		}
-		beams[i] = &beam{sample: s.next + i, live: []hypothesis{first}, spare: slices.Clone(s.free[1:s.width])}
+		beams[i] = &beam{sample: s.next + i, live: []hypothesis{first}, spare: slices.Clone(s.free[1:s.width]),
+			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, uint64(s.next+i)))}
 		s.free = s.free[s.width:]
 	}
 	s.next += n
@@ -147,7 +150,11 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 		}
 	}
 	result := cgo.Decoded{Asked: make([]float32, len(batch.Asked))}
-	if s.grammar == nil {
+	switch {
+	case s.grammar != nil:
+	case s.opts.Sampling.Temperature > 0:
+		result.Logits = make([]float32, len(batch.Slots)*s.vocab)
+	default:
 		result.Tokens, result.LogProbs = make([]int32, len(batch.Slots)), make([]float32, len(batch.Slots))
 	}
 	if err := s.generator.Decode(batch, result); err != nil {
@@ -158,9 +165,8 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 		var candidates []candidate
 		for parent, h := range b.live {
 			if s.grammar == nil {
-				token := result.Tokens[n]
-				candidates = append(candidates, candidate{parent, h.logProb + float64(result.LogProbs[n]),
-					grammar.Step{Token: token, Ends: s.gguf.IsEnd(token)}})
+				token, logProb := s.choose(b, result, n)
+				candidates = append(candidates, candidate{parent, h.logProb + logProb, grammar.Step{Token: token, Ends: s.gguf.IsEnd(token)}})
 			} else {
 				for i, step := range steps[n] {
 					candidates = append(candidates, candidate{parent, h.logProb + float64(result.Asked[i]), step})
@@ -174,6 +180,14 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 		}
 	}
 	return nil
+}
+
+// choose gives the token that a free answer goes on with behind hypothesis n of a batch, and its log-probability.
+func (s *search) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
+	if s.opts.Sampling.Temperature == 0 {
+		return result.Tokens[n], float64(result.LogProbs[n])
+	}
+	return s.opts.Sampling.draw(result.Logits[n*s.vocab:(n+1)*s.vocab], b.random)
 }
 
 // moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better can come.
