@@ -2,6 +2,7 @@
 // language: the same workload folder in, the same JSON lines out.
 //
 //	align make -recommender FILE -data FOLDER -llm FILE [-prompt NAME] OUT   makes a workload of real training samples
+//	align generate [-check] [-slots N] [-tokens N] MODEL.gguf FOLDER    answers a residual workload's questions
 //	align time [-check] [-repetitions N] MODEL.gguf FOLDER    trains on it, with nothing timed before a warm-up
 package main
 
@@ -13,7 +14,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: align make|time …; the comment at the top of bench/align/main.go says how"))
+		fail(fmt.Errorf("usage: align make|time|generate …; the comment at the top of bench/align/main.go says how"))
 	}
 	flags := flag.NewFlagSet("align "+os.Args[1], flag.ExitOnError)
 	var err error
@@ -37,8 +38,16 @@ func main() {
 		flags.IntVar(&t.micro, "micro", 16, "samples of one pass")
 		_ = flags.Parse(os.Args[2:])
 		err = t.time(flags.Arg(0), flags.Arg(1))
+	case "generate":
+		var g generator
+		flags.BoolVar(&g.check, "check", false, "print the tokens of the first answers instead")
+		flags.IntVar(&g.slots, "slots", 32, "samples answered side by side")
+		flags.IntVar(&g.tokens, "tokens", 10, "tokens of an answer")
+		flags.IntVar(&g.threads, "threads", 0, "0: all")
+		_ = flags.Parse(os.Args[2:])
+		err = g.run(flags.Arg(0), flags.Arg(1))
 	default:
-		err = fmt.Errorf("there is no %q; align make or align time", os.Args[1])
+		err = fmt.Errorf("there is no %q; align make, align time or align generate", os.Args[1])
 	}
 	if err != nil {
 		fail(err)

@@ -105,8 +105,8 @@ func (t timer) time(model, folder string) (err error) {
 	return nil
 }
 
-// open reads a workload and loads its model.
-func open(engine *cgo.Engine, model, folder string, f32 bool) (*job, error) {
+// read reads a workload and its adapter.
+func read(model, folder string) (*job, error) {
 	j := &job{}
 	text, err := os.ReadFile(filepath.Join(folder, headFile))
 	if err != nil {
@@ -150,6 +150,20 @@ func open(engine *cgo.Engine, model, folder string, f32 bool) (*job, error) {
 		}
 		j.adapter.Values = append(j.adapter.Values, values)
 	}
+	return j, nil
+}
+
+// open reads a workload and loads its model for training.
+func open(engine *cgo.Engine, model, folder string, f32 bool) (*job, error) {
+	j, err := read(model, folder)
+	if err != nil {
+		return nil, err
+	}
+	gguf, err := cgo.OpenGGUF(model)
+	if err != nil {
+		return nil, err
+	}
+	defer gguf.Close()
 	precision := cgo.BF16
 	if f32 {
 		precision = cgo.F32

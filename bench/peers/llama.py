@@ -68,14 +68,15 @@ class Llama:
         angle = torch.arange(start, start + count, dtype=torch.float64)[:, None] * frequency
         return torch.cat([angle.cos()] * 2, -1).to(self.dtype), torch.cat([-angle.sin(), angle.sin()], -1).to(self.dtype)
 
-    def hidden(self, x, prefix=None, keep=None):
+    def hidden(self, x, prefix=None, keep=None, cache=None):
         """The normalised last hidden states [n, positions, width] of the rows x, after an optional prefix.
 
         `prefix` is a list of (K, V) per layer, [kv_heads, length, head_width]; `keep`, a list, receives such pairs for x
-        itself. Attention is causal; padding belongs at the end, where no real position sees it.
+        itself. `cache`, a list, holds pairs [n, kv_heads, length, head_width] of the positions before, and gets those of x
+        too. Attention is causal; padding belongs at the end, where no real position sees it.
         """
         n, count, _ = x.shape
-        past = prefix[0][0].shape[1] if prefix else 0
+        past = prefix[0][0].shape[1] if prefix else cache[0][0].shape[2] if cache else 0
         group, wide = self.heads // self.kv_heads, self.head_width
         cos, sin = self._rope_tables(past, count)
         mask = torch.ones(count, past + count, dtype=torch.bool).tril(past).repeat(group, 1)
@@ -90,6 +91,12 @@ class Llama:
             if prefix:
                 k = torch.cat([prefix[i][0].expand(n, -1, -1, -1), k], 2)
                 v = torch.cat([prefix[i][1].expand(n, -1, -1, -1), v], 2)
+            if cache is not None:
+                if len(cache) > i:
+                    k, v = torch.cat([cache[i][0], k], 2), torch.cat([cache[i][1], v], 2)
+                    cache[i] = (k, v)
+                else:
+                    cache.append((k, v))
             # The query heads of one key head become rows of one product, so that keys and values are not copied.
             q = q.reshape(n, self.kv_heads, group * count, wide)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -21,7 +21,9 @@ type Grammar struct {
 
 type node struct {
 	edges    []edge // in ascending order of tokens
-	complete bool   // a title ends here
+	complete bool   // a title ends here: the answer may end
+	broken   bool   // a title and a line break end here: another title may follow
+	ends     bool   // a title ends here or further on
 }
 
 type edge struct{ token, node int32 }
@@ -55,41 +57,79 @@ func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 		if err != nil {
 			return nil, fmt.Errorf("grammar: title %q: %w", title, err)
 		}
-		g.add(0, tokens)
-		behind := tokens
-		if lines > 1 {
-			if behind, err = onNextLine(v, title); err != nil {
-				return nil, err
-			}
-			g.add(g.later, behind)
+		g.nodes[g.add(0, tokens)].complete = true
+		first = max(first, len(tokens))
+		if lines == 1 {
+			continue
 		}
-		first, later = max(first, len(tokens)), max(later, len(behind))
+		n, err := g.addLines(v, title)
+		if err != nil {
+			return nil, err
+		}
+		later = max(later, n)
 	}
-	g.longest = first + (lines-1)*later + 1
-	for i := range g.nodes {
-		slices.SortFunc(g.nodes[i].edges, func(a, b edge) int { return cmp.Compare(a.token, b.token) })
+	for i := len(g.nodes) - 1; i >= 0; i-- { // edges lead to later nodes
+		n := &g.nodes[i]
+		slices.SortFunc(n.edges, func(a, b edge) int { return cmp.Compare(a.token, b.token) })
+		n.ends = n.complete || slices.ContainsFunc(n.edges, func(e edge) bool { return g.nodes[e.node].ends })
 	}
+	g.longest = max(first+1, lines*later+1)
 	return g, nil
 }
 
-// onNextLine gives the tokens of a line break and a title, as they stand behind another title.
-func onNextLine(v prompt.Vocabulary, title string) ([]int32, error) {
-	before, err := v.Tokenize("A", false)
+// addLines adds a title as the first of several lines, as one between others, and as the last, and gives the most tokens that it
+// takes. Vocabularies may join a line break with what stands before it, such as "!\n", so that each is tokenised among others.
+func (g *Grammar) addLines(v prompt.Vocabulary, title string) (most int, err error) {
+	const other = "A"
+	before, err := v.Tokenize(other+"\n", false)
 	if err != nil {
-		return nil, fmt.Errorf("grammar: %w", err)
+		return 0, fmt.Errorf("grammar: %w", err)
 	}
-	both, err := v.Tokenize("A\n"+title, false)
+	two, err := v.Tokenize(other+"\n"+other, false)
 	if err != nil {
-		return nil, fmt.Errorf("grammar: title %q: %w", title, err)
+		return 0, fmt.Errorf("grammar: %w", err)
 	}
-	if len(both) <= len(before) || !slices.Equal(both[:len(before)], before) {
-		return nil, fmt.Errorf("grammar: this vocabulary joins line breaks with what stands before them, so lists of titles " +
-			"cannot be restricted")
+	after, whole := between(two, before, nil)
+	for _, line := range []struct {
+		text          string
+		before, after []int32 // what stands around the title
+		at            int32
+		broken        bool
+	}{
+		{title + "\n" + other, nil, after, 0, true},
+		{other + "\n" + title + "\n" + other, before, after, g.later, true},
+		{other + "\n" + title, before, nil, g.later, false},
+	} {
+		tokens, err := v.Tokenize(line.text, false)
+		if err != nil {
+			return 0, fmt.Errorf("grammar: title %q: %w", title, err)
+		}
+		own, ok := between(tokens, line.before, line.after)
+		if !whole || !ok {
+			return 0, fmt.Errorf("grammar: this vocabulary joins what stands on two lines (%q), so lists of titles cannot be restricted",
+				line.text)
+		}
+		if at := g.add(line.at, own); line.broken {
+			g.nodes[at].broken = true
+		} else {
+			g.nodes[at].complete = true
+		}
+		most = max(most, len(own))
 	}
-	return both[len(before):], nil
+	return most, nil
 }
 
-func (g *Grammar) add(at int32, tokens []int32) {
+// between gives what stands between a beginning and an end, and whether these are there.
+func between(tokens, before, after []int32) ([]int32, bool) {
+	n := len(tokens) - len(after)
+	if n <= len(before) || !slices.Equal(tokens[:len(before)], before) || !slices.Equal(tokens[n:], after) {
+		return nil, false
+	}
+	return tokens[len(before):n], true
+}
+
+// add adds a path of tokens from a node on, and gives its end.
+func (g *Grammar) add(at int32, tokens []int32) int32 {
 	for _, token := range tokens {
 		edges := g.nodes[at].edges
 		i := slices.IndexFunc(edges, func(e edge) bool { return e.token == token })
@@ -102,7 +142,7 @@ func (g *Grammar) add(at int32, tokens []int32) {
 		g.nodes[at].edges = append(edges, edge{token, to})
 		at = to
 	}
-	g.nodes[at].complete = true
+	return at
 }
 
 // Start is the place before the first token.
@@ -113,17 +153,19 @@ func (g *Grammar) Next(s State) []Step {
 	var steps []Step
 	at := g.nodes[s.node]
 	for _, e := range at.edges {
-		steps = append(steps, Step{Token: e.token, To: State{e.node, s.line}})
+		if s.line < g.lines || g.nodes[e.node].ends { // no line break behind the last line
+			steps = append(steps, Step{Token: e.token, To: State{e.node, s.line}})
+		}
 	}
-	if !at.complete {
-		return steps
-	}
-	if s.line < g.lines {
+	if at.broken && s.line < g.lines {
 		for _, e := range g.nodes[g.later].edges {
 			steps = append(steps, Step{Token: e.token, To: State{e.node, s.line + 1}})
 		}
 	}
-	return append(steps, Step{Token: g.end, To: s, Ends: true})
+	if at.complete {
+		steps = append(steps, Step{Token: g.end, To: s, Ends: true})
+	}
+	return steps
 }
 
 // Longest is the most tokens an answer can have, the end token included.

@@ -128,3 +128,42 @@ func TestTitles_refusals(t *testing.T) {
 		}
 	}
 }
+
+// joining is a vocabulary of bytes in which "!" and a line break behind it are one token, as in Llama 3's.
+type joining struct{ prompt.Vocabulary }
+
+const joined = 300
+
+func (j joining) Tokenize(text string, special bool) ([]int32, error) {
+	var tokens []int32
+	for i, part := range strings.Split(text, "!\n") {
+		if i > 0 {
+			tokens = append(tokens, joined)
+		}
+		more, err := j.Vocabulary.Tokenize(part, special)
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, more...)
+	}
+	return tokens, nil
+}
+
+func TestTitles_joinedLineBreaks(t *testing.T) {
+	v := joining{testllm.GGUF(t)}
+	films := []string{"Airplane!", "Heat", "Airplane"}
+	g, err := Titles(v, films, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range [][]string{{"Airplane!"}, {"Airplane!", "Heat"}, {"Heat", "Airplane!", "Airplane!"}, {"Airplane", "Airplane!", "Heat"}} {
+		if !walk(t, g, answer(t, v, list...)) {
+			t.Errorf("%q is not allowed", list)
+		}
+	}
+	for _, list := range [][]string{{"Heat!", "Heat"}, {"Airplane!", "Heat", "Heat", "Heat"}, {"Airplane!", ""}} {
+		if walk(t, g, answer(t, v, list...)) {
+			t.Errorf("%q is allowed", list)
+		}
+	}
+}

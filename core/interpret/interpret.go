@@ -155,14 +155,11 @@ func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]An
 }
 
 // Rank gives, for each sample, up to `width` of the likeliest answers that g allows, the likeliest first. It is a beam search:
-// of the beginnings of answers only the `width` likeliest are pursued, so that a title that starts unlikely can be missed.
+// of the beginnings of answers only the `width` likeliest are pursued, so that a title that starts unlikely can be missed. An answer
+// that is cut at MaxTokens ends with its last whole title.
 func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]Answer, error) {
 	if width < 1 || width > i.opts.Slots {
 		return nil, fmt.Errorf("interpret: %d answers at a time; at least 1, and at most the %d slots", width, i.opts.Slots)
-	}
-	if most := g.Longest() - 1; most > i.opts.MaxTokens {
-		return nil, fmt.Errorf("interpret: the longest answer that is allowed has %d tokens, but answers are cut at %d", most,
-			i.opts.MaxTokens)
 	}
 	return i.search(ctx, samples, g, width)
 }

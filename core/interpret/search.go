@@ -40,6 +40,7 @@ type hypothesis struct {
 	parent  int // among the hypotheses before
 	slot    int
 	tokens  []int32
+	whole   int // how many of the tokens are whole titles, where a grammar says what is one
 	logProb float64
 	at      grammar.State
 }
@@ -136,13 +137,16 @@ func (s *search) goOn() error {
 func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	var steps [][]grammar.Step // of each hypothesis, where a grammar says them
 	for _, b := range beams {
-		for _, h := range b.live {
+		for i, h := range b.live {
 			batch.Slots = append(batch.Slots, int32(h.slot))
 			if s.grammar == nil {
 				continue
 			}
 			allowed := s.grammar.Next(h.at)
 			steps = append(steps, allowed)
+			if slices.ContainsFunc(allowed, func(step grammar.Step) bool { return step.Ends }) {
+				b.live[i].whole = len(h.tokens)
+			}
 			batch.AskedCounts = append(batch.AskedCounts, int32(len(allowed)))
 			for _, step := range allowed {
 				batch.Asked = append(batch.Asked, step.Token)
@@ -202,11 +206,16 @@ func (s *search) moveOn(b *beam, candidates []candidate) error {
 		if !c.Ends {
 			tokens = append(tokens, c.Token)
 		}
-		if c.Ends || len(tokens) == s.opts.MaxTokens && s.grammar == nil {
-			b.done = append(b.done, Answer{Tokens: tokens, LogProb: c.logProb, Ended: c.Ends})
-			continue
+		switch {
+		case c.Ends:
+			b.done = append(b.done, Answer{Tokens: tokens, LogProb: c.logProb, Ended: true})
+		case len(tokens) == s.opts.MaxTokens && s.grammar != nil:
+			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProb: c.logProb})
+		case len(tokens) == s.opts.MaxTokens:
+			b.done = append(b.done, Answer{Tokens: tokens, LogProb: c.logProb})
+		default:
+			b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, whole: parent.whole, logProb: c.logProb, at: c.To})
 		}
-		b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, logProb: c.logProb, at: c.To})
 	}
 	slices.SortStableFunc(b.done, func(x, y Answer) int { return cmp.Compare(y.LogProb, x.LogProb) })
 	b.done = b.done[:min(s.width, len(b.done))]

@@ -19,7 +19,7 @@ type EndpointParams struct {
 	URL       string        // of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1
 	Model     string        // the model's name there
 	Key       string        // may be empty
-	PerMinute float64       // questions begun in a minute at most; 0: no limit
+	PerMinute float64       // attempts begun in a minute at most; 0: no limit
 	Timeout   time.Duration // of one attempt; 0: two minutes
 	Wait      time.Duration // before the first repetition, doubled each time; 0: a second
 	Retries   int           // repetitions of a question that failed in a way that may pass; 0: 5
@@ -28,7 +28,6 @@ type EndpointParams struct {
 // Endpoint is a judge behind an OpenAI-compatible API (chat completions).
 type Endpoint struct {
 	client  *openai.Client
-	limiter *rate.Limiter
 	model   string
 	retries int
 	wait    time.Duration
@@ -53,14 +52,31 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	retrying.HTTPClient.Timeout = p.Timeout
 	retrying.RetryWaitMin, retrying.RetryWaitMax, retrying.RetryMax = p.Wait, 60*p.Wait, p.Retries
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the last reply says more than that there were many
+	longest := retrying.RetryWaitMax
+	retrying.Backoff = func(least, most time.Duration, attempt int, r *http.Response) time.Duration {
+		return min(retryablehttp.DefaultBackoff(least, most, attempt, r), longest) // Retry-After may ask for an hour
+	}
+	limiter := rate.NewLimiter(rate.Inf, 1)
+	if p.PerMinute > 0 {
+		limiter.SetLimit(rate.Limit(p.PerMinute / 60))
+	}
+	retrying.HTTPClient.Transport = limited{retrying.HTTPClient.Transport, limiter}
 	config := openai.DefaultConfig(p.Key)
 	config.BaseURL, config.HTTPClient = p.URL, retrying.StandardClient()
-	e := &Endpoint{client: openai.NewClientWithConfig(config), limiter: rate.NewLimiter(rate.Inf, 1), model: p.Model,
-		retries: p.Retries, wait: p.Wait}
-	if p.PerMinute > 0 {
-		e.limiter.SetLimit(rate.Limit(p.PerMinute / 60))
+	return &Endpoint{client: openai.NewClientWithConfig(config), model: p.Model, retries: p.Retries, wait: p.Wait}, nil
+}
+
+// limited makes attempts wait for each other.
+type limited struct {
+	http.RoundTripper
+	limiter *rate.Limiter
+}
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := l.limiter.Wait(r.Context()); err != nil {
+		return nil, err
 	}
-	return e, nil
+	return l.RoundTripper.RoundTrip(r)
 }
 
 // Name is the model's.
@@ -69,9 +85,6 @@ func (e *Endpoint) Name() string { return e.model }
 // Ask asks one question at temperature 0. What cannot be read is asked again; an empty reply is a reply.
 func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 	for attempt := 0; ; attempt++ {
-		if err := e.limiter.Wait(ctx); err != nil {
-			return Reply{}, err
-		}
 		answer, err := e.client.CreateChatCompletion(ctx, openai.ChatCompletionRequest{
 			Model:       e.model,
 			Temperature: math.SmallestNonzeroFloat32, // the client leaves out a zero

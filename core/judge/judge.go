@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -37,6 +38,7 @@ type Reply struct {
 type Options struct {
 	Path     string // transcripts as JSON lines; a comparison that was cut short goes on from there
 	Label    string // what is compared; Path of another label is refused
+	Against  string // what the oracles are compared with, in words
 	Parallel int    // questions under way at once; 0: 1
 	Budget   int    // no question is begun once the replies have cost so many tokens; 0: no limit
 	Progress func(done, total int)
@@ -54,12 +56,13 @@ const (
 // Result is what a comparison found.
 type Result struct {
 	Judge      string         `json:"judge"`
+	Against    string         `json:"against"`
 	Label      string         `json:"label"`
 	N          int            `json:"n"`
 	Win        evaluate.Share `json:"win"`        // cases in which the oracle is preferred in both orders
 	Tie        evaluate.Share `json:"tie"`        // in one of them, or where there is no verdict, or both are the same
 	Loss       evaluate.Share `json:"loss"`       // in neither
-	Preferred  evaluate.Share `json:"preferred"`  // verdicts for the oracle, of all verdicts: the paper's figure
+	Preferred  evaluate.Share `json:"preferred"`  // verdicts for the oracle, of all verdicts; the interval is a bootstrap over cases
 	First      evaluate.Share `json:"first"`      // verdicts for what is shown first: half of them if place does not count
 	Consistent evaluate.Share `json:"consistent"` // cases with the same verdict in both orders, of those with two verdicts
 	Same       int            `json:"same"`       // cases in which both are the same title: nothing is asked
@@ -77,13 +80,16 @@ func (c Case) Question(order string) string {
 		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
 }
 
-// verdict reads a reply: 1, 2, or 0 where it is neither.
+// verdictPattern is the number at the start of a reply, behind nothing but words that announce it; numbers in titles do not count.
+var verdictPattern = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
+
+// verdict reads a reply: 1, 2, or 0 where it is neither or both.
 func verdict(reply string) int {
-	digits := strings.FieldsFunc(reply, func(r rune) bool { return r != '1' && r != '2' })
-	if len(digits) == 1 && len(digits[0]) == 1 {
-		return int(digits[0][0] - '0')
+	match := verdictPattern.FindStringSubmatch(reply)
+	if match == nil || match[2] != "" {
+		return 0
 	}
-	return 0
+	return int(match[1][0] - '0')
 }
 
 // Compare asks about every case and counts the verdicts. Every reply is on disk before the next question is begun; after an
@@ -92,7 +98,14 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 	if err := check(cases); err != nil {
 		return nil, err
 	}
-	t, err := openTranscript(opts.Path, transcriptHeader{Judge: judge.Name(), Label: opts.Label, N: len(cases)}, cases)
+	different := 0
+	for _, c := range cases {
+		if !c.same() {
+			different++
+		}
+	}
+	t, err := openTranscript(opts.Path, transcriptHeader{Judge: judge.Name(), Against: opts.Against, Label: opts.Label, N: len(cases),
+		Questions: 2 * different}, cases)
 	if err != nil {
 		return nil, err
 	}
@@ -134,14 +147,22 @@ type question struct {
 	order string
 }
 
-// askAll asks questions side by side until all are answered, one fails, or the budget is spent.
+// askAll asks questions side by side until all are answered, one fails, or the budget is spent. Questions that are under way then
+// are waited for: they may be paid for.
 func askAll(ctx context.Context, questions []question, judge Judge, t *transcript, opts Options) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	total := len(questions)
-	next := make(chan question)
-	var told sync.Mutex // Progress is called by one at a time
+	next, stop := make(chan question), make(chan struct{})
+	var mu sync.Mutex // of failed, and Progress is called by one at a time
+	var failed error
 	var workers sync.WaitGroup
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+			close(stop)
+		}
+	}
 	for range max(1, opts.Parallel) {
 		workers.Go(func() {
 			for q := range next {
@@ -152,29 +173,38 @@ func askAll(ctx context.Context, questions []question, judge Judge, t *transcrip
 						Tokens: reply.Tokens})
 				}
 				if err != nil {
-					cancel(fmt.Errorf("judge: case %s, %s: %w", q.ID, q.order, err))
+					fail(fmt.Errorf("judge: case %s, %s: %w", q.ID, q.order, err))
 					return
 				}
 				if opts.Progress != nil {
-					told.Lock()
+					mu.Lock()
 					opts.Progress(t.answered(), total)
-					told.Unlock()
+					mu.Unlock()
 				}
 			}
 		})
 	}
+feeding:
 	for _, q := range questions {
 		if opts.Budget > 0 && t.tokens() >= opts.Budget {
-			cancel(fmt.Errorf("judge: %d of %d: %w; a higher one goes on from there", t.tokens(), opts.Budget, ErrBudget))
+			fail(fmt.Errorf("judge: %d of %d: %w; a higher one goes on from there", t.tokens(), opts.Budget, ErrBudget))
+			break
+		}
+		select {
+		case <-stop:
+			break feeding
+		default:
 		}
 		select {
 		case next <- q:
-			continue
+		case <-stop:
+			break feeding
 		case <-ctx.Done():
+			fail(context.Cause(ctx))
+			break feeding
 		}
-		break
 	}
 	close(next)
 	workers.Wait()
-	return context.Cause(ctx)
+	return failed
 }

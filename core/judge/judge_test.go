@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
@@ -59,7 +62,7 @@ func TestCompare_counts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.Win.Hits != c.win || r.Tie.Hits != c.tie || r.Loss.Hits != c.loss || r.Win.N != 21 || r.Same != 1 || r.Unclear != c.unclear ||
-			r.Preferred != evaluate.NewShare(c.preferred, c.verdicts) || r.First != evaluate.NewShare(c.first, c.verdicts) ||
+			r.Preferred.Hits != c.preferred || r.Preferred.N != c.verdicts || r.First != evaluate.NewShare(c.first, c.verdicts) ||
 			r.Consistent != evaluate.NewShare(c.consistent, c.both) {
 			t.Errorf("%s: %+v", name, r)
 		}
@@ -68,7 +71,8 @@ func TestCompare_counts(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	for reply, want := range map[string]int{"1": 1, " 2.\n": 2, "Option 1": 1, "**2**": 2, "": 0, "neither": 0, "1 or 2": 0, "12": 0, "11": 0,
-		"1. Heat": 1, "3": 0} {
+		"1. Heat": 1, "3": 0, "Terminator 2: Judgment Day": 0, "1. Toy Story 2": 1, "1: 12 Angry Men": 1, "The answer is 2.": 2, "2 and 1": 0,
+		"My choice would be option 1": 1} {
 		if got := verdict(reply); got != want {
 			t.Errorf("%q: %d, want %d", reply, got, want)
 		}
@@ -187,5 +191,89 @@ func TestLocal(t *testing.T) {
 	}
 	if _, err := judge.Ask(t.Context(), strings.Repeat("long ", 5000)); err == nil || !strings.Contains(err.Error(), "tokens") {
 		t.Errorf("a long question: %v", err)
+	}
+}
+
+// A budget or a failure begins nothing more, but what is under way is waited for and kept.
+func TestCompare_keepsWhatIsUnderWay(t *testing.T) {
+	for name, c := range map[string]struct {
+		budget int
+		broken bool
+		want   string
+	}{"budget": {10, false, "budget"}, "failure": {0, true, "unplugged"}} {
+		path := filepath.Join(t.TempDir(), "judge.jsonl")
+		var n atomic.Int32
+		waiting := make(chan struct{})
+		judge := patient(func(ctx context.Context, question string) (Reply, error) {
+			switch n.Add(1) {
+			case 1: // until others are under way
+				<-waiting
+				if c.broken {
+					return Reply{}, errors.New("unplugged")
+				}
+			case 3:
+				close(waiting)
+				time.Sleep(20 * time.Millisecond)
+			default:
+				<-waiting
+				time.Sleep(20 * time.Millisecond)
+			}
+			if ctx.Err() != nil {
+				t.Errorf("%s: a question under way is cancelled", name)
+			}
+			return prefers("Oracle")(question)
+		})
+		if _, err := Compare(t.Context(), cases(20), judge, Options{Path: path, Parallel: 3, Budget: c.budget}); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
+			t.Fatalf("%s: error %v", name, err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := int(n.Load())
+		if c.broken {
+			kept--
+		}
+		if lines := strings.Count(string(data), "\n"); lines != 1+kept || kept > 6 {
+			t.Errorf("%s: %d questions begun, %d lines", name, n.Load(), lines)
+		}
+		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "of 40 replies") {
+			t.Errorf("%s: read as %v", name, err)
+		}
+	}
+}
+
+// patient is a judge that looks at its context.
+type patient func(ctx context.Context, question string) (Reply, error)
+
+func (patient) Name() string                                              { return "patient" }
+func (p patient) Ask(ctx context.Context, question string) (Reply, error) { return p(ctx, question) }
+
+func TestCompare_otherFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(path, []byte("somebody's notes"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Compare(t.Context(), cases(1), prefers("Oracle"), Options{Path: path}); err == nil ||
+		!strings.Contains(err.Error(), "no transcripts") {
+		t.Errorf("error %v", err)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "somebody's notes" {
+		t.Errorf("the file is %q now", data)
+	}
+}
+
+func TestBootstrap(t *testing.T) {
+	split, clear := make([][2]int, 100), make([][2]int, 100)
+	for i := range split {
+		split[i], clear[i] = [2]int{2, 1}, [2]int{2, 2 * (i % 2)}
+	}
+	if low, high := bootstrap(split); low != 0.5 || high != 0.5 {
+		t.Errorf("always one each: %g to %g", low, high)
+	}
+	// 100 coins: 0.5 ± 1.96·0.05.
+	if low, high := bootstrap(clear); math.Abs(low-0.402) > 0.02 || math.Abs(high-0.598) > 0.02 {
+		t.Errorf("one half of the cases: %g to %g", low, high)
 	}
 }

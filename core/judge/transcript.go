@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
@@ -13,9 +16,11 @@ import (
 
 // transcriptHeader is the first line of a file of transcripts.
 type transcriptHeader struct {
-	Judge string `json:"judge"`
-	Label string `json:"label"`
-	N     int    `json:"n"`
+	Judge     string `json:"judge"`
+	Against   string `json:"against"`
+	Label     string `json:"label"`
+	N         int    `json:"n"`         // cases
+	Questions int    `json:"questions"` // two of each case, but for those in which both are the same
 }
 
 // exchange is each further line: one question with its reply. They stand in the order in which replies came.
@@ -33,6 +38,8 @@ type transcript struct {
 	header transcriptHeader
 	file   *os.File // nil: in memory alone
 	mu     sync.Mutex
+	length int64                  // of what is whole in the file
+	broken error                  // why nothing can be written any more
 	said   map[[2]string]exchange // by case and order
 	spent  int
 	fresh  int // exchanges of this sitting
@@ -50,6 +57,9 @@ func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript,
 		return nil, fmt.Errorf("judge: %w", err)
 	}
 	whole := bytes.LastIndexByte(data, '\n') + 1
+	if own, err := json.Marshal(h); err != nil || whole == 0 && !bytes.HasPrefix(own, data) {
+		return nil, fmt.Errorf("judge: %s holds no transcripts; choose another file", path)
+	}
 	if err := t.read(path, data[:whole], cases); err != nil {
 		return nil, err
 	}
@@ -59,6 +69,7 @@ func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript,
 	if err = t.file.Truncate(int64(whole)); err == nil {
 		_, err = t.file.Seek(int64(whole), 0)
 	}
+	t.length = int64(whole)
 	if err == nil && whole == 0 {
 		err = t.write(h)
 	}
@@ -121,10 +132,20 @@ func (t *transcript) write(line any) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.file.Write(append(text, '\n')); err != nil {
-		return fmt.Errorf("the transcripts cannot be written: %w", err)
+	if t.broken != nil {
+		return t.broken
 	}
-	return t.file.Sync()
+	n, err := t.file.Write(append(text, '\n'))
+	if err == nil {
+		err = t.file.Sync()
+	}
+	if err == nil {
+		t.length += int64(n)
+		return nil
+	}
+	// Nothing is written behind a line that is cut.
+	t.broken = fmt.Errorf("the transcripts cannot be written: %w", err)
+	return errors.Join(t.broken, t.file.Truncate(t.length))
 }
 
 func (t *transcript) has(id, order string) bool {
@@ -162,31 +183,31 @@ func Read(path string) (*Result, error) {
 	if err := json.Unmarshal(first, &t.header); err != nil || t.header.N < 1 {
 		return nil, fmt.Errorf("judge: %s holds no transcripts", path)
 	}
-	asked := map[string]bool{}
 	for line := range bytes.Lines(rest) {
 		var e exchange
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, fmt.Errorf("judge: %s: a line is cut; the same command goes on with it", path)
 		}
 		t.keep(e)
-		asked[e.Case] = true
 	}
-	if len(t.said) != 2*len(asked) {
-		return nil, fmt.Errorf("judge: %s: %d of %d replies; the same command goes on with it", path, len(t.said), 2*len(asked))
+	if len(t.said) != t.header.Questions {
+		return nil, fmt.Errorf("judge: %s holds %d of %d replies; the same command goes on with it", path, len(t.said), t.header.Questions)
 	}
 	return t.count(), nil
 }
 
-// count sums up the verdicts. Cases that are not in the transcripts are those in which both are the same.
+// count sums up the verdicts.
 func (t *transcript) count() *Result {
-	r := &Result{Judge: t.header.Judge, Label: t.header.Label, N: t.header.N, Tokens: t.spent}
-	cases := map[string]bool{}
+	r := &Result{Judge: t.header.Judge, Against: t.header.Against, Label: t.header.Label, N: t.header.N, Tokens: t.spent,
+		Same: t.header.N - t.header.Questions/2}
+	ids := map[string]bool{}
 	for key := range t.said {
-		cases[key[0]] = true
+		ids[key[0]] = true
 	}
-	r.Same = r.N - len(cases)
+	cases := slices.Sorted(maps.Keys(ids))
+	perCase := make([][2]int, 0, len(cases)) // verdicts, and those for the oracle
 	var wins, losses, verdicts, oracle, first, both, consistent int
-	for id := range cases {
+	for _, id := range cases {
 		var preferred [2]int // 1: the oracle, 2: the item, 0: unclear
 		for i, order := range []string{OracleFirst, ItemFirst} {
 			v := t.said[[2]string{id, order}].Verdict
@@ -206,6 +227,8 @@ func (t *transcript) count() *Result {
 				oracle++
 			}
 		}
+		perCase = append(perCase, [2]int{count(preferred[0] != 0) + count(preferred[1] != 0),
+			count(preferred[0] == 1) + count(preferred[1] == 1)})
 		if preferred[0] == 0 || preferred[1] == 0 {
 			continue
 		}
@@ -223,6 +246,40 @@ func (t *transcript) count() *Result {
 	r.Win, r.Loss = evaluate.NewShare(wins, r.N), evaluate.NewShare(losses, r.N)
 	r.Tie = evaluate.NewShare(r.N-wins-losses, r.N)
 	r.Preferred, r.First = evaluate.NewShare(oracle, verdicts), evaluate.NewShare(first, verdicts)
+	r.Preferred.Low, r.Preferred.High = bootstrap(perCase)
 	r.Consistent = evaluate.NewShare(consistent, both)
 	return r
+}
+
+// bootstrap is the 95 % interval of the share of verdicts for the oracle. The two verdicts on a case are not independent, so cases
+// are what is drawn again.
+func bootstrap(cases [][2]int) (low, high float64) {
+	if len(cases) == 0 {
+		return 0, 1
+	}
+	const times = 2000
+	random := rand.New(rand.NewPCG(1, 1))
+	shares := make([]float64, 0, times)
+	for range times {
+		verdicts, oracle := 0, 0
+		for range cases {
+			c := cases[random.IntN(len(cases))]
+			verdicts, oracle = verdicts+c[0], oracle+c[1]
+		}
+		if verdicts > 0 {
+			shares = append(shares, float64(oracle)/float64(verdicts))
+		}
+	}
+	if len(shares) == 0 {
+		return 0, 1
+	}
+	slices.Sort(shares)
+	return shares[len(shares)*25/1000], shares[(len(shares)*975-1)/1000]
+}
+
+func count(hit bool) int {
+	if hit {
+		return 1
+	}
+	return 0
 }
