@@ -42,7 +42,7 @@ func TestHelp(t *testing.T) {
 		"evaluate recovery": {"restricted", "a line of the answer is the title", "Controls", "recovery-N-SEED.jsonl"},
 		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl"},
 		"oracle":            {"virtual item", "a user ID", "test sequences", "(required)"},
-		"judge":             {"OPENAI_API_KEY", "in each order", "judge-N-SEED-NAME.jsonl", "(required)", "default: 100"},
+		"judge":             {"OPENAI_API_KEY", "in each order", "judge-N-SEED-AGAINST-NAME.jsonl", "(required)", "default: 100"},
 		"report":            {"without a network", "RUN…", "FILE.json", "(required)"},
 		"reproduce":         {"goes on after an interruption", "table.md", "30m", "(required)"},
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},

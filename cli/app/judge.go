@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -28,7 +29,7 @@ func judgeCommand() *cli.Command {
 		Description: "For histories of the test split the judge is shown the history, the oracle in words, and the first recommendation of\n" +
 			"another recommender, and says which would rather be chosen next; once in each order, since judges prefer a place.\n" +
 			"The judge is any OpenAI-compatible endpoint (the key is taken from " + judgeKey + ") or a GGUF that runs here.\n" +
-			"Every reply is kept in the run's folder, in judge-N-SEED-NAME.jsonl; the same command goes on after an interruption.",
+			"Every reply is kept in the run's folder, in judge-N-SEED-AGAINST-NAME.jsonl; the same command goes on after an interruption.",
 		Flags: append([]cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "against", Usage: "the other recommender's weights, `FILE`.safetensors (required)"},
@@ -77,10 +78,12 @@ func judgeAction(c *cli.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, closeJudge()) }()
-		file := fmt.Sprintf("judge-%d-%d-%s.jsonl", c.Int("samples"), c.Uint64("seed"), regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(j.Name(), "_"))
+		against := strings.TrimSuffix(filepath.Base(c.String("against")), ".safetensors")
+		file := fmt.Sprintf("judge-%d-%d-%s-%s.jsonl", c.Int("samples"), c.Uint64("seed"), against,
+			regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(j.Name(), "_"))
 		bar := newProgress(c.App.ErrWriter, "judging")
 		result, err := judge.Compare(c.Context, cases, j, judge.Options{
-			Path: filepath.Join(c.String("run"), file), Label: label, Parallel: c.Int("parallel"), Budget: c.Int("budget"),
+			Path: filepath.Join(c.String("run"), file), Label: label, Against: against, Parallel: c.Int("parallel"), Budget: c.Int("budget"),
 			Progress: func(done, total int) { bar.to(done, total, "questions") },
 		})
 		bar.end()
@@ -137,7 +140,7 @@ func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, e
 }
 
 func showJudgement(c *cli.Context, r *judge.Result) error {
-	fmt.Fprintf(c.App.Writer, "oracles against first recommendations, n = %d, judged by %s in both orders\n", r.N, r.Judge)
+	fmt.Fprintf(c.App.Writer, "oracles against the first recommendations of %s, n = %d, judged by %s in both orders\n", r.Against, r.N, r.Judge)
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\t\t95 % interval\t")
 	for _, line := range []struct {
@@ -148,9 +151,9 @@ func showJudgement(c *cli.Context, r *judge.Result) error {
 		{"the oracle wins", r.Win, "preferred in both orders"},
 		{"tie", r.Tie, fmt.Sprintf("%d of them the same title, which nobody was asked about", r.Same)},
 		{"the recommendation wins", r.Loss, ""},
-		{"verdicts for the oracle", r.Preferred, "the paper's figure: 50.53 %"},
+		{"verdicts for the oracle", r.Preferred, "the paper, against SASRec on MovieLens: 50.53 %"},
 		{"verdicts for what is shown first", r.First, "half of them if the place does not count"},
-		{"the same verdict in both orders", r.Consistent, ""},
+		{"the same verdict in both orders", r.Consistent, "never, if the judge looks at the place alone"},
 	} {
 		fmt.Fprintf(w, "%s\t%.2f %%\t%.2f–%.2f\t%s\n", line.what, 100*line.share.Value, 100*line.share.Low, 100*line.share.High, line.note)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"text/tabwriter"
@@ -9,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/reproduce"
 )
@@ -65,6 +67,11 @@ func reproduceAction(c *cli.Context) error {
 		return err
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
+		if c.IsSet("endpoint") { // a wrong key is better known now than in the end
+			if err := tryJudge(c, engine); err != nil {
+				return err
+			}
+		}
 		o.Judge = func() (judge.Judge, func() error, error) { return openJudge(c, engine) }
 		table, err := reproduce.Run(c.Context, engine, o, plan)
 		if err != nil {
@@ -79,6 +86,19 @@ func reproduceAction(c *cli.Context) error {
 	})
 }
 
+// tryJudge asks the judge for a number.
+func tryJudge(c *cli.Context, engine *cgo.Engine) (err error) {
+	j, done, err := openJudge(c, engine)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if _, err = j.Ask(c.Context, "Reply with the number 1."); err != nil {
+		return fmt.Errorf("the judge does not answer: %w", err)
+	}
+	return nil
+}
+
 // showReproduction says what a reproduction will take.
 func showReproduction(c *cli.Context, p *reproduce.Plan) error {
 	w := tabwriter.NewWriter(c.App.ErrWriter, 0, 0, 2, ' ', 0)
@@ -91,6 +111,6 @@ func showReproduction(c *cli.Context, p *reproduce.Plan) error {
 		samples = fmt.Sprint(p.Samples)
 	}
 	fmt.Fprintf(w, "evaluations\t%s test sequences each, %d oracles judged\n", samples, p.Oracles)
-	fmt.Fprintf(w, "in all\tabout %s; about %.1f GiB of memory with SmolLM2-135M (recint plan says it of each run)\n", p.Budget, 1.5)
+	fmt.Fprintf(w, "in all\tabout %s, and up to %s of memory\n", p.Budget, align.Mebibytes(p.Memory))
 	return w.Flush()
 }

@@ -60,13 +60,16 @@ func ReadAnswers(path string) (*Answers, error) {
 		return nil, err
 	}
 	a.n = to - from
-	if want := a.n * len(h.Conditions); len(lines) != want {
+	if want := a.n * len(h.Conditions); len(lines) != want || want == 0 {
 		return nil, fmt.Errorf("evaluate: %s holds %d of %d answers; the same command goes on with it", path, len(lines), want)
 	}
 	a.Records = make([]Record, len(lines))
 	for i, line := range lines {
-		if err := json.Unmarshal(line, &a.Records[i]); err != nil || a.Records[i].Condition != h.Conditions[i/a.n] {
-			return nil, fmt.Errorf("evaluate: %s, line %d is no answer: %w", path, i+2, err)
+		if err := json.Unmarshal(line, &a.Records[i]); err != nil {
+			return nil, fmt.Errorf("evaluate: %s, line %d: %w", path, i+2, err)
+		}
+		if got, want := a.Records[i].Condition, h.Conditions[i/a.n]; got != want {
+			return nil, fmt.Errorf("evaluate: %s, line %d is about the condition %q, not %q", path, i+2, got, want)
 		}
 	}
 	return a, nil
@@ -130,6 +133,11 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		return 0, nil // empty, or cut within the header
 	}
 	if !bytes.Equal(line, own) {
+		var was Header
+		if json.Unmarshal(line, &was) == nil && was.Label == j.Header.Label && !slices.Equal(was.Conditions, j.Header.Conditions) {
+			return 0, fmt.Errorf("evaluate: %s was asked under the conditions %q, not %q; move it away to ask anew", path, was.Conditions,
+				j.Header.Conditions)
+		}
 		return 0, fmt.Errorf("evaluate: %s holds the answers of another evaluation; remove it to start again", path)
 	}
 	at := int64(len(line) + 1)

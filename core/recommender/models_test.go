@@ -152,7 +152,7 @@ func TestVectorsStandForItems(t *testing.T) {
 		vectors := append(slices.Clone(table(t, r)[7*d:8*d]), table(t, r)[2*d:3*d]...)
 		want := states(t, r, [][]int32{{7, 3, 2}, {2}})
 		got := make([]float32, len(want))
-		if err := (Virtual{r, vectors}).States(t.Context(), got, [][]int32{{-1, 3, -2}, {-2}}); err != nil {
+		if err := r.WithVectors(vectors).States(t.Context(), got, [][]int32{{-1, 3, -2}, {-2}}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range want {
@@ -160,7 +160,7 @@ func TestVectorsStandForItems(t *testing.T) {
 				t.Fatalf("%s: number %d is %g with vectors, %g with items", model, i, got[i], want[i])
 			}
 		}
-		if err := (Virtual{r, vectors}).States(t.Context(), got, [][]int32{{-3}, {2}}); err == nil ||
+		if err := r.WithVectors(vectors).States(t.Context(), got, [][]int32{{-3}, {2}}); err == nil ||
 			!strings.Contains(err.Error(), "item -3") {
 			t.Errorf("%s: a vector that is not there: %v", model, err)
 		}

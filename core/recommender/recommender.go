@@ -101,33 +101,49 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 // Histories are dense item ids, oldest first, at least one each; of a longer one than the model's Positions the last items
 // count. The context is looked at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return Virtual{r, nil}.States(ctx, dst, histories)
+	return r.states(ctx, dst, histories, nil, false)
+}
+
+// states writes the state after the last item of each history, or after each, where histories may hold virtual items.
+func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]int32, vectors []float32, all bool) error {
+	width := r.StateWidth()
+	if all {
+		width *= r.config.Positions
+	}
+	return r.run(ctx, dst, width, histories, vectors, func(dst []float32, h cgo.Histories) error {
+		return r.model.States(dst, h, all)
+	})
 }
 
 // AllStates writes the state after each item of each history to dst [len(histories), T, W], zero behind a history's end.
 func (r *Recommender) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
-	return Virtual{r, nil}.AllStates(ctx, dst, histories)
+	return r.states(ctx, dst, histories, nil, true)
 }
 
-// Virtual is a recommender that also takes histories with virtual items: an id of -1-j stands for row j of Vectors [n, D] in the
-// space of item embeddings, such as an oracle.
+// Virtual encodes histories with virtual items: an id of -1-j stands for row j of vectors in the space of item embeddings, such as
+// an oracle.
 type Virtual struct {
-	*Recommender
-	Vectors []float32
+	recommender *Recommender
+	vectors     []float32
 }
+
+// WithVectors gives the recommender as an encoder of histories with virtual items, of vectors [n, D].
+func (r *Recommender) WithVectors(vectors []float32) Virtual { return Virtual{r, vectors} }
+
+// StateWidth is W, the numbers in a state.
+func (v Virtual) StateWidth() int { return v.recommender.StateWidth() }
+
+// Positions is T, the most items of a history that count.
+func (v Virtual) Positions() int { return v.recommender.Positions() }
 
 // States is Recommender.States.
 func (v Virtual) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return v.run(ctx, dst, v.StateWidth(), histories, v.Vectors, func(dst []float32, h cgo.Histories) error {
-		return v.model.States(dst, h, false)
-	})
+	return v.recommender.states(ctx, dst, histories, v.vectors, false)
 }
 
 // AllStates is Recommender.AllStates.
 func (v Virtual) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
-	return v.run(ctx, dst, v.config.Positions*v.StateWidth(), histories, v.Vectors, func(dst []float32, h cgo.Histories) error {
-		return v.model.States(dst, h, true)
-	})
+	return v.recommender.states(ctx, dst, histories, v.vectors, true)
 }
 
 // ItemEmbeddings gives the vectors of all items, [V, D].

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
@@ -38,7 +39,9 @@ type Run struct {
 	Recovery   []Recovery         `json:"recovery"`
 	Oracles    []run.OracleResult `json:"oracles"`
 	Judged     []judge.Result     `json:"judged"`
-	Unfinished []string           `json:"unfinished"` // evaluations that cannot be read yet, with the reason
+	Unfinished []string           `json:"unfinished"` // what cannot be shown, with the reason
+
+	label string // of evaluations of this adapter on this data set
 }
 
 // Fact is something that a figure depends on.
@@ -111,19 +114,26 @@ func gather(folder string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, err := dataset.Load(spec.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	split, err := data.Split(dataset.DefaultProtocol())
+	if err != nil {
+		return nil, err
+	}
 	absolute, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, err
 	}
 	r := &Run{Name: filepath.Base(absolute)}
+	if hash, err := artifact.HashFile(filepath.Join(folder, align.AdapterFile)); err == nil {
+		r.label = run.Label(hash, data.Hash())
+	}
 	if err := r.readFacts(folder, spec); err != nil {
 		return nil, err
 	}
 	if err := r.readLog(filepath.Join(folder, align.LogFile)); err != nil {
-		return nil, err
-	}
-	split, err := splitOf(spec.Dataset)
-	if err != nil {
 		return nil, err
 	}
 	files, err := os.ReadDir(folder)
@@ -140,10 +150,7 @@ func gather(folder string) (*Run, error) {
 		case strings.HasPrefix(name, "oracles-") && strings.HasSuffix(name, ".json"):
 			err = r.addOracles(path)
 		case strings.HasPrefix(name, "judge-") && strings.HasSuffix(name, ".jsonl"):
-			var result *judge.Result
-			if result, err = judge.Read(path); err == nil {
-				r.Judged = append(r.Judged, *result)
-			}
+			err = r.addJudged(path)
 		}
 		if err != nil {
 			r.Unfinished = append(r.Unfinished, err.Error())
@@ -151,14 +158,6 @@ func gather(folder string) (*Run, error) {
 		}
 	}
 	return r, nil
-}
-
-func splitOf(folder string) (dataset.Split, error) {
-	d, err := dataset.Load(folder)
-	if err != nil {
-		return dataset.Split{}, err
-	}
-	return d.Split(dataset.DefaultProtocol())
 }
 
 // readFacts says what the run is made from. A run that is not trained to its end has no adapter yet.
@@ -194,7 +193,7 @@ const atMost = 200
 // readLog takes the losses from a log: of training as means of equally many steps.
 func (r *Run) readLog(path string) error {
 	data, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a run that has only been begun has none
 		return fmt.Errorf("report: %w", err)
 	}
 	var training []Point
@@ -221,8 +220,28 @@ func (r *Run) readLog(path string) error {
 	return nil
 }
 
-func (r *Run) addResidual(path string, split dataset.Split) error {
+// mine refuses what was said of another adapter, or of another data set.
+func (r *Run) mine(path, label string) error {
+	if label != r.label && !strings.HasPrefix(label, r.label+", ") {
+		return fmt.Errorf("report: %s is about another adapter or data set than those that are here now", path)
+	}
+	return nil
+}
+
+// answers reads those of a whole evaluation of this run.
+func (r *Run) answers(path string) (*evaluate.Answers, error) {
 	answers, err := evaluate.ReadAnswers(path)
+	if err != nil {
+		return nil, err
+	}
+	if answers.Header.Shard != "" {
+		return nil, fmt.Errorf("report: %s is shard %s; recint evaluate merge joins all of them", path, answers.Header.Shard)
+	}
+	return answers, r.mine(path, answers.Header.Label)
+}
+
+func (r *Run) addResidual(path string, split dataset.Split) error {
+	answers, err := r.answers(path)
 	if err != nil {
 		return err
 	}
@@ -256,7 +275,7 @@ func (r *Run) addResidual(path string, split dataset.Split) error {
 }
 
 func (r *Run) addRecovery(path string) error {
-	answers, err := evaluate.ReadAnswers(path)
+	answers, err := r.answers(path)
 	if err != nil {
 		return err
 	}
@@ -288,7 +307,30 @@ func (r *Run) addOracles(path string) error {
 	if err := json.Unmarshal(data, &result); err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
+	if len(result.Oracles) != result.N || result.N == 0 {
+		return fmt.Errorf("report: %s holds %d of %d oracles; the same command goes on with it", path, len(result.Oracles), result.N)
+	}
+	for i, o := range result.Oracles {
+		if len(o.Nearest) == 0 {
+			return fmt.Errorf("report: %s: oracle %d has no nearest items", path, i)
+		}
+	}
+	if err := r.mine(path, result.Label); err != nil {
+		return err
+	}
 	r.Oracles = append(r.Oracles, result)
+	return nil
+}
+
+func (r *Run) addJudged(path string) error {
+	result, err := judge.Read(path)
+	if err != nil {
+		return err
+	}
+	if err := r.mine(path, result.Label); err != nil {
+		return err
+	}
+	r.Judged = append(r.Judged, *result)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,8 @@ const Least = 15 * time.Minute
 type Plan struct {
 	Dataset string  `json:"dataset"`
 	LLM     string  `json:"llm"`
+	Hashes  string  `json:"hashes"` // of both
+	Memory  int64   `json:"memory"` // bytes that training an adapter takes at most, about
 	Budget  string  `json:"budget"`
 	Runs    []Share `json:"runs"`
 	Samples int     `json:"samples"` // of each evaluation
@@ -70,7 +73,19 @@ func NewPlan(o Options) (*Plan, error) {
 		return nil, fmt.Errorf("reproduce: a budget of %v is too small; recommenders and evaluations leave no time to train adapters below %v",
 			o.Budget, Least)
 	}
-	p := &Plan{Dataset: filepath.Base(o.Dataset), LLM: filepath.Base(o.LLM), Budget: o.Budget.String(), Samples: 200, Oracles: 100}
+	d, err := dataset.Load(o.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	llm, err := artifact.HashFile(o.LLM)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Dataset: d.Name, LLM: filepath.Base(o.LLM), Hashes: d.Hash() + " " + llm, Budget: o.Budget.String(), Samples: 200,
+		Oracles: 100}
+	if p.Memory, err = memory(o.LLM); err != nil {
+		return nil, err
+	}
 	if o.Budget >= 2*time.Hour {
 		p.Samples, p.Oracles = 1000, 300
 	}
@@ -97,6 +112,23 @@ func NewPlan(o Options) (*Plan, error) {
 		p.Runs = append(p.Runs, s.Share)
 	}
 	return p, nil
+}
+
+// memory is what training through an LLM takes: both copies of each number in bfloat16, and a pass, as recint plan says it of runs
+// whose recommender is there.
+func memory(llm string) (int64, error) {
+	gguf, err := cgo.OpenGGUF(llm)
+	if err != nil {
+		return 0, err
+	}
+	defer gguf.Close()
+	info, err := gguf.Describe()
+	return 4*int64(info.Parameters) + 1<<30, err
+}
+
+// shareOf is a run of the plan.
+func (p *Plan) shareOf(name string) Share {
+	return p.Runs[slices.IndexFunc(p.Runs, func(s Share) bool { return s.Name == name })]
 }
 
 // PlanFile is the file of a reproduction's folder that says what it is.
@@ -145,7 +177,7 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table
 	if err := plan.claim(o.Folder); err != nil {
 		return nil, err
 	}
-	r := &reproduction{Options: o, plan: plan, engine: engine, table: &Table{LLM: plan.LLM, Budget: plan.Budget}}
+	r := &reproduction{Options: o, plan: plan, engine: engine, table: &Table{LLM: plan.LLM, Dataset: plan.Dataset, Budget: plan.Budget}}
 	for _, model := range recommender.Models {
 		if err := r.recommender(ctx, model); err != nil {
 			return nil, err
@@ -158,6 +190,9 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table
 		if err := r.evaluate(ctx, share); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.write(); err != nil { // what there is, should the judge fail
+		return nil, err
 	}
 	if err := r.judge(ctx); err != nil {
 		return nil, err
@@ -198,14 +233,10 @@ func (r *reproduction) recommender(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(trained.Best.Save(path), trained.Close(), removeIfThere(checkpoint))
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if err := errors.Join(trained.Best.Save(path), trained.Close()); err != nil {
+		return err // the checkpoint stays
 	}
-	return nil
+	return os.Remove(checkpoint)
 }
 
 // align trains a run's adapter, or what is left of it.
@@ -222,8 +253,12 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	} else if short := int(60 * share.Minutes); short < s.Config.WarmSteps {
 		s.Config.WarmSteps = short // so that the warm start leaves time for the training
 	}
+	folder := filepath.Join(r.Folder, share.Name)
+	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
+		return s.Matches(folder)
+	}
 	r.Stage(fmt.Sprintf("%s: the adapter, %.1f minutes", share.Name, share.Minutes))
-	_, err = run.Train(ctx, r.engine, filepath.Join(r.Folder, share.Name), s, nil, func(e align.Event) {
+	_, err = run.Train(ctx, r.engine, folder, s, nil, func(e align.Event) {
 		if e.Phase == "training" {
 			r.Progress(share.Name, fmt.Sprintf("steps, loss %.3f", e.Loss), e.Step, max(e.Plan, e.Step))
 		}
@@ -270,9 +305,9 @@ func (r *reproduction) judge(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: filepath.Join(folder, "judge-answers.jsonl"),
-		Label: oracles.Label, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
+		Label: oracles.Label, Against: recommender.SASRec, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
 	if err == nil {
-		r.table.addOracles(oracles, result)
+		r.table.addOracles(r.plan.shareOf("residual-dreamrec"), oracles, result)
 	}
 	return err
 }

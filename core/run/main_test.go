@@ -75,7 +75,7 @@ func train(t *testing.T, w world) *align.Result {
 // open opens the world's run, closed at the end of the test.
 func open(t *testing.T, w world) *Run {
 	t.Helper()
-	r, err := Open(testllm.Engine(t), w.run(), interpret.Options{MaxTokens: 8})
+	r, err := Open(testllm.Engine(t), w.run(), interpret.Options{MaxTokens: 24})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,10 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"slices"
@@ -20,11 +22,12 @@ import (
 // Oracle is DreamRec's vector for the ideal next item after a history, put into words: the vector stands at the end of the
 // history as a virtual item, and the residual prompt asks for it.
 type Oracle struct {
-	History []string      `json:"history"` // titles, oldest first
-	Next    string        `json:"next,omitempty"`
-	Words   string        `json:"words"`   // what the LLM says, free
-	Titles  []ScoredTitle `json:"titles"`  // the likeliest titles, with their probability under the LLM
-	Nearest []ScoredTitle `json:"nearest"` // the items whose embeddings fit the vector best, with their scores
+	History []string      `json:"history"`        // titles, oldest first
+	Next    string        `json:"next,omitempty"` // the item that came next, of test sequences
+	Own     string        `json:"own,omitempty"`  // what the LLM says of that item's own embedding in the oracle's place
+	Words   string        `json:"words"`          // what the LLM says, free
+	Titles  []ScoredTitle `json:"titles"`         // the likeliest titles, with their probability under the LLM
+	Nearest []ScoredTitle `json:"nearest"`        // the items whose embeddings fit the vector best, with their scores
 }
 
 // ScoredTitle is a title with a number that ranks it.
@@ -85,7 +88,7 @@ func (r *Run) appended(ctx context.Context, histories [][]int32, vectors []float
 	for i, history := range histories {
 		longer[i] = append(slices.Clip(history), int32(-1-i))
 	}
-	return r.states(ctx, recommender.Virtual{Recommender: r.Recommender, Vectors: vectors}, longer)
+	return r.states(ctx, r.Recommender.WithVectors(vectors), longer)
 }
 
 // OracleResult is what became of the oracles of test sequences.
@@ -102,80 +105,105 @@ type OracleResult struct {
 }
 
 // EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed; all if n is 0), and beside them
-// puts the embeddings of the items that came next through the same path. The result is kept in a file, from which the next call
-// takes it.
+// puts the embeddings of the items that came next through the same path. What is finished is kept in a file, from which the next
+// call goes on; a file that is about something else is refused.
 func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (*OracleResult, error) {
-	result := &OracleResult{Label: r.label(), Seed: seed}
-	if data, err := os.ReadFile(path); err == nil {
-		var kept OracleResult
-		if json.Unmarshal(data, &kept) == nil && kept.Label == result.Label {
-			return &kept, nil
-		}
-	}
-	if err := r.evaluateOracles(ctx, n, result, progress); err != nil {
+	sequences := r.testSequences(n, seed)
+	result := &OracleResult{Label: r.label(), N: len(sequences), Seed: seed}
+	if err := result.takeUp(path); err != nil {
 		return nil, err
 	}
-	return result, artifact.WriteAtomic(path, func(w io.Writer) error {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(result)
-	})
-}
-
-func (r *Run) evaluateOracles(ctx context.Context, n int, result *OracleResult, progress func(done, total int)) error {
+	if len(result.Oracles) == len(sequences) {
+		return result, nil
+	}
 	embeddings, err := r.Recommender.ItemEmbeddings()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	width := r.Recommender.Config().Width
-	var histories [][]int32
-	var own []float32 // the next items' embeddings
-	var next []int32
-	for _, s := range r.testSequences(n, result.Seed) {
-		histories, next = append(histories, s.History), append(next, s.Next)
-		own = append(own, embeddings[int(s.Next)*width:int(s.Next+1)*width]...)
+	histories, width := recommender.Histories(sequences), r.Recommender.Config().Width
+	vectors := make([]float32, len(histories)*width)
+	if err := r.Recommender.Oracles(ctx, vectors, histories, seed); err != nil {
+		return nil, err
 	}
-	vectors := make([]float32, len(own))
-	if err := r.Recommender.Oracles(ctx, vectors, histories, result.Seed); err != nil {
-		return err
-	}
-	result.N = len(histories)
-	titles, known := r.Titles(next), evaluate.NewTitles(r.catalogue())
-	var valid, nearest, right, among, sanity int
+	known := evaluate.NewTitles(r.catalogue())
 	const atOnce = 64
-	for first := 0; first < len(histories); first += atOnce {
-		last := min(len(histories), first+atOnce)
+	for first := len(result.Oracles); first < len(sequences); first = len(result.Oracles) {
+		last := min(len(sequences), first+atOnce)
 		oracles, err := r.describe(ctx, histories[first:last], vectors[first*width:last*width])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		states, err := r.appended(ctx, histories[first:last], own[first*width:last*width])
+		var own []float32 // the next items' embeddings
+		for _, s := range sequences[first:last] {
+			own = append(own, embeddings[int(s.Next)*width:int(s.Next+1)*width]...)
+		}
+		states, err := r.appended(ctx, histories[first:last], own)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		named, err := r.interpreter.Answer(ctx, states)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for i := range oracles {
-			o := &oracles[i]
-			o.Next = titles[first+i]
-			valid += count(known.Has(o.Words))
-			nearest += count(evaluate.Exact(o.Words, o.Nearest[0].Title))
-			right += count(evaluate.Exact(o.Words, o.Next))
-			among += count(slices.ContainsFunc(o.Titles, func(t ScoredTitle) bool { return evaluate.Exact(t.Title, o.Next) }))
-			sanity += count(evaluate.Exact(named[i].Text, o.Next))
+			oracles[i].Next = r.Data.Items[sequences[first+i].Next].Title
+			oracles[i].Own = named[i].Text
 		}
 		result.Oracles = append(result.Oracles, oracles...)
+		result.count(known)
+		if err := result.write(path); err != nil {
+			return nil, err
+		}
 		if progress != nil {
-			progress(len(result.Oracles), len(histories))
+			progress(len(result.Oracles), len(sequences))
 		}
 	}
-	for share, hits := range map[*evaluate.Share]int{&result.Valid: valid, &result.Nearest: nearest, &result.Next: right,
-		&result.NextAmong: among, &result.Sanity: sanity} {
-		*share = evaluate.NewShare(hits, result.N)
+	return result, nil
+}
+
+// takeUp reads what an earlier call has left.
+func (o *OracleResult) takeUp(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	var kept OracleResult
+	if json.Unmarshal(data, &kept) != nil || kept.Label != o.Label || kept.N != o.N || kept.Seed != o.Seed || len(kept.Oracles) > o.N {
+		return fmt.Errorf("run: %s holds other oracles than those of this run and seed; move it away to start again", path)
+	}
+	*o = kept
 	return nil
+}
+
+func (o *OracleResult) write(path string) error {
+	return artifact.WriteAtomic(path, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(o)
+	})
+}
+
+// count sums up what the oracles so far say.
+func (o *OracleResult) count(known evaluate.Titles) {
+	share := func(hit func(Oracle) bool) evaluate.Share {
+		n := 0
+		for _, oracle := range o.Oracles {
+			if hit(oracle) {
+				n++
+			}
+		}
+		return evaluate.NewShare(n, len(o.Oracles))
+	}
+	o.Valid = share(func(x Oracle) bool { return known.Has(x.Words) })
+	o.Nearest = share(func(x Oracle) bool { return evaluate.Exact(x.Words, x.Nearest[0].Title) })
+	o.Next = share(func(x Oracle) bool { return evaluate.Exact(x.Words, x.Next) })
+	o.NextAmong = share(func(x Oracle) bool {
+		return slices.ContainsFunc(x.Titles, func(t ScoredTitle) bool { return evaluate.Exact(t.Title, x.Next) })
+	})
+	o.Sanity = share(func(x Oracle) bool { return evaluate.Exact(x.Own, x.Next) })
 }
 
 // testSequences are n of the test sequences, drawn by the seed; all if n is 0.
@@ -201,11 +229,4 @@ func (r *Run) Cases(ctx context.Context, oracles *OracleResult, other *recommend
 		cases[i] = judge.Case{ID: fmt.Sprint(i), History: o.History, Oracle: o.Words, Item: r.Data.Items[best[i][0].Item].Title}
 	}
 	return cases, nil
-}
-
-func count(hit bool) int {
-	if hit {
-		return 1
-	}
-	return 0
 }

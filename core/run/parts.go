@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -118,6 +119,29 @@ func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]in
 // most is how many items of a history can get soft tokens of their own: no more than there were in training.
 func (p *Parts) most() int {
 	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
+}
+
+// longestAnswer is how many tokens the longest title of the catalogue takes, or the longest answer of the training part, about:
+// titles joined by line breaks can take a few less or more than one by one.
+func (p *Parts) longestAnswer() (int, error) {
+	tokens := make([]int, len(p.Data.Items))
+	for i, item := range p.Data.Items {
+		answer, err := prompt.Answer(p.GGUF, item.Title)
+		if err != nil {
+			return 0, err
+		}
+		tokens[i] = len(answer)
+	}
+	longest := slices.Max(tokens)
+	_, items := p.questions(p.Split.Train)
+	for _, answered := range items {
+		sum := 0
+		for _, item := range answered {
+			sum += tokens[item]
+		}
+		longest = max(longest, sum)
+	}
+	return longest, nil
 }
 
 // states gives each history what the prompt asks for. Histories may hold virtual items, of the encoder's vectors.

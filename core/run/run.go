@@ -25,7 +25,7 @@ type Run struct {
 	Provenance align.Provenance // what the adapter was made from, and how long it trained
 
 	interpreter *interpret.Interpreter
-	grammar     *grammar.Grammar // of answers that name items of the catalogue
+	grammar     *grammar.Grammar // of answers that name items of the catalogue; nil until it is needed
 	hash        string           // of the adapter's file
 }
 
@@ -71,14 +71,16 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if adapter.Kind == align.Positions {
 		opts.MaxStates = r.most()
 	}
-	lines := 1
-	if r.Spec.Template.Asks == prompt.History {
-		lines = r.most()
+	if opts.MaxTokens == 0 {
+		longest, err := r.longestAnswer()
+		if err != nil {
+			return err
+		}
+		opts.MaxTokens = max(interpret.DefaultMaxTokens, longest+longest/8) // a held-out answer may be longer
 	}
-	if r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines); err != nil {
-		return err
+	if opts.Slots > 0 {
+		opts.Slots = max(opts.Slots, places) // what a beam needs
 	}
-	opts.MaxTokens = max(opts.MaxTokens, interpret.DefaultMaxTokens, r.grammar.Longest())
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
@@ -132,7 +134,16 @@ const places = 5
 
 // ranker gives the likeliest answers that name items of the catalogue.
 func (r *Run) ranker(width int) evaluate.Ranker {
-	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+	return func(ctx context.Context, samples []prompt.States) (ranked [][]interpret.Answer, err error) {
+		if r.grammar == nil {
+			lines := 1
+			if r.Spec.Template.Asks == prompt.History {
+				lines = r.Recommender.Positions()
+			}
+			if r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines); err != nil {
+				return nil, err
+			}
+		}
 		return r.interpreter.Rank(ctx, samples, r.grammar, width)
 	}
 }
@@ -158,7 +169,12 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 }
 
 // label says what an evaluation is of.
-func (r *Run) label() string { return fmt.Sprintf("adapter %s, data set %s", r.hash, r.Hashes.Dataset) }
+func (r *Run) label() string { return Label(r.hash, r.Hashes.Dataset) }
+
+// Label is what evaluations of an adapter on a data set are called, by the content hashes of both.
+func Label(adapter, dataset string) string {
+	return fmt.Sprintf("adapter %s, data set %s", adapter, dataset)
+}
 
 // catalogue gives the clean titles of all items.
 func (r *Run) catalogue() []string {

@@ -139,7 +139,7 @@ func (s Spec) claim(dir string) error {
 	case err == nil && bytes.Equal(was, text):
 		return nil
 	case err == nil:
-		return s.differs(dir)
+		return s.Matches(dir)
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("run: %w", err)
 	}
@@ -149,8 +149,8 @@ func (s Spec) claim(dir string) error {
 	})
 }
 
-// differs names the first field in which the run of a folder is another one.
-func (s Spec) differs(dir string) error {
+// Matches names the first field in which the run of a folder is another one; nil if there is none.
+func (s Spec) Matches(dir string) error {
 	was, err := Read(dir)
 	if err != nil {
 		return err

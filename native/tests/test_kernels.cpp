@@ -290,6 +290,8 @@ int main() {
     test_attention(2, 1, 32, 1, 20, 1);
     test_attention(2, 1, 32, 3, 3, 5);    // the last sample is one row
     test_attention(9, 3, 64, 2, 40, 115); // several blocks of queries
+    test_attention(2, 2, 48, 2, 6, 70);
+    test_attention(2, 1, 80, 2, 9, 33);
     test_attention(60, 1, 16, 1, 3, 20);  // a group of more heads than a block has rows
     return finish();
 }
