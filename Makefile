@@ -12,7 +12,7 @@ export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/re
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench-align bench-recommenders clean
+.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench-align bench-generate bench-recommenders clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,6 +57,9 @@ demo: build ## the main job on real data: fetch, train SASRec, train the adapter
 
 bench-align: build ## adapter training beside PyTorch, interleaved (bench/README.md)
 	@bash bench/align.sh
+
+bench-generate: build ## answers beside PyTorch, interleaved (bench/README.md)
+	@bash bench/generate.sh
 
 bench-recommenders: build ## quality and speed of the recommenders beside PyTorch and ONNX Runtime
 	@bash bench/recommenders.sh

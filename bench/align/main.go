@@ -26,6 +26,7 @@ func main() {
 		flags.StringVar(&m.llm, "llm", "", "GGUF of the LLM")
 		flags.StringVar(&m.prompt, "prompt", "residual", "residual or recovery")
 		flags.IntVar(&m.samples, "samples", 512, "how many samples")
+		flags.IntVar(&m.prefix, "prefix", 0, "so many tokens of the prompt's beginning, the last ones; 0: all")
 		flags.IntVar(&m.batch, "batch", 64, "samples of one update")
 		_ = flags.Parse(os.Args[2:])
 		err = m.make(flags.Arg(0))

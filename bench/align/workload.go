@@ -40,7 +40,7 @@ type workloadSample struct {
 // maker says what a workload is made from.
 type maker struct {
 	recommender, data, llm, prompt string
-	samples, batch                 int
+	samples, batch, prefix         int
 }
 
 // make writes a workload: a prompt and a new adapter of the demonstration's shape, on samples drawn evenly from the training
@@ -111,7 +111,11 @@ func (m maker) make(folder string) (err error) {
 		return err
 	}
 
-	w := workload{Kind: string(shape.Kind), TokensPerState: shape.Tokens, Batch: m.batch, Prefix: p.Prefix()}
+	beginning := p.Prefix()
+	if m.prefix > 0 {
+		beginning = beginning[max(0, len(beginning)-m.prefix):]
+	}
+	w := workload{Kind: string(shape.Kind), TokensPerState: shape.Tokens, Batch: m.batch, Prefix: beginning}
 	states := artifact.Tensor{Name: "states", DType: "F32", Shape: []int{len(samples), p.Slots(), shape.In}}
 	for _, s := range samples {
 		laid, err := p.Batch([]prompt.Sample{s}, 1)

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Answers beside PyTorch as the paper's authors generate them: the same states and adapter, 10 tokens for each sample, in turn, order
+# swapped in every round. Before anything is timed, most first answers must agree token by token. The figures go to bench/results/.
+# Needs what `make demo` leaves. PYTHON may name an interpreter that has bench/peers/requirements.txt already.
+# Usage: generate.sh [ROUNDS]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+rounds=${1:-5} folder=build/bench recommender=demo/sasrec.safetensors workload=build/bench/workload-generate
+
+[ -e "$recommender" ] || { echo "$recommender is missing; run make demo first" >&2; exit 1; }
+. bench/venv.sh
+mkdir -p "$folder" bench/results
+go build -o "$folder/align" ./bench/align
+model=$(bin/recint models fetch smollm2-135m | tail -n 1)
+data=$(bin/recint data fetch ml-100k | tail -n 1)
+rm -rf "$workload"
+"$folder/align" make -recommender "$recommender" -data "$data" -llm "$model" -samples 128 -prefix 30 "$workload"
+ours="$folder/align generate $model $workload" theirs="$python bench/peers/generate_authors.py $model $workload"
+"$folder/align" generate -check "$model" "$workload" >"$folder/ours.json"
+$theirs --check >"$folder/peer.json"
+"$python" bench/same.py --answers "$folder/ours.json" "$folder/peer.json"
+"$python" bench/compare.py -n "$rounds" --out "bench/results/generate-authors-$(uname -m)-$(nproc)cpu.json" "$ours" "$theirs"
