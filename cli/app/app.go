@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -115,13 +116,28 @@ func finish(commands []*cli.Command) {
 	}
 }
 
-// usageProblem is what the library has to say of flags.
-func usageProblem(c *cli.Context, err error, _ bool) error { return usage(c, "%v", err) }
+// usageProblem is what the library has to say of flags, with the name that a misspelt one may be meant for.
+func usageProblem(c *cli.Context, err error, _ bool) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usage(c, "%v", err)
+	}
+	name = strings.TrimPrefix(name, "-")
+	near := cli.SuggestFlag(append(slices.Clone(c.App.Flags), c.Command.Flags...), name, false)
+	if !strings.HasPrefix(strings.TrimLeft(near, "-"), name[:1]) { // the nearest can be far
+		return usage(c, "there is no flag --%s", name)
+	}
+	return usage(c, "there is no flag --%s (Did you mean %s?)", name, near)
+}
 
 // group is the action of a command that only holds others.
 func group(c *cli.Context) error {
-	if name := c.Args().First(); name != "" {
-		return usage(c, "there is no command %q here", name)
+	if name := c.Args().First(); name != "" && name != "help" {
+		commands := c.Command.Subcommands
+		if len(commands) == 0 {
+			commands = c.App.Commands
+		}
+		return usage(c, "there is no command %q here (%s)", name, cli.SuggestCommand(commands, name))
 	}
 	if c.Command.HelpName == c.App.Name {
 		return cli.ShowAppHelp(c)

@@ -89,7 +89,9 @@ func TestUsage(t *testing.T) {
 		says []string
 	}{
 		{"fry", []string{`there is no command "fry"`, "see recint --help"}},
-		{"help", []string{`there is no command "help"`, "see recint --help"}},
+		{"alin", []string{`there is no command "alin" here (Did you mean "align"?)`}},
+		{"align --recomender x", []string{"there is no flag --recomender (Did you mean --recommender?)"}},
+		{"evaluate --run x", []string{"there is no flag --run;"}},
 		{"--help fry", []string{"fry"}},
 		{"data fry", []string{`there is no command "fry"`, "see recint data --help"}},
 		{"evaluate fry", []string{`there is no command "fry"`, "see recint evaluate --help"}},
