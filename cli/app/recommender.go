@@ -188,7 +188,10 @@ func configOf(c *cli.Context, items int) (recommender.Config, error) {
 			*p = c.Bool(s.name)
 		}
 	}
-	return config, config.Validate()
+	if err := config.Validate(); err != nil {
+		return config, usage(c, "%v", err)
+	}
+	return config, nil
 }
 
 // loadSplit opens a data set and splits it as it says.
@@ -208,6 +211,9 @@ func loadSplit(c *cli.Context) (*dataset.Dataset, dataset.Split, error) {
 func recommenderTrain(c *cli.Context) error {
 	if err := onlyFlags(c, "out"); err != nil {
 		return err
+	}
+	if out := c.String("out"); !strings.HasSuffix(out, ".safetensors") {
+		return usage(c, "--out is %q; it must end in .safetensors", out)
 	}
 	if _, err := configOf(c, 1); err != nil { // before anything is loaded, or an earlier run's log is emptied
 		return err
