@@ -126,7 +126,8 @@ func gather(folder string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Name: filepath.Base(absolute)}
+	r := &Run{Name: filepath.Base(absolute), Training: []Point{}, Validation: []Point{}, Residual: []Residual{}, Recovery: []Recovery{},
+		Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{}}
 	if hash, err := artifact.HashFile(filepath.Join(folder, align.AdapterFile)); err == nil {
 		r.label = run.Label(hash, data.Hash())
 	}

@@ -292,6 +292,6 @@ int main() {
     test_attention(9, 3, 64, 2, 40, 115); // several blocks of queries
     test_attention(2, 2, 48, 2, 6, 70);
     test_attention(2, 1, 80, 2, 9, 33);
-    test_attention(60, 1, 16, 1, 3, 20);  // a group of more heads than a block has rows
+    test_attention(60, 1, 16, 1, 3, 20); // a group of more heads than a block has rows
     return finish();
 }
