@@ -68,6 +68,11 @@ func judgeAction(c *cli.Context) error {
 	if c.Int("budget") < 0 || c.Float64("per-minute") < 0 {
 		return usage(c, "--budget and --per-minute cannot be negative")
 	}
+	if c.IsSet("endpoint") { // before oracles are read for minutes
+		if err := tryEndpoint(c); err != nil {
+			return err
+		}
+	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		cases, label, err := judgeCases(c, engine)
 		if err != nil {
@@ -95,6 +100,18 @@ func judgeAction(c *cli.Context) error {
 		}
 		return showJudgement(c, result)
 	})
+}
+
+// tryEndpoint asks the judge for a number: a wrong address or key is better known now than in the end.
+func tryEndpoint(c *cli.Context) error {
+	e, err := judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey), Retries: 1})
+	if err != nil {
+		return usage(c, "%v", err)
+	}
+	if _, err = e.Ask(c.Context, "Reply with the number 1."); err != nil {
+		return fmt.Errorf("the judge does not answer: %w", err)
+	}
+	return nil
 }
 
 // judgeCases pairs the run's oracles with the other recommender's choices.

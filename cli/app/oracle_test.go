@@ -51,8 +51,10 @@ func TestOracle(t *testing.T) {
 	if !exists(filepath.Join(dir, "run", "judge-5-1-sasrec-some_judge.jsonl")) {
 		t.Error("no transcripts were kept")
 	}
-	server.Close()
 	runs(t, dir, endpoint...) // nothing is left to ask
+	server.Close()
+	fails(t, 1, []string{"the judge does not answer", "is a server running there?"}, dir, endpoint...)
+	fails(t, 2, []string{"must begin with http://"}, dir, with(against, "--endpoint", "127.0.0.1:9", "--model", "m")...)
 	runs(t, dir, "report", "@run", "--out", "@page.html")
 	contains(t, read(t, filepath.Join(dir, "page.html")), "Oracles in words", "judged by some/judge", "judged by tiny.gguf", "50.53 %")
 	fails(t, 2, []string{"say who judges"}, dir, against...)

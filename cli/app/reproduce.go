@@ -1,7 +1,6 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"text/tabwriter"
@@ -63,12 +62,12 @@ func reproduceAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := showReproduction(c, plan); err != nil || c.Bool("plan") {
+	if err := showReproduction(c, plan, budget); err != nil || c.Bool("plan") {
 		return err
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
 		if c.IsSet("endpoint") { // a wrong key is better known now than in the end
-			if err := tryJudge(c, engine); err != nil {
+			if err := tryEndpoint(c); err != nil {
 				return err
 			}
 		}
@@ -86,31 +85,25 @@ func reproduceAction(c *cli.Context) error {
 	})
 }
 
-// tryJudge asks the judge for a number.
-func tryJudge(c *cli.Context, engine *cgo.Engine) (err error) {
-	j, done, err := openJudge(c, engine)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	if _, err = j.Ask(c.Context, "Reply with the number 1."); err != nil {
-		return fmt.Errorf("the judge does not answer: %w", err)
-	}
-	return nil
-}
-
 // showReproduction says what a reproduction will take.
-func showReproduction(c *cli.Context, p *reproduce.Plan) error {
+func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) error {
 	w := tabwriter.NewWriter(c.App.ErrWriter, 0, 0, 2, ' ', 0)
+	rest := budget.Minutes() - reproduce.RecommenderMinutes
 	fmt.Fprintf(w, "the recommenders\tabout %d minutes\n", reproduce.RecommenderMinutes)
 	for _, s := range p.Runs {
+		rest -= s.Minutes
 		fmt.Fprintf(w, "%s\t%.1f minutes of training: %s, adapter %s\n", s.Name, s.Minutes, s.Recommender, s.Adapter)
 	}
 	samples := "all"
 	if p.Samples > 0 {
 		samples = fmt.Sprint(p.Samples)
 	}
-	fmt.Fprintf(w, "evaluations\t%s test sequences each, %d oracles judged\n", samples, p.Oracles)
+	judge := p.LLM + ", the same LLM: a small one knows little more than the place; --endpoint names another"
+	if c.IsSet("endpoint") {
+		judge = c.String("model")
+	}
+	fmt.Fprintf(w, "evaluations\tabout %.0f minutes: %s test sequences for each run, %d oracles judged\n", rest, samples, p.Oracles)
+	fmt.Fprintf(w, "the judge\t%s\n", judge)
 	fmt.Fprintf(w, "in all\tabout %s, and up to %s of memory\n", p.Budget, align.Mebibytes(p.Memory))
 	return w.Flush()
 }

@@ -60,6 +60,9 @@ func Merge(to string, shards []string) error {
 		if err != nil {
 			return err
 		}
+		if h.Shard == "" {
+			return fmt.Errorf("evaluate: %s is no shard: it was made without --shard", path)
+		}
 		shard, err := ParseShard(h.Shard)
 		if err != nil || shard.N != len(shards) {
 			return fmt.Errorf("evaluate: %s is shard %q, but there are %d files; give one for each shard", path, h.Shard, len(shards))

@@ -86,7 +86,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 		"incomplete":  {[]string{cut, paths[1], paths[2]}, "goes on with it"},
 		"no file":     {[]string{filepath.Join(dir, "absent")}, "no such file"},
 		"garbage":     {[]string{garbage}, "no file of answers"},
-		"whole":       {[]string{merged}, "one for each shard"},
+		"whole":       {[]string{merged}, "is no shard"},
 		"another":     {[]string{paths[0], paths[1], opts.Path}, "another evaluation"},
 	} {
 		to := filepath.Join(dir, "refused.jsonl")

@@ -38,6 +38,9 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	if p.URL == "" || p.Model == "" {
 		return nil, errors.New("judge: an endpoint needs a URL and a model")
 	}
+	if u, err := url.Parse(p.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("judge: the endpoint %q must begin with http:// or https:// and name a host", p.URL)
+	}
 	if p.Timeout == 0 {
 		p.Timeout = 2 * time.Minute
 	}
@@ -128,6 +131,10 @@ func explain(err error) error {
 		code = status.HTTPStatusCode
 	} else if errors.As(err, &request) {
 		code = request.HTTPStatusCode
+	}
+	var connection *url.Error
+	if code == 0 && errors.As(err, &connection) {
+		return fmt.Errorf("%w; is a server running there?", err)
 	}
 	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden:

@@ -148,4 +148,9 @@ func TestEndpoint_rate(t *testing.T) {
 	if _, err := NewEndpoint(EndpointParams{URL: "http://x"}); err == nil {
 		t.Error("an endpoint without a model")
 	}
+	for _, address := range []string{"127.0.0.1:9", "ftp://x/v1", "http://", "x"} {
+		if _, err := NewEndpoint(EndpointParams{URL: address, Model: "m"}); err == nil || !strings.Contains(err.Error(), "http://") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
 }

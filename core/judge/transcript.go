@@ -246,7 +246,9 @@ func (t *transcript) count() *Result {
 	r.Win, r.Loss = evaluate.NewShare(wins, r.N), evaluate.NewShare(losses, r.N)
 	r.Tie = evaluate.NewShare(r.N-wins-losses, r.N)
 	r.Preferred, r.First = evaluate.NewShare(oracle, verdicts), evaluate.NewShare(first, verdicts)
-	r.Preferred.Low, r.Preferred.High = bootstrap(perCase)
+	if low, high := bootstrap(perCase); low < high { // else all cases are alike, which says nothing of others
+		r.Preferred.Low, r.Preferred.High = low, high
+	}
 	r.Consistent = evaluate.NewShare(consistent, both)
 	return r
 }

@@ -3,29 +3,20 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// TestMain fails when a test has left a native object alive.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
-		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // With a learning rate of 0 nothing is learnt, so that the other one must be chosen.
 var (

@@ -1,24 +1,14 @@
 package recommender
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 )
 
-// TestMain fails when a test has left a native object alive.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
-		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // small is a quick configuration for rule's sequences.
 func small() Config {

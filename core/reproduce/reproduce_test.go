@@ -11,23 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 )
 
-// TestMain fails when a test has left a native object alive.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
-		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // first is a judge that likes what is shown first.
 type first struct{}

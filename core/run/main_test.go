@@ -2,28 +2,19 @@ package run
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/internal/tinygguf"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// TestMain fails when a test has left a native object alive.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
-		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // world is a folder with a data set, a recommender trained on it, a tiny LLM, and a place for a run.
 type world string

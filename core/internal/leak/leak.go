@@ -1,0 +1,20 @@
+// Package leak lets the tests of a package fail when one of them has left a native object alive.
+package leak
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Main runs the tests of a package and ends the process: what its TestMain calls.
+func Main(m *testing.M) {
+	code := m.Run()
+	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
+		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
+		code = 1
+	}
+	os.Exit(code)
+}
