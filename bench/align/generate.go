@@ -24,7 +24,7 @@ func (g generator) run(model, folder string) (err error) {
 		return err
 	}
 	defer engine.Close()
-	j, err := read(model, folder)
+	j, err := read(folder)
 	if err != nil {
 		return err
 	}

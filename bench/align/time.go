@@ -106,7 +106,7 @@ func (t timer) time(model, folder string) (err error) {
 }
 
 // read reads a workload and its adapter.
-func read(model, folder string) (*job, error) {
+func read(folder string) (*job, error) {
 	j := &job{}
 	text, err := os.ReadFile(filepath.Join(folder, headFile))
 	if err != nil {
@@ -128,20 +128,12 @@ func read(model, folder string) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	gguf, err := cgo.OpenGGUF(model)
-	if err != nil {
-		return nil, err
+	second, err := file.Find("w2") // [K·E, hidden]
+	if err != nil || len(second.Shape) != 2 || j.TokensPerState < 1 {
+		return nil, fmt.Errorf("%s: no second layer of an adapter: %w", adapterFile, err)
 	}
-	defer gguf.Close()
-	info, err := gguf.Describe()
-	if err != nil {
-		return nil, err
-	}
-	bias, err := file.Find("b1")
-	if err != nil {
-		return nil, err
-	}
-	shape := align.Shape{Kind: align.MLP, In: tensor.Shape[2], Hidden: bias.Shape[0], Tokens: j.TokensPerState, Embd: info.Embd}
+	shape := align.Shape{Kind: align.MLP, In: tensor.Shape[2], Hidden: second.Shape[1], Tokens: j.TokensPerState,
+		Embd: second.Shape[0] / j.TokensPerState}
 	j.adapter = &align.Adapter{Shape: shape}
 	for _, t := range adapterTensors(shape) {
 		values, err := file.Float32(t.Name, t.Shape...)
@@ -155,7 +147,7 @@ func read(model, folder string) (*job, error) {
 
 // open reads a workload and loads its model for training.
 func open(engine *cgo.Engine, model, folder string, f32 bool) (*job, error) {
-	j, err := read(model, folder)
+	j, err := read(folder)
 	if err != nil {
 		return nil, err
 	}

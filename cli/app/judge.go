@@ -102,9 +102,15 @@ func judgeAction(c *cli.Context) error {
 	})
 }
 
+// endpoint makes the judge that endpointFlags name; 0 retries are the library's own number.
+func endpoint(c *cli.Context, retries int) (*judge.Endpoint, error) {
+	return judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey),
+		PerMinute: c.Float64("per-minute"), Retries: retries})
+}
+
 // tryEndpoint asks the judge for a number: a wrong address or key is better known now than in the end.
 func tryEndpoint(c *cli.Context) error {
-	e, err := judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey), Retries: 1})
+	e, err := endpoint(c, 1)
 	if err != nil {
 		return usage(c, "%v", err)
 	}
@@ -137,8 +143,7 @@ func judgeCases(c *cli.Context, engine *cgo.Engine) (cases []judge.Case, label s
 // openJudge makes the judge that the flags name, and says how to let go of it.
 func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, error) {
 	if c.IsSet("endpoint") {
-		e, err := judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey),
-			PerMinute: c.Float64("per-minute")})
+		e, err := endpoint(c, 0)
 		return e, func() error { return nil }, err
 	}
 	path, err := modelPath(c, c.String("llm"))

@@ -12,11 +12,10 @@ import (
 
 // Grammar is a prefix tree over the tokens of titles, walked from Start by Next. It is immutable and safe for concurrent use.
 type Grammar struct {
-	nodes   []node
-	later   int32 // where the lines behind the first one start
-	lines   int32
-	end     int32
-	longest int
+	nodes []node
+	later int32 // where the lines behind the first one start
+	lines int32
+	end   int32
 }
 
 type node struct {
@@ -48,7 +47,12 @@ func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 		return nil, err
 	}
 	g := &Grammar{nodes: make([]node, 2), later: 1, lines: int32(lines), end: end}
-	first, later := 0, 0 // tokens of the longest title on the first line, and on another one
+	var around neighbours
+	if lines > 1 {
+		if around, err = newNeighbours(v); err != nil {
+			return nil, err
+		}
+	}
 	for _, title := range titles {
 		if title == "" {
 			return nil, errors.New("grammar: a title is empty")
@@ -58,65 +62,76 @@ func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 			return nil, fmt.Errorf("grammar: title %q: %w", title, err)
 		}
 		g.nodes[g.add(0, tokens)].complete = true
-		first = max(first, len(tokens))
 		if lines == 1 {
 			continue
 		}
-		n, err := g.addLines(v, title)
-		if err != nil {
+		if err := g.addLines(v, title, around); err != nil {
 			return nil, err
 		}
-		later = max(later, n)
 	}
 	for i := len(g.nodes) - 1; i >= 0; i-- { // edges lead to later nodes
 		n := &g.nodes[i]
 		slices.SortFunc(n.edges, func(a, b edge) int { return cmp.Compare(a.token, b.token) })
 		n.ends = n.complete || slices.ContainsFunc(n.edges, func(e edge) bool { return g.nodes[e.node].ends })
 	}
-	g.longest = max(first+1, lines*later+1)
 	return g, nil
 }
 
-// addLines adds a title as the first of several lines, as one between others, and as the last, and gives the most tokens that it
-// takes. Vocabularies may join a line break with what stands before it, such as "!\n", so that each is tokenised among others.
-func (g *Grammar) addLines(v prompt.Vocabulary, title string) (most int, err error) {
-	const other = "A"
-	before, err := v.Tokenize(other+"\n", false)
-	if err != nil {
-		return 0, fmt.Errorf("grammar: %w", err)
+// other is a line that titles are tokenised beside.
+const other = "A"
+
+// joins says of a text that titles cannot be told apart in it.
+func joins(text string) error {
+	return fmt.Errorf("grammar: this vocabulary joins what stands on two lines (%q), so lists of titles cannot be restricted", text)
+}
+
+// neighbours are the tokens of the other line and its line break before a title, and of the other line behind one.
+type neighbours struct{ before, after []int32 }
+
+func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
+	if n.before, err = v.Tokenize(other+"\n", false); err != nil {
+		return n, fmt.Errorf("grammar: %w", err)
 	}
-	two, err := v.Tokenize(other+"\n"+other, false)
+	const text = other + "\n" + other
+	two, err := v.Tokenize(text, false)
 	if err != nil {
-		return 0, fmt.Errorf("grammar: %w", err)
+		return n, fmt.Errorf("grammar: %w", err)
 	}
-	after, whole := between(two, before, nil)
+	var whole bool
+	if n.after, whole = between(two, n.before, nil); !whole {
+		return n, joins(text)
+	}
+	return n, nil
+}
+
+// addLines adds a title as the first of several lines, as one between others, and as the last. Vocabularies may join a line break
+// with what stands before it, such as "!\n", so that each is tokenised among others.
+func (g *Grammar) addLines(v prompt.Vocabulary, title string, around neighbours) error {
 	for _, line := range []struct {
 		text          string
 		before, after []int32 // what stands around the title
 		at            int32
 		broken        bool
 	}{
-		{title + "\n" + other, nil, after, 0, true},
-		{other + "\n" + title + "\n" + other, before, after, g.later, true},
-		{other + "\n" + title, before, nil, g.later, false},
+		{title + "\n" + other, nil, around.after, 0, true},
+		{other + "\n" + title + "\n" + other, around.before, around.after, g.later, true},
+		{other + "\n" + title, around.before, nil, g.later, false},
 	} {
 		tokens, err := v.Tokenize(line.text, false)
 		if err != nil {
-			return 0, fmt.Errorf("grammar: title %q: %w", title, err)
+			return fmt.Errorf("grammar: title %q: %w", title, err)
 		}
 		own, ok := between(tokens, line.before, line.after)
-		if !whole || !ok {
-			return 0, fmt.Errorf("grammar: this vocabulary joins what stands on two lines (%q), so lists of titles cannot be restricted",
-				line.text)
+		if !ok {
+			return joins(line.text)
 		}
 		if at := g.add(line.at, own); line.broken {
 			g.nodes[at].broken = true
 		} else {
 			g.nodes[at].complete = true
 		}
-		most = max(most, len(own))
 	}
-	return most, nil
+	return nil
 }
 
 // between gives what stands between a beginning and an end, and whether these are there.
@@ -167,6 +182,3 @@ func (g *Grammar) Next(s State) []Step {
 	}
 	return steps
 }
-
-// Longest is the most tokens an answer can have, the end token included.
-func (g *Grammar) Longest() int { return g.longest }

@@ -46,15 +46,10 @@ func TestTitles_one(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	longest := 0
 	for _, title := range hard {
 		if !walk(t, g, answer(t, v, title)) {
 			t.Errorf("%q is not allowed", title)
 		}
-		longest = max(longest, len(answer(t, v, title)))
-	}
-	if g.Longest() != longest {
-		t.Errorf("the longest answer has %d tokens, not %d", longest, g.Longest())
 	}
 	for _, other := range []string{"", "I", "Its", "Hea", "M*A*S", "It\nHeat", "it", " It", "M.A.S.H"} {
 		if walk(t, g, answer(t, v, other)) {
@@ -71,6 +66,10 @@ func TestTitles_lists(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 1))
+	longest := 0 // three times the longest title: each with a line break or the end behind it
+	for _, title := range hard {
+		longest = max(longest, 3*len(answer(t, v, title)))
+	}
 	for n := 1; n <= 4; n++ {
 		for range 20 {
 			list := make([]string, n)
@@ -88,8 +87,8 @@ func TestTitles_lists(t *testing.T) {
 		for {
 			steps := g.Next(at)
 			step := steps[random.IntN(len(steps))]
-			if len(tokens)+1 > g.Longest() {
-				t.Fatalf("a walk of more than %d tokens", g.Longest())
+			if len(tokens)+1 > longest {
+				t.Fatalf("a walk of more than %d tokens", longest)
 			}
 			if step.Ends {
 				break
