@@ -44,10 +44,12 @@ func (s Sampling) Validate() error {
 
 // Answer is what the LLM says about one sample.
 type Answer struct {
-	Text    string  // without surrounding white space
-	Tokens  []int32 // without the end token
-	LogProb float64 // sum of the log-probabilities of its tokens among all tokens, the end token's included
-	Ended   bool    // false where it was cut at MaxTokens
+	Text     string    // without surrounding white space
+	Tokens   []int32   // without the end token
+	Pieces   []string  // what each token adds to the text, white space included; a character that tokens share is the last one's
+	LogProbs []float64 // of each token among all tokens, in nats, and of the end token where it ended
+	LogProb  float64   // their sum, and of a list that was cut in a title that title's too
+	Ended    bool      // false where it was cut at MaxTokens
 }
 
 // Interpreter answers one prompt through one adapter. It is not safe for concurrent use.

@@ -84,6 +84,14 @@ func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 		if !(a.LogProb < 0) {
 			t.Errorf("log-probability %g", a.LogProb)
 		}
+		checkTokens(t, a)
+		sum := 0.0
+		for _, x := range a.LogProbs {
+			sum += x
+		}
+		if math.Abs(sum-a.LogProb) > 1e-9 {
+			t.Errorf("%g in all, its tokens sum up to %g", a.LogProb, sum)
+		}
 	}
 	if !different {
 		t.Fatal("all answers are the same: the states do not reach the LLM")
@@ -95,6 +103,34 @@ func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 				t.Errorf("%d slots, sample %d: %+v, alone %+v", slots, n, a, want[n])
 			}
 		}
+	}
+}
+
+// checkTokens wants a log-probability for each token and for the end, and pieces that are the text.
+func checkTokens(t *testing.T, a Answer) {
+	t.Helper()
+	want := len(a.Tokens)
+	if a.Ended {
+		want++
+	}
+	if len(a.LogProbs) != want || len(a.Pieces) != len(a.Tokens) || strings.TrimSpace(strings.Join(a.Pieces, "")) != a.Text {
+		t.Errorf("%d tokens, log-probabilities %g, pieces %q of %q", len(a.Tokens), a.LogProbs, a.Pieces, a.Text)
+	}
+}
+
+// The tiny LLM's tokens are bytes: of a character that several share, the last has it all.
+func TestWrite_charactersOfSeveralTokens(t *testing.T) {
+	i := tinyInterpreter(t, Options{Slots: 1, MaxTokens: 4, MaxStates: 2})
+	tokens, err := i.gguf.Tokenize("é a∑", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Tokens: tokens}
+	if err := i.write(&a); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"", "é", " ", "a", "", "", "∑"}; !slices.Equal(a.Pieces, want) || a.Text != "é a∑" {
+		t.Errorf("pieces %q of %q, want %q", a.Pieces, a.Text, want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/grammar"
@@ -37,12 +38,13 @@ type beam struct {
 
 // hypothesis is the beginning of an answer; its last token is not in its slot yet.
 type hypothesis struct {
-	parent  int // among the hypotheses before
-	slot    int
-	tokens  []int32
-	whole   int // how many of the tokens are whole titles, where a grammar says what is one
-	logProb float64
-	at      grammar.State
+	parent   int // among the hypotheses before
+	slot     int
+	tokens   []int32
+	whole    int // how many of the tokens are whole titles, where a grammar says what is one
+	logProbs []float64
+	logProb  float64 // their sum
+	at       grammar.State
 }
 
 // candidate is a hypothesis and the token it may go on with.
@@ -202,19 +204,20 @@ func (s *search) moveOn(b *beam, candidates []candidate) error {
 	b.live = nil
 	for _, c := range candidates {
 		parent := parents[c.parent]
-		tokens := slices.Clone(parent.tokens)
+		tokens, logProbs := slices.Clone(parent.tokens), append(slices.Clip(parent.logProbs), c.logProb-parent.logProb)
 		if !c.Ends {
 			tokens = append(tokens, c.Token)
 		}
 		switch {
 		case c.Ends:
-			b.done = append(b.done, Answer{Tokens: tokens, LogProb: c.logProb, Ended: true})
+			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb, Ended: true})
 		case len(tokens) == s.opts.MaxTokens && s.grammar != nil:
-			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProb: c.logProb})
+			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProbs: logProbs[:parent.whole], LogProb: c.logProb})
 		case len(tokens) == s.opts.MaxTokens:
-			b.done = append(b.done, Answer{Tokens: tokens, LogProb: c.logProb})
+			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb})
 		default:
-			b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, whole: parent.whole, logProb: c.logProb, at: c.To})
+			b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, whole: parent.whole, logProbs: logProbs, logProb: c.logProb,
+				at: c.To})
 		}
 	}
 	slices.SortStableFunc(b.done, func(x, y Answer) int { return cmp.Compare(y.LogProb, x.LogProb) })
@@ -230,13 +233,36 @@ func (s *search) moveOn(b *beam, candidates []candidate) error {
 		s.free = append(s.free, slot)
 	}
 	for i := range b.done {
-		text, err := s.gguf.Detokenize(b.done[i].Tokens, false)
+		if err := s.write(&b.done[i]); err != nil {
+			return err
+		}
+	}
+	s.answers[b.sample] = b.done
+	return nil
+}
+
+// write gives an answer the text of its tokens.
+func (i *Interpreter) write(a *Answer) error {
+	text, err := i.gguf.Detokenize(a.Tokens, false)
+	if err != nil {
+		return err
+	}
+	a.Text, a.Pieces = strings.TrimSpace(text), make([]string, len(a.Tokens))
+	end := len(text)
+	for n := len(a.Tokens) - 1; n >= 0; n-- {
+		before, err := i.gguf.Detokenize(a.Tokens[:n], false)
 		if err != nil {
 			return err
 		}
-		b.done[i].Text = strings.TrimSpace(text)
+		at := 0 // how far the text of the tokens before goes, in whole characters
+		for at < min(len(before), end) && before[at] == text[at] {
+			at++
+		}
+		for at > 0 && at < end && !utf8.RuneStart(text[at]) {
+			at--
+		}
+		a.Pieces[n], end = text[at:end], at
 	}
-	s.answers[b.sample] = b.done
 	return nil
 }
 

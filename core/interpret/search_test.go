@@ -69,7 +69,7 @@ func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 func likeliest(t *testing.T, states prompt.States) (answers []Answer) {
 	t.Helper()
 	for title, logProbs := range titleLogProbs(t, states) {
-		a := Answer{Text: title}
+		a := Answer{Text: title, LogProbs: logProbs}
 		for _, x := range logProbs {
 			a.LogProb += x
 		}
@@ -95,6 +95,11 @@ func TestRank_findsTheLikeliest(t *testing.T) {
 		for i, a := range ranked[n] {
 			if a.Text != want[i].Text || math.Abs(a.LogProb-want[i].LogProb) > 0.02 || !a.Ended {
 				t.Errorf("sample %d, place %d: %+v, want %+v", n, i, a, want[i])
+			}
+			for at, x := range want[i].LogProbs {
+				if len(a.LogProbs) != len(want[i].LogProbs) || math.Abs(a.LogProbs[at]-x) > 0.02 {
+					t.Fatalf("sample %d, %q: log-probabilities %g, want %g", n, a.Text, a.LogProbs, want[i].LogProbs)
+				}
 			}
 		}
 	}
@@ -145,6 +150,7 @@ func TestRank_cut(t *testing.T) {
 				if !a.Ended {
 					cut++
 				}
+				checkTokens(t, a)
 				for _, line := range strings.Split(a.Text, "\n") {
 					if a.Text != "" && !slices.Contains(titles, line) || len(a.Tokens) > most {
 						t.Errorf("at most %d tokens, sample %d: %+v", most, n, a)
