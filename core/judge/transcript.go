@@ -209,13 +209,14 @@ func (t *transcript) count() *Result {
 	var wins, losses, verdicts, oracle, first, both, consistent int
 	for _, id := range cases {
 		var preferred [2]int // 1: the oracle, 2: the item, 0: unclear
+		var heard [2]int     // verdicts, and those for the oracle
 		for i, order := range []string{OracleFirst, ItemFirst} {
 			v := t.said[[2]string{id, order}].Verdict
 			if v == 0 {
 				r.Unclear++
 				continue
 			}
-			verdicts++
+			heard[0]++
 			if v == 1 {
 				first++
 			}
@@ -224,11 +225,11 @@ func (t *transcript) count() *Result {
 				preferred[i] = 3 - v
 			}
 			if preferred[i] == 1 {
-				oracle++
+				heard[1]++
 			}
 		}
-		perCase = append(perCase, [2]int{count(preferred[0] != 0) + count(preferred[1] != 0),
-			count(preferred[0] == 1) + count(preferred[1] == 1)})
+		perCase = append(perCase, heard)
+		verdicts, oracle = verdicts+heard[0], oracle+heard[1]
 		if preferred[0] == 0 || preferred[1] == 0 {
 			continue
 		}
@@ -277,11 +278,4 @@ func bootstrap(cases [][2]int) (low, high float64) {
 	}
 	slices.Sort(shares)
 	return shares[len(shares)*25/1000], shares[(len(shares)*975-1)/1000]
-}
-
-func count(hit bool) int {
-	if hit {
-		return 1
-	}
-	return 0
 }
