@@ -46,6 +46,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none)"},
+		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}
 }
@@ -108,6 +109,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
 	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
+	s.Drawn = c.Float64("drawn")
 	s.Config.Patience, s.Config.WarmSteps = c.Int("patience"), c.Int("warm-steps")
 	if s.Adapter == align.Mixture && !c.IsSet("warm-steps") {
 		s.Config.WarmSteps = 0

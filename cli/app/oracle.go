@@ -22,9 +22,9 @@ func oracleCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "oracle",
 		Usage: "put into words the ideal next item that DreamRec imagines",
-		Description: "DreamRec draws an oracle: a vector for the ideal next item, which need not be that of any item. It stands at the end of\n" +
-			"the history as a virtual item, and a run of a residual prompt on DreamRec's states says what it is: in free words, and\n" +
-			"as the likeliest titles of the catalogue. Beside them stand the items whose embeddings fit the vector best.",
+		Description: "DreamRec draws an oracle: a vector for the ideal next item, which need not be that of any item. A run on DreamRec says\n" +
+			"what it is, in free words and as the likeliest titles of the catalogue: one of a residual prompt reads it at the end of the\n" +
+			"history, as a virtual item, and one of the item prompt by itself. Beside them stand the items that fit the vector best.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},

@@ -10,7 +10,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-const promptUsage = "`PROMPT`: residual or recovery, residual-varied or recovery-varied (five wordings, drawn at random), or FILE.json (recint prompt show --help)"
+const promptUsage = "`PROMPT`: residual, recovery, item (an item from its own vector), residual-varied or recovery-varied (five wordings, drawn at random), or FILE.json (recint prompt show --help)"
 
 func promptCommand() *cli.Command {
 	return &cli.Command{

@@ -25,6 +25,9 @@ const (
 // Kinds are all of them.
 var Kinds = []Kind{Linear, MLP, Mixture, Positions}
 
+// EveryItem says whether the adapter reads the states after all items of a history, not one.
+func (k Kind) EveryItem() bool { return k == Mixture || k == Positions }
+
 // Shape is the size of an adapter.
 type Shape struct {
 	Kind   Kind `json:"kind"`

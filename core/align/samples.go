@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -11,16 +12,28 @@ import (
 // Encoder gives the states that are to be put into words; a recommender is one. Histories are item ids, oldest first, at
 // least one each; of a longer one than Positions the last items count.
 type Encoder interface {
-	StateWidth() int // D
+	StateWidth() int // W
+	ItemWidth() int  // D, of items' vectors
 	Positions() int  // T, the items of a history that count
 	// States writes the state after the last item of each history, [n, D].
 	States(ctx context.Context, dst []float32, histories [][]int32) error
 	// AllStates writes the state after each item, [n, T, D], zero behind a history's end.
 	AllStates(ctx context.Context, dst []float32, histories [][]int32) error
+	// Items writes the vector of the last item of each history, [n, D].
+	Items(ctx context.Context, dst []float32, histories [][]int32) error
+}
+
+// InputWidth is how many numbers an adapter reads for each state of a prompt with the slots.
+func InputWidth(encoder Encoder, slots []string) int {
+	if slices.Contains(slots, prompt.SlotItem) {
+		return encoder.ItemWidth()
+	}
+	return encoder.StateWidth()
 }
 
 // States gives each history what the slots of a prompt ask for, as an adapter of the kind reads it. {before} is about the
-// history without its last item, {state} and {after} are about all of it. A history whose state holds NaN or infinity is
+// history without its last item, {state} and {after} are about all of it, and {item} is its last item's vector at length 1: what
+// an oracle means is its direction, for it is a mean of items and shorter than any. A history whose state holds NaN or infinity is
 // an error that gives its number.
 func (k Kind) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
 	all := make([]prompt.States, len(histories))
@@ -33,7 +46,7 @@ func (k Kind) States(ctx context.Context, encoder Encoder, slots []string, histo
 		}
 		for first := 0; first < len(asked); first += atOnce {
 			last := min(first+atOnce, len(asked))
-			if err := k.fill(ctx, encoder, first, asked[first:last], all[first:last]); err != nil {
+			if err := k.fill(ctx, encoder, slot, first, asked[first:last], all[first:last]); err != nil {
 				return nil, err
 			}
 		}
@@ -61,9 +74,14 @@ func (k Kind) Count(encoder Encoder, slot string, history []int32) int {
 }
 
 // fill adds one slot's states to those of each history, of which the first has a number, for messages.
-func (k Kind) fill(ctx context.Context, encoder Encoder, first int, histories [][]int32, all []prompt.States) error {
+func (k Kind) fill(ctx context.Context, encoder Encoder, slot string, first int, histories [][]int32, all []prompt.States) error {
 	width, compute := encoder.StateWidth(), encoder.States
-	if k == Mixture || k == Positions {
+	switch {
+	case slot == prompt.SlotItem && k.EveryItem():
+		return fmt.Errorf("align: slot {%s} holds one vector, of which a %s has nothing to read; choose %s or %s", slot, k, Linear, MLP)
+	case slot == prompt.SlotItem:
+		width, compute = encoder.ItemWidth(), encoder.Items
+	case k.EveryItem():
 		width, compute = width*encoder.Positions(), encoder.AllStates
 	}
 	states := make([]float32, len(histories)*width)
@@ -80,6 +98,9 @@ func (k Kind) fill(ctx context.Context, encoder Encoder, first int, histories []
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", first+i, at)
 			}
+		}
+		if slot == prompt.SlotItem {
+			scaleToUnit(own)
 		}
 		all[i].Counts = append(all[i].Counts, count)
 		all[i].Values = append(all[i].Values, own...)
@@ -103,9 +124,28 @@ func (k Kind) Samples(ctx context.Context, encoder Encoder, slots []string, hist
 	return samples, nil
 }
 
-// Pairs makes the lessons of the warm start: the state after each history with the tokens of its last item's title.
-func Pairs(ctx context.Context, encoder Encoder, histories, titles [][]int32) ([]Pair, error) {
-	samples, err := Linear.Samples(ctx, encoder, []string{prompt.SlotAfter}, histories, titles)
+// scaleToUnit gives a vector the length 1, unless it is zero.
+func scaleToUnit(v []float32) {
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	if sum == 0 {
+		return
+	}
+	for i := range v {
+		v[i] = float32(float64(v[i]) / math.Sqrt(sum))
+	}
+}
+
+// Pairs makes the lessons of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
+// that is shown, with the tokens of its last item's title.
+func Pairs(ctx context.Context, encoder Encoder, slots []string, histories, titles [][]int32) ([]Pair, error) {
+	slot := prompt.SlotAfter
+	if slices.Contains(slots, prompt.SlotItem) {
+		slot = prompt.SlotItem
+	}
+	samples, err := Linear.Samples(ctx, encoder, []string{slot}, histories, titles)
 	if err != nil {
 		return nil, err
 	}

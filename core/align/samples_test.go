@@ -16,7 +16,17 @@ import (
 type lengthAndLast struct{ nan bool }
 
 func (lengthAndLast) StateWidth() int { return 2 }
+func (lengthAndLast) ItemWidth() int  { return 3 }
 func (lengthAndLast) Positions() int  { return 2 }
+
+// Items gives item x the vector (3x, 0, 4x).
+func (lengthAndLast) Items(_ context.Context, dst []float32, histories [][]int32) error {
+	for i, h := range histories {
+		last := float32(h[len(h)-1])
+		copy(dst[3*i:], []float32{3 * last, 0, 4 * last})
+	}
+	return nil
+}
 
 func (r lengthAndLast) state(history []int32) []float32 {
 	last := history[len(history)-1]
@@ -69,12 +79,41 @@ func TestSamples_byHand(t *testing.T) {
 			}
 		}
 	}
-	pairs, err := Pairs(t.Context(), lengthAndLast{}, histories, answers)
+	pairs, err := Pairs(t.Context(), lengthAndLast{}, slots, histories, answers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(pairs[1].State, []float32{2, 9}) || !slices.Equal(pairs[1].Title, []int32{'b', 'c', 256}) {
 		t.Errorf("pair 1: %+v", pairs[1])
+	}
+}
+
+// Vectors of items are read at length 1: item x has (3x, 0, 4x).
+func TestSamples_items(t *testing.T) {
+	slots, histories, answers := []string{"item"}, [][]int32{{5, 6, 7}, {0}}, [][]int32{{1}, {2}}
+	want := [][]float32{{0.6, 0, 0.8}, {0, 0, 0}}
+	samples, err := Linear.Samples(t.Context(), lengthAndLast{}, slots, histories, answers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs, err := Pairs(t.Context(), lengthAndLast{}, slots, histories, answers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if !slices.Equal(samples[i].Values, want[i]) || !slices.Equal(pairs[i].State, want[i]) || !slices.Equal(samples[i].Counts, []int{1}) {
+			t.Errorf("sample %+v and pair %+v, want %v", samples[i], pairs[i], want[i])
+		}
+	}
+	for slot, want := range map[string]int{"item": 3, "after": 2} {
+		if got := InputWidth(lengthAndLast{}, []string{slot}); got != want {
+			t.Errorf("{%s}: %d numbers, want %d", slot, got, want)
+		}
+	}
+	for _, kind := range []Kind{Mixture, Positions} {
+		if _, err := kind.States(t.Context(), lengthAndLast{}, slots, histories); err == nil || !strings.Contains(err.Error(), "nothing to read") {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
 

@@ -156,14 +156,16 @@ func TestCompile_refusals(t *testing.T) {
 		k    int
 		want string
 	}{
-		"no slot":         {"hello", chatted, 1, "without a slot"},
-		"unknown slot":    {"a{film}", chatted, 1, "{film}"},
-		"slot twice":      {"{state}{state}", chatted, 1, "twice"},
-		"no soft token":   {"{state}", chatted, 0, "at least 1"},
-		"slot lost":       {"{state}", func(string) (string, error) { return "<user>", nil }, 1, "loses"},
-		"slot repeated":   {"{state}", func(s string) (string, error) { return s + s, nil }, 1, "repeats"},
-		"slots swapped":   {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
-		"chat has failed": {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
+		"no slot":          {"hello", chatted, 1, "without a slot"},
+		"unknown slot":     {"a{film}", chatted, 1, "{film}"},
+		"vector and state": {"{item}{state}", chatted, 1, "{item} stands alone"},
+		"history of one":   {"{item}", chatted, 1, "the last item is asked for"},
+		"slot twice":       {"{state}{state}", chatted, 1, "twice"},
+		"no soft token":    {"{state}", chatted, 0, "at least 1"},
+		"slot lost":        {"{state}", func(string) (string, error) { return "<user>", nil }, 1, "loses"},
+		"slot repeated":    {"{state}", func(s string) (string, error) { return s + s, nil }, 1, "repeats"},
+		"slots swapped":    {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
+		"chat has failed":  {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
 	} {
 		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, c.k, false)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -285,7 +287,7 @@ func TestParseTemplate(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	for _, name := range []string{"residual", "recovery", "residual-varied", "recovery-varied"} {
+	for _, name := range []string{"residual", "recovery", "residual-varied", "recovery-varied", "item"} {
 		tpl, err := Named(name)
 		if err != nil || tpl.Validate() != nil {
 			t.Errorf("%s: %v, %v", name, err, tpl.Validate())

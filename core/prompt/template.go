@@ -19,7 +19,10 @@ const (
 	SlotState  = "state"  // the state after the whole history
 	SlotBefore = "before" // the state before the last item
 	SlotAfter  = "after"  // the state after the last item
+	SlotItem   = "item"   // the last item's own vector, in the recommender's space of item embeddings; a template has it alone
 )
+
+var slotNames = []string{SlotState, SlotBefore, SlotAfter, SlotItem}
 
 // Asked is what a template asks for.
 type Asked string
@@ -49,13 +52,16 @@ type Template struct {
 	Examples [][]string `json:"examples,omitempty"`
 }
 
+// pairs are the examples of prompts that ask for one item.
+var pairs = [][]string{
+	{"Back to the Future", "Jaws"}, {"The Godfather", "Singin' in the Rain"}, {"Fargo", "One Flew Over the Cuckoo's Nest"},
+	{"Toy Story", "The Silence of the Lambs"}, {"Dr. Strangelove", "Heat"}, {"The Lion King", "Four Weddings and a Funeral"},
+}
+
 // residual and recovery are the default templates with other names and texts. The LLM is asked for titles as if the soft tokens
 // were words, which is what the warm start makes of them.
 func residual(name string, texts ...string) Template {
-	return Template{Name: name, Asks: LastItem, Texts: texts, Reply: "{before}{after}:", Examples: [][]string{
-		{"Back to the Future", "Jaws"}, {"The Godfather", "Singin' in the Rain"}, {"Fargo", "One Flew Over the Cuckoo's Nest"},
-		{"Toy Story", "The Silence of the Lambs"}, {"Dr. Strangelove", "Heat"}, {"The Lion King", "Four Weddings and a Funeral"},
-	}}
+	return Template{Name: name, Asks: LastItem, Texts: texts, Reply: "{before}{after}:", Examples: pairs}
 }
 
 func recovery(name string, texts ...string) Template {
@@ -69,6 +75,7 @@ func known() []Template {
 	return []Template{
 		Residual(),
 		Recovery(),
+		Item(),
 		residual("residual-varied",
 			"Repeat the second title.",
 			"Two titles, one chosen after the other. Say the second one.",
@@ -89,6 +96,11 @@ func Residual() Template { return residual("residual", "Repeat the second title.
 
 // Recovery is the default template for naming the items of a history from its state or states.
 func Recovery() Template { return recovery("recovery", "Repeat the titles, one on each line.") }
+
+// Item is the default template for naming an item from its vector, and so for what lies among items, as DreamRec's oracles do.
+func Item() Template {
+	return Template{Name: "item", Asks: LastItem, Texts: []string{"Repeat the title."}, Reply: "{item}:", Examples: pairs}
+}
 
 // Named returns a template that has a name.
 func Named(name string) (Template, error) {
@@ -148,7 +160,13 @@ func (t Template) Validate() error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(slots, SlotState) && !slices.Contains(slots, SlotAfter) {
+	switch {
+	case slices.Contains(slots, SlotItem):
+		if len(slots) > 1 || t.Asks != LastItem {
+			return fmt.Errorf("prompt: template %q: {%s} stands alone, and the %s is asked for, since it says nothing of others", t.Name, SlotItem,
+				LastItem)
+		}
+	case !slices.Contains(slots, SlotState) && !slices.Contains(slots, SlotAfter):
 		return fmt.Errorf("prompt: template %q shows neither {%s} nor {%s}, so nothing of the last item", t.Name, SlotState, SlotAfter)
 	}
 	if len(t.Examples) == 0 {
@@ -167,7 +185,7 @@ func (t Template) Validate() error {
 
 var (
 	slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
-	nearSlot    = regexp.MustCompile(`(?i)\{\s*(state|before|after)\s*\}`) // what was probably meant to be one
+	nearSlot    = regexp.MustCompile(`(?i)\{\s*(state|before|after|item)\s*\}`) // what was probably meant to be one
 )
 
 // Slots gives the names of the template's slots in the order in which they stand in its texts: the order in which a
@@ -206,9 +224,8 @@ func (t Template) slots(text string) ([]string, error) {
 	var slots []string
 	for _, match := range slotPattern.FindAllStringSubmatch(text, -1) {
 		name := match[1]
-		if !slices.Contains([]string{SlotState, SlotBefore, SlotAfter}, name) {
-			return nil, fmt.Errorf("prompt: template %q: no slot is called {%s}; known are {%s}, {%s}, {%s}",
-				t.Name, name, SlotState, SlotBefore, SlotAfter)
+		if !slices.Contains(slotNames, name) {
+			return nil, fmt.Errorf("prompt: template %q: no slot is called {%s}; known are {%s}", t.Name, name, strings.Join(slotNames, "}, {"))
 		}
 		if slices.Contains(slots, name) {
 			return nil, fmt.Errorf("prompt: template %q: slot {%s} stands in a text twice", t.Name, name)
@@ -216,8 +233,8 @@ func (t Template) slots(text string) ([]string, error) {
 		slots = append(slots, name)
 	}
 	if len(slots) == 0 {
-		return nil, fmt.Errorf("prompt: template %q has a text without a slot; put one of {%s}, {%s}, {%s} where the state belongs",
-			t.Name, SlotState, SlotBefore, SlotAfter)
+		return nil, fmt.Errorf("prompt: template %q has a text without a slot; put one of {%s} where the state belongs",
+			t.Name, strings.Join(slotNames, "}, {"))
 	}
 	return slots, nil
 }

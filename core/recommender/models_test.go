@@ -164,6 +164,13 @@ func TestVectorsStandForItems(t *testing.T) {
 			!strings.Contains(err.Error(), "item -3") {
 			t.Errorf("%s: a vector that is not there: %v", model, err)
 		}
+		items := make([]float32, 3*d)
+		if err := r.WithVectors(vectors).Items(t.Context(), items, [][]int32{{5, 2}, {2, -1}, {7}}); err != nil {
+			t.Fatal(err)
+		}
+		if want := slices.Concat(vectors[d:], vectors[:d], vectors[:d]); !slices.Equal(items, want) {
+			t.Errorf("%s: the last items' vectors are %v, want %v", model, items, want)
+		}
 	}
 }
 

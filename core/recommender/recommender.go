@@ -146,6 +146,46 @@ func (v Virtual) AllStates(ctx context.Context, dst []float32, histories [][]int
 	return v.recommender.states(ctx, dst, histories, v.vectors, true)
 }
 
+// ItemWidth is D, the numbers in an item's vector.
+func (v Virtual) ItemWidth() int { return v.recommender.ItemWidth() }
+
+// Items is Recommender.Items.
+func (v Virtual) Items(_ context.Context, dst []float32, histories [][]int32) error {
+	return v.recommender.items(dst, histories, v.vectors)
+}
+
+// ItemWidth is D, the numbers in an item's vector.
+func (r *Recommender) ItemWidth() int { return r.config.Width }
+
+// Items writes the vector of the last item of each history to dst [len(histories), D]: its row of the table of embeddings.
+func (r *Recommender) Items(_ context.Context, dst []float32, histories [][]int32) error {
+	return r.items(dst, histories, nil)
+}
+
+// items does so where histories may hold virtual items.
+func (r *Recommender) items(dst []float32, histories [][]int32, vectors []float32) error {
+	width := r.config.Width
+	if err := checkDst(dst, width, len(histories)); err != nil {
+		return err
+	}
+	table, err := r.ItemEmbeddings()
+	if err != nil {
+		return err
+	}
+	batch, err := r.config.pad(histories, 0, len(vectors)/width)
+	if err != nil {
+		return err
+	}
+	for i, n := range batch.Lengths {
+		from, item := table, int(batch.Items[i*r.config.Positions+int(n)-1])
+		if item < 0 {
+			from, item = vectors, -1-item
+		}
+		copy(dst[i*width:(i+1)*width], from[item*width:(item+1)*width])
+	}
+	return nil
+}
+
 // ItemEmbeddings gives the vectors of all items, [V, D].
 func (r *Recommender) ItemEmbeddings() ([]float32, error) {
 	tensors, err := r.model.Tensors()

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +97,7 @@ func NewPlan(o Options) (*Plan, error) {
 	}{
 		{Share{Name: "residual-sasrec", Recommender: recommender.SASRec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
 		{Share{Name: "residual-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
+		{Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Item().Name, Adapter: align.MLP}, 0.5},
 		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
 		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: prompt.Residual().Name, Adapter: align.MLP}, 1},
 		{Share{Name: "recovery-mixture", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Mixture}, 1.5},
@@ -124,11 +124,6 @@ func memory(llm string) (int64, error) {
 	defer gguf.Close()
 	info, err := gguf.Describe()
 	return 4*int64(info.Parameters) + 1<<30, err
-}
-
-// shareOf is a run of the plan.
-func (p *Plan) shareOf(name string) Share {
-	return p.Runs[slices.IndexFunc(p.Runs, func(s Share) bool { return s.Name == name })]
 }
 
 // PlanFile is the file of a reproduction's folder that says what it is.
@@ -194,8 +189,12 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table
 	if err := r.write(); err != nil { // what there is, should the judge fail
 		return nil, err
 	}
-	if err := r.judge(ctx); err != nil {
-		return nil, err
+	for _, share := range plan.Runs {
+		if share.Recommender == recommender.DreamRec {
+			if err := r.judge(ctx, share); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return r.table, r.write()
 }
@@ -291,14 +290,14 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 	return err
 }
 
-// judge sets DreamRec's oracles against SASRec's first recommendations.
-func (r *reproduction) judge(ctx context.Context) (err error) {
-	folder := filepath.Join(r.Folder, "residual-dreamrec")
+// judge sets DreamRec's oracles, as a run puts them into words, against SASRec's first recommendations.
+func (r *reproduction) judge(ctx context.Context, share Share) (err error) {
+	folder := filepath.Join(r.Folder, share.Name)
 	cases, oracles, err := r.cases(ctx, folder)
 	if err != nil {
 		return err
 	}
-	r.Stage("judging")
+	r.Stage(share.Name + ": judging")
 	j, done, err := r.Judge()
 	if err != nil {
 		return err
@@ -307,13 +306,13 @@ func (r *reproduction) judge(ctx context.Context) (err error) {
 	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: filepath.Join(folder, "judge-answers.jsonl"),
 		Label: oracles.Label, Against: recommender.SASRec, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
 	if err == nil {
-		r.table.addOracles(r.plan.shareOf("residual-dreamrec"), oracles, result)
+		r.table.addOracles(share, oracles, result)
 	}
 	return err
 }
 
 func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.Case, oracles *run.OracleResult, err error) {
-	r.Stage("oracles in words")
+	r.Stage(filepath.Base(folder) + ": oracles in words")
 	one, err := run.Open(r.engine, folder, interpret.Options{Slots: 64})
 	if err != nil {
 		return nil, nil, err

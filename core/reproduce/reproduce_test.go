@@ -94,15 +94,17 @@ func TestRun(t *testing.T) {
 	for name, paper := range map[string]string{
 		"residual accuracy, DreamRec, as the paper scores": paperResidual, "residual accuracy, SASRec, exact": "",
 		"residual accuracy, Caser, restricted to titles": "", "more than 5 items recovered, SASRec, mixture, as the paper scores": paperRecovery,
-		"more than 5 items recovered, SASRec, positions, exact": "", "control: GRU4Rec, a state of zeros": "",
-		"verdicts for the oracle, against SASRec's first recommendation": paperOracle,
+		"more than 5 items recovered, SASRec, positions, exact": "", "control: residual accuracy, GRU4Rec, zeros in place of the state": "",
+		"items named from their own vectors, DreamRec, exact":                                         "",
+		"verdicts for the oracle, against SASRec's first recommendation (as the last of the history)": paperOracle,
+		"verdicts for the oracle, against SASRec's first recommendation (by its own prompt)":          paperOracle,
 	} {
 		row, ok := what[name]
 		if !ok || row.Paper != paper || row.Ours.N == 0 || row.Differs == "" {
 			t.Errorf("%s: %+v", name, row)
 		}
 	}
-	if row := what["verdicts for what is shown first"]; row.Ours.N > 0 && row.Ours.Value != 1 {
+	if row := what["verdicts for what is shown first (by its own prompt)"]; row.Ours.N > 0 && row.Ours.Value != 1 {
 		t.Errorf("%+v", row)
 	}
 	for name, text := range map[string]string{"table.md": "| residual accuracy, DreamRec, exact |", "table.json": `"rows"`,

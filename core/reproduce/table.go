@@ -8,6 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -55,20 +56,23 @@ func (t *Table) differs(share Share, minutes float64) string {
 }
 
 func (t *Table) addResidual(share Share, minutes float64, r *evaluate.Result) {
-	paper := ""
-	if share.Recommender == recommender.DreamRec {
+	paper, name := "", "residual accuracy, "+share.Recommender
+	switch {
+	case share.Prompt == prompt.Item().Name:
+		name = "items named from their own vectors, " + share.Recommender
+	case share.Recommender == recommender.DreamRec:
 		paper = paperResidual
 	}
 	for _, c := range r.Conditions {
 		switch c.Name {
 		case evaluate.TrueState:
-			t.add("residual accuracy, "+share.Recommender+", as the paper scores", c.Paper, paper,
+			t.add(name+", as the paper scores", c.Paper, paper,
 				t.differs(share, minutes)+"; the title is not taken for a regular expression")
-			t.add("residual accuracy, "+share.Recommender+", exact", c.Exact, "", "the answer is the title and nothing else")
+			t.add(name+", exact", c.Exact, "", "the answer is the title and nothing else")
 		case evaluate.RestrictedState:
-			t.add("residual accuracy, "+share.Recommender+", restricted to titles", c.Exact, "", "answers are titles of the catalogue")
+			t.add(name+", restricted to titles", c.Exact, "", "answers are titles of the catalogue")
 		case evaluate.ZeroState:
-			t.add("control: "+share.Recommender+", a state of zeros", c.Exact, "", "near 0 if the answer comes from the state")
+			t.add("control: "+name+", zeros in place of the state", c.Exact, "", "near 0 if the answer comes from the state")
 		}
 	}
 }
@@ -91,13 +95,18 @@ func (t *Table) addRecovery(share Share, minutes float64, r *evaluate.RecoveryRe
 }
 
 func (t *Table) addOracles(share Share, oracles *run.OracleResult, verdicts *judge.Result) {
-	t.add("an item's own embedding in the oracle's place names it", oracles.Sanity, "", "how far the words of an oracle can be trusted")
-	t.add("verdicts for the oracle, against SASRec's first recommendation", verdicts.Preferred, paperOracle,
-		fmt.Sprintf("%s; the oracle is read as a virtual item at the end of the history; judged by %s in both orders, which agree in %.1f %% of the "+
-			"cases (a judge that looks at the place alone: 50 %% for the oracle, never the same verdict)", t.differs(share, share.Minutes),
+	way, how := " (as the last of the history)", "read as a virtual item at the end of the history"
+	if share.Prompt == prompt.Item().Name {
+		way, how = " (by its own prompt)", "read by the item prompt, from its direction alone"
+	}
+	t.add("an item's own embedding in the oracle's place names it"+way, oracles.Sanity, "", "how far the words of an oracle can be trusted")
+	t.add("the oracle's words are a title"+way, oracles.Valid, "", "free answers")
+	t.add("verdicts for the oracle, against SASRec's first recommendation"+way, verdicts.Preferred, paperOracle,
+		fmt.Sprintf("%s; the oracle is %s; judged by %s in both orders, which agree in %.1f %% of the "+
+			"cases (a judge that looks at the place alone: 50 %% for the oracle, never the same verdict)", t.differs(share, share.Minutes), how,
 			verdicts.Judge, 100*verdicts.Consistent.Value))
-	t.add("the oracle wins in both orders", verdicts.Win, "", fmt.Sprintf("%.1f %% ties", 100*verdicts.Tie.Value))
-	t.add("verdicts for what is shown first", verdicts.First, "", "half of them if the judge does not mind the place")
+	t.add("the oracle wins in both orders"+way, verdicts.Win, "", fmt.Sprintf("%.1f %% ties", 100*verdicts.Tie.Value))
+	t.add("verdicts for what is shown first"+way, verdicts.First, "", "half of them if the judge does not mind the place")
 }
 
 // WriteMarkdown writes the table for people.

@@ -66,7 +66,12 @@ func train(t *testing.T, w world) *align.Result {
 // open opens the world's run, closed at the end of the test.
 func open(t *testing.T, w world) *Run {
 	t.Helper()
-	r, err := Open(testllm.Engine(t), w.run(), interpret.Options{MaxTokens: 24})
+	return openAt(t, w.run())
+}
+
+func openAt(t *testing.T, dir string) *Run {
+	t.Helper()
+	r, err := Open(testllm.Engine(t), dir, interpret.Options{MaxTokens: 24})
 	if err != nil {
 		t.Fatal(err)
 	}

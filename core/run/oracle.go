@@ -19,8 +19,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// Oracle is DreamRec's vector for the ideal next item after a history, put into words: the vector stands at the end of the
-// history as a virtual item, and the residual prompt asks for it.
+// Oracle is DreamRec's vector for the ideal next item after a history, put into words. With the residual prompt the vector stands at
+// the end of the history as a virtual item; the item prompt reads it by itself.
 type Oracle struct {
 	History []string      `json:"history"`        // titles, oldest first
 	Next    string        `json:"next,omitempty"` // the item that came next, of test sequences

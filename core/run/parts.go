@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -80,6 +81,11 @@ func (p *Parts) Close() error {
 	return err
 }
 
+// inputWidth is how many numbers the adapter reads at a time.
+func (p *Parts) inputWidth() int {
+	return align.InputWidth(p.Recommender, p.Prompts[0].SlotNames())
+}
+
 // Titles gives the clean titles of items.
 func (p *Parts) Titles(items []int32) []string {
 	titles := make([]string, len(items))
@@ -87,6 +93,24 @@ func (p *Parts) Titles(items []int32) []string {
 		titles[i] = p.Data.Items[item].Title
 	}
 	return titles
+}
+
+// lessons are the sequences that an adapter is trained on: those of the training part and, so that the share of them is drawn,
+// copies that end in another item. Drawn items are all of the catalogue in turn, in random order: the recommender has a state for
+// each, and an adapter that is to read it must not have met the popular ones only.
+func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
+	lessons := slices.Clone(p.Split.Train)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var items []int
+	for range int(drawn / (1 - drawn) * float64(len(p.Split.Train))) {
+		if len(items) == 0 {
+			items = random.Perm(len(p.Data.Items))
+		}
+		lesson := p.Split.Train[random.IntN(len(p.Split.Train))]
+		lesson.Next, items = int32(items[0]), items[1:]
+		lessons = append(lessons, lesson)
+	}
+	return lessons
 }
 
 // questions gives, for each sequence, the history that is asked about and the items that answer it.
@@ -156,8 +180,8 @@ func (p *Parts) states(ctx context.Context, encoder align.Encoder, histories [][
 	return p.kind.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// lessons makes the pairs of the warm start: the state after an item with that item's title.
-func (p *Parts) lessons(ctx context.Context, sequences []dataset.Sequence) ([]align.Pair, error) {
+// pairs makes those of the warm start: what stands for an item with that item's title.
+func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []dataset.Sequence) ([]align.Pair, error) {
 	titles := make([]string, len(sequences))
 	for i, s := range sequences {
 		titles[i] = p.Data.Items[s.Next].Title
@@ -166,5 +190,5 @@ func (p *Parts) lessons(ctx context.Context, sequences []dataset.Sequence) ([]al
 	if err != nil {
 		return nil, err
 	}
-	return align.Pairs(ctx, p.Recommender, recommender.Extended(sequences), answers)
+	return align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), recommender.Extended(sequences), answers)
 }

@@ -20,7 +20,7 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	histories, answers, err := parts.answers(parts.Split.Train)
+	histories, answers, err := parts.answers(parts.lessons(s.Drawn, s.Config.Seed))
 	if err != nil {
 		return align.Estimate{}, err
 	}
@@ -49,7 +49,7 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, hi
 
 // shape is that of the run's adapter.
 func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
-	shape := align.Shape{Kind: s.Adapter, In: p.Recommender.StateWidth(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: llm.Embd}
+	shape := align.Shape{Kind: s.Adapter, In: p.inputWidth(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: llm.Embd}
 	if s.Adapter == align.Mixture {
 		shape.Mixed = p.Recommender.Positions()
 	}

@@ -65,7 +65,7 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if err != nil {
 		return err
 	}
-	if err := adapter.Fits(r.Recommender.StateWidth(), info.Embd); err != nil {
+	if err := adapter.Fits(r.inputWidth(), info.Embd); err != nil {
 		return err
 	}
 	if adapter.Kind == align.Positions {

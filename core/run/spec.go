@@ -38,6 +38,7 @@ type Spec struct {
 	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp and positions adapters
 	Tokens      int             `json:"tokens"`           // K, soft tokens per state
 	Precision   Precision       `json:"precision"`        // of the LLM while training
+	Drawn       float64         `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config    `json:"config"`
 }
 
@@ -61,6 +62,9 @@ func (p Precision) native() (cgo.Precision, error) {
 	return 0, fmt.Errorf("run: no precision is called %q; known are %q and %q", p, F32, BF16)
 }
 
+// MostDrawn bounds the share of drawn sequences.
+const MostDrawn = 0.9
+
 // DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
 // units with 6 soft tokens for each state, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
@@ -72,6 +76,16 @@ func DefaultSpec() Spec {
 func (s Spec) Validate() error {
 	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
 		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
+	}
+	switch {
+	case !(s.Drawn >= 0 && s.Drawn <= MostDrawn):
+		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MostDrawn)
+	case s.Drawn > 0 && s.Template.Asks != prompt.LastItem:
+		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
+	}
+	if slots, err := s.Template.Slots(); err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
+		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s or %s", prompt.SlotItem,
+			s.Template.Name, s.Adapter, align.Linear, align.MLP)
 	}
 	shape := align.Shape{Kind: s.Adapter, In: 1, Hidden: s.Hidden, Tokens: s.Tokens, Embd: 1} // the widths are not known yet
 	if s.Adapter == align.Mixture {

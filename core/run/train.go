@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -38,7 +39,8 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		Shape: parts.shape(s, info), Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	histories, answers, err := parts.answers(parts.Split.Train)
+	lessons := parts.lessons(s.Drawn, s.Config.Seed)
+	histories, answers, err := parts.answers(lessons)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +58,8 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	}
 	stage("computing the recommender's states")
 	slots := parts.Prompts[0].SlotNames()
-	if job.Train, err = s.Adapter.Samples(ctx, parts.Recommender, slots, histories, answers); err != nil {
+	teacher := noisy{parts.Recommender, rand.New(rand.NewPCG(s.Config.Seed, 1))}
+	if job.Train, err = s.Adapter.Samples(ctx, teacher, slots, histories, answers); err != nil {
 		return nil, err
 	}
 	if histories, answers, err = parts.answers(parts.Split.Validation); err != nil {
@@ -66,7 +69,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {
-		if job.Warm, err = parts.lessons(ctx, parts.Split.Train); err != nil {
+		if job.Warm, err = parts.pairs(ctx, teacher, lessons); err != nil {
 			return nil, err
 		}
 	}

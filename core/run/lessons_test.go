@@ -1,0 +1,131 @@
+package run
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items seven times and in one an eighth.
+func TestLessons(t *testing.T) {
+	w := newWorld(t)
+	p, err := openParts(testllm.Engine(t), w.spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	train := p.Split.Train
+	same := func(lessons []dataset.Sequence) bool {
+		return slices.EqualFunc(lessons, train, func(a, b dataset.Sequence) bool {
+			return slices.Equal(a.History, b.History) && a.Next == b.Next
+		})
+	}
+	if lessons := p.lessons(0, 1); !same(lessons) {
+		t.Errorf("%d lessons where none is drawn, want the training part", len(lessons))
+	}
+	lessons := p.lessons(0.5, 1)
+	if len(lessons) != 422 || !same(lessons[:211]) {
+		t.Fatalf("%d lessons, want the training part and as many", len(lessons))
+	}
+	times := map[int32]int{}
+	for _, l := range lessons[211:] {
+		times[l.Next]++
+		if !slices.ContainsFunc(train, func(s dataset.Sequence) bool { return slices.Equal(s.History, l.History) }) {
+			t.Fatalf("a drawn lesson has the history %v, which nobody has", l.History)
+		}
+	}
+	eighth := 0
+	for item, n := range times {
+		if n == 8 {
+			eighth++
+		} else if n != 7 {
+			t.Errorf("item %d is drawn %d times", item, n)
+		}
+	}
+	if len(times) != 30 || eighth != 1 {
+		t.Errorf("%d items are drawn, %d an eighth time; want 30 and 1", len(times), eighth)
+	}
+	if other := p.lessons(0.5, 2); slices.EqualFunc(lessons, other, func(a, b dataset.Sequence) bool { return a.Next == b.Next }) {
+		t.Error("another seed draws the same")
+	}
+}
+
+// A vector with noise keeps its share along the item's own, and all angles up to the widest come about.
+func TestNoisy(t *testing.T) {
+	w := newWorld(t)
+	p, err := openParts(testllm.Engine(t), w.spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	histories := slices.Repeat([][]int32{{4, 9}}, 400)
+	width := p.Recommender.ItemWidth()
+	own, turned := make([]float32, len(histories)*width), make([]float32, len(histories)*width)
+	if err := p.Recommender.Items(t.Context(), own, histories); err != nil {
+		t.Fatal(err)
+	}
+	if err := (noisy{p.Recommender, rand.New(rand.NewPCG(1, 1))}).Items(t.Context(), turned, histories); err != nil {
+		t.Fatal(err)
+	}
+	least, most := 1.0, 0.0
+	for i := range histories {
+		var dot, a, b float64
+		for k := i * width; k < (i+1)*width; k++ {
+			dot += float64(own[k]) * float64(turned[k])
+			a += float64(own[k]) * float64(own[k])
+			b += float64(turned[k]) * float64(turned[k])
+		}
+		if math.Abs(dot/a-1) > 1e-4 {
+			t.Fatalf("vector %d goes %g times along the item's", i, dot/a)
+		}
+		cosine := dot / math.Sqrt(a*b)
+		least, most = min(least, cosine), max(most, cosine)
+	}
+	if least < leastCosine-1e-4 || least > leastCosine+0.02 || most < 0.98 {
+		t.Errorf("cosines from %g to %g, want %g to 1", least, most, leastCosine)
+	}
+}
+
+// A run of the item prompt is trained, evaluated and reads oracles like any other.
+func TestItemPrompt(t *testing.T) {
+	w := dreams(t)
+	s := w.spec()
+	s.Template, s.Drawn = prompt.Item(), 0.5
+	dir := w.run() + "-item"
+	if _, err := Train(t.Context(), testllm.Engine(t), dir, s, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	r := openAt(t, dir)
+	embeddings, err := r.Recommender.ItemEmbeddings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The vector of an item, twice as long, says what the item says, whatever came before it.
+	width := r.Recommender.ItemWidth()
+	vector := slices.Clone(embeddings[22*width : 23*width])
+	for i := range vector {
+		vector[i] *= 2
+	}
+	want, err := r.Interpret(t.Context(), [][]int32{{1, 22}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.describe(t.Context(), [][]int32{{2, 9}}, vector)
+	if err != nil || got[0].Words != want[0].Text {
+		t.Errorf("%+v, want %q: %v", got, want[0].Text, err)
+	}
+	result, err := r.EvaluateResidual(t.Context(), 5, evaluate.Options{Seed: 1})
+	if err != nil || result.N != 5 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if _, err := r.EvaluateRecovery(t.Context(), 5, evaluate.Options{}); err == nil || !strings.Contains(err.Error(), "last item") {
+		t.Errorf("recovery: %v", err)
+	}
+}
