@@ -3,6 +3,7 @@
 //
 //	align make -recommender FILE -data FOLDER -llm FILE [-prompt NAME] OUT   makes a workload of real training samples
 //	align generate [-check] [-slots N] [-tokens N] MODEL.gguf FOLDER    answers a residual workload's questions
+//	align decode [-slots N] [-tokens N] MODEL.gguf FOLDER    generates behind its prefix, as llama-batched-bench does
 //	align time [-check] [-repetitions N] MODEL.gguf FOLDER    trains on it, with nothing timed before a warm-up
 package main
 
@@ -14,7 +15,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: align make|time|generate …; the comment at the top of bench/align/main.go says how"))
+		fail(fmt.Errorf("usage: align make|time|generate|decode …; the comment at the top of bench/align/main.go says how"))
 	}
 	flags := flag.NewFlagSet("align "+os.Args[1], flag.ExitOnError)
 	var err error
@@ -47,8 +48,15 @@ func main() {
 		flags.IntVar(&g.threads, "threads", 0, "0: all")
 		_ = flags.Parse(os.Args[2:])
 		err = g.run(flags.Arg(0), flags.Arg(1))
+	case "decode":
+		var d decoder
+		flags.IntVar(&d.slots, "slots", 32, "samples side by side")
+		flags.IntVar(&d.tokens, "tokens", 10, "tokens of each")
+		flags.IntVar(&d.threads, "threads", 0, "0: all")
+		_ = flags.Parse(os.Args[2:])
+		err = d.run(flags.Arg(0), flags.Arg(1))
 	default:
-		err = fmt.Errorf("there is no %q; align make, align time or align generate", os.Args[1])
+		err = fmt.Errorf("there is no %q; align make, time, generate or decode", os.Args[1])
 	}
 	if err != nil {
 		fail(err)

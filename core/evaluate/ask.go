@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -32,6 +33,14 @@ const (
 	ShuffledState   = "shuffled"   // control: the states of another sample
 )
 
+// ConditionNames are what tables call the conditions.
+var ConditionNames = map[string]string{
+	TrueState:       "own states",
+	RestrictedState: "restricted to titles",
+	ZeroState:       "control: zero state",
+	ShuffledState:   "control: shuffled states",
+}
+
 // Options are how an evaluation is run.
 type Options struct {
 	Seed       uint64                // of the shuffled control
@@ -51,8 +60,9 @@ type Hits struct {
 	Valid    int `json:"valid"`
 }
 
-// chunk is how many samples are answered between two writes.
-const chunk = 128
+// Chunk is how many samples are answered between two writes. An evaluation is parted and taken up again in whole chunks: what
+// is answered side by side changes the last digits of probabilities.
+const Chunk = 128
 
 // ask puts every question, with a sample's own states and then with those of the controls, and scores the answers. They
 // are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
@@ -88,7 +98,7 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 	for done := len(j.Records); done < total; done = len(j.Records) {
 		condition := conditions[done/n]
 		first := from + done%n
-		last := min(to, (first/chunk+1)*chunk)
+		last := min(to, (first/Chunk+1)*Chunk)
 		asked, questionOf := questions(samples, condition, opts.Seed, first, last)
 		rank := unranked(answer)
 		if condition == RestrictedState {
@@ -111,6 +121,9 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			r := Record{
 				Condition: condition, Sample: s.ID, Titles: s.Titles, Answer: a.Text, LogProb: a.LogProb, Ended: a.Ended,
 				Hits: score(a.Text, s.Titles),
+			}
+			if condition == TrueState || condition == RestrictedState {
+				r.Tokens, r.LogProbs = a.Pieces, rounded(a.LogProbs)
 			}
 			for _, other := range ranked[1:] {
 				r.Others = append(r.Others, Alternative{other.Text, other.LogProb})
@@ -137,6 +150,15 @@ func unranked(answer Answerer) Ranker {
 		}
 		return ranked, err
 	}
+}
+
+// rounded keeps three decimals, which is a thousandth of each probability.
+func rounded(logProbs []float64) []float64 {
+	kept := make([]float64, len(logProbs))
+	for i, x := range logProbs {
+		kept[i] = math.Round(1000*x)/1000 + 0 // not -0
+	}
+	return kept
 }
 
 // check refuses samples that cannot be asked.

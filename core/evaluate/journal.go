@@ -26,9 +26,11 @@ type Record struct {
 	Titles    []string `json:"titles"`
 	Answer    string   `json:"answer"`
 	Hits
-	LogProb float64       `json:"log_prob"`
-	Ended   bool          `json:"ended"`
-	Others  []Alternative `json:"others,omitempty"` // less likely answers, where they are restricted to the catalogue
+	LogProb  float64       `json:"log_prob"`
+	Ended    bool          `json:"ended"`
+	Tokens   []string      `json:"tokens,omitempty"`    // pieces of the answer's text; of the sample's own states alone
+	LogProbs []float64     `json:"log_probs,omitempty"` // of each token and, where it ended, of the end; rounded
+	Others   []Alternative `json:"others,omitempty"`    // less likely answers, where they are restricted to the catalogue
 }
 
 // Alternative is an answer that was not the likeliest.
@@ -157,9 +159,14 @@ func (j *journal) read(path string, data []byte, samples []Sample) (length int64
 		}
 		pending = append(pending, r)
 		at += int64(len(line) + 1)
-		if (sample+1)%chunk == 0 || sample+1 == len(samples) {
+		if (sample+1)%Chunk == 0 || sample+1 == len(samples) {
 			j.Records, pending, length = append(j.Records, pending...), nil, at
 		}
+	}
+	untold := func(r Record) bool { return r.Condition == TrueState && r.Answer != "" && r.LogProbs == nil }
+	if len(j.Records) < len(samples)*len(j.Header.Conditions) && slices.ContainsFunc(j.Records, untold) {
+		return 0, fmt.Errorf("evaluate: %s was begun by an earlier version, which kept no probabilities of tokens; "+
+			"remove it to start again", path)
 	}
 	return length, nil
 }

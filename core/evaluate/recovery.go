@@ -8,7 +8,8 @@ import (
 // RecoveryResult is what an evaluation of the recovery task found.
 type RecoveryResult struct {
 	Label      string              `json:"label"`
-	N          int                 `json:"n"`
+	N          int                 `json:"n"`               // samples asked about
+	Shard      string              `json:"shard,omitempty"` // the part of the evaluation that they are, e.g. 2/4
 	Seed       uint64              `json:"seed"`
 	Conditions []RecoveryCondition `json:"conditions"`
 }
@@ -47,7 +48,7 @@ func (a *Answers) Recovery() (*RecoveryResult, error) {
 	if err := a.is(recovery); err != nil {
 		return nil, err
 	}
-	result := &RecoveryResult{Label: a.Header.Label, N: a.n, Seed: a.Header.Seed}
+	result := &RecoveryResult{Label: a.Header.Label, N: a.n, Shard: a.Header.Shard, Seed: a.Header.Seed}
 	for _, name := range a.Header.Conditions {
 		records := a.Of(name)
 		c := RecoveryCondition{Name: name,
@@ -84,6 +85,22 @@ func Lines(answer string, titles []string) []Line {
 		left[key]--
 	}
 	return lines
+}
+
+// Named says which titles are named by a line of an answer, by the exact scorer. Of a title that is asked for twice and said
+// once it is the first.
+func Named(answer string, titles []string) []bool {
+	said := map[string]int{}
+	for text := range strings.Lines(answer) {
+		said[normalise(text)]++
+	}
+	named := make([]bool, len(titles))
+	for i, title := range titles {
+		key := normalise(title)
+		named[i] = said[key] > 0
+		said[key]--
+	}
+	return named
 }
 
 // recovered counts what an answer names.

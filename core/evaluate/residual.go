@@ -8,7 +8,8 @@ import (
 // Result is what an evaluation of the residual task found.
 type Result struct {
 	Label      string      `json:"label"`
-	N          int         `json:"n"`
+	N          int         `json:"n"`               // samples asked about
+	Shard      string      `json:"shard,omitempty"` // the part of the evaluation that they are, e.g. 2/4
 	Seed       uint64      `json:"seed"`
 	Conditions []Condition `json:"conditions"`
 }
@@ -58,7 +59,7 @@ func (a *Answers) Residual() (*Result, error) {
 	if err := a.is(residual); err != nil {
 		return nil, err
 	}
-	result := &Result{Label: a.Header.Label, N: a.n, Seed: a.Header.Seed}
+	result := &Result{Label: a.Header.Label, N: a.n, Shard: a.Header.Shard, Seed: a.Header.Seed}
 	for _, name := range a.Header.Conditions {
 		var sum Hits
 		records := a.Of(name)

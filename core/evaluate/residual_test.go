@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -36,7 +38,8 @@ func reader(_ context.Context, states []prompt.States) ([]interpret.Answer, erro
 		if x > 0 {
 			text = fmt.Sprintf("film %g.", x-1)
 		}
-		answers = append(answers, interpret.Answer{Text: text, LogProb: -float64(x) / 3, Ended: true})
+		answers = append(answers, interpret.Answer{Text: text, Pieces: strings.SplitAfter(text, " "), LogProb: -float64(x) / 3, Ended: true,
+			LogProbs: []float64{-1.23456, -0.0001, -float64(x) / 3}})
 	}
 	return answers, nil
 }
@@ -100,6 +103,10 @@ func TestResidual_restricted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if line := `"answer":"film 9.","exact":1,"contains":1,"paper":0,"valid":1,"log_prob":-3.3333333333333335,"ended":true,` +
+		`"tokens":["film ","9."],"log_probs":[-1.235,0,-3.333]}`; !bytes.Contains(data, []byte(line)) {
+		t.Errorf("no line with %s in\n%s", line, data)
+	}
 	if line := `"answer":"film 0","exact":0,"contains":0,"paper":0,"valid":1,"log_prob":-1,"ended":false,"others":[` +
 		`{"answer":"film 3","log_prob":-2},{"answer":"film 9.",`; !bytes.Contains(data, []byte(line)) {
 		t.Errorf("no line with %s in\n%s", line, data)
@@ -113,11 +120,22 @@ func TestResidual_restricted(t *testing.T) {
 	}
 }
 
+// Killed at any byte, the file is completed to the same bytes, and what was complete is not asked again. Answers depend on what
+// is answered beside them, as those of an LLM do in their last digits.
 func TestResidual_resumesToTheSameBytes(t *testing.T) {
-	samples, catalogue := cases(chunk + 100)
+	samples, catalogue := cases(Chunk + 100)
+	asked := 0
+	sensitive := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
+		asked += len(states)
+		answers, err := reader(ctx, states)
+		for i := range answers {
+			answers[i].LogProb += float64(len(states)) + float64(states[0].Values[0])/1000
+		}
+		return answers, err
+	}
 	dir := t.TempDir()
-	opts := Options{Seed: 3, Controls: true, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
-	whole, err := Residual(context.Background(), samples, catalogue, reader, opts)
+	opts := Options{Seed: 3, Restricted: ranker, Controls: true, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
+	whole, err := Residual(t.Context(), samples, catalogue, sensitive, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,21 +143,21 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := bytes.Count(want, []byte("\n")); lines != 1+3*len(samples) {
+	if lines := bytes.Count(want, []byte("\n")); lines != 1+4*len(samples) {
 		t.Fatalf("%d lines", lines)
 	}
-	// Killed at any byte, the file is completed to the same bytes, and what was complete is not asked again.
-	for _, cut := range []int{0, 5, len(want) / 7, len(want) / 2, len(want) - 1, len(want)} {
-		opts.Path = filepath.Join(dir, fmt.Sprintf("cut%d.jsonl", cut))
+	cuts := []int{0, 5, len(want) - 1, len(want)}
+	random := rand.New(rand.NewPCG(4, 4))
+	for range 60 {
+		cuts = append(cuts, random.IntN(len(want)))
+	}
+	opts.Path = filepath.Join(dir, "cut.jsonl")
+	for _, cut := range cuts {
 		if err := os.WriteFile(opts.Path, want[:cut], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		asked := 0
-		counting := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
-			asked += len(states)
-			return reader(ctx, states)
-		}
-		result, err := Residual(context.Background(), samples, catalogue, counting, opts)
+		asked = 0
+		result, err := Residual(t.Context(), samples, catalogue, sensitive, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,20 +168,47 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("cut at %d: other bytes", cut)
 		}
-		if result.Conditions[2] != whole.Conditions[2] {
-			t.Errorf("cut at %d: %+v, want %+v", cut, result.Conditions[2], whole.Conditions[2])
+		if !reflect.DeepEqual(result, whole) {
+			t.Errorf("cut at %d: %+v, want %+v", cut, result, whole)
 		}
-		// Each chunk of the zero condition is one question; the half line at the cut counts as missing.
-		missing := bytes.Count(want[cut:], []byte("\n"))
-		least := missing - bytes.Count(want[cut:], []byte(`"condition":"zero"`)) - 1
-		if asked > missing+chunk || asked < min(least, 2*len(samples)) {
+		// What is asked one by one: the ranker is not counted, and each chunk of the zero condition is one question.
+		missing := bytes.Count(want[cut:], []byte(`{"condition":"state"`)) + bytes.Count(want[cut:], []byte(`{"condition":"shuffled"`))
+		if asked < missing || asked > missing+Chunk+2 {
 			t.Errorf("cut at %d: asked %d with %d answers missing", cut, asked, missing)
 		}
 	}
 }
 
+// A finished file of an earlier version, which kept no tokens, is read; one that is not finished is not mixed with new answers.
+func TestResidual_earlierVersion(t *testing.T) {
+	samples, catalogue := cases(2 * Chunk)
+	untold := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
+		answers, err := reader(ctx, states)
+		for i := range answers {
+			answers[i].Pieces, answers[i].LogProbs = nil, nil
+		}
+		return answers, err
+	}
+	opts := Options{Path: filepath.Join(t.TempDir(), "answers.jsonl")}
+	for range 2 {
+		if result, err := Residual(t.Context(), samples, catalogue, untold, opts); err != nil || result.Conditions[0].Exact.Hits != 2*Chunk {
+			t.Fatalf("%+v, %v", result, err)
+		}
+	}
+	data, err := os.ReadFile(opts.Path)
+	if err != nil || bytes.Contains(data, []byte("log_probs")) {
+		t.Fatalf("%v; %s", err, data)
+	}
+	if err := os.Truncate(opts.Path, int64(len(data)-10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err == nil || !strings.Contains(err.Error(), "remove it to start again") {
+		t.Errorf("a file of an earlier version goes on: error %v", err)
+	}
+}
+
 func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
-	samples, catalogue := cases(2*chunk + 10)
+	samples, catalogue := cases(2*Chunk + 10)
 	path := filepath.Join(t.TempDir(), "answers.jsonl")
 	calls := 0
 	stopping := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
@@ -180,8 +225,8 @@ func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := bytes.Count(data, []byte("\n")); lines != 1+2*chunk {
-		t.Errorf("%d lines kept, want %d", lines, 1+2*chunk)
+	if lines := bytes.Count(data, []byte("\n")); lines != 1+2*Chunk {
+		t.Errorf("%d lines kept, want %d", lines, 1+2*Chunk)
 	}
 }
 

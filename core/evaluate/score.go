@@ -6,6 +6,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/agnivade/levenshtein"
+
 	"github.com/recinterpreter/recinterpreter/core/internal/wilson"
 )
 
@@ -38,6 +40,13 @@ func Contains(answer, title string) bool {
 // Paper says whether the title occurs in the answer as it is written, the test of the paper's evaluator. There the title
 // is a regular expression; here it stands for itself, so that "M*A*S*H" means what it says.
 func Paper(answer, title string) bool { return title != "" && strings.Contains(answer, title) }
+
+// Close says whether the answer is the title but for a few letters: at most one in five of the title's has to be put in, taken
+// out or replaced (Levenshtein's distance), up to what Exact overlooks.
+func Close(answer, title string) bool {
+	title = normalise(title)
+	return 5*levenshtein.ComputeDistance(normalise(answer), title) <= utf8.RuneCountInString(title)
+}
 
 // normalise folds case, collapses white space and takes punctuation off both ends, unless there is nothing else.
 func normalise(text string) string {

@@ -48,6 +48,28 @@ func TestScorers(t *testing.T) {
 	}
 }
 
+// Distances are counted by hand.
+func TestClose(t *testing.T) {
+	for _, c := range []struct {
+		answer, title string
+		want          bool
+	}{
+		{"Seven", "Se7en", true},                   // 1 of 5
+		{"heat", "Heat", true},                     // none
+		{"Heap", "Heat", false},                    // 1 of 4
+		{"Alien", "Aliens", true},                  // 1 of 6
+		{"Toy Stories", "Toy Story", false},        // 3 of 9: y is ies
+		{"Les Miserables", "Les Misérables", true}, // letters, not bytes
+		{"É", "Ée", false},
+		{"Star Treks", "Star Wars", false}, // 4 of 9
+		{"", "It", false},
+	} {
+		if got := Close(c.answer, c.title); got != c.want {
+			t.Errorf("Close(%q, %q) = %v", c.answer, c.title, got)
+		}
+	}
+}
+
 // Expected intervals: Wilson's formula in exact rational steps by hand for 0/10 (z²/(n+z²)), and the worked example
 // of Newcombe 1998 (Statistics in Medicine 17, table I, method 3): 81/263 gives 0.2553 to 0.3662.
 func TestNewShare(t *testing.T) {

@@ -42,12 +42,12 @@ func (s Shard) of(samples int) (from, to int, err error) {
 	if s == (Shard{}) {
 		return 0, samples, nil
 	}
-	chunks := (samples + chunk - 1) / chunk
+	chunks := (samples + Chunk - 1) / Chunk
 	if s.N > chunks {
-		return 0, 0, fmt.Errorf("evaluate: %d samples are answered %d at a time, which makes %d shards at most, not %d", samples, chunk,
+		return 0, 0, fmt.Errorf("evaluate: %d samples are answered %d at a time, which makes %d shards at most, not %d", samples, Chunk,
 			chunks, s.N)
 	}
-	return chunks * (s.I - 1) / s.N * chunk, min(samples, chunks*s.I/s.N*chunk), nil
+	return chunks * (s.I - 1) / s.N * Chunk, min(samples, chunks*s.I/s.N*Chunk), nil
 }
 
 // Merge joins the files of answers of all shards of an evaluation to the one that it would have written without shards, byte for

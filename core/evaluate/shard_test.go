@@ -12,7 +12,7 @@ import (
 
 // Three shards, one of them killed and taken up again, merge to the bytes of the whole, from which the same figures come.
 func TestMerge_equalsTheWhole(t *testing.T) {
-	samples, catalogue := cases(5*chunk + 7)
+	samples, catalogue := cases(5*Chunk + 7)
 	dir := t.TempDir()
 	opts := Options{Seed: 3, Controls: true, Restricted: ranker, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
 	whole, err := Residual(t.Context(), samples, catalogue, reader, opts)
@@ -40,6 +40,9 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 				}
 				i = -i
 				continue
+			}
+			if want := opts.Shard.String(); result.Shard != want {
+				t.Errorf("the result says it is of shard %q, not %q", result.Shard, want)
 			}
 			hits, n = hits+result.Conditions[3].Exact.Hits, n+result.N
 			break
@@ -109,8 +112,8 @@ func TestShard(t *testing.T) {
 	if err != nil || s != (Shard{2, 4}) || s.String() != "2/4" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	for _, n := range []int{1, 5, chunk, chunk + 1, 10*chunk + 3} {
-		for of := 1; of <= (n+chunk-1)/chunk; of++ {
+	for _, n := range []int{1, 5, Chunk, Chunk + 1, 10*Chunk + 3} {
+		for of := 1; of <= (n+Chunk-1)/Chunk; of++ {
 			next := 0
 			for i := 1; i <= of; i++ {
 				from, to, err := Shard{i, of}.of(n)
@@ -124,7 +127,7 @@ func TestShard(t *testing.T) {
 			}
 		}
 	}
-	if _, _, err := (Shard{1, 3}).of(2 * chunk); err == nil || !strings.Contains(err.Error(), "2 shards at most") {
+	if _, _, err := (Shard{1, 3}).of(2 * Chunk); err == nil || !strings.Contains(err.Error(), "2 shards at most") {
 		t.Errorf("too many shards: %v", err)
 	}
 }
