@@ -132,7 +132,7 @@ func usageProblem(c *cli.Context, err error, _ bool) error {
 
 // group is the action of a command that only holds others.
 func group(c *cli.Context) error {
-	if name := c.Args().First(); name != "" && name != "help" {
+	if name := c.Args().First(); name != "" {
 		commands := c.Command.Subcommands
 		if len(commands) == 0 {
 			commands = c.App.Commands

@@ -9,7 +9,7 @@ import (
 
 // flagsForward moves the flags of a command in front of its arguments, and those of recint itself in front of the command,
 // which is where the library looks for them: people write recint verify FILE --json --backend cpu too. Behind "--" everything
-// stays an argument.
+// stays an argument. The word help in front of a command becomes --help behind it.
 func flagsForward(a *cli.App, args []string) []string {
 	commands, known := a.Commands, a.Flags
 	at := 1
@@ -17,6 +17,9 @@ func flagsForward(a *cli.App, args []string) []string {
 		if strings.HasPrefix(args[at], "-") {
 			at += flagLength(known, args[at:])
 			continue
+		}
+		if args[at] == "help" {
+			return flagsForward(a, append(slices.Delete(slices.Clone(args), at, at+1), "--help"))
 		}
 		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(args[at]) })
 		if i < 0 {

@@ -62,7 +62,8 @@ func evaluateCommand() *cli.Command {
 }
 
 func described(name, exact string) string {
-	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl; the same command goes on after an interruption.\n" +
+	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (behind --no-controls in …-no-controls.jsonl, of a\n" +
+		"shard in …-shard-2-of-4.jsonl), with the probability of each token; the same command goes on after an interruption.\n" +
 		"Three scorers stand side by side: exact (" + exact + "), contains (the answer holds the title as whole words),\n" +
 		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Answers are free, and then once more\n" +
 		"restricted to the titles of the catalogue, by beam search. Controls: a state of zeros, and the states of another sample."
@@ -73,7 +74,8 @@ func evaluateFlags() []cli.Flag {
 		runFlag(),
 		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
-		&cli.StringFlag{Name: "shard", Usage: "answer `PART` of the samples alone, e.g. 2/4; recint evaluate merge joins the files"},
+		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer `PART` of the samples alone, e.g. 2/4; a part is made of groups of %d samples, "+
+			"and recint evaluate merge joins the files", evaluate.Chunk)},
 		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out"},
 		&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
 		jsonFlag,
@@ -131,22 +133,21 @@ func evaluateRun[Result any](c *cli.Context, name string,
 	})
 }
 
-// conditionNames are those of the table's rows.
-var conditionNames = map[string]string{evaluate.TrueState: "own states", evaluate.RestrictedState: "restricted to titles", evaluate.ZeroState: "control: zero state",
-	evaluate.ShuffledState: "control: shuffled states"}
-
 // trainedFor says what was measured, on how much, and of which adapter.
-func trainedFor(r *run.Run, what string, n int) string {
-	return fmt.Sprintf("%s on the test split, n = %d; adapter %s trained on %d samples in %.1f minutes",
-		what, n, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
+func trainedFor(r *run.Run, what string, n int, shard string) string {
+	if shard != "" {
+		shard = fmt.Sprintf(" (shard %s alone; recint evaluate merge joins all)", shard)
+	}
+	return fmt.Sprintf("%s on the test split, n = %d%s; adapter %s trained on %d samples in %.1f minutes",
+		what, n, shard, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
 }
 
 func showResidual(c *cli.Context, r *run.Run, result *evaluate.Result) error {
-	fmt.Fprintln(c.App.Writer, trainedFor(r, "residual accuracy", result.N))
+	fmt.Fprintln(c.App.Writer, trainedFor(r, "residual accuracy", result.N, result.Shard))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
 	for _, condition := range result.Conditions {
-		fmt.Fprint(w, conditionNames[condition.Name])
+		fmt.Fprint(w, evaluate.ConditionNames[condition.Name])
 		for _, s := range []evaluate.Share{condition.Exact, condition.Contains, condition.Paper} {
 			fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
 		}
@@ -165,12 +166,12 @@ func showResidual(c *cli.Context, r *run.Run, result *evaluate.Result) error {
 }
 
 func showRecovery(c *cli.Context, r *run.Run, result *evaluate.RecoveryResult) error {
-	fmt.Fprintln(c.App.Writer, trainedFor(r, "items recovered", result.N))
+	fmt.Fprintln(c.App.Writer, trainedFor(r, "items recovered", result.N, result.Shard))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tmean, exact\tmore than 5\t95 % interval\tmean, contains\tmore than 5\tmean, paper\tmore than 5\ttitles in an answer")
 	for _, condition := range result.Conditions {
 		over := condition.Exact.OverFive
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", conditionNames[condition.Name], condition.Exact.Mean, 100*over.Value, 100*over.Low,
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", evaluate.ConditionNames[condition.Name], condition.Exact.Mean, 100*over.Value, 100*over.Low,
 			100*over.High)
 		for _, s := range []evaluate.Recovered{condition.Contains, condition.Paper} {
 			fmt.Fprintf(w, "\t%.2f\t%.2f %%", s.Mean, 100*s.OverFive.Value)

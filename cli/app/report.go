@@ -17,7 +17,8 @@ func reportCommand() *cli.Command {
 		Usage:     "put what runs and their evaluations have left into one page",
 		ArgsUsage: "RUN…",
 		Description: "The page works without a network. It shows what each figure comes from: training curves, the tables of finished\n" +
-			"evaluations, accuracy by popularity and by length of history, every answer to browse, oracles and verdicts.",
+			"evaluations, accuracy by popularity, item, place in the history and token, every answer to browse with the probabilities of\n" +
+			"its tokens, oracles and verdicts.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`.html, and FILE.json with the same for programs (required)"},
 		},
@@ -25,6 +26,9 @@ func reportCommand() *cli.Command {
 			out := c.String("out")
 			if c.NArg() == 0 {
 				return usage(c, "name the folders of one or more runs")
+			}
+			if out == "" {
+				return usage(c, "--out is missing; name the page that is to be written, e.g. --out report.html")
 			}
 			base, isPage := strings.CutSuffix(out, ".html")
 			if !isPage {

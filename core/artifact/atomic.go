@@ -27,8 +27,8 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	dir, name := filepath.Split(path)
 	temp := filepath.Join(dir, "."+name+".tmp-"+rand.Text()[:8])
 	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		return cause.Err // its path is temp, which says nothing to a person
 	}
 	defer func() {
 		file.Close() // a second Close is harmless; the first one's error is looked at below
