@@ -166,14 +166,22 @@ func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *gram
 	return i.search(ctx, samples, g, width)
 }
 
-// check refuses samples that the prompt or the generator has no room for.
+// Check refuses states that the prompt or the generator has no room for, and numbers that are not finite.
+func (i *Interpreter) Check(states prompt.States) error {
+	if err := i.prompt.Check(states, i.shape.Width()); err != nil {
+		return err
+	}
+	if most := slices.Max(states.Counts); most > i.opts.MaxStates {
+		return fmt.Errorf("%d states in a slot; at most %d are expected", most, i.opts.MaxStates)
+	}
+	return nil
+}
+
+// check does so for each of some samples.
 func (i *Interpreter) check(samples []prompt.States) error {
-	for n, s := range samples {
-		if err := i.prompt.Check(s, i.shape.Width()); err != nil {
+	for n, states := range samples {
+		if err := i.Check(states); err != nil {
 			return fmt.Errorf("interpret: sample %d: %w", n, err)
-		}
-		if most := slices.Max(s.Counts); most > i.opts.MaxStates {
-			return fmt.Errorf("interpret: sample %d has %d states in a slot; at most %d are expected", n, most, i.opts.MaxStates)
 		}
 	}
 	return nil

@@ -14,25 +14,13 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// search is one call: samples are answered side by side, each by a beam of hypotheses in slots of its own. Where a sample is
-// done the next one takes its slots.
-type search struct {
-	*Interpreter
-	samples []prompt.States
-	grammar *grammar.Grammar // nil: any answer
-	width   int
-	answers [][]Answer
-	next    int   // first sample that has not been taken up
-	free    []int // slots
-	beams   []*beam
-}
-
-// beam is a sample under way.
+// beam is a question under way: hypotheses in slots of its own.
 type beam struct {
-	sample int
+	*Question
 	live   []hypothesis
 	spare  []int // slots of its own that no hypothesis is in
 	done   []Answer
+	said   int        // bytes of the text that Said was told of
 	random *rand.Rand // that tokens are drawn by
 }
 
@@ -54,97 +42,54 @@ type candidate struct {
 	grammar.Step
 }
 
+// search answers samples side by side; where some are done the next ones take their slots. It waits until half of the slots are
+// free: a prompt by itself costs nearly as much as several side by side.
 func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]Answer, error) {
 	if err := i.check(samples); err != nil {
 		return nil, err
 	}
-	s := &search{Interpreter: i, samples: samples, grammar: g, width: width, answers: make([][]Answer, len(samples))}
-	for slot := range i.opts.Slots / width * width {
-		if err := i.generator.Reset(slot); err != nil {
-			return nil, err
-		}
-		s.free = append(s.free, slot)
+	questions := make([]*Question, len(samples))
+	for n, states := range samples {
+		questions[n] = &Question{States: states, Grammar: g, Width: width, Number: uint64(n)}
 	}
-	for s.next < len(samples) || len(s.beams) > 0 {
+	s, err := i.Session()
+	if err != nil {
+		return nil, err
+	}
+	for left := questions; len(left) > 0 || s.Live() > 0; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := s.begin(); err != nil {
-			return nil, err
-		}
-		if err := s.goOn(); err != nil {
-			return nil, err
-		}
-	}
-	return s.answers, nil
-}
-
-// begin takes up samples for which slots are free and puts their prompts through the LLM. It waits until half of the slots are
-// free: a prompt by itself costs nearly as much as several side by side.
-func (s *search) begin() error {
-	n := min(len(s.free)/s.width, len(s.samples)-s.next)
-	if n == 0 || len(s.free) < len(s.beams)*s.width {
-		return nil
-	}
-	var states []float32
-	for _, sample := range s.samples[s.next : s.next+n] {
-		states = append(states, sample.Values...)
-	}
-	inputs, width := len(states)/s.shape.Width(), s.shape.Embd
-	soft := make([]float32, inputs*s.shape.Tokens*width)
-	if err := s.adapter.SoftTokens(soft, states, inputs); err != nil {
-		return fmt.Errorf("interpret: samples %d to %d: %w", s.next, s.next+n-1, err)
-	}
-	var rows []float32
-	counts, beams := make([]int32, n), make([]*beam, n)
-	for i := range n {
-		suffix := s.prompt.Suffix(s.samples[s.next+i].Counts)
-		for _, token := range suffix {
-			if token < 0 { // soft tokens stand in their order
-				rows, soft = append(rows, soft[:width]...), soft[width:]
-			} else {
-				rows = append(rows, s.words[token]...)
+		if n := min(s.Room(width), len(left)); n > 0 && len(s.free) >= s.Live()*width {
+			if err := s.Ask(left[:n]); err != nil {
+				return nil, err
 			}
+			left = left[n:]
 		}
-		counts[i] = int32(len(suffix))
-		first := hypothesis{slot: s.free[0]}
-		if s.grammar != nil {
-			first.at = s.grammar.Start()
-		}
-		beams[i] = &beam{sample: s.next + i, live: []hypothesis{first}, spare: slices.Clone(s.free[1:s.width]),
-			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, uint64(s.next+i)))}
-		s.free = s.free[s.width:]
-	}
-	s.next += n
-	return s.decode(beams, cgo.DecodeBatch{Counts: counts, Rows: rows})
-}
-
-// goOn adds a token to every hypothesis.
-func (s *search) goOn() error {
-	if len(s.beams) == 0 {
-		return nil
-	}
-	beams := s.beams
-	s.beams = nil
-	var batch cgo.DecodeBatch
-	for _, b := range beams {
-		for _, h := range b.live {
-			batch.Counts, batch.Tokens = append(batch.Counts, 1), append(batch.Tokens, h.tokens[len(h.tokens)-1])
+		if err := s.Step(); err != nil {
+			return nil, err
 		}
 	}
-	return s.decode(beams, batch)
+	answers := make([][]Answer, len(questions))
+	for n, q := range questions {
+		answers[n] = q.Answers
+	}
+	return answers, nil
 }
 
 // decode runs a batch that has a part for every hypothesis, and moves each beam on by what may follow.
-func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
+func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	var steps [][]grammar.Step // of each hypothesis, where a grammar says them
+	free := false
 	for _, b := range beams {
 		for i, h := range b.live {
 			batch.Slots = append(batch.Slots, int32(h.slot))
-			if s.grammar == nil {
-				continue
+			var allowed []grammar.Step
+			if b.Grammar == nil {
+				free = true
+			} else {
+				allowed = b.Grammar.Next(h.at)
 			}
-			allowed := s.grammar.Next(h.at)
 			steps = append(steps, allowed)
 			if slices.ContainsFunc(allowed, func(step grammar.Step) bool { return step.Ends }) {
 				b.live[i].whole = len(h.tokens)
@@ -157,7 +102,7 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	}
 	result := cgo.Decoded{Asked: make([]float32, len(batch.Asked))}
 	switch {
-	case s.grammar != nil:
+	case !free:
 	case s.opts.Sampling.Temperature > 0:
 		result.Logits = make([]float32, len(batch.Slots)*s.vocab)
 	default:
@@ -170,7 +115,7 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	for _, b := range beams {
 		var candidates []candidate
 		for parent, h := range b.live {
-			if s.grammar == nil {
+			if b.Grammar == nil {
 				token, logProb := s.choose(b, result, n)
 				candidates = append(candidates, candidate{parent, h.logProb + logProb, grammar.Step{Token: token, Ends: s.gguf.IsEnd(token)}})
 			} else {
@@ -189,7 +134,7 @@ func (s *search) decode(beams []*beam, batch cgo.DecodeBatch) error {
 }
 
 // choose gives the token that a free answer goes on with behind hypothesis n of a batch, and its log-probability.
-func (s *search) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
+func (s *Session) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
 	if s.opts.Sampling.Temperature == 0 {
 		return result.Tokens[n], float64(result.LogProbs[n])
 	}
@@ -197,9 +142,9 @@ func (s *search) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
 }
 
 // moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better can come.
-func (s *search) moveOn(b *beam, candidates []candidate) error {
+func (s *Session) moveOn(b *beam, candidates []candidate) error {
 	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(y.logProb, x.logProb) })
-	candidates = candidates[:min(s.width, len(candidates))]
+	candidates = candidates[:min(b.Width, len(candidates))]
 	parents := b.live
 	b.live = nil
 	for _, c := range candidates {
@@ -211,7 +156,7 @@ func (s *search) moveOn(b *beam, candidates []candidate) error {
 		switch {
 		case c.Ends:
 			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb, Ended: true})
-		case len(tokens) == s.opts.MaxTokens && s.grammar != nil:
+		case len(tokens) == s.opts.MaxTokens && b.Grammar != nil:
 			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProbs: logProbs[:parent.whole], LogProb: c.logProb})
 		case len(tokens) == s.opts.MaxTokens:
 			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb})
@@ -221,23 +166,25 @@ func (s *search) moveOn(b *beam, candidates []candidate) error {
 		}
 	}
 	slices.SortStableFunc(b.done, func(x, y Answer) int { return cmp.Compare(y.LogProb, x.LogProb) })
-	b.done = b.done[:min(s.width, len(b.done))]
-	if len(b.live) > 0 && (len(b.done) < s.width || b.live[0].logProb > b.done[s.width-1].LogProb) {
+	b.done = b.done[:min(b.Width, len(b.done))]
+	if b.Said != nil && b.Grammar == nil && !candidates[0].Ends {
+		if err := s.say(b); err != nil {
+			return err
+		}
+	}
+	if len(b.live) > 0 && (len(b.done) < b.Width || b.live[0].logProb > b.done[b.Width-1].LogProb) {
 		s.beams = append(s.beams, b)
 		return s.settle(b, parents)
 	}
-	for _, slot := range slices.Concat(b.spare, slotsOf(parents)) {
-		if err := s.generator.Reset(slot); err != nil {
-			return err
-		}
-		s.free = append(s.free, slot)
+	if err := s.leave(b, parents); err != nil {
+		return err
 	}
 	for i := range b.done {
 		if err := s.write(&b.done[i]); err != nil {
 			return err
 		}
 	}
-	s.answers[b.sample] = b.done
+	b.Answers = b.done
 	return nil
 }
 
@@ -268,7 +215,7 @@ func (i *Interpreter) write(a *Answer) error {
 
 // settle gives the new hypotheses of a beam their slots: the first child of a parent takes over the parent's, the others get
 // copies of it.
-func (s *search) settle(b *beam, parents []hypothesis) error {
+func (s *Session) settle(b *beam, parents []hypothesis) error {
 	taken := make([]bool, len(parents))
 	for _, h := range b.live {
 		taken[h.parent] = true

@@ -1,0 +1,164 @@
+package interpret
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/grammar"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// Session answers questions that come one after the other: those under way go on side by side, a token at each step, and others
+// join them between two steps. An interpreter has one session at a time, and answers nothing else meanwhile.
+type Session struct {
+	*Interpreter
+	free  []int // slots
+	beams []*beam
+}
+
+// Question is a sample, how it is to be answered, and in the end the answers.
+type Question struct {
+	States  prompt.States
+	Grammar *grammar.Grammar // that answers follow; nil: any
+	Width   int              // how many answers are pursued, as in Rank; 1 without a grammar
+	Number  uint64           // where tokens are drawn they follow from the seed and this
+
+	// Said, if not nil, is told of each token of an answer without a grammar: what it adds to the text (see Answer.Pieces), and its
+	// log-probability in nats. A character that the answer ends in the middle of is not told. It is called in Ask and Step.
+	Said func(piece string, logProb float64)
+
+	Answers []Answer // the likeliest first; nil while the question is under way
+}
+
+// Session begins anew: what an earlier session had under way is forgotten.
+func (i *Interpreter) Session() (*Session, error) {
+	s := &Session{Interpreter: i}
+	for slot := range i.opts.Slots {
+		if err := i.generator.Reset(slot); err != nil {
+			return nil, err
+		}
+		s.free = append(s.free, slot)
+	}
+	return s, nil
+}
+
+// Slots is how many sequences an interpreter answers side by side.
+func (i *Interpreter) Slots() int { return i.opts.Slots }
+
+// MaxTokens is where answers are cut.
+func (i *Interpreter) MaxTokens() int { return i.opts.MaxTokens }
+
+// Room is how many questions of a width can be asked now.
+func (s *Session) Room(width int) int { return len(s.free) / width }
+
+// Live is how many questions are under way.
+func (s *Session) Live() int { return len(s.beams) }
+
+// Ask puts the prompts of questions through the LLM, side by side, and gives their first tokens. There must be room for them, and
+// Check must allow their states. After an error the session is broken: begin another one.
+func (s *Session) Ask(questions []*Question) error {
+	var states []float32
+	for _, q := range questions {
+		states = append(states, q.States.Values...)
+	}
+	inputs, width := len(states)/s.shape.Width(), s.shape.Embd
+	soft := make([]float32, inputs*s.shape.Tokens*width)
+	if err := s.adapter.SoftTokens(soft, states, inputs); err != nil {
+		return fmt.Errorf("interpret: %w", err)
+	}
+	var rows []float32
+	counts, beams := make([]int32, len(questions)), make([]*beam, len(questions))
+	for i, q := range questions {
+		suffix := s.prompt.Suffix(q.States.Counts)
+		for _, token := range suffix {
+			if token < 0 { // soft tokens stand in their order
+				rows, soft = append(rows, soft[:width]...), soft[width:]
+			} else {
+				rows = append(rows, s.words[token]...)
+			}
+		}
+		counts[i] = int32(len(suffix))
+		first := hypothesis{slot: s.free[0]}
+		if q.Grammar != nil {
+			first.at = q.Grammar.Start()
+		}
+		beams[i] = &beam{Question: q, live: []hypothesis{first}, spare: slices.Clone(s.free[1:q.Width]),
+			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, q.Number))}
+		s.free = s.free[q.Width:]
+	}
+	return s.decode(beams, cgo.DecodeBatch{Counts: counts, Rows: rows})
+}
+
+// Step adds a token to every answer under way. Questions whose Answers are there have left the session. After an error it is broken.
+func (s *Session) Step() error {
+	if len(s.beams) == 0 {
+		return nil
+	}
+	beams := s.beams
+	s.beams = nil
+	var batch cgo.DecodeBatch
+	for _, b := range beams {
+		for _, h := range b.live {
+			batch.Counts, batch.Tokens = append(batch.Counts, 1), append(batch.Tokens, h.tokens[len(h.tokens)-1])
+		}
+	}
+	return s.decode(beams, batch)
+}
+
+// Drop takes a question out of the session before it is answered. One that is not under way is ignored.
+func (s *Session) Drop(q *Question) error {
+	i := slices.IndexFunc(s.beams, func(b *beam) bool { return b.Question == q })
+	if i < 0 {
+		return nil
+	}
+	b := s.beams[i]
+	s.beams = slices.Delete(s.beams, i, i+1)
+	return s.leave(b, b.live)
+}
+
+// leave empties the slots of a beam, of which hypotheses hold those that are not spare.
+func (s *Session) leave(b *beam, hypotheses []hypothesis) error {
+	for _, slot := range slices.Concat(b.spare, slotsOf(hypotheses)) {
+		if err := s.generator.Reset(slot); err != nil {
+			return err
+		}
+		s.free = append(s.free, slot)
+	}
+	return nil
+}
+
+// say tells of the last token of a free answer. A character that is not complete yet is kept for the next one.
+func (s *Session) say(b *beam) error {
+	var tokens []int32
+	var logProbs []float64
+	if len(b.live) > 0 {
+		tokens, logProbs = b.live[0].tokens, b.live[0].logProbs
+	} else {
+		tokens, logProbs = b.done[0].Tokens, b.done[0].LogProbs
+	}
+	text, err := s.gguf.Detokenize(tokens, false)
+	if err != nil {
+		return err
+	}
+	end := len(text)
+	if len(b.live) > 0 { // there may be more to come
+		end = whole(text)
+	}
+	from := min(b.said, end)
+	b.Said(text[from:end], logProbs[len(logProbs)-1])
+	b.said = end
+	return nil
+}
+
+// whole is how many bytes of a text there are before a character that has only begun.
+func whole(text string) int {
+	for at := max(0, len(text)-utf8.UTFMax+1); at < len(text); at++ {
+		if utf8.RuneStart(text[at]) && !utf8.FullRuneInString(text[at:]) {
+			return at
+		}
+	}
+	return len(text)
+}
