@@ -36,7 +36,7 @@ type Recovered struct {
 func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*RecoveryResult, error) {
 	known := NewTitles(catalogue)
 	score := func(answer string, titles []string) Hits { return recovered(answer, titles, known) }
-	answers, err := ask(ctx, recovery, samples, answer, score, opts)
+	answers, err := ask(ctx, RecoveryTask, samples, answer, score, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func Recovery(ctx context.Context, samples []Sample, catalogue []string, answer 
 
 // Recovery counts the items named in the answers of a recovery evaluation.
 func (a *Answers) Recovery() (*RecoveryResult, error) {
-	if err := a.is(recovery); err != nil {
+	if err := a.is(RecoveryTask); err != nil {
 		return nil, err
 	}
 	result := &RecoveryResult{Label: a.Header.Label, N: a.n, Shard: a.Header.Shard, Seed: a.Header.Seed}

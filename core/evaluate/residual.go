@@ -33,17 +33,17 @@ func Residual(ctx context.Context, samples []Sample, catalogue []string, answer 
 		return Hits{count(Exact(answer, title)), count(Contains(answer, title)), count(Paper(answer, title)),
 			count(known.Has(answer))}
 	}
-	answers, err := ask(ctx, residual, samples, answer, score, opts)
+	answers, err := ask(ctx, ResidualTask, samples, answer, score, opts)
 	if err != nil {
 		return nil, err
 	}
 	return answers.Residual()
 }
 
-// residual and recovery are the evaluations that a file of answers can be of.
+// ResidualTask and RecoveryTask are the evaluations that a file of answers can be of.
 const (
-	residual = "residual"
-	recovery = "recovery"
+	ResidualTask = "residual"
+	RecoveryTask = "recovery"
 )
 
 // is refuses answers of another evaluation.
@@ -56,7 +56,7 @@ func (a *Answers) is(evaluation string) error {
 
 // Residual counts the right answers of a residual evaluation.
 func (a *Answers) Residual() (*Result, error) {
-	if err := a.is(residual); err != nil {
+	if err := a.is(ResidualTask); err != nil {
 		return nil, err
 	}
 	result := &Result{Label: a.Header.Label, N: a.n, Shard: a.Header.Shard, Seed: a.Header.Seed}

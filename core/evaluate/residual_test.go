@@ -202,7 +202,8 @@ func TestResidual_earlierVersion(t *testing.T) {
 	if err := os.Truncate(opts.Path, int64(len(data)-10)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err == nil || !strings.Contains(err.Error(), "remove it to start again") {
+	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err == nil ||
+		!strings.Contains(err.Error(), "remove it to start again") {
 		t.Errorf("a file of an earlier version goes on: error %v", err)
 	}
 }

@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -61,38 +59,47 @@ type Residual struct {
 	File         string           `json:"file"`
 	Result       *evaluate.Result `json:"result"`
 	ByPopularity []Group          `json:"by_popularity"`
-	ByHistory    []Group          `json:"by_history"`
-	Answers      []Answer         `json:"answers"`
-}
-
-// Group is a part of the samples, with the share whose title is named exactly.
-type Group struct {
-	Name       string          `json:"name"`
-	Free       evaluate.Share  `json:"free"`
-	Restricted *evaluate.Share `json:"restricted,omitempty"`
+	ByHistory    []Group          `json:"by_history"` // by its length
+	Details
 }
 
 // Recovery is a recovery evaluation.
 type Recovery struct {
 	File    string                   `json:"file"`
 	Result  *evaluate.RecoveryResult `json:"result"`
-	Answers []Answer                 `json:"answers"`
+	ByPlace []Group                  `json:"by_place"` // in the history, its last item first
+	Details
+}
+
+// Details are what both have.
+type Details struct {
+	ByItem  []Item   `json:"by_item"`  // every item that is asked for, by its number in the data set
+	ByToken []Curve  `json:"by_token"` // of each condition that keeps tokens
+	Answers []Answer `json:"answers"`
 }
 
 // Answer is what was said about one sample.
 type Answer struct {
-	Sample      string   `json:"sample"`
-	Kind        string   `json:"kind"` // Right, Near or Wrong
-	Titles      []string `json:"titles"`
-	Said        string   `json:"said"`
-	Probability float64  `json:"probability"`
-	Restricted  []string `json:"restricted,omitempty"` // the likeliest answers of the catalogue
+	Sample     string   `json:"sample"`
+	Kind       string   `json:"kind"` // Right, Near or Wrong: the free answer
+	Titles     []string `json:"titles"`
+	Free       Said     `json:"free"`
+	Restricted *Said    `json:"restricted,omitempty"`
+}
+
+// Said is an answer under one condition.
+type Said struct {
+	Text        string    `json:"text"`
+	Probability float64   `json:"probability"`
+	Tokens      []string  `json:"tokens,omitempty"`
+	LogProbs    []float64 `json:"log_probs,omitempty"` // of the tokens and, where the answer ended, of its end
+	Others      []string  `json:"others,omitempty"`    // the next likeliest answers
 }
 
 // The kinds of answers.
 const (
 	Right = "right"
-	Near  = "near miss" // the title is among the likeliest of the catalogue, or, of recovery, more than half are named
+	Near  = "near miss" // the title is among the likeliest, or said but for a few letters; of recovery, more than half are named
 	Wrong = "wrong"
 )
 
@@ -145,9 +152,9 @@ func gather(folder string) (*Run, error) {
 		path, name := filepath.Join(folder, file.Name()), file.Name()
 		switch {
 		case strings.HasPrefix(name, "residual-") && strings.HasSuffix(name, ".jsonl"):
-			err = r.addResidual(path, split)
+			err = r.addResidual(path, data, split)
 		case strings.HasPrefix(name, "recovery-") && strings.HasSuffix(name, ".jsonl"):
-			err = r.addRecovery(path)
+			err = r.addRecovery(path, data, split)
 		case strings.HasPrefix(name, "oracles-") && strings.HasSuffix(name, ".json"):
 			err = r.addOracles(path)
 		case strings.HasPrefix(name, "judge-") && strings.HasSuffix(name, ".jsonl"):
@@ -241,7 +248,7 @@ func (r *Run) answers(path string) (*evaluate.Answers, error) {
 	return answers, r.mine(path, answers.Header.Label)
 }
 
-func (r *Run) addResidual(path string, split dataset.Split) error {
+func (r *Run) addResidual(path string, data *dataset.Dataset, split dataset.Split) error {
 	answers, err := r.answers(path)
 	if err != nil {
 		return err
@@ -250,32 +257,30 @@ func (r *Run) addResidual(path string, split dataset.Split) error {
 	if err != nil {
 		return err
 	}
-	free, restricted := answers.Of(evaluate.TrueState), answers.Of(evaluate.RestrictedState)
-	one := Residual{File: filepath.Base(path), Result: result}
-	for i, record := range free {
-		a := answerOf(record)
-		if record.Exact > 0 {
-			a.Kind = Right
-		}
-		if restricted != nil {
-			a.Restricted = likeliest(restricted[i])
-			named := slices.ContainsFunc(a.Restricted, func(said string) bool { return evaluate.Exact(said, record.Titles[0]) })
-			if a.Kind == Wrong && named {
-				a.Kind = Near
-			}
-		}
-		one.Answers = append(one.Answers, a)
-	}
-	sequences, err := sequencesOf(free, split)
+	asked, err := questionsOf(answers, split)
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	one.ByPopularity, one.ByHistory = byPopularity(free, restricted, sequences, split), byHistory(free, restricted, sequences)
+	trained := countTrained(split)
+	one := Residual{File: filepath.Base(path), Result: result, ByPopularity: asked.byPopularity(trained), ByHistory: asked.byHistory(),
+		Details: Details{ByItem: asked.byItem(data, trained), ByToken: curves(answers), Answers: said(answers)}}
+	for i := range one.Answers {
+		a := &one.Answers[i]
+		title := a.Titles[0]
+		among := a.Restricted != nil && (evaluate.Exact(a.Restricted.Text, title) ||
+			slices.ContainsFunc(a.Restricted.Others, func(other string) bool { return evaluate.Exact(other, title) }))
+		switch {
+		case evaluate.Exact(a.Free.Text, title):
+			a.Kind = Right
+		case among || evaluate.Close(a.Free.Text, title):
+			a.Kind = Near
+		}
+	}
 	r.Residual = append(r.Residual, one)
 	return nil
 }
 
-func (r *Run) addRecovery(path string) error {
+func (r *Run) addRecovery(path string, data *dataset.Dataset, split dataset.Split) error {
 	answers, err := r.answers(path)
 	if err != nil {
 		return err
@@ -284,16 +289,19 @@ func (r *Run) addRecovery(path string) error {
 	if err != nil {
 		return err
 	}
-	one := Recovery{File: filepath.Base(path), Result: result}
-	for _, record := range answers.Of(evaluate.TrueState) {
-		a := answerOf(record)
+	asked, err := questionsOf(answers, split)
+	if err != nil {
+		return fmt.Errorf("report: %s: %w", path, err)
+	}
+	one := Recovery{File: filepath.Base(path), Result: result, ByPlace: asked.byPlace(),
+		Details: Details{ByItem: asked.byItem(data, countTrained(split)), ByToken: curves(answers), Answers: said(answers)}}
+	for i, record := range answers.Of(evaluate.TrueState) {
 		switch {
 		case record.Exact == len(record.Titles):
-			a.Kind = Right
+			one.Answers[i].Kind = Right
 		case 2*record.Exact > len(record.Titles):
-			a.Kind = Near
+			one.Answers[i].Kind = Near
 		}
-		one.Answers = append(one.Answers, a)
 	}
 	r.Recovery = append(r.Recovery, one)
 	return nil
@@ -335,81 +343,26 @@ func (r *Run) addJudged(path string) error {
 	return nil
 }
 
-func answerOf(record evaluate.Record) Answer {
-	return Answer{Sample: record.Sample, Kind: Wrong, Titles: record.Titles, Said: record.Answer, Probability: math.Exp(record.LogProb)}
+// said gives the answers to all samples, as if all were wrong.
+func said(answers *evaluate.Answers) (all []Answer) {
+	restricted := answers.Of(evaluate.RestrictedState)
+	for i, record := range answers.Of(evaluate.TrueState) {
+		a := Answer{Sample: record.Sample, Kind: Wrong, Titles: record.Titles, Free: saidIn(record)}
+		if restricted != nil {
+			other := saidIn(restricted[i])
+			a.Restricted = &other
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
-func likeliest(record evaluate.Record) []string {
-	titles := []string{record.Answer}
+func saidIn(record evaluate.Record) Said {
+	s := Said{Text: record.Answer, Probability: math.Exp(record.LogProb), Tokens: record.Tokens, LogProbs: record.LogProbs}
 	for _, other := range record.Others {
-		titles = append(titles, other.Answer)
+		s.Others = append(s.Others, other.Answer)
 	}
-	return titles
-}
-
-// sequencesOf finds the test sequences that samples are about.
-func sequencesOf(records []evaluate.Record, split dataset.Split) ([]dataset.Sequence, error) {
-	sequences := make([]dataset.Sequence, len(records))
-	for i, record := range records {
-		at, err := strconv.Atoi(strings.TrimPrefix(record.Sample, "test-"))
-		if err != nil || at < 0 || at >= len(split.Test) {
-			return nil, fmt.Errorf("there is no test sequence %q; is the data set another one by now?", record.Sample)
-		}
-		sequences[i] = split.Test[at]
-	}
-	return sequences, nil
-}
-
-// byPopularity parts samples in quarters by how often their item came next in training.
-func byPopularity(free, restricted []evaluate.Record, sequences []dataset.Sequence, split dataset.Split) []Group {
-	often := map[int32]int{}
-	for _, s := range split.Train {
-		often[s.Next]++
-	}
-	order := make([]int, len(sequences))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return often[sequences[a].Next] - often[sequences[b].Next] })
-	var groups []Group
-	for quarter := range 4 {
-		part := order[len(order)*quarter/4 : len(order)*(quarter+1)/4]
-		if len(part) == 0 {
-			continue
-		}
-		name := fmt.Sprintf("%d to %d times", often[sequences[part[0]].Next], often[sequences[part[len(part)-1]].Next])
-		groups = append(groups, groupOf(name, part, free, restricted))
-	}
-	return groups
-}
-
-// byHistory parts samples by the length of their history.
-func byHistory(free, restricted []evaluate.Record, sequences []dataset.Sequence) []Group {
-	parts := map[int][]int{}
-	for i, s := range sequences {
-		parts[len(s.History)] = append(parts[len(s.History)], i)
-	}
-	var groups []Group
-	for _, length := range slices.Sorted(maps.Keys(parts)) {
-		groups = append(groups, groupOf(fmt.Sprintf("%d items", length), parts[length], free, restricted))
-	}
-	return groups
-}
-
-func groupOf(name string, part []int, free, restricted []evaluate.Record) Group {
-	hits := func(records []evaluate.Record) evaluate.Share {
-		n := 0
-		for _, i := range part {
-			n += records[i].Exact
-		}
-		return evaluate.NewShare(n, len(part))
-	}
-	g := Group{Name: name, Free: hits(free)}
-	if restricted != nil {
-		share := hits(restricted)
-		g.Restricted = &share
-	}
-	return g
+	return s
 }
 
 // WriteJSON writes all of it for programs.

@@ -1,0 +1,112 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// The places of lines in a chart, in its units.
+const (
+	chartWidth, chartHeight = 640.0, 240.0
+	chartLeft, chartBottom  = 44.0, 28.0
+)
+
+// drawing is a chart, for the page to draw.
+type drawing struct {
+	Width, Height, Left, Right, Bottom float64
+	Lines                              []line
+	Ticks                              []tick
+}
+
+// line is a polyline with marks on it.
+type line struct {
+	Class  string // of the style sheet
+	Points string
+	Marks  []mark
+}
+
+type mark struct {
+	X, Y  float64
+	Label string
+}
+
+// tick is a line across at a value, or a place below.
+type tick struct {
+	At     float64
+	Label  string
+	Below  bool
+	Anchor string // of a label below
+}
+
+// series is a line that is to be drawn; its marks' places are values.
+type series struct {
+	class string
+	marks []mark // without labels: a line alone
+}
+
+// chart draws lines over places of at least first, with 0 on the axis of values; nil where there is nothing to draw.
+func chart(first float64, lines ...series) *drawing {
+	low, high, last := 0.0, 0.0, first
+	for _, s := range lines {
+		for _, m := range s.marks {
+			low, high, last = min(low, m.Y), max(high, m.Y), max(last, m.X)
+		}
+	}
+	if last == first || !(high > low) || math.IsInf(high-low, 0) {
+		return nil
+	}
+	x := func(at float64) float64 { return chartLeft + (chartWidth-chartLeft-12)*(at-first)/(last-first) }
+	y := func(value float64) float64 { return (chartHeight-chartBottom-10)*(high-value)/(high-low) + 10 }
+	d := &drawing{Width: chartWidth, Height: chartHeight, Left: chartLeft, Right: chartWidth - 12, Bottom: chartHeight - chartBottom}
+	for _, s := range lines {
+		l := line{Class: s.class}
+		var points strings.Builder
+		for _, m := range s.marks {
+			fmt.Fprintf(&points, "%.1f,%.1f ", x(m.X), y(m.Y))
+			if m.Label != "" {
+				l.Marks = append(l.Marks, mark{x(m.X), y(m.Y), m.Label})
+			}
+		}
+		l.Points = points.String()
+		d.Lines = append(d.Lines, l)
+	}
+	for i, anchor := range []string{"start", "middle", "middle", "middle", "end"} {
+		part := float64(i) / 4
+		value, at := low+part*(high-low), math.Round(first+part*(last-first))
+		d.Ticks = append(d.Ticks, tick{At: y(value), Label: fmt.Sprintf("%.2f", value)},
+			tick{At: x(at), Label: fmt.Sprint(at), Below: true, Anchor: anchor})
+	}
+	return d
+}
+
+// losses draws those of a run, by samples trained on.
+func losses(r Run) *drawing {
+	training, validation := series{class: "training"}, series{class: "validation"}
+	for _, p := range r.Training {
+		training.marks = append(training.marks, mark{X: float64(p.Samples), Y: p.Loss})
+	}
+	for _, p := range r.Validation {
+		validation.marks = append(validation.marks,
+			mark{float64(p.Samples), p.Loss, fmt.Sprintf("%.3f after %d samples", p.Loss, p.Samples)})
+	}
+	return chart(0, training, validation)
+}
+
+// fewest is how many tokens a mean in a chart is of at least; all are in the table.
+const fewest = 5
+
+// sureness draws the mean log-probabilities of right and wrong titles, by the token's place.
+func sureness(c Curve) *drawing {
+	of := func(class string, mean func(Place) Mean) series {
+		s := series{class: class}
+		for _, p := range c.Places {
+			if m := mean(p); m.N >= fewest {
+				s.marks = append(s.marks, mark{float64(p.Number), m.LogProb,
+					fmt.Sprintf("%.3f, token %d of %s titles, mean of %d", m.LogProb, p.Number, class, m.N)})
+			}
+		}
+		return s
+	}
+	return chart(1, of(Right, func(p Place) Mean { return p.Right }), of(Wrong, func(p Place) Mean { return p.Wrong }))
+}
