@@ -21,7 +21,7 @@ func TestFlagsForward(t *testing.T) {
 		"recint align --minutes 2 --out x extra":    "recint align --minutes 2 --out x extra",
 		"recint verify a b --backend cpu --json":    "recint --backend cpu verify --json a b",
 		"recint help":                               "recint --help",
-		"recint help evaluate merge":                "recint evaluate --help merge", // as everybody's flags
+		"recint help evaluate merge":                "recint evaluate merge --help",
 		"recint data help import":                   "recint data import --help",
 		"recint verify help":                        "recint verify help",
 		"recint --threads 2 verify a --backend=cpu": "recint --backend=cpu --threads 2 verify a",

@@ -121,7 +121,8 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if r.N != 27 || len(r.Conditions) != 2 || r.Conditions[0].Exact.N != 27 || r.Conditions[1].Valid.Hits != 27 {
 		t.Errorf("%+v", r)
 	}
-	runs(t, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--shard", "1/1")
+	table, _ = runs(t, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--shard", "1/1")
+	contains(t, table, "n = 27 (shard 1/1 alone")
 	runs(t, dir, "evaluate", "merge", "--to", "@merged.jsonl", "@run/residual-27-1-no-controls-shard-1-of-1.jsonl")
 	if read(t, filepath.Join(dir, "merged.jsonl")) != read(t, filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {
 		t.Error("the only shard does not merge to the whole")

@@ -171,8 +171,8 @@ func showRecovery(c *cli.Context, r *run.Run, result *evaluate.RecoveryResult) e
 	fmt.Fprintln(w, "\tmean, exact\tmore than 5\t95 % interval\tmean, contains\tmore than 5\tmean, paper\tmore than 5\ttitles in an answer")
 	for _, condition := range result.Conditions {
 		over := condition.Exact.OverFive
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", evaluate.ConditionNames[condition.Name], condition.Exact.Mean, 100*over.Value, 100*over.Low,
-			100*over.High)
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", evaluate.ConditionNames[condition.Name], condition.Exact.Mean, 100*over.Value,
+			100*over.Low, 100*over.High)
 		for _, s := range []evaluate.Recovered{condition.Contains, condition.Paper} {
 			fmt.Fprintf(w, "\t%.2f\t%.2f %%", s.Mean, 100*s.OverFive.Value)
 		}

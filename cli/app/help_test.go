@@ -39,8 +39,8 @@ func TestHelp(t *testing.T) {
 		"adapter export":    {"nn.Sequential", "mixture", "(required)"},
 		"evaluate":          {"residual", "recovery", "merge"},
 		"evaluate merge":    {"byte for byte", "SHARD.jsonl…", "(required)"},
-		"evaluate recovery": {"restricted", "a line of the answer is the title", "Controls", "recovery-N-SEED.jsonl"},
-		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl"},
+		"evaluate recovery": {"restricted", "a line of the answer is the title", "Controls", "recovery-N-SEED.jsonl", "shard-2-of-4.jsonl"},
+		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl", "groups of 128 samples"},
 		"oracle":            {"virtual item", "a user ID", "test sequences", "(required)"},
 		"judge":             {"OPENAI_API_KEY", "in each order", "judge-N-SEED-AGAINST-NAME.jsonl", "(required)", "default: 100"},
 		"report":            {"without a network", "RUN…", "FILE.json", "(required)"},
@@ -74,6 +74,12 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"-h"}} {
 		stdout, _ := runs(t, "", args...)
 		contains(t, stdout, says[""]...)
+	}
+	long, _ := runs(t, "", "evaluate", "merge", "--help")
+	for _, args := range []string{"help evaluate merge", "evaluate help merge"} {
+		if stdout, _ := runs(t, "", strings.Fields(args)...); stdout != long {
+			t.Errorf("recint %s prints\n%s", args, stdout)
+		}
 	}
 	if len(says) != 1 {
 		t.Errorf("rows without a command: %v", says)

@@ -23,8 +23,8 @@ func TestReport(t *testing.T) {
 	stdout, _ := runs(t, dir, "report", "@run", "--out", "@page.html")
 	contains(t, stdout, "page.html")
 	page := read(t, filepath.Join(dir, "page.html"))
-	contains(t, page, "<h2>run</h2>", "sasrec.safetensors", "tiny.gguf, frozen", "mlp, 2 soft tokens", "<polyline", "own states, free",
-		"own states, restricted to titles", "among the 5 likeliest titles", "control: a state of zeros", "residual-9-1.jsonl", "The ",
+	contains(t, page, "<h2>run</h2>", "sasrec.safetensors", "tiny.gguf, frozen", "mlp, 2 soft tokens", "<polyline", "own states",
+		"restricted to titles", "among the 5 likeliest titles", "control: zero state", "residual-9-1.jsonl", "The ",
 		"residual-4-1-no-controls.jsonl", "goes on with it")
 	if outside := regexp.MustCompile(`(?i)(src|href)\s*=|https?://|@import|url\(`).FindString(page); outside != "" {
 		t.Errorf("the page asks for something outside it: %q", outside)
@@ -41,7 +41,7 @@ func TestReport(t *testing.T) {
 		t.Fatalf("%+v", r.Runs[0].Residual)
 	}
 	residual := r.Runs[0].Residual[at]
-	if residual.Result.N != 9 || len(residual.Answers) != 9 || len(residual.Answers[0].Restricted) != 5 {
+	if residual.Result.N != 9 || len(residual.Answers) != 9 || len(residual.Answers[0].Restricted.Others) != 4 {
 		t.Errorf("%+v", residual)
 	}
 	for name, groups := range map[string][]report.Group{"popularity": residual.ByPopularity, "history": residual.ByHistory} {
@@ -54,13 +54,17 @@ func TestReport(t *testing.T) {
 		}
 	}
 	for _, a := range residual.Answers {
-		named := slices.Contains(a.Restricted, a.Titles[0])
+		named := a.Restricted.Text == a.Titles[0] || slices.Contains(a.Restricted.Others, a.Titles[0])
 		if (a.Kind == report.Near) != (named && a.Kind != report.Right) {
+			t.Errorf("%+v", a)
+		}
+		if len(a.Free.LogProbs) < len(a.Free.Tokens) || len(a.Restricted.LogProbs) != len(a.Restricted.Tokens)+1 {
 			t.Errorf("%+v", a)
 		}
 	}
 
 	fails(t, 2, []string{"end in .html"}, dir, "report", "@run", "--out", "@page")
+	fails(t, 2, []string{"--out is missing", "report.html"}, dir, "report", "@run")
 	fails(t, 2, []string{"one or more runs"}, dir, "report", "--out", "@page.html")
 	fails(t, 1, []string{"run.json"}, dir, "report", "@data", "--out", "@page.html")
 	if err := os.Remove(filepath.Join(dir, "run", "adapter.safetensors")); err != nil {

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,5 +208,25 @@ func TestRecommenderGoesOn(t *testing.T) {
 				t.Error("other weights")
 			}
 		})
+	}
+}
+
+// An evaluation that was killed while it wrote, at whatever byte, goes on to the file of one that never stopped.
+func TestEvaluationGoesOn(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")
+	evaluation := []string{"evaluate", "residual", "--run", "@run", "--samples", "12"}
+	table, _ := runs(t, dir, evaluation...)
+	path := filepath.Join(dir, "run", "residual-12-1.jsonl")
+	whole := read(t, path)
+	random := rand.New(rand.NewPCG(6, 6))
+	for range 12 {
+		cut := random.IntN(len(whole))
+		write(t, path, []byte(whole[:cut]))
+		if stdout, _ := runs(t, dir, evaluation...); stdout != table {
+			t.Errorf("cut at byte %d: got\n%s\nwant\n%s", cut, stdout, table)
+		}
+		if read(t, path) != whole {
+			t.Errorf("cut at byte %d: other bytes", cut)
+		}
 	}
 }

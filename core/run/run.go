@@ -151,7 +151,9 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 // samplesOf draws test sequences and makes samples of them, for a run that asks for what is to be measured.
 func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *evaluate.Options) ([]evaluate.Sample, error) {
 	if asks := r.Spec.Template.Asks; asks != asked {
-		return nil, fmt.Errorf("run: the prompt of this run asks for the %s, not for the %s; evaluate that", asks, asked)
+		command := map[prompt.Asked]string{prompt.LastItem: "residual", prompt.History: "recovery"}[asks]
+		return nil, fmt.Errorf("run: the prompt of this run asks for the %s, not for the %s; recint evaluate %s measures that", asks, asked,
+			command)
 	}
 	chosen := draw(len(r.Split.Test), n, opts.Seed)
 	sequences := r.testSequences(n, opts.Seed)
