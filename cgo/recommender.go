@@ -197,43 +197,43 @@ func pinned[T any](pin *runtime.Pinner, s []T) {
 	}
 }
 
-// encode runs a function that gives numbers of that shape for each history.
-func (m *Model) encode(op string, dst []float32, h Histories, shape []int,
-	call func(p *C.ri_model, h *C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status) error {
+// encode runs a function that gives numbers of that shape. It is the way of every request to a service, and allocates nothing.
+func (m *Model) encode(op string, dst []float32, h Histories,
+	call func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status, shape ...int) error {
 	return m.use(op, func(p *C.ri_model) error {
 		if err := h.check(op, m); err != nil {
 			return err
 		}
-		if err := checkLength(op, "dst", len(dst), append([]int{len(h.Lengths)}, shape...)...); err != nil {
+		if err := checkLength(op, "dst", len(dst), shape...); err != nil {
 			return err
 		}
 		var pin runtime.Pinner
 		defer pin.Unpin()
 		histories := h.native(&pin, m)
-		return try(op, func(e *C.ri_error) C.ri_status { return call(p, &histories, data[C.float](dst), e) })
+		return try(op, func(e *C.ri_error) C.ri_status { return call(p, histories, data[C.float](dst), e) })
 	})
 }
 
 // States writes the state after the last item of each history, dst [B, W]; with allPositions the state after each item,
 // dst [B, T, W], zero at padding. Of DreamRec the guidance.
 func (m *Model) States(dst []float32, h Histories, allPositions bool) error {
-	shape := []int{m.recommender.StateWidth}
+	const op = "encode histories"
 	if allPositions {
-		shape = []int{m.recommender.Positions, m.recommender.StateWidth}
+		return m.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+			return C.ri_recommender_states(p, &h, 1, dst, err)
+		}, len(h.Lengths), m.recommender.Positions, m.recommender.StateWidth)
 	}
-	return m.encode("encode histories", dst, h, shape,
-		func(p *C.ri_model, h *C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
-			return C.ri_recommender_states(p, h, flag(allPositions), dst, err)
-		})
+	return m.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+		return C.ri_recommender_states(p, &h, 0, dst, err)
+	}, len(h.Lengths), m.recommender.StateWidth)
 }
 
 // Scores writes the scores of all items after the last item of each history, dst [B, V]. ErrUnsupported for DreamRec,
 // which scores oracles.
 func (m *Model) Scores(dst []float32, h Histories) error {
-	return m.encode("score items", dst, h, []int{m.recommender.Items},
-		func(p *C.ri_model, h *C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
-			return C.ri_recommender_scores(p, h, dst, err)
-		})
+	return m.encode("score items", dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+		return C.ri_recommender_scores(p, &h, dst, err)
+	}, len(h.Lengths), m.recommender.Items)
 }
 
 // ScoreStates writes the scores of all items from states [n, W], or from DreamRec's oracles [n, D]: dst [n, V].

@@ -3,21 +3,23 @@ package cgo
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"unsafe"
 )
 
 // checkLength refuses a slice that has not as many elements as its shape; every dimension is checked too.
+// (The shape is copied into messages only, so that a call without one allocates nothing.)
 func checkLength(op, name string, got int, shape ...int) error {
 	want := uint(1)
 	for _, d := range shape {
 		high, low := bits.Mul(want, uint(max(d, 0)))
 		if d < 0 || high != 0 || low > math.MaxInt {
-			return invalid(op, "%s cannot have shape %v", name, shape)
+			return invalid(op, "%s cannot have shape %v", name, slices.Clone(shape))
 		}
 		want = low
 	}
 	if uint(got) != want {
-		return invalid(op, "%s: got %d elements, want %d for shape %v", name, got, want, shape)
+		return invalid(op, "%s: got %d elements, want %d for shape %v", name, got, want, slices.Clone(shape))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // Code is the kind of a failure, ri_status in C. It is an error itself, so that errors.Is can look for it.
@@ -81,10 +82,15 @@ func invalid(op, format string, args ...any) error {
 // closed is the error of a call on an object that is closed.
 func closed(op string) error { return fmt.Errorf("recint: %s: %w", op, ErrClosed) }
 
+// spare holds the error objects of calls that are over.
+var spare = sync.Pool{New: func() any { return new(C.ri_error) }}
+
 // try makes one native call and turns a failure into an *Error.
 func try(op string, call func(err *C.ri_error) C.ri_status) error {
-	var e C.ri_error
-	code := Code(call(&e))
+	e := spare.Get().(*C.ri_error)
+	defer spare.Put(e)
+	e.message[0] = 0
+	code := Code(call(e))
 	if code == OK {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package recommender
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -253,14 +252,56 @@ func (r *Recommender) Recommend(ctx context.Context, histories [][]int32, k int)
 
 // Highest gives the k items with the highest of the scores [V], best first, without the excluded; of equal ones the lower id.
 func Highest(scores []float32, k int, excluded []int32) []Scored {
-	items := make([]Scored, 0, len(scores))
+	return appendHighest(make([]Scored, 0, min(max(k, 0), len(scores))), scores, k, excluded)
+}
+
+// appendHighest appends them to dst. It goes through the scores once, and keeps the best so far in a heap with the worst of them on top.
+func appendHighest(dst []Scored, scores []float32, k int, excluded []int32) []Scored {
+	first := len(dst)
 	for i, score := range scores {
-		if !slices.Contains(excluded, int32(i)) {
-			items = append(items, Scored{int32(i), score})
+		s := Scored{int32(i), score}
+		best := dst[first:]
+		full := len(best) >= k
+		if full && (k <= 0 || !s.before(best[0])) || slices.Contains(excluded, s.Item) {
+			continue
+		}
+		if full {
+			best[0] = s
+			sink(best)
+			continue
+		}
+		dst = append(dst, s)
+		for at := len(best); at > 0 && dst[first+(at-1)/2].before(dst[first+at]); at = (at - 1) / 2 {
+			dst[first+at], dst[first+(at-1)/2] = dst[first+(at-1)/2], dst[first+at]
 		}
 	}
-	slices.SortFunc(items, func(a, b Scored) int { return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Item, b.Item)) })
-	return items[:min(k, len(items))]
+	for n := len(dst) - 1; n > first; n-- { // the worst of the rest goes to the end
+		dst[first], dst[n] = dst[n], dst[first]
+		sink(dst[first:n])
+	}
+	return dst
+}
+
+// before says whether s ranks before other.
+func (s Scored) before(other Scored) bool {
+	return s.Score > other.Score || s.Score == other.Score && s.Item < other.Item
+}
+
+// sink restores a heap whose first element may stand too high.
+func sink(heap []Scored) {
+	for at := 0; ; {
+		worst := at
+		for child := 2*at + 1; child <= 2*at+2 && child < len(heap); child++ {
+			if heap[worst].before(heap[child]) {
+				worst = child
+			}
+		}
+		if worst == at {
+			return
+		}
+		heap[at], heap[worst] = heap[worst], heap[at]
+		at = worst
+	}
 }
 
 // Histories gives the history of each sequence.
