@@ -16,7 +16,8 @@ import (
 // Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items seven times and in one an eighth.
 func TestLessons(t *testing.T) {
 	w := newWorld(t)
-	p, err := openParts(testllm.Engine(t), w.spec())
+	engine := testllm.Engine(t)
+	p, err := openParts(engine, engine, w.spec())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,8 @@ func TestLessons(t *testing.T) {
 // A vector with noise keeps its share along the item's own, and all angles up to the widest come about.
 func TestNoisy(t *testing.T) {
 	w := newWorld(t)
-	p, err := openParts(testllm.Engine(t), w.spec())
+	engine := testllm.Engine(t)
+	p, err := openParts(engine, engine, w.spec())
 	if err != nil {
 		t.Fatal(err)
 	}

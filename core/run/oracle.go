@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -48,38 +49,44 @@ func (r *Run) Oracles(ctx context.Context, histories [][]int32, seed uint64) ([]
 
 // describe puts oracles [len(histories), D] into words.
 func (r *Run) describe(ctx context.Context, histories [][]int32, vectors []float32) ([]Oracle, error) {
-	scores := make([]float32, len(histories)*len(r.Data.Items))
-	if err := r.Recommender.ScoreStates(scores, vectors); err != nil {
-		return nil, err
-	}
-	states, err := r.appended(ctx, histories, vectors)
+	states, err := r.Appended(ctx, histories, vectors)
 	if err != nil {
 		return nil, err
 	}
-	words, err := r.interpreter.Answer(ctx, states)
+	words, err := r.Interpreter.Answer(ctx, states)
 	if err != nil {
 		return nil, err
 	}
-	ranked, err := r.ranker(places)(ctx, states)
+	ranked, err := r.ranker(Places)(ctx, states)
 	if err != nil {
 		return nil, err
 	}
+	width := r.Recommender.Config().Width
 	oracles := make([]Oracle, len(histories))
 	for i, history := range histories {
-		o := Oracle{History: r.Titles(history), Words: words[i].Text}
-		for _, a := range ranked[i] {
-			o.Titles = append(o.Titles, ScoredTitle{a.Text, math.Exp(a.LogProb)})
+		if oracles[i], err = r.Oracle(history, vectors[i*width:(i+1)*width], words[i], ranked[i]); err != nil {
+			return nil, err
 		}
-		for _, s := range recommender.Highest(scores[i*len(r.Data.Items):(i+1)*len(r.Data.Items)], places, nil) {
-			o.Nearest = append(o.Nearest, ScoredTitle{r.Data.Items[s.Item].Title, float64(s.Score)})
-		}
-		oracles[i] = o
 	}
 	return oracles, nil
 }
 
-// appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
-func (r *Run) appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
+// Oracle tells of an oracle [D] what the LLM has said, the likeliest titles, and the items that fit it best.
+func (r *Run) Oracle(history []int32, vector []float32, words interpret.Answer, ranked []interpret.Answer) (Oracle, error) {
+	o := Oracle{History: r.Titles(history), Words: words.Text}
+	for _, a := range ranked {
+		o.Titles = append(o.Titles, ScoredTitle{a.Text, math.Exp(a.LogProb)})
+	}
+	scores := make([]float32, len(r.Data.Items))
+	err := r.Recommender.ScoreStates(scores, vector)
+	for _, s := range recommender.Highest(scores, Places, nil) {
+		o.Nearest = append(o.Nearest, ScoredTitle{r.Data.Items[s.Item].Title, float64(s.Score)})
+	}
+	return o, err
+}
+
+// Appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
+func (r *Run) Appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
 	if asks := r.Spec.Template.Asks; asks != prompt.LastItem {
 		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the %s; this run's asks for the %s",
 			prompt.LastItem, asks)
@@ -88,7 +95,7 @@ func (r *Run) appended(ctx context.Context, histories [][]int32, vectors []float
 	for i, history := range histories {
 		longer[i] = append(slices.Clip(history), int32(-1-i))
 	}
-	return r.states(ctx, r.Recommender.WithVectors(vectors), longer)
+	return r.States(ctx, r.Recommender.WithVectors(vectors), longer)
 }
 
 // OracleResult is what became of the oracles of test sequences.
@@ -137,11 +144,11 @@ func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path stri
 		for _, s := range sequences[first:last] {
 			own = append(own, embeddings[int(s.Next)*width:int(s.Next+1)*width]...)
 		}
-		states, err := r.appended(ctx, histories[first:last], own)
+		states, err := r.Appended(ctx, histories[first:last], own)
 		if err != nil {
 			return nil, err
 		}
-		named, err := r.interpreter.Answer(ctx, states)
+		named, err := r.Interpreter.Answer(ctx, states)
 		if err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func TestOracles(t *testing.T) {
 		if o.Words != want[i].Text || !reflect.DeepEqual(o.History, r.Titles(histories[i])) {
 			t.Errorf("oracle %d: %+v, want the words %q", i, o, want[i].Text)
 		}
-		if len(o.Titles) != places || len(o.Nearest) != places || !slices.Contains(titles, o.Titles[0].Title) ||
+		if len(o.Titles) != Places || len(o.Nearest) != Places || !slices.Contains(titles, o.Titles[0].Title) ||
 			!(o.Titles[0].Score > 0 && o.Titles[0].Score >= o.Titles[1].Score) || !(o.Nearest[0].Score >= o.Nearest[1].Score) {
 			t.Errorf("oracle %d: %+v", i, o)
 		}

@@ -25,13 +25,13 @@ type Parts struct {
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
 
-	engine *cgo.Engine
-	kind   align.Kind // of the adapter
+	encoding, engine *cgo.Engine // of the recommender, and of all else
+	kind             align.Kind  // of the adapter
 }
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
-func openParts(engine *cgo.Engine, s Spec) (*Parts, error) {
-	p := &Parts{engine: engine, kind: s.Adapter}
+func openParts(encoding, engine *cgo.Engine, s Spec) (*Parts, error) {
+	p := &Parts{encoding: encoding, engine: engine, kind: s.Adapter}
 	if err := p.open(s); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -45,7 +45,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
 		return err
 	}
-	if p.Recommender, err = recommender.Load(p.engine, s.Recommender); err != nil {
+	if p.Recommender, err = recommender.Load(p.encoding, s.Recommender); err != nil {
 		return err
 	}
 	if err := p.Recommender.TrainedOn(p.Data); err != nil {
@@ -168,8 +168,9 @@ func (p *Parts) longestAnswer() (int, error) {
 	return longest, nil
 }
 
-// states gives each history what the prompt asks for. Histories may hold virtual items, of the encoder's vectors.
-func (p *Parts) states(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
+// States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may hold virtual items, of the
+// encoder's vectors.
+func (p *Parts) States(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
 	if p.kind == align.Positions {
 		cut := make([][]int32, len(histories))
 		for i, history := range histories {

@@ -15,7 +15,7 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 	if err != nil {
 		return align.Estimate{}, err
 	}
-	parts, err := openParts(engine, s)
+	parts, err := openParts(engine, engine, s)
 	if err != nil {
 		return align.Estimate{}, err
 	}

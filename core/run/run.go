@@ -23,15 +23,22 @@ type Run struct {
 	*Parts
 	Spec       Spec
 	Provenance align.Provenance // what the adapter was made from, and how long it trained
+	// Interpreter answers by the prompt's first wording. It belongs to the run.
+	Interpreter *interpret.Interpreter
 
-	interpreter *interpret.Interpreter
-	grammar     *grammar.Grammar // of answers that name items of the catalogue; nil until it is needed
-	hash        string           // of the adapter's file
+	grammar *grammar.Grammar // nil until it is needed
+	hash    string           // of the adapter's file
 }
 
 // Open opens a trained run. An adapter that was trained with another recommender, LLM or data set than those that run.json
 // names is refused.
 func Open(engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) {
+	return OpenApart(engine, engine, dir, opts)
+}
+
+// OpenApart opens a run whose recommender has an engine of its own: states need not wait then until the LLM has computed something
+// on the other one.
+func OpenApart(encoding, engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) {
 	s, err := Read(dir)
 	if err != nil {
 		return nil, err
@@ -45,7 +52,7 @@ func Open(engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) 
 	if err != nil {
 		return nil, err
 	}
-	parts, err := openParts(engine, s)
+	parts, err := openParts(encoding, engine, s)
 	if err != nil {
 		return nil, err
 	}
@@ -79,20 +86,20 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 		opts.MaxTokens = max(interpret.DefaultMaxTokens, longest+longest/8) // a held-out answer may be longer
 	}
 	if opts.Slots > 0 {
-		opts.Slots = max(opts.Slots, places) // what a beam needs
+		opts.Slots = max(opts.Slots, Places) // what a beam needs
 	}
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
-	r.interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[0], opts)
+	r.Interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[0], opts)
 	return err
 }
 
 // Close releases what is open. A second Close does nothing.
 func (r *Run) Close() error {
 	var err error
-	if r.interpreter != nil {
-		err = r.interpreter.Close()
+	if r.Interpreter != nil {
+		err = r.Interpreter.Close()
 	}
 	return errors.Join(err, r.Parts.Close())
 }
@@ -100,11 +107,11 @@ func (r *Run) Close() error {
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
 // what the last item was, or what the items were.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.Answer, error) {
-	states, err := r.states(ctx, r.Recommender, histories)
+	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
-	return r.interpreter.Answer(ctx, states)
+	return r.Interpreter.Answer(ctx, states)
 }
 
 // EvaluateResidual asks for the next item of test sequences (n of them drawn by the seed; all if n is 0) and counts the right
@@ -114,8 +121,8 @@ func (r *Run) EvaluateResidual(ctx context.Context, n int, opts evaluate.Options
 	if err != nil {
 		return nil, err
 	}
-	opts.Restricted = r.ranker(places)
-	return evaluate.Residual(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
+	opts.Restricted = r.ranker(Places)
+	return evaluate.Residual(ctx, samples, r.catalogue(), r.Interpreter.Answer, opts)
 }
 
 // EvaluateRecovery asks for the items of the histories of test sequences (n of them drawn by the seed; all if n is 0) and counts
@@ -126,26 +133,33 @@ func (r *Run) EvaluateRecovery(ctx context.Context, n int, opts evaluate.Options
 		return nil, err
 	}
 	opts.Restricted = r.ranker(1)
-	return evaluate.Recovery(ctx, samples, r.catalogue(), r.interpreter.Answer, opts)
+	return evaluate.Recovery(ctx, samples, r.catalogue(), r.Interpreter.Answer, opts)
 }
 
-// places is how many of the likeliest titles a residual evaluation keeps.
-const places = 5
+// Places is how many of the likeliest titles a residual evaluation and an oracle have.
+const Places = 5
 
 // ranker gives the likeliest answers that name items of the catalogue.
 func (r *Run) ranker(width int) evaluate.Ranker {
-	return func(ctx context.Context, samples []prompt.States) (ranked [][]interpret.Answer, err error) {
-		if r.grammar == nil {
-			lines := 1
-			if r.Spec.Template.Asks == prompt.History {
-				lines = r.Recommender.Positions()
-			}
-			if r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines); err != nil {
-				return nil, err
-			}
+	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+		g, err := r.Grammar()
+		if err != nil {
+			return nil, err
 		}
-		return r.interpreter.Rank(ctx, samples, r.grammar, width)
+		return r.Interpreter.Rank(ctx, samples, g, width)
 	}
+}
+
+// Grammar is that of answers that name items of the catalogue: one, or the items of a history. It is made at the first call.
+func (r *Run) Grammar() (g *grammar.Grammar, err error) {
+	if r.grammar == nil {
+		lines := 1
+		if r.Spec.Template.Asks == prompt.History {
+			lines = r.Recommender.Positions()
+		}
+		r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines)
+	}
+	return r.grammar, err
 }
 
 // samplesOf draws test sequences and makes samples of them, for a run that asks for what is to be measured.
@@ -158,7 +172,7 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 	chosen := draw(len(r.Split.Test), n, opts.Seed)
 	sequences := r.testSequences(n, opts.Seed)
 	histories, items := r.questions(sequences)
-	states, err := r.states(ctx, r.Recommender, histories)
+	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +186,9 @@ func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *ev
 
 // label says what an evaluation is of.
 func (r *Run) label() string { return Label(r.hash, r.Hashes.Dataset) }
+
+// Hash is the content hash of the adapter's file.
+func (r *Run) Hash() string { return r.hash }
 
 // Label is what evaluations of an adapter on a data set are called, by the content hashes of both.
 func Label(adapter, dataset string) string {

@@ -25,7 +25,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	stage("opening data set, recommender and LLM")
-	parts, err := openParts(engine, s)
+	parts, err := openParts(engine, engine, s)
 	if err != nil {
 		return nil, err
 	}
