@@ -34,7 +34,7 @@ func TestDataStats(t *testing.T) {
 	}
 }
 
-// Sizes: see llm.
+// Sizes: see gguftest.Shape.
 func TestModelsInfo(t *testing.T) {
 	stdout, _ := runs(t, tiny(t), "models", "info", "@tiny.gguf")
 	contains(t, stdout, "tiny.gguf", "llama", "mostly F32", "2, 64 wide, feed-forward 128", "4 heads of 16, 2 for keys",
@@ -48,7 +48,7 @@ func TestModelsInfo(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "x.gguf"), llm("mamba"))
+	write(t, filepath.Join(dir, "x.gguf"), mamba())
 	stdout, _ = runs(t, dir, "models", "info", "@x.gguf")
 	contains(t, stdout, "mamba", "only the llama architecture")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
 // asRecint is the environment variable under which the test binary is the command recint, for tests that kill it.
@@ -113,7 +114,7 @@ var tinyRun = sync.OnceValue(func() error {
 	if err := walks().Save(filepath.Join(dir, "data")); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), llm("llama"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), gguftest.LLM(1), 0o644); err != nil {
 		return err
 	}
 	for _, args := range [][]string{trainTiny, with(alignTiny, "--samples", "40")} {

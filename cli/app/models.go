@@ -14,7 +14,7 @@ import (
 func modelsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "models",
-		Usage: "fetch LLMs and look at them",
+		Usage: "fetch LLMs, look at them, and make some to measure with",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "fetch",
@@ -43,6 +43,7 @@ func modelsCommand() *cli.Command {
 				Flags:     []cli.Flag{jsonFlag},
 				Action:    modelInfo,
 			},
+			synthesizeCommand(),
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
 // Bad input ends with exit code 1, nothing on stdout, and a message that says what is wrong, where, and what to do.
@@ -28,7 +29,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	nothing := func(*testing.T, string) {}
-	half := llm("llama")
+	half := gguftest.LLM(1)
 	half = half[:len(half)/2]
 
 	stats := []string{"data", "stats", "--data", "@data"}
@@ -49,7 +50,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"tiny.gguf is cut short", "fetch it again"}},
 		"no GGUF":      {file("tiny.gguf", "this is a text"), elsewhere("@new"), []string{"tiny.gguf", "GGUF"}},
 		"no such GGUF": {nothing, []string{"models", "info", "@none.gguf"}, []string{"none.gguf: No such file"}},
-		"another architecture": {file("tiny.gguf", string(llm("mamba"))), elsewhere("@new"),
+		"another architecture": {file("tiny.gguf", string(mamba())), elsewhere("@new"),
 			[]string{"tiny.gguf", `architecture "mamba"`, `give a GGUF of the architecture "llama"`}},
 
 		"missing column": {line(1, "\trating", "\tstars"), stats,

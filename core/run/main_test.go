@@ -2,14 +2,15 @@ package run
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
-	"github.com/recinterpreter/recinterpreter/core/internal/tinygguf"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -40,7 +41,7 @@ func newWorld(t *testing.T) world {
 		t.Fatal(err)
 	}
 	saveRecommender(t, w.spec().Recommender, d, d.Hash(), 1)
-	if err := tinygguf.Write(w.spec().LLM); err != nil {
+	if err := os.WriteFile(w.spec().LLM, gguftest.LLM(1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -16,8 +16,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
-	"github.com/recinterpreter/recinterpreter/core/internal/tinygguf"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -184,9 +184,7 @@ func TestRefusesOtherParts(t *testing.T) {
 			saveRecommender(t, s.Recommender, walks(), walks().Hash(), 2)
 		}, "adapter", "recommender"},
 		"LLM": {walks().Hash(), func(t *testing.T, s Spec) {
-			p := tinygguf.Default()
-			p.Seed = 2
-			if err := p.Write(s.LLM); err != nil {
+			if err := os.WriteFile(s.LLM, gguftest.LLM(2), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, "adapter", "LLM"},

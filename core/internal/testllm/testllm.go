@@ -2,11 +2,12 @@
 package testllm
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/internal/tinygguf"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
 // Engine makes a CPU engine with one thread, closed at the end of the test.
@@ -24,7 +25,7 @@ func Engine(t testing.TB) *cgo.Engine {
 func Path(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tiny.gguf")
-	if err := tinygguf.Write(path); err != nil {
+	if err := os.WriteFile(path, gguftest.LLM(1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

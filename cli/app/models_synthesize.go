@@ -1,0 +1,101 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/core/gguf"
+)
+
+func synthesizeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "synthesize",
+		Usage: "write an LLM of a known shape with random weights, to measure speed without a download",
+		Description: "What such a model says is noise: it is for throughput and memory only. Its tokenizer and chat template are another\n" +
+			"model's, whose rarest tokens are left out where the shape's vocabulary is smaller.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "like", Usage: "the `SHAPE`: " + strings.Join(shapeNames(), ", ") + ", or that of a GGUF file (required)"},
+			&cli.StringFlag{Name: "type", Value: "bf16", Usage: "`TYPE` of the matrices: f32, f16 or bf16"},
+			&cli.StringFlag{Name: "tokenizer", Value: smollm2, Usage: "take the tokenizer from a GGUF `FILE`, or from " + smollm2},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of the weights: the same one gives the same file"},
+			&cli.StringFlag{Name: "out", Usage: "write `FILE`.gguf (required)"},
+		},
+		Action: synthesize,
+	}
+}
+
+func shapeNames() (names []string) {
+	for _, shape := range gguf.Known {
+		names = append(names, shape.Name)
+	}
+	return names
+}
+
+func synthesize(c *cli.Context) error {
+	if err := onlyFlags(c, "like", "out"); err != nil {
+		return err
+	}
+	kind, err := gguf.ParseType(c.String("type"))
+	if err != nil {
+		return usage(c, "%v", err)
+	}
+	shape, err := llamaShape(c)
+	if err != nil {
+		return err
+	}
+	out := c.String("out")
+	if err := newFile(out); err != nil {
+		return err
+	}
+	tokenizer, err := modelPath(c, c.String("tokenizer"))
+	if err != nil {
+		return err
+	}
+	keys, err := gguf.Tokenizer(tokenizer)
+	if err != nil {
+		return err
+	}
+	file, err := shape.Random(kind, c.Uint64("seed"), keys)
+	if err != nil {
+		return err
+	}
+	size, err := file.Size()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%s: %.1f million random weights in %s, %.2f GB\n", shape.Name, float64(file.Weights())/1e6, kind,
+		float64(size)/1e9)
+	p := newProgress(c.App.ErrWriter, "writing")
+	defer p.end()
+	const mega = 1_000_000
+	if err := file.Save(c.Context, out, func(done, total int64) { p.to(int(done/mega), int(total/mega), "MB") }); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.App.Writer, out)
+	return err
+}
+
+// llamaShape is the shape that --like names.
+func llamaShape(c *cli.Context) (gguf.LLaMA, error) {
+	like := c.String("like")
+	for _, shape := range gguf.Known {
+		if shape.Name == like {
+			return shape, nil
+		}
+	}
+	if !exists(like) {
+		return gguf.LLaMA{}, usage(c, "there is no shape and no file %q; known are %s", like, strings.Join(shapeNames(), ", "))
+	}
+	model, _, err := openModel(c, like)
+	if err != nil {
+		return gguf.LLaMA{}, err
+	}
+	defer model.Close()
+	info, err := model.Describe()
+	if err != nil {
+		return gguf.LLaMA{}, err
+	}
+	return gguf.Like(info)
+}

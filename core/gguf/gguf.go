@@ -1,0 +1,286 @@
+// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLaMAs with random weights. What
+// such files hold is read by the native core.
+package gguf
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
+// File is what a GGUF is made of.
+type File struct {
+	Keys    []Key
+	Tensors []Tensor
+}
+
+// Key is one entry of the metadata. Value is a bool, uint32, float32, string, []int32, []float32 or []string.
+type Key struct {
+	Name  string
+	Value any
+}
+
+// Tensor is a weight whose values are made while they are written.
+type Tensor struct {
+	Name  string
+	Shape []int // row-major
+	Type  Type
+	// Fill writes the values first, first+1, … of the tensor. It is called for stretches that begin at multiples of Stretch,
+	// in any order and from several goroutines.
+	Fill func(dst []float32, first int)
+}
+
+// Values fills a tensor with numbers that are there already.
+func Values(values []float32) func(dst []float32, first int) {
+	return func(dst []float32, first int) { copy(dst, values[first:]) }
+}
+
+// Stretch is how many values of a tensor are made at a time.
+const Stretch = 1 << 20
+
+// Type is how a tensor's values are stored, as the format numbers it.
+type Type uint32
+
+// The types that can be written.
+const (
+	F32  Type = 0
+	F16  Type = 1
+	BF16 Type = 30
+)
+
+var typeNames = map[Type]string{F32: "f32", F16: "f16", BF16: "bf16"}
+
+// ParseType gives the type of a name: f32, f16 or bf16.
+func ParseType(name string) (Type, error) {
+	for t, n := range typeNames {
+		if n == name {
+			return t, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no type %q; weights can be f32, f16 or bf16", name)
+}
+
+func (t Type) String() string { return strings.ToUpper(typeNames[t]) }
+
+// bytes that a value takes.
+func (t Type) bytes() int {
+	if t == F32 {
+		return 4
+	}
+	return 2
+}
+
+// encode appends values, rounded to the nearest.
+func (t Type) encode(to []byte, values []float32) []byte {
+	for _, v := range values {
+		switch t {
+		case F32:
+			to = binary.LittleEndian.AppendUint32(to, math.Float32bits(v))
+		case F16:
+			to = binary.LittleEndian.AppendUint16(to, float16(v))
+		default:
+			to = binary.LittleEndian.AppendUint16(to, bfloat16(v))
+		}
+	}
+	return to
+}
+
+// Elements is the number of the tensor's values.
+func (t Tensor) Elements() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Weights is the number of values in all tensors.
+func (f *File) Weights() int64 {
+	var n int64
+	for _, t := range f.Tensors {
+		n += int64(t.Elements())
+	}
+	return n
+}
+
+// Save puts the file at path, or leaves what is there as it was. It refuses at once where the file system has no room.
+// Progress, in bytes, may be nil.
+func (f *File) Save(ctx context.Context, path string, progress func(done, total int64)) error {
+	total, err := f.Size()
+	if err != nil {
+		return err
+	}
+	if err := artifact.RoomFor(path, total); err != nil {
+		return err
+	}
+	var done int64
+	return artifact.WriteAtomic(path, func(w io.Writer) error {
+		return f.Write(writerFunc(func(p []byte) (int, error) {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			n, err := w.Write(p)
+			if done += int64(n); progress != nil {
+				progress(done, total)
+			}
+			return n, err
+		}))
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Size is the length of the file in bytes. An error is about a key that cannot be written.
+func (f *File) Size() (int64, error) {
+	head, err := f.head()
+	size := int64(len(head))
+	for _, t := range f.Tensors {
+		size += aligned(int64(t.Elements() * t.Type.bytes()))
+	}
+	return size, err
+}
+
+// Write writes the file. As many stretches are held in memory as there are processors.
+func (f *File) Write(w io.Writer) error {
+	head, err := f.head()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	workers := make([]worker, runtime.GOMAXPROCS(0))
+	for _, t := range f.Tensors {
+		for first, n := 0, t.Elements(); first < n; {
+			var running sync.WaitGroup
+			begun := 0
+			for ; begun < len(workers) && first < n; begun++ {
+				made, from, count := &workers[begun], first, min(Stretch, n-first)
+				running.Go(func() { made.make(t, from, count) })
+				first += count
+			}
+			running.Wait()
+			for _, made := range workers[:begun] {
+				if _, err := w.Write(made.bytes); err != nil {
+					return err
+				}
+			}
+		}
+		n := int64(t.Elements() * t.Type.bytes())
+		if _, err := w.Write(make([]byte, aligned(n)-n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// worker makes one stretch after the other in the same memory.
+type worker struct {
+	values []float32
+	bytes  []byte
+}
+
+func (w *worker) make(t Tensor, first, count int) {
+	if cap(w.values) < count {
+		w.values = make([]float32, count)
+	}
+	w.values = w.values[:count]
+	t.Fill(w.values, first)
+	w.bytes = t.Type.encode(w.bytes[:0], w.values)
+}
+
+// aligned is the next multiple of the format's default alignment.
+func aligned(n int64) int64 {
+	const alignment = 32
+	return (n + alignment - 1) / alignment * alignment
+}
+
+// head is everything before the data of the first tensor.
+func (f *File) head() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("GGUF")
+	number(&b, uint32(3))
+	number(&b, uint64(len(f.Tensors)))
+	number(&b, uint64(len(f.Keys)))
+	for _, k := range f.Keys {
+		text(&b, k.Name)
+		if err := value(&b, k.Value); err != nil {
+			return nil, fmt.Errorf("gguf: key %s: %w", k.Name, err)
+		}
+	}
+	var offset int64
+	for _, t := range f.Tensors {
+		text(&b, t.Name)
+		number(&b, uint32(len(t.Shape)))
+		for i := range t.Shape { // the format counts dimensions from the fastest
+			number(&b, uint64(t.Shape[len(t.Shape)-1-i]))
+		}
+		number(&b, uint32(t.Type))
+		number(&b, uint64(offset))
+		offset += aligned(int64(t.Elements() * t.Type.bytes()))
+	}
+	b.Write(make([]byte, aligned(int64(b.Len()))-int64(b.Len())))
+	return b.Bytes(), nil
+}
+
+// Types of metadata, as the format numbers them.
+const (
+	kindUint32  = uint32(4)
+	kindInt32   = uint32(5)
+	kindFloat32 = uint32(6)
+	kindBool    = uint32(7)
+	kindString  = uint32(8)
+	kindArray   = uint32(9)
+)
+
+// number writes numbers of a fixed size, little-endian.
+func number(b *bytes.Buffer, v any) { _ = binary.Write(b, binary.LittleEndian, v) } // a buffer never fails
+
+func text(b *bytes.Buffer, s string) {
+	number(b, uint64(len(s)))
+	b.WriteString(s)
+}
+
+// value writes a type, an element type and a count where it is an array, and the value.
+func value(b *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case uint32:
+		number(b, []uint32{kindUint32, v})
+	case float32:
+		number(b, kindFloat32)
+		number(b, v)
+	case bool:
+		number(b, kindBool)
+		number(b, v)
+	case string:
+		number(b, kindString)
+		text(b, v)
+	case []int32:
+		number(b, []uint32{kindArray, kindInt32})
+		number(b, uint64(len(v)))
+		number(b, v)
+	case []float32:
+		number(b, []uint32{kindArray, kindFloat32})
+		number(b, uint64(len(v)))
+		number(b, v)
+	case []string:
+		number(b, []uint32{kindArray, kindString})
+		number(b, uint64(len(v)))
+		for _, s := range v {
+			text(b, s)
+		}
+	default:
+		return fmt.Errorf("a value of type %T cannot be written", v)
+	}
+	return nil
+}
