@@ -98,7 +98,8 @@ func TestWhole(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	i := tinyInterpreter(t, Options{Slots: 2, MaxTokens: 4})
-	if err := i.Check(prompt.States{Counts: []int{1, 2}, Values: make([]float32, 9)}); err == nil || !strings.Contains(err.Error(), "2 states") {
+	err := i.Check(prompt.States{Counts: []int{1, 2}, Values: make([]float32, 9)})
+	if err == nil || !strings.Contains(err.Error(), "2 states") {
 		t.Errorf("two states in a slot: %v", err)
 	}
 }

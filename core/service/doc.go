@@ -1,0 +1,32 @@
+// Package service answers questions about a trained run inside a program that many people use at once.
+//
+// Open a run's folder once, and ask from as many goroutines as you like:
+//
+//	s, err := service.Open("demo/residual", service.Options{})
+//	defer s.Close()
+//	best, err := s.Recommend(ctx, nil, history, 10)                                    // microseconds
+//	answer, err := s.Interpret(ctx, service.Question{History: history}, nil)           // tens of milliseconds
+//
+// Histories are dense item ids, oldest first; Item finds the dense id of a data set's own id, and Search finds items by words of their
+// titles.
+//
+// # Two speeds
+//
+// What asks only the recommender (State, Recommend) runs on an engine of its own, in the caller's goroutine, one history at a time: a
+// state costs about as much as handing it to another goroutine would, so calls are not collected into batches. With a dst that has
+// room, nothing is allocated.
+//
+// What asks the LLM (Interpret, Rank, Oracle) goes through a queue to one goroutine, which answers up to Options.Slots sequences side
+// by side, a token at each step. Questions of all callers join between two steps: a prompt by itself costs nearly as much as several
+// side by side, so a question waits until as many others wait as are under way, but no longer than Options.Linger. The words do not
+// depend on who asks beside; probabilities do in the last digits only.
+//
+// # Too much, too late
+//
+// At most Options.Queue questions wait; the next one gets ErrBusy at once, and it is the caller's choice to ask again. So what is
+// accepted has a bound: the queue's length over the LLM's throughput. A question whose context ends is given up between two steps,
+// wherever it is, and makes room for others.
+//
+// Errors that the caller can put right are an *InvalidError, and say how: unknown items, vectors of another width, numbers that are
+// not finite. After Close, calls fail with ErrClosed; Close itself waits until what was accepted is answered.
+package service

@@ -1,0 +1,77 @@
+package service
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// index finds items.
+type index struct {
+	items     []dataset.Item
+	byID      map[string]int32
+	folded    []string // raw titles in lower case
+	catalogue *dataset.Catalogue
+}
+
+func newIndex(d *dataset.Dataset) index {
+	x := index{items: d.Items, byID: make(map[string]int32, len(d.Items)), catalogue: d.Catalogue()}
+	for i, item := range d.Items {
+		x.byID[item.ID] = int32(i)
+		x.folded = append(x.folded, strings.ToLower(item.RawTitle+" "+item.Title))
+	}
+	return x
+}
+
+// Item gives the dense id of an item by its id in the data set.
+func (s *Service) Item(id string) (item int32, ok bool) {
+	item, ok = s.search.byID[id]
+	return item, ok
+}
+
+// Title looks a title up, as people write it: case, white space, and where the article stands do not matter.
+func (s *Service) Title(title string) (item int32, ok bool) { return s.search.catalogue.Lookup(title) }
+
+// Describe gives ids and titles of an item, which must be one of the catalogue.
+func (s *Service) Describe(item int32) dataset.Item { return s.search.items[item] }
+
+// Search gives up to n items whose titles hold all words of the query, those first in which they stand near the front; if none does, those
+// with the most similar titles. An empty query gives the first items of the catalogue.
+func (s *Service) Search(query string, n int) []int32 {
+	words := strings.Fields(strings.ToLower(query))
+	type found struct {
+		item int32
+		at   int
+	}
+	var all []found
+	for i, title := range s.search.folded {
+		at := 0
+		for _, word := range words {
+			place := strings.Index(title, word)
+			if place < 0 {
+				at = -1
+				break
+			}
+			at += place
+		}
+		if at >= 0 {
+			all = append(all, found{int32(i), at})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.at, b.at) })
+	var items []int32
+	for _, f := range all[:min(max(n, 0), len(all))] {
+		items = append(items, f.item)
+	}
+	if len(all) > 0 {
+		return items
+	}
+	for _, title := range s.search.catalogue.Nearest(query, n) {
+		if item, ok := s.search.catalogue.Lookup(title); ok {
+			items = append(items, item)
+		}
+	}
+	return items
+}

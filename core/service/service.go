@@ -1,0 +1,253 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+// ErrBusy is found in the error of a question for which the queue has no room.
+var ErrBusy = errors.New("service: as many questions wait as there is room for; ask again a little later")
+
+// ErrClosed is found in the error of a call on a service that is closed.
+var ErrClosed = errors.New("service: it is closed")
+
+// InvalidError is what is wrong with a request, and how to put it right.
+type InvalidError struct{ error }
+
+// Unwrap gives the cause.
+func (e *InvalidError) Unwrap() error { return e.error }
+
+func invalid(format string, args ...any) error {
+	return &InvalidError{fmt.Errorf("service: "+format, args...)}
+}
+
+// Options are how a service works. The zero value is a good start.
+type Options struct {
+	// Engine is where the LLM computes. Services may share one, and then take turns; each keeps its own LLM. nil: an engine of its
+	// own, on a GPU if there is one.
+	Engine *cgo.Engine
+
+	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
+	Queue     int           // questions that may wait; 0: twice the slots
+	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 20 ms; negative: not at all
+	MaxTokens int           // an answer is cut here; 0: the longest answer of the training part, and a little more
+}
+
+// Service answers questions about one run. All its methods may be used by many goroutines.
+type Service struct {
+	run     *run.Run
+	encoder *recommender.Encoder
+	info    Info
+	search  index
+	line    line
+	engines []*cgo.Engine // its own
+	count   counters
+	close   sync.Once
+	closed  error
+	done    chan struct{} // closed when the last question is answered
+}
+
+// Info says what a service answers with.
+type Info struct {
+	Asks        prompt.Asked `json:"asks"`        // what the run's prompt asks for: "last item" or "history"
+	Recommender string       `json:"recommender"` // its model
+	Adapter     align.Kind   `json:"adapter"`
+	Dataset     string       `json:"dataset"`
+	Items       int          `json:"items"`       // V
+	StateWidth  int          `json:"state_width"` // W
+	ItemWidth   int          `json:"item_width"`  // D
+	Positions   int          `json:"positions"`   // T: the last items of a history that count
+	Shortest    int          `json:"shortest"`    // items that a history needs to be interpreted
+	Oracles     bool         `json:"oracles"`     // there are oracles, and the run's prompt can put them into words
+	MaxTokens   int          `json:"max_tokens"`  // where answers are cut
+	Hash        string       `json:"hash"`        // of the adapter's file
+}
+
+// Open opens a trained run and starts to answer.
+func Open(dir string, opts Options) (*Service, error) {
+	if opts.Slots == 0 {
+		opts.Slots = 32
+	}
+	if opts.Queue == 0 {
+		opts.Queue = 2 * opts.Slots
+	}
+	if opts.Linger == 0 {
+		opts.Linger = 20 * time.Millisecond
+	}
+	if opts.Slots < run.Places || opts.Slots > 255 || opts.Queue < 1 {
+		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to 255, questions at least 1", opts.Slots,
+			opts.Queue, run.Places)
+	}
+	s := &Service{done: make(chan struct{})}
+	s.line.init(opts.Queue, opts.Linger)
+	if err := s.open(dir, opts); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	session, err := s.run.Interpreter.Session()
+	if err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	go s.work(session)
+	return s, nil
+}
+
+func (s *Service) open(dir string, opts Options) error {
+	encoding, err := s.engine(cgo.EngineParams{Backend: "cpu", Threads: 1})
+	if err != nil {
+		return err
+	}
+	if opts.Engine == nil {
+		if opts.Engine, err = s.engine(cgo.EngineParams{}); err != nil {
+			return err
+		}
+	}
+	s.run, err = run.OpenApart(encoding, opts.Engine, dir, interpret.Options{Slots: opts.Slots, MaxTokens: opts.MaxTokens})
+	if err != nil {
+		return err
+	}
+	if _, err := s.run.Grammar(); err != nil { // made here: a run is not safe for concurrent use, but read only from now on
+		return err
+	}
+	s.encoder = s.run.Recommender.Encoder()
+	s.search = newIndex(s.run.Data)
+	config := s.run.Recommender.Config()
+	s.info = Info{
+		Asks: s.run.Spec.Template.Asks, Recommender: config.Model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
+		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
+		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
+	}
+	s.info.Oracles = config.Model == recommender.DreamRec && s.info.Asks == prompt.LastItem
+	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
+		s.info.Shortest = 2
+	}
+	return nil
+}
+
+// engine starts an engine that the service owns.
+func (s *Service) engine(params cgo.EngineParams) (*cgo.Engine, error) {
+	engine, err := cgo.NewEngine(params)
+	if err == nil {
+		s.engines = append(s.engines, engine)
+	}
+	return engine, err
+}
+
+// Close accepts nothing more, waits until what was accepted is answered or given up, and releases the run. A second Close waits, too.
+func (s *Service) Close() error {
+	s.close.Do(func() {
+		s.line.close()
+		<-s.done
+		s.closed = s.release()
+	})
+	return s.closed
+}
+
+// release closes what is open.
+func (s *Service) release() (err error) {
+	if s.run != nil {
+		err = s.run.Close()
+	}
+	for _, engine := range s.engines {
+		err = errors.Join(err, engine.Close())
+	}
+	return err
+}
+
+// Info says what the service answers with.
+func (s *Service) Info() Info { return s.info }
+
+// State writes the state after the last item of a history to dst [W]. It allocates nothing.
+func (s *Service) State(dst []float32, history []int32) error {
+	if err := s.checkHistory(history, 1); err != nil {
+		return err
+	}
+	if len(dst) != s.info.StateWidth {
+		return invalid("room for %d numbers; a state has %d", len(dst), s.info.StateWidth)
+	}
+	return closing(s.encoder.State(dst, history))
+}
+
+// Recommend appends to dst the k items with the highest scores after a history, best first, without those of the history. If dst has
+// room it allocates nothing. With DreamRec an oracle is drawn for it, which takes milliseconds.
+func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, history []int32, k int) ([]recommender.Scored, error) {
+	if err := cmp.Or(ctx.Err(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
+		return dst, err
+	}
+	if s.info.Recommender == recommender.DreamRec {
+		best, err := s.run.Recommender.Recommend(ctx, [][]int32{history}, k)
+		if err != nil {
+			return dst, closing(err)
+		}
+		return append(dst, best[0]...), nil
+	}
+	dst, err := s.encoder.Recommend(dst, history, k)
+	return dst, closing(err)
+}
+
+// RecommendState gives the k items with the highest scores for a state [W], or for an oracle of DreamRec [D], without some.
+func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
+	if err := cmp.Or(s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
+		return nil, err
+	}
+	scores := make([]float32, s.info.Items)
+	if err := s.run.Recommender.ScoreStates(scores, state); err != nil {
+		return nil, closing(err)
+	}
+	return recommender.Highest(scores, k, without), nil
+}
+
+// closing gives ErrClosed for what happens to calls that Close overtakes.
+func closing(err error) error {
+	if errors.Is(err, cgo.ErrClosed) {
+		return fmt.Errorf("%w (%w)", ErrClosed, err)
+	}
+	return err
+}
+
+func (s *Service) checkCount(k int) error {
+	if k < 1 || k > s.info.Items {
+		return invalid("%d items are asked for; ask for 1 to %d", k, s.info.Items)
+	}
+	return nil
+}
+
+func (s *Service) checkHistory(history []int32, least int) error {
+	if len(history) < least {
+		return invalid("the history has %d items; at least %s needed", len(history), []string{"one is", "two are"}[least-1])
+	}
+	return s.checkItems(history)
+}
+
+func (s *Service) checkItems(items []int32) error {
+	for _, item := range items {
+		if item < 0 || int(item) >= s.info.Items {
+			return invalid("there is no item %d; items are 0 to %d", item, s.info.Items-1)
+		}
+	}
+	return nil
+}
+
+func (s *Service) checkVector(name string, vector []float32, width int) error {
+	if len(vector) != width {
+		return invalid("%s has %d numbers; it needs %d", name, len(vector), width)
+	}
+	for i, x := range vector {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return invalid("%s is not finite at number %d", name, i)
+		}
+	}
+	return nil
+}
