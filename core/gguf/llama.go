@@ -48,7 +48,7 @@ func Like(info cgo.GGUFInfo) (LLaMA, error) {
 const Spread = 0.02
 
 // Random makes the file of a model that nobody has trained: matrices, of the given type, are drawn from a normal
-// distribution around 0, norms are 1. The same arguments give the same bytes, on every machine. The tokenizer's keys are
+// distribution around 0, norms are 1. The same arguments give the same bytes. The tokenizer's keys are
 // made to fit the vocabulary (see Tokenizer).
 func (m LLaMA) Random(t Type, seed uint64, tokenizer []Key) (*File, error) {
 	if min(m.Layers, m.Embd, m.Heads, m.HeadsKV, m.HeadDim, m.FF, m.Vocab, m.Context) < 1 || m.HeadDim%2 != 0 ||
