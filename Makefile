@@ -12,7 +12,8 @@ export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/re
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party check format demo bench-align bench-generate bench-recommenders clean
+.PHONY: help build native test test-native test-asan test-go test-third-party llama-tools test-judge check format demo bench-align \
+	bench-generate bench-batched bench-recommenders clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,6 +46,12 @@ test-asan: ## run the native tests under AddressSanitizer and UndefinedBehaviorS
 	@bash native/build.sh build/asan -DRECINT_SANITIZE=ON
 	ctest --test-dir build/asan --output-on-failure
 
+llama-tools: ## build llama.cpp's own server and benchmarks, links in bin/
+	@bash third_party/tools.sh build/third_party bin
+
+test-judge: $(RECINT) llama-tools ## run the judge against llama.cpp's server with SmolLM2
+	RECINT_MODEL=$${RECINT_MODEL:-$$($(RECINT) models fetch smollm2-135m | tail -n 1)} go test -count=1 -v -run llamaServer ./core/judge/
+
 check: $(NATIVE)/built ## run formatters and linters
 	@bash .ci/check
 
@@ -60,6 +67,9 @@ bench-align: build ## adapter training beside PyTorch, interleaved (bench/README
 
 bench-generate: build ## answers beside PyTorch, interleaved (bench/README.md)
 	@bash bench/generate.sh
+
+bench-batched: build llama-tools ## answers beside llama-batched-bench, interleaved (bench/README.md)
+	@bash bench/batched.sh
 
 bench-recommenders: build ## quality and speed of the recommenders beside PyTorch and ONNX Runtime
 	@bash bench/recommenders.sh
