@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -82,6 +81,10 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(r)
 }
 
+// likeliest is a temperature that leaves the likeliest tokens alone. The client leaves out a zero, and by much smaller numbers
+// than this llama.cpp's server divides until nothing is left of the logits.
+const likeliest = 1e-6
+
 // Name is the model's.
 func (e *Endpoint) Name() string { return e.model }
 
@@ -90,7 +93,7 @@ func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 	for attempt := 0; ; attempt++ {
 		answer, err := e.client.CreateChatCompletion(ctx, openai.ChatCompletionRequest{
 			Model:       e.model,
-			Temperature: math.SmallestNonzeroFloat32, // the client leaves out a zero
+			Temperature: likeliest,
 			Messages:    []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: question}},
 		})
 		if err == nil {
