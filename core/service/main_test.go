@@ -9,6 +9,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/internal/testrun"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -53,6 +54,7 @@ func open(t testing.TB, dir string, opts Options) *Service {
 	if opts.MaxTokens == 0 {
 		opts.MaxTokens = 24
 	}
+	opts.Engine = testllm.Engine(t) // of one thread, which waits for no other one
 	s, err := Open(dir, opts)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func Make(dir, name, model string, kind align.Kind) (string, error) {
 	s.LLM = filepath.Join(dir, "tiny.gguf")
 	s.Adapter, s.Hidden, s.Tokens, s.Precision = kind, 16, 2, run.F32
 	if kind == align.Positions {
-		s.Template = prompt.Recovery()
+		s.Template, s.Drawn = prompt.Recovery(), 0
 	}
 	s.Config = align.Config{Seed: 3, Samples: 8, BatchSize: 4, PassPositions: 64, LearningRate: 1e-2, WarmupSteps: 2,
 		Schedule: align.LinearDecay, MaxNorm: 1, CheckpointEvery: 2}

@@ -1,0 +1,397 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+// The bodies of answers.
+type (
+	runsAnswer struct {
+		Runs []namedRun `json:"runs"`
+	}
+	namedRun struct {
+		Name string `json:"name"`
+		service.Info
+	}
+	item struct {
+		ID    string `json:"id"`
+		Title string `json:"title"`
+	}
+	itemsAnswer struct {
+		Run   string      `json:"run"`
+		Items []foundItem `json:"items"`
+	}
+	foundItem struct {
+		item
+		RawTitle string `json:"raw_title"`
+	}
+	statesAnswer struct {
+		Run   string    `json:"run"`
+		State []float32 `json:"state"`
+	}
+	recommendAnswer struct {
+		Run   string       `json:"run"`
+		Items []scoredItem `json:"items"`
+	}
+	scoredItem struct {
+		item
+		Score float32 `json:"score"`
+	}
+	interpretAnswer struct {
+		Run     string          `json:"run"`
+		Asks    prompt.Asked    `json:"asks"`
+		Text    string          `json:"text"`
+		LogProb float64         `json:"log_prob"`
+		Ended   bool            `json:"ended"` // false where it was cut
+		Tokens  []service.Token `json:"tokens"`
+		Lines   []namedLine     `json:"lines"`
+		Titles  []rankedAnswer  `json:"titles,omitempty"`
+	}
+	namedLine struct {
+		Text string `json:"text"`
+		Item *item  `json:"item"` // that the line names
+	}
+	rankedAnswer struct {
+		Lines   []namedLine `json:"lines"`
+		LogProb float64     `json:"log_prob"`
+	}
+	oracleAnswer struct {
+		Run string `json:"run"`
+		run.Oracle
+	}
+	errorAnswer struct {
+		Error     string `json:"error"`
+		RequestID string `json:"request_id"`
+	}
+)
+
+const internal = "something failed here; the server's log says what, beside the request's id"
+
+// answer wraps what computes an answer: with limits on requests at a time and on time, and with JSON or an error for the client. A nil
+// answer without an error has been written already.
+func (s *Server) answer(compute func(w http.ResponseWriter, r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case s.flying <- struct{}{}:
+			defer func() { <-s.flying }()
+		default:
+			writeError(w, service.ErrBusy)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
+		defer cancel()
+		inner := r.WithContext(ctx)
+		value, err := compute(w, inner)
+		if err == nil && value != nil {
+			err = writeJSON(w, http.StatusOK, value)
+		}
+		if err != nil {
+			if status, _ := explain(err); status >= http.StatusInternalServerError {
+				logOf(r).Warn("a request failed", "error", err)
+			}
+			writeError(w, err)
+		}
+	}
+}
+
+// explain gives the status and the message of an error.
+func explain(err error) (status int, message string) {
+	var refused refusal
+	var invalid *service.InvalidError
+	switch {
+	case errors.As(err, &refused):
+		return refused.status, refused.message
+	case errors.As(err, &invalid):
+		return http.StatusBadRequest, strings.TrimPrefix(err.Error(), "service: ")
+	case errors.Is(err, service.ErrBusy):
+		return http.StatusTooManyRequests, "more is asked than can be answered; ask again a little later"
+	case errors.Is(err, service.ErrClosed):
+		return http.StatusServiceUnavailable, "the server is stopping"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, "there was not enough time to answer; ask again a little later"
+	case errors.Is(err, context.Canceled):
+		return statusGone, "the client has left"
+	}
+	return http.StatusInternalServerError, internal
+}
+
+// statusGone is what logs show for a client that has left, as nginx does.
+const statusGone = 499
+
+// statusClass is the status as a label.
+func statusClass(status int) string { return strconv.Itoa(status) }
+
+func writeError(w http.ResponseWriter, err error) {
+	status, message := explain(err)
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, errorAnswer{message, w.Header().Get("X-Request-Id")})
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(text, '\n')) // an error is the client's, who has left
+	return nil
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write([]byte(text))
+}
+
+func describe(s *held, id int32) item {
+	d := s.Describe(id)
+	return item{d.ID, d.Title}
+}
+
+func (s *Server) list(http.ResponseWriter, *http.Request) (any, error) {
+	answer := runsAnswer{[]namedRun{}}
+	for _, name := range s.runs.names {
+		_, h, err := s.runs.use(name)
+		if err != nil {
+			return nil, err
+		}
+		answer.Runs = append(answer.Runs, namedRun{name, h.Info()})
+		h.release()
+	}
+	return answer, nil
+}
+
+func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := readItems(r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, err := s.runs.use(request.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	answer := itemsAnswer{name, []foundItem{}}
+	for _, id := range h.Search(request.Query, request.Limit) {
+		answer.Items = append(answer.Items, foundItem{describe(h, id), h.Describe(id).RawTitle})
+	}
+	return answer, nil
+}
+
+func (s *Server) states(w http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := read[statesRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, history, err := s.about(request.Run, request.History)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	state := make([]float32, h.Info().StateWidth)
+	if err := h.State(state, history); err != nil {
+		return nil, err
+	}
+	return statesAnswer{name, state}, nil
+}
+
+// about finds the run and the items of a request. The caller releases the run if there is no error.
+func (s *Server) about(run string, ids []string) (name string, h *held, history []int32, err error) {
+	name, h, err = s.runs.use(run)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if history, err = items(h.Service, ids); err != nil {
+		h.release()
+		return "", nil, nil, err
+	}
+	return name, h, history, nil
+}
+
+func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := read[recommendRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, history, err := s.about(request.Run, request.History)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	k := min(usualItems, h.Info().Items)
+	if request.K != nil {
+		k = *request.K
+	}
+	var best []recommender.Scored
+	if request.State != nil {
+		best, err = h.RecommendState(request.State, history, k)
+	} else {
+		best, err = h.Recommend(r.Context(), make([]recommender.Scored, 0, k), history, k)
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer := recommendAnswer{name, make([]scoredItem, len(best))}
+	for i, b := range best {
+		answer.Items[i] = scoredItem{describe(h, b.Item), b.Score}
+	}
+	return answer, nil
+}
+
+func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := read[oracleRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, history, err := s.about(request.Run, request.History)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	seed := uint64(1)
+	if request.Seed != nil {
+		seed = *request.Seed
+	}
+	oracle, err := h.Oracle(r.Context(), history, seed)
+	return oracleAnswer{name, oracle}, err
+}
+
+func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := read[interpretRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, history, err := s.about(request.Run, request.History)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	q := service.Question{History: history, Vector: request.Vector, States: request.States}
+	if len(history) == 0 {
+		q.History = nil
+	}
+	var events *stream
+	var said func(service.Token)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if wantsEvents(r) {
+		events = &stream{w: w, cancel: cancel}
+		said = func(t service.Token) { events.send("token", t) }
+	}
+	var ranked []interpret.Answer
+	problem := make(chan error, 1)
+	go func() {
+		var err error
+		if request.Titles > 0 {
+			ranked, err = h.Rank(ctx, q, request.Titles)
+		}
+		problem <- err
+	}()
+	a, err := h.Interpret(ctx, q, said)
+	if err != nil {
+		cancel()
+	}
+	if err = cmp.Or(err, <-problem); err != nil {
+		if events.begun() {
+			status, message := explain(err)
+			events.send("error", errorAnswer{message, w.Header().Get("X-Request-Id")})
+			logOf(r).Info("a stream was cut", "status", status, "error", err)
+			return nil, nil
+		}
+		return nil, err
+	}
+	answer := interpretAnswer{Run: name, Asks: h.Info().Asks, Text: a.Text, LogProb: a.LogProb, Ended: a.Ended, Tokens: []service.Token{},
+		Lines: lines(h, a.Text)}
+	for i, piece := range a.Pieces {
+		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: a.LogProbs[i]})
+	}
+	for _, title := range ranked {
+		answer.Titles = append(answer.Titles, rankedAnswer{lines(h, title.Text), title.LogProb})
+	}
+	if events != nil {
+		events.send("answer", answer)
+		return nil, nil
+	}
+	return answer, nil
+}
+
+// lines says which items the lines of a text name.
+func lines(h *held, text string) []namedLine {
+	named := []namedLine{}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		n := namedLine{Text: line}
+		if id, ok := h.Title(line); ok {
+			found := describe(h, id)
+			n.Item = &found
+		}
+		named = append(named, n)
+	}
+	return named
+}
+
+// wantsEvents says whether a client asks for server-sent events.
+func wantsEvents(r *http.Request) bool {
+	return slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), func(kind string) bool {
+		kind, _, _ = strings.Cut(kind, ";")
+		return strings.TrimSpace(kind) == "text/event-stream"
+	})
+}
+
+// patience is how long a client may take to read an event.
+const patience = 10 * time.Second
+
+// stream writes server-sent events. The first one begins the answer, so that what fails before has a status of its own.
+type stream struct {
+	w      http.ResponseWriter
+	wrote  bool
+	broken bool
+	cancel func() // of the work for a client that does not read
+}
+
+func (s *stream) begun() bool { return s != nil && s.wrote }
+
+func (s *stream) send(event string, value any) {
+	if s.broken {
+		return
+	}
+	if !s.wrote {
+		s.wrote = true
+		s.w.Header().Set("Content-Type", "text/event-stream")
+		s.w.Header().Set("Cache-Control", "no-store")
+		s.w.Header().Set("X-Accel-Buffering", "no")
+		s.w.WriteHeader(http.StatusOK)
+	}
+	text, err := json.Marshal(value)
+	if err == nil {
+		control := http.NewResponseController(s.w)
+		control.SetWriteDeadline(time.Now().Add(patience))
+		if _, err = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, text); err == nil {
+			err = control.Flush()
+		}
+	}
+	if err != nil {
+		s.broken = true
+		s.cancel()
+	}
+}

@@ -1,0 +1,295 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+// ask posts a body and gives status and answer. Each call has a client of its own to leave no connection behind.
+func ask(ctx context.Context, url, body string) (status int, text string, header http.Header, err error) {
+	r, err := http.NewRequestWithContext(ctx, "POST", url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer response.Body.Close()
+	all, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(all), response.Header, err
+}
+
+const twoFilms = `{"history":["film-1","film-8"]}`
+
+// Of five times as many requests as there is room for, those that are accepted are answered, the others are told to come again, and
+// nothing else happens.
+func TestOverload(t *testing.T) {
+	s := open(t, Options{Service: service.Options{Slots: 5, Queue: 5}}, "residual")
+	url, _ := listen(t, s)
+	var answered, refused atomic.Int64
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			status, text, header, err := ask(t.Context(), url+"/v1/interpret", twoFilms)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case status == http.StatusOK:
+				answered.Add(1)
+			case status == http.StatusTooManyRequests && header.Get("Retry-After") == "1":
+				refused.Add(1)
+			default:
+				t.Errorf("%d %s", status, text)
+			}
+		})
+	}
+	all.Wait()
+	if answered.Load() < 5 || refused.Load() == 0 || answered.Load()+refused.Load() != 50 {
+		t.Errorf("%d answered, %d refused", answered.Load(), refused.Load())
+	}
+}
+
+// More requests at a time than the server takes are refused, whatever they ask for.
+func TestInFlight(t *testing.T) {
+	s := open(t, Options{Service: usual, InFlight: 1}, "residual")
+	s.flying <- struct{}{}
+	if w := call(t, s, "POST", "/v1/states", twoFilms); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	<-s.flying
+	if w := call(t, s, "POST", "/v1/states", twoFilms); w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	s := open(t, Options{Service: usual, Timeout: time.Microsecond}, "residual")
+	if w := call(t, s, "POST", "/v1/interpret", twoFilms); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// When the server is told to stop under load, each request that it has accepted is answered; the others find nobody.
+func TestStopUnderLoad(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual")
+	url, stop := listen(t, s)
+	var answered atomic.Int64
+	var all sync.WaitGroup
+	ended := make(chan struct{})
+	for range 16 {
+		all.Go(func() {
+			for {
+				status, text, _, err := ask(context.Background(), url+"/v1/interpret", twoFilms)
+				switch {
+				case errors.Is(err, syscall.ECONNREFUSED), err != nil && isClosed(ended):
+					return // a connection that was open but had no request yet is closed without an answer
+				case err != nil:
+					t.Error(err)
+					return
+				case status != http.StatusOK:
+					t.Errorf("%d %s", status, text)
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	until(t, "answers", func() bool { return answered.Load() > 10 })
+	close(ended)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+	if stats := s.runs.held["residual"].Stats(); stats.Answered != answered.Load() || stats.GivenUp+stats.Failed != 0 {
+		t.Errorf("%d answers have arrived, %+v", answered.Load(), stats)
+	}
+	if w := call(t, s, "GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("ready after the end: %d", w.Code)
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Nobody notices that runs are loaded again; one whose files are gone or broken goes on as it was.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Dir(folders["residual"]))); err != nil {
+		t.Fatal(err)
+	}
+	was := folders["residual"]
+	folders["residual"] = filepath.Join(dir, "run")
+	s := open(t, Options{Service: usual}, "residual")
+	folders["residual"] = was
+	url, _ := listen(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var answered atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if status, text, _, err := ask(t.Context(), url+"/v1/interpret", twoFilms); err != nil || status != http.StatusOK {
+					t.Errorf("%d %s %v", status, text, err)
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	for range 2 {
+		before, count := s.runs.held["residual"], answered.Load()
+		if err := s.Reload(); err != nil {
+			t.Error(err)
+		}
+		if s.runs.held["residual"] == before {
+			t.Error("it is the same service as before")
+		}
+		until(t, "answers of the new one", func() bool { return answered.Load() > count+8 })
+	}
+	if err := os.RemoveAll(dir); err != nil { // files that are open or in memory are still read
+		t.Fatal(err)
+	}
+	count := answered.Load()
+	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), "goes on as it was") {
+		t.Errorf("without a folder: %v", err)
+	}
+	until(t, "more answers", func() bool { return answered.Load() > count+8 })
+	cancel()
+	all.Wait()
+}
+
+// A client that leaves in the middle of a stream is not worked for any more.
+func TestClientLeaves(t *testing.T) {
+	s := open(t, Options{Service: service.Options{Slots: 5, MaxTokens: 250}}, "residual")
+	address, _ := listen(t, s)
+	at, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, err := net.Dial("tcp", at.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := "POST /v1/interpret HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n" +
+		"Content-Length: 31\r\n\r\n" + twoFilms
+	if _, err := connection.Write([]byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(connection)
+	for line := ""; !strings.HasPrefix(line, "data: "); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connection.Close()
+	until(t, "the question to be given up", func() bool { return s.runs.held["residual"].Stats().GivenUp == 1 })
+	if w := call(t, s, "POST", "/v1/states", twoFilms); w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// unread is a client that takes nothing.
+type unread struct {
+	http.ResponseWriter
+	writes atomic.Int64
+}
+
+func (u *unread) SetWriteDeadline(time.Time) error { return nil }
+func (u *unread) FlushError() error                { return os.ErrDeadlineExceeded }
+func (u *unread) Write(b []byte) (int, error)      { u.writes.Add(1); return len(b), nil }
+func (u *unread) WriteHeader(int)                  {}
+func (u *unread) Header() http.Header              { return http.Header{} }
+
+// A reader that is too slow for the deadline of an event ends its own stream, and holds up nobody.
+func TestSlowReader(t *testing.T) {
+	s := open(t, Options{Service: service.Options{Slots: 5, MaxTokens: 250}}, "residual")
+	r, err := http.NewRequest("POST", "http://localhost/v1/interpret", strings.NewReader(twoFilms))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "text/event-stream")
+	w := &unread{}
+	s.Handler().ServeHTTP(w, r)
+	if w.writes.Load() != 1 {
+		t.Errorf("%d events were written to a client that reads none", w.writes.Load())
+	}
+	until(t, "the question to be given up", func() bool { return s.runs.held["residual"].Stats().GivenUp == 1 })
+}
+
+// What decoders accept keeps the limits; nothing makes them panic.
+func fuzz[T interface{ check() error }](f *testing.F, seeds ...string) {
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := http.NewRequest("POST", "http://localhost/", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		value, err := read[T](nil, r)
+		if err != nil {
+			var refused refusal
+			if !errors.As(err, &refused) || refused.status < 400 || refused.status >= 500 {
+				t.Errorf("%v is no refusal", err)
+			}
+			return
+		}
+		if err := value.check(); err != nil {
+			t.Errorf("%+v was accepted: %v", value, err)
+		}
+		if _, err := json.Marshal(value); err != nil { // NaN and infinities cannot be written
+			t.Errorf("%+v was accepted: %v", value, err)
+		}
+	})
+}
+
+func FuzzStates(f *testing.F) {
+	fuzz[statesRequest](f, `{"history":["film-1"]}`, `{"run":"","history":null}`, `[`)
+}
+func FuzzRecommend(f *testing.F) {
+	fuzz[recommendRequest](f, `{"history":["1"],"state":[1e38,-0.5],"k":3}`, `{"k":0}`, `{"state":[1e999]}`)
+}
+func FuzzInterpret(f *testing.F) {
+	fuzz[interpretRequest](f, `{"history":["1"],"vector":[1],"states":[[1],[2]],"titles":2}`, `{"states":[[]]}`, `{"titles":-1}`)
+}
+func FuzzOracle(f *testing.F) {
+	fuzz[oracleRequest](f, `{"history":["1"],"seed":18446744073709551615}`, `{"seed":-1}`)
+}
+
+func FuzzItems(f *testing.F) {
+	f.Add("query=a&limit=3")
+	f.Add("limit=%zz")
+	f.Fuzz(func(t *testing.T, query string) {
+		request, err := readItems(&http.Request{URL: &url.URL{RawQuery: query}})
+		if err == nil && (request.Limit < 1 || request.Limit > mostItems || len(request.Query) > 200) {
+			t.Errorf("%+v was accepted", request)
+		}
+	})
+}

@@ -1,0 +1,176 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+// requestID is the key of a request's id in its context.
+type requestID struct{}
+
+// usable is what an id may look like that a client or a proxy has given.
+var usable = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// seen remembers what was answered.
+type seen struct {
+	http.ResponseWriter
+	status int
+	bytes  int
+}
+
+// Unwrap lets http.ResponseController through.
+func (s *seen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// WriteHeader notes the status.
+func (s *seen) WriteHeader(status int) {
+	if s.status == 0 {
+		s.status = status
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts.
+func (s *seen) Write(b []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	n, err := s.ResponseWriter.Write(b)
+	s.bytes += n
+	return n, err
+}
+
+// observe gives a request an id, counts and logs it, and answers for handlers that panic.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begin, id := time.Now(), r.Header.Get("X-Request-Id")
+		if !usable.MatchString(id) {
+			id = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		writer := &seen{ResponseWriter: w}
+		log := s.opts.Log.With("id", id)
+		r = r.WithContext(context.WithValue(r.Context(), requestID{}, log))
+		s.metrics.flying.Inc()
+		defer func() {
+			s.metrics.flying.Dec()
+			if problem := recover(); problem != nil {
+				log.Error("a handler panicked", "problem", problem, "stack", string(debug.Stack()))
+				if writer.status == 0 {
+					writeError(writer, refuse(http.StatusInternalServerError, internal))
+				}
+			}
+			took, route := time.Since(begin), r.Pattern
+			if route == "" {
+				route = "none"
+			}
+			s.metrics.requests.WithLabelValues(route, statusClass(writer.status)).Inc()
+			s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+			level := slog.LevelInfo
+			if writer.status >= http.StatusInternalServerError {
+				level = slog.LevelWarn
+			}
+			log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", writer.status, "bytes", writer.bytes,
+				"ms", float64(took.Microseconds())/1000, "from", r.RemoteAddr)
+		}()
+		next.ServeHTTP(writer, r)
+	})
+}
+
+// logOf is the log of a request.
+func logOf(r *http.Request) *slog.Logger { return r.Context().Value(requestID{}).(*slog.Logger) }
+
+// metrics are what Prometheus reads.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	flying   prometheus.Gauge
+	reloads  *prometheus.CounterVec
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "recint_requests_total", Help: "Requests, by route and status."},
+			[]string{"route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "recint_request_seconds", Help: "Time to the end of an answer, by route.",
+			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
+		}, []string{"route"}),
+		flying: prometheus.NewGauge(prometheus.GaugeOpts{Name: "recint_requests_in_flight", Help: "Requests that are being answered."}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "recint_reloads_total", Help: "Reloads of all runs, by result."},
+			[]string{"result"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.flying, m.reloads, questions{s.runs}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// questions reads what the services count of their questions to the LLM. Counters begin again when a run is loaded again.
+type questions struct{ *runs }
+
+// number is one of service.Stats.
+type number struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(service.Stats) int64
+}
+
+// described are all of them.
+var described = []number{
+	gauge("recint_questions_waiting", "Questions in the queue.", func(s service.Stats) int64 { return s.Waiting }),
+	gauge("recint_questions_live", "Questions that are being answered.", func(s service.Stats) int64 { return s.Live }),
+	counter("recint_batches_total", "Passes of prompts through the LLM.", func(s service.Stats) int64 { return s.Batches }),
+	counter("recint_questions_asked_total", "Questions in these passes.", func(s service.Stats) int64 { return s.Asked }),
+	counter("recint_questions_answered_total", "Questions that were answered.", func(s service.Stats) int64 { return s.Answered }),
+	counter("recint_questions_given_up_total", "Questions that nobody waited for any more.", func(s service.Stats) int64 { return s.GivenUp }),
+	counter("recint_questions_failed_total", "Questions that the LLM failed on.", func(s service.Stats) int64 { return s.Failed }),
+	counter("recint_questions_refused_total", "Questions for which the queue had no room.", func(s service.Stats) int64 { return s.Refused }),
+	counter("recint_tokens_total", "Tokens of answers.", func(s service.Stats) int64 { return s.Tokens }),
+}
+
+func gauge(name, help string, value func(service.Stats) int64) number {
+	return number{prometheus.NewDesc(name, help, []string{"run"}, nil), prometheus.GaugeValue, value}
+}
+
+func counter(name, help string, value func(service.Stats) int64) number {
+	return number{prometheus.NewDesc(name, help, []string{"run"}, nil), prometheus.CounterValue, value}
+}
+
+// Describe is of prometheus.Collector.
+func (q questions) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range described {
+		to <- d.desc
+	}
+}
+
+// Collect is of prometheus.Collector.
+func (q questions) Collect(to chan<- prometheus.Metric) {
+	for _, name := range q.names {
+		_, s, err := q.use(name)
+		if err != nil {
+			continue
+		}
+		stats := s.Stats()
+		s.release()
+		for _, d := range described {
+			to <- prometheus.MustNewConstMetric(d.desc, d.kind, float64(d.value(stats)), name)
+		}
+	}
+}

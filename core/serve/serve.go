@@ -1,0 +1,212 @@
+// Package serve answers questions about runs over HTTP: package service behind JSON, server-sent events, limits, keys and metrics.
+//
+// docs/serving.md shows the requests, and openapi.json, which a server gives at /openapi.json, describes each of them.
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/cors"
+
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+// Run is a run that is served under a name.
+type Run struct {
+	Name string
+	Dir  string
+}
+
+// Options are how a server works.
+type Options struct {
+	Service  service.Options // of each run
+	Keys     []string        // of which a request must show one; none: anybody may ask who reaches the address
+	TLS      *tls.Config     // nil: plain HTTP
+	Origins  []string        // of pages elsewhere that browsers may let ask; none: no other page
+	Timeout  time.Duration   // of a request; 0: 30 seconds
+	InFlight int             // requests at a time; 0: 256
+	Page     fs.FS           // what is shown at /; nil: nothing
+	Log      *slog.Logger    // nil: slog.Default()
+}
+
+// Server serves runs.
+type Server struct {
+	opts     Options
+	runs     *runs
+	keys     [][sha256.Size]byte
+	flying   chan struct{} // has an element for each request that is being answered
+	draining atomic.Bool
+	metrics  *metrics
+	handler  http.Handler
+}
+
+// New opens runs. The caller closes the server.
+func New(named []Run, opts Options) (*Server, error) {
+	if opts.Timeout == 0 {
+		opts.Timeout = 30 * time.Second
+	}
+	if opts.InFlight == 0 {
+		opts.InFlight = 256
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	if opts.Timeout < 0 || opts.InFlight < 1 {
+		return nil, fmt.Errorf("serve: a time limit of %v and %d requests at a time; both must be more than 0", opts.Timeout, opts.InFlight)
+	}
+	all, err := openRuns(named, opts.Service)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts, runs: all, flying: make(chan struct{}, opts.InFlight)}
+	for _, key := range opts.Keys {
+		s.keys = append(s.keys, sha256.Sum256([]byte(key)))
+	}
+	s.metrics = newMetrics(s)
+	s.handler = s.routes()
+	return s, nil
+}
+
+// Close closes the runs; Serve must have ended.
+func (s *Server) Close() error { return s.runs.close() }
+
+// Handler answers requests.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Reload opens each run's folder again; requests go on meanwhile, on the old run or the new one. A run that cannot be opened goes on
+// as it was, and the error says why.
+func (s *Server) Reload() error {
+	err := s.runs.reload()
+	s.metrics.reloads.WithLabelValues(map[bool]string{true: "ok", false: "failed"}[err == nil]).Inc()
+	return err
+}
+
+// Serve answers what comes in until the context ends, then finishes what it has accepted. It closes the listener. An address that
+// others can reach needs keys.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() && len(s.keys) == 0 {
+		return errors.Join(fmt.Errorf("serve: others can reach %s, and there are no keys; listen on 127.0.0.1, or give keys", address),
+			listener.Close())
+	}
+	server := &http.Server{
+		Handler:           s.handler,
+		TLSConfig:         s.opts.TLS,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      s.opts.Timeout + 15*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if s.opts.TLS != nil {
+			ended <- server.ServeTLS(listener, "", "")
+		} else {
+			ended <- server.Serve(listener)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.opts.Log.Info("stopping: what was accepted is finished")
+	patience, cancel := context.WithTimeout(context.Background(), s.opts.Timeout+15*time.Second)
+	defer cancel()
+	if err := server.Shutdown(patience); err != nil {
+		return errors.Join(fmt.Errorf("serve: requests were cut off: %w", err), server.Close())
+	}
+	return nil
+}
+
+// routes puts together who answers what.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(openAPI)
+	})
+	if s.opts.Page != nil {
+		mux.Handle("GET /", http.FileServerFS(s.opts.Page))
+	}
+	for pattern, compute := range map[string]func(http.ResponseWriter, *http.Request) (any, error){
+		"POST /v1/states": s.states, "POST /v1/recommend": s.recommend, "POST /v1/interpret": s.interpret, "POST /v1/oracle": s.oracle,
+		"GET /v1/items": s.items, "GET /v1/runs": s.list,
+	} {
+		mux.Handle(pattern, s.key(s.answer(compute)))
+	}
+	mux.Handle("GET /metrics", s.key(s.metrics.handler()))
+
+	handler := s.local(mux)
+	if len(s.opts.Origins) > 0 {
+		handler = cors.New(cors.Options{
+			AllowedOrigins: s.opts.Origins, AllowedMethods: []string{"GET", "POST"},
+			AllowedHeaders: []string{"Authorization", "Content-Type"}, ExposedHeaders: []string{"X-Request-Id", "Retry-After"},
+		}).Handler(handler)
+	}
+	return s.observe(handler)
+}
+
+// ready says whether more requests are welcome.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.draining.Load() {
+		writeText(w, http.StatusServiceUnavailable, "stopping\n")
+		return
+	}
+	writeText(w, http.StatusOK, "ready\n")
+}
+
+// key lets those through that show a key.
+func (s *Server) key(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if len(s.keys) > 0 && !(s.known(shown) && bearer) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeError(w, refuse(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// known compares a key with all there are, in a time that tells nothing of them.
+func (s *Server) known(shown string) bool {
+	sum, found := sha256.Sum256([]byte(shown)), 0
+	for _, key := range s.keys {
+		found |= subtle.ConstantTimeCompare(sum[:], key[:])
+	}
+	return found == 1
+}
+
+// local refuses, where there are no keys, requests under another name than this machine's own: those of pages whose host's name was
+// made to point here.
+func (s *Server) local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		if len(s.keys) == 0 && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			writeError(w, refuse(http.StatusForbidden, "without keys only requests to localhost are answered, not to %q", host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

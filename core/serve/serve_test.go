@@ -1,0 +1,284 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+func TestOpenAPI(t *testing.T) {
+	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{Service: usual}, "residual")
+	if got := call(t, s, "GET", "/openapi.json", ""); !bytes.Equal(got.Body.Bytes(), openAPI) {
+		t.Error("the server gives another description")
+	}
+	for path, item := range doc.Paths.Map() { // each path is one of the server's
+		for method := range item.Operations() {
+			w := call(t, s, method, path, map[string]string{"POST": "{}"}[method])
+			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d", method, path, w.Code)
+			}
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual", "recovery", "dreams")
+	runs := decoded[runsAnswer](t, call(t, s, "GET", "/v1/runs", "")).Runs
+	if len(runs) != 3 || runs[0].Name != "residual" || runs[1].Asks != prompt.History || !runs[2].Oracles {
+		t.Fatalf("%+v", runs)
+	}
+	found := decoded[itemsAnswer](t, call(t, s, "GET", "/v1/items?query=golden+letter&limit=2", ""))
+	letter := foundItem{item{"film-8", "The Golden Letter"}, "Golden Letter, The (1968)"}
+	if found.Run != "residual" || len(found.Items) != 1 || found.Items[0] != letter {
+		t.Errorf("%+v", found)
+	}
+	const history = `"history":["film-1","film-8","film-15"]`
+	h := s.runs.held["residual"]
+	ids := []int32{1, 8, 15}
+
+	state := make([]float32, 16)
+	if err := h.State(state, ids); err != nil {
+		t.Fatal(err)
+	}
+	if got := decoded[statesAnswer](t, call(t, s, "POST", "/v1/states", "{"+history+"}")); !slices.Equal(got.State, state) {
+		t.Errorf("%v, want %v", got.State, state)
+	}
+	best, err := h.Recommend(t.Context(), nil, ids, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := json.Marshal(state)
+	for _, body := range []string{`{"k":3,` + history + `}`, `{"k":3,"state":` + string(text) + "," + history + `}`} {
+		got := decoded[recommendAnswer](t, call(t, s, "POST", "/v1/recommend", body))
+		for i, b := range best {
+			if len(got.Items) != 3 || got.Items[i].item != describe(h, b.Item) {
+				t.Errorf("%s: %+v, want %v", body, got, best)
+			}
+		}
+	}
+	if got := decoded[recommendAnswer](t, call(t, s, "POST", "/v1/recommend", "{"+history+"}")); len(got.Items) != usualItems {
+		t.Errorf("%d items", len(got.Items))
+	}
+
+	for _, name := range []string{"residual", "recovery"} {
+		got := decoded[interpretAnswer](t, call(t, s, "POST", "/v1/interpret", `{"run":"`+name+`","titles":2,`+history+`}`))
+		if got.Run != name || len(got.Tokens) == 0 || len(got.Titles) != 2 || !(got.LogProb < 0) ||
+			got.Titles[0].LogProb < got.Titles[1].LogProb {
+			t.Errorf("%+v", got)
+		}
+		if name == "residual" && (len(got.Titles[0].Lines) != 1 || got.Titles[0].Lines[0].Item == nil) {
+			t.Errorf("a title that names no item: %+v", got.Titles[0])
+		}
+	}
+	oracle := decoded[oracleAnswer](t, call(t, s, "POST", "/v1/oracle", `{"run":"dreams","seed":3,`+history+`}`))
+	titles := []string{"The Silent Orchard", "The Golden Letter", "The Broken Winter"}
+	if len(oracle.Nearest) != 5 || len(oracle.Titles) != 5 || !slices.Equal(oracle.History, titles) {
+		t.Errorf("%+v", oracle)
+	}
+}
+
+// event is one of a stream.
+type event struct{ name, data string }
+
+func events(t *testing.T, text string) (all []event) {
+	t.Helper()
+	for block := range strings.SplitSeq(strings.TrimSuffix(text, "\n\n"), "\n\n") {
+		name, data, ok := strings.Cut(block, "\n")
+		if !ok || !strings.HasPrefix(name, "event: ") || !strings.HasPrefix(data, "data: ") {
+			t.Fatalf("no event: %q", block)
+		}
+		all = append(all, event{name[7:], data[6:]})
+	}
+	return all
+}
+
+func TestStream(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual")
+	const body = `{"history":["film-1","film-8"]}`
+	whole := decoded[interpretAnswer](t, call(t, s, "POST", "/v1/interpret", body))
+	w := call(t, s, "POST", "/v1/interpret", body, "Accept", "text/event-stream")
+	if w.Header().Get("Content-Type") != "text/event-stream" || w.Code != http.StatusOK {
+		t.Fatalf("%d %v", w.Code, w.Header())
+	}
+	all := events(t, w.Body.String())
+	last := all[len(all)-1]
+	if len(all) != len(whole.Tokens)+1 || last.name != "answer" {
+		t.Fatalf("%d events for %d tokens; the last is %+v", len(all), len(whole.Tokens), last)
+	}
+	var answer interpretAnswer
+	if err := json.Unmarshal([]byte(last.data), &answer); err != nil || answer.Text != whole.Text {
+		t.Errorf("%+v, want %+v; %v", answer, whole, err)
+	}
+	for i, e := range all[:len(all)-1] {
+		var token struct{ Text string }
+		if err := json.Unmarshal([]byte(e.data), &token); err != nil || e.name != "token" || token.Text != whole.Tokens[i].Text {
+			t.Errorf("event %d: %+v, want %+v; %v", i, e, whole.Tokens[i], err)
+		}
+	}
+	// What fails before the first token has a status.
+	if w := call(t, s, "POST", "/v1/interpret", `{"history":["film-1"]}`, "Accept", "text/event-stream"); w.Code != http.StatusBadRequest {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual", "recovery")
+	long := `{"history":["film-1"` + strings.Repeat(`,"film-1"`, mostHistory) + `]}`
+	vector := "[" + strings.Repeat("0,", 15) + "1]"
+	for _, c := range []struct {
+		path, body string
+		status     int
+		says       string
+	}{
+		{"/v1/states", `{`, 400, "cannot be read"},
+		{"/v1/states", `{"history":["film-1"]} {}`, 400, "more than one"},
+		{"/v1/states", `{"history":["film-1"]} x`, 400, "cannot be read"},
+		{"/v1/states", `{"histroy":["film-1"]}`, 400, "histroy"},
+		{"/v1/states", `{"history":[1]}`, 400, "number"},
+		{"/v1/states", `[]`, 400, "array"},
+		{"/v1/states", strings.Repeat("[", 100000), 400, "depth"},
+		{"/v1/states", `{"history":["film-99"]}`, 400, `"film-99"`},
+		{"/v1/states", `{"history":[]}`, 400, "0 items"},
+		{"/v1/states", `{"history":null}`, 400, "0 items"},
+		{"/v1/states", long, 400, "1001 items"},
+		{"/v1/states", `{"history":["` + strings.Repeat("x", mostBytes) + `"]}`, 413, "larger than 1048576"},
+		{"/v1/states", `{"run":"other","history":["film-1"]}`, 404, "residual, recovery"},
+		{"/v1/recommend", `{"history":["film-1"],"k":0}`, 400, "1 to 1000"},
+		{"/v1/recommend", `{"history":["film-1"],"k":31}`, 400, "1 to 30"},
+		{"/v1/recommend", `{"state":[1e999]}`, 400, "1e999"},
+		{"/v1/recommend", `{"state":[NaN]}`, 400, "invalid character"},
+		{"/v1/recommend", `{"state":[1,2]}`, 400, "needs 16"},
+		{"/v1/interpret", `{"history":["film-1"]}`, 400, "two are needed"},
+		{"/v1/interpret", `{"history":["film-1","film-2"],"titles":21}`, 400, "0 to 20"},
+		{"/v1/interpret", `{"states":[` + vector + `]}`, 400, "2 to 2"},
+		{"/v1/interpret", `{"run":"recovery","history":["film-1"],"vector":` + vector + `}`, 400, "last item"},
+		{"/v1/oracle", `{"history":["film-1"]}`, 400, "DreamRec"},
+		{"/v1/oracle", `{"history":["film-1"],"seed":-1}`, 400, "seed"},
+	} {
+		w := call(t, s, "POST", c.path, c.body)
+		var said errorAnswer
+		if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil || w.Code != c.status || !strings.Contains(said.Error, c.says) ||
+			said.RequestID != w.Header().Get("X-Request-Id") {
+			t.Errorf("%s %.80s: %d %s; want %d with %q (%v)", c.path, c.body, w.Code, w.Body, c.status, c.says, err)
+		}
+	}
+	for _, query := range []string{"limit=0", "limit=x", "limit=1001", "query=" + strings.Repeat("x", 201)} {
+		if w := call(t, s, "GET", "/v1/items?"+query, ""); w.Code != http.StatusBadRequest {
+			t.Errorf("%.40s: %d", query, w.Code)
+		}
+	}
+	if w := call(t, s, "POST", "/v1/states", `{}`, "Content-Type", "text/plain"); w.Code != http.StatusUnsupportedMediaType {
+		t.Errorf("text: %d", w.Code)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	s := open(t, Options{Service: usual, Keys: []string{"one", "two"}}, "residual")
+	for header, want := range map[string]int{"": 401, "Bearer ": 401, "Bearer three": 401, "one": 401, "Bearer one": 200, "Bearer two": 200,
+		"Basic one": 401} {
+		for _, path := range []string{"/v1/items", "/metrics"} {
+			if w := call(t, s, "GET", path, "", "Authorization", header); w.Code != want {
+				t.Errorf("%s with %q: %d, want %d", path, header, w.Code, want)
+			}
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
+		if w := call(t, s, "GET", path, ""); w.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	open := open(t, Options{Service: usual}, "residual")
+	listener, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open.Serve(t.Context(), listener); err == nil || !strings.Contains(err.Error(), "no keys") {
+		t.Errorf("an address that others reach, without keys: %v", err)
+	}
+	if w := call(t, open, "GET", "/v1/items", "", "Host", "evil.example"); w.Code != http.StatusOK {
+		t.Errorf("a header named Host: %d", w.Code)
+	}
+	r, _ := http.NewRequest("GET", "http://evil.example/v1/items", nil)
+	if w := record(open, r); w.Code != http.StatusForbidden {
+		t.Errorf("another host's name: %d", w.Code)
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	for origin, want := range map[string]string{"": "", "https://page.example": "https://page.example"} {
+		s := open(t, Options{Service: usual,
+			Origins: slices.DeleteFunc([]string{origin}, func(o string) bool { return o == "" })}, "residual")
+		r, _ := http.NewRequest("GET", "http://localhost/v1/items", nil)
+		r.Header.Set("Origin", "https://page.example")
+		if got := record(s, r).Header().Get("Access-Control-Allow-Origin"); got != want {
+			t.Errorf("%q: %q", origin, got)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	s := open(t, Options{Service: usual, Page: fstest.MapFS{"index.html": {Data: []byte("<p>hello")}}}, "residual")
+	r, _ := http.NewRequest("GET", "http://localhost/", nil)
+	if w := record(s, r); w.Code != http.StatusOK || w.Body.String() != "<p>hello" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// The log has a line for each request, with its id; metrics count it under its route.
+func TestLogAndMetrics(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Service: usual, Log: slog.New(slog.NewJSONHandler(&log, nil))}, "residual")
+	call(t, s, "POST", "/v1/interpret", `{"history":["film-1","film-8"]}`, "X-Request-Id", "mine-1")
+	if id := call(t, s, "GET", "/v1/items", "", "X-Request-Id", "no good\tid").Header().Get("X-Request-Id"); strings.Contains(id, " ") {
+		t.Errorf("id %q", id)
+	}
+	var line struct {
+		ID, Method, Path string
+		Status           int
+	}
+	if err := json.NewDecoder(&log).Decode(&line); err != nil || line.ID != "mine-1" || line.Path != "/v1/interpret" || line.Status != 200 {
+		t.Errorf("%+v, %v", line, err)
+	}
+	text := call(t, s, "GET", "/metrics", "").Body.String()
+	for _, want := range []string{`recint_requests_total{route="POST /v1/interpret",status="200"} 1`,
+		`recint_questions_answered_total{run="residual"} 1`, `recint_request_seconds_count{route="GET /v1/items"} 1`, "go_goroutines"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+}
+
+func TestNew_refusals(t *testing.T) {
+	for name, runs := range map[string][]Run{
+		"none":      nil,
+		"one twice": {{"a", folders["residual"]}, {"a", folders["residual"]}},
+		"no name":   {{"", folders["residual"]}},
+		"no run":    {{"a", folders["residual"]}, {"b", t.TempDir()}},
+	} {
+		if s, err := New(runs, Options{Service: usual}); err == nil {
+			t.Errorf("%s: no error", name)
+			s.Close()
+		}
+	}
+	if _, err := New([]Run{{"a", folders["residual"]}}, Options{InFlight: -1}); err == nil || !strings.Contains(err.Error(), "-1 requests") {
+		t.Errorf("%v", err)
+	}
+}
