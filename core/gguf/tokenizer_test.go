@@ -54,10 +54,9 @@ func TestTokenizerIsRead(t *testing.T) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
 	}
-	// type 10, a u64; then an array of two i16 (type 3)
-	odd := "tokenizer.odd\x0a\x00\x00\x00"
-	save(slices.Concat([]byte("GGUF\x03\x00\x00\x00"), make([]byte, 8), []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x0d\x00\x00\x00\x00\x00\x00\x00"+odd),
-		make([]byte, 8)))
+	// version 3, no tensors, one key with a name of 13 bytes and type 10, a u64
+	save(slices.Concat([]byte("GGUF\x03\x00\x00\x00"), make([]byte, 8), []byte("\x01\x00\x00\x00\x00\x00\x00\x00"),
+		[]byte("\x0d\x00\x00\x00\x00\x00\x00\x00tokenizer.odd\x0a\x00\x00\x00"), make([]byte, 8)))
 	if _, err := gguf.Tokenizer(path); err == nil || !strings.Contains(err.Error(), "tokenizer.odd has a type that cannot be copied") {
 		t.Errorf("a u64: %v", err)
 	}
