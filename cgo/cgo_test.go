@@ -80,15 +80,19 @@ func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 		"NewPrefix":     func() error { return second(llama.NewPrefix(nil)) },
 		"Backward":      func() error { return second(llama.Backward(&cgo.Prefix{}, adapter, batch)) },
 		"LogProbs":      func() error { return llama.LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, batch) },
-		"no prefix":     func() error { return llama.LogProbs(make([]float32, 1), nil, adapter, batch) },
-		"Prefix":        func() error { return generator.Prefix(nil) },
-		"Reset":         func() error { return generator.Reset(0) },
-		"Copy":          func() error { return generator.Copy(0, 0) },
-		"Describe":      func() error { return second(gguf.Describe()) },
-		"Tokenize":      func() error { return second(gguf.Tokenize("a", false)) },
-		"Detokenize":    func() error { return second(gguf.Detokenize([]int32{1}, false)) },
-		"Chat":          func() error { return second(gguf.Chat("a")) },
-		"Embed":         func() error { return gguf.Embed(nil, nil) },
+		"BranchLogProbs": func() error {
+			return llama.BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, cgo.Branches{Tokens: []int32{-1, -2}, Parents: []int32{-1, 0},
+				AskedCounts: []int32{0, 1}, Asked: []int32{1}, StateValues: make([]float32, 4)})
+		},
+		"no prefix":  func() error { return llama.LogProbs(make([]float32, 1), nil, adapter, batch) },
+		"Prefix":     func() error { return generator.Prefix(nil) },
+		"Reset":      func() error { return generator.Reset(0) },
+		"Copy":       func() error { return generator.Copy(0, 0) },
+		"Describe":   func() error { return second(gguf.Describe()) },
+		"Tokenize":   func() error { return second(gguf.Tokenize("a", false)) },
+		"Detokenize": func() error { return second(gguf.Detokenize([]int32{1}, false)) },
+		"Chat":       func() error { return second(gguf.Chat("a")) },
+		"Embed":      func() error { return gguf.Embed(nil, nil) },
 		"Decode": func() error {
 			batch := cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{0}}
 			return generator.Decode(batch, cgo.Decoded{})
@@ -153,9 +157,21 @@ func TestWrongLengths(t *testing.T) {
 		change(&b)
 		return (&cgo.LLaMA{}).LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
+	branches := func(change func(*cgo.Branches)) error {
+		b := cgo.Branches{Tokens: make([]int32, 2), Parents: make([]int32, 2), AskedCounts: []int32{0, 1}, Asked: make([]int32, 1),
+			StateValues: make([]float32, 4)}
+		change(&b)
+		return (&cgo.LLaMA{}).BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
+	}
 	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, cgo.Decoded{}) }
 	sasrec := func(p cgo.SASRecParams) error { return second(cgo.NewSASRec(newEngine(t), p)) }
 	for name, err := range map[string]error{
+		"branches parents":   branches(func(b *cgo.Branches) { b.Parents = b.Parents[:1] }),
+		"branches counts":    branches(func(b *cgo.Branches) { b.AskedCounts = nil }),
+		"branches asked":     branches(func(b *cgo.Branches) { b.Asked = nil }),
+		"branches below 0":   branches(func(b *cgo.Branches) { b.AskedCounts[0] = -1 }),
+		"branches dst":       branches(func(b *cgo.Branches) { b.AskedCounts[0], b.Asked = 1, make([]int32, 2) }),
+		"branches states":    branches(func(b *cgo.Branches) { b.StateValues = make([]float32, 5) }),
 		"read nil":           recommender.Read(nil, 0, cgo.Value),
 		"read short":         recommender.Read(make([]float32, 23), 0, cgo.Value),
 		"read long":          recommender.Read(make([]float32, 25), 0, cgo.Value),

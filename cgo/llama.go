@@ -7,9 +7,12 @@ package cgo
 // #cgo noescape ri_align_logprobs
 // #cgo nocallback ri_align_logits
 // #cgo noescape ri_align_logits
+// #cgo nocallback ri_align_branches
+// #cgo noescape ri_align_branches
 import "C"
 
 import (
+	"cmp"
 	"runtime"
 	"unsafe"
 )
@@ -182,4 +185,56 @@ func (l *LLaMA) Logits(dst []float32, prefix *Prefix, adapter *Model, b AlignBat
 		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
 			return C.ri_align_logits(l, p, a, b, data[C.float](dst), err)
 		})
+}
+
+// Branches is one sample whose answer goes on in several ways: its positions after the prefix are the nodes of a tree.
+type Branches struct {
+	Tokens      []int32   // [S]: an id, or -1-j for soft token j, each used once
+	Parents     []int32   // [S]: the position that comes before, a smaller number; -1: the prefix does
+	AskedCounts []int32   // [S]: tokens asked about behind each position
+	Asked       []int32   // [sum of AskedCounts]
+	StateValues []float32 // [N, In] of the adapter
+}
+
+// BranchLogProbs writes log p, among all tokens, of each token asked about: dst [len(b.Asked)].
+func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Model, b Branches) error {
+	const op = "compute log-probabilities of branches"
+	if prefix == nil || adapter == nil {
+		return closed(op)
+	}
+	states, asked := 0, 0
+	if adapter.adapter.In > 0 {
+		states = len(b.StateValues) / adapter.adapter.In
+	}
+	for i, n := range b.AskedCounts {
+		if n < 0 {
+			return invalid(op, "AskedCounts[%d] is %d", i, n)
+		}
+		asked += int(n)
+	}
+	if err := cmp.Or(checkInt32(op, states), checkLength(op, "Parents", len(b.Parents), len(b.Tokens)),
+		checkLength(op, "AskedCounts", len(b.AskedCounts), len(b.Tokens)), checkLength(op, "Asked", len(b.Asked), asked),
+		checkLength(op, "dst", len(dst), asked), checkLength(op, "StateValues", len(b.StateValues), states, adapter.adapter.In)); err != nil {
+		return err
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	for _, p := range []any{unsafe.SliceData(b.Tokens), unsafe.SliceData(b.Parents), unsafe.SliceData(b.AskedCounts),
+		unsafe.SliceData(b.Asked), unsafe.SliceData(b.StateValues)} {
+		pin.Pin(p)
+	}
+	branches := C.ri_branches{
+		n_positions: C.size_t(len(b.Tokens)), tokens: data[C.int32_t](b.Tokens), parents: data[C.int32_t](b.Parents),
+		asked_counts: data[C.int32_t](b.AskedCounts), asked: data[C.int32_t](b.Asked),
+		n_states: C.int32_t(states), states: data[C.float](b.StateValues),
+	}
+	return l.use(op, func(lp *C.ri_llama) error {
+		return prefix.use(op, func(pp *C.ri_prefix) error {
+			return adapter.use(op, func(ap *C.ri_model) error {
+				return try(op, func(e *C.ri_error) C.ri_status {
+					return C.ri_align_branches(lp, pp, ap, &branches, data[C.float](dst), e)
+				})
+			})
+		})
+	})
 }

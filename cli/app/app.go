@@ -94,7 +94,8 @@ func New(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(),
 			alignCommand(), adapterCommand(), evaluateCommand(),
-			interpretCommand(), oracleCommand(), judgeCommand(), reportCommand(), reproduceCommand(), verifyCommand(), doctorCommand(), versionCommand(),
+			interpretCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(),
+			doctorCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process
 	}

@@ -45,6 +45,7 @@ func TestHelp(t *testing.T) {
 		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl", "groups of 128 samples"},
 		"oracle":            {"virtual item", "a user ID", "test sequences", "(required)"},
 		"judge":             {"OPENAI_API_KEY", "in each order", "judge-N-SEED-AGAINST-NAME.jsonl", "(required)", "default: 100"},
+		"serve":             {"NAME=FOLDER", "docs/serving.md", "SIGHUP", "RECINT_API_KEYS", "127.0.0.1:8080"},
 		"report":            {"without a network", "RUN…", "FILE.json", "(required)"},
 		"reproduce":         {"goes on after an interruption", "table.md", "30m", "(required)"},
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 4
+#define RI_ABI_VERSION 5
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -386,6 +386,21 @@ RI_API ri_status ri_align_logprobs(ri_llama *llama, ri_prefix *prefix, ri_model 
 /* Logits at each position that has a target: dst [number of targets, n_vocab]. */
 RI_API ri_status ri_align_logits(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                  float *dst, ri_error *err);
+
+/* One sample whose answer goes on in several ways: its positions are the nodes of a tree. */
+typedef struct {
+    size_t n_positions;          /* S */
+    const int32_t *tokens;       /* [S]: as in ri_align_batch */
+    const int32_t *parents;      /* [S]: the position that comes before, a smaller number; -1: the prefix does */
+    const int32_t *asked_counts; /* [S]: tokens asked about behind each position, >= 0 */
+    const int32_t *asked;        /* [sum of asked_counts] */
+    int32_t n_states;            /* N */
+    const float *states;         /* [N, n_in] of the adapter */
+} ri_branches;
+
+/* log p, among all tokens, of each token asked about: dst [sum of asked_counts]. */
+RI_API ri_status ri_align_branches(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
+                                   float *dst, ri_error *err);
 
 /* ---- 9. Generation on llama.cpp ------------------------------------------------------------------------- */
 

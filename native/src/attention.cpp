@@ -111,8 +111,11 @@ class Task {
             rotate(at(qkv, s, kv_ * group_ + r % group_), cos(s), sin(s), 1.0f, hd_, q + r * hd_);
         }
         products(q, prefix_.k_t, {k, 1, hd_}, p);
-        for (int64_t r = 0; r < rows(); ++r)
-            softmax_row(p + r * stride_, prefix_.n + start + r / group_ + 1, keys(), a_.scale);
+        for (int64_t r = 0; r < rows(); ++r) {
+            const int64_t s = start + r / group_;
+            if (a_.parents) hide_others(p + r * stride_ + prefix_.n, s);
+            softmax_row(p + r * stride_, prefix_.n + s + 1, keys(), a_.scale);
+        }
     }
 
     // x [rows, hd] times the transposed keys or values of the prefix and of the sample -> [rows, P + end].
@@ -162,6 +165,13 @@ class Task {
   private:
     template <typename T> T *at(T *qkv, int64_t s, int64_t head) const {
         return qkv + (first_ + s) * width_ + head * hd_;
+    }
+    // Hides from position s what does not lead to it.
+    void hide_others(float *own, int64_t s) const {
+        for (int64_t before; s >= 0; s = before) {
+            before = a_.parents[s];
+            std::fill(own + before + 1, own + s, -INFINITY);
+        }
     }
     int64_t place(int64_t r) const {
         return ((first_ + start + r / group_) * a_.heads + kv_ * group_ + r % group_) * hd_;

@@ -67,10 +67,11 @@ struct Attention {
     const int64_t *first;              // [B + 1]: sample b has the rows first[b] to first[b + 1] - 1
     float scale;
     const float *cos, *sin; // [longest, head_dim / 2] at the suffix's positions
+    const int32_t *parents; // [longest]: the row of the same sample that comes before, or -1; NULL: the one above
 };
 bool attention_supported(int64_t head_dim);
 // qkv [rows, (heads + 2 heads_kv) * head_dim], before rotation -> out [rows, heads * head_dim]. Each position sees the
-// whole prefix and its own sample up to itself.
+// whole prefix, and of its own sample itself and what comes before, parent by parent.
 void attention(const Attention &shape, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth);
 void attention_back(const Attention &shape, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,
                     int ith, int nth);

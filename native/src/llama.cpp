@@ -220,7 +220,7 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
         prefix->buffer.reset(ggml_backend_alloc_ctx_tensors(prefix->ctx.get(), engine_->backend()));
         if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
     }
-    const RopeTable rope = rope_table(0, P);
+    const RopeTable rope = rope_table(0, SampleRows({P}).places());
     std::vector<float> raw(size_t(P * width));
     for (size_t l = 0; l < layers_.size(); ++l) {
         graph.read(qkv[l], raw.data());
@@ -282,7 +282,7 @@ Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows
 
 // The positions of each sample up to its last target or soft token: what lies behind is padding. Composed attention
 // takes samples of one length.
-SampleRows Llama::rows_of(const ri_align_batch &batch) const {
+SampleRows Llama::rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const {
     const size_t positions = batch.n_positions;
     std::vector<int64_t> lengths(batch.n_samples, int64_t(positions));
     if (fused_)
@@ -290,11 +290,12 @@ SampleRows Llama::rows_of(const ri_align_batch &batch) const {
             const int32_t *tokens = batch.tokens + b * positions, *targets = batch.targets + b * positions;
             while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
         }
-    return SampleRows(lengths);
+    return SampleRows(lengths, std::move(parents));
 }
 
-Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const {
-    const SampleRows rows = rows_of(batch);
+Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch,
+                           std::vector<int32_t> parents) const {
+    const SampleRows rows = rows_of(batch, std::move(parents));
     const int64_t n_rows = rows.count(), K = adapter.params().n_tokens;
     int64_t states = 0;
     for (size_t b = 0; b < batch.n_samples; ++b) states += batch.n_states[b];
@@ -328,7 +329,7 @@ Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapte
     return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
 }
 
-size_t Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &b) const {
+void Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &b, size_t depth) const {
     if (b.n_samples == 0 || b.n_positions == 0)
         fail(RI_INVALID, "a batch needs samples and positions; got %zu, %zu", b.n_samples, b.n_positions);
     require(b.n_states, "batch.n_states");
@@ -339,9 +340,9 @@ size_t Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align
     if (a.n_embd != n_embd_)
         fail(RI_INVALID, "the adapter makes soft tokens of width %d, this LLaMA reads %lld; train one for it", a.n_embd,
              static_cast<long long>(n_embd_));
-    if (b.n_positions > size_t(n_context_) || prefix.n + int64_t(b.n_positions) > n_context_)
+    if (depth > size_t(n_context_) || prefix.n + int64_t(depth) > n_context_)
         fail(RI_INVALID, "a prefix of %lld and %zu positions do not fit a context of %lld",
-             static_cast<long long>(prefix.n), b.n_positions, static_cast<long long>(n_context_));
+             static_cast<long long>(prefix.n), depth, static_cast<long long>(n_context_));
     const size_t positions = b.n_positions;
     if (b.n_samples > INT32_MAX / (2 * positions))
         fail(RI_INVALID, "the batch is too large: %zu samples of %zu positions", b.n_samples, positions);
@@ -380,14 +381,15 @@ size_t Llama::check(const Prefix &prefix, const Adapter &adapter, const ri_align
     if (n_targets == 0) fail(RI_INVALID, "the batch has no target");
     if (n_targets > size_t(INT32_MAX / n_vocab_))
         fail(RI_INVALID, "%zu targets in one batch; use a smaller one", n_targets);
-    return n_targets;
 }
 
 namespace {
 
-// Checks the arguments that the three functions on batches share, and runs `body` under the engine's lock.
+// Checks the arguments that the functions on batches share, and runs `body` under the engine's lock. `depth` is how far
+// samples that branch reach, else 0.
 template <typename Body>
-void with_batch(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, Body &&body) {
+void with_batch(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, size_t depth,
+                Body &&body) {
     require(llama, "llama");
     require(prefix, "prefix");
     require(batch, "batch");
@@ -395,10 +397,50 @@ void with_batch(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_
     if (prefix->llama != llama->impl) fail(RI_INVALID, "the prefix was made by another LLaMA");
     if (&model.engine() != &llama->impl->engine())
         fail(RI_INVALID, "the adapter and the LLaMA live on different engines");
-    llama->impl->check(*prefix->impl, model, *batch);
+    llama->impl->check(*prefix->impl, model, *batch, depth ? depth : batch->n_positions);
     std::lock_guard<std::mutex> hold(model.engine().lock());
     body(*llama->impl, *prefix->impl, model);
 }
+
+// A sample that branches, as a batch: the target of a position is the first token that is asked about behind it.
+class Branches {
+  public:
+    explicit Branches(const ri_branches &b, int64_t n_vocab) {
+        require(b.parents, "branches.parents");
+        require(b.asked_counts, "branches.asked_counts");
+        require(b.asked, "branches.asked");
+        parents.assign(b.parents, b.parents + b.n_positions);
+        for (size_t s = 0; s < b.n_positions; ++s) {
+            if (parents[s] < -1 || parents[s] >= int64_t(s))
+                fail(RI_INVALID, "position %zu comes behind %d; that must be a position before it, or -1", s,
+                     parents[s]);
+            if (b.asked_counts[s] < 0)
+                fail(RI_INVALID, "position %zu: %d tokens are asked about", s, b.asked_counts[s]);
+            targets_.push_back(b.asked_counts[s] ? b.asked[asked.size()] : -1);
+            for (int32_t i = 0; i < b.asked_counts[s]; ++i) {
+                const int32_t token = b.asked[asked.size()];
+                require_token(token, n_vocab, "asked", asked.size());
+                rows.push_back(n_rows);
+                asked.push_back(int32_t(n_rows * n_vocab + token));
+            }
+            n_rows += b.asked_counts[s] > 0;
+        }
+        const std::vector<int64_t> places = SampleRows({int64_t(b.n_positions)}, parents).places();
+        for (int64_t place : places) depth = std::max(depth, size_t(place) + 1);
+        batch = {1, b.n_positions, &b.n_states, b.tokens, targets_.data(), b.states, 1};
+    }
+    Branches(const Branches &) = delete;
+
+    ri_align_batch batch;
+    std::vector<int32_t> parents;
+    size_t depth = 0;
+    std::vector<int32_t> asked; // row * n_vocab + token, of the rows of logits
+    std::vector<int64_t> rows;  // of each of them
+    int64_t n_rows = 0;
+
+  private:
+    std::vector<int32_t> targets_;
+};
 
 } // namespace
 
@@ -440,7 +482,7 @@ void ri_prefix_free(ri_prefix *prefix) { delete prefix; }
 ri_status ri_align_backward(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                             double *loss, ri_error *err) {
     return ri::guard(err, [&] {
-        ri::with_batch(llama, prefix, adapter, batch,
+        ri::with_batch(llama, prefix, adapter, batch, 0,
                        [&](const ri::Llama &model, const ri::Prefix &start, const ri::Adapter &a) {
                            ri::Graph graph(model.engine(), true);
                            const auto pass = model.forward(graph, start, a, *batch);
@@ -456,7 +498,7 @@ ri_status ri_align_logprobs(ri_llama *llama, ri_prefix *prefix, ri_model *adapte
                             float *dst, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(dst, "dst");
-        ri::with_batch(llama, prefix, adapter, batch,
+        ri::with_batch(llama, prefix, adapter, batch, 0,
                        [&](const ri::Llama &model, const ri::Prefix &start, const ri::Adapter &a) {
                            ri::Graph graph(model.engine(), false);
                            ggml_tensor *logprobs = nullptr;
@@ -472,13 +514,46 @@ ri_status ri_align_logits(ri_llama *llama, ri_prefix *prefix, ri_model *adapter,
                           float *dst, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(dst, "dst");
-        ri::with_batch(llama, prefix, adapter, batch,
+        ri::with_batch(llama, prefix, adapter, batch, 0,
                        [&](const ri::Llama &model, const ri::Prefix &start, const ri::Adapter &a) {
                            ri::Graph graph(model.engine(), false);
                            ggml_tensor *logits = model.forward(graph, start, a, *batch).logits.value;
                            graph.output(logits);
                            graph.run();
                            graph.read(logits, dst);
+                       });
+    });
+}
+
+ri_status ri_align_branches(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
+                            float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(dst, "dst");
+        ri::require(llama, "llama");
+        ri::require(branches, "branches");
+        const ri::Branches tree(*branches, llama->impl->n_vocab());
+        ri::with_batch(llama, prefix, adapter, &tree.batch, tree.depth,
+                       [&](const ri::Llama &model, const ri::Prefix &start, const ri::Adapter &a) {
+                           ri::Graph graph(model.engine(), false);
+                           const auto pass = model.forward(graph, start, a, tree.batch, tree.parents);
+                           ggml_tensor *of_first = nullptr;
+                           model.loss(graph, pass, 1.0, &of_first);
+                           ggml_tensor *all =
+                               ggml_reshape_2d(graph.ctx(), pass.logits.value, 1, tree.n_rows * model.n_vocab());
+                           ggml_tensor *logits =
+                               ggml_get_rows(graph.ctx(), all, graph.input(tree.asked, int64_t(tree.asked.size())));
+                           graph.output(of_first);
+                           graph.output(logits);
+                           graph.run();
+                           std::vector<float> first(size_t(tree.n_rows)), asked(tree.asked.size());
+                           graph.read(of_first, first.data());
+                           graph.read(logits, asked.data());
+                           // Of one position, log-probabilities differ as logits do.
+                           size_t row_start = 0;
+                           for (size_t i = 0; i < asked.size(); ++i) {
+                               if (tree.rows[i] != tree.rows[row_start]) row_start = i;
+                               dst[i] = first[size_t(tree.rows[i])] + (asked[i] - asked[row_start]);
+                           }
                        });
     });
 }

@@ -32,18 +32,31 @@ class Prefix {
     kernels::PrefixCache cache(size_t layer) const;
 };
 
-// Which rows of a batch belong to which sample: one behind the other, each as long as it is.
+// Which rows of a batch belong to which sample: one behind the other, each as long as it is. One sample by itself may
+// branch: its rows are then the nodes of a tree.
 struct SampleRows {
-    std::vector<int64_t> first; // [B + 1]
-    explicit SampleRows(const std::vector<int64_t> &lengths) : first(1) {
+    std::vector<int64_t> first;   // [B + 1]
+    std::vector<int32_t> parents; // the row before, or -1; none: the one above
+    explicit SampleRows(const std::vector<int64_t> &lengths, std::vector<int32_t> tree = {})
+        : first(1), parents(std::move(tree)) {
         for (int64_t length : lengths) first.push_back(first.back() + length);
     }
+    int64_t before(int64_t row) const { return parents.empty() ? row - 1 : parents[size_t(row)]; }
     int64_t samples() const { return int64_t(first.size()) - 1; }
     int64_t count() const { return first.back(); }
     int64_t longest() const {
         int64_t most = 0;
         for (size_t b = 1; b < first.size(); ++b) most = std::max(most, first[b] - first[b - 1]);
         return most;
+    }
+    // Of each row of the longest sample: its place behind the prefix.
+    std::vector<int64_t> places() const {
+        std::vector<int64_t> place(static_cast<size_t>(longest()));
+        for (size_t row = 0; row < place.size(); ++row) {
+            const int64_t parent = before(int64_t(row));
+            place[row] = parent < 0 ? 0 : place[size_t(parent)] + 1;
+        }
+        return place;
     }
 };
 
@@ -61,11 +74,13 @@ class Llama {
         ggml_tensor *flat_targets; // I32 [targets]: i * n_vocab + target
         int64_t n_targets;
     };
-    Pass forward(Graph &graph, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
+    Pass forward(Graph &graph, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch,
+                 std::vector<int32_t> parents = {}) const;
     // weight * sum of -log p(target); *logprobs [targets], if asked for.
     Var loss(Graph &graph, const Pass &pass, double weight, ggml_tensor **logprobs) const;
-    // Throws unless the batch fits this model, the prefix and the adapter; returns the number of targets.
-    size_t check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
+    // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach `depth` positions behind
+    // the prefix.
+    void check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, size_t depth) const;
 
   private:
     struct Layer {
@@ -77,7 +92,7 @@ class Llama {
     };
     class Loader;
 
-    RopeTable rope_table(int64_t first, int64_t count) const;
+    RopeTable rope_table(int64_t first, const std::vector<int64_t> &places) const; // of positions first + place
     Var linear(Graph &graph, const FrozenLinear &matrix, Var x) const;
     Var rms_norm(Graph &graph, Var x, ggml_tensor *weight) const;
     Var swiglu(Graph &graph, Var gate_up) const;
@@ -90,7 +105,7 @@ class Llama {
     // Normalised last hidden states of x [E, rows] at `asked` (all if NULL); the qkv of each layer on the way.
     Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
                       std::vector<ggml_tensor *> *qkv_of_layer) const;
-    SampleRows rows_of(const ri_align_batch &batch) const;
+    SampleRows rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const;
 
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;

@@ -68,8 +68,8 @@ Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprob
 
 // ---- attention
 
-Llama::RopeTable Llama::rope_table(int64_t first, int64_t count) const {
-    const int64_t half = head_dim_ / 2;
+Llama::RopeTable Llama::rope_table(int64_t first, const std::vector<int64_t> &places) const {
+    const int64_t half = head_dim_ / 2, count = int64_t(places.size());
     const ri_gguf_info &info = gguf_->info();
     RopeTable table{std::vector<float>(size_t(count * half)), std::vector<float>(size_t(count * half))};
     for (int64_t i = 0; i < half; ++i) {
@@ -78,8 +78,9 @@ Llama::RopeTable Llama::rope_table(int64_t first, int64_t count) const {
             std::pow(double(info.rope_base), -2.0 * double(i) / double(head_dim_)) * gguf_->rope_frequency_scale();
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
-            table.cos[size_t(p * half + i)] = float(std::cos(double(first + p) * theta));
-            table.sin[size_t(p * half + i)] = float(std::sin(double(first + p) * theta));
+            const double angle = double(first + places[size_t(p)]) * theta;
+            table.cos[size_t(p * half + i)] = float(std::cos(angle));
+            table.sin[size_t(p * half + i)] = float(std::sin(angle));
         }
     }
     return table;
@@ -91,19 +92,22 @@ Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, const Sampl
     plan.rows = g.keep(std::make_shared<SampleRows>(rows));
     plan.scale = 1.0f / std::sqrt(float(head_dim_));
     if (fused_) {
-        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, rows.longest())));
+        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, rows.places())));
         return plan;
     }
     const int64_t positions = rows.longest();
     std::vector<int32_t> at(size_t(rows.count()));
-    for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + int64_t(i) % positions);
+    const std::vector<int64_t> places = rows.places();
+    for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + places[i % places.size()]);
     plan.rope_positions = g.input(std::move(at), rows.count());
     // The heads of a key-value group are folded into the rows of the queries: row s*group + i is head i at position s.
     const int64_t group = n_heads_ / n_heads_kv_, keys = prefix + positions;
-    std::vector<float> mask(size_t(keys * group * positions));
-    for (int64_t row = 0; row < group * positions; ++row)
-        for (int64_t key = 0; key < keys; ++key)
-            mask[size_t(row * keys + key)] = key <= prefix + row / group ? 0.0f : -INFINITY;
+    std::vector<float> mask(size_t(keys * group * positions), -INFINITY);
+    for (int64_t row = 0; row < group * positions; ++row) {
+        float *seen = mask.data() + row * keys;
+        std::fill(seen, seen + prefix, 0.0f);
+        for (int64_t s = row / group; s >= 0; s = rows.before(s)) seen[prefix + s] = 0.0f;
+    }
     plan.mask = g.input(std::move(mask), keys, group * positions);
     return plan;
 }
@@ -121,7 +125,8 @@ Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &pr
                                       plan.rows->first.data(),
                                       plan.scale,
                                       plan.rope->cos.data(),
-                                      plan.rope->sin.data()};
+                                      plan.rope->sin.data(),
+                                      plan.rows->parents.empty() ? nullptr : plan.rows->parents.data()};
     const kernels::PrefixCache cache = prefix.cache(layer);
     const int64_t rows = plan.rows->count();
     ggml_tensor *y = g.kernel(n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {

@@ -196,6 +196,36 @@ void test_same_samples(int32_t head_dim, ri_precision precision) {
     ri_prefix_free(none);
 }
 
+// Every way through a tree against the sample that it is by itself.
+void test_branches(int32_t head_dim, ri_precision precision) {
+    TinyGguf model;
+    model.head_dim = head_dim;
+    AlignFixture f(model, precision);
+    ri_prefix *prefix = f.prefix(random_tokens(5, 7));
+    Samples samples = make_samples(1, 6);
+    auto tokens = samples.tokens;
+    for (int32_t token : random_tokens(6, 8)) tokens.push_back(token);
+    const std::vector<int32_t> parents{-1, 0, 1, 2, 3, 4, 5, 6, 5, 8, 6, 5}, counts{0, 0, 0, 0, 0, 2, 0, 1, 0, 3, 1, 1},
+        asked{11, 12, 3, 4, 5, 4, 6, 11};
+    const ri_branches tree{tokens.size(), tokens.data(),     parents.data(),       counts.data(),
+                           asked.data(),  int32_t(n_states), samples.states.data()};
+    std::vector<float> together(asked.size(), NAN), apart;
+    CHECK_OK(ri_align_branches(f.llama, prefix, f.adapter, &tree, together.data(), &err));
+    for (size_t s = 0; s < tokens.size(); ++s)
+        for (int32_t i = 0; i < counts[s]; ++i) {
+            Samples way{1, 0, {}, {}, samples.states};
+            for (int32_t at = int32_t(s); at >= 0; at = parents[size_t(at)])
+                way.tokens.insert(way.tokens.begin(), tokens[size_t(at)]);
+            way.positions = way.tokens.size();
+            way.targets.assign(way.positions, -1);
+            way.targets.back() = asked[apart.size()];
+            apart.push_back(logprobs(f, prefix, way)[0]);
+        }
+    CHECK_NEAR(largest_difference(together, apart), 0, precision == RI_F32 ? 5e-5 : 0.01);
+    CHECK(together[0] != together[7]); // the same token in two places
+    ri_prefix_free(prefix);
+}
+
 } // namespace
 
 int main() {
@@ -224,5 +254,8 @@ int main() {
     test_same_samples(16, RI_F32);
     test_same_samples(16, RI_BF16);
     test_same_samples(64, RI_BF16);
+    test_branches(16, RI_F32);
+    test_branches(16, RI_BF16);
+    test_branches(64, RI_BF16);
     return finish();
 }

@@ -208,11 +208,54 @@ void test_product_speed() {
     }
 }
 
+// A tree that reaches further than the context, or is none; and one that has more positions than the context, side by
+// side.
+void test_branches() {
+    AlignFixture f;
+    ri_prefix *prefix = f.prefix({1, 2, 3});
+    const Samples samples = make_samples(1, 6);
+    auto score = [&](size_t n, const std::function<void(std::vector<int32_t> &, std::vector<int32_t> &,
+                                                        std::vector<int32_t> &, ri_branches &)> &change) {
+        auto tokens = samples.tokens;
+        tokens.resize(n, 9);
+        std::vector<int32_t> parents(n, 5), counts(n, 1), asked(n, 7);
+        for (size_t s = 0; s < 6; ++s) parents[s] = int32_t(s) - 1;
+        ri_branches tree{
+            n, tokens.data(), parents.data(), counts.data(), asked.data(), int32_t(n_states), samples.states.data()};
+        change(parents, counts, asked, tree);
+        std::vector<float> out(n, -7);
+        const ri_status status = ri_align_branches(f.llama, prefix, f.adapter, &tree, out.data(), &err);
+        CHECK((status == RI_OK) == (out != std::vector<float>(n, -7)));
+        return status;
+    };
+    using Ids = std::vector<int32_t>;
+    CHECK_OK(score(300, [](Ids &, Ids &, Ids &, ri_branches &) {}));
+    CHECK_FAILS(score(300,
+                      [](Ids &parents, Ids &, Ids &, ri_branches &) {
+                          for (size_t s = 6; s < 300; ++s) parents[s] = int32_t(s) - 1;
+                      }),
+                RI_INVALID, "3 and 300 positions do not fit a context of 256");
+    CHECK_FAILS(score(8, [](Ids &parents, Ids &, Ids &, ri_branches &) { parents[7] = 7; }), RI_INVALID,
+                "position 7 comes behind 7");
+    CHECK_FAILS(score(8, [](Ids &parents, Ids &, Ids &, ri_branches &) { parents[0] = -2; }), RI_INVALID,
+                "position 0 comes behind -2");
+    CHECK_FAILS(score(8, [](Ids &, Ids &counts, Ids &, ri_branches &) { counts[3] = -1; }), RI_INVALID,
+                "position 3: -1 tokens");
+    CHECK_FAILS(score(8, [](Ids &, Ids &, Ids &asked, ri_branches &) { asked[4] = 288; }), RI_INVALID, "asked 4");
+    CHECK_FAILS(score(8, [](Ids &, Ids &counts, Ids &, ri_branches &) { counts.assign(8, 0); }), RI_INVALID,
+                "no target");
+    CHECK_FAILS(score(8, [](Ids &, Ids &, Ids &, ri_branches &b) { b.parents = nullptr; }), RI_INVALID,
+                "parents is NULL");
+    CHECK_FAILS(score(8, [](Ids &, Ids &, Ids &, ri_branches &b) { b.n_states = 0; }), RI_INVALID, "0 states");
+    ri_prefix_free(prefix);
+}
+
 } // namespace
 
 int main() {
     test_product_speed();
     test_batches();
+    test_branches();
     test_objects();
     test_damaged_weights();
     for (int kind = 0; kind < RI_LIVE_KINDS; ++kind) CHECK(ri_debug_live(ri_live_kind(kind)) == 0);

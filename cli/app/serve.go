@@ -1,0 +1,147 @@
+package app
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/serve"
+)
+
+// keysVariable is the environment variable with API keys, separated by commas.
+const keysVariable = "RECINT_API_KEYS"
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "answer questions about runs over HTTP",
+		ArgsUsage: "RUN…",
+		Description: "Each RUN is a run's folder, which is served under the name of the folder, or NAME=FOLDER. Requests are shown in\n" +
+			"docs/serving.md, and described at /openapi.json. SIGTERM and Ctrl-C finish what was accepted; SIGHUP loads the runs again\n" +
+			"without dropping a request, which takes the memory of one run more. An address that others can reach needs API keys:\n" +
+			"one a line in the file of --api-keys, or separated by commas in " + keysVariable + ".",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "`ADDRESS` to listen on"},
+			&cli.StringFlag{Name: "api-keys", Usage: "`FILE` of keys, one a line"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE.pem` of the certificate, for HTTPS"},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE.pem` of its key"},
+			&cli.StringSliceFlag{Name: "allow-origin", Usage: "`ORIGIN` of a page whose scripts may ask, e.g. https://example.org"},
+			&cli.IntFlag{Name: "slots", Value: 32, Usage: "answers that the LLM gives side by side, of each run"},
+			&cli.IntFlag{Name: "queue", DefaultText: "twice the slots", Usage: "questions to the LLM that may wait, of each run"},
+			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "longest `TIME` for a request"},
+		},
+		Action: serveAction,
+	}
+}
+
+func serveAction(c *cli.Context) error {
+	if !c.Args().Present() {
+		return usage(c, "name the runs to serve")
+	}
+	if c.IsSet("tls-cert") != c.IsSet("tls-key") {
+		return usage(c, "--tls-cert and --tls-key belong together")
+	}
+	opts := serve.Options{Origins: c.StringSlice("allow-origin"), Timeout: c.Duration("timeout"),
+		Log: slog.New(slog.NewJSONHandler(c.App.ErrWriter, nil))}
+	opts.Service.Slots, opts.Service.Queue = c.Int("slots"), c.Int("queue")
+	if c.IsSet("tls-cert") {
+		certificate, err := tls.LoadX509KeyPair(c.String("tls-cert"), c.String("tls-key"))
+		if err != nil {
+			return fmt.Errorf("--tls-cert and --tls-key: %w", err)
+		}
+		opts.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	var err error
+	if opts.Keys, err = keys(c.String("api-keys")); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.String("listen")) // first: a port that is taken shows at once
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer listener.Close()
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		opts.Service.Engine = engine
+		server, err := serve.New(runsOf(c.Args().Slice()), opts)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, server.Close()) }()
+		defer onHangup(func() {
+			if err := server.Reload(); err != nil {
+				opts.Log.Error("not all runs were loaded again", "error", err)
+				return
+			}
+			opts.Log.Info("runs were loaded again")
+		})()
+		opts.Log.Info("serving", "address", listener.Addr().String(), "runs", c.Args().Slice())
+		return server.Serve(c.Context, listener)
+	})
+}
+
+// runsOf gives runs their names.
+func runsOf(args []string) []serve.Run {
+	var runs []serve.Run
+	for _, arg := range args {
+		name, dir, named := strings.Cut(arg, "=")
+		if !named {
+			name, dir = filepath.Base(filepath.Clean(arg)), arg
+		}
+		runs = append(runs, serve.Run{Name: name, Dir: dir})
+	}
+	return runs
+}
+
+// keys reads API keys from the environment and from a file, if one is named.
+func keys(path string) (keys []string, err error) {
+	text := strings.ReplaceAll(os.Getenv(keysVariable), ",", "\n")
+	if path != "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("--api-keys: %w", err)
+		}
+		text += "\n" + string(content)
+	}
+	const shortest = 16
+	for key := range strings.Lines(text) {
+		if key = strings.TrimSpace(key); key == "" {
+			continue
+		}
+		if len(key) < shortest {
+			return nil, fmt.Errorf("an API key has %d characters; use at least %d, such as openssl rand -hex 16 prints", len(key), shortest)
+		}
+		keys = append(keys, key)
+	}
+	if path != "" && len(keys) == 0 {
+		return nil, fmt.Errorf("--api-keys: %s holds no key", path)
+	}
+	return keys, nil
+}
+
+// onHangup calls a function at each SIGHUP until stop is called, which waits for it.
+func onHangup(body func()) (stop func()) {
+	signals, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for range signals {
+			body()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-ended
+	}
+}
