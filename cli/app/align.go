@@ -46,7 +46,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none)"},
-		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too"},
+		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too; none where a history is asked for"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}
 }
@@ -89,11 +89,11 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("minutes") && !(c.Float64("minutes") > 0) || c.IsSet("samples") && c.Int("samples") < 1 {
 		return run.Spec{}, usage(c, "the length of the training must be above 0")
 	}
-	s := run.DefaultSpec()
-	var err error
-	if s.Template, err = template(c.String("prompt")); err != nil {
+	asked, err := template(c.String("prompt"))
+	if err != nil {
 		return run.Spec{}, err
 	}
+	s := run.DefaultSpec().With(asked, align.Kind(c.String("adapter")))
 	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
 		return run.Spec{}, err
 	}
@@ -101,18 +101,20 @@ func spec(c *cli.Context) (run.Spec, error) {
 		return run.Spec{}, err
 	}
 	s.Recommender, s.Precision = c.String("recommender"), run.Precision(c.String("precision"))
-	s.Adapter, s.Hidden, s.Tokens = align.Kind(c.String("adapter")), c.Int("hidden"), c.Int("tokens")
-	if s.Adapter == align.Linear || s.Adapter == align.Mixture {
-		s.Hidden = 0
-	}
+	s.Tokens = c.Int("tokens")
 	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
 	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
 	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
-	s.Drawn = c.Float64("drawn")
-	s.Config.Patience, s.Config.WarmSteps = c.Int("patience"), c.Int("warm-steps")
-	if s.Adapter == align.Mixture && !c.IsSet("warm-steps") {
-		s.Config.WarmSteps = 0
+	s.Config.Patience = c.Int("patience")
+	if c.IsSet("hidden") {
+		s.Hidden = c.Int("hidden")
+	}
+	if c.IsSet("drawn") {
+		s.Drawn = c.Float64("drawn")
+	}
+	if c.IsSet("warm-steps") {
+		s.Config.WarmSteps = c.Int("warm-steps")
 	}
 	if err := s.Validate(); err != nil {
 		return s, usage(c, "%s", configField.ReplaceAllStringFunc(err.Error(), asFlag))

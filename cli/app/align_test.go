@@ -37,7 +37,7 @@ func TestRecovery(t *testing.T) {
 			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--pass-positions", "40"}
 			if kind == align.Mixture {
 				fails(t, 2, []string{"a mixture has no warm start"}, dir, append(without(alignTiny, "--out"), flags...)...)
-				flags = append(flags, "--warm-steps", "0")
+				flags = append(flags, "--warm-steps", "0", "--hidden", "0")
 			}
 			var plan align.Estimate
 			parses(t, &plan, dir, append(without(alignTiny, "--out"), append(flags, "--json")...)...)

@@ -240,18 +240,14 @@ func (r *reproduction) recommender(ctx context.Context, model string) error {
 
 // align trains a run's adapter, or what is left of it.
 func (r *reproduction) align(ctx context.Context, share Share) error {
-	s := run.DefaultSpec()
-	var err error
-	if s.Template, err = prompt.Named(share.Prompt); err != nil {
+	template, err := prompt.Named(share.Prompt)
+	if err != nil {
 		return err
 	}
-	s.Dataset, s.LLM, s.Recommender, s.Adapter = r.Dataset, r.LLM, r.weights(share.Recommender), share.Adapter
+	s := run.DefaultSpec().With(template, share.Adapter)
+	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender)
 	s.Config.Minutes = share.Minutes
-	if s.Adapter == align.Mixture {
-		s.Hidden, s.Config.WarmSteps = 0, 0
-	} else if short := int(60 * share.Minutes); short < s.Config.WarmSteps {
-		s.Config.WarmSteps = short // so that the warm start leaves time for the training
-	}
+	s.Config.WarmSteps = min(s.Config.WarmSteps, int(60*share.Minutes)) // so that the warm start leaves time for the training
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
 		return s.Matches(folder)

@@ -66,10 +66,26 @@ func (p Precision) native() (cgo.Precision, error) {
 const MostDrawn = 0.9
 
 // DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
-// units with 6 soft tokens for each state, BF16. docs/experiments.md says what was tried beside it.
+// units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 6, Precision: BF16,
+	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
+}
+
+// With gives the spec with another prompt and kind of adapter, without what these do not have: drawn items where a history is asked
+// for, hidden units, or a warm start.
+func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
+	s.Template, s.Adapter = t, kind
+	if t.Asks == prompt.History {
+		s.Drawn = 0
+	}
+	if kind == align.Linear || kind == align.Mixture {
+		s.Hidden = 0
+	}
+	if kind == align.Mixture {
+		s.Config.WarmSteps = 0
+	}
+	return s
 }
 
 // Validate refuses what can be seen to be wrong without opening anything.
@@ -80,7 +96,7 @@ func (s Spec) Validate() error {
 	switch {
 	case !(s.Drawn >= 0 && s.Drawn <= MostDrawn):
 		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MostDrawn)
-	case s.Drawn > 0 && s.Template.Asks != prompt.LastItem:
+	case s.Drawn > 0 && s.Template.Asks == prompt.History:
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}
 	if slots, err := s.Template.Slots(); err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
