@@ -73,6 +73,8 @@ func TestRecovery(t *testing.T) {
 			}
 			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100")
 			contains(t, stdout, "user 100:", "the state says", "in truth")
+			fails(t, 1, []string{"asks for the last item", "asks for the history"}, dir, "interpret", "--run", "@run", "--user", "100",
+				"--titles", "5")
 
 			stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
 			contains(t, stdout, string(kind), "states 16 wide", "2 soft tokens", "on 16 samples", "recovery, which asks for the history")

@@ -155,6 +155,19 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	}
 	fails(t, 2, []string{"top-p", "nothing is drawn"}, dir, "interpret", "--run", "@run", "--user", "103", "--top-p", "0.9")
 	fails(t, 2, []string{"temperature -1"}, dir, "interpret", "--run", "@run", "--user", "103", "--temperature", "-1")
+	var weighed struct {
+		Chosen    string
+		Place, Of int
+		Titles    []scoredTitle
+	}
+	parses(t, &weighed, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "40", "--json")
+	if weighed.Of != 30 || len(weighed.Titles) != 30 || weighed.Titles[weighed.Place-1].Title != weighed.Chosen ||
+		weighed.Titles[0].LogProb < weighed.Titles[29].LogProb {
+		t.Errorf("%+v", weighed)
+	}
+	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "3")
+	contains(t, stdout, `user 103, last choice "The Silent Winter": place `, " of 30 titles", weighed.Titles[2].Title)
+	fails(t, 2, []string{"--titles", "draws nothing"}, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "0")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard")
 	contains(t, stdout, `this history, after "The Silent Harbour":`, "the states say", "probability", "in truth", "The Golden Orchard")
 

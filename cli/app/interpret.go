@@ -25,11 +25,12 @@ func interpretCommand() *cli.Command {
 		Description: "With a run of a residual prompt the person's history is walked through: at each choice the LLM is shown the\n" +
 			"recommender's state before and after it, and nothing else, and says what was chosen. With one of a recovery prompt it is\n" +
 			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
-			"last items.",
+			"last items. --titles weighs all titles of the catalogue instead, for the last choice alone.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
 			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest words", Usage: "draw the words, at this `TEMPERATURE`"},
 			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "draw only from the likeliest words that make up this `PROBABILITY`"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing follows from"},
@@ -58,6 +59,9 @@ func interpretAction(c *cli.Context) error {
 	if err := sampling.Validate(); err != nil {
 		return usage(c, "%w", err)
 	}
+	if c.IsSet("titles") && (c.Int("titles") < 1 || sampling.Temperature > 0) {
+		return usage(c, "--titles lists the likeliest titles, at least 1, and draws nothing: give it no --temperature")
+	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		r, err := run.Open(engine, c.String("run"), interpret.Options{Sampling: sampling})
 		if err != nil {
@@ -68,11 +72,14 @@ func interpretAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.Spec.Template.Asks == prompt.History {
+		if r.Spec.Template.Asks == prompt.History && !c.IsSet("titles") {
 			return showRecovered(c, r, history)
 		}
 		if len(history) < 2 {
 			return fmt.Errorf("the history has one item; a choice is read from the states before and after it, so name at least two")
+		}
+		if c.IsSet("titles") {
+			return showTitles(c, r, history)
 		}
 		var prefixes [][]int32
 		for n := 2; n <= len(history); n++ {
@@ -106,6 +113,46 @@ func whose(c *cli.Context) string {
 		return "user " + c.String("user")
 	}
 	return "this history"
+}
+
+// scoredTitle is a title of the catalogue with its probability under the LLM.
+type scoredTitle struct {
+	Title       string  `json:"title"`
+	LogProb     float64 `json:"log_prob"`
+	Probability float64 `json:"probability"`
+}
+
+// showTitles lists the likeliest titles for the last choice, and the place of what was chosen among all.
+func showTitles(c *cli.Context, r *run.Run, history []int32) error {
+	scores, err := r.Scores(c.Context, [][]int32{history})
+	if err != nil {
+		return err
+	}
+	chosen := r.Data.Items[history[len(history)-1]].Title
+	var titles []scoredTitle // each once
+	known, place := map[string]bool{}, 0
+	for _, s := range scores[0] {
+		title := r.Data.Items[s.Item].Title
+		if known[title] {
+			continue
+		}
+		known[title] = true
+		titles = append(titles, scoredTitle{title, s.LogProb, math.Exp(s.LogProb)})
+		if title == chosen {
+			place = len(titles)
+		}
+	}
+	likeliest := titles[:min(c.Int("titles"), len(titles))]
+	if c.Bool("json") {
+		return printJSON(c, map[string]any{"chosen": chosen, "place": place, "of": len(titles), "titles": likeliest})
+	}
+	fmt.Fprintf(c.App.Writer, "%s, last choice %q: place %d of %d titles\n", whose(c), chosen, place, len(titles))
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  title\tprobability\tlog p\t")
+	for _, t := range likeliest {
+		fmt.Fprintf(w, "  %s\t%.3g\t%.2f\t%s\n", oneLine(t.Title), t.Probability, t.LogProb, word(t.Title == chosen, "✓", ""))
+	}
+	return w.Flush()
 }
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.

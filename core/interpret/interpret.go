@@ -54,6 +54,7 @@ type Answer struct {
 
 // Interpreter answers one prompt through one adapter. It is not safe for concurrent use.
 type Interpreter struct {
+	engine    *cgo.Engine
 	gguf      *cgo.GGUF
 	adapter   *cgo.Model
 	generator *cgo.Generator
@@ -103,15 +104,16 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 		return nil, fmt.Errorf("interpret: the prompt and %d answer tokens take %d positions; the LLM's context has %d",
 			opts.MaxTokens, positions, info.Context)
 	}
-	i := &Interpreter{gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, vocab: int(info.Vocab), words: map[int32][]float32{}}
-	if err := i.open(engine, adapter, p.Suffix(counts), positions); err != nil {
+	i := &Interpreter{engine: engine, gguf: gguf, prompt: p, shape: adapter.Shape, opts: opts, vocab: int(info.Vocab),
+		words: map[int32][]float32{}}
+	if err := i.open(adapter, p.Suffix(counts), positions); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
 }
 
-func (i *Interpreter) open(engine *cgo.Engine, adapter *align.Adapter, suffix []int32, positions int) (err error) {
-	if i.adapter, err = adapter.Model(engine); err != nil {
+func (i *Interpreter) open(adapter *align.Adapter, suffix []int32, positions int) (err error) {
+	if i.adapter, err = adapter.Model(i.engine); err != nil {
 		return err
 	}
 	for _, token := range suffix {
@@ -124,7 +126,7 @@ func (i *Interpreter) open(engine *cgo.Engine, adapter *align.Adapter, suffix []
 		}
 	}
 	params := cgo.GeneratorParams{Slots: i.opts.Slots, Context: positions}
-	if i.generator, err = cgo.NewGenerator(engine, i.gguf, params); err != nil {
+	if i.generator, err = cgo.NewGenerator(i.engine, i.gguf, params); err != nil {
 		return err
 	}
 	return i.generator.Prefix(i.prompt.Prefix())

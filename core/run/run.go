@@ -26,8 +26,9 @@ type Run struct {
 	// Interpreter answers by the prompt's first wording. It belongs to the run.
 	Interpreter *interpret.Interpreter
 
-	grammar *grammar.Grammar // nil until it is needed
-	hash    string           // of the adapter's file
+	grammar *grammar.Grammar  // nil until it is needed
+	scorer  *interpret.Scorer // nil until it is needed
+	hash    string            // of the adapter's file
 }
 
 // Open opens a trained run. An adapter that was trained with another recommender, LLM or data set than those that run.json
@@ -98,8 +99,11 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 // Close releases what is open. A second Close does nothing.
 func (r *Run) Close() error {
 	var err error
+	if r.scorer != nil {
+		err = r.scorer.Close()
+	}
 	if r.Interpreter != nil {
-		err = r.Interpreter.Close()
+		err = errors.Join(err, r.Interpreter.Close())
 	}
 	return errors.Join(err, r.Parts.Close())
 }
