@@ -74,6 +74,21 @@ type (
 		Run string `json:"run"`
 		run.Oracle
 	}
+	mapAnswer struct {
+		Run    string       `json:"run"`
+		Of     string       `json:"of"` // what has a path
+		Shares [2]float64   `json:"shares"`
+		Items  []placedItem `json:"items"`
+	}
+	placedItem struct {
+		item
+		service.Point
+	}
+	pathAnswer struct {
+		Run    string          `json:"run"`
+		Of     string          `json:"of"`
+		Points []service.Point `json:"points"`
+	}
 	errorAnswer struct {
 		Error     string `json:"error"`
 		RequestID string `json:"request_id"`

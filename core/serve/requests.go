@@ -23,7 +23,7 @@ const (
 
 // The bodies of requests. Items are named by their ids in the data set; an empty run is the first one.
 type (
-	statesRequest struct {
+	statesRequest struct { // also of a path
 		Run     string   `json:"run"`
 		History []string `json:"history"`
 	}

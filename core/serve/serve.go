@@ -143,11 +143,11 @@ func (s *Server) routes() http.Handler {
 		w.Write(openAPI)
 	})
 	if s.opts.Page != nil {
-		mux.Handle("GET /", http.FileServerFS(s.opts.Page))
+		mux.Handle("GET /", page(s.opts.Page))
 	}
 	for pattern, compute := range map[string]func(http.ResponseWriter, *http.Request) (any, error){
 		"POST /v1/states": s.states, "POST /v1/recommend": s.recommend, "POST /v1/interpret": s.interpret, "POST /v1/oracle": s.oracle,
-		"GET /v1/items": s.items, "GET /v1/runs": s.list,
+		"GET /v1/items": s.items, "GET /v1/runs": s.list, "GET /v1/map": s.plot, "POST /v1/path": s.path,
 	} {
 		mux.Handle(pattern, s.key(s.answer(compute)))
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -231,14 +230,6 @@ func TestOrigins(t *testing.T) {
 		if got := record(s, r).Header().Get("Access-Control-Allow-Origin"); got != want {
 			t.Errorf("%q: %q", origin, got)
 		}
-	}
-}
-
-func TestPage(t *testing.T) {
-	s := open(t, Options{Service: usual, Page: fstest.MapFS{"index.html": {Data: []byte("<p>hello")}}}, "residual")
-	r, _ := http.NewRequest("GET", "http://localhost/", nil)
-	if w := record(s, r); w.Code != http.StatusOK || w.Body.String() != "<p>hello" {
-		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

@@ -53,6 +53,7 @@ type Service struct {
 	info    Info
 	search  index
 	line    line
+	chart   func() (*Map, error)
 	engines []*cgo.Engine // its own
 	count   counters
 	close   sync.Once
@@ -123,6 +124,7 @@ func (s *Service) open(dir string, opts Options) error {
 	}
 	s.encoder = s.run.Recommender.Encoder()
 	s.search = newIndex(s.run.Data)
+	s.chart = sync.OnceValues(func() (*Map, error) { return newMap(s.run.Recommender) })
 	config := s.run.Recommender.Config()
 	s.info = Info{
 		Asks: s.run.Spec.Template.Asks, Recommender: config.Model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,

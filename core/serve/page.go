@@ -1,0 +1,70 @@
+package serve
+
+import (
+	"io/fs"
+	"net/http"
+)
+
+// policy lets a page load scripts, styles and pictures from its own server, ask that, and do nothing else; titles reach it as text only.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
+	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// page shows files.
+func page(files fs.FS) http.Handler {
+	server := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-cache") // another version of the program brings other files
+		server.ServeHTTP(w, r)
+	})
+}
+
+// pathOf says what paths on a map are of.
+func pathOf(states bool) string {
+	if states {
+		return "states"
+	}
+	return "items"
+}
+
+func (s *Server) plot(_ http.ResponseWriter, r *http.Request) (any, error) {
+	name, h, err := s.runs.use(r.URL.Query().Get("run"))
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	m, err := h.Map()
+	if err != nil {
+		return nil, err
+	}
+	answer := mapAnswer{name, pathOf(m.States), m.Shares, make([]placedItem, len(m.Items))}
+	for i, id := range m.Items {
+		answer.Items[i] = placedItem{describe(h, id), m.Places[i]}
+	}
+	return answer, nil
+}
+
+func (s *Server) path(w http.ResponseWriter, r *http.Request) (any, error) {
+	request, err := read[statesRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	name, h, history, err := s.about(request.Run, request.History)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	points, err := h.Path(r.Context(), history)
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.Map()
+	if err != nil {
+		return nil, err
+	}
+	return pathAnswer{name, pathOf(m.States), points}, nil
+}
