@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,35 @@ func TestWrite_charactersOfSeveralTokens(t *testing.T) {
 	}
 	if want := []string{"", "é", " ", "a", "", "", "∑"}; !slices.Equal(a.Pieces, want) || a.Text != "é a∑" {
 		t.Errorf("pieces %q of %q, want %q", a.Pieces, a.Text, want)
+	}
+}
+
+// What a call is answered does not depend on the calls before it, to the last bit: an evaluation that is taken up again ends as
+// one that never stopped.
+func TestAnswer_doesNotDependOnEarlierCalls(t *testing.T) {
+	states := randomStates(40)
+	g := titleGrammar(t, 3)
+	opts := Options{Slots: 12, MaxTokens: 24, MaxStates: 2}
+	used, fresh := tinyInterpreter(t, opts), tinyInterpreter(t, opts)
+	for range 3 {
+		answer(t, used, states)
+		if _, err := used.Rank(t.Context(), states[:17], g, 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := answer(t, used, states[3:]), answer(t, fresh, states[3:]); !reflect.DeepEqual(got, want) {
+		t.Errorf("free answers after others are\n%+v\nwithout others\n%+v", got, want)
+	}
+	got, err := used.Rank(t.Context(), states[1:], g, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := tinyInterpreter(t, opts).Rank(t.Context(), states[1:], g, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("titles after others are\n%+v\nwithout others\n%+v", got, want)
 	}
 }
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -49,10 +50,9 @@ class Generator {
         n_embd_ = info.n_embd;
         n_vocab_ = info.n_vocab;
         used_.assign(size_t(n_slots_), 0);
-        for (int32_t slot = 0; slot < n_slots_; ++slot) {
-            sequence_.push_back(slot + 1);
-            holder_.push_back(slot);
-        }
+        sequence_.resize(size_t(n_slots_));
+        holder_.resize(size_t(n_slots_));
+        start_over();
         load_model();
         make_context();
     }
@@ -208,9 +208,18 @@ class Generator {
         llama_memory_seq_cp(memory(), from, to, -1, -1);
     }
 
+    // The order of sequences shows in the last digits of what is computed. Where no slot holds anything but the prefix
+    // it is that of a new generator, so that answers do not depend on those before them.
+    void start_over() {
+        if (std::any_of(used_.begin(), used_.end(), [&](int32_t used) { return used != prefix_; })) return;
+        std::iota(sequence_.begin(), sequence_.end(), 1);
+        std::iota(holder_.begin(), holder_.end(), 0);
+    }
+
     // llama.cpp computes sequences together only where their numbers follow each other. So the slots of a call move
     // together: the last of them changes places with an empty slot in front of it, while there is one.
     void close_gaps(const ri_decode_batch &b) {
+        start_over();
         std::vector<bool> called(static_cast<size_t>(n_slots_));
         for (size_t i = 0; i < b.n_slots; ++i) called[size_t(b.slots[i])] = true;
         int32_t last = n_slots_ - 1;
