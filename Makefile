@@ -6,13 +6,15 @@ export RECINT_CUDA RECINT_METAL LLAMA_CPP_DIR
 NATIVE := build/native
 DEMO := demo
 MINUTES := 11.5
+SOAK := 30s
+RUN :=
 RECINT := bin/recint
 # Go does not see that a C header outside its package has changed; this makes it see.
 export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/recint.h 2>/dev/null)
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party llama-tools test-judge check format demo bench-align \
+.PHONY: help build native test test-native test-asan test-go test-third-party llama-tools test-judge test-serve soak check format demo bench-align \
 	bench-generate bench-batched bench-recommenders clean
 
 help: ## list the targets
@@ -51,6 +53,13 @@ llama-tools: ## build llama.cpp's own server and benchmarks, links in bin/
 
 test-judge: $(RECINT) llama-tools ## run the judge against llama.cpp's server with SmolLM2
 	RECINT_MODEL=$${RECINT_MODEL:-$$($(RECINT) models fetch smollm2-135m | tail -n 1)} go test -count=1 -v -run llamaServer ./core/judge/
+
+test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
+	go test -race -count=1 ./core/service ./core/serve
+	go test -count=1 -run Serve ./cli/app
+
+soak: $(NATIVE)/built ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
+	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
 
 check: $(NATIVE)/built ## run formatters and linters
 	@bash .ci/check

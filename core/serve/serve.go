@@ -93,6 +93,10 @@ func (s *Server) Reload() error {
 	return err
 }
 
+// idle is how long a connection may be open before its first request has come. Clients that keep spare connections drop them earlier,
+// or find them closed when they want to use them.
+const idle = 10 * time.Second
+
 // Serve answers what comes in until the context ends, then finishes what it has accepted. It closes the listener. An address that
 // others can reach needs keys.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
@@ -103,7 +107,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.handler,
 		TLSConfig:         s.opts.TLS,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: idle,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      s.opts.Timeout + 15*time.Second,
 		IdleTimeout:       2 * time.Minute,

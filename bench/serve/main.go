@@ -1,0 +1,186 @@
+// Command serve measures how fast a trained run is served, in process and over HTTP on this machine (bench/README.md):
+//
+//	serve [-for 10s] RUN
+//
+// RUN is a residual run's folder. Nothing else should use the machine meanwhile.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/serve"
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+func main() {
+	length := flag.Duration("for", 10*time.Second, "how long each figure is measured")
+	flag.Parse()
+	if err := measure(flag.Arg(0), *length); err != nil {
+		fmt.Fprintln(os.Stderr, "serve: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+func measure(dir string, length time.Duration) error {
+	s, err := service.Open(dir, service.Options{})
+	if err != nil {
+		return err
+	}
+	err = errors.Join(inProcess(s, length), s.Close())
+	if err != nil {
+		return err
+	}
+	return overHTTP(dir, length)
+}
+
+// histories are random ones of 10 different items.
+func histories(items int) func() []int32 {
+	random := rand.New(rand.NewPCG(1, 1))
+	return func() []int32 {
+		history := make([]int32, 0, 10)
+		for len(history) < 10 {
+			if item := int32(random.IntN(items)); !slices.Contains(history, item) {
+				history = append(history, item)
+			}
+		}
+		return history
+	}
+}
+
+// inProcess measures recommendations, single interpretations, and those of 16 callers at a time.
+func inProcess(s *service.Service, length time.Duration) error {
+	ctx, info := context.Background(), s.Info()
+	next, best := histories(info.Items), make([]recommender.Scored, 0, 10)
+	recommend, err := times(length, func() (err error) {
+		best, err = s.Recommend(ctx, best[:0], next(), 10)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	show(fmt.Sprintf("encode + top 10 of %d items, in process", info.Items), recommend)
+
+	ask := func(history []int32) error {
+		_, err := s.Interpret(ctx, service.Question{History: history}, nil)
+		return err
+	}
+	for range 5 { // warms up
+		if err := ask(next()); err != nil {
+			return err
+		}
+	}
+	begin := time.Now()
+	single, err := times(length, func() error { return ask(next()) })
+	if err != nil {
+		return err
+	}
+	alone := float64(len(single)) / time.Since(begin).Seconds()
+	show("interpretation, one caller", single)
+
+	const callers = 16
+	before := s.Stats()
+	each, failed := make([][]time.Duration, callers), make([]error, callers)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	begin = time.Now()
+	for i := range callers {
+		all.Go(func() {
+			each[i], failed[i] = times(length, func() error {
+				mu.Lock()
+				history := next()
+				mu.Unlock()
+				return ask(history)
+			})
+		})
+	}
+	all.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	together := slices.Concat(each...)
+	rate, after := float64(len(together))/time.Since(begin).Seconds(), s.Stats()
+	show(fmt.Sprintf("interpretation, %d callers", callers), together)
+	fmt.Printf("%.1f interpretations/s alone, %.1f with %d callers: %.2f times as many; %.1f questions in a batch\n", alone, rate, callers,
+		rate/alone, float64(after.Asked-before.Asked)/float64(after.Batches-before.Batches))
+	return nil
+}
+
+// times repeats something and measures each time.
+func times(length time.Duration, body func() error) (all []time.Duration, err error) {
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		begin := time.Now()
+		if err := body(); err != nil {
+			return nil, err
+		}
+		all = append(all, time.Since(begin))
+	}
+	return all, nil
+}
+
+func show(what string, all []time.Duration) {
+	slices.Sort(all)
+	at := func(share float64) time.Duration { return all[int(share*float64(len(all)-1))].Round(time.Microsecond) }
+	fmt.Printf("%-42s p50 %9v  p95 %9v  p99 %9v  n = %d\n", what, at(.5), at(.95), at(.99), len(all))
+}
+
+// overHTTP measures recommendations at 500 a second on loopback.
+func overHTTP(dir string, length time.Duration) error {
+	server, err := serve.New([]serve.Run{{Name: "run", Dir: dir}}, serve.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, listener) }()
+	info, err := service.Open(dir, service.Options{}) // for the ids of items
+	if err != nil {
+		cancel()
+		return errors.Join(err, <-ended)
+	}
+	var targets []vegeta.Target
+	next := histories(info.Info().Items)
+	for range 200 {
+		var ids []string
+		for _, item := range next() {
+			ids = append(ids, info.Describe(item).ID)
+		}
+		targets = append(targets, vegeta.Target{Method: "POST", URL: "http://" + listener.Addr().String() + "/v1/recommend",
+			Body: []byte(`{"history":["` + strings.Join(ids, `","`) + `"]}`), Header: http.Header{"Content-Type": {"application/json"}}})
+	}
+	if err := info.Close(); err != nil {
+		cancel()
+		return errors.Join(err, <-ended)
+	}
+	var all []time.Duration
+	var failed error
+	rate := vegeta.Rate{Freq: 500, Per: time.Second}
+	for result := range vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(targets...), rate, length, "") {
+		if result.Code != http.StatusOK {
+			failed = fmt.Errorf("%d %s", result.Code, result.Error)
+		}
+		all = append(all, result.Latency)
+	}
+	cancel()
+	show("the same over HTTP, 500 requests/s", all)
+	return errors.Join(failed, <-ended)
+}
