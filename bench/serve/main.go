@@ -84,20 +84,40 @@ func inProcess(s *service.Service, length time.Duration) error {
 			return err
 		}
 	}
-	begin := time.Now()
-	single, err := times(length, func() error { return ask(next()) })
-	if err != nil {
-		return err
-	}
-	alone := float64(len(single)) / time.Since(begin).Seconds()
-	show("interpretation, one caller", single)
-
-	const callers = 16
+	// One caller and many in turn, since a machine may be slower now than a moment ago.
+	const callers, rounds = 16, 5
+	var single, together []time.Duration
+	var alone, all time.Duration // how long each went on
 	before := s.Stats()
+	singles := int64(0)
+	for range rounds {
+		begin := time.Now()
+		one, err := times(length/rounds, func() error { return ask(next()) })
+		if err != nil {
+			return err
+		}
+		single, alone, singles = append(single, one...), alone+time.Since(begin), singles+int64(len(one))
+		begin = time.Now()
+		many, err := callersTimes(callers, length/rounds, next, ask)
+		if err != nil {
+			return err
+		}
+		together, all = append(together, many...), all+time.Since(begin)
+	}
+	show("interpretation, one caller", single)
+	show(fmt.Sprintf("interpretation, %d callers", callers), together)
+	rates := [2]float64{float64(len(single)) / alone.Seconds(), float64(len(together)) / all.Seconds()}
+	after := s.Stats()
+	fmt.Printf("%.1f interpretations/s alone, %.1f with %d callers: %.2f times as many; %.1f questions in a batch\n", rates[0], rates[1], callers,
+		rates[1]/rates[0], float64(after.Asked-before.Asked-singles)/float64(after.Batches-before.Batches-singles))
+	return nil
+}
+
+// callersTimes lets some callers ask at a time, and measures each question.
+func callersTimes(callers int, length time.Duration, next func() []int32, ask func([]int32) error) ([]time.Duration, error) {
 	each, failed := make([][]time.Duration, callers), make([]error, callers)
-	var mu sync.Mutex
+	var mu sync.Mutex // of next
 	var all sync.WaitGroup
-	begin = time.Now()
 	for i := range callers {
 		all.Go(func() {
 			each[i], failed[i] = times(length, func() error {
@@ -109,15 +129,7 @@ func inProcess(s *service.Service, length time.Duration) error {
 		})
 	}
 	all.Wait()
-	if err := errors.Join(failed...); err != nil {
-		return err
-	}
-	together := slices.Concat(each...)
-	rate, after := float64(len(together))/time.Since(begin).Seconds(), s.Stats()
-	show(fmt.Sprintf("interpretation, %d callers", callers), together)
-	fmt.Printf("%.1f interpretations/s alone, %.1f with %d callers: %.2f times as many; %.1f questions in a batch\n", alone, rate, callers,
-		rate/alone, float64(after.Asked-before.Asked)/float64(after.Batches-before.Batches))
-	return nil
+	return slices.Concat(each...), errors.Join(failed...)
 }
 
 // times repeats something and measures each time.

@@ -42,7 +42,7 @@ type Options struct {
 
 	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
 	Queue     int           // questions that may wait; 0: twice the slots
-	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 20 ms; negative: not at all
+	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 100 ms; negative: not at all
 	MaxTokens int           // an answer is cut here; 0: the longest answer of the training part, and a little more
 }
 
@@ -86,7 +86,7 @@ func Open(dir string, opts Options) (*Service, error) {
 		opts.Queue = 2 * opts.Slots
 	}
 	if opts.Linger == 0 {
-		opts.Linger = 20 * time.Millisecond
+		opts.Linger = 100 * time.Millisecond
 	}
 	if opts.Slots < run.Places || opts.Slots > 255 || opts.Queue < 1 {
 		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to 255, questions at least 1", opts.Slots,
