@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/explorer"
 	"github.com/recinterpreter/recinterpreter/core/serve"
 )
 
@@ -52,7 +53,7 @@ func serveAction(c *cli.Context) error {
 	if c.IsSet("tls-cert") != c.IsSet("tls-key") {
 		return usage(c, "--tls-cert and --tls-key belong together")
 	}
-	opts := serve.Options{Origins: c.StringSlice("allow-origin"), Timeout: c.Duration("timeout"),
+	opts := serve.Options{Origins: c.StringSlice("allow-origin"), Timeout: c.Duration("timeout"), Page: explorer.Page(),
 		Log: slog.New(slog.NewJSONHandler(c.App.ErrWriter, nil))}
 	opts.Service.Slots, opts.Service.Queue = c.Int("slots"), c.Int("queue")
 	if c.IsSet("tls-cert") {

@@ -1,0 +1,106 @@
+// Requests to the server.
+
+// Problem is what came instead of an answer. status is 0 where the server does not answer; after is how many seconds to wait before
+// asking again, null where that would not help.
+export class Problem extends Error {
+  constructor(status, message, after = null) {
+    super(message);
+    this.status = status;
+    this.after = after;
+  }
+}
+
+// server tells when it no longer answers ("gone") and when it does again ("back").
+export const server = new EventTarget();
+let gone = false;
+
+async function watch() {
+  if (gone) return;
+  gone = true;
+  server.dispatchEvent(new Event("gone"));
+  for (let ready = false; !ready;) {
+    await new Promise(done => setTimeout(done, 2000));
+    ready = await fetch("readyz", { cache: "no-store" }).then(answer => answer.ok, () => false);
+  }
+  gone = false;
+  server.dispatchEvent(new Event("back"));
+}
+
+const place = "recint.key"; // in the session storage, which is the tab's
+export const key = {
+  get: () => sessionStorage.getItem(place),
+  set: text => sessionStorage.setItem(place, text),
+  forget: () => sessionStorage.removeItem(place),
+  ask: async () => {}, // waits for another key; the page sets it
+};
+
+// ask sends a request and gives the answer. Where a key is needed it waits for one.
+async function ask(path, options, signal) {
+  for (;;) {
+    const shown = key.get(), headers = { ...options.headers };
+    if (shown) headers.Authorization = "Bearer " + shown;
+    let answer;
+    try {
+      answer = await fetch(path, { ...options, headers, signal, cache: "no-store" });
+    } catch (problem) {
+      throw broken(problem);
+    }
+    if (answer.ok) return answer;
+    if (answer.status === 401) {
+      if (shown === key.get()) await key.ask(shown !== null);
+      signal?.throwIfAborted();
+      continue;
+    }
+    const said = await answer.json().catch(() => ({}));
+    const after = answer.status === 429 || answer.status === 503 ? Number(answer.headers.get("Retry-After")) || 1 : null;
+    throw new Problem(answer.status, said.error || `the server answered with status ${answer.status}`, after);
+  }
+}
+
+// broken is the problem of a connection.
+function broken(problem) {
+  if (problem.name === "AbortError") return problem;
+  watch();
+  return new Problem(0, "the server does not answer");
+}
+
+export async function get(path, parameters, signal) {
+  const answer = await ask(path + "?" + new URLSearchParams(parameters), {}, signal);
+  return read(() => answer.json());
+}
+
+const posted = (body, kind) =>
+  ({ method: "POST", headers: { "Content-Type": "application/json", Accept: kind }, body: JSON.stringify(body) });
+
+export async function post(path, body, signal) {
+  const answer = await ask(path, posted(body, "application/json"), signal);
+  return read(() => answer.json());
+}
+
+// read gives what a connection brings, or what is wrong with it.
+async function read(next) {
+  try {
+    return await next();
+  } catch (problem) {
+    throw broken(problem);
+  }
+}
+
+// stream asks for server-sent events. said is called for each token, and the answer at the end is given.
+export async function stream(path, body, said, signal) {
+  const answer = await ask(path, posted(body, "text/event-stream"), signal);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await read(() => reader.read());
+    if (done) throw new Problem(0, "the answer was cut off");
+    const events = (text + value).split("\n\n");
+    text = events.pop();
+    for (const event of events) {
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(event);
+      const content = JSON.parse(data);
+      if (name === "answer") return content;
+      if (name === "error") throw new Problem(503, content.error, 1);
+      said(content);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+// A panel is a section of the page that shows an answer, or says why there is none.
+import { keepFocus, make } from "./dom.js";
+
+export class Panel {
+  constructor(section) {
+    this.body = section.querySelector(".body");
+    this.status = section.querySelector("[role=status]"); // what a screen reader is told
+  }
+
+  // show leaves the focus where it was.
+  show(...children) {
+    keepFocus(this.body, () => this.body.replaceChildren(...children));
+  }
+
+  // rest shows what to do, and gives up what was asked.
+  rest(text) {
+    this.stop();
+    this.show(make("p", { class: "empty" }, text));
+    this.status.textContent = "";
+  }
+
+  stop() {
+    this.asking?.abort();
+    this.body.setAttribute("aria-busy", "false");
+  }
+
+  // ask does work that asks the server; what was asked before is given up. Where the server has too much to do the work begins anew after
+  // the time that it names.
+  async ask(work) {
+    this.stop();
+    const asking = this.asking = new AbortController();
+    this.body.setAttribute("aria-busy", "true");
+    for (let again = true; again;) {
+      again = false;
+      try {
+        await work(asking.signal);
+      } catch (problem) {
+        if (asking.signal.aborted) return;
+        if (problem.status === undefined) console.error(problem);
+        again = problem.after ? await this.wait(problem, asking.signal) : this.fail(problem, work);
+      }
+    }
+    if (this.asking === asking) this.body.setAttribute("aria-busy", "false");
+  }
+
+  // wait counts seconds, and says whether to go on.
+  async wait(problem, signal) {
+    this.status.textContent = "The server has too much to do.";
+    for (let seconds = problem.after; seconds > 0; seconds--) {
+      this.show(make("p", { class: "warning" }, `Not yet: ${problem.message}. This page asks again in ${seconds} s.`));
+      await new Promise(done => setTimeout(done, 1000));
+      if (signal.aborted) return false;
+    }
+    return true;
+  }
+
+  fail(problem, work) {
+    const message = problem.status === undefined ? "this page has a fault; the browser's console says which" : problem.message;
+    this.show(make("p", { class: "warning" }, `No answer: ${message}.`), make("button", { click: () => this.ask(work) }, "Ask again"));
+    this.status.textContent = `No answer: ${message}.`;
+    return false;
+  }
+}

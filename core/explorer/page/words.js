@@ -1,0 +1,85 @@
+// The state in words: tokens as they come, and beside them the truth.
+import { make, probability, signed } from "./dom.js";
+import { stream } from "./api.js";
+
+const likeliest = 3; // titles shown beside the words
+
+// shade is the class of a token by its probability.
+function shade(logProb) {
+  const p = Math.exp(logProb);
+  return p >= 0.9 ? "sure" : p >= 0.5 ? "unsure" : p >= 0.1 ? "doubtful" : "unlikely";
+}
+
+function token({ text, log_prob }) {
+  const lines = text.split("\n").length - 1;
+  return [make("span", { class: "token " + shade(log_prob), title: `probability ${probability(log_prob)}` },
+    make("span", {}, text.replaceAll("\n", "↵") || "∅"), make("small", {}, signed(log_prob))),
+    ...Array.from({ length: lines }, () => make("br"))];
+}
+
+// verdict says whether words are right.
+export const verdict = (right, yes = "right", no = "wrong") =>
+  make("span", { class: "verdict " + (right ? "right" : "wrong") }, right ? "✓ " + yes : "✗ " + no);
+
+// interpret asks what the states of a history say, and gives the answer.
+export async function interpret(panel, run, items, signal) {
+  const said = make("p", { class: "tokens", tabindex: "0", "aria-label": "The words, each token above its log-probability in nats" });
+  const of = make("p", { class: "soft" }, run.asks === "last item"
+    ? "The model sees the state before and after the last choice, and says what was chosen:"
+    : "The model sees the states, and says all that was chosen:");
+  let begun = false;
+  const answer = await stream("v1/interpret",
+    { run: run.name, history: items.map(item => item.id), titles: run.asks === "last item" ? likeliest : 0 }, next => {
+      if (!begun) panel.show(of, said);
+      begun = true;
+      said.append(...token(next));
+    }, signal);
+  const ended = answer.ended ? null : make("p", { class: "warning" }, `The words were cut after ${answer.tokens.length} tokens.`);
+  panel.show(of, said, legend(), ...[ended, ...(run.asks === "last item" ? residual : recovery)(panel, run, items, answer)].filter(x => x));
+  return answer;
+}
+
+function legend() {
+  return make("p", { class: "legend soft" }, "Numbers are log-probabilities in nats; shades are probabilities: ",
+    ...[["sure", "≥ 0.9"], ["unsure", "≥ 0.5"], ["doubtful", "≥ 0.1"], ["unlikely", "less"]].flatMap(([name, text]) =>
+      [make("span", { class: "token " + name }, text), " "]));
+}
+
+// residual holds what was said against the last choice.
+function residual(panel, run, items, answer) {
+  const truth = items.at(-1).title, words = answer.text || "nothing", sure = probability(answer.log_prob);
+  panel.status.textContent = `The states say ${words}, probability ${sure}; in truth it was ${truth}.`;
+  return [
+    make("dl", {},
+      make("dt", {}, "the states say"), make("dd", {}, make("b", {}, words), ` (${sure}) `, verdict(names(answer, truth))),
+      make("dt", {}, "in truth"), make("dd", {}, truth)),
+    make("h3", {}, "The likeliest titles of the catalogue"),
+    make("ol", { class: "titles" }, ...(answer.titles ?? []).map(title => {
+      const text = title.lines.map(line => line.text).join(" / ");
+      return make("li", {}, text, make("span", { class: "number" }, probability(title.log_prob)));
+    })),
+  ];
+}
+
+// names says whether an answer is a title: by title, since items may share one.
+export const names = (answer, title) => answer.lines.length > 0 && lineTitle(answer.lines[0]) === title;
+
+const lineTitle = line => line.item?.title ?? line.text;
+
+// recovery holds the lines that were said against the history that counts: a title that is there twice must be said twice.
+function recovery(panel, run, items, answer) {
+  const counting = items.slice(-run.positions), left = answer.lines.map(lineTitle);
+  const rows = counting.map(item => {
+    const at = left.indexOf(item.title);
+    if (at >= 0) left.splice(at, 1);
+    return { title: item.title, right: at >= 0 };
+  });
+  const right = rows.filter(row => row.right).length;
+  const summary = `${right} of ${rows.length} items are named`;
+  panel.status.textContent = summary + ".";
+  return [
+    make("h3", {}, summary),
+    make("ul", { class: "titles" }, ...rows.map(row => make("li", {}, row.title, verdict(row.right, "named", "not named")))),
+    left.length > 0 ? make("p", { class: "soft" }, "Said, but not chosen: ", left.join("; ")) : null,
+  ];
+}
