@@ -15,6 +15,7 @@ import (
 // generator answers the questions of a residual workload.
 type generator struct {
 	check                  bool
+	titles                 string // of this data set, weighed instead of answered
 	slots, tokens, threads int
 }
 
@@ -56,6 +57,9 @@ func (g generator) run(model, folder string) (err error) {
 	samples := make([]prompt.States, len(j.Samples))
 	for s := range samples {
 		samples[s] = prompt.States{Counts: []int{1, 1}, Values: j.states[s*j.each : (s+1)*j.each]}
+	}
+	if g.titles != "" {
+		return score(i, gguf, samples[0], g.titles, 3)
 	}
 	if g.check {
 		answers, err := i.Answer(context.Background(), samples[:g.slots])

@@ -2,7 +2,7 @@
 // language: the same workload folder in, the same JSON lines out.
 //
 //	align make -recommender FILE -data FOLDER -llm FILE [-prompt NAME] OUT   makes a workload of real training samples
-//	align generate [-check] [-slots N] [-tokens N] MODEL.gguf FOLDER    answers a residual workload's questions
+//	align generate [-check] [-slots N] [-tokens N] [-titles DATA] MODEL.gguf FOLDER    answers a residual workload's questions
 //	align decode [-slots N] [-tokens N] MODEL.gguf FOLDER    generates behind its prefix, as llama-batched-bench does
 //	align time [-check] [-repetitions N] MODEL.gguf FOLDER    trains on it, with nothing timed before a warm-up
 package main
@@ -43,6 +43,7 @@ func main() {
 	case "generate":
 		var g generator
 		flags.BoolVar(&g.check, "check", false, "print the tokens of the first answers instead")
+		flags.StringVar(&g.titles, "titles", "", "folder of a data set: time the probabilities of all its titles instead")
 		flags.IntVar(&g.slots, "slots", 32, "samples answered side by side")
 		flags.IntVar(&g.tokens, "tokens", 10, "tokens of an answer")
 		flags.IntVar(&g.threads, "threads", 0, "0: all")
