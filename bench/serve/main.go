@@ -1,4 +1,4 @@
-// Command serve measures how fast a trained run is served, in process and over HTTP on this machine (bench/README.md):
+// Command serve measures how fast a trained run is served, in process and over HTTP on this machine (docs/serving.md):
 //
 //	serve [-for 10s] RUN
 //
