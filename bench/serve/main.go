@@ -108,8 +108,8 @@ func inProcess(s *service.Service, length time.Duration) error {
 	show(fmt.Sprintf("interpretation, %d callers", callers), together)
 	rates := [2]float64{float64(len(single)) / alone.Seconds(), float64(len(together)) / all.Seconds()}
 	after := s.Stats()
-	fmt.Printf("%.1f interpretations/s alone, %.1f with %d callers: %.2f times as many; %.1f questions in a batch\n", rates[0], rates[1], callers,
-		rates[1]/rates[0], float64(after.Asked-before.Asked-singles)/float64(after.Batches-before.Batches-singles))
+	fmt.Printf("%.1f interpretations/s alone, %.1f with %d callers: %.2f times as many; %.1f questions in a batch\n", rates[0], rates[1],
+		callers, rates[1]/rates[0], float64(after.Asked-before.Asked-singles)/float64(after.Batches-before.Batches-singles))
 	return nil
 }
 

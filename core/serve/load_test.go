@@ -293,3 +293,32 @@ func FuzzItems(f *testing.F) {
 		}
 	})
 }
+
+// A service that is replaced stays open for whoever has it in hand.
+func TestReload_waitsForUsers(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual")
+	_, h, err := s.runs.use("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Reload() }()
+	until(t, "the new service", func() bool {
+		_, now, err := s.runs.use("")
+		if err != nil {
+			return false
+		}
+		now.release()
+		return now != h
+	})
+	if err := h.State(make([]float32, 16), []int32{1}); err != nil {
+		t.Error(err)
+	}
+	h.release()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := h.State(make([]float32, 16), []int32{1}); !errors.Is(err, service.ErrClosed) {
+		t.Errorf("the old service is still open: %v", err)
+	}
+}
