@@ -56,6 +56,7 @@ test-judge: $(RECINT) llama-tools ## run the judge against llama.cpp's server wi
 
 test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
 	go test -race -count=1 ./core/service ./core/serve
+	go test -count=1 ./core/explorer
 	go test -count=1 -run Serve ./cli/app
 
 soak: $(NATIVE)/built ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours

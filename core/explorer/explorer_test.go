@@ -120,7 +120,7 @@ type tab struct {
 // expected.
 func visit(t *testing.T, url string, expected ...string) tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(browser, time.Minute)
+	ctx, cancel := context.WithTimeout(browser, 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	console, ended := chromedp.Console(ctx), make(chan struct{})
@@ -166,7 +166,7 @@ func (p tab) run(expression string) any {
 // until waits for an expression to be true.
 func (p tab) until(expression string) {
 	p.Helper()
-	for end := time.Now().Add(20 * time.Second); p.run(expression) != true; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); p.run(expression) != true; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			p.Fatalf("waited in vain for %s; the page says:\n%v", expression, p.run("document.body.innerText"))
 		}

@@ -9,6 +9,7 @@ export class Panel {
 
   // show leaves the focus where it was.
   show(...children) {
+    this.body.classList.remove("old");
     keepFocus(this.body, () => this.body.replaceChildren(...children));
   }
 
@@ -22,6 +23,7 @@ export class Panel {
   stop() {
     this.asking?.abort();
     this.body.setAttribute("aria-busy", "false");
+    this.body.classList.remove("old");
   }
 
   // ask does work that asks the server; what was asked before is given up. Where the server has too much to do the work begins anew after
@@ -30,6 +32,7 @@ export class Panel {
     this.stop();
     const asking = this.asking = new AbortController();
     this.body.setAttribute("aria-busy", "true");
+    this.body.classList.add("old"); // until something else is shown
     for (let again = true; again;) {
       again = false;
       try {
@@ -40,7 +43,7 @@ export class Panel {
         again = problem.after ? await this.wait(problem, asking.signal) : this.fail(problem, work);
       }
     }
-    if (this.asking === asking) this.body.setAttribute("aria-busy", "false");
+    if (this.asking === asking) this.stop();
   }
 
   // wait counts seconds, and says whether to go on.
