@@ -64,6 +64,11 @@ func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *gr
 			if err := s.Ask(left[:n]); err != nil {
 				return nil, err
 			}
+			for k, q := range left[:n] {
+				if q.Err != nil {
+					return nil, fmt.Errorf("interpret: sample %d: %w", len(samples)-len(left)+k, q.Err)
+				}
+			}
 			left = left[n:]
 		}
 		if err := s.Step(); err != nil {

@@ -1,7 +1,9 @@
 package interpret
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"unicode/utf8"
@@ -31,6 +33,7 @@ type Question struct {
 	Said func(piece string, logProb float64)
 
 	Answers []Answer // the likeliest first; nil while the question is under way
+	Err     error    // why Ask has left it out: the LLM cannot compute with its soft tokens
 }
 
 // Session begins anew: what an earlier session had under way is forgotten.
@@ -58,7 +61,8 @@ func (s *Session) Room(width int) int { return len(s.free) / width }
 func (s *Session) Live() int { return len(s.beams) }
 
 // Ask puts the prompts of questions through the LLM, side by side, and gives their first tokens. There must be room for them, and
-// Check must allow their states. After an error the session is broken: begin another one.
+// Check must allow their states. A question whose soft tokens are too large is left out, and its Err says so. After an error the session
+// is broken: begin another one.
 func (s *Session) Ask(questions []*Question) error {
 	var states []float32
 	for _, q := range questions {
@@ -70,26 +74,49 @@ func (s *Session) Ask(questions []*Question) error {
 		return fmt.Errorf("interpret: %w", err)
 	}
 	var rows []float32
-	counts, beams := make([]int32, len(questions)), make([]*beam, len(questions))
-	for i, q := range questions {
+	var counts []int32
+	var beams []*beam
+	for _, q := range questions {
+		own := soft[:q.States.N()*s.shape.Tokens*width]
+		soft = soft[len(own):]
+		if q.Err = checkSoft(own, width); q.Err != nil {
+			continue
+		}
 		suffix := s.prompt.Suffix(q.States.Counts)
 		for _, token := range suffix {
 			if token < 0 { // soft tokens stand in their order
-				rows, soft = append(rows, soft[:width]...), soft[width:]
+				rows, own = append(rows, own[:width]...), own[width:]
 			} else {
 				rows = append(rows, s.words[token]...)
 			}
 		}
-		counts[i] = int32(len(suffix))
+		counts = append(counts, int32(len(suffix)))
 		first := hypothesis{slot: s.free[0]}
 		if q.Grammar != nil {
 			first.at = q.Grammar.Start()
 		}
-		beams[i] = &beam{Question: q, live: []hypothesis{first}, spare: slices.Clone(s.free[1:q.Width]),
-			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, q.Number))}
+		beams = append(beams, &beam{Question: q, live: []hypothesis{first}, spare: slices.Clone(s.free[1:q.Width]),
+			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, q.Number))})
 		s.free = s.free[q.Width:]
 	}
+	if len(beams) == 0 {
+		return nil
+	}
 	return s.decode(beams, cgo.DecodeBatch{Counts: counts, Rows: rows})
+}
+
+// checkSoft refuses soft tokens [n, width] with which an LLM gives no numbers: its layers begin with the sum of each one's squares.
+func checkSoft(soft []float32, width int) error {
+	for row := range slices.Chunk(soft, width) {
+		sum := 0.0
+		for _, x := range row {
+			sum += float64(x) * float64(x)
+		}
+		if !(sum <= math.MaxFloat32) {
+			return errors.New("the adapter makes soft tokens of these states that the LLM cannot compute with; give smaller numbers")
+		}
+	}
+	return nil
 }
 
 // Step adds a token to every answer under way. Questions whose Answers are there have left the session. After an error it is broken.

@@ -88,6 +88,46 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// States whose soft tokens the LLM cannot compute with are left out, and nobody beside them notices.
+func TestAsk_hugeStates(t *testing.T) {
+	states := randomStates(2)
+	i := tinyInterpreter(t, Options{Slots: 4, MaxTokens: 4, MaxStates: 2})
+	want := answer(t, i, states)
+	s, err := i.Session()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []float32{3e38, 1e25} {
+		huge := prompt.States{Counts: states[0].Counts, Values: slices.Repeat([]float32{size}, len(states[0].Values))}
+		questions := []*Question{{States: states[0], Width: 1}, {States: huge, Width: 2}, {States: states[1], Width: 1}}
+		if err := s.Ask(questions); err != nil {
+			t.Fatalf("%g: %v", size, err)
+		}
+		for s.Live() > 0 {
+			if err := s.Step(); err != nil {
+				t.Fatalf("%g: %v", size, err)
+			}
+		}
+		if questions[1].Err == nil || questions[1].Answers != nil || s.Room(1) != 4 {
+			t.Errorf("%g: %+v; %d slots are free at the end", size, questions[1], s.Room(1))
+		}
+		for n, q := range []*Question{questions[0], questions[2]} {
+			if q.Err != nil || !slices.Equal(q.Answers[0].Tokens, want[n].Tokens) {
+				t.Errorf("%g beside question %d: %+v, alone %+v", size, n, q, want[n])
+			}
+		}
+		if err := s.Ask(questions[1:2]); err != nil || s.Live() != 0 {
+			t.Errorf("%g by itself: %v, %d are under way", size, err, s.Live())
+		}
+		if _, err := i.Answer(t.Context(), []prompt.States{states[0], huge}); err == nil || !strings.Contains(err.Error(), "sample 1:") {
+			t.Errorf("%g among samples: %v", size, err)
+		}
+		if s, err = i.Session(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestWhole(t *testing.T) {
 	for text, want := range map[string]int{"": 0, "a": 1, "é": 2, "aé"[:2]: 1, "∑"[:2]: 0, "a∑b": 5, "\xff": 1, "a\x80\x80\x80": 4} {
 		if got := whole(text); got != want {
