@@ -89,23 +89,59 @@ func (k Kind) fill(ctx context.Context, encoder Encoder, slot string, first int,
 		return err
 	}
 	for i, history := range histories {
-		own, count := states[i*width:(i+1)*width], 1
+		own := states[i*width : (i+1)*width]
 		if k == Positions {
-			count = min(len(history), encoder.Positions())
-			own = own[:count*encoder.StateWidth()]
+			own = own[:min(len(history), encoder.Positions())*encoder.StateWidth()]
 		}
 		for at, x := range own {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", first+i, at)
 			}
 		}
-		if slot == prompt.SlotItem {
-			scaleToUnit(own)
-		}
-		all[i].Counts = append(all[i].Counts, count)
-		all[i].Values = append(all[i].Values, own...)
+		k.lay(&all[i], encoder, slot, own)
 	}
 	return nil
+}
+
+// Given lays out vectors that are there without a history, as an adapter of the kind reads them: one for each slot of a prompt, in their
+// order, or, where it reads the states after all items, 1 to T of them for the only slot. Each is finite and as wide as InputWidth says.
+// That of {item} gets the length 1, as in States.
+func (k Kind) Given(encoder Encoder, slots []string, vectors [][]float32) (prompt.States, error) {
+	shown, fit := fmt.Sprint(len(slots)), len(vectors) == len(slots)
+	if k.EveryItem() {
+		if len(slots) != 1 {
+			return prompt.States{}, fmt.Errorf("align: the prompt shows the states after all items in %d slots; give a history", len(slots))
+		}
+		most := encoder.Positions()
+		shown, fit = fmt.Sprintf("1 to %d", most), len(vectors) >= 1 && len(vectors) <= most
+	}
+	if !fit {
+		return prompt.States{}, fmt.Errorf("align: %d states are given; the prompt shows %s", len(vectors), shown)
+	}
+	var states prompt.States
+	if k.EveryItem() {
+		k.lay(&states, encoder, slots[0], slices.Concat(vectors...))
+		return states, nil
+	}
+	for i, slot := range slots {
+		k.lay(&states, encoder, slot, slices.Clone(vectors[i]))
+	}
+	return states, nil
+}
+
+// lay adds what a slot shows: a vector, or the states after all items side by side. It may change the values.
+func (k Kind) lay(to *prompt.States, encoder Encoder, slot string, values []float32) {
+	count := 1
+	switch {
+	case k == Positions:
+		count = len(values) / encoder.StateWidth()
+	case k == Mixture: // zero behind a history's end
+		values = append(values, make([]float32, encoder.Positions()*encoder.StateWidth()-len(values))...)
+	case slot == prompt.SlotItem:
+		scaleToUnit(values)
+	}
+	to.Counts = append(to.Counts, count)
+	to.Values = append(to.Values, values...)
 }
 
 // Samples makes training samples of histories and the tokens to answer with. slots are those of the prompt.

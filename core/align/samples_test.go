@@ -139,3 +139,39 @@ func TestStates_refusals(t *testing.T) {
 		t.Error("two histories with one answer were accepted")
 	}
 }
+
+// Given vectors are laid out as those of a history: padded for a mixture, and at length 1 where the prompt shows an item.
+func TestGiven(t *testing.T) {
+	pair, item := [][]float32{{2, 6}, {3, 7}}, [][]float32{{3, 0, 4}}
+	for _, c := range []struct {
+		kind    Kind
+		slots   []string
+		vectors [][]float32
+		want    prompt.States
+	}{
+		{MLP, []string{"before", "after"}, pair, prompt.States{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7}}},
+		{Positions, []string{"state"}, pair, prompt.States{Counts: []int{2}, Values: []float32{2, 6, 3, 7}}},
+		{Mixture, []string{"state"}, pair[:1], prompt.States{Counts: []int{1}, Values: []float32{2, 6, 0, 0}}},
+		{Linear, []string{"item"}, item, prompt.States{Counts: []int{1}, Values: []float32{0.6, 0, 0.8}}},
+	} {
+		if got, err := c.kind.Given(lengthAndLast{}, c.slots, c.vectors); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v; %v", c.kind, got, c.want, err)
+		}
+	}
+	if item[0][0] != 3 {
+		t.Errorf("the caller's vector has become %v", item[0])
+	}
+	for want, c := range map[string]struct {
+		kind  Kind
+		slots []string
+		n     int
+	}{
+		"shows 2": {MLP, []string{"before", "after"}, 1}, "0 states are given; the prompt shows 1 to 2": {Mixture, []string{"state"}, 0},
+		"3 states": {Positions, []string{"state"}, 3}, "2 slots; give a history": {Positions, []string{"before", "after"}, 2},
+	} {
+		_, err := c.kind.Given(lengthAndLast{}, c.slots, make([][]float32, c.n))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

@@ -167,7 +167,7 @@ func TestRefusals(t *testing.T) {
 		{"/v1/recommend", `{"state":[1,2]}`, 400, "needs 16"},
 		{"/v1/interpret", `{"history":["film-1"]}`, 400, "two are needed"},
 		{"/v1/interpret", `{"history":["film-1","film-2"],"titles":21}`, 400, "0 to 20"},
-		{"/v1/interpret", `{"states":[` + vector + `]}`, 400, "2 to 2"},
+		{"/v1/interpret", `{"states":[` + vector + `]}`, 400, "shows 2"},
 		{"/v1/interpret", `{"run":"recovery","history":["film-1"],"vector":` + vector + `}`, 400, "last item"},
 		{"/v1/oracle", `{"history":["film-1"]}`, 400, "DreamRec"},
 		{"/v1/oracle", `{"history":["film-1"],"seed":-1}`, 400, "seed"},

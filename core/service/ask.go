@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -139,34 +138,17 @@ func (s *Service) given(q Question) (prompt.States, error) {
 		return prompt.States{}, invalid("states are given beside a history or a vector; give one or the other")
 	}
 	slots := s.run.Prompts[0].SlotNames()
-	width, least, most := s.info.StateWidth, len(slots), len(slots)
-	counts := slices.Repeat([]int{1}, len(slots))
-	switch {
-	case slices.Contains(slots, prompt.SlotItem):
-		width = s.info.ItemWidth
-	case s.info.Adapter == align.Positions || s.info.Adapter == align.Mixture:
-		if len(slots) != 1 {
-			return prompt.States{}, invalid("this run's prompt has several places with a state for every item; give a history")
-		}
-		most = s.info.Positions
-	}
-	if len(q.States) < least || len(q.States) > most {
-		return prompt.States{}, invalid("%d states are given; this run's prompt shows %d to %d", len(q.States), least, most)
-	}
-	var values []float32
+	width := align.InputWidth(s.run.Recommender, slots)
 	for i, state := range q.States {
 		if err := s.checkVector(fmt.Sprintf("state %d", i), state, width); err != nil {
 			return prompt.States{}, err
 		}
-		values = append(values, state...)
 	}
-	switch s.info.Adapter {
-	case align.Positions:
-		counts[0] = len(q.States)
-	case align.Mixture:
-		values = append(values, make([]float32, (most-len(q.States))*width)...)
+	states, err := s.info.Adapter.Given(s.run.Recommender, slots, q.States)
+	if err != nil {
+		return prompt.States{}, invalid("%w", err)
 	}
-	return prompt.States{Counts: counts, Values: values}, nil
+	return states, nil
 }
 
 // ask puts a question into the line and waits for its answers.

@@ -15,7 +15,7 @@ import (
 )
 
 // Folders of runs, for reading.
-var residual, recovery, dreams string
+var residual, recovery, dreams, item string
 
 func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 
@@ -30,7 +30,7 @@ func withRuns(m *testing.M) int {
 		kind   align.Kind
 	}{
 		{&residual, "residual", recommender.SASRec, align.MLP}, {&recovery, "recovery", recommender.SASRec, align.Positions},
-		{&dreams, "dreams", recommender.DreamRec, align.MLP},
+		{&dreams, "dreams", recommender.DreamRec, align.MLP}, {&item, "item", recommender.DreamRec, align.Linear},
 	} {
 		if err == nil {
 			*r.folder, err = testrun.Make(dir, r.name, r.model, r.kind)

@@ -198,6 +198,35 @@ func TestOracle(t *testing.T) {
 	same(t, a, b)
 }
 
+// Of a run that asks for an item by its vector, the vector's length does not matter, however it is given.
+func TestInterpret_itemVector(t *testing.T) {
+	s, r := open(t, item, Options{}), openRun(t, item)
+	embeddings, err := r.Recommender.ItemEmbeddings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vector := embeddings[22*16 : 23*16]
+	want, err := r.Interpret(t.Context(), [][]int32{{22}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := slices.Clone(vector)
+	for i := range twice {
+		twice[i] *= 2
+	}
+	for _, q := range []Question{{Vector: vector}, {Vector: twice, History: []int32{4}}, {States: [][]float32{vector}},
+		{States: [][]float32{twice}}} {
+		a, err := s.Interpret(t.Context(), q, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, a, want[0])
+	}
+	if twice[0] != 2*vector[0] {
+		t.Error("the caller's states have changed")
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	s, ctx := open(t, residual, Options{}), t.Context()
 	other := open(t, recovery, Options{})

@@ -17,15 +17,19 @@ import (
 )
 
 // Make writes a data set, a recommender (one of the names of recommender), a random LLM and a run of a few updates to dir/NAME, and
-// gives the run's folder. An adapter of kind positions is asked for histories, another one for the last item.
+// gives the run's folder. An adapter of kind positions is asked for histories, a linear one for an item by its own vector, another one
+// for the last item by the states around it.
 func Make(dir, name, model string, kind align.Kind) (string, error) {
 	dir = filepath.Join(dir, name)
 	s := run.DefaultSpec()
 	s.Dataset, s.Recommender = filepath.Join(dir, "data"), filepath.Join(dir, "recommender.safetensors")
 	s.LLM = filepath.Join(dir, "tiny.gguf")
 	s.Adapter, s.Hidden, s.Tokens, s.Precision = kind, 16, 2, run.F32
-	if kind == align.Positions {
+	switch kind {
+	case align.Positions:
 		s.Template, s.Drawn = prompt.Recovery(), 0
+	case align.Linear:
+		s.Template, s.Hidden = prompt.Item(), 0
 	}
 	s.Config = align.Config{Seed: 3, Samples: 8, BatchSize: 4, PassPositions: 64, LearningRate: 1e-2, WarmupSteps: 2,
 		Schedule: align.LinearDecay, MaxNorm: 1, CheckpointEvery: 2}
