@@ -1,13 +1,13 @@
 package service
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/grammar"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -37,32 +37,51 @@ type Token struct {
 // Interpret says in words what the states hold: the likeliest token each time. said, if it is not nil, is called for each token as soon as
 // it is there, in the caller's goroutine: it may take its time, which holds up nobody else.
 func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (interpret.Answer, error) {
-	states, err := s.states(ctx, q)
-	if err != nil {
-		return interpret.Answer{}, err
-	}
-	answers, err := s.ask(ctx, states, nil, 1, said)
-	if err != nil {
-		return interpret.Answer{}, err
-	}
-	return answers[0], nil
+	words, _, err := s.InterpretAndRank(ctx, q, 0, said)
+	return words, err
 }
 
 // Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest first, found by a beam of that width: n
 // sequences are pursued side by side.
 func (s *Service) Rank(ctx context.Context, q Question, n int) ([]interpret.Answer, error) {
+	titles, err := s.ranking(n)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ask(ctx, q, nil, titles); err != nil {
+		return nil, err
+	}
+	return titles.Answers, nil
+}
+
+// InterpretAndRank does both for the same states, which are computed once. These are two questions, for both of which the queue has room
+// or for neither; if one of them fails, the other is given up. An n of 0 leaves the ranking out.
+func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (
+	words interpret.Answer, ranked []interpret.Answer, err error) {
+	asked := []*ticket{{Question: interpret.Question{Width: 1}}}
+	if n != 0 {
+		titles, err := s.ranking(n)
+		if err != nil {
+			return interpret.Answer{}, nil, err
+		}
+		asked = append(asked, titles)
+	}
+	if err := s.ask(ctx, q, said, asked...); err != nil {
+		return interpret.Answer{}, nil, err
+	}
+	if n != 0 {
+		ranked = asked[1].Answers
+	}
+	return asked[0].Answers[0], ranked, nil
+}
+
+// ranking is a question for n answers that name items.
+func (s *Service) ranking(n int) (*ticket, error) {
 	if most := s.run.Interpreter.Slots(); n < 1 || n > most {
 		return nil, invalid("%d answers are asked for; ask for 1 to %d", n, most)
 	}
-	states, err := s.states(ctx, q)
-	if err != nil {
-		return nil, err
-	}
 	g, err := s.run.Grammar()
-	if err != nil {
-		return nil, err
-	}
-	return s.ask(ctx, states, g, n, nil)
+	return &ticket{Question: interpret.Question{Grammar: g, Width: n}}, err
 }
 
 // Oracle draws DreamRec's oracle after a history and says what it means. It follows from history and seed.
@@ -78,22 +97,11 @@ func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (run
 	if err := s.run.Recommender.Oracles(ctx, vector, [][]int32{history}, seed); err != nil {
 		return run.Oracle{}, closing(err)
 	}
-	q := Question{History: history, Vector: vector}
-	type ranking struct {
-		answers []interpret.Answer
-		err     error
-	}
-	ranked := make(chan ranking, 1)
-	go func() {
-		answers, err := s.Rank(ctx, q, run.Places)
-		ranked <- ranking{answers, err}
-	}()
-	words, err := s.Interpret(ctx, q, nil)
-	titles := <-ranked
-	if err := cmp.Or(err, titles.err); err != nil {
+	words, titles, err := s.InterpretAndRank(ctx, Question{History: history, Vector: vector}, run.Places, nil)
+	if err != nil {
 		return run.Oracle{}, err
 	}
-	oracle, err := s.run.Oracle(history, vector, words, titles.answers)
+	oracle, err := s.run.Oracle(history, vector, words, titles)
 	return oracle, closing(err)
 }
 
@@ -122,7 +130,9 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 		if err := s.checkVector("the vector", q.Vector, s.info.ItemWidth); err != nil {
 			return prompt.States{}, err
 		}
-		all, err = s.run.Appended(ctx, histories, q.Vector)
+		if all, err = s.run.Appended(ctx, histories, q.Vector); errors.Is(err, cgo.ErrNumeric) {
+			return prompt.States{}, invalid("the state after the vector is not finite; give smaller numbers")
+		}
 	} else {
 		all, err = s.run.States(ctx, s.run.Recommender, histories)
 	}
@@ -151,35 +161,56 @@ func (s *Service) given(q Question) (prompt.States, error) {
 	return states, nil
 }
 
-// ask puts a question into the line and waits for its answers.
-func (s *Service) ask(ctx context.Context, states prompt.States, g *grammar.Grammar, width int, said func(Token)) (
-	[]interpret.Answer, error) {
+// ask asks questions about the same states, and waits until all of them are answered (see wait).
+func (s *Service) ask(ctx context.Context, q Question, said func(Token), asked ...*ticket) error {
+	states, err := s.states(ctx, q)
+	if err != nil {
+		return err
+	}
 	if err := s.run.Interpreter.Check(states); err != nil {
-		return nil, invalid("%w", err)
+		return invalid("%w", err)
 	}
-	t := &ticket{Question: interpret.Question{States: states, Grammar: g, Width: width}, ctx: ctx, since: time.Now(),
-		done: make(chan error, 1)}
+	for _, t := range asked {
+		t.States = states
+	}
+	return s.wait(ctx, said, asked...)
+}
+
+// wait puts questions into the line and waits until all of them are answered. said, if it is not nil, is told of the first one's tokens.
+// Those that are not answered when wait ends are given up.
+func (s *Service) wait(ctx context.Context, said func(Token), asked ...*ticket) error {
+	together, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tokens chan Token
 	if said != nil {
-		t.tokens = make(chan Token, s.info.MaxTokens)
-		t.Said = func(piece string, logProb float64) { t.tokens <- Token{piece, logProb} }
+		tokens = make(chan Token, s.info.MaxTokens) // has room for a whole answer
+		asked[0].Said = func(piece string, logProb float64) { tokens <- Token{piece, logProb} }
 	}
-	if err := s.line.join(t); err != nil {
+	done, now := make(chan error, len(asked)), time.Now()
+	for _, t := range asked {
+		t.ctx, t.done, t.since = together, done, now
+	}
+	if err := s.line.join(asked...); err != nil {
 		if err == ErrBusy {
-			s.count.refused.Add(1)
+			s.count.refused.Add(int64(len(asked)))
 		}
-		return nil, err
+		return err
 	}
-	for {
+	for left := len(asked); left > 0; {
 		select {
-		case token := <-t.tokens:
+		case token := <-tokens:
 			said(token)
-		case err := <-t.done:
-			for len(t.tokens) > 0 {
-				said(<-t.tokens)
+		case err := <-done:
+			if err != nil {
+				return err
 			}
-			return t.Answers, err
+			left--
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
+	for len(tokens) > 0 {
+		said(<-tokens)
+	}
+	return nil
 }

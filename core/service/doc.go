@@ -4,8 +4,8 @@
 //
 //	s, err := service.Open("demo/residual", service.Options{})
 //	defer s.Close()
-//	best, err := s.Recommend(ctx, nil, history, 10)                                    // microseconds
-//	answer, err := s.Interpret(ctx, service.Question{History: history}, nil)           // tens of milliseconds
+//	best, err := s.Recommend(ctx, nil, history, 10)
+//	answer, err := s.Interpret(ctx, service.Question{History: history}, nil)
 //
 // Histories are dense item ids, oldest first; Item finds the dense id of a data set's own id, and Search finds items by words of their
 // titles.
@@ -18,15 +18,15 @@
 //
 // What asks the LLM (Interpret, Rank, Oracle) goes through a queue to one goroutine, which answers up to Options.Slots sequences side
 // by side, a token at each step. Questions of all callers join between two steps: a prompt by itself costs nearly as much as several
-// side by side, so a question waits until as many others wait as are under way, but no longer than Options.Linger. The words do not
-// depend on who asks beside; probabilities do in the last digits only.
+// side by side, so a question waits until as many others wait as are under way, but no longer than Options.Linger. Who asks beside
+// changes the last digits of probabilities, and so the words only where two tokens are as likely up to these.
 //
 // # Too much, too late
 //
 // At most Options.Queue questions wait; the next one gets ErrBusy at once, and it is the caller's choice to ask again. So what is
 // accepted has a bound: the queue's length over the LLM's throughput. A question whose context ends is given up between two steps,
-// wherever it is, and makes room for others.
+// wherever it is, and makes room for others. InterpretAndRank and Oracle ask two questions at a time, of which both are accepted or none.
 //
 // Errors that the caller can put right are an *InvalidError, and say how: unknown items, vectors of another width, numbers that are
-// not finite. After Close, calls fail with ErrClosed; Close itself waits until what was accepted is answered.
+// not finite or too large for the LLM. After Close, calls fail with ErrClosed; Close itself waits until what was accepted is answered.
 package service

@@ -105,7 +105,7 @@ func ExampleService_Rank() {
 
 // When more is asked than the LLM can answer, the surplus is refused at once.
 func ExampleOptions() {
-	s, err := service.Open(service.Residual(), service.Options{Slots: 5, Queue: 1, MaxTokens: 16})
+	s, err := service.Open(service.Residual(), service.Options{Slots: 5, Queue: 2, MaxTokens: 16})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,10 +16,9 @@ import (
 // ticket is a question that was accepted. Its Answers may be read when done has given nil.
 type ticket struct {
 	interpret.Question
-	ctx    context.Context
-	since  time.Time
-	tokens chan Token // has room for a whole answer; nil: nobody listens
-	done   chan error // has room for one, which comes once
+	ctx   context.Context
+	since time.Time
+	done  chan error // has room for the one error, or nil, that comes of each question
 }
 
 // line is where questions wait.
@@ -27,34 +28,37 @@ type line struct {
 	waiting []*ticket
 	most    int
 	linger  time.Duration
-	closed  bool
+	closed  error         // why nobody joins any more; nil: it is open
+	givenUp *atomic.Int64 // counts those who left
 }
 
-func (l *line) init(most int, linger time.Duration) {
-	l.wake.L, l.most, l.linger = &l.mu, most, linger
+func (l *line) init(most int, linger time.Duration, givenUp *atomic.Int64) {
+	l.wake.L, l.most, l.linger, l.givenUp = &l.mu, most, linger, givenUp
 }
 
-// join puts a question at the end.
-func (l *line) join(t *ticket) error {
+// join puts questions at the end, all or none of them.
+func (l *line) join(asked ...*ticket) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return ErrClosed
+	if l.closed != nil {
+		return l.closed
 	}
-	if len(l.waiting) >= l.most {
+	if len(l.waiting)+len(asked) > l.most {
 		l.leave()
 	}
-	if len(l.waiting) >= l.most {
+	if len(l.waiting)+len(asked) > l.most {
 		return ErrBusy
 	}
-	l.waiting = append(l.waiting, t)
+	l.waiting = append(l.waiting, asked...)
 	l.wake.Signal()
 	return nil
 }
 
 // leave takes out questions whose callers wait no more.
 func (l *line) leave() {
+	before := len(l.waiting)
 	l.waiting = slices.DeleteFunc(l.waiting, func(t *ticket) bool { return t.ctx.Err() != nil })
+	l.givenUp.Add(int64(before - len(l.waiting)))
 }
 
 // take gives the questions at the front for which there are slots, or none while it is better to wait for others. If nothing is under
@@ -63,7 +67,7 @@ func (l *line) take(free, live int) (taken []*ticket, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leave()
-	for live == 0 && len(l.waiting) == 0 && !l.closed {
+	for live == 0 && len(l.waiting) == 0 && l.closed == nil {
 		l.wake.Wait()
 		l.leave()
 	}
@@ -77,15 +81,24 @@ func (l *line) take(free, live int) (taken []*ticket, more bool) {
 	}
 	taken = slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	return taken, !l.closed || n > 0 || live > 0
+	return taken, l.closed == nil || n > 0 || live > 0
 }
 
-// close lets nobody join any more.
-func (l *line) close() {
+// close lets nobody join any more, for a reason that they are told.
+func (l *line) close(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed = true
+	l.closed = cmp.Or(l.closed, reason)
 	l.wake.Signal()
+}
+
+// clear takes out all who wait.
+func (l *line) clear() (waiting []*ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave()
+	waiting, l.waiting = l.waiting, nil
+	return waiting
 }
 
 func (l *line) length() int {
@@ -105,7 +118,7 @@ type Stats struct {
 	Answered      int64
 	GivenUp       int64 // whose context ended
 	Failed        int64
-	Refused       int64 // for which the queue had no room
+	Refused       int64 // for which the queue had no room, or whose states are too large for the LLM
 	Tokens        int64 // of answers
 }
 
@@ -117,7 +130,7 @@ func (s *Service) Stats() Stats {
 		Tokens: c.tokens.Load()}
 }
 
-// work answers questions until the line is closed and empty. Nobody else touches the run's interpreter.
+// work answers questions until the line is closed and empty, or the LLM cannot go on. Nobody else touches the run's interpreter.
 func (s *Service) work(session *interpret.Session) {
 	defer close(s.done)
 	var live []*ticket
@@ -130,16 +143,24 @@ func (s *Service) work(session *interpret.Session) {
 		s.count.live.Add(int64(len(taken)))
 		err := s.step(session, taken, &live)
 		if err != nil { // the questions have broken it, or the machine has; those that follow begin anew
-			s.count.failed.Add(int64(len(live)))
 			s.count.live.Add(-int64(len(live)))
-			for _, t := range live {
-				t.done <- err
-			}
+			s.fail(live, err)
 			live = nil
-			if fresh, again := s.run.Interpreter.Session(); again == nil {
-				session = fresh
+			if session, err = s.run.Interpreter.Session(); err != nil {
+				err = fmt.Errorf("service: the LLM cannot go on; open the run again: %w", err)
+				s.line.close(err)
+				s.fail(s.line.clear(), err)
+				return
 			}
 		}
+	}
+}
+
+// fail tells questions what has kept them from being answered.
+func (s *Service) fail(asked []*ticket, err error) {
+	s.count.failed.Add(int64(len(asked)))
+	for _, t := range asked {
+		t.done <- err
 	}
 }
 
@@ -150,10 +171,18 @@ func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*tic
 		for i, t := range taken {
 			questions[i] = &t.Question
 		}
-		s.count.batches.Add(1)
-		s.count.asked.Add(int64(len(taken)))
 		if err := session.Ask(questions); err != nil {
 			return err
+		}
+		n := 0
+		for _, q := range questions {
+			if q.Err == nil {
+				n++
+			}
+		}
+		if n > 0 {
+			s.count.batches.Add(1)
+			s.count.asked.Add(int64(n))
 		}
 	}
 	if err := session.Step(); err != nil {
@@ -162,21 +191,24 @@ func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*tic
 	var problem error
 	*live = slices.DeleteFunc(*live, func(t *ticket) bool {
 		ended := t.ctx.Err()
-		if t.Answers == nil && ended == nil {
-			return false
-		}
-		s.count.live.Add(-1)
-		if t.Answers == nil {
+		switch {
+		case t.Err != nil:
+			s.count.refused.Add(1)
+			t.done <- invalid("%w", t.Err)
+		case t.Answers != nil:
+			s.count.answered.Add(1)
+			for _, a := range t.Answers {
+				s.count.tokens.Add(int64(len(a.Tokens)))
+			}
+			t.done <- nil
+		case ended != nil:
 			s.count.givenUp.Add(1)
 			problem = errors.Join(problem, session.Drop(&t.Question))
 			t.done <- ended
-			return true
+		default:
+			return false
 		}
-		s.count.answered.Add(1)
-		for _, a := range t.Answers {
-			s.count.tokens.Add(int64(len(a.Tokens)))
-		}
-		t.done <- nil
+		s.count.live.Add(-1)
 		return true
 	})
 	return problem

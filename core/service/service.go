@@ -41,7 +41,7 @@ type Options struct {
 	Engine *cgo.Engine
 
 	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
-	Queue     int           // questions that may wait; 0: twice the slots
+	Queue     int           // questions that may wait, at least 2; 0: twice the slots
 	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 100 ms; negative: not at all
 	MaxTokens int           // an answer is cut here; 0: the longest answer of the training part, and a little more
 }
@@ -88,12 +88,12 @@ func Open(dir string, opts Options) (*Service, error) {
 	if opts.Linger == 0 {
 		opts.Linger = 100 * time.Millisecond
 	}
-	if opts.Slots < run.Places || opts.Slots > 255 || opts.Queue < 1 {
-		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to 255, questions at least 1", opts.Slots,
+	if opts.Slots < run.Places || opts.Slots > 255 || opts.Queue < 2 {
+		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to 255, questions at least 2", opts.Slots,
 			opts.Queue, run.Places)
 	}
 	s := &Service{done: make(chan struct{})}
-	s.line.init(opts.Queue, opts.Linger)
+	s.line.init(opts.Queue, opts.Linger, &s.count.givenUp)
 	if err := s.open(dir, opts); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -150,7 +150,7 @@ func (s *Service) engine(params cgo.EngineParams) (*cgo.Engine, error) {
 // Close accepts nothing more, waits until what was accepted is answered or given up, and releases the run. A second Close waits, too.
 func (s *Service) Close() error {
 	s.close.Do(func() {
-		s.line.close()
+		s.line.close(ErrClosed)
 		<-s.done
 		s.closed = s.release()
 	})
@@ -205,7 +205,9 @@ func (s *Service) RecommendState(state []float32, without []int32, k int) ([]rec
 		return nil, err
 	}
 	scores := make([]float32, s.info.Items)
-	if err := s.run.Recommender.ScoreStates(scores, state); err != nil {
+	if err := s.run.Recommender.ScoreStates(scores, state); errors.Is(err, cgo.ErrNumeric) {
+		return nil, invalid("the scores of the state are not finite; give smaller numbers")
+	} else if err != nil {
 		return nil, closing(err)
 	}
 	return recommender.Highest(scores, k, without), nil

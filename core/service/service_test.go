@@ -230,9 +230,12 @@ func TestInterpret_itemVector(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	s, ctx := open(t, residual, Options{}), t.Context()
 	other := open(t, recovery, Options{})
-	nan, inf := make([]float32, 16), make([]float32, 16)
+	nan, inf, huge := make([]float32, 16), make([]float32, 16), make([]float32, 16)
 	nan[3], inf[4] = float32(math.NaN()), float32(math.Inf(1))
 	vector := make([]float32, 16)
+	for i := range huge {
+		huge[i] = 3e38
+	}
 	ask := func(s *Service, q Question) error {
 		_, err := s.Interpret(ctx, q, nil)
 		return err
@@ -269,6 +272,12 @@ func TestRefusals(t *testing.T) {
 			_, err := s.RecommendState(nan, nil, 1)
 			return err
 		}(),
+		"scores of the state are not finite": func() error {
+			_, err := s.RecommendState(huge, nil, 1)
+			return err
+		}(),
+		"state after the vector is not": ask(s, Question{History: []int32{1, 2}, Vector: huge}),
+		"LLM cannot compute with":       ask(s, Question{States: [][]float32{vector, huge}}),
 	} {
 		var refused *InvalidError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
@@ -345,6 +354,25 @@ func TestGivenUp(t *testing.T) {
 		})
 	}
 	all.Wait()
+	// Of those that have a place in the line some leave at once. None is lost to the count.
+	ctx, leave := context.WithCancel(t.Context())
+	before := s.Stats()
+	for i, history := range histories(40) {
+		all.Go(func() {
+			asks := t.Context()
+			if i%2 == 0 {
+				asks = ctx
+			}
+			if _, err := s.Interpret(asks, Question{History: history}, nil); err != nil && asks != ctx {
+				t.Error(err)
+			}
+		})
+	}
+	for stats := before; stats.Live+stats.Waiting+stats.Answered < 40+before.Answered; stats = s.Stats() {
+		time.Sleep(10 * time.Microsecond)
+	}
+	leave()
+	all.Wait()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Interpret(ended, Question{History: []int32{1, 2}}, nil); !errors.Is(err, context.Canceled) {
@@ -353,8 +381,64 @@ func TestGivenUp(t *testing.T) {
 	for stats := s.Stats(); stats.Live+stats.Waiting > 0; stats = s.Stats() {
 		runtime.Gosched()
 	}
-	if stats := s.Stats(); stats.GivenUp == 0 || stats.Failed != 0 {
+	if stats := s.Stats(); stats.GivenUp == 0 || stats.Failed != 0 || stats.Answered+stats.GivenUp+stats.Refused != 60 {
 		t.Errorf("%+v", stats)
+	}
+}
+
+// States that are too large for the LLM are refused by themselves: whoever is answered beside them notices nothing.
+func TestHugeStates_besideOthers(t *testing.T) {
+	s := open(t, residual, Options{Slots: 8, Linger: -1})
+	var all sync.WaitGroup
+	refused := make(chan struct{})
+	for _, history := range histories(4) {
+		all.Go(func() {
+			for over := false; !over; {
+				select {
+				case <-refused:
+					over = true
+				default:
+				}
+				if a, err := s.Interpret(t.Context(), Question{History: history}, nil); err != nil || len(a.Tokens) == 0 {
+					t.Errorf("%+v, %v", a, err)
+				}
+			}
+		})
+	}
+	huge := slices.Repeat([]float32{3e38}, 16)
+	for range 20 {
+		_, _, err := s.InterpretAndRank(t.Context(), Question{States: [][]float32{huge, huge}}, 3, nil)
+		var invalid *InvalidError
+		if !errors.As(err, &invalid) {
+			t.Errorf("%v; want an InvalidError", err)
+		}
+	}
+	close(refused)
+	all.Wait()
+	if stats := s.Stats(); stats.Failed != 0 || stats.Refused == 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+// An LLM that cannot go on tells so whoever waits, and whoever comes.
+func TestBrokenLLM(t *testing.T) {
+	s := open(t, residual, Options{})
+	if err := s.run.Interpreter.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Interpret(t.Context(), Question{History: []int32{1, 2}}, nil); err == nil {
+			t.Error("an answer of an LLM that is closed")
+		}
+		select {
+		case <-s.done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("it works on")
+		}
+	}
+	_, err := s.Interpret(t.Context(), Question{History: []int32{1, 2}}, nil)
+	if err == nil || !strings.Contains(err.Error(), "open the run again") || errors.Is(err, ErrClosed) {
+		t.Errorf("%v", err)
 	}
 }
 
