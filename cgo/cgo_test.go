@@ -172,6 +172,7 @@ func TestWrongLengths(t *testing.T) {
 		"branches below 0":   branches(func(b *cgo.Branches) { b.AskedCounts[0] = -1 }),
 		"branches dst":       branches(func(b *cgo.Branches) { b.AskedCounts[0], b.Asked = 1, make([]int32, 2) }),
 		"branches states":    branches(func(b *cgo.Branches) { b.StateValues = make([]float32, 5) }),
+		"branches of":        (&cgo.LLaMA{}).BranchLogProbs(nil, &cgo.Prefix{}, recommender, cgo.Branches{}),
 		"read nil":           recommender.Read(nil, 0, cgo.Value),
 		"read short":         recommender.Read(make([]float32, 23), 0, cgo.Value),
 		"read long":          recommender.Read(make([]float32, 25), 0, cgo.Value),

@@ -145,10 +145,18 @@ func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
 		targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
 		weight: C.double(b.Weight),
 	}
+	return l.with(op, prefix, adapter, func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
+		return call(l, p, a, &batch, e)
+	})
+}
+
+// with calls the core with all three held open.
+func (l *LLaMA) with(op string, prefix *Prefix, adapter *Model,
+	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, err *C.ri_error) C.ri_status) error {
 	return l.use(op, func(lp *C.ri_llama) error {
 		return prefix.use(op, func(pp *C.ri_prefix) error {
 			return adapter.use(op, func(ap *C.ri_model) error {
-				return try(op, func(e *C.ri_error) C.ri_status { return call(lp, pp, ap, &batch, e) })
+				return try(op, func(e *C.ri_error) C.ri_status { return call(lp, pp, ap, e) })
 			})
 		})
 	})
@@ -202,10 +210,10 @@ func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Model, b 
 	if prefix == nil || adapter == nil {
 		return closed(op)
 	}
-	states, asked := 0, 0
-	if adapter.adapter.In > 0 {
-		states = len(b.StateValues) / adapter.adapter.In
+	if adapter.adapter.In == 0 {
+		return invalid(op, "the model is not an adapter")
 	}
+	states, asked := len(b.StateValues)/adapter.adapter.In, 0
 	for i, n := range b.AskedCounts {
 		if n < 0 {
 			return invalid(op, "AskedCounts[%d] is %d", i, n)
@@ -228,13 +236,7 @@ func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Model, b 
 		asked_counts: data[C.int32_t](b.AskedCounts), asked: data[C.int32_t](b.Asked),
 		n_states: C.int32_t(states), states: data[C.float](b.StateValues),
 	}
-	return l.use(op, func(lp *C.ri_llama) error {
-		return prefix.use(op, func(pp *C.ri_prefix) error {
-			return adapter.use(op, func(ap *C.ri_model) error {
-				return try(op, func(e *C.ri_error) C.ri_status {
-					return C.ri_align_branches(lp, pp, ap, &branches, data[C.float](dst), e)
-				})
-			})
-		})
+	return l.with(op, prefix, adapter, func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
+		return C.ri_align_branches(l, p, a, &branches, data[C.float](dst), e)
 	})
 }

@@ -15,9 +15,9 @@ type Encoder interface {
 	StateWidth() int // W
 	ItemWidth() int  // D, of items' vectors
 	Positions() int  // T, the items of a history that count
-	// States writes the state after the last item of each history, [n, D].
+	// States writes the state after the last item of each history, [n, W].
 	States(ctx context.Context, dst []float32, histories [][]int32) error
-	// AllStates writes the state after each item, [n, T, D], zero behind a history's end.
+	// AllStates writes the state after each item, [n, T, W], zero behind a history's end.
 	AllStates(ctx context.Context, dst []float32, histories [][]int32) error
 	// Items writes the vector of the last item of each history, [n, D].
 	Items(ctx context.Context, dst []float32, histories [][]int32) error

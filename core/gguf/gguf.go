@@ -1,5 +1,5 @@
-// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLaMAs with random weights. What
-// such files hold is read by the native core.
+// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLaMAs with random weights. Models
+// are read by the native core; of a file only the tokenizer is read here, to be written into another.
 package gguf
 
 import (

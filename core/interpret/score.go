@@ -19,7 +19,7 @@ const nodesAtOnce = 256
 // title's tokens and of the end token, summed up. Unlike Rank it leaves no title out. The LLM runs as in training, and what several
 // titles begin with is computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
 type Scorer struct {
-	*Interpreter
+	of     *Interpreter
 	llama  *cgo.LLaMA
 	prefix *cgo.Prefix
 	trees  []tree
@@ -44,7 +44,7 @@ func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scor
 	if err != nil {
 		return nil, err
 	}
-	s := &Scorer{Interpreter: i, trees: plant(answers, nodesAtOnce), titles: len(titles)}
+	s := &Scorer{of: i, trees: plant(answers, nodesAtOnce), titles: len(titles)}
 	if s.llama, err = cgo.NewLLaMA(i.engine, i.gguf, precision); err == nil {
 		s.prefix, err = s.llama.NewPrefix(i.prompt.Prefix())
 	}
@@ -105,7 +105,7 @@ func plant(answers [][]int32, most int) []tree {
 // Scores gives log p(title | states) in nats for each sample and each title, in the order of both. The context is looked at between
 // calls of the LLM, some dozen for a thousand titles.
 func (s *Scorer) Scores(ctx context.Context, samples []prompt.States) ([][]float64, error) {
-	if err := s.check(samples); err != nil {
+	if err := s.of.check(samples); err != nil {
 		return nil, err
 	}
 	scores := make([][]float64, len(samples))
@@ -125,7 +125,7 @@ func (s *Scorer) Scores(ctx context.Context, samples []prompt.States) ([][]float
 
 // score writes the scores of a tree's titles.
 func (s *Scorer) score(scores []float64, sample prompt.States, t tree) error {
-	suffix := s.prompt.Suffix(sample.Counts)
+	suffix := s.of.prompt.Suffix(sample.Counts)
 	root := int32(len(suffix) - 1)
 	b := cgo.Branches{Tokens: append(suffix, t.tokens...), StateValues: sample.Values}
 	for at := range root + 1 {
@@ -140,7 +140,7 @@ func (s *Scorer) score(scores []float64, sample prompt.States, t tree) error {
 		b.Asked = append(b.Asked, e.token)
 	}
 	logProbs := make([]float32, len(b.Asked))
-	if err := s.llama.BranchLogProbs(logProbs, s.prefix, s.adapter, b); err != nil {
+	if err := s.llama.BranchLogProbs(logProbs, s.prefix, s.of.adapter, b); err != nil {
 		return err
 	}
 	sums := make([]float64, len(t.tokens)+1) // from the end of the prompt to each node

@@ -67,7 +67,7 @@ func TestScores_likeEachTitleByItself(t *testing.T) {
 func TestScores_orderOfRank(t *testing.T) {
 	states := randomStates(4)
 	s := scorer(t, titles, cgo.F32, nodesAtOnce)
-	ranked, err := s.Rank(t.Context(), states, titleGrammar(t, 1), len(titles))
+	ranked, err := s.of.Rank(t.Context(), states, titleGrammar(t, 1), len(titles))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,18 +167,20 @@ func (r *Recommender) items(dst []float32, histories [][]int32, vectors []float3
 	if err := checkDst(dst, width, len(histories)); err != nil {
 		return err
 	}
-	table, err := r.ItemEmbeddings()
-	if err != nil {
-		return err
-	}
 	batch, err := r.config.pad(histories, 0, len(vectors)/width)
 	if err != nil {
 		return err
 	}
+	var table []float32 // read when an item needs it
 	for i, n := range batch.Lengths {
-		from, item := table, int(batch.Items[i*r.config.Positions+int(n)-1])
+		from, item := vectors, -1-int(batch.Items[i*r.config.Positions+int(n)-1])
 		if item < 0 {
-			from, item = vectors, -1-item
+			if table == nil {
+				if table, err = r.ItemEmbeddings(); err != nil {
+					return err
+				}
+			}
+			from, item = table, -1-item
 		}
 		copy(dst[i*width:(i+1)*width], from[item*width:(item+1)*width])
 	}
