@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,8 @@ func (s *seen) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// observe gives a request an id, counts and logs it, and answers for handlers that panic.
+// observe gives a request an id, counts and logs it, and answers for handlers that panic; where an answer has begun already it is cut
+// off, so that nobody takes it for a whole one.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin, id := time.Now(), r.Header.Get("X-Request-Id")
@@ -65,9 +67,11 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		s.metrics.flying.Inc()
 		defer func() {
 			s.metrics.flying.Dec()
-			if problem := recover(); problem != nil {
+			problem := recover()
+			if problem != nil && problem != http.ErrAbortHandler {
 				log.Error("a handler panicked", "problem", problem, "stack", string(debug.Stack()))
-				if writer.status == 0 {
+				if problem = http.ErrAbortHandler; writer.status == 0 {
+					problem = nil
 					writeError(writer, refuse(http.StatusInternalServerError, internal))
 				}
 			}
@@ -75,7 +79,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			if route == "" {
 				route = "none"
 			}
-			s.metrics.requests.WithLabelValues(route, statusClass(writer.status)).Inc()
+			s.metrics.requests.WithLabelValues(route, strconv.Itoa(writer.status)).Inc()
 			s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
 			level := slog.LevelInfo
 			if writer.status >= http.StatusInternalServerError {
@@ -83,6 +87,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			}
 			log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", writer.status, "bytes", writer.bytes,
 				"ms", float64(took.Microseconds())/1000, "from", r.RemoteAddr)
+			if problem != nil {
+				panic(problem)
+			}
 		}()
 		next.ServeHTTP(writer, r)
 	})
@@ -141,7 +148,7 @@ var described = []number{
 	counter("recint_questions_answered_total", "Questions that were answered.", func(s service.Stats) int64 { return s.Answered }),
 	counter("recint_questions_given_up_total", "Questions that nobody waited for any more.", func(s service.Stats) int64 { return s.GivenUp }),
 	counter("recint_questions_failed_total", "Questions that the LLM failed on.", func(s service.Stats) int64 { return s.Failed }),
-	counter("recint_questions_refused_total", "Questions for which the queue had no room.", func(s service.Stats) int64 { return s.Refused }),
+	counter("recint_questions_refused_total", "Questions for which the queue had no room, or that were too large.", func(s service.Stats) int64 { return s.Refused }),
 	counter("recint_tokens_total", "Tokens of answers.", func(s service.Stats) int64 { return s.Tokens }),
 }
 
