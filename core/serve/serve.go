@@ -149,15 +149,33 @@ func (s *Server) routes() http.Handler {
 	if s.opts.Page != nil {
 		mux.Handle("GET /", page(s.opts.Page))
 	}
+	api, methods := http.NewServeMux(), map[string]string{} // of each path
 	for pattern, compute := range map[string]func(http.ResponseWriter, *http.Request) (any, error){
 		"POST /v1/states": s.states, "POST /v1/recommend": s.recommend, "POST /v1/interpret": s.interpret, "POST /v1/oracle": s.oracle,
 		"GET /v1/items": s.items, "GET /v1/runs": s.list, "GET /v1/map": s.plot, "POST /v1/path": s.path,
 	} {
-		mux.Handle(pattern, s.key(s.answer(compute)))
+		api.Handle(pattern, s.key(s.answer(compute)))
+		method, path, _ := strings.Cut(pattern, " ")
+		methods[path] = method
 	}
+	api.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		method, known := methods[r.URL.Path]
+		if !known {
+			writeError(w, refuse(http.StatusNotFound, "there is no %s here; GET /openapi.json says what there is", r.URL.Path))
+			return
+		}
+		w.Header().Set("Allow", method)
+		writeError(w, refuse(http.StatusMethodNotAllowed, "%s is asked with %s, not with %s", r.URL.Path, method, r.Method))
+	})
 	mux.Handle("GET /metrics", s.key(s.metrics.handler()))
 
-	handler := s.local(mux)
+	handler := s.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") { // a mux of its own: a page at / would hide what is not there
+			api.ServeHTTP(w, r)
+		} else {
+			mux.ServeHTTP(w, r)
+		}
+	}))
 	if len(s.opts.Origins) > 0 {
 		handler = cors.New(cors.Options{
 			AllowedOrigins: s.opts.Origins, AllowedMethods: []string{"GET", "POST"},
