@@ -1,18 +1,16 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -91,6 +89,7 @@ type (
 	}
 	errorAnswer struct {
 		Error     string `json:"error"`
+		Status    int    `json:"status"` // of the answer; of a stream that has begun, the one that it would have had
 		RequestID string `json:"request_id"`
 	}
 )
@@ -148,15 +147,18 @@ func explain(err error) (status int, message string) {
 // statusGone is what logs show for a client that has left, as nginx does.
 const statusGone = 499
 
-// statusClass is the status as a label.
-func statusClass(status int) string { return strconv.Itoa(status) }
+// tell makes an error an answer to the request that w answers.
+func tell(w http.ResponseWriter, err error) errorAnswer {
+	status, message := explain(err)
+	return errorAnswer{message, status, w.Header().Get("X-Request-Id")}
+}
 
 func writeError(w http.ResponseWriter, err error) {
-	status, message := explain(err)
-	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+	told := tell(w, err)
+	if told.Status == http.StatusTooManyRequests || told.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, status, errorAnswer{message, w.Header().Get("X-Request-Id")})
+	writeJSON(w, told.Status, told)
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) error {
@@ -303,49 +305,30 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) 
 	if len(history) == 0 {
 		q.History = nil
 	}
-	var events *stream
-	var said func(service.Token)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	events := &stream{w: w, cancel: cancel}
+	var said func(service.Token)
 	if wantsEvents(r) {
-		events = &stream{w: w, cancel: cancel}
 		said = func(t service.Token) { events.send("token", t) }
 	}
-	var ranked []interpret.Answer
-	problem := make(chan error, 1)
-	go func() {
-		var err error
-		if request.Titles > 0 {
-			ranked, err = h.Rank(ctx, q, request.Titles)
-		}
-		problem <- err
-	}()
-	a, err := h.Interpret(ctx, q, said)
+	words, titles, err := h.InterpretAndRank(ctx, q, request.Titles, said)
 	if err != nil {
-		cancel()
+		return nil, events.end(r, err)
 	}
-	if err = cmp.Or(err, <-problem); err != nil {
-		if events.begun() {
-			status, message := explain(err)
-			events.send("error", errorAnswer{message, w.Header().Get("X-Request-Id")})
-			logOf(r).Info("a stream was cut", "status", status, "error", err)
-			return nil, nil
-		}
-		return nil, err
+	answer := interpretAnswer{Run: name, Asks: h.Info().Asks, Text: words.Text, LogProb: words.LogProb, Ended: words.Ended,
+		Tokens: []service.Token{}, Lines: lines(h, words.Text)}
+	for i, piece := range words.Pieces {
+		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: words.LogProbs[i]})
 	}
-	answer := interpretAnswer{Run: name, Asks: h.Info().Asks, Text: a.Text, LogProb: a.LogProb, Ended: a.Ended, Tokens: []service.Token{},
-		Lines: lines(h, a.Text)}
-	for i, piece := range a.Pieces {
-		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: a.LogProbs[i]})
-	}
-	for _, title := range ranked {
+	for _, title := range titles {
 		answer.Titles = append(answer.Titles, rankedAnswer{lines(h, title.Text), title.LogProb})
 	}
-	if events != nil {
-		events.send("answer", answer)
-		return nil, nil
+	if said == nil {
+		return answer, nil
 	}
-	return answer, nil
+	events.send("answer", answer)
+	return nil, events.end(r, nil)
 }
 
 // lines says which items the lines of a text name.
@@ -378,16 +361,22 @@ const patience = 10 * time.Second
 
 // stream writes server-sent events. The first one begins the answer, so that what fails before has a status of its own.
 type stream struct {
-	w      http.ResponseWriter
-	wrote  bool
-	broken bool
-	cancel func() // of the work for a client that does not read
+	w       http.ResponseWriter
+	wrote   bool
+	broken  bool  // the client does not read
+	problem error // of a value that is no JSON
+	cancel  func()
 }
 
-func (s *stream) begun() bool { return s != nil && s.wrote }
-
+// send writes an event. Where that fails the work is cancelled, and no further event is sent.
 func (s *stream) send(event string, value any) {
-	if s.broken {
+	if s.broken || s.problem != nil {
+		return
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		s.problem = fmt.Errorf("serve: event %s: %w", event, err)
+		s.cancel()
 		return
 	}
 	if !s.wrote {
@@ -397,16 +386,32 @@ func (s *stream) send(event string, value any) {
 		s.w.Header().Set("X-Accel-Buffering", "no")
 		s.w.WriteHeader(http.StatusOK)
 	}
-	text, err := json.Marshal(value)
-	if err == nil {
-		control := http.NewResponseController(s.w)
-		control.SetWriteDeadline(time.Now().Add(patience))
-		if _, err = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, text); err == nil {
-			err = control.Flush()
-		}
+	control := http.NewResponseController(s.w)
+	control.SetWriteDeadline(time.Now().Add(patience))
+	if _, err = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, text); err == nil {
+		err = control.Flush()
 	}
 	if err != nil {
 		s.broken = true
 		s.cancel()
 	}
+}
+
+// end tells the client and the log of an error, or of a problem that send has met, in an event if the stream has begun. Where it has
+// not it gives the error back.
+func (s *stream) end(r *http.Request, err error) error {
+	if s.problem != nil { // which has cancelled the work
+		err, s.problem = s.problem, nil
+	}
+	if err == nil || !s.wrote {
+		return err
+	}
+	told := tell(s.w, err)
+	level := slog.LevelInfo
+	if told.Status >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	logOf(r).Log(r.Context(), level, "a stream was cut", "status", told.Status, "error", err)
+	s.send("error", told)
+	return nil
 }

@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
 func TestOpenAPI(t *testing.T) {
@@ -138,10 +143,107 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// leaver is a client that leaves at the first event.
+type leaver struct {
+	*httptest.ResponseRecorder
+	leave func()
+}
+
+func (l leaver) Write(b []byte) (int, error) {
+	l.leave()
+	return l.ResponseRecorder.Write(b)
+}
+
+// What fails in the middle of a stream is told in an event, with the status that it would have had.
+func TestStream_error(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Service: service.Options{MaxTokens: 250}, Log: slog.New(slog.NewJSONHandler(&log, nil))}, "residual")
+	ctx, leave := context.WithCancel(t.Context())
+	r := httptest.NewRequest("POST", "http://localhost/v1/interpret", strings.NewReader(twoFilms)).WithContext(ctx)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "text/event-stream")
+	w := leaver{httptest.NewRecorder(), leave}
+	s.Handler().ServeHTTP(w, r)
+	all := events(t, w.Body.String())
+	var told errorAnswer
+	if err := json.Unmarshal([]byte(all[len(all)-1].data), &told); err != nil || all[len(all)-1].name != "error" ||
+		told.Status != statusGone || told.RequestID != w.Header().Get("X-Request-Id") {
+		t.Errorf("%+v, %v", all[len(all)-1], err)
+	}
+
+	// A value that cannot be written: before the first event it is an error like any other, afterwards it is told.
+	r = r.WithContext(context.WithValue(t.Context(), requestID{}, s.opts.Log))
+	cancelled := 0
+	bad := &stream{w: httptest.NewRecorder(), cancel: func() { cancelled++ }}
+	bad.send("token", math.NaN())
+	if err := bad.end(r, context.Canceled); err == nil || !strings.Contains(err.Error(), "event token") || bad.wrote || cancelled != 1 {
+		t.Errorf("%v, %+v", err, bad)
+	}
+	record := httptest.NewRecorder()
+	bad = &stream{w: record, cancel: func() {}}
+	bad.send("token", "fine")
+	bad.send("answer", math.NaN())
+	if err := bad.end(r, nil); err != nil {
+		t.Error(err)
+	}
+	all = events(t, record.Body.String())
+	if len(all) != 2 || all[1].name != "error" || !strings.Contains(all[1].data, `"status":500`) || !strings.Contains(log.String(), "event answer") {
+		t.Errorf("%+v, %s", all, log.String())
+	}
+}
+
+// Below /v1/ what is not there is told in JSON, whether a page is shown or not.
+func TestNotThere(t *testing.T) {
+	for _, files := range []fs.FS{nil, fstest.MapFS{"index.html": {}}} {
+		s := open(t, Options{Service: usual, Page: files}, "residual")
+		for asked, want := range map[string]int{"GET /v1/nothing": 404, "POST /v1/nothing": 404, "GET /v1/": 404, "GET /v1/states": 405,
+			"PUT /v1/items": 405} {
+			method, path, _ := strings.Cut(asked, " ")
+			w := record(s, httptest.NewRequest(method, "http://localhost"+path, nil))
+			var told errorAnswer
+			if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || w.Code != want || told.Status != want ||
+				(w.Header().Get("Allow") != "") != (want == 405) {
+				t.Errorf("%s: %d %v %s", asked, w.Code, w.Header(), w.Body)
+			}
+		}
+	}
+}
+
+// A handler that panics answers 500 as long as it can; later the answer is cut off.
+func TestPanic(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, Options{Service: usual, Log: slog.New(slog.NewJSONHandler(&log, nil))}, "residual")
+	handler := s.observe(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/begun":
+			w.Write([]byte("half of"))
+		case "/abort":
+			panic(http.ErrAbortHandler)
+		}
+		panic("of the test")
+	}))
+	for path, want := range map[string]any{"/": nil, "/begun": http.ErrAbortHandler, "/abort": http.ErrAbortHandler} {
+		log.Reset()
+		w := httptest.NewRecorder()
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("%s: it panics with %v, want %v", path, got, want)
+				}
+			}()
+			handler.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+		}()
+		if path == "/" && w.Code != http.StatusInternalServerError || strings.Contains(log.String(), "of the test") != (path != "/abort") ||
+			!strings.Contains(log.String(), `"msg":"request"`) {
+			t.Errorf("%s: %d, %s", path, w.Code, log.String())
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery")
 	long := `{"history":["film-1"` + strings.Repeat(`,"film-1"`, mostHistory) + `]}`
-	vector := "[" + strings.Repeat("0,", 15) + "1]"
+	vector, huge := "["+strings.Repeat("0,", 15)+"1]", "["+strings.Repeat("3e38,", 15)+"3e38]"
 	for _, c := range []struct {
 		path, body string
 		status     int
@@ -168,6 +270,9 @@ func TestRefusals(t *testing.T) {
 		{"/v1/interpret", `{"history":["film-1"]}`, 400, "two are needed"},
 		{"/v1/interpret", `{"history":["film-1","film-2"],"titles":21}`, 400, "0 to 20"},
 		{"/v1/interpret", `{"states":[` + vector + `]}`, 400, "shows 2"},
+		{"/v1/recommend", `{"state":` + huge + `}`, 400, "smaller numbers"},
+		{"/v1/interpret", `{"states":[` + vector + `,` + huge + `]}`, 400, "smaller numbers"},
+		{"/v1/interpret", `{"history":["film-1"],"vector":` + huge + `}`, 400, "smaller numbers"},
 		{"/v1/interpret", `{"run":"recovery","history":["film-1"],"vector":` + vector + `}`, 400, "last item"},
 		{"/v1/oracle", `{"history":["film-1"]}`, 400, "DreamRec"},
 		{"/v1/oracle", `{"history":["film-1"],"seed":-1}`, 400, "seed"},
@@ -175,7 +280,7 @@ func TestRefusals(t *testing.T) {
 		w := call(t, s, "POST", c.path, c.body)
 		var said errorAnswer
 		if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil || w.Code != c.status || !strings.Contains(said.Error, c.says) ||
-			said.RequestID != w.Header().Get("X-Request-Id") {
+			said.Status != w.Code || said.RequestID != w.Header().Get("X-Request-Id") {
 			t.Errorf("%s %.80s: %d %s; want %d with %q (%v)", c.path, c.body, w.Code, w.Body, c.status, c.says, err)
 		}
 	}
