@@ -67,11 +67,18 @@ func serveAction(c *cli.Context) error {
 	if opts.Keys, err = keys(c.String("api-keys")); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.String("listen")) // first: a port that is taken shows at once
+	// First what shows at once, since runs may take minutes to load.
+	listener, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	defer listener.Close()
+	if err := opts.CheckAddress(listener.Addr()); err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	hangups := make(chan os.Signal, 1) // one that comes while runs are loaded is kept
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		opts.Service.Engine = engine
 		server, err := serve.New(runsOf(c.Args().Slice()), opts)
@@ -79,7 +86,7 @@ func serveAction(c *cli.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, server.Close()) }()
-		defer onHangup(func() {
+		defer each(hangups, func() {
 			if err := server.Reload(); err != nil {
 				opts.Log.Error("not all runs were loaded again", "error", err)
 				return
@@ -130,10 +137,9 @@ func keys(path string) (keys []string, err error) {
 	return keys, nil
 }
 
-// onHangup calls a function at each SIGHUP until stop is called, which waits for it.
-func onHangup(body func()) (stop func()) {
-	signals, ended := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(signals, syscall.SIGHUP)
+// each calls a function at each signal until stop is called, which waits for it.
+func each(signals chan os.Signal, body func()) (stop func()) {
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for range signals {

@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -23,8 +24,16 @@ type server struct {
 	logs chan string // lines, closed at the end
 }
 
-// serves starts the command and waits until it listens.
+// serves starts the command and waits until it answers.
 func serves(t *testing.T, dir string, args ...string) *server {
+	t.Helper()
+	s := starts(t, dir, args...)
+	s.url = "http://" + s.logged(t, "serving").Address
+	return s
+}
+
+// starts starts the command.
+func starts(t *testing.T, dir string, args ...string) *server {
 	t.Helper()
 	args = with([]string{"--backend", "cpu", "--threads", "1", "serve", "--listen", "127.0.0.1:0"}, args...)
 	s := &server{Cmd: exec.Command(os.Args[0], in(dir, args)...), logs: make(chan string, 1<<16)}
@@ -43,7 +52,6 @@ func serves(t *testing.T, dir string, args ...string) *server {
 			s.logs <- lines.Text()
 		}
 	}()
-	s.url = "http://" + s.logged(t, "serving").Address
 	return s
 }
 
@@ -128,6 +136,43 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// A SIGHUP that comes while runs are loaded does not end the command: they are loaded again when it has begun to serve.
+func TestServe_hangupWhileLoading(t *testing.T) {
+	dir := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors", "run")
+	spec, kept := filepath.Join(dir, "run", "run.json"), filepath.Join(dir, "kept.json")
+	content, err := os.ReadFile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(spec, kept), syscall.Mkfifo(spec, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := starts(t, dir, "@run")
+	var pipe *os.File // whose other end the command holds, waiting
+	for end := time.Now().Add(time.Minute); pipe == nil; time.Sleep(time.Millisecond) {
+		if pipe, err = os.OpenFile(spec, os.O_WRONLY|syscall.O_NONBLOCK, 0); time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pipe.Write(content)
+	if err := errors.Join(err, os.Rename(kept, spec), pipe.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.logged(t, "serving")
+	s.logged(t, "runs were loaded again")
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for range s.logs {
+	}
+	if err := s.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServe_refusals(t *testing.T) {
 	dir := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors", "run")
 	for name, text := range map[string]string{"short": "abc\n", "empty": "\n"} {
@@ -141,7 +186,7 @@ func TestServe_refusals(t *testing.T) {
 	fails(t, 1, []string{"at least 16"}, dir, "serve", "@run", "--api-keys", "@short")
 	fails(t, 1, []string{"holds no key"}, dir, "serve", "@run", "--api-keys", "@empty")
 	fails(t, 1, []string{"--listen"}, dir, "serve", "@run", "--listen", "127.0.0.1:99999")
-	fails(t, 1, []string{"no keys"}, dir, "serve", "@run", "--listen", "0.0.0.0:0")
+	fails(t, 1, []string{"no keys"}, dir, "serve", "@no-run", "--listen", "0.0.0.0:0") // before a run is looked at
 	fails(t, 1, []string{"slots are 5 to 255"}, dir, "serve", "@run", "--listen", "127.0.0.1:0", "--slots", "3")
 	fails(t, 1, []string{"is empty or taken"}, dir, "serve", "@run", "@run", "--listen", "127.0.0.1:0")
 	fails(t, 1, []string{"no-run"}, dir, "serve", "@no-run", "--listen", "127.0.0.1:0")

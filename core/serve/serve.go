@@ -41,6 +41,14 @@ type Options struct {
 	Log      *slog.Logger    // nil: slog.Default()
 }
 
+// CheckAddress refuses an address that others can reach where there are no keys, as Serve does.
+func (o Options) CheckAddress(address net.Addr) error {
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && len(o.Keys) == 0 {
+		return fmt.Errorf("serve: others can reach %s, and there are no keys; listen on 127.0.0.1, or give keys", address)
+	}
+	return nil
+}
+
 // Server serves runs.
 type Server struct {
 	opts     Options
@@ -100,9 +108,8 @@ const idle = 10 * time.Second
 // Serve answers what comes in until the context ends, then finishes what it has accepted. It closes the listener. An address that
 // others can reach needs keys.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() && len(s.keys) == 0 {
-		return errors.Join(fmt.Errorf("serve: others can reach %s, and there are no keys; listen on 127.0.0.1, or give keys", address),
-			listener.Close())
+	if err := s.opts.CheckAddress(listener.Addr()); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
 		Handler:           s.handler,
