@@ -12,9 +12,9 @@
 //
 // # Two speeds
 //
-// What asks only the recommender (State, Recommend) runs on an engine of its own, in the caller's goroutine, one history at a time: a
-// state costs about as much as handing it to another goroutine would, so calls are not collected into batches. With a dst that has
-// room, nothing is allocated.
+// What asks only the recommender (State, Recommend) runs on an engine of its own, in the caller's goroutine, one history at a time: it
+// waits neither for the LLM nor for others to make up a batch. With a dst that has room, nothing is allocated. bench/README.md says how
+// long both take.
 //
 // What asks the LLM (Interpret, Rank, Oracle) goes through a queue to one goroutine, which answers up to Options.Slots sequences side
 // by side, a token at each step. Questions of all callers join between two steps: a prompt by itself costs nearly as much as several
