@@ -47,7 +47,7 @@ func judgeCommand() *cli.Command {
 // endpointFlags say where a judge is asked that does not run here.
 func endpointFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "endpoint", Usage: "the judge: `URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1"},
+		&cli.StringFlag{Name: "endpoint", Usage: "the judge: `URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1"},
 		&cli.StringFlag{Name: "model", Usage: "the judge's `NAME` there"},
 		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask it at most so many `QUESTIONS` in a minute"},
 	}

@@ -15,7 +15,7 @@ import (
 
 // EndpointParams say where a judge is asked.
 type EndpointParams struct {
-	URL       string        // of an OpenAI-compatible API, e.g. http://127.0.0.1:8080/v1
+	URL       string        // of an OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1
 	Model     string        // the model's name there
 	Key       string        // may be empty
 	PerMinute float64       // attempts begun in a minute at most; 0: no limit
