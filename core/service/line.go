@@ -191,6 +191,10 @@ func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*tic
 	var problem error
 	*live = slices.DeleteFunc(*live, func(t *ticket) bool {
 		ended := t.ctx.Err()
+		if t.Err == nil && t.Answers == nil && ended == nil {
+			return false
+		}
+		s.count.live.Add(-1) // counted before the caller goes on
 		switch {
 		case t.Err != nil:
 			s.count.refused.Add(1)
@@ -201,14 +205,11 @@ func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*tic
 				s.count.tokens.Add(int64(len(a.Tokens)))
 			}
 			t.done <- nil
-		case ended != nil:
+		default:
 			s.count.givenUp.Add(1)
 			problem = errors.Join(problem, session.Drop(&t.Question))
 			t.done <- ended
-		default:
-			return false
 		}
-		s.count.live.Add(-1)
 		return true
 	})
 	return problem
