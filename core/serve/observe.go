@@ -148,7 +148,8 @@ var described = []number{
 	counter("recint_questions_answered_total", "Questions that were answered.", func(s service.Stats) int64 { return s.Answered }),
 	counter("recint_questions_given_up_total", "Questions that nobody waited for any more.", func(s service.Stats) int64 { return s.GivenUp }),
 	counter("recint_questions_failed_total", "Questions that the LLM failed on.", func(s service.Stats) int64 { return s.Failed }),
-	counter("recint_questions_refused_total", "Questions for which the queue had no room, or that were too large.", func(s service.Stats) int64 { return s.Refused }),
+	counter("recint_questions_refused_total", "Questions for which the queue had no room, or that were too large.",
+		func(s service.Stats) int64 { return s.Refused }),
 	counter("recint_tokens_total", "Tokens of answers.", func(s service.Stats) int64 { return s.Tokens }),
 }
 

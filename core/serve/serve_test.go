@@ -187,7 +187,8 @@ func TestStream_error(t *testing.T) {
 		t.Error(err)
 	}
 	all = events(t, record.Body.String())
-	if len(all) != 2 || all[1].name != "error" || !strings.Contains(all[1].data, `"status":500`) || !strings.Contains(log.String(), "event answer") {
+	if len(all) != 2 || all[1].name != "error" || !strings.Contains(all[1].data, `"status":500`) ||
+		!strings.Contains(log.String(), "event answer") {
 		t.Errorf("%+v, %s", all, log.String())
 	}
 }
