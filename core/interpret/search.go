@@ -108,12 +108,12 @@ func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	result := cgo.Decoded{Asked: make([]float32, len(batch.Asked))}
 	switch {
 	case !free:
-	case s.opts.Sampling.Temperature > 0:
-		result.Logits = make([]float32, len(batch.Slots)*s.vocab)
+	case s.of.opts.Sampling.Temperature > 0:
+		result.Logits = make([]float32, len(batch.Slots)*s.of.vocab)
 	default:
 		result.Tokens, result.LogProbs = make([]int32, len(batch.Slots)), make([]float32, len(batch.Slots))
 	}
-	if err := s.generator.Decode(batch, result); err != nil {
+	if err := s.of.generator.Decode(batch, result); err != nil {
 		return fmt.Errorf("interpret: %w", err)
 	}
 	n := 0 // hypotheses so far
@@ -122,7 +122,7 @@ func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 		for parent, h := range b.live {
 			if b.Grammar == nil {
 				token, logProb := s.choose(b, result, n)
-				candidates = append(candidates, candidate{parent, h.logProb + logProb, grammar.Step{Token: token, Ends: s.gguf.IsEnd(token)}})
+				candidates = append(candidates, candidate{parent, h.logProb + logProb, grammar.Step{Token: token, Ends: s.of.gguf.IsEnd(token)}})
 			} else {
 				for i, step := range steps[n] {
 					candidates = append(candidates, candidate{parent, h.logProb + float64(result.Asked[i]), step})
@@ -140,10 +140,10 @@ func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 
 // choose gives the token that a free answer goes on with behind hypothesis n of a batch, and its log-probability.
 func (s *Session) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
-	if s.opts.Sampling.Temperature == 0 {
+	if s.of.opts.Sampling.Temperature == 0 {
 		return result.Tokens[n], float64(result.LogProbs[n])
 	}
-	return s.opts.Sampling.draw(result.Logits[n*s.vocab:(n+1)*s.vocab], b.random)
+	return s.of.opts.Sampling.draw(result.Logits[n*s.of.vocab:(n+1)*s.of.vocab], b.random)
 }
 
 // moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better can come.
@@ -161,9 +161,9 @@ func (s *Session) moveOn(b *beam, candidates []candidate) error {
 		switch {
 		case c.Ends:
 			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb, Ended: true})
-		case len(tokens) == s.opts.MaxTokens && b.Grammar != nil:
+		case len(tokens) == s.of.opts.MaxTokens && b.Grammar != nil:
 			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProbs: logProbs[:parent.whole], LogProb: c.logProb})
-		case len(tokens) == s.opts.MaxTokens:
+		case len(tokens) == s.of.opts.MaxTokens:
 			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb})
 		default:
 			b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, whole: parent.whole, logProbs: logProbs, logProb: c.logProb,
@@ -185,7 +185,7 @@ func (s *Session) moveOn(b *beam, candidates []candidate) error {
 		return err
 	}
 	for i := range b.done {
-		if err := s.write(&b.done[i]); err != nil {
+		if err := s.of.write(&b.done[i]); err != nil {
 			return err
 		}
 	}
@@ -238,7 +238,7 @@ func (s *Session) settle(b *beam, parents []hypothesis) error {
 		}
 		h.slot = b.spare[0]
 		b.spare = b.spare[1:]
-		if err := s.generator.Copy(parents[h.parent].slot, h.slot); err != nil {
+		if err := s.of.generator.Copy(parents[h.parent].slot, h.slot); err != nil {
 			return err
 		}
 	}

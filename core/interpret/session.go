@@ -16,7 +16,7 @@ import (
 // Session answers questions that come one after the other: those under way go on side by side, a token at each step, and others
 // join them between two steps. An interpreter has one session at a time, and answers nothing else meanwhile.
 type Session struct {
-	*Interpreter
+	of    *Interpreter
 	free  []int // slots
 	beams []*beam
 }
@@ -38,7 +38,7 @@ type Question struct {
 
 // Session begins anew: what an earlier session had under way is forgotten.
 func (i *Interpreter) Session() (*Session, error) {
-	s := &Session{Interpreter: i}
+	s := &Session{of: i}
 	for slot := range i.opts.Slots {
 		if err := i.generator.Reset(slot); err != nil {
 			return nil, err
@@ -68,26 +68,26 @@ func (s *Session) Ask(questions []*Question) error {
 	for _, q := range questions {
 		states = append(states, q.States.Values...)
 	}
-	inputs, width := len(states)/s.shape.Width(), s.shape.Embd
-	soft := make([]float32, inputs*s.shape.Tokens*width)
-	if err := s.adapter.SoftTokens(soft, states, inputs); err != nil {
+	inputs, width := len(states)/s.of.shape.Width(), s.of.shape.Embd
+	soft := make([]float32, inputs*s.of.shape.Tokens*width)
+	if err := s.of.adapter.SoftTokens(soft, states, inputs); err != nil {
 		return fmt.Errorf("interpret: %w", err)
 	}
 	var rows []float32
 	var counts []int32
 	var beams []*beam
 	for _, q := range questions {
-		own := soft[:q.States.N()*s.shape.Tokens*width]
+		own := soft[:q.States.N()*s.of.shape.Tokens*width]
 		soft = soft[len(own):]
 		if q.Err = checkSoft(own, width); q.Err != nil {
 			continue
 		}
-		suffix := s.prompt.Suffix(q.States.Counts)
+		suffix := s.of.prompt.Suffix(q.States.Counts)
 		for _, token := range suffix {
 			if token < 0 { // soft tokens stand in their order
 				rows, own = append(rows, own[:width]...), own[width:]
 			} else {
-				rows = append(rows, s.words[token]...)
+				rows = append(rows, s.of.words[token]...)
 			}
 		}
 		counts = append(counts, int32(len(suffix)))
@@ -96,7 +96,7 @@ func (s *Session) Ask(questions []*Question) error {
 			first.at = q.Grammar.Start()
 		}
 		beams = append(beams, &beam{Question: q, live: []hypothesis{first}, spare: slices.Clone(s.free[1:q.Width]),
-			random: rand.New(rand.NewPCG(s.opts.Sampling.Seed, q.Number))})
+			random: rand.New(rand.NewPCG(s.of.opts.Sampling.Seed, q.Number))})
 		s.free = s.free[q.Width:]
 	}
 	if len(beams) == 0 {
@@ -149,7 +149,7 @@ func (s *Session) Drop(q *Question) error {
 // leave empties the slots of a beam, of which hypotheses hold those that are not spare.
 func (s *Session) leave(b *beam, hypotheses []hypothesis) error {
 	for _, slot := range slices.Concat(b.spare, slotsOf(hypotheses)) {
-		if err := s.generator.Reset(slot); err != nil {
+		if err := s.of.generator.Reset(slot); err != nil {
 			return err
 		}
 		s.free = append(s.free, slot)
@@ -166,7 +166,7 @@ func (s *Session) say(b *beam) error {
 	} else {
 		tokens, logProbs = b.done[0].Tokens, b.done[0].LogProbs
 	}
-	text, err := s.gguf.Detokenize(tokens, false)
+	text, err := s.of.gguf.Detokenize(tokens, false)
 	if err != nil {
 		return err
 	}

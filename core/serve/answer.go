@@ -31,8 +31,9 @@ type (
 		Title string `json:"title"`
 	}
 	itemsAnswer struct {
-		Run   string      `json:"run"`
-		Items []foundItem `json:"items"`
+		Run     string      `json:"run"`
+		Items   []foundItem `json:"items"`
+		Similar bool        `json:"similar"`
 	}
 	foundItem struct {
 		item
@@ -206,8 +207,9 @@ func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer h.release()
-	answer := itemsAnswer{name, []foundItem{}}
-	for _, id := range h.Search(request.Query, request.Limit) {
+	found, similar := h.Search(request.Query, request.Limit)
+	answer := itemsAnswer{name, []foundItem{}, similar}
+	for _, id := range found {
 		answer.Items = append(answer.Items, foundItem{describe(h, id), h.Describe(id).RawTitle})
 	}
 	return answer, nil

@@ -51,8 +51,12 @@ func TestAnswers(t *testing.T) {
 	}
 	found := decoded[itemsAnswer](t, call(t, s, "GET", "/v1/items?query=golden+letter&limit=2", ""))
 	letter := foundItem{item{"film-8", "The Golden Letter"}, "Golden Letter, The (1968)"}
-	if found.Run != "residual" || len(found.Items) != 1 || found.Items[0] != letter {
+	if found.Run != "residual" || len(found.Items) != 1 || found.Items[0] != letter || found.Similar {
 		t.Errorf("%+v", found)
+	}
+	if near := decoded[itemsAnswer](t, call(t, s, "GET", "/v1/items?query=goldn+leter&limit=1", "")); len(near.Items) != 1 ||
+		near.Items[0] != letter || !near.Similar {
+		t.Errorf("%+v", near)
 	}
 	const history = `"history":["film-1","film-8","film-15"]`
 	h := s.runs.held["residual"]

@@ -26,7 +26,8 @@ func Example() {
 		if item, ok := s.Title(title); ok {
 			history = append(history, item)
 		} else {
-			history = append(history, s.Search("golden orchard", 1)...)
+			found, _ := s.Search("golden orchard", 1)
+			history = append(history, found...)
 		}
 	}
 	for _, item := range history {

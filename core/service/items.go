@@ -38,8 +38,8 @@ func (s *Service) Title(title string) (item int32, ok bool) { return s.search.ca
 func (s *Service) Describe(item int32) dataset.Item { return s.search.items[item] }
 
 // Search gives up to n items whose titles hold all words of the query, those first in which they stand near the front; if none does, those
-// with the most similar titles. An empty query gives the first items of the catalogue.
-func (s *Service) Search(query string, n int) []int32 {
+// with the most similar titles, which similar says. An empty query gives the first items of the catalogue.
+func (s *Service) Search(query string, n int) (items []int32, similar bool) {
 	words := strings.Fields(strings.ToLower(query))
 	type found struct {
 		item int32
@@ -61,17 +61,16 @@ func (s *Service) Search(query string, n int) []int32 {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.at, b.at) })
-	var items []int32
 	for _, f := range all[:min(max(n, 0), len(all))] {
 		items = append(items, f.item)
 	}
 	if len(all) > 0 {
-		return items
+		return items, false
 	}
 	for _, title := range s.search.catalogue.Nearest(query, n) {
 		if item, ok := s.search.catalogue.Lookup(title); ok {
 			items = append(items, item)
 		}
 	}
-	return items
+	return items, true
 }

@@ -447,11 +447,12 @@ func TestSearch(t *testing.T) {
 	for query, want := range map[string]string{"golden letter": "The Golden Letter", "LETTER gol": "The Golden Letter",
 		"1967":            "The Golden Orchard",
 		"The Goldn Mirrr": "The Golden Mirror"} {
-		if items := s.Search(query, 3); len(items) == 0 || s.Describe(items[0]).Title != want {
-			t.Errorf("%q: %v, want %s first", query, items, want)
+		items, similar := s.Search(query, 3)
+		if len(items) == 0 || s.Describe(items[0]).Title != want || similar != (query == "The Goldn Mirrr") {
+			t.Errorf("%q: %v, similar: %v, want %s first", query, items, similar, want)
 		}
 	}
-	if items := s.Search("", 4); !slices.Equal(items, []int32{0, 1, 2, 3}) {
+	if items, _ := s.Search("", 4); !slices.Equal(items, []int32{0, 1, 2, 3}) {
 		t.Errorf("an empty query: %v", items)
 	}
 	if item, ok := s.Item("film-7"); !ok || item != 7 {

@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <sched.h>
 #include <string>
+#include <thread>
 
 #ifndef RI_LLAMA_COMMIT
 #define RI_LLAMA_COMMIT "unknown"
@@ -38,9 +39,11 @@ void load_backends() {
 namespace {
 
 int available_cpus() {
+#ifdef __linux__ // what this process may use
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+    return std::max(1, int(std::thread::hardware_concurrency()));
 }
 
 const char *family(ggml_backend_dev_t device) {

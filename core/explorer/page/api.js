@@ -52,9 +52,13 @@ async function ask(path, options, signal) {
       continue;
     }
     const said = await answer.json().catch(() => ({}));
-    const after = answer.status === 429 || answer.status === 503 ? Number(answer.headers.get("Retry-After")) || 1 : null;
-    throw new Problem(answer.status, said.error || `the server answered with status ${answer.status}`, after);
+    throw refused(answer.status, said.error || `the server answered with status ${answer.status}`, answer.headers.get("Retry-After"));
   }
+}
+
+// refused is the problem of an answer that is an error. What was too much for the server may be asked again.
+function refused(status, message, after) {
+  return new Problem(status, message, status === 429 || status === 503 ? Number(after) || 1 : null);
 }
 
 // broken is the problem of a connection.
@@ -99,7 +103,7 @@ export async function stream(path, body, said, signal) {
       const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(event);
       const content = JSON.parse(data);
       if (name === "answer") return content;
-      if (name === "error") throw new Problem(503, content.error, 1);
+      if (name === "error") throw refused(content.status, content.error);
       said(content);
     }
   }

@@ -22,7 +22,7 @@ export class Search {
       const found = await get("v1/items", { run: this.run(), query, limit: shown }, asking.signal);
       if (asking.signal.aborted) return;
       this.items = found.items;
-      this.note.textContent = explain(query, this.items);
+      this.note.textContent = explain(query, found);
       this.render(query && this.items.length > 0 ? 0 : -1);
     } catch (problem) {
       if (asking.signal.aborted) return;
@@ -72,10 +72,9 @@ export class Search {
   }
 }
 
-// explain says what kind of list it is: the server gives similar titles where none holds all the words.
-function explain(query, items) {
+// explain says what kind of list it is.
+function explain(query, { items, similar }) {
   if (items.length === 0) return "No title is like that.";
   if (!query) return "Some items to start with:";
-  const words = query.toLowerCase().split(/\s+/), text = (items[0].raw_title + " " + items[0].title).toLowerCase();
-  return words.every(word => text.includes(word)) ? "" : "No title holds these words; the most similar ones are:";
+  return similar ? "No title holds these words; the most similar ones are:" : "";
 }

@@ -62,7 +62,7 @@ function residual(panel, run, items, answer) {
 }
 
 // names says whether an answer is a title: by title, since items may share one.
-export const names = (answer, title) => answer.lines.length > 0 && lineTitle(answer.lines[0]) === title;
+export const names = (answer, title) => answer.lines.length === 1 && lineTitle(answer.lines[0]) === title;
 
 const lineTitle = line => line.item?.title ?? line.text;
 

@@ -16,7 +16,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer s.Close()
-	history := s.Search("", 3)
+	history, _ := s.Search("", 3)
 	best, err := s.Recommend(context.Background(), nil, history, 5)
 	if err != nil {
 		log.Fatal(err)
