@@ -223,6 +223,7 @@ func TestHistory(t *testing.T) {
 
 	p.run(`document.getElementById("search").focus()`)
 	p.keys("golden")
+	p.until(`document.getElementById("found").ariaBusy === "false"`)
 	p.says("#found [aria-selected=true]", "The Golden Harbour")
 	p.keys(kb.ArrowDown + kb.ArrowDown)
 	p.until(`document.getElementById(document.activeElement.getAttribute("aria-activedescendant")).innerText.includes("Golden Letter")`)

@@ -238,6 +238,10 @@ func (r *reproduction) recommender(ctx context.Context, model string) error {
 	return os.Remove(checkpoint)
 }
 
+// warmPerMinute is how many updates of the warm start a minute of a run is given at most: two cores make 20 in a second, so that a third
+// of the shortest runs goes into it. Without most of it they learn next to nothing.
+const warmPerMinute = 400
+
 // align trains a run's adapter, or what is left of it.
 func (r *reproduction) align(ctx context.Context, share Share) error {
 	template, err := prompt.Named(share.Prompt)
@@ -247,7 +251,7 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	s := run.DefaultSpec().With(template, share.Adapter)
 	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender)
 	s.Config.Minutes = share.Minutes
-	s.Config.WarmSteps = min(s.Config.WarmSteps, int(60*share.Minutes)) // so that the warm start leaves time for the training
+	s.Config.WarmSteps = min(s.Config.WarmSteps, int(warmPerMinute*share.Minutes))
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
 		return s.Matches(folder)

@@ -18,12 +18,14 @@ export class Search {
   async find() {
     this.asking?.abort();
     const asking = this.asking = new AbortController(), query = this.field.value.trim();
+    this.list.ariaBusy = "true";
     try {
       const found = await get("v1/items", { run: this.run(), query, limit: shown }, asking.signal);
       if (asking.signal.aborted) return;
       this.items = found.items;
       this.note.textContent = explain(query, found);
       this.render(query && this.items.length > 0 ? 0 : -1);
+      this.list.ariaBusy = "false";
     } catch (problem) {
       if (asking.signal.aborted) return;
       this.close();
@@ -33,6 +35,7 @@ export class Search {
 
   close() {
     this.asking?.abort();
+    this.list.ariaBusy = "false";
     this.items = [];
     this.note.textContent = "";
     this.render(-1);
