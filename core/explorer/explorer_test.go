@@ -190,10 +190,16 @@ func (p tab) keys(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
-// click clicks as a mouse does: what is covered or not there cannot be clicked.
+// click clicks what can be seen as soon as it is there, in one step: a mouse's way takes several, between which the page may move.
 func (p tab) click(selector string) {
 	p.Helper()
-	p.do(chromedp.Click(chromedp.CSS(selector)))
+	p.until(fmt.Sprintf(`(e => {
+		if (!e || e.disabled || !e.checkVisibility()) return false;
+		const { x, y, width, height } = e.getBoundingClientRect();
+		e.focus();
+		e.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, clientX: x + width / 2, clientY: y + height / 2 }));
+		return true;
+	})(document.querySelector(%q))`, selector))
 }
 
 // find chooses an item with the keyboard alone.
