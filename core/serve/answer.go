@@ -216,95 +216,88 @@ func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *Server) states(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := read[statesRequest](w, r)
+	_, a, err := readAsked[statesRequest](s, w, r)
 	if err != nil {
 		return nil, err
 	}
-	name, h, history, err := s.about(request.Run, request.History)
-	if err != nil {
+	defer a.release()
+	state := make([]float32, a.Info().StateWidth)
+	if err := a.State(state, a.history); err != nil {
 		return nil, err
 	}
-	defer h.release()
-	state := make([]float32, h.Info().StateWidth)
-	if err := h.State(state, history); err != nil {
-		return nil, err
-	}
-	return statesAnswer{name, state}, nil
+	return statesAnswer{a.name, state}, nil
 }
 
-// about finds the run and the items of a request. The caller releases the run if there is no error.
-func (s *Server) about(run string, ids []string) (name string, h *held, history []int32, err error) {
-	name, h, err = s.runs.use(run)
-	if err != nil {
-		return "", nil, nil, err
+// asked is the run of a request, in use, and the items that the request is about.
+type asked struct {
+	*held
+	name    string
+	history []int32
+}
+
+// readAsked reads a request and finds its run and items. The caller releases the run if there is no error.
+func readAsked[T body](s *Server, w http.ResponseWriter, r *http.Request) (request T, a asked, err error) {
+	if request, err = read[T](w, r); err != nil {
+		return request, a, err
 	}
-	if history, err = items(h.Service, ids); err != nil {
-		h.release()
-		return "", nil, nil, err
+	run, ids := request.about()
+	if a.name, a.held, err = s.runs.use(run); err != nil {
+		return request, a, err
 	}
-	return name, h, history, nil
+	if a.history, err = items(a.Service, ids); err != nil {
+		a.release()
+	}
+	return request, a, err
 }
 
 func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := read[recommendRequest](w, r)
+	request, a, err := readAsked[recommendRequest](s, w, r)
 	if err != nil {
 		return nil, err
 	}
-	name, h, history, err := s.about(request.Run, request.History)
-	if err != nil {
-		return nil, err
-	}
-	defer h.release()
-	k := min(usualItems, h.Info().Items)
+	defer a.release()
+	k := min(usualItems, a.Info().Items)
 	if request.K != nil {
 		k = *request.K
 	}
 	var best []recommender.Scored
 	if request.State != nil {
-		best, err = h.RecommendState(request.State, history, k)
+		best, err = a.RecommendState(request.State, a.history, k)
 	} else {
-		best, err = h.Recommend(r.Context(), make([]recommender.Scored, 0, k), history, k)
+		best, err = a.Recommend(r.Context(), make([]recommender.Scored, 0, k), a.history, k)
 	}
 	if err != nil {
 		return nil, err
 	}
-	answer := recommendAnswer{name, make([]scoredItem, len(best))}
+	answer := recommendAnswer{a.name, make([]scoredItem, len(best))}
 	for i, b := range best {
-		answer.Items[i] = scoredItem{describe(h, b.Item), b.Score}
+		answer.Items[i] = scoredItem{describe(a.held, b.Item), b.Score}
 	}
 	return answer, nil
 }
 
 func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := read[oracleRequest](w, r)
+	request, a, err := readAsked[oracleRequest](s, w, r)
 	if err != nil {
 		return nil, err
 	}
-	name, h, history, err := s.about(request.Run, request.History)
-	if err != nil {
-		return nil, err
-	}
-	defer h.release()
+	defer a.release()
 	seed := uint64(1)
 	if request.Seed != nil {
 		seed = *request.Seed
 	}
-	oracle, err := h.Oracle(r.Context(), history, seed)
-	return oracleAnswer{name, oracle}, err
+	oracle, err := a.Oracle(r.Context(), a.history, seed)
+	return oracleAnswer{a.name, oracle}, err
 }
 
 func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := read[interpretRequest](w, r)
+	request, a, err := readAsked[interpretRequest](s, w, r)
 	if err != nil {
 		return nil, err
 	}
-	name, h, history, err := s.about(request.Run, request.History)
-	if err != nil {
-		return nil, err
-	}
-	defer h.release()
-	q := service.Question{History: history, Vector: request.Vector, States: request.States}
-	if len(history) == 0 {
+	defer a.release()
+	q := service.Question{History: a.history, Vector: request.Vector, States: request.States}
+	if len(a.history) == 0 {
 		q.History = nil
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -314,17 +307,17 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) 
 	if wantsEvents(r) {
 		said = func(t service.Token) { events.send("token", t) }
 	}
-	words, titles, err := h.InterpretAndRank(ctx, q, request.Titles, said)
+	words, titles, err := a.InterpretAndRank(ctx, q, request.Titles, said)
 	if err != nil {
 		return nil, events.end(r, err)
 	}
-	answer := interpretAnswer{Run: name, Asks: h.Info().Asks, Text: words.Text, LogProb: words.LogProb, Ended: words.Ended,
-		Tokens: []service.Token{}, Lines: lines(h, words.Text)}
+	answer := interpretAnswer{Run: a.name, Asks: a.Info().Asks, Text: words.Text, LogProb: words.LogProb, Ended: words.Ended,
+		Tokens: []service.Token{}, Lines: lines(a.held, words.Text)}
 	for i, piece := range words.Pieces {
 		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: words.LogProbs[i]})
 	}
 	for _, title := range titles {
-		answer.Titles = append(answer.Titles, rankedAnswer{lines(h, title.Text), title.LogProb})
+		answer.Titles = append(answer.Titles, rankedAnswer{lines(a.held, title.Text), title.LogProb})
 	}
 	if said == nil {
 		return answer, nil

@@ -49,22 +49,18 @@ func (s *Server) plot(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *Server) path(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := read[statesRequest](w, r)
+	_, a, err := readAsked[statesRequest](s, w, r)
 	if err != nil {
 		return nil, err
 	}
-	name, h, history, err := s.about(request.Run, request.History)
+	defer a.release()
+	points, err := a.Path(r.Context(), a.history)
 	if err != nil {
 		return nil, err
 	}
-	defer h.release()
-	points, err := h.Path(r.Context(), history)
+	m, err := a.Map()
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.Map()
-	if err != nil {
-		return nil, err
-	}
-	return pathAnswer{name, pathOf(m.States), points}, nil
+	return pathAnswer{a.name, pathOf(m.States), points}, nil
 }

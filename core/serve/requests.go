@@ -64,6 +64,17 @@ func refuse(status int, format string, args ...any) error {
 	return refusal{status, fmt.Sprintf(format, args...)}
 }
 
+// body is what is read of a request about a history.
+type body interface {
+	check() error
+	about() (run string, history []string)
+}
+
+func (r statesRequest) about() (string, []string)    { return r.Run, r.History }
+func (r recommendRequest) about() (string, []string) { return r.Run, r.History }
+func (r interpretRequest) about() (string, []string) { return r.Run, r.History }
+func (r oracleRequest) about() (string, []string)    { return r.Run, r.History }
+
 func (r statesRequest) check() error    { return checkLengths(r.History, 0) }
 func (r interpretRequest) check() error { return checkLengths(r.History, r.Titles) }
 func (r oracleRequest) check() error    { return checkLengths(r.History, 0) }
