@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -22,14 +23,14 @@ import (
 // Figures: see walks.
 func TestDataStats(t *testing.T) {
 	stdout, stderr := runs(t, tiny(t), "data", "stats", "--data", "@data")
-	contains(t, stdout, "walks (", "made by a test, free of terms", walks().Hash(), "12, 30, 300 (83.33 % of all pairs)",
+	contains(t, stdout, "walks (", "made by a test, free of terms", datasettest.Walks().Hash(), "12, 30, 300 (83.33 % of all pairs)",
 		"1970-01-01 to 1970-01-25", "25 (median)", "211 to train, 26 to validate, 27 to test", "The Silent Harbour (10)")
 	if stderr != "" {
 		t.Errorf("stderr %q", stderr)
 	}
 	var s dataset.Stats
 	parses(t, &s, tiny(t), "data", "stats", "--data", "@data", "--json")
-	if s.Users != 12 || s.Items != 30 || s.Events != 300 || s.Train != 211 || s.Hash != walks().Hash() {
+	if s.Users != 12 || s.Items != 30 || s.Events != 300 || s.Train != 211 || s.Hash != datasettest.Walks().Hash() {
 		t.Errorf("%+v", s)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
@@ -111,7 +111,7 @@ func with(args []string, more ...string) []string { return slices.Concat(args, m
 // tinyRun makes the folder that the functions below copy: data set, LLM, recommender and trained run.
 var tinyRun = sync.OnceValue(func() error {
 	dir := filepath.Join(shared, "tiny")
-	if err := walks().Save(filepath.Join(dir, "data")); err != nil {
+	if err := datasettest.Walks().Save(filepath.Join(dir, "data")); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), gguftest.LLM(1), 0o644); err != nil {
@@ -153,24 +153,4 @@ func tinyCopy(t *testing.T, names ...string) string {
 		}
 	}
 	return dir
-}
-
-// walks is a data set of 30 films in which every user goes on to the film 7 places further: 12 users with 25 events give
-// 12·(25-3) = 264 sequences, 211 to train, 26 to validate and 27 to test.
-func walks() *dataset.Dataset {
-	d := &dataset.Dataset{Name: "walks", Licence: "made by a test, free of terms"}
-	for _, adjective := range []string{"Silent", "Golden", "Broken", "Distant", "Second"} {
-		for _, noun := range []string{"Harbour", "Orchard", "Letter", "Winter", "Bridge", "Mirror"} {
-			d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(len(d.Items)), Title: "The " + adjective + " " + noun,
-				RawTitle: fmt.Sprintf("%s %s, The (19%d)", adjective, noun, 60+len(d.Items))})
-		}
-	}
-	for user := range int32(12) {
-		d.Users = append(d.Users, fmt.Sprint(100+user))
-		for k := range int32(25) {
-			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(86400*k + user),
-				Rating: 4})
-		}
-	}
-	return d
 }

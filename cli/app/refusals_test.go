@@ -9,6 +9,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
@@ -129,7 +130,7 @@ func nan(t *testing.T, dir string) {
 }
 
 func otherData(t *testing.T, dir string) {
-	d := walks()
+	d := datasettest.Walks()
 	d.Events[0].Rating = 1
 	if err := d.Save(filepath.Join(dir, "data")); err != nil {
 		t.Fatal(err)

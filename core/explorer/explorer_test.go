@@ -17,18 +17,16 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/explorer"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/internal/testrun"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/serve"
 )
 
 // folders are runs, for reading; browser is one that all tests open their tabs in, nil where there is none.
 var (
-	folders = map[string]string{}
+	folders map[string]string
 	browser context.Context
 )
 
@@ -37,14 +35,8 @@ func TestMain(m *testing.M) { os.Exit(withBrowser(m)) }
 func withBrowser(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "recint-explorer-test-")
 	defer os.RemoveAll(dir)
-	for name, kind := range map[string]align.Kind{"residual": align.MLP, "recovery": align.Positions, "dreams": align.MLP} {
-		model := recommender.SASRec
-		if name == "dreams" {
-			model = recommender.DreamRec
-		}
-		if err == nil {
-			folders[name], err = testrun.Make(dir, name, model, kind)
-		}
+	if err == nil {
+		folders, err = testrun.All(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

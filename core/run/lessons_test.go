@@ -13,15 +13,21 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items seven times and in one an eighth.
-func TestLessons(t *testing.T) {
-	w := newWorld(t)
+// parts are those of a new world, closed at the end of the test.
+func parts(t *testing.T) *Parts {
+	t.Helper()
 	engine := testllm.Engine(t)
-	p, err := openParts(engine, engine, w.spec())
+	p, err := openParts(engine, engine, newWorld(t).spec())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items seven times and in one an eighth.
+func TestLessons(t *testing.T) {
+	p := parts(t)
 	train := p.Split.Train
 	same := func(lessons []dataset.Sequence) bool {
 		return slices.EqualFunc(lessons, train, func(a, b dataset.Sequence) bool {
@@ -60,13 +66,7 @@ func TestLessons(t *testing.T) {
 
 // A vector with noise keeps its share along the item's own, and all angles up to the widest come about.
 func TestNoisy(t *testing.T) {
-	w := newWorld(t)
-	engine := testllm.Engine(t)
-	p, err := openParts(engine, engine, w.spec())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p := parts(t)
 	histories := slices.Repeat([][]int32{{4, 9}}, 400)
 	width := p.Recommender.ItemWidth()
 	own, turned := make([]float32, len(histories)*width), make([]float32, len(histories)*width)

@@ -1,13 +1,13 @@
 package run
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
@@ -36,7 +36,7 @@ func (w world) spec() Spec {
 // newWorld makes a world without a run.
 func newWorld(t *testing.T) world {
 	t.Helper()
-	w, d := world(t.TempDir()), walks()
+	w, d := world(t.TempDir()), datasettest.Walks()
 	if err := d.Save(w.spec().Dataset); err != nil {
 		t.Fatal(err)
 	}
@@ -82,26 +82,6 @@ func openAt(t *testing.T, dir string) *Run {
 		}
 	})
 	return r
-}
-
-// walks is a data set of 30 films in which every user goes on to the film 7 places further: 12 users with 25 events give
-// 12·(25-3) = 264 sequences, 211 to train, 26 to validate and 27 to test.
-func walks() *dataset.Dataset {
-	d := &dataset.Dataset{Name: "walks"}
-	for _, adjective := range []string{"Silent", "Golden", "Broken", "Distant", "Second"} {
-		for _, noun := range []string{"Harbour", "Orchard", "Letter", "Winter", "Bridge", "Mirror"} {
-			d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(len(d.Items)), Title: "The " + adjective + " " + noun,
-				RawTitle: fmt.Sprintf("%s %s, The (19%d)", adjective, noun, 60+len(d.Items))})
-		}
-	}
-	for user := range int32(12) {
-		d.Users = append(d.Users, fmt.Sprint(100+user))
-		for k := range int32(25) {
-			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(1000*k + user),
-				Rating: 4})
-		}
-	}
-	return d
 }
 
 // saveRecommender trains a small SASRec and writes into its file that it was trained on the data set with the hash.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
@@ -180,20 +181,20 @@ func TestRefusesOtherParts(t *testing.T) {
 		what    string
 		on      string
 	}{
-		"recommender": {walks().Hash(), func(t *testing.T, s Spec) {
-			saveRecommender(t, s.Recommender, walks(), walks().Hash(), 2)
+		"recommender": {datasettest.Walks().Hash(), func(t *testing.T, s Spec) {
+			saveRecommender(t, s.Recommender, datasettest.Walks(), datasettest.Walks().Hash(), 2)
 		}, "adapter", "recommender"},
-		"LLM": {walks().Hash(), func(t *testing.T, s Spec) {
+		"LLM": {datasettest.Walks().Hash(), func(t *testing.T, s Spec) {
 			if err := os.WriteFile(s.LLM, gguftest.LLM(2), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, "adapter", "LLM"},
-		"data set":                            {walks().Hash(), otherData, "recommender", "data set"},
+		"data set":                            {datasettest.Walks().Hash(), otherData, "recommender", "data set"},
 		"data set unknown to the recommender": {"", otherData, "adapter", "data set"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			saveRecommender(t, w.spec().Recommender, walks(), c.hash, 1)
+			saveRecommender(t, w.spec().Recommender, datasettest.Walks(), c.hash, 1)
 			train(t, w)
 			c.replace(t, w.spec())
 			_, err := Open(testllm.Engine(t), w.run(), interpret.Options{})
@@ -205,7 +206,7 @@ func TestRefusesOtherParts(t *testing.T) {
 }
 
 func otherData(t *testing.T, s Spec) {
-	d := walks()
+	d := datasettest.Walks()
 	d.Events[0].Rating = 1
 	if err := d.Save(s.Dataset); err != nil {
 		t.Fatal(err)
@@ -460,7 +461,7 @@ func TestStoppedAndResumed(t *testing.T) {
 // The paper's recommender weights say nothing of a data set; one with another number of items is refused all the same.
 func TestRefusesAnotherCatalogue(t *testing.T) {
 	w := newWorld(t)
-	d := walks()
+	d := datasettest.Walks()
 	d.Items = append(d.Items, d.Items[0])
 	d.Items[30].ID = "30"
 	saveRecommender(t, w.spec().Recommender, d, "", 1)

@@ -18,18 +18,15 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
-	"go.uber.org/goleak"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/internal/testrun"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
 // folders are runs, for reading.
-var folders = map[string]string{}
+var folders map[string]string
 
 func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 
@@ -38,14 +35,8 @@ func withRuns(m *testing.M) int {
 	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
 	dir, err := os.MkdirTemp("", "recint-serve-test-")
 	defer os.RemoveAll(dir)
-	for name, kind := range map[string]align.Kind{"residual": align.MLP, "recovery": align.Positions, "dreams": align.MLP} {
-		model := recommender.SASRec
-		if name == "dreams" {
-			model = recommender.DreamRec
-		}
-		if err == nil {
-			folders[name], err = testrun.Make(dir, name, model, kind)
-		}
+	if err == nil {
+		folders, err = testrun.All(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,11 +44,7 @@ func withRuns(m *testing.M) int {
 	}
 	code := leak.Run(m)
 	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	return leak.Goroutines(code)
 }
 
 // open opens a server of some runs, closed at the end of the test. Its log goes nowhere unless the options say where.

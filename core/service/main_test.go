@@ -5,13 +5,9 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/internal/testrun"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // Folders of runs, for reading.
@@ -23,29 +19,16 @@ func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 func withRuns(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "recint-service-test-")
 	defer os.RemoveAll(dir)
-	for _, r := range []struct {
-		folder *string
-		name   string
-		model  string
-		kind   align.Kind
-	}{
-		{&residual, "residual", recommender.SASRec, align.MLP}, {&recovery, "recovery", recommender.SASRec, align.Positions},
-		{&dreams, "dreams", recommender.DreamRec, align.MLP}, {&item, "item", recommender.DreamRec, align.Linear},
-	} {
-		if err == nil {
-			*r.folder, err = testrun.Make(dir, r.name, r.model, r.kind)
-		}
+	var folders map[string]string
+	if err == nil {
+		folders, err = testrun.All(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code := leak.Run(m)
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	residual, recovery, dreams, item = folders["residual"], folders["recovery"], folders["dreams"], folders["item"]
+	return leak.Goroutines(leak.Run(m))
 }
 
 // open opens a service that is closed at the end of the test.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
@@ -18,6 +20,15 @@ func Run(m *testing.M) int {
 	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {
 		fmt.Fprintf(os.Stderr, "native objects left alive: %+v\n", live)
 		code = 1
+	}
+	return code
+}
+
+// Goroutines gives the exit code of tests that are over, or 1 if they have left a goroutine alive.
+func Goroutines(code int) int {
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return code
 }

@@ -3,37 +3,53 @@ package testrun
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// Make writes a data set, a recommender (one of the names of recommender), a random LLM and a run of a few updates to dir/NAME, and
-// gives the run's folder. An adapter of kind positions is asked for histories, a linear one for an item by its own vector, another one
-// for the last item by the states around it.
-func Make(dir, name, model string, kind align.Kind) (string, error) {
-	dir = filepath.Join(dir, name)
-	s := run.DefaultSpec()
+// All makes the runs of the tests below dir, and gives their folders: residual and recovery of SASRec, dreams (residual) and item of
+// DreamRec.
+func All(dir string) (map[string]string, error) {
+	folders := map[string]string{}
+	for name, of := range map[string]struct {
+		model    string
+		template prompt.Template
+		kind     align.Kind
+	}{
+		"residual": {recommender.SASRec, prompt.Residual(), align.MLP},
+		"recovery": {recommender.SASRec, prompt.Recovery(), align.Positions},
+		"dreams":   {recommender.DreamRec, prompt.Residual(), align.MLP},
+		"item":     {recommender.DreamRec, prompt.Item(), align.Linear},
+	} {
+		var err error
+		if folders[name], err = write(filepath.Join(dir, name), of.model, run.DefaultSpec().With(of.template, of.kind)); err != nil {
+			return nil, err
+		}
+	}
+	return folders, nil
+}
+
+// write writes a data set, a recommender (one of the names of recommender), a random LLM and a run of a few updates to dir, and gives
+// the run's folder. The run is that of the spec, but small.
+func write(dir, model string, s run.Spec) (string, error) {
 	s.Dataset, s.Recommender = filepath.Join(dir, "data"), filepath.Join(dir, "recommender.safetensors")
 	s.LLM = filepath.Join(dir, "tiny.gguf")
-	s.Adapter, s.Hidden, s.Tokens, s.Precision = kind, 16, 2, run.F32
-	switch kind {
-	case align.Positions:
-		s.Template, s.Drawn = prompt.Recovery(), 0
-	case align.Linear:
-		s.Template, s.Hidden = prompt.Item(), 0
-	}
+	s.Hidden, s.Tokens, s.Precision = min(s.Hidden, 16), 2, run.F32
 	s.Config = align.Config{Seed: 3, Samples: 8, BatchSize: 4, PassPositions: 64, LearningRate: 1e-2, WarmupSteps: 2,
 		Schedule: align.LinearDecay, MaxNorm: 1, CheckpointEvery: 2}
-	d := walks()
+	d := datasettest.Walks()
+	for i := range d.Items { // ids are not places in the catalogue
+		d.Items[i].ID = "film-" + d.Items[i].ID
+	}
 	if err := d.Save(s.Dataset); err != nil {
 		return "", err
 	}
@@ -70,22 +86,4 @@ func train(engine *cgo.Engine, d *dataset.Dataset, model, path string) error {
 	}
 	defer trained.Close()
 	return trained.Best.Save(path)
-}
-
-// walks is a data set of 30 films in which every user goes on to the film 7 places further.
-func walks() *dataset.Dataset {
-	d := &dataset.Dataset{Name: "walks"}
-	for _, adjective := range []string{"Silent", "Golden", "Broken", "Distant", "Second"} {
-		for _, noun := range []string{"Harbour", "Orchard", "Letter", "Winter", "Bridge", "Mirror"} {
-			d.Items = append(d.Items, dataset.Item{ID: fmt.Sprintf("film-%d", len(d.Items)), Title: "The " + adjective + " " + noun,
-				RawTitle: fmt.Sprintf("%s %s, The (19%d)", adjective, noun, 60+len(d.Items))})
-		}
-	}
-	for user := range int32(12) {
-		d.Users = append(d.Users, fmt.Sprint(100+user))
-		for k := range int32(25) {
-			d.Events = append(d.Events, dataset.Event{User: user, Item: (5*user + 7*k) % 30, Time: int64(1000*k + user), Rating: 4})
-		}
-	}
-	return d
 }
