@@ -6,15 +6,9 @@
 # Usage: batched.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-rounds=${1:-5} folder=build/bench recommender=demo/sasrec.safetensors workload=build/bench/workload-generate
+rounds=${1:-5}
 
-[ -e "$recommender" ] || { echo "$recommender is missing; run make demo first" >&2; exit 1; }
-mkdir -p "$folder" bench/results
-go build -o "$folder/align" ./bench/align
-model=$(bin/recint models fetch smollm2-135m | tail -n 1)
-data=$(bin/recint data fetch ml-100k | tail -n 1)
-rm -rf "$workload"
-"$folder/align" make -recommender "$recommender" -data "$data" -llm "$model" -samples 128 -prefix 30 "$workload"
+. bench/answers.sh
 bf16=$folder/smollm2-bf16.gguf
 [ -e "$bf16" ] || bin/llama-quantize --allow-requantize --pure "$model" "$bf16" BF16 >"$folder/quantize.log" 2>&1 || {
     tail -n 5 "$folder/quantize.log" >&2

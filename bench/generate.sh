@@ -6,16 +6,10 @@
 # Usage: generate.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-rounds=${1:-5} folder=build/bench recommender=demo/sasrec.safetensors workload=build/bench/workload-generate
+rounds=${1:-5}
 
-[ -e "$recommender" ] || { echo "$recommender is missing; run make demo first" >&2; exit 1; }
+. bench/answers.sh
 . bench/venv.sh
-mkdir -p "$folder" bench/results
-go build -o "$folder/align" ./bench/align
-model=$(bin/recint models fetch smollm2-135m | tail -n 1)
-data=$(bin/recint data fetch ml-100k | tail -n 1)
-rm -rf "$workload"
-"$folder/align" make -recommender "$recommender" -data "$data" -llm "$model" -samples 128 -prefix 30 "$workload"
 ours="$folder/align generate $model $workload" theirs="$python bench/peers/generate_authors.py $model $workload"
 "$folder/align" generate -check "$model" "$workload" >"$folder/ours.json"
 $theirs --check >"$folder/peer.json"

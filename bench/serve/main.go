@@ -41,11 +41,12 @@ func measure(dir string, length time.Duration) error {
 	if err != nil {
 		return err
 	}
+	bodies := requests(s)
 	err = errors.Join(inProcess(s, length), s.Close())
 	if err != nil {
 		return err
 	}
-	return overHTTP(dir, length)
+	return overHTTP(dir, bodies, length)
 }
 
 // histories are random ones of 10 different items.
@@ -60,6 +61,19 @@ func histories(items int) func() []int32 {
 		}
 		return history
 	}
+}
+
+// requests are bodies that ask for recommendations.
+func requests(s *service.Service) (bodies [][]byte) {
+	next := histories(s.Info().Items)
+	for range 200 {
+		var ids []string
+		for _, item := range next() {
+			ids = append(ids, s.Describe(item).ID)
+		}
+		bodies = append(bodies, []byte(`{"history":["`+strings.Join(ids, `","`)+`"]}`))
+	}
+	return bodies
 }
 
 // inProcess measures recommendations, single interpretations, and those of 16 callers at a time.
@@ -151,7 +165,7 @@ func show(what string, all []time.Duration) {
 }
 
 // overHTTP measures recommendations at 500 a second on loopback.
-func overHTTP(dir string, length time.Duration) error {
+func overHTTP(dir string, bodies [][]byte, length time.Duration) error {
 	server, err := serve.New([]serve.Run{{Name: "run", Dir: dir}}, serve.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
@@ -164,24 +178,10 @@ func overHTTP(dir string, length time.Duration) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ctx, listener) }()
-	info, err := service.Open(dir, service.Options{}) // for the ids of items
-	if err != nil {
-		cancel()
-		return errors.Join(err, <-ended)
-	}
 	var targets []vegeta.Target
-	next := histories(info.Info().Items)
-	for range 200 {
-		var ids []string
-		for _, item := range next() {
-			ids = append(ids, info.Describe(item).ID)
-		}
+	for _, body := range bodies {
 		targets = append(targets, vegeta.Target{Method: "POST", URL: "http://" + listener.Addr().String() + "/v1/recommend",
-			Body: []byte(`{"history":["` + strings.Join(ids, `","`) + `"]}`), Header: http.Header{"Content-Type": {"application/json"}}})
-	}
-	if err := info.Close(); err != nil {
-		cancel()
-		return errors.Join(err, <-ended)
+			Body: body, Header: http.Header{"Content-Type": {"application/json"}}})
 	}
 	var all []time.Duration
 	var failed error
