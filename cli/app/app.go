@@ -95,7 +95,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(),
 			alignCommand(), adapterCommand(), evaluateCommand(),
 			interpretCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(),
-			doctorCommand(), versionCommand(),
+			doctorCommand(), completionCommand(), manCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process
 	}

@@ -51,6 +51,12 @@ func TestHelp(t *testing.T) {
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},
 		"verify":            {"FILE.safetensors…", "NAME.expected.safetensors", "NAME.computed.safetensors", "Exit code 1"},
 		"doctor":            {"what is missing, and how to get it"},
+		"completion":        {"bash", "fish", "zsh"},
+		"completion bash":   {"source", ".bashrc"},
+		"completion fish":   {"config/fish/completions"},
+		"completion words":  {"the last word"},
+		"completion zsh":    {"source", ".zshrc", "compinit"},
+		"man":               {"man -l -"},
 		"version":           {"print the version"},
 	}
 	var walk func(path []string, commands []*cli.Command)
