@@ -1,4 +1,4 @@
-#include "support/metal.h"
+#include "support/gpu.h"
 
 #include "ggml-impl.h"
 #include "ggml-metal-common.h"
@@ -80,7 +80,7 @@ ggml_metal_buffer_id ggml_metal_buffer_get_id(ggml_metal_buffer_t, const ggml_te
 
 // ---- the questions
 
-namespace metal {
+namespace gpu {
 
 bool supports(const ggml_tensor *operation) { return ggml_metal_device_supports_op(&chip, operation); }
 
@@ -114,4 +114,4 @@ std::set<std::string> defined_kernels() {
     return names;
 }
 
-} // namespace metal
+} // namespace gpu
