@@ -4,6 +4,7 @@ SHELL := /bin/bash
 export RECINT_CUDA RECINT_METAL LLAMA_CPP_DIR
 
 NATIVE := build/native
+BUILT := $(NATIVE)/built$(addprefix -cuda-,$(RECINT_CUDA))$(addprefix -metal-,$(RECINT_METAL))
 DEMO := demo
 MINUTES := 11.5
 SOAK := 30s
@@ -14,22 +15,22 @@ export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/re
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party llama-tools test-judge test-serve soak check format demo bench-align \
+.PHONY: help build native test test-native test-asan test-go test-third-party cuda cuda-compile test-gpu llama-tools test-judge test-serve soak check format demo bench-align \
 	bench-generate bench-batched bench-recommenders clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 	@echo
-	@echo 'RECINT_CUDA=1 or RECINT_METAL=1 builds that backend as well; LLAMA_CPP_DIR=DIR takes llama.cpp from there.'
+	@echo 'RECINT_METAL=1 builds that backend as well, RECINT_CUDA=1 CUDA (make cuda); LLAMA_CPP_DIR=DIR takes llama.cpp from there.'
 
 build: $(RECINT) ## build bin/recint (the default)
 
-$(RECINT): $(NATIVE)/built $(GO_FILES) go.mod go.sum
+$(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum
 	go build -o $@ ./cli
 
-native: $(NATIVE)/built ## build the native core, and llama.cpp where that has not been done
+native: $(BUILT) ## build the native core, and llama.cpp where that has not been done
 
-$(NATIVE)/built: $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
+$(BUILT): $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
 	@bash native/build.sh $(NATIVE)
 	@touch $@
 
@@ -38,7 +39,7 @@ test: test-third-party test-native test-go ## run all tests
 test-third-party:
 	bash third_party/fetch_test.sh
 
-test-native: $(NATIVE)/built
+test-native: $(BUILT)
 	ctest --test-dir $(NATIVE) --output-on-failure
 
 test-go: $(RECINT)
@@ -47,6 +48,12 @@ test-go: $(RECINT)
 test-asan: ## run the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@bash native/build.sh build/asan -DRECINT_SANITIZE=ON
 	ctest --test-dir build/asan --output-on-failure
+
+cuda: ## build bin/recint with the CUDA backend, for this machine's GPU
+	@$(MAKE) --no-print-directory RECINT_CUDA=$(or $(RECINT_CUDA),1) build
+
+cuda-compile: ## prove that the CUDA backend compiles and links, on a machine without a GPU and without CUDA
+	@bash native/cuda_compile.sh build
 
 llama-tools: ## build llama.cpp's own server and benchmarks, links in bin/
 	@bash third_party/tools.sh build/third_party bin
@@ -59,10 +66,10 @@ test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
 	go test -count=1 ./core/explorer
 	go test -count=1 -run Serve ./cli/app
 
-soak: $(NATIVE)/built ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
+soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
 
-check: $(NATIVE)/built ## run formatters and linters
+check: $(BUILT) ## run formatters and linters
 	@bash .ci/check
 
 format: ## format all code

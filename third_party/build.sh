@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Fetches and builds the pinned llama.cpp below FOLDER, once for each version and set of options, and prints where it is:
 # FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options>-<recipe> (build; its libraries in bin/), where <recipe>
-# stands for the files beside this one that say how it is built.
-# Options: RECINT_CUDA=1, RECINT_METAL=1, LLAMA_CPP_DIR (see fetch.sh).
+# stands for the files beside this one that say how it is built, and for CUDA's compiler.
+# Options: RECINT_CUDA=1 (for this machine's GPU) or an architecture as CMake names it (90-real: H100 and H200), RECINT_METAL=1,
+# LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
 # Usage: build.sh FOLDER
 set -euo pipefail
 
@@ -22,20 +23,36 @@ need "${CXX:-c++}" 'a C++ compiler' g++
 need make make make
 
 options=cpu
-[ -n "${RECINT_CUDA:-}" ] && options=$options-cuda && need nvcc "CUDA's compiler nvcc" nvidia-cuda-toolkit
+recipe=("$here/CMakeLists.txt" "$here/relax.h") settings=() nvcc=
+if [ -n "${RECINT_CUDA:-}" ]; then
+    need nvcc "CUDA's compiler nvcc" nvidia-cuda-toolkit
+    nvcc=$(command -v nvcc && nvcc --version)
+    architectures=$RECINT_CUDA
+    if [ "$architectures" = 1 ]; then
+        architectures=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u |
+            sed 's/\.//; s/$/-real/' | paste -sd ,) || true
+        [ -n "$architectures" ] || {
+            printf 'nvidia-smi finds no GPU to build for; RECINT_CUDA=90-real builds for H100 and H200, 86-real for RTX 30\n' >&2
+            exit 1
+        }
+    fi
+    options=$options-cuda-$architectures
+    recipe+=("$here/cuda.cmake")
+    settings=(-C "$here/cuda.cmake" -DCMAKE_CUDA_ARCHITECTURES="${architectures//,/;}")
+fi
 [ -n "${RECINT_METAL:-}" ] && options=$options-metal
 source=$folder/llama.cpp-${tree:0:12}
-recipe=$(cat "$here/CMakeLists.txt" "$here/relax.h" | git hash-object --stdin)
-build=$source-$options-${recipe:0:8}
+hash=$({ cat "${recipe[@]}" && printf %s "$nvcc"; } | git hash-object --stdin)
+build=$source-$options-${hash:0:8}
 if [ ! -e "$build/complete" ]; then
     bash "$here/fetch.sh" "$source"
     generator=()
     command -v ninja >/dev/null && generator=(-G Ninja)
-    printf 'llama.cpp: building (%s), about three minutes on two cores\n' "$options" >&2
+    printf 'llama.cpp: building (%s), about %s minutes on two cores\n' "$options" "$([ -n "$nvcc" ] && echo 25 || echo three)" >&2
     if ! {
-        cmake "${generator[@]}" -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DLLAMA_SOURCE="$source" \
+        cmake "${generator[@]}" "${settings[@]}" -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DLLAMA_SOURCE="$source" \
             -DRECINT_CUDA="${RECINT_CUDA:+ON}" -DRECINT_METAL="${RECINT_METAL:+ON}" &&
-            cmake --build "$build" --parallel "$(getconf _NPROCESSORS_ONLN)"
+            cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}"
     } >"$build.log" 2>&1; then
         grep -iE -m 5 'error' "$build.log" >&2 || tail -n 20 "$build.log" >&2
         printf 'llama.cpp: the build failed; all of it is in %s\n' "$build.log" >&2

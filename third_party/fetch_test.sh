@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests fetch.sh and build.sh on a small made-up source tree: each source, a wrong hash, no network, no compiler. Nothing is
-# downloaded.
+# Tests fetch.sh, build.sh and cuda_toolkit.sh on a small made-up source tree: each source, a wrong hash, no network, no compiler, no
+# CUDA. Nothing is downloaded.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
@@ -77,12 +77,25 @@ check 'says why git failed' says 'cannot be reached'
 check 'says why pip failed' says 'no such index'
 check 'says what to do' says 'connect to a network, or set LLAMA_CPP_DIR'
 check 'nothing is left either' nothing_left
+PATH=$work/bin:$PATH check 'no CUDA toolkit without a network' eval '! bash "$here/cuda_toolkit.sh" "$work/out" >"$work/said" 2>&1'
+check 'says why' says 'cuda-toolkit.txt names: ERROR: no such index'
+check 'nothing is left of it' nothing_left
 
 # No compiler: only what build.sh needs before it looks for one.
 mkdir "$work/path"
 for tool in bash dirname mkdir cmake; do ln -s "$(command -v "$tool")" "$work/path/$tool"; done
 PATH=$work/path check 'no compiler' eval '! bash "$here/build.sh" "$work/out/b" >"$work/said" 2>&1'
 check 'says what to install' says 'a C++ compiler is not installed; on Debian: apt-get install g++'
+
+# No CUDA, then a compiler without a GPU.
+for tool in c++ make; do ln -s "$(type -P true)" "$work/path/$tool"; done
+RECINT_CUDA=1 PATH=$work/path check 'no nvcc' eval '! bash "$here/build.sh" "$work/out/b" >"$work/said" 2>&1'
+check 'says how to get it' says "CUDA's compiler nvcc is not installed; on Debian: apt-get install nvidia-cuda-toolkit"
+for tool in true sort sed paste; do ln -s "$(type -P "$tool")" "$work/path/$tool"; done
+ln -s true "$work/path/nvcc"
+RECINT_CUDA=1 PATH=$work/path check 'no GPU to build for' eval '! bash "$here/build.sh" "$work/out/b" >"$work/said" 2>&1'
+check 'says how to name one' says 'RECINT_CUDA=90-real builds for H100'
+check 'each package of the CUDA toolkit has its version' eval '! grep -vE "^(#.*|[a-z0-9-]+==[0-9.]+)$" "$here/cuda-toolkit.txt"'
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
