@@ -19,6 +19,7 @@ type Engine struct{ handle[*C.ri_engine] }
 type EngineParams struct {
 	Backend string // "cpu", "cuda", "metal"; "" or "auto": a GPU if one is found, else the CPU
 	Threads int    // CPU threads; 0: one for each core
+	Strict  bool   // "auto" without a GPU is ErrBackend, an answer that llama.cpp would not wholly compute there ErrUnsupported
 }
 
 // EngineInfo describes an engine.
@@ -42,6 +43,7 @@ func NewEngine(params EngineParams) (*Engine, error) {
 	}
 	p := C.ri_engine_params_default()
 	p.n_threads = C.int32_t(params.Threads)
+	p.strict = flag(params.Strict)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	if params.Backend != "" {

@@ -89,6 +89,8 @@ func New(stdout, stderr io.Writer) *cli.App {
 		HideHelpCommand: true,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "`WHERE` to compute: auto (a GPU if there is one), cpu, cuda or metal"},
+			&cli.BoolFlag{Name: "strict-device", DisableDefaultText: true,
+				Usage: "fail rather than compute on the CPU what a GPU should"},
 			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
 		},
 		Commands: []*cli.Command{
@@ -159,9 +161,14 @@ func onlyFlags(c *cli.Context, required ...string) error {
 	return nil
 }
 
+// engineParams are what the global flags ask for.
+func engineParams(c *cli.Context) cgo.EngineParams {
+	return cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads"), Strict: c.Bool("strict-device")}
+}
+
 // withEngine starts the engine that the global flags ask for, lends it, and closes it.
 func withEngine(c *cli.Context, body func(*cgo.Engine) error) (err error) {
-	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads")})
+	engine, err := cgo.NewEngine(engineParams(c))
 	if err != nil {
 		return err
 	}

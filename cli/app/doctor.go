@@ -78,11 +78,12 @@ func system() (s systemFacts, err error) {
 
 // facts is all that the doctor finds.
 type facts struct {
-	Version string      `json:"recint"`
-	Go      string      `json:"go"`
-	System  systemFacts `json:"system"`
-	Home    string      `json:"home"`
-	Missing []string    `json:"missing"` // each with how to get it
+	Version string          `json:"recint"`
+	Go      string          `json:"go"`
+	System  systemFacts     `json:"system"`
+	Engine  *cgo.EngineInfo `json:"engine,omitempty"` // where commands with these global flags compute, if they can
+	Home    string          `json:"home"`
+	Missing []string        `json:"missing"` // each with how to get it
 }
 
 func doctor(c *cli.Context) error {
@@ -98,6 +99,13 @@ func doctor(c *cli.Context) error {
 		return err
 	}
 	f := facts{Version: Version, Go: runtime.Version(), System: s, Home: dir, Missing: missing(s, dir)}
+	if err := withEngine(c, func(engine *cgo.Engine) error {
+		info, err := engine.Describe()
+		f.Engine = &info
+		return err
+	}); err != nil {
+		f.Missing = append(f.Missing, strings.TrimPrefix(err.Error(), "recint: "))
+	}
 	if c.Bool("json") {
 		return printJSON(c, f)
 	}
@@ -110,6 +118,9 @@ func doctor(c *cli.Context) error {
 	for _, d := range s.Devices {
 		fmt.Fprintf(w, "backend %s\t%s, %.1f of %.1f GB free\n", d.Backend, d.Device, float64(d.MemoryFree)/1e9,
 			float64(d.MemoryTotal)/1e9)
+	}
+	if e := f.Engine; e != nil {
+		fmt.Fprintf(w, "computes on\t%s: %s, %.1f GB free, %d CPU threads\n", e.Backend, e.Device, float64(e.MemoryFree)/1e9, e.Threads)
 	}
 	fmt.Fprintf(w, "data and models\t%s\n", f.Home)
 	for _, m := range f.Missing {
@@ -126,7 +137,7 @@ func missing(s systemFacts, dir string) []string {
 		gpu = gpu || d.Backend != "cpu"
 	}
 	if !gpu {
-		list = append(list, "a GPU backend: none was found; on a machine with an NVIDIA GPU build with `make RECINT_CUDA=1`, "+
+		list = append(list, "a GPU backend: none was found; on a machine with an NVIDIA GPU build with `make cuda`, "+
 			"on a Mac with `make RECINT_METAL=1`")
 	}
 	if !s.PackedKernel {

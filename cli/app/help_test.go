@@ -50,6 +50,16 @@ func TestHelp(t *testing.T) {
 		"reproduce":         {"goes on after an interruption", "table.md", "30m", "(required)"},
 		"interpret":         {"separated by commas", "a user ID", "before and after it", "lists what led to it"},
 		"verify":            {"FILE.safetensors…", "NAME.expected.safetensors", "NAME.computed.safetensors", "Exit code 1"},
+		"bench":             {"round by round", "compute the same", "bench/README.md", "compare", "page"},
+		"bench encoder":     {"pytorch, onnxruntime, llamacpp or all", "batch, length, threads", "FILE.png or .svg", "markdown, json, jsonl, csv", "$PYTHON"},
+		"bench adapter":     {"batch, threads"},
+		"bench train":       {"batch, threads", "default: 5"},
+		"bench generate":    {"batch, length, threads"},
+		"bench evaluate":    {"probabilities of all titles"},
+		"bench latency":     {"in process and over HTTP", "residual prompt"},
+		"bench all":         {"latency where --run is given", "residual prompt"},
+		"bench compare":     {"U-test", "BEFORE.json AFTER.json", "four rounds"},
+		"bench page":        {"RESULT.json…", "a plot of each sweep", "(required)"},
 		"doctor":            {"what is missing, and how to get it"},
 		"completion":        {"bash", "fish", "zsh"},
 		"completion bash":   {"source", ".bashrc"},
@@ -186,8 +196,28 @@ func TestDoctor(t *testing.T) {
 	}
 	lacks := strings.Join(f.Missing, "\n")
 	contains(t, lacks, "recint data fetch ml-100k", "recint models fetch smollm2-135m")
+	if f.Engine == nil || f.Engine.Backend != "cpu" || f.Engine.Threads != 1 {
+		t.Errorf("computes on %+v", f.Engine)
+	}
 	stdout, _ := runs(t, "", "doctor")
-	contains(t, stdout, append(f.Missing, Version, f.System.LlamaCommit, f.System.Compiler, "backend cpu", f.Home)...)
+	contains(t, stdout, append(f.Missing, "cpu: "+f.Engine.Device, Version, f.System.LlamaCommit, f.System.Compiler, "backend cpu", f.Home)...)
+}
+
+// What the flags ask for and is not there is something that is missing.
+func TestDoctorWithoutBackend(t *testing.T) {
+	var f facts
+	parses(t, &f, "", "--backend", "abacus", "doctor", "--json")
+	if f.Engine != nil || !strings.Contains(strings.Join(f.Missing, "\n"), "no abacus backend was found") {
+		t.Errorf("%+v", f)
+	}
+	f = facts{}
+	parses(t, &f, "", "--backend", "auto", "--strict-device", "doctor", "--json")
+	switch missing := strings.Join(f.Missing, "\n"); {
+	case f.Engine != nil && f.Engine.Backend == "cpu":
+		t.Error("the CPU stands in for a GPU")
+	case f.Engine == nil && !strings.Contains(missing, "--strict-device lets no CPU stand in for it"):
+		t.Error(missing)
+	}
 }
 
 // parses runs a command and reads what it writes to stdout as one JSON value without unknown keys.

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 5
+#define RI_ABI_VERSION 6
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -71,6 +71,9 @@ typedef struct {
     const char *backend; /* "cpu", "cuda", "metal"; NULL or "auto": a GPU if one is found, else the CPU; "portable": the
                             CPU with nothing but the ggml operations that GPUs run, for tests of what these compute */
     int32_t n_threads;   /* CPU threads; 0: one for each CPU that the process may use */
+    int32_t strict;      /* 1: nothing is left to another device: "auto" without a GPU is RI_BACKEND, and an answer of
+                            which llama.cpp would compute a part on the CPU beside the GPU is RI_UNSUPPORTED. All else
+                            runs on the engine's device, or is refused, in any case. */
 } ri_engine_params;
 
 typedef struct {

@@ -61,7 +61,7 @@ std::string devices_found() {
     return list.empty() ? "none" : list;
 }
 
-ggml_backend_dev_t choose_device(const std::string &wanted) {
+ggml_backend_dev_t choose_device(const std::string &wanted, bool strict) {
     ggml_backend_dev_t cpu = nullptr, gpu = nullptr;
     for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
         ggml_backend_dev_t device = ggml_backend_dev_get(i);
@@ -71,12 +71,17 @@ ggml_backend_dev_t choose_device(const std::string &wanted) {
         if (type == GGML_BACKEND_DEVICE_TYPE_GPU && !gpu) gpu = device;
     }
     if (wanted != "auto") {
-        const char *how = wanted == "cuda"    ? "build it with `make RECINT_CUDA=1`"
+        const char *how = wanted == "cuda"    ? "build it with `make cuda`; it needs an NVIDIA GPU and its driver"
                           : wanted == "metal" ? "build it with `make RECINT_METAL=1`"
                                               : "known are auto, cpu, cuda, metal and portable";
         fail(RI_BACKEND, "no %s backend was found beside librecint (found: %s); %s", wanted.c_str(),
              devices_found().c_str(), how);
     }
+    if (!gpu && strict)
+        fail(RI_BACKEND,
+             "no GPU was found (found: %s), and --strict-device lets no CPU stand in for it; ask for the CPU with "
+             "--backend cpu, or build with `make cuda` or `make RECINT_METAL=1`",
+             devices_found().c_str());
     if (!gpu && !cpu) fail(RI_BACKEND, "no compute backend was found beside librecint; run `make`");
     return gpu ? gpu : cpu;
 }
@@ -89,7 +94,8 @@ Engine::Engine(const ri_engine_params &params) {
     load_backends();
     const std::string wanted = params.backend && *params.backend ? params.backend : "auto";
     portable_ = wanted == "portable";
-    ggml_backend_dev_t device = choose_device(portable_ ? "cpu" : wanted);
+    strict_ = params.strict != 0;
+    ggml_backend_dev_t device = choose_device(portable_ ? "cpu" : wanted, strict_);
     backend_.reset(ggml_backend_dev_init(device, nullptr));
     if (!backend_) fail(RI_BACKEND, "the backend %s did not start", ggml_backend_dev_name(device));
     scratch_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend_.get())));
@@ -163,7 +169,7 @@ int64_t ri_debug_live(ri_live_kind kind) {
     return n >= 0 && n < RI_LIVE_KINDS ? ri::live_objects[n].load() : 0;
 }
 
-ri_engine_params ri_engine_params_default(void) { return {nullptr, 0}; }
+ri_engine_params ri_engine_params_default(void) { return {nullptr, 0, 0}; }
 
 ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err) {
     return ri::guard(err, [&] {

@@ -24,6 +24,7 @@ class Engine {
     // On the CPU the core's own kernels stand in for compositions of ggml operations, unless "portable" was asked for.
     bool own_kernels() const { return own_kernels_; }
     bool packed_kernel() const { return packed_kernel_; } // on the CPU with AVX512-BF16
+    bool strict() const { return strict_; }               // nothing may run elsewhere
     ri_engine_info describe() const;
     // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
     ggml_gallocr_t scratch() const { return scratch_.get(); }
@@ -61,7 +62,7 @@ class Engine {
     int threads_in_use_ = 0;
     ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
     void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
-    bool portable_ = false, own_kernels_ = false, packed_kernel_ = false;
+    bool portable_ = false, strict_ = false, own_kernels_ = false, packed_kernel_ = false;
     std::mutex mutex_, thrown_mutex_;
     std::exception_ptr thrown_;
 };

@@ -138,6 +138,23 @@ class Generator {
         if (!model_) fail(RI_FILE, "llama.cpp cannot load %s: %s", gguf_->path().c_str(), logged_error().c_str());
     }
 
+    // Where the engine is strict: notes an operation that llama.cpp is about to compute, but not on the engine's
+    // device. (A graph holds nodes that are not computed, and some that only look at another's memory.)
+    static bool note_stray(ggml_tensor *node, bool, void *generator) {
+        auto &self = *static_cast<Generator *>(generator);
+        const bool computed = node->buffer && (node->flags & GGML_TENSOR_FLAG_COMPUTE) && node->op != GGML_OP_NONE &&
+                              node->op != GGML_OP_VIEW && node->op != GGML_OP_RESHAPE && node->op != GGML_OP_PERMUTE &&
+                              node->op != GGML_OP_TRANSPOSE;
+        if (computed && self.stray_.empty() && !self.is_here(node->buffer)) self.stray_ = ggml_op_desc(node);
+        return false; // its result is not asked for
+    }
+
+    // Memory of the host may be a GPU driver's, too.
+    bool is_here(ggml_backend_buffer_t buffer) const {
+        return !ggml_backend_buffer_is_host(buffer) &&
+               ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer)) == engine_->device();
+    }
+
     void make_context() {
         // The cache keeps each sequence by itself (kv_unified would let every query scan the cells of all slots, and
         // make an answer depend on its neighbours' lengths), in multiples of 256 positions; keys and values are F16.
@@ -157,6 +174,10 @@ class Generator {
         params.n_outputs_max = uint32_t(sequences);
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
+        if (engine_->strict() && !engine_->on_cpu()) {
+            params.cb_eval = note_stray;
+            params.cb_eval_user_data = this;
+        }
         forget_logged_error();
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
@@ -325,6 +346,11 @@ class Generator {
             if (status != 0)
                 fail(status == -2 ? RI_MEMORY : RI_BACKEND, "llama.cpp failed to decode (%d): %s", status,
                      logged_error().c_str());
+            if (!stray_.empty())
+                fail(RI_UNSUPPORTED,
+                     "llama.cpp computes %s on the CPU and not on %s, which --strict-device forbids; "
+                     "leave that out, take another LLM, or use --backend cpu",
+                     stray_.c_str(), ggml_backend_dev_description(engine_->device()));
             std::vector<const float *> logits;
             for (int32_t i : outputs) {
                 logits.push_back(llama_get_logits_ith(context_.get(), i));
@@ -366,6 +392,7 @@ class Generator {
     std::vector<int32_t> used_;          // [n_slots]: positions in each, the prefix included
     std::vector<llama_seq_id> sequence_; // [n_slots]: of each slot
     std::vector<int32_t> holder_;        // [n_slots]: the slot that has sequence i + 1
+    std::string stray_;                  // the first operation that was computed elsewhere than it may be
     llama_model_ptr model_;
     llama_context_ptr context_;
 };

@@ -1,0 +1,9 @@
+// A GPU that is none, for what has to do with devices: ggml's CPU backend behind memory that nobody else may look into.
+#pragma once
+
+#include "ggml.h"
+
+// Makes the backend "made-up" known to ggml. It is a GPU with every operation of the CPU backend but `lacking`, which
+// may be changed later.
+void register_made_up_gpu();
+inline ggml_op lacking = GGML_OP_COUNT; // none
