@@ -9,7 +9,7 @@ from llama import Llama
 
 
 def main():
-    args = workload.arguments(__doc__.split(":")[0]).parse_args()
+    args = workload.training_arguments(__doc__.split(":")[0]).parse_args()
     torch.set_num_threads(args.threads)
     llama = Llama(args.model, torch.float32)
 
@@ -22,7 +22,7 @@ def main():
         loss.backward()
         return loss.item(), -asked.detach()
 
-    workload.run(args, step, by_length=False)
+    workload.run(args, f"PyTorch {torch.__version__}, the authors' way, float32", step, by_length=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from llama import Llama
 
 
 def main():
-    parser = workload.arguments(__doc__.split(":")[0])
+    parser = workload.training_arguments(__doc__.split(":")[0])
     parser.add_argument("--micro", type=int, default=16, help="samples in a micro-batch")
     parser.add_argument("--float32", action="store_true", help="float32 in place of bfloat16")
     parser.add_argument("--compile", action="store_true", help="torch.compile the layers")
@@ -42,7 +42,8 @@ def main():
             parts.append(-losses.detach())
         return total, torch.cat(parts)
 
-    workload.run(args, step, by_length=True)
+    kind = ("float32" if args.float32 else "bfloat16") + ", compiled" * args.compile
+    workload.run(args, f"PyTorch {torch.__version__}, tuned, {kind}", step, by_length=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 that a file of either side loads on the other.
 
 Item ids are dense and 0-based; id `items` is padding, at the end of a history. A model maps int64 histories [n, T], T at most
-10, and their true lengths [n] to states [n, width]; `scores` maps states to [n, items]. For DreamRec the state is the
+its `positions`, and their true lengths [n] to states [n, width]; `scores` maps states to [n, items]. For DreamRec the state is the
 guidance, and an oracle drawn by `sample` takes its place before the scores.
 
 Dropout: on the embeddings of the history, and after them GRU4Rec and Caser on the state, SASRec and DreamRec on the attention
@@ -30,9 +30,9 @@ class GRU4Rec(nn.Module):
 
     name = "GRU"
 
-    def __init__(self, items, width=WIDTH, dropout=0.0, spread=0.02):
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, dropout=0.0, spread=0.02):
         super().__init__()
-        self.items, self.width = items, width
+        self.items, self.width, self.positions = items, width, positions
         self.item_embeddings = nn.Embedding(items + 1, width)
         self.gru = nn.GRU(width, width, batch_first=True)
         self.s_fc = nn.Linear(width, items)
@@ -297,7 +297,7 @@ def load(path, dropout=0.0):
     items, width = stored["item_embeddings.weight"].shape
     sizes = {"items": items - 1, "width": width, "dropout": dropout}
     if "gru.weight_ih_l0" in stored:
-        model = GRU4Rec(**sizes)
+        model = GRU4Rec(positions=int(metadata.get("state_size", POSITIONS)), **sizes)
     elif "vertical_cnn.weight" in stored:
         horizontal = [value for name, value in sorted(stored.items()) if name.startswith("horizontal_cnn") and value.dim() == 4]
         sizes.update(filters=len(horizontal[0]), heights=[value.shape[2] for value in horizontal])
@@ -321,7 +321,7 @@ def load(path, dropout=0.0):
 def save(model, path, **metadata):
     """Writes weights that `load` and RecInt read."""
     told = {"model": model.name, "item_num": model.items, "hidden_size": model.item_embeddings.weight.shape[1],
-            "state_size": getattr(model, "positions", POSITIONS), **metadata}
+            "state_size": model.positions, **metadata}
     if isinstance(model, Caser):
         told.update(filter_sizes=list(model.heights), num_filters=model.filters)
     if isinstance(model, DreamRec):
@@ -330,7 +330,7 @@ def save(model, path, **metadata):
               {name: str(value) for name, value in told.items()})
 
 
-def pad(histories, items, positions=POSITIONS):
+def pad(histories, items, positions):
     """Lists of ids as int64 [n, positions], padded at the end, and their lengths [n]."""
     table = torch.full((len(histories), positions), items)
     for row, history in zip(table, histories):

@@ -65,9 +65,9 @@ def build(args, items):
     return MODELS[args.model](items, dropout=args.dropout, spread=args.spread, **more)
 
 
-def tensors(sequences, items):
-    """Histories [n, 10], their lengths [n] and the next items [n]."""
-    histories, lengths = recommenders.pad([history for history, _ in sequences], items)
+def tensors(sequences, model):
+    """Histories [n, positions], their lengths [n] and the next items [n]."""
+    histories, lengths = recommenders.pad([history for history, _ in sequences], model.items, model.positions)
     return histories, lengths, torch.tensor([following for _, following in sequences])
 
 
@@ -123,7 +123,7 @@ def probe(model, train, test, epochs=8):
     @torch.no_grad()
     def encode(part):
         joined = [h[:n].tolist() + [f.item()] for h, n, f in zip(*part)]
-        histories, lengths = recommenders.pad(joined, model.items)
+        histories, lengths = recommenders.pad(joined, model.items, model.positions)
         return torch.cat([model(h, n) for h, n in zip(histories.split(1024), lengths.split(1024))])
 
     model.eval()
@@ -152,9 +152,9 @@ def main():
     torch.manual_seed(args.seed)
     with open(args.split) as file:
         data = json.load(file)
-    train, validation, test = (tensors(data[part], data["items"]) for part in ("train", "validation", "test"))
     schedule = Schedule(args.schedule, args.steps) if args.model == "dreamrec" else None
     model = build(args, data["items"])
+    train, validation, test = (tensors(data[part], model) for part in ("train", "validation", "test"))
     loss_of, optimiser = objective(model, args, schedule), optimiser_of(model, args)
     best, waited = None, 0
     for epoch in range(1, args.epochs + 1):

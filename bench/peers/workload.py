@@ -21,6 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+import pace
+
 
 @dataclass
 class Workload:
@@ -38,14 +40,14 @@ class Workload:
             order.sort(key=lambda i: len(self.samples[i][0]))
         return [order[i : i + self.batch] for i in range(0, len(order) - self.batch + 1, self.batch)]
 
-    def soft_tokens(self, rows):
-        """The soft tokens of the sample numbers `rows`, float32 [n, N·k, width]."""
-        x, a = self.states[rows], self.adapter
+    def soft_tokens(self, states):
+        """The soft tokens of float32 states [..., d]: float32 [..., k, width]."""
+        a = self.adapter
         if "w1" in a:
-            y = F.linear(F.gelu(F.linear(x, a["w1"], a["b1"]), approximate="tanh"), a["w2"], a["b2"])
+            y = F.linear(F.gelu(F.linear(states, a["w1"], a["b1"]), approximate="tanh"), a["w2"], a["b2"])
         else:
-            y = F.linear(x, a["weight"], a["bias"])
-        return y.reshape(len(rows), x.shape[1] * self.tokens_per_state, -1)
+            y = F.linear(states, a["weight"], a["bias"])
+        return y.unflatten(-1, (self.tokens_per_state, -1))
 
     def padded(self, rows, length=None, prefix=()):
         """Tokens and targets of `rows` behind `prefix`, padded at the end to the longest or `length`: int64 [n, length]."""
@@ -57,7 +59,7 @@ class Workload:
 
     def inputs(self, llama, rows, tokens):
         """The rows that enter the model: token embeddings with the soft tokens in their places."""
-        soft = self.soft_tokens(rows).to(llama.dtype)
+        soft = self.soft_tokens(self.states[rows]).flatten(1, 2).to(llama.dtype)
         x = llama.embed(tokens.clamp(min=0))
         sample, position = (tokens < 0).nonzero(as_tuple=True)
         return x.index_put((sample, position), soft[sample, -1 - tokens[sample, position]])
@@ -111,37 +113,41 @@ def compare(work, stored, step):
 def arguments(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", help="GGUF file of a llama architecture")
-    parser.add_argument("workload", nargs="?", help="workload folder")
-    parser.add_argument("--reference", metavar="FILE", help="compare one step with a reference file")
-    parser.add_argument("--check", action="store_true", help="print loss and gradient norm of the first batch")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, default=4, help="steps in a repetition")
-    parser.add_argument("--batch", type=int, help="samples of a step (default: the workload's)")
-    parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("workload", help="workload folder")
+    parser.add_argument("--batch", type=int, help="samples at once (default: the program's own number)")
+    pace.arguments(parser)
+    return parser
+
+
+def training_arguments(description):
+    parser = arguments(description)
+    parser.add_argument("--reference", action="store_true", help="WORKLOAD is a reference file: compare one step with it")
+    parser.add_argument("--steps", type=int, default=4, help="steps in a repetition; 0: every batch once")
     parser.add_argument("--lr", type=float, default=1e-3)
     return parser
 
 
-def run(args, step, by_length):
+def run(args, peer, step, by_length):
     """The command: `step(work, rows)` does forward and backward and returns the loss and the answers' log-probabilities."""
     if args.reference:
-        return compare(*from_reference(args.reference), step)
-    if not args.workload:
-        raise SystemExit("give a workload folder, or --reference FILE")
+        return compare(*from_reference(args.workload), step)
     work = load(args.workload)
     work.batch = args.batch or work.batch
-    if args.check:
-        loss, _ = step(work, work.batches(False)[0])
-        norm = torch.cat([p.grad.flatten() for p in work.adapter.values()]).norm().item()
-        return print(json.dumps({"loss": loss, "gradient_norm": norm}))
     batches = work.batches(by_length)
     optimiser = torch.optim.AdamW(work.adapter.values(), lr=args.lr)
-    # Batches are taken evenly across the lengths, so that a few steps stand for the whole; the warm-up step is not timed.
-    # --steps 0 stands for every batch.
+    # Batches are taken evenly across the lengths, so that a few steps stand for the whole; --steps 0 stands for every batch.
     count = min(args.steps or len(batches), len(batches))
     chosen = [batches[i * len(batches) // count] for i in range(count)]
-    step(work, chosen[0])
-    for _ in range(args.repetitions):
+    tokens = sum(len(work.samples[i][0]) for rows in chosen for i in rows)
+
+    def check():
+        """Of the first batch in file order."""
+        loss, _ = step(work, work.batches(False)[0])
+        norm = torch.cat([p.grad.flatten() for p in work.adapter.values()]).norm().item()
+        return {"samples": work.batch, "loss": loss, "gradient_norm": norm}
+
+    def repeat():
+        """A sample's tokens are those behind the prefix, without padding, whatever else is computed."""
         start = time.perf_counter()
         for rows in chosen:
             optimiser.zero_grad()
@@ -149,4 +155,6 @@ def run(args, step, by_length):
             torch.nn.utils.clip_grad_norm_(work.adapter.values(), 1.0)
             optimiser.step()
         seconds = time.perf_counter() - start
-        print(json.dumps({"samples_per_s": work.batch * len(chosen) / seconds, "seconds": seconds}), flush=True)
+        return {"samples_per_s": work.batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
+
+    pace.run(args, peer, check, repeat, lambda: step(work, chosen[0]))
