@@ -55,6 +55,9 @@ cuda: ## build bin/recint with the CUDA backend, for this machine's GPU
 cuda-compile: ## prove that the CUDA backend compiles and links, on a machine without a GPU and without CUDA
 	@bash native/cuda_compile.sh build
 
+test-gpu: $(RECINT) ## run the tests that compute on this machine's GPU; without one they skip, and say so
+	@bash .ci/test-gpu
+
 llama-tools: ## build llama.cpp's own server and benchmarks, links in bin/
 	@bash third_party/tools.sh build/third_party bin
 

@@ -94,7 +94,7 @@ void test_objects() {
     CHECK_OK(ri_sasrec_create(f.engine, &params, &wrong, &err));
     refuse(f.llama, prefix, wrong, "not an adapter");
     ri_model_free(wrong);
-    ri_engine *elsewhere = cpu_engine(1);
+    ri_engine *elsewhere = test_engine(1);
     wrong = make_adapter(elsewhere, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, 64});
     refuse(f.llama, prefix, wrong, "different engines");
     ri_model_free(wrong);
@@ -122,7 +122,7 @@ void test_objects() {
 // Files that are whole and hold no numbers.
 void test_damaged_weights() {
     const std::string path = temporary_path("damaged.gguf");
-    ri_engine *engine = cpu_engine(2);
+    ri_engine *engine = test_engine(2);
     ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, 64});
     TinyGguf model;
     auto open = [&] {

@@ -1,6 +1,7 @@
 // Gradients through the tape against differences of the forward pass; forward passes that the core composes itself
 // against plain loops in double precision.
 #include "adapter.h"
+#include "support/backend.h"
 #include "support/check.h"
 
 #include <algorithm>
@@ -248,7 +249,7 @@ void test_backward_from_a_constant() {
 
 int main() {
     ri_engine_params params = ri_engine_params_default();
-    params.backend = "cpu";
+    params.backend = test_backend();
     params.n_threads = 1; // thousands of tiny graphs: waiting for a second thread would be most of the work
     engine = std::make_shared<ri::Engine>(params);
     test_arithmetic();

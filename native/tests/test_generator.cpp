@@ -1,5 +1,6 @@
 // Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens in, logits out.
 #include "recint.h"
+#include "support/backend.h"
 #include "support/check.h"
 #include "support/tiny_gguf.h"
 
@@ -27,7 +28,7 @@ struct Fixture {
     explicit Fixture(const TinyGguf &model, const char *name) : path(temporary_path(name)) {
         write_tiny_gguf(path, model);
         ri_engine_params params = ri_engine_params_default();
-        params.backend = "cpu";
+        params.backend = test_backend();
         params.n_threads = 2;
         CHECK_OK(ri_engine_create(&params, &engine, &err));
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
@@ -301,7 +302,7 @@ void test_damaged_files() {
         whole.assign(std::istreambuf_iterator<char>(file), {});
     }
     ri_engine_params engine_params = ri_engine_params_default();
-    engine_params.backend = "cpu";
+    engine_params.backend = test_backend();
     ri_engine *engine = nullptr;
     CHECK_OK(ri_engine_create(&engine_params, &engine, &err));
     std::mt19937_64 random(7);

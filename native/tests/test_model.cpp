@@ -220,7 +220,7 @@ void test_kinds() {
 
 // A model keeps its engine alive.
 void test_lifetime() {
-    ri_engine *own = cpu_engine(1);
+    ri_engine *own = test_engine(1);
     ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 0, 1, 1});
     ri_engine_free(own);
     write(model, 0, RI_VALUE, {2});
@@ -235,7 +235,7 @@ void test_lifetime() {
 } // namespace
 
 int main() {
-    engine = cpu_engine(1); // the graphs are too small to share
+    engine = test_engine(1); // the graphs are too small to share
     test_slots();
     test_adamw(0);
     test_adamw(1.5f);

@@ -121,7 +121,7 @@ void test_errors() {
 } // namespace
 
 int main() {
-    engine = cpu_engine(1);
+    engine = test_engine(1);
     test_scores_and_loss(0);
     test_scores_and_loss(3);
     test_zero();

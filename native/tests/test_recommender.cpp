@@ -145,7 +145,7 @@ void test_dropout() {
     CHECK(!(step == none) && !(backward(model, batch, 0.3f, 2) == step) && !(backward(model, batch, 0.4f, 1) == step));
     // Masks are drawn by the counter alone: another engine with other threads has the same.
     ri_engine *kept = engine;
-    engine = cpu_engine(2);
+    engine = test_engine(2);
     ri_model *other = sasrec(2, 2);
     fill(other, 3, 0.5f);
     CHECK_NEAR(backward(other, batch, 0.3f, 1).loss, step.loss, 1e-6);
@@ -208,7 +208,7 @@ void test_errors() {
 } // namespace
 
 int main() {
-    engine = cpu_engine(1); // the graphs are too small to share
+    engine = test_engine(1); // the graphs are too small to share
     test_zero_model();
     test_states(1, 1);
     test_states(2, 4);

@@ -1,7 +1,8 @@
-// Package testllm gives tests a tiny random LLM on a CPU engine.
+// Package testllm gives tests a tiny random LLM, and an engine.
 package testllm
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,10 +11,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
-// Engine makes a CPU engine with one thread, closed at the end of the test.
+// Params are those of engines for tests that are not about one: one CPU thread, or what RECINT_BACKEND names (make test-gpu).
+func Params() cgo.EngineParams {
+	return cgo.EngineParams{Backend: cmp.Or(os.Getenv("RECINT_BACKEND"), "cpu"), Threads: 1, Strict: true}
+}
+
+// Engine makes an engine of Params, closed at the end of the test.
 func Engine(t testing.TB) *cgo.Engine {
 	t.Helper()
-	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
+	engine, err := cgo.NewEngine(Params())
 	if err != nil {
 		t.Fatal(err)
 	}

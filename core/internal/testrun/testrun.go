@@ -11,6 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -56,7 +57,7 @@ func write(dir, model string, s run.Spec) (string, error) {
 	if err := os.WriteFile(s.LLM, gguftest.LLM(1), 0o644); err != nil {
 		return "", err
 	}
-	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
+	engine, err := cgo.NewEngine(testllm.Params())
 	if err != nil {
 		return "", err
 	}

@@ -22,7 +22,7 @@ struct AlignFixture {
     ri_model *adapter = nullptr;
 
     explicit AlignFixture(const TinyGguf &model = {}, ri_precision precision = RI_F32, int32_t n_threads = 1)
-        : path(temporary_path("align.gguf")), engine(cpu_engine(n_threads)) {
+        : path(temporary_path("align.gguf")), engine(test_engine(n_threads)) {
         write_tiny_gguf(path, model);
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "recint.h"
+#include "support/backend.h"
 #include "support/check.h"
 
 #include <random>
@@ -15,10 +16,10 @@ inline std::vector<float> draw(size_t n, uint64_t seed, float scale = 1) {
     return values;
 }
 
-inline ri_engine *cpu_engine(int32_t n_threads) {
+inline ri_engine *test_engine(int32_t n_threads) {
     ri_error err;
     ri_engine_params params = ri_engine_params_default();
-    params.backend = "cpu";
+    params.backend = test_backend();
     params.n_threads = n_threads;
     ri_engine *engine = nullptr;
     CHECK_OK(ri_engine_create(&params, &engine, &err));
