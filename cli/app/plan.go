@@ -52,7 +52,7 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	}{
 		{"the LLM's matrices and their transposes", p.Weights}, {"keys and values of the prompt's beginning", p.Prefix},
 		{"the longest pass", p.Pass}, {"the adapter, its gradient and moments", p.Optimiser},
-		{"in all", p.Total()}, {"free", p.Free}, {"states to train on, in the computer's own memory", p.States},
+		{"in all", p.Total()}, {"free on " + p.Device, p.Free}, {"states to train on, in the computer's own memory", p.States},
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row.what, align.Mebibytes(row.bytes))
 	}

@@ -9,9 +9,10 @@ import (
 
 // Estimate is what a training run will take, told before the LLM's weights are loaded.
 type Estimate struct {
-	Parameters int64 `json:"parameters"` // of the LLM's matrices, head included
+	Parameters int64  `json:"parameters"` // of the LLM's matrices, head included
+	Device     string `json:"device"`     // that computes, as its driver names it
 
-	// Bytes of the device that computes.
+	// Bytes of the device that computes. A GPU's driver takes some hundred MiB more for itself.
 	Weights   int64 `json:"weights_bytes"`   // the frozen matrices and their transposes
 	Prefix    int64 `json:"prefix_bytes"`    // keys and values of the prompts' constant beginnings
 	Pass      int64 `json:"pass_bytes"`      // what the longest pass keeps until its gradient is known
@@ -65,7 +66,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	}
 	m := matrices(info)
 	fused := precision == cgo.BF16 && device.PackedKernel
-	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Free: device.MemoryFree,
+	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Device: device.Device, Free: device.MemoryFree,
 		Weights: weightBytes(info, precision)}
 	for _, p := range j.Prompts {
 		// Keys and values as rows and as columns, in float32.

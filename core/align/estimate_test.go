@@ -44,6 +44,9 @@ func TestNewEstimate_byHand(t *testing.T) {
 	if e.Positions != 6 || math.Abs(e.FLOP-flop) > 1e-6 {
 		t.Errorf("%g positions, %g FLOP, want 6 and %g", e.Positions, e.FLOP, flop)
 	}
+	if device, err := engine.Describe(); err != nil || e.Device != device.Device || e.Device == "" {
+		t.Errorf("on %q, want %q: %v", e.Device, device.Device, err)
+	}
 	if e.Pass < 4*2*8*10*(2*16+8*4+2*32) || !e.Fits || math.Abs(e.Minutes*60*e.Rate-300) > 1e-6 || e.Warm != 0 {
 		t.Errorf("%+v", e)
 	}

@@ -49,10 +49,11 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	if !estimate.Fits {
-		return nil, fmt.Errorf("run: training needs about %s, and %s are free; %s", align.Mebibytes(estimate.Total()), align.Mebibytes(estimate.Free),
-			align.HowToFit)
+		return nil, fmt.Errorf("run: training needs about %s, and %s are free on %s; %s", align.Mebibytes(estimate.Total()),
+			align.Mebibytes(estimate.Free), estimate.Device, align.HowToFit)
 	}
-	stage(fmt.Sprintf("expecting %s of memory and %.1f samples/s", align.Mebibytes(estimate.Total()), estimate.Rate))
+	stage(fmt.Sprintf("expecting %s of memory of %s and %.1f samples/s", align.Mebibytes(estimate.Total()), estimate.Device,
+		estimate.Rate))
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}
