@@ -274,7 +274,7 @@ func TestRuns(t *testing.T) {
 
 	p.choose("recovery")
 	p.says("#words h3", "of 3 items are named")
-	p.count("#words .titles li", 3)
+	p.count("#words .titles li .verdict", 3)
 
 	p.choose("dreams")
 	p.says("#map", "live in another space")
@@ -283,6 +283,14 @@ func TestRuns(t *testing.T) {
 	p.says("#oracle", "SASRec's first recommendation")
 	p.count("#oracle .titles li", 10)
 	p.says("#oracle .body > p.soft", "Number 1, by dreams, beside residual")
+	p.count("#map .body > svg path.oracle", 1)
+	p.says("#map .marks", "the oracle")
+	p.choose("residual") // whose map has no place for it
+	p.says("#map", "live in the same space")
+	p.count("#map path.oracle", 0)
+	p.choose("dreams")
+	p.says("#map", "live in another space")
+	p.click("#oracle button")
 	p.click("#oracle button")
 	p.says("#oracle .body > p.soft", "Number 2")
 	for range 9 {
@@ -352,11 +360,12 @@ func TestTitlesAreText(t *testing.T) {
 		"POST /v1/recommend": `{"items":[{"id":"2","title":"EVIL","score":1}]}`,
 		"GET /v1/map": `{"of":"items","shares":[0.5,0.25],"items":[{"id":"1","title":"EVIL","x":0,"y":0},{"id":"2","title":"EVIL","x":1,"y":1},` +
 			`{"id":"3","title":"EVIL","x":0.5,"y":0.5}]}`,
-		"POST /v1/path":   `{"of":"items","points":[{"x":0,"y":0}]}`,
-		"POST /v1/oracle": `{"words":"EVIL","titles":[{"title":"EVIL","score":1}],"nearest":[{"title":"EVIL","score":1}]}`,
+		"POST /v1/path": `{"of":"items","points":[{"x":0,"y":0}]}`,
+		"POST /v1/oracle": `{"words":"EVIL","titles":[{"title":"EVIL","score":1}],"nearest":[{"title":"EVIL","score":1}],` +
+			`"place":{"x":1,"y":0}}`,
 		"POST /v1/interpret": "event: token\ndata: {\"text\":\"EVIL\",\"log_prob\":-1}\n\nevent: answer\ndata: " +
-			`{"text":"EVIL","log_prob":-1,"ended":true,"tokens":[],"lines":[{"text":"EVIL","item":null}],` +
-			`"titles":[{"lines":[{"text":"EVIL","item":null}],"log_prob":-1}]}` + "\n\n",
+			`{"text":"EVIL","log_prob":-1,"ended":true,"tokens":[],"lines":[{"text":"EVIL","item":null,"right":true}],` +
+			`"truth":[{"id":"1","title":"EVIL","named":true}],"titles":[{"lines":[{"text":"EVIL","item":null}],"log_prob":-1}]}` + "\n\n",
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text(body)) })
 	}

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
-	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
@@ -59,11 +59,17 @@ type (
 		Ended   bool            `json:"ended"` // false where it was cut
 		Tokens  []service.Token `json:"tokens"`
 		Lines   []namedLine     `json:"lines"`
+		Truth   []judgedItem    `json:"truth,omitempty"` // what a history asks for
 		Titles  []rankedAnswer  `json:"titles,omitempty"`
 	}
 	namedLine struct {
-		Text string `json:"text"`
-		Item *item  `json:"item"` // that the line names
+		Text  string `json:"text"`
+		Item  *item  `json:"item"`            // that the line names
+		Right *bool  `json:"right,omitempty"` // beside a truth: it is one of its titles
+	}
+	judgedItem struct {
+		item
+		Named bool `json:"named"`
 	}
 	rankedAnswer struct {
 		Lines   []namedLine `json:"lines"`
@@ -71,7 +77,8 @@ type (
 	}
 	oracleAnswer struct {
 		Run string `json:"run"`
-		run.Oracle
+		service.Oracle
+		Place service.Point `json:"place"` // on the run's map
 	}
 	mapAnswer struct {
 		Run    string       `json:"run"`
@@ -287,7 +294,14 @@ func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
 		seed = *request.Seed
 	}
 	oracle, err := a.Oracle(r.Context(), a.history, seed)
-	return oracleAnswer{a.name, oracle}, err
+	if err != nil {
+		return nil, err
+	}
+	chart, err := a.Map()
+	if err != nil {
+		return nil, err
+	}
+	return oracleAnswer{a.name, oracle, chart.Place(oracle.Vector)}, nil
 }
 
 func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -316,6 +330,9 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) 
 	for i, piece := range words.Pieces {
 		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: words.LogProbs[i]})
 	}
+	if q.Vector == nil && q.States == nil {
+		judge(&answer, a)
+	}
 	for _, title := range titles {
 		answer.Titles = append(answer.Titles, rankedAnswer{lines(a.held, title.Text), title.LogProb})
 	}
@@ -341,6 +358,28 @@ func lines(h *held, text string) []namedLine {
 		named = append(named, n)
 	}
 	return named
+}
+
+// judge holds words against the history that they are about, as evaluations do: its last item, or those of its items that count.
+func judge(answer *interpretAnswer, a asked) {
+	truth := a.history[max(0, len(a.history)-a.Info().Positions):]
+	if answer.Asks == prompt.LastItem {
+		truth = a.history[len(a.history)-1:]
+	}
+	titles := make([]string, len(truth))
+	for i, id := range truth {
+		titles[i] = a.Describe(id).Title
+	}
+	named := evaluate.Named(answer.Text, titles)
+	if answer.Asks == prompt.LastItem {
+		named[0] = evaluate.Exact(answer.Text, titles[0])
+	}
+	for i, id := range truth {
+		answer.Truth = append(answer.Truth, judgedItem{describe(a.held, id), named[i]})
+	}
+	for i, line := range evaluate.Lines(answer.Text, titles) {
+		answer.Lines[i].Right = &line.Right
+	}
 }
 
 // wantsEvents says whether a client asks for server-sent events.

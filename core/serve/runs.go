@@ -84,6 +84,18 @@ func (r *runs) reload() (failed error) {
 	return failed
 }
 
+// broken names the first run whose LLM cannot go on, and says why it cannot; nil: there is none.
+func (r *runs) broken() (name string, err error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, name := range r.names {
+		if err := r.held[name].Err(); err != nil {
+			return name, err
+		}
+	}
+	return "", nil
+}
+
 // close closes all services.
 func (r *runs) close() (err error) {
 	r.one.Lock()

@@ -192,10 +192,14 @@ func (s *Server) routes() http.Handler {
 	return s.observe(handler)
 }
 
-// ready says whether more requests are welcome.
+// ready says whether more requests are welcome: not while the server stops, nor where the LLM of a run cannot go on.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		writeText(w, http.StatusServiceUnavailable, "stopping\n")
+		return
+	}
+	if name, err := s.runs.broken(); err != nil {
+		writeText(w, http.StatusServiceUnavailable, "the LLM of run "+name+" cannot go on; load the runs again\n")
 		return
 	}
 	writeText(w, http.StatusOK, "ready\n")

@@ -39,6 +39,14 @@ func TestOpenAPI(t *testing.T) {
 			if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed {
 				t.Errorf("%s %s: %d", method, path, w.Code)
 			}
+			if strings.HasPrefix(path, "/v1/") { // another method is answered as the path says
+				r := httptest.NewRequest("PUT", "http://127.0.0.1:8080"+path, nil)
+				w, described := record(s, r), r.Clone(t.Context())
+				described.Method = method
+				if err := conforms(described, "", w); err != nil || w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != method {
+					t.Errorf("PUT %s: %d %v %s: %v", path, w.Code, w.Header(), w.Body, err)
+				}
+			}
 		}
 	}
 }
@@ -95,11 +103,55 @@ func TestAnswers(t *testing.T) {
 		if name == "residual" && (len(got.Titles[0].Lines) != 1 || got.Titles[0].Lines[0].Item == nil) {
 			t.Errorf("a title that names no item: %+v", got.Titles[0])
 		}
+		if want := map[string]int{"residual": 1, "recovery": 3}[name]; len(got.Truth) != want || got.Lines[0].Right == nil ||
+			got.Truth[want-1].ID != "film-15" {
+			t.Errorf("%s is held against %+v; lines are %+v", name, got.Truth, got.Lines)
+		}
+	}
+	if got := decoded[interpretAnswer](t, call(t, s, "POST", "/v1/interpret", `{"vector":[`+strings.Repeat("0,", 15)+`1],`+history+`}`)); len(
+		got.Truth) != 0 {
+		t.Errorf("a vector is held against %+v", got.Truth)
 	}
 	oracle := decoded[oracleAnswer](t, call(t, s, "POST", "/v1/oracle", `{"run":"dreams","seed":3,`+history+`}`))
 	titles := []string{"The Silent Orchard", "The Golden Letter", "The Broken Winter"}
-	if len(oracle.Nearest) != 5 || len(oracle.Titles) != 5 || !slices.Equal(oracle.History, titles) {
-		t.Errorf("%+v", oracle)
+	chart, err := s.runs.held["dreams"].Map()
+	if err != nil || len(oracle.Nearest) != 5 || len(oracle.Titles) != 5 || !slices.Equal(oracle.History, titles) ||
+		oracle.Place != chart.Place(oracle.Vector) || oracle.Place == (service.Point{}) {
+		t.Errorf("%+v, %v", oracle, err)
+	}
+}
+
+// Words are held against the history as evaluations do it: a title that stands there twice must be said twice, spelling may differ
+// where the exact scorer overlooks it, and of a long history only the items that count are asked for.
+func TestJudge(t *testing.T) {
+	s := open(t, Options{Service: usual}, "residual", "recovery")
+	for _, c := range []struct {
+		run, text     string
+		history       []int32
+		named, rights []bool
+	}{
+		{"residual", "the  golden letter.", []int32{1, 8}, []bool{true}, []bool{true}},
+		{"residual", "The Golden Letter\nThe Silent Orchard", []int32{1, 8}, []bool{false}, []bool{true, false}},
+		{"recovery", "The Golden Letter\nNonsense\n\nthe silent orchard", []int32{1, 8, 8}, []bool{true, true, false}, []bool{true, false, true}},
+		{"recovery", "The Silent Orchard", []int32{1, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8}, make([]bool, 10), []bool{false}},
+	} {
+		_, h, err := s.runs.use(c.run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := interpretAnswer{Asks: h.Info().Asks, Text: c.text, Lines: lines(h, c.text)}
+		judge(&answer, asked{held: h, history: c.history})
+		h.release()
+		var named, rights []bool
+		for _, item := range answer.Truth {
+			named = append(named, item.Named)
+		}
+		for _, line := range answer.Lines {
+			rights = append(rights, *line.Right)
+		}
+		if !slices.Equal(named, c.named) || !slices.Equal(rights, c.rights) {
+			t.Errorf("%s, %q: named %v, lines right %v", c.run, c.text, named, rights)
+		}
 	}
 }
 

@@ -84,25 +84,31 @@ func (s *Service) ranking(n int) (*ticket, error) {
 	return &ticket{Question: interpret.Question{Grammar: g, Width: n}}, err
 }
 
+// Oracle is DreamRec's, in words.
+type Oracle struct {
+	run.Oracle
+	Vector []float32 `json:"vector"` // [D], by whose products with the items' embeddings they are ranked
+}
+
 // Oracle draws DreamRec's oracle after a history and says what it means. It follows from history and seed.
-func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (run.Oracle, error) {
+func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (Oracle, error) {
 	if !s.info.Oracles {
-		return run.Oracle{}, invalid("oracles are drawn by DreamRec and named by a run that asks for the last item; this run's "+
+		return Oracle{}, invalid("oracles are drawn by DreamRec and named by a run that asks for the last item; this run's "+
 			"recommender is %s, and it asks for the %s", s.info.Recommender, s.info.Asks)
 	}
 	if err := s.checkHistory(history, 1); err != nil {
-		return run.Oracle{}, err
+		return Oracle{}, err
 	}
 	vector := make([]float32, s.info.ItemWidth)
 	if err := s.run.Recommender.Oracles(ctx, vector, [][]int32{history}, seed); err != nil {
-		return run.Oracle{}, closing(err)
+		return Oracle{}, closing(err)
 	}
 	words, titles, err := s.InterpretAndRank(ctx, Question{History: history, Vector: vector}, run.Places, nil)
 	if err != nil {
-		return run.Oracle{}, err
+		return Oracle{}, err
 	}
 	oracle, err := s.run.Oracle(history, vector, words, titles)
-	return oracle, closing(err)
+	return Oracle{oracle, vector}, closing(err)
 }
 
 // states gives what the prompt shows.

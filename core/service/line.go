@@ -101,6 +101,13 @@ func (l *line) clear() (waiting []*ticket) {
 	return waiting
 }
 
+// reason is why nobody joins any more; nil: it is open.
+func (l *line) reason() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
 func (l *line) length() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

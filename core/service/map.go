@@ -41,7 +41,7 @@ func (s *Service) Map() (*Map, error) {
 }
 
 // Path gives the places of the states after each of the last T items of a history, or, on a map without states, of these items. A state
-// is drawn at the length of an item's vector, since its direction ranks the items, and a product grows with both lengths.
+// is drawn as Place does.
 func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	if err := s.checkHistory(history, 1); err != nil {
 		return nil, err
@@ -54,21 +54,16 @@ func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	for n := max(1, len(history)-s.info.Positions+1); n <= len(history); n++ {
 		ends = append(ends, history[:n])
 	}
-	width, compute := s.info.ItemWidth, s.run.Recommender.Items
+	width, compute, place := s.info.ItemWidth, s.run.Recommender.Items, m.item
 	if m.States {
-		width, compute = s.info.StateWidth, s.run.Recommender.States
+		width, compute, place = s.info.StateWidth, s.run.Recommender.States, m.Place
 	}
 	vectors, path := make([]float32, len(ends)*width), make([]Point, len(ends))
 	if err := compute(ctx, vectors, ends); err != nil {
 		return nil, closing(err)
 	}
 	for i := range path {
-		vector := vectors[i*width : (i+1)*width]
-		scale := 1.0
-		if m.States {
-			scale = m.length / max(norm(vector), math.SmallestNonzeroFloat32)
-		}
-		path[i] = m.place(vector, scale)
+		path[i] = place(vectors[i*width : (i+1)*width])
 	}
 	return path, nil
 }
@@ -124,13 +119,22 @@ func newMap(r *recommender.Recommender) (*Map, error) {
 		for k := range vector {
 			vector[k] = float32(vectors.At(i, k))
 		}
-		m.Places = append(m.Places, m.place(vector, 1))
+		m.Places = append(m.Places, m.item(vector))
 	}
 	return m, nil
 }
 
-// place projects a vector [W] times a number.
-func (m *Map) place(vector []float32, scale float64) Point {
+// Place gives the place of what items are scored against: a state, or an oracle of DreamRec. It is drawn at the length of an item's
+// vector, since its direction ranks the items, and a product grows with both lengths.
+func (m *Map) Place(vector []float32) Point {
+	return m.project(vector, m.length/max(norm(vector), math.SmallestNonzeroFloat32))
+}
+
+// item gives the place of an item's vector.
+func (m *Map) item(vector []float32) Point { return m.project(vector, 1) }
+
+// project projects a vector [W] times a number.
+func (m *Map) project(vector []float32, scale float64) Point {
 	var x, y float64
 	for k, v := range vector {
 		centred := scale*float64(v) - m.mean[k]

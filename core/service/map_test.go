@@ -57,7 +57,7 @@ func TestPath(t *testing.T) {
 		for k := range state {
 			state[k] *= float32(m.length / length)
 		}
-		if want := m.place(state, 1); math.Abs(float64(p.X-want.X))+math.Abs(float64(p.Y-want.Y)) > 1e-5 {
+		if want := m.item(state); math.Abs(float64(p.X-want.X))+math.Abs(float64(p.Y-want.Y)) > 1e-5 {
 			t.Errorf("state %d at %v, want %v", i, p, want)
 		}
 	}

@@ -168,6 +168,10 @@ func (s *Service) release() (err error) {
 	return err
 }
 
+// Err is why no question to the LLM is accepted any more, as each of them is told: the LLM cannot go on, or the service is closed. nil:
+// they are.
+func (s *Service) Err() error { return s.line.reason() }
+
 // Info says what the service answers with.
 func (s *Service) Info() Info { return s.info }
 

@@ -174,6 +174,9 @@ func TestOracle(t *testing.T) {
 		!slices.Equal(got.Nearest, want[0].Nearest) {
 		t.Errorf("%+v, want %+v; %v", got, want[0], err)
 	}
+	if near, err := s.RecommendState(got.Vector, nil, 1); err != nil || s.Describe(near[0].Item).Title != got.Nearest[0].Title {
+		t.Errorf("the vector's nearest item is %v, not %s; %v", near, got.Nearest[0].Title, err)
+	}
 	if !s.Info().Oracles {
 		t.Errorf("%+v", s.Info())
 	}
@@ -423,6 +426,9 @@ func TestHugeStates_besideOthers(t *testing.T) {
 // An LLM that cannot go on tells so whoever waits, and whoever comes.
 func TestBrokenLLM(t *testing.T) {
 	s := open(t, residual, Options{})
+	if err := s.Err(); err != nil {
+		t.Error(err)
+	}
 	if err := s.run.Interpreter.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -437,8 +443,8 @@ func TestBrokenLLM(t *testing.T) {
 		}
 	}
 	_, err := s.Interpret(t.Context(), Question{History: []int32{1, 2}}, nil)
-	if err == nil || !strings.Contains(err.Error(), "open the run again") || errors.Is(err, ErrClosed) {
-		t.Errorf("%v", err)
+	if err == nil || !strings.Contains(err.Error(), "open the run again") || errors.Is(err, ErrClosed) || s.Err() != err {
+		t.Errorf("%v; the service says %v", err, s.Err())
 	}
 }
 

@@ -7,17 +7,17 @@ import { Oracle, pair } from "./oracle.js";
 import { Panel } from "./panel.js";
 import { recommend } from "./recommended.js";
 import { Search } from "./search.js";
-import { interpret, names, verdict } from "./words.js";
+import { interpret, verdict } from "./words.js";
 
 const store = "recint.history";
 const [words, recommended, map] = ["words", "recommended", "map"].map(id => new Panel(by(id)));
-const oracle = new Oracle(new Panel(by("oracle")));
 let runs = [], run = null;
 
 const history = new History(update);
 const choose = item => history.add(item);
 const search = new Search(() => run.name, choose);
 const chart = new ItemMap(map, choose);
+const oracle = new Oracle(new Panel(by("oracle")), (name, place) => chart.place(name, place));
 
 // said keeps what states said of the last item of a history, so that the list can show it later.
 const said = new Map();
@@ -27,7 +27,7 @@ function notes(items) {
   return items.map((item, i) => {
     const answer = said.get(asked(items.slice(0, i + 1)));
     return answer && make("small", {}, "in words: ", make("b", {}, answer.text || "nothing"), ` (${probability(answer.log_prob)}) `,
-      verdict(names(answer, item.title)));
+      verdict(answer.truth[0].named));
   });
 }
 
@@ -40,7 +40,7 @@ function update() {
   render();
   if (items.length === 0 && !by("search").value) search.find();
   oracle.reset(pair(of, runs), items);
-  chart.best = [];
+  chart.forget();
   map.ask(signal => chart.show(of, items, signal));
   if (items.length === 0) {
     words.rest("Choose items: the run's states of them are put into words here.");

@@ -10,6 +10,7 @@ export class ItemMap {
     this.maps = new Map(); // of runs, by name and hash
     this.map = null;
     this.best = []; // items that are marked
+    this.oracle = null; // the run and the place of the one that was drawn last
     this.near = false; // whether the path fills the picture
   }
 
@@ -32,11 +33,23 @@ export class ItemMap {
     if (this.map) this.render();
   }
 
+  // place marks the oracle of a run, now or when the map of that run is there.
+  place(run, place) {
+    this.oracle = { run, place };
+    if (this.map) this.render();
+  }
+
+  // forget takes away what was made of another history.
+  forget() {
+    [this.best, this.oracle] = [[], null];
+  }
+
   render() {
     const { map, panel } = this, states = map.of === "states";
+    const oracles = this.oracle?.run === this.run.name ? [this.oracle.place] : [];
     const chosen = this.pick(this.items), best = this.pick(this.best);
     const { place, width, height } = scale(Math.max(280, panel.body.clientWidth),
-      this.near && this.path.length > 0 ? [...this.path, ...chosen] : [...map.items, ...this.path]);
+      this.near && this.path.length > 0 ? [...this.path, ...chosen, ...oracles] : [...map.items, ...this.path, ...oracles]);
     const dot = (of, r, name) => {
       const { x, y } = place(of);
       return draw("circle", { cx: x, cy: y, r, class: name });
@@ -56,9 +69,10 @@ export class ItemMap {
       const { x, y } = place(point);
       return [draw("circle", { cx: x, cy: y, r: i === this.path.length - 1 ? 6 : 4, class: "stop" }),
         draw("text", { x: x + 7, y: y - 5 }, String(this.first + i + 1))];
-    })));
+    })),
+    draw("g", {}, ...oracles.map(place).map(({ x, y }) => draw("path", { d: diamond(x, y), class: "oracle" }))));
     this.caption = make("p", { class: "caption" }, "Point at an item to see its name.");
-    panel.show(picture, this.caption, this.legend(states),
+    panel.show(picture, this.caption, this.legend(states, oracles.length > 0),
       this.path.length === 0 ? "" : make("button", { "aria-pressed": String(this.near), click: () => this.zoom() }, "Zoom to the path"),
       make("p", { class: "soft" }, this.explain(states)));
     panel.status.textContent = "";
@@ -89,11 +103,13 @@ export class ItemMap {
     if (clicked) this.caption.append(make("button", { click: () => this.add({ id: nearest.id, title: nearest.title }) }, "Choose it"));
   }
 
-  legend(states) {
-    const mark = (name, text) => make("span", {}, draw("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" },
-      draw("circle", { cx: 7, cy: 7, r: name === "item" ? 2 : 5, class: name })), text);
+  legend(states, oracle) {
+    const mark = (name, text) => make("span", {}, draw("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, name === "oracle"
+      ? draw("path", { d: diamond(7, 7), class: name })
+      : draw("circle", { cx: 7, cy: 7, r: name === "item" ? 2 : 5, class: name })), text);
     return make("p", { class: "legend marks soft" }, mark("item", "items"), mark("best", "recommended"),
-      states ? mark("chosen", "chosen") : null, mark("stop", states ? "states, by the last choice's number" : "chosen, by number"));
+      states ? mark("chosen", "chosen") : null, mark("stop", states ? "states, by the last choice's number" : "chosen, by number"),
+      oracle ? mark("oracle", "the oracle") : null);
   }
 
   explain(states) {
@@ -108,6 +124,8 @@ export class ItemMap {
         "chosen items themselves.";
   }
 }
+
+const diamond = (x, y) => `M${x} ${y - 7}l6 7l-6 7l-6 -7z`;
 
 // scale gives the size of a picture of a width, and a function from places into it. All of some places have room there; both axes have
 // one scale.

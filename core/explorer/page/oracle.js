@@ -9,8 +9,9 @@ export function pair(run, runs) {
 }
 
 export class Oracle {
-  constructor(panel) {
-    this.panel = panel;
+  // drawn is called with the name of a run and the place of its oracle on that run's map.
+  constructor(panel, drawn) {
+    [this.panel, this.drawn] = [panel, drawn];
   }
 
   // reset offers an oracle after a history, or says why there is none.
@@ -35,6 +36,7 @@ export class Oracle {
         post("v1/oracle", { run: dreams.name, history, seed }, signal),
         against ? post("v1/recommend", { run: against.name, history, k: 1 }, signal) : null,
       ]);
+      this.drawn(dreams.name, oracle.place);
       panel.show(
         make("dl", {},
           make("dt", {}, `${dreams.recommender}'s oracle, in words`), make("dd", {}, make("b", {}, oracle.words || "nothing")),

@@ -17,7 +17,7 @@ function token({ text, log_prob }) {
     ...Array.from({ length: lines }, () => make("br"))];
 }
 
-// verdict says whether words are right.
+// verdict says whether words are right, which the server has found.
 export const verdict = (right, yes = "right", no = "wrong") =>
   make("span", { class: "verdict " + (right ? "right" : "wrong") }, right ? "✓ " + yes : "✗ " + no);
 
@@ -35,7 +35,7 @@ export async function interpret(panel, run, items, signal) {
       said.append(...token(next));
     }, signal);
   const ended = answer.ended ? null : make("p", { class: "warning" }, `The words were cut after ${answer.tokens.length} tokens.`);
-  panel.show(of, said, legend(), ...[ended, ...(run.asks === "last item" ? residual : recovery)(panel, run, items, answer)].filter(x => x));
+  panel.show(of, said, legend(), ...[ended, ...(run.asks === "last item" ? residual : recovery)(panel, answer)].filter(x => x));
   return answer;
 }
 
@@ -46,12 +46,12 @@ function legend() {
 }
 
 // residual holds what was said against the last choice.
-function residual(panel, run, items, answer) {
-  const truth = items.at(-1).title, words = answer.text || "nothing", sure = probability(answer.log_prob);
+function residual(panel, answer) {
+  const truth = answer.truth[0].title, words = answer.text || "nothing", sure = probability(answer.log_prob);
   panel.status.textContent = `The states say ${words}, probability ${sure}; in truth it was ${truth}.`;
   return [
     make("dl", {},
-      make("dt", {}, "the states say"), make("dd", {}, make("b", {}, words), ` (${sure}) `, verdict(names(answer, truth))),
+      make("dt", {}, "the states say"), make("dd", {}, make("b", {}, words), ` (${sure}) `, verdict(answer.truth[0].named)),
       make("dt", {}, "in truth"), make("dd", {}, truth)),
     make("h3", {}, "The likeliest titles of the catalogue"),
     make("ol", { class: "titles" }, ...(answer.titles ?? []).map(title => {
@@ -61,25 +61,14 @@ function residual(panel, run, items, answer) {
   ];
 }
 
-// names says whether an answer is a title: by title, since items may share one.
-export const names = (answer, title) => answer.lines.length === 1 && lineTitle(answer.lines[0]) === title;
-
-const lineTitle = line => line.item?.title ?? line.text;
-
-// recovery holds the lines that were said against the history that counts: a title that is there twice must be said twice.
-function recovery(panel, run, items, answer) {
-  const counting = items.slice(-run.positions), left = answer.lines.map(lineTitle);
-  const rows = counting.map(item => {
-    const at = left.indexOf(item.title);
-    if (at >= 0) left.splice(at, 1);
-    return { title: item.title, right: at >= 0 };
-  });
-  const right = rows.filter(row => row.right).length;
-  const summary = `${right} of ${rows.length} items are named`;
+// recovery holds the lines that were said against the history that counts.
+function recovery(panel, answer) {
+  const left = answer.lines.filter(line => !line.right).map(line => line.text);
+  const summary = `${answer.truth.filter(item => item.named).length} of ${answer.truth.length} items are named`;
   panel.status.textContent = summary + ".";
   return [
     make("h3", {}, summary),
-    make("ul", { class: "titles" }, ...rows.map(row => make("li", {}, row.title, verdict(row.right, "named", "not named")))),
+    make("ul", { class: "titles" }, ...answer.truth.map(item => make("li", {}, item.title, verdict(item.named, "named", "not named")))),
     left.length > 0 ? make("p", { class: "soft" }, "Said, but not chosen: ", left.join("; ")) : null,
   ];
 }
