@@ -3,7 +3,7 @@
 # FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options>-<recipe> (build; its libraries in bin/), where <recipe>
 # stands for the files beside this one that say how it is built, and for CUDA's compiler.
 # Options: RECINT_CUDA=1 (for this machine's GPU) or an architecture as CMake names it (90-real: H100 and H200), RECINT_METAL=1,
-# LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
+# RECINT_PORTABLE=1 (for other machines than this one), LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
 # Usage: build.sh FOLDER
 set -euo pipefail
 
@@ -22,7 +22,7 @@ need cmake CMake cmake
 need "${CXX:-c++}" 'a C++ compiler' g++
 need make make make
 
-options=cpu
+options=cpu march=native
 recipe=("$here/CMakeLists.txt" "$here/relax.h") settings=() nvcc=
 if [ -n "${RECINT_CUDA:-}" ]; then
     need nvcc "CUDA's compiler nvcc" nvidia-cuda-toolkit
@@ -41,6 +41,7 @@ if [ -n "${RECINT_CUDA:-}" ]; then
     settings=(-C "$here/cuda.cmake" -DCMAKE_CUDA_ARCHITECTURES="${architectures//,/;}")
 fi
 [ -n "${RECINT_METAL:-}" ] && options=$options-metal
+[ -n "${RECINT_PORTABLE:-}" ] && options=$options-portable march=portable
 source=$folder/llama.cpp-${tree:0:12}
 hash=$({ cat "${recipe[@]}" && printf %s "$nvcc"; } | git hash-object --stdin)
 build=$source-$options-${hash:0:8}
@@ -51,7 +52,8 @@ if [ ! -e "$build/complete" ]; then
     printf 'llama.cpp: building (%s), about %s minutes on two cores\n' "$options" "$([ -n "$nvcc" ] && echo 25 || echo three)" >&2
     if ! {
         cmake "${generator[@]}" "${settings[@]}" -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DLLAMA_SOURCE="$source" \
-            -DRECINT_CUDA="${RECINT_CUDA:+ON}" -DRECINT_METAL="${RECINT_METAL:+ON}" &&
+            -DRECINT_CUDA="${RECINT_CUDA:+ON}" -DRECINT_METAL="${RECINT_METAL:+ON}" \
+            -DRECINT_MARCH="$march" &&
             cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}"
     } >"$build.log" 2>&1; then
         grep -iE -m 5 'error' "$build.log" >&2 || tail -n 20 "$build.log" >&2
