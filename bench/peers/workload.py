@@ -33,12 +33,12 @@ class Workload:
     states: torch.Tensor
     adapter: dict  # of tensors that learn
 
-    def batches(self, by_length):
+    def batches(self, batch, by_length):
         """Lists of `batch` sample numbers, in file order or ordered by length; a last short one is left out."""
         order = list(range(len(self.samples)))
         if by_length:
             order.sort(key=lambda i: len(self.samples[i][0]))
-        return [order[i : i + self.batch] for i in range(0, len(order) - self.batch + 1, self.batch)]
+        return [order[i : i + batch] for i in range(0, len(order) - batch + 1, batch)]
 
     def soft_tokens(self, states):
         """The soft tokens of float32 states [..., d]: float32 [..., k, width]."""
@@ -132,8 +132,8 @@ def run(args, peer, step, by_length):
     if args.reference:
         return compare(*from_reference(args.workload), step)
     work = load(args.workload)
-    work.batch = args.batch or work.batch
-    batches = work.batches(by_length)
+    batch = args.batch or work.batch
+    batches = work.batches(batch, by_length)
     optimiser = torch.optim.AdamW(work.adapter.values(), lr=args.lr)
     # Batches are taken evenly across the lengths, so that a few steps stand for the whole; --steps 0 stands for every batch.
     count = min(args.steps or len(batches), len(batches))
@@ -141,10 +141,16 @@ def run(args, peer, step, by_length):
     tokens = sum(len(work.samples[i][0]) for rows in chosen for i in rows)
 
     def check():
-        """Of the first batch in file order."""
-        loss, _ = step(work, work.batches(False)[0])
-        norm = torch.cat([p.grad.flatten() for p in work.adapter.values()]).norm().item()
-        return {"samples": work.batch, "loss": loss, "gradient_norm": norm}
+        """Loss and gradient norm of the file's first samples, as many as a batch of the workload has, however few are taken at once."""
+        rows = range(min(work.batch, len(work.samples)))
+        loss, gradient, answers = 0.0, 0.0, 0
+        for part in (rows[i : i + batch] for i in range(0, len(rows), batch)):
+            optimiser.zero_grad()
+            mean, logprobs = step(work, part)
+            loss += len(logprobs) * mean
+            gradient += len(logprobs) * torch.cat([p.grad.flatten() for p in work.adapter.values()])
+            answers += len(logprobs)
+        return {"samples": len(rows), "loss": loss / answers, "gradient_norm": (gradient / answers).norm().item()}
 
     def repeat():
         """A sample's tokens are those behind the prefix, without padding, whatever else is computed."""
@@ -155,6 +161,6 @@ def run(args, peer, step, by_length):
             torch.nn.utils.clip_grad_norm_(work.adapter.values(), 1.0)
             optimiser.step()
         seconds = time.perf_counter() - start
-        return {"samples_per_s": work.batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
+        return {"samples_per_s": batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
 
-    pace.run(args, peer, check, repeat, lambda: step(work, chosen[0]))
+    pace.run(args, peer, check, repeat)
