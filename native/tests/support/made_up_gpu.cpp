@@ -1,6 +1,12 @@
 #include "support/made_up_gpu.h"
 
 #include "ggml-backend-impl.h"
+#include "ggml-cpu.h"
+
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <sys/mman.h>
 
 namespace {
 
@@ -10,12 +16,58 @@ extern ggml_backend_buffer_type memory;
 extern ggml_backend_device gpu;
 extern ggml_backend_reg registry;
 
-// ---- memory: the CPU's, of another type
+// ---- memory, which can be reached while an Access lives
 
-ggml_backend_buffer_t allocate(ggml_backend_buffer_type_t, size_t size) {
-    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(ggml_backend_dev_buffer_type(cpu()), size);
-    if (buffer) buffer->buft = &memory;
-    return buffer;
+// Never destroyed: an engine may be so only when the program ends.
+auto &blocks = *new std::map<void *, size_t>; // by address: bytes
+auto &in_use = *new std::mutex;
+
+struct Access {
+    Access() { all(PROT_READ | PROT_WRITE); }
+    ~Access() { all(PROT_NONE); }
+
+  private:
+    static void all(int protection) {
+        for (const auto &[address, size] : blocks) mprotect(address, size, protection);
+    }
+    std::lock_guard<std::mutex> hold_{in_use};
+};
+
+char *data(const ggml_tensor *tensor, size_t offset) { return static_cast<char *>(tensor->data) + offset; }
+
+ggml_backend_buffer_i buffer_interface() {
+    ggml_backend_buffer_i i{};
+    i.free_buffer = [](ggml_backend_buffer_t buffer) {
+        std::lock_guard<std::mutex> hold(in_use);
+        munmap(buffer->context, buffer->size);
+        blocks.erase(buffer->context);
+    };
+    i.get_base = [](ggml_backend_buffer_t buffer) { return buffer->context; };
+    i.memset_tensor = [](ggml_backend_buffer_t, ggml_tensor *tensor, uint8_t value, size_t offset, size_t size) {
+        Access access;
+        memset(data(tensor, offset), value, size);
+    };
+    i.set_tensor = [](ggml_backend_buffer_t, ggml_tensor *tensor, const void *from, size_t offset, size_t size) {
+        Access access;
+        memcpy(data(tensor, offset), from, size);
+    };
+    i.get_tensor = [](ggml_backend_buffer_t, const ggml_tensor *tensor, void *to, size_t offset, size_t size) {
+        Access access;
+        memcpy(to, data(tensor, offset), size);
+    };
+    i.clear = [](ggml_backend_buffer_t buffer, uint8_t value) {
+        Access access;
+        memset(buffer->context, value, buffer->size);
+    };
+    return i;
+}
+
+ggml_backend_buffer_t allocate(ggml_backend_buffer_type_t type, size_t size) {
+    void *address = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED) return nullptr;
+    std::lock_guard<std::mutex> hold(in_use);
+    blocks[address] = size;
+    return ggml_backend_buffer_init(type, buffer_interface(), address, size);
 }
 
 ggml_backend_buffer_type memory = {
@@ -25,7 +77,7 @@ ggml_backend_buffer_type memory = {
     &gpu,
     nullptr};
 
-// ---- the backend: the CPU's, in its context
+// ---- the backend: the CPU's, on one thread, in its context
 
 ggml_backend_t inner(ggml_backend_t backend) { return static_cast<ggml_backend_t>(backend->context); }
 
@@ -37,12 +89,16 @@ ggml_backend_t start(ggml_backend_dev_t device, const char *) {
         delete self;
     };
     backend->iface.graph_compute = [](ggml_backend_t self, ggml_cgraph *graph) {
+        Access access;
         return ggml_backend_graph_compute(inner(self), graph);
     };
     static uint8_t guid[16] = {7};
     backend->guid = &guid;
     backend->device = device;
     backend->context = ggml_backend_dev_init(cpu(), nullptr);
+    void *set_threads =
+        ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu()), "ggml_backend_set_n_threads");
+    reinterpret_cast<ggml_backend_set_n_threads_t>(set_threads)(inner(backend), 1);
     return backend;
 }
 
@@ -76,4 +132,7 @@ ggml_backend_reg registry = {GGML_BACKEND_API_VERSION,
 
 } // namespace
 
-void register_made_up_gpu() { ggml_backend_register(&registry); }
+void register_made_up_gpu() {
+    static std::once_flag once;
+    std::call_once(once, [] { ggml_backend_register(&registry); });
+}

@@ -1,4 +1,5 @@
-// A GPU that is none, for what has to do with devices: ggml's CPU backend behind memory that nobody else may look into.
+// A GPU that is none, for what has to do with devices: ggml's CPU backend behind memory that nobody else can reach.
+// Whoever touches it past ggml's functions dies of a segmentation fault.
 #pragma once
 
 #include "ggml.h"
