@@ -29,14 +29,15 @@ def main():
     args = parser.parse_args()
     with open(os.path.join(args.workload, "workload.json")) as file:
         work = json.load(file)
-    # The same cache as ours: 256 positions for each sequence, keys and values in F16.
-    words = [args.program, "-m", args.model, "-c", str(256 * args.slots), "-b", "512", "-ub", "512", "-t", str(args.threads)]
-    words += ["--output-format", "jsonl"]
     if args.alone:
-        words += ["-pps", "-npp", str(len(work["prefix"])), "-ntg", str(args.tokens)]
+        question, generated = len(work["prefix"]), args.tokens
     else:
         question = next(p for p, target in enumerate(work["samples"][0]["targets"]) if target >= 0) + 1
-        words += ["-npp", str(question), "-ntg", str(args.tokens - 1)]
+        generated = args.tokens - 1
+    # As in ours the cache has multiples of 256 positions for each sequence, keys and values in F16.
+    context = args.slots * 256 * -(-(question + generated) // 256)
+    words = [args.program, "-m", args.model, "-c", str(context), "-b", "512", "-ub", "512", "-t", str(args.threads)]
+    words += ["--output-format", "jsonl", "-npp", str(question), "-ntg", str(generated)] + ["-pps"] * args.alone
 
     def lines(rounds):
         """What the program says of so many rounds."""

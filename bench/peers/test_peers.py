@@ -26,7 +26,7 @@ pace.arguments(parser)
 pace.run(parser.parse_args(), "Peer 1", lambda: step("check"), lambda: step("repeat"), lambda: step("warm-up"))
 """
 
-# Speaks as llama-batched-bench does: a round for each -npl, the first much slower.
+# Speaks as llama-batched-bench does: a round for each -npl that the cache has room for, the first much slower.
 BENCH = """#!/usr/bin/env python3
 import json, sys
 def of(flag): return sys.argv[sys.argv.index(flag) + 1]
@@ -34,6 +34,8 @@ print("build: something")
 for n, slots in enumerate(map(int, of("-npl").split(","))):
     pp, tg = int(of("-npp")), int(of("-ntg"))
     slow = 1 if n else 100
+    if slots * (pp + tg) > int(of("-c")):
+        continue
     print(json.dumps({"pl": slots, "pp": pp, "tg": tg, "n_kv": slots * (pp + tg), "t_tg": 2.0 * slow, "t": 8.0 * slow}))
 """
 
@@ -85,14 +87,14 @@ class Pace(unittest.TestCase):
 
 
 class LlamaCpp(unittest.TestCase):
-    def run_bench(self, *more):
+    def run_bench(self, *more, prefix=3):
         with tempfile.TemporaryDirectory() as folder:
             program = os.path.join(folder, "bench")
             with open(program, "w") as file:
                 file.write(BENCH)
             os.chmod(program, 0o755)
             with open(os.path.join(folder, "workload.json"), "w") as file:
-                json.dump({"prefix": [7, 7, 7], "samples": [{"targets": [-1, -1, -1, 5, 5]}] * 8}, file)
+                json.dump({"prefix": [7] * prefix, "samples": [{"targets": [-1, -1, -1, 5, 5]}] * 8}, file)
             return lines([os.path.join(FOLDER, "generate_llama_cpp.py"), program, "model.gguf", folder, "--slots", "4",
                           "--tokens", "10", "--threads", "1", *more])
 
@@ -105,6 +107,10 @@ class LlamaCpp(unittest.TestCase):
         ready, line = self.run_bench("--alone")
         self.assertEqual(ready["check"], {"samples": 4, "question": 3, "generated": 10, "positions": 52})
         self.assertEqual(line, {"samples_per_s": 8 / 4, "tokens_per_s": 80 / 4, "seconds": 4})
+
+    def test_room_for_a_long_prefix(self):
+        ready, _ = self.run_bench("--alone", prefix=1024)
+        self.assertEqual(ready["check"]["positions"], 4 * 1034)
 
 
 if __name__ == "__main__":
