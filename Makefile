@@ -15,7 +15,7 @@ export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/re
 GO_FILES := $(shell git ls-files '*.go')
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party cuda cuda-compile test-gpu llama-tools test-judge test-serve soak check format demo bench-align \
+.PHONY: help build native test test-native test-asan test-go test-third-party cuda cuda-compile test-gpu llama-tools test-judge test-serve soak release test-release vuln check format demo bench-align \
 	bench-generate bench-batched bench-recommenders clean
 
 help: ## list the targets
@@ -71,6 +71,15 @@ test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
+
+release: ## an archive of recint for other Linux machines, in build/release (docs/packaging.md)
+	@bash packaging/release.sh build/release
+
+test-release: ## make that archive and test it: unpacked elsewhere, on other processors, made again
+	@archive=$$(bash packaging/release.sh build/release) && bash packaging/release_test.sh "$$archive"
+
+vuln: $(BUILT) ## look for what is known to be vulnerable in the modules and the Go of releases (make check does it, too)
+	@bash packaging/vuln.sh
 
 check: $(BUILT) ## run formatters and linters
 	@bash .ci/check
