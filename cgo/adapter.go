@@ -15,16 +15,20 @@ const (
 	AdapterLinear  AdapterKind = C.RI_ADAPTER_LINEAR  // weight [K*E, In], bias [K*E]
 	AdapterMLP     AdapterKind = C.RI_ADAPTER_MLP     // w1 [Hidden, In], b1, GELU, w2 [K*E, Hidden], b2
 	AdapterMixture AdapterKind = C.RI_ADAPTER_MIXTURE // mix [Mixed], weight [K*E, In/Mixed], bias [K*E]
+	// AdapterDictionary: w1 [Hidden, In], b1, GELU, keys [Entries, Hidden], key_bias, softmax,
+	// entries [K*E, Entries], turn [E, E], bias [K*E].
+	AdapterDictionary AdapterKind = C.RI_ADAPTER_DICTIONARY
 )
 
 // AdapterParams sizes an adapter.
 type AdapterParams struct {
-	Kind   AdapterKind
-	In     int // width of an input: a state, or for AdapterMixture the states of all positions side by side
-	Hidden int // AdapterMLP: hidden units; 0 otherwise
-	Mixed  int // AdapterMixture: positions, of which In is a multiple; 0 otherwise
-	Tokens int // K, soft tokens for each input
-	Embd   int // E
+	Kind    AdapterKind
+	In      int // width of an input: a state, or for AdapterMixture the states of all positions side by side
+	Hidden  int // AdapterMLP, AdapterDictionary: hidden units; 0 otherwise
+	Mixed   int // AdapterMixture: positions, of which In is a multiple; 0 otherwise
+	Entries int // AdapterDictionary: entries; 0 otherwise
+	Tokens  int // K, soft tokens for each input
+	Embd    int // E
 }
 
 // NewAdapter makes an adapter of zeros.
@@ -33,12 +37,13 @@ func NewAdapter(engine *Engine, params AdapterParams) (*Model, error) {
 	if engine == nil {
 		return nil, closed(op)
 	}
-	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Tokens, params.Embd); err != nil {
+	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Entries, params.Tokens, params.Embd); err != nil {
 		return nil, err
 	}
 	p := C.ri_adapter_params{
 		kind: C.ri_adapter_kind(params.Kind), n_in: C.int32_t(params.In), n_hidden: C.int32_t(params.Hidden),
-		n_mixed: C.int32_t(params.Mixed), n_tokens: C.int32_t(params.Tokens), n_embd: C.int32_t(params.Embd),
+		n_mixed: C.int32_t(params.Mixed), n_entries: C.int32_t(params.Entries), n_tokens: C.int32_t(params.Tokens),
+		n_embd: C.int32_t(params.Embd),
 	}
 	var native *C.ri_model
 	err := engine.use(op, func(e *C.ri_engine) error {

@@ -50,6 +50,9 @@ func adapterInfo(c *cli.Context) error {
 	if adapter.Hidden > 0 {
 		kind += fmt.Sprintf(" of %d hidden units", adapter.Hidden)
 	}
+	if adapter.Entries > 0 {
+		kind += fmt.Sprintf(" and %d entries", adapter.Entries)
+	}
 	if adapter.Mixed > 0 {
 		kind += fmt.Sprintf(" of %d states", adapter.Mixed)
 	}

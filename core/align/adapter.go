@@ -20,27 +20,35 @@ const (
 	MLP       Kind = "mlp"       // soft tokens = W2·GELU(W1·state + b1) + b2
 	Mixture   Kind = "mixture"   // linear, of a learned mixture of the states after each item: the authors' for recovery
 	Positions Kind = "positions" // mlp, of the state after each item, which all get soft tokens of their own
+	// Dictionary has an entry of soft tokens for each item; soft token = turn·Σ entries · softmax(keys·GELU(W1·state + b1) +
+	// key_bias) + bias: a memory that is attended to (Sukhbaatar et al. 2015, arXiv 1503.08895). Where an mlp has to write a title from a
+	// state, this only has to tell items apart; what all titles have in common is learned in turn and bias.
+	Dictionary Kind = "dictionary"
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Linear, MLP, Mixture, Positions}
+var Kinds = []Kind{Linear, MLP, Mixture, Positions, Dictionary}
 
 // EveryItem says whether the adapter reads the states after all items of a history, not one.
 func (k Kind) EveryItem() bool { return k == Mixture || k == Positions }
 
+// HasHidden says whether the adapter has hidden units.
+func (k Kind) HasHidden() bool { return k == MLP || k == Positions || k == Dictionary }
+
 // Shape is the size of an adapter.
 type Shape struct {
-	Kind   Kind `json:"kind"`
-	In     int  `json:"in"`               // D, width of a state
-	Hidden int  `json:"hidden,omitempty"` // hidden units of mlp and positions; else 0
-	Mixed  int  `json:"mixed,omitempty"`  // states that a mixture mixes: the recommender's positions; else 0
-	Tokens int  `json:"tokens"`           // K, soft tokens for each input
-	Embd   int  `json:"embd"`             // E, width of the LLM's embeddings
+	Kind    Kind `json:"kind"`
+	In      int  `json:"in"`                // D, width of a state
+	Hidden  int  `json:"hidden,omitempty"`  // hidden units of mlp, positions and dictionary; else 0
+	Mixed   int  `json:"mixed,omitempty"`   // states that a mixture mixes: the recommender's positions; else 0
+	Entries int  `json:"entries,omitempty"` // entries of a dictionary: one for each item; else 0
+	Tokens  int  `json:"tokens"`            // K, soft tokens for each input
+	Embd    int  `json:"embd"`              // E, width of the LLM's embeddings
 }
 
 // Validate reports what is wrong with the shape, or nil.
 func (s Shape) Validate() error {
-	hidden := s.Kind == MLP || s.Kind == Positions
+	hidden := s.Kind.HasHidden()
 	switch {
 	case !slices.Contains(Kinds, s.Kind):
 		return fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, Kinds)
@@ -51,6 +59,8 @@ func (s Shape) Validate() error {
 		return fmt.Errorf("align: an adapter of kind %s with %d hidden units; at least 1 is needed", s.Kind, s.Hidden)
 	case !hidden && s.Hidden != 0:
 		return fmt.Errorf("align: an adapter of kind %s has no hidden units; %d are asked for", s.Kind, s.Hidden)
+	case (s.Kind == Dictionary) != (s.Entries > 0) || s.Entries < 0:
+		return fmt.Errorf("align: an adapter of kind %s with %d entries; a dictionary has at least 1, others none", s.Kind, s.Entries)
 	case (s.Kind == Mixture) != (s.Mixed > 0) || s.Mixed < 0:
 		return fmt.Errorf("align: an adapter of kind %s that mixes %d states; a mixture mixes at least 1, others none", s.Kind, s.Mixed)
 	}
@@ -70,6 +80,12 @@ func (s Shape) tensors() []cgo.TensorInfo {
 		return slices.Insert(last, 0, cgo.TensorInfo{Name: "mix", Shape: []int{s.Mixed}})
 	case Linear:
 		return last
+	case Dictionary:
+		return []cgo.TensorInfo{
+			{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}},
+			{Name: "keys", Shape: []int{s.Entries, s.Hidden}}, {Name: "key_bias", Shape: []int{s.Entries}},
+			{Name: "entries", Shape: []int{out, s.Entries}}, {Name: "turn", Shape: []int{s.Embd, s.Embd}}, {Name: "bias", Shape: []int{out}},
+		}
 	}
 	return []cgo.TensorInfo{
 		{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}},
@@ -80,7 +96,7 @@ func (s Shape) tensors() []cgo.TensorInfo {
 // Adapter holds an adapter's numbers. Its inputs are states as the recommender gives them.
 type Adapter struct {
 	Shape
-	Values [][]float32 // one for each tensor: weight, bias; mix, weight, bias; or w1, b1, w2, b2; row-major
+	Values [][]float32 // one for each tensor: weight, bias; mix, weight, bias; in the order of the native core; row-major
 }
 
 // geluRMS is the root mean square of GELU(z) for a standard normal z, by numerical integration.
@@ -106,9 +122,17 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 				scale *= rms
 			case "w2":
 				scale *= rms / geluRMS
+			case "entries": // of which one fits best, once their keys are learned
+				scale = rms
 			}
 			for i := range values {
 				values[i] = float32(random.NormFloat64() * scale)
+			}
+		}
+		if t.Name == "turn" { // not at all, at first
+			clear(values)
+			for i := range s.Embd {
+				values[i*s.Embd+i] = 1
 			}
 		}
 		if t.Name == "mix" { // so that a mixture of independent states has the variance of one
@@ -132,8 +156,8 @@ func elements(shape []int) int {
 // Model puts the adapter on an engine. The caller closes it.
 func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
 	kinds := map[Kind]cgo.AdapterKind{Linear: cgo.AdapterLinear, MLP: cgo.AdapterMLP, Mixture: cgo.AdapterMixture,
-		Positions: cgo.AdapterMLP}
-	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Tokens: a.Tokens,
+		Positions: cgo.AdapterMLP, Dictionary: cgo.AdapterDictionary}
+	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, Tokens: a.Tokens,
 		Embd: a.Embd}
 	model, err := cgo.NewAdapter(engine, params)
 	if err != nil {

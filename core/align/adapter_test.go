@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,21 @@ var shapes = []Shape{
 	{Kind: MLP, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
 	{Kind: Positions, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
 	{Kind: Mixture, In: 6, Mixed: 4, Tokens: 2, Embd: 8},
+	{Kind: Dictionary, In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
+}
+
+// layer is weight·x + bias.
+func layer(weight, bias []float32, x []float64) []float64 {
+	y := make([]float64, len(weight)/len(x))
+	for row := range y {
+		if bias != nil {
+			y[row] = float64(bias[row])
+		}
+		for col, v := range x {
+			y[row] += float64(weight[row*len(x)+col]) * v
+		}
+	}
+	return y
 }
 
 // forward is the adapter's formula, written out in float64.
@@ -33,23 +49,30 @@ func forward(a *Adapter, state []float32) []float64 {
 		}
 		x, a = mixed, &Adapter{Shape: a.Shape, Values: a.Values[1:]}
 	}
-	for layer := 0; layer < len(a.Values); layer += 2 {
-		if layer > 0 {
-			for i, z := range x {
-				x[i] = z / 2 * (1 + math.Erf(z/math.Sqrt2))
-			}
-		}
-		weight, bias := a.Values[layer], a.Values[layer+1]
-		y := make([]float64, len(bias))
-		for row := range y {
-			y[row] = float64(bias[row])
-			for col, v := range x {
-				y[row] += float64(weight[row*len(x)+col]) * v
-			}
-		}
-		x = y
+	x = layer(a.Values[0], a.Values[1], x)
+	if len(a.Values) == 2 {
+		return x
 	}
-	return x
+	for i, z := range x {
+		x[i] = z / 2 * (1 + math.Erf(z/math.Sqrt2))
+	}
+	x = layer(a.Values[2], a.Values[3], x)
+	if a.Kind != Dictionary {
+		return x
+	}
+	sum := 0.0
+	for i, z := range x {
+		x[i] = math.Exp(z)
+		sum += x[i]
+	}
+	entry, y := layer(a.Values[4], nil, x), []float64(nil)
+	for token := range slices.Chunk(entry, a.Embd) {
+		y = append(y, layer(a.Values[5], nil, token)...)
+	}
+	for i := range y {
+		y[i] = y[i]/sum + float64(a.Values[6][i])
+	}
+	return y
 }
 
 func TestNewAdapter_outputScale(t *testing.T) {
@@ -165,7 +188,7 @@ func TestSaveLoad(t *testing.T) {
 func TestExport(t *testing.T) {
 	for i, names := range [][]string{
 		{"weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"},
-		{"mix", "weight", "bias"},
+		{"mix", "weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "turn", "bias"},
 	} {
 		a, err := NewAdapter(shapes[i], 0.5, 3)
 		if err != nil {
@@ -263,6 +286,8 @@ func TestShape_refusals(t *testing.T) {
 		{}, {Kind: "x", In: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 0, Tokens: 1, Embd: 1},
 		{Kind: Linear, In: 1, Hidden: 3, Tokens: 1, Embd: 1}, {Kind: MLP, In: 1, Tokens: 1, Embd: 1},
 		{Kind: Positions, In: 1, Tokens: 1, Embd: 1}, {Kind: Mixture, In: 1, Tokens: 1, Embd: 1},
+		{Kind: Dictionary, In: 1, Hidden: 1, Tokens: 1, Embd: 1}, {Kind: Dictionary, In: 1, Entries: 1, Tokens: 1, Embd: 1},
+		{Kind: MLP, In: 1, Hidden: 1, Entries: 1, Tokens: 1, Embd: 1},
 		{Kind: Mixture, In: 1, Hidden: 1, Mixed: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 1, Mixed: 1, Tokens: 1, Embd: 1},
 	} {
 		if _, err := NewAdapter(s, 1, 1); err == nil {

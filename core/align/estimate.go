@@ -94,11 +94,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
 	rows := int64(samples * longest)
 	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + int64(samples*answer)*int64(3*info.Vocab))
-	// A product of a row with a matrix is 2 FLOP for each number of it, forwards and again backwards. In the last layer all but
-	// queries, keys and values runs at the answer only.
-	out := float64(info.Embd * info.Heads * info.HeadDim)
-	e.FLOP = 4 * ((float64(info.Layers)*float64(m.attention+m.forward)-float64(m.forward)-out)*e.Positions +
-		(float64(m.forward+m.head)+out)*float64(answers)/n)
+	e.FLOP = 2 * ForwardFLOP(info, e.Positions, float64(answers)/n) // and again backwards
 	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
 		return Estimate{}, err
 	}
@@ -132,6 +128,14 @@ func matrices(info cgo.GGUFInfo) sizes {
 		forward:   3 * e * int64(info.FF),
 		head:      e * int64(info.Vocab),
 	}
+}
+
+// ForwardFLOP is what the products with an LLM's matrices take for so many positions, of which some are asked for what comes next:
+// 2 for each number of a matrix and each row. In the last layer all but queries, keys and values runs for these alone, as the head does.
+func ForwardFLOP(info cgo.GGUFInfo, positions, asked float64) float64 {
+	m, out := matrices(info), float64(info.Embd*info.Heads*info.HeadDim)
+	everywhere := float64(info.Layers)*float64(m.attention+m.forward) - float64(m.forward) - out
+	return 2 * (everywhere*positions + (float64(m.forward+m.head)+out)*asked)
 }
 
 // weightBytes is what each matrix takes with its transpose; in bfloat16 the attention's of the first tenth of the layers stay in

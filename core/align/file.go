@@ -63,7 +63,8 @@ func (a *Adapter) Export(path string, p Provenance) error {
 	}
 	file.Metadata[keyFormat] = "recint exported adapter 1"
 	addTensors(file, a.Shape, "", a.Values)
-	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias"}
+	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias", "keys": "2.weight", "key_bias": "2.bias",
+		"entries": "4.weight"} // turn and bias, which work on each token, are no part of the sequence
 	for i, t := range file.Tensors {
 		if name, ok := names[t.Name]; ok {
 			file.Tensors[i].Name = name

@@ -56,6 +56,9 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 				return fmt.Errorf("align: warm start pair %d: value %d of its state is NaN or infinite", i, at)
 			}
 		}
+		if j.Shape.Kind == Dictionary && (pair.Item < 0 || int(pair.Item) >= j.Shape.Entries) {
+			return fmt.Errorf("align: warm start pair %d: item %d; the dictionary has %d entries", i, pair.Item, j.Shape.Entries)
+		}
 		if len(pair.Title) == 0 {
 			return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
 		}
@@ -98,7 +101,7 @@ func (j Job) standardised() (Job, Standard, error) {
 	j.Validation = apply(pick(j.Validation, j.Config.ValidationSamples, j.Config.Seed))
 	pairs := make([]Pair, len(j.Warm))
 	for i, pair := range j.Warm {
-		pairs[i] = Pair{State: make([]float32, len(pair.State)), Title: pair.Title}
+		pairs[i] = Pair{State: make([]float32, len(pair.State)), Item: pair.Item, Title: pair.Title}
 		standard.Apply(pairs[i].State, pair.State)
 	}
 	j.Warm = pairs

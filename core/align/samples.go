@@ -187,7 +187,7 @@ func Pairs(ctx context.Context, encoder Encoder, slots []string, histories, titl
 	}
 	pairs := make([]Pair, len(samples))
 	for i, s := range samples {
-		pairs[i] = Pair{State: s.Values, Title: s.Answer}
+		pairs[i] = Pair{State: s.Values, Item: histories[i][len(histories[i])-1], Title: s.Answer}
 	}
 	return pairs, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func tinyJob(t *testing.T) Job {
 		sample := prompt.Sample{States: prompt.States{Counts: []int{1, 1}, Values: append(before, after...)}, Answer: titles[item]}
 		if i < 24 {
 			job.Train = append(job.Train, sample)
-			job.Warm = append(job.Warm, Pair{State: after, Title: sample.Answer})
+			job.Warm = append(job.Warm, Pair{State: after, Item: int32(item), Title: sample.Answer})
 		} else {
 			job.Validation = append(job.Validation, sample)
 		}
@@ -304,10 +305,13 @@ func TestTrain_refusals(t *testing.T) {
 		"long answer":        {func(j *Job) { j.Train[2].Answer = make([]int32, 100000) }, "context"},
 		"NaN in the warm-up": {func(j *Job) { j.Warm[4].State = []float32{1, nan, 3} }, "pair 4"},
 		"no samples":         {func(j *Job) { j.Train = nil }, "no training samples"},
-		"no pairs":           {func(j *Job) { j.Warm = nil }, "warm_steps"},
-		"other width":        {func(j *Job) { j.Shape.Embd = 7 }, "width 7"},
-		"other tokens":       {func(j *Job) { j.Shape.Tokens = 5 }, "5 soft tokens"},
-		"bad config":         {func(j *Job) { j.Config.BatchSize = 0 }, "batch_size"},
+		"an item beyond the dictionary": {func(j *Job) {
+			j.Shape.Kind, j.Shape.Entries = Dictionary, 4 // of 5 items
+		}, "4 entries"},
+		"no pairs":     {func(j *Job) { j.Warm = nil }, "warm_steps"},
+		"other width":  {func(j *Job) { j.Shape.Embd = 7 }, "width 7"},
+		"other tokens": {func(j *Job) { j.Shape.Tokens = 5 }, "5 soft tokens"},
+		"bad config":   {func(j *Job) { j.Config.BatchSize = 0 }, "batch_size"},
 		"folder is a file": {func(j *Job) {
 			if err := os.WriteFile(j.Dir, nil, 0o644); err != nil {
 				t.Fatal(err)
@@ -354,6 +358,49 @@ func TestTrain_refusesAnotherRunsCheckpoint(t *testing.T) {
 		c.spoil(&again)
 		if _, err := Train(context.Background(), again); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, fmt.Sprint(err), c.want)
+		}
+	}
+}
+
+// A dictionary starts out with the titles of items, and looks up the right one.
+func TestWarmStart_dictionary(t *testing.T) {
+	job := tinyJob(t)
+	job.Shape.Kind, job.Shape.Entries, job.Config.WarmSteps = Dictionary, 6, 200 // the last item never occurs
+	r, err := open(context.Background(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if !(r.WarmFirst > 1 && r.WarmLast < 0.1) {
+		t.Errorf("warm start: cross-entropy %g, then %g; that of a guess is %g", r.WarmFirst, r.WarmLast, math.Log(6))
+	}
+	words, err := embeddings(job.GGUF, job.Warm, job.Shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, pair := range r.job.Warm {
+		soft := make([]float32, job.Shape.Tokens*job.Shape.Embd)
+		if err := r.model.SoftTokens(soft, pair.State, 1); err != nil {
+			t.Fatal(err)
+		}
+		var off, whole float64
+		for k, token := range prompt.FirstTokens(pair.Title, job.Shape.Tokens) {
+			for d, want := range words[token] {
+				off += math.Pow(float64(soft[k*job.Shape.Embd+d]-want), 2)
+				whole += math.Pow(float64(want), 2)
+			}
+		}
+		if off > 0.05*whole {
+			t.Errorf("pair %d, of item %d: soft tokens are off by %.3f of their title's square", i, pair.Item, off/whole)
+		}
+	}
+	moments, err := readSlot(r.model, job.Shape, cgo.Moment1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, values := range moments {
+		if slices.ContainsFunc(values, func(x float32) bool { return x != 0 }) {
+			t.Fatal("the optimiser does not start afresh")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package align
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -13,13 +14,15 @@ import (
 // included.
 type Pair struct {
 	State []float32 // [D]
+	Item  int32     // its number in the catalogue
 	Title []int32
 }
 
-// warmStart regresses from states, standardised, to the embeddings of the first K tokens of the titles, so that the
-// adapter starts out speaking in words. A title shorter than K is filled up with its last token, the end token: the
-// same mark that will close the answer. The optimiser's moments are zero again afterwards. It reports the mean
-// squared error, in units of the embedding table's mean square, of the first and of the last update.
+// warmStart teaches the adapter, before the LLM is asked, to speak in words: in place of a title's first K tokens it is to write their
+// embeddings. A title shorter than K is filled up with its last token, the end token: the same mark that will close the answer. Most
+// adapters regress to these from states, standardised; the loss that is reported, of the first and of the last update, is then the mean
+// squared error in units of the embedding table's mean square. A dictionary is given them as its entries and learns to tell from a state
+// which one to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
 func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, report func(step int, loss float64)) (
 	first, last float64, err error) {
 	c, s := job.Config, job.Shape
@@ -27,34 +30,60 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	if err != nil {
 		return 0, 0, err
 	}
+	title := func(pair Pair) (embeddings []float32) { // [K, E]
+		for _, token := range prompt.FirstTokens(pair.Title, s.Tokens) {
+			embeddings = append(embeddings, words[token]...)
+		}
+		return embeddings
+	}
+	pupil := model
+	if s.Kind == Dictionary {
+		if pupil, err = cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries}); err != nil {
+			return 0, 0, err
+		}
+		defer pupil.Close()
+		if err := copyLayers(pupil, model); err != nil {
+			return 0, 0, err
+		}
+	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
-	states := make([]float32, 0, c.WarmBatch*s.In)
-	targets := make([]float32, 0, c.WarmBatch*s.Tokens*s.Embd)
 	for step := range c.WarmSteps {
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
-		states, targets = states[:0], targets[:0]
+		var states, titles []float32
+		var items []int32
 		for range c.WarmBatch {
 			pair := job.Warm[random.IntN(len(job.Warm))]
 			states = append(states, pair.State...)
-			for _, token := range prompt.FirstTokens(pair.Title, s.Tokens) {
-				targets = append(targets, words[token]...)
+			if s.Kind == Dictionary {
+				items = append(items, pair.Item)
+			} else {
+				titles = append(titles, title(pair)...)
 			}
 		}
-		loss, err := model.Regress(states, targets, c.WarmBatch)
+		var loss float64
+		if s.Kind == Dictionary {
+			loss, err = pupil.ProbeBackward(states, items)
+		} else {
+			loss, err = pupil.Regress(states, titles, c.WarmBatch)
+			loss /= rms * rms
+		}
 		if err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
 		optimiser := c.adamW(c.WarmRate*float64(c.WarmSteps-step)/float64(c.WarmSteps), step+1)
-		if _, err := model.Update(optimiser); err != nil {
+		if _, err := pupil.Update(optimiser); err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
-		last = loss / (rms * rms)
+		last = loss
 		if step == 0 {
 			first = last
 		}
 		report(step+1, last)
+	}
+	if s.Kind == Dictionary {
+		return first, last, errors.Join(copyLayers(model, pupil), writeEntries(model, s, job.Warm, title))
 	}
 	for _, slot := range []cgo.Slot{cgo.Moment1, cgo.Moment2} {
 		if err := clearSlot(model, s, slot); err != nil {
@@ -62,6 +91,40 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 		}
 	}
 	return first, last, nil
+}
+
+// copyLayers copies what a dictionary and the probe that learns its keys have in common: the hidden layer, and the scores of entries.
+func copyLayers(dst, src *cgo.Model) error {
+	infos, err := dst.Tensors()
+	if err != nil {
+		return err
+	}
+	for i, info := range infos[:4] {
+		values := make([]float32, info.Elements())
+		if err := errors.Join(src.Read(values, i, cgo.Value), dst.Write(i, cgo.Value, values)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeEntries makes titles the entries of their items.
+func writeEntries(model *cgo.Model, s Shape, pairs []Pair, title func(Pair) []float32) error {
+	values, err := readSlot(model, s, cgo.Value)
+	if err != nil {
+		return err
+	}
+	entries, done := values[4], make([]bool, s.Entries)
+	for _, pair := range pairs {
+		if done[pair.Item] {
+			continue
+		}
+		done[pair.Item] = true
+		for row, x := range title(pair) {
+			entries[row*s.Entries+int(pair.Item)] = x
+		}
+	}
+	return writeSlot(model, s, cgo.Value, values)
 }
 
 // embeddings looks up each token that the pairs teach.

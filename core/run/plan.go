@@ -53,5 +53,8 @@ func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
 	if s.Adapter == align.Mixture {
 		shape.Mixed = p.Recommender.Positions()
 	}
+	if s.Adapter == align.Dictionary {
+		shape.Entries = len(p.Data.Items)
+	}
 	return shape
 }

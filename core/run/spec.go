@@ -35,7 +35,7 @@ type Spec struct {
 	LLM         string          `json:"llm"`         // GGUF of the llama architecture
 	Template    prompt.Template `json:"template"`
 	Adapter     align.Kind      `json:"adapter"`
-	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp and positions adapters
+	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp, positions and dictionary adapters
 	Tokens      int             `json:"tokens"`           // K, soft tokens per state
 	Precision   Precision       `json:"precision"`        // of the LLM while training
 	Drawn       float64         `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
@@ -68,7 +68,7 @@ const MostDrawn = 0.9
 // DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
 // units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: prompt.Residual(), Adapter: align.MLP, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: prompt.Residual(), Adapter: align.Dictionary, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
@@ -79,7 +79,7 @@ func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
 	if t.Asks == prompt.History {
 		s.Drawn = 0
 	}
-	if kind == align.Linear || kind == align.Mixture {
+	if !kind.HasHidden() {
 		s.Hidden = 0
 	}
 	if kind == align.Mixture {
@@ -100,12 +100,15 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}
 	if slots, err := s.Template.Slots(); err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
-		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s or %s", prompt.SlotItem,
-			s.Template.Name, s.Adapter, align.Linear, align.MLP)
+		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s, %s or %s",
+			prompt.SlotItem, s.Template.Name, s.Adapter, align.Dictionary, align.MLP, align.Linear)
 	}
 	shape := align.Shape{Kind: s.Adapter, In: 1, Hidden: s.Hidden, Tokens: s.Tokens, Embd: 1} // the widths are not known yet
 	if s.Adapter == align.Mixture {
 		shape.Mixed = 1
+	}
+	if s.Adapter == align.Dictionary {
+		shape.Entries = 1
 	}
 	_, err := s.Precision.native()
 	return cmp.Or(s.Config.Validate(), shape.Validate(), s.Template.Validate(), err)

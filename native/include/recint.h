@@ -200,22 +200,30 @@ typedef struct {
     float rounding;      /* weight of -log softmax(x0's products with all embeddings)[target] in the loss; 0: none */
 } ri_dreamrec_params;
 
-typedef enum { RI_ADAPTER_LINEAR = 0, RI_ADAPTER_MLP = 1, RI_ADAPTER_MIXTURE = 2 } ri_adapter_kind;
+typedef enum {
+    RI_ADAPTER_LINEAR = 0,
+    RI_ADAPTER_MLP = 1,
+    RI_ADAPTER_MIXTURE = 2,
+    RI_ADAPTER_DICTIONARY = 3
+} ri_adapter_kind;
 
 typedef struct {
     ri_adapter_kind kind;
-    int32_t n_in;     /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
-    int32_t n_hidden; /* RI_ADAPTER_MLP: hidden units (GELU); 0 otherwise */
-    int32_t n_mixed;  /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
-    int32_t n_tokens; /* K soft tokens for each input */
-    int32_t n_embd;   /* E */
+    int32_t n_in;      /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
+    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY: hidden units (GELU); 0 otherwise */
+    int32_t n_mixed;   /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
+    int32_t n_entries; /* RI_ADAPTER_DICTIONARY: entries; 0 otherwise */
+    int32_t n_tokens;  /* K soft tokens for each input */
+    int32_t n_embd;    /* E */
 } ri_adapter_params;
 
 /* Tensors are zero until written; their names and shapes are those of the layout. SASRec: Kang and McAuley 2018, arXiv
  * 1808.09781. GRU4Rec: Hidasi et al. 2016, arXiv 1511.06939. Caser: Tang and Wang 2018, arXiv 1809.07426. DreamRec:
  * Yang et al. 2023, arXiv 2310.20453. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
  * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]; mixture (weight times the sum of states, each times its number
- * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]. */
+ * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]; dictionary (entries times the softmax of how well
+ * their keys fit, each of the K tokens turned by one matrix): w1 [n_hidden, n_in], b1 [n_hidden], keys [n_entries,
+ * n_hidden], key_bias [n_entries], entries [K*E, n_entries], turn [E, E], bias [K*E]. */
 RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_caser_create(ri_engine *engine, const ri_caser_params *params, ri_model **out, ri_error *err);

@@ -5,7 +5,9 @@ namespace ri {
 namespace {
 
 // Tensor shapes by kind. linear is the paper's projection (arXiv 2310.20487, section 3.2); mlp has one hidden layer;
-// mixture is linear behind a learned mixture of a history's states, the variant of the authors' code for recovery.
+// mixture is linear behind a learned mixture of a history's states, the variant of the authors' code for recovery;
+// dictionary is a memory of entries that a hidden layer attends to by their keys (Sukhbaatar et al. 2015, arXiv
+// 1503.08895).
 std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     auto in_range = [](const char *name, int32_t value, int32_t most) {
         if (value < 1 || value > most) fail(RI_INVALID, "adapter: %s must be 1 to %d, not %d", name, most, value);
@@ -19,6 +21,16 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     case RI_ADAPTER_MLP:
         in_range("n_hidden", p.n_hidden, 1 << 20);
         return {{"w1", {p.n_hidden, p.n_in}}, {"b1", {p.n_hidden}}, {"w2", {out, p.n_hidden}}, {"b2", {out}}};
+    case RI_ADAPTER_DICTIONARY:
+        in_range("n_hidden", p.n_hidden, 1 << 20);
+        in_range("n_entries", p.n_entries, 1 << 20);
+        return {{"w1", {p.n_hidden, p.n_in}},
+                {"b1", {p.n_hidden}},
+                {"keys", {p.n_entries, p.n_hidden}},
+                {"key_bias", {p.n_entries}},
+                {"entries", {out, p.n_entries}},
+                {"turn", {p.n_embd, p.n_embd}},
+                {"bias", {out}}};
     case RI_ADAPTER_MIXTURE:
         in_range("n_mixed", p.n_mixed, p.n_in);
         if (p.n_in % p.n_mixed)
@@ -41,9 +53,14 @@ Var Adapter::soft_tokens(Graph &g, Var states) const {
             g.mul_mat(g.reshape(use(g, "mix"), params_.n_mixed, 1), g.reshape(by_position, params_.n_mixed, width * n)),
             width, n);
     }
-    if (params_.kind != RI_ADAPTER_MLP) return g.linear(use(g, "weight"), states, use(g, "bias"));
+    if (params_.n_hidden == 0) return g.linear(use(g, "weight"), states, use(g, "bias"));
     Var hidden = g.gelu(g.linear(use(g, "w1"), states, use(g, "b1")));
-    return g.linear(use(g, "w2"), hidden, use(g, "b2"));
+    if (params_.kind == RI_ADAPTER_MLP) return g.linear(use(g, "w2"), hidden, use(g, "b2"));
+    Var fit = g.softmax(g.linear(use(g, "keys"), hidden, use(g, "key_bias")), nullptr, 1);
+    Var entry = g.linear(use(g, "entries"), fit, {});
+    const int64_t n = states.value->ne[1], tokens = params_.n_tokens, embd = params_.n_embd;
+    Var turned = g.linear(use(g, "turn"), g.reshape(entry, embd, tokens * n), {});
+    return g.add(g.reshape(turned, embd * tokens, n), use(g, "bias"));
 }
 
 } // namespace ri

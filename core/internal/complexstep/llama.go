@@ -18,10 +18,11 @@ type LlamaShape struct {
 }
 
 // AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias) and the hidden units
-// of the other (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states in an input of In numbers it is linear in
-// their mixture (mix [Mixed], weight [K·E, In/Mixed], bias).
+// of the others (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states in an input of In numbers it is linear in
+// their mixture (mix [Mixed], weight [K·E, In/Mixed], bias). With Entries it looks these up (w1, b1, keys [Entries, Hidden], key_bias,
+// entries [K·E, Entries], turn [E, E], bias).
 type AdapterShape struct {
-	In, Hidden, Mixed, Tokens int
+	In, Hidden, Mixed, Entries, Tokens int
 }
 
 // LlamaBatch is a batch of samples, laid out as ri_align_batch in the C header.
@@ -50,9 +51,20 @@ func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas12
 		x = mixed
 	}
 	var y cblas128.General
-	if a.Hidden == 0 {
+	switch {
+	case a.Hidden == 0:
 		y = linear(x, p["weight"], p["bias"])
-	} else {
+	case a.Entries > 0:
+		fit := linear(each(linear(x, p["w1"], p["b1"]), gelu), p["keys"], p["key_bias"])
+		for r := range fit.Rows {
+			softmax(row(fit, r))
+		}
+		y = linear(rowsOf(linear(fit, p["entries"], nil).Data, embd), p["turn"], nil)
+		y = rowsOf(y.Data, a.Tokens*embd)
+		for r := range y.Rows {
+			addTo(row(y, r), p["bias"])
+		}
+	default:
 		y = linear(each(linear(x, p["w1"], p["b1"]), gelu), p["w2"], p["b2"])
 	}
 	return rowsOf(y.Data, embd)

@@ -12,9 +12,10 @@ import (
 
 // adapters are all kinds; an adapter's tensors have the same names in the native core and in complexstep.
 var adapters = map[string]complexstep.AdapterShape{
-	"linear":  {In: 5, Tokens: 2},
-	"mlp":     {In: 5, Hidden: 6, Tokens: 2},
-	"mixture": {In: 15, Mixed: 3, Tokens: 2},
+	"linear":     {In: 5, Tokens: 2},
+	"mlp":        {In: 5, Hidden: 6, Tokens: 2},
+	"mixture":    {In: 15, Mixed: 3, Tokens: 2},
+	"dictionary": {In: 5, Hidden: 6, Entries: 7, Tokens: 2},
 }
 
 // newAdapter makes an adapter with random weights that lives as long as the test.
@@ -23,13 +24,16 @@ func newAdapter(
 ) (*cgo.Model, complexstep.Params) {
 	t.Helper()
 	kind := cgo.AdapterLinear
-	if a.Hidden > 0 {
+	switch {
+	case a.Entries > 0:
+		kind = cgo.AdapterDictionary
+	case a.Hidden > 0:
 		kind = cgo.AdapterMLP
-	} else if a.Mixed > 0 {
+	case a.Mixed > 0:
 		kind = cgo.AdapterMixture
 	}
 	model, err := cgo.NewAdapter(engine, cgo.AdapterParams{
-		Kind: kind, In: a.In, Hidden: a.Hidden, Mixed: a.Mixed, Tokens: a.Tokens, Embd: embd,
+		Kind: kind, In: a.In, Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, Tokens: a.Tokens, Embd: embd,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -218,9 +218,10 @@ void run_adapters_through_llama(const TinyGguf &shape, ri_precision precision) {
     CHECK_OK(ri_gguf_describe(gguf, &info, &err));
     CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
     for (const ri_adapter_params &params :
-         {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MIXTURE, n_in, 0, n_in, n_tokens, info.n_embd}}) {
+         {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, 0, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, 0, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_DICTIONARY, n_in, 16, 0, 9, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_MIXTURE, n_in, 0, n_in, 0, n_tokens, info.n_embd}}) {
         ri_model *adapter = make_adapter(engine, params);
         fill(adapter, 4, 0.2f);
         const auto states = draw(8 * n_in, 5), targets = draw(8 * size_t(n_tokens) * size_t(info.n_embd), 6);
