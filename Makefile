@@ -9,14 +9,21 @@ DEMO := demo
 MINUTES := 11.5
 SOAK := 30s
 RUN :=
+# An interpreter that has the packages of bench/peers.
+PYTHON ?= bench/venv/bin/python
+# What results are called after.
+MACHINE := $(shell uname -m)-$(shell getconf _NPROCESSORS_ONLN)cpu
 RECINT := bin/recint
 # Go does not see that a C header outside its package has changed; this makes it see.
 export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/recint.h 2>/dev/null)
 GO_FILES := $(shell git ls-files '*.go')
+# What a program says it was built from: the commit, and "+" where files differ from it.
+COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/dev/null)
+LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party cuda cuda-compile test-gpu llama-tools test-judge test-serve soak release test-release vuln check format demo bench-align \
-	bench-generate bench-batched bench-recommenders clean
+.PHONY: help build native test test-native test-asan test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve soak \
+	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -26,7 +33,7 @@ help: ## list the targets
 build: $(RECINT) ## build bin/recint (the default)
 
 $(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum
-	go build -o $@ ./cli
+	go build -ldflags '$(LINKED)' -o $@ ./cli
 
 native: $(BUILT) ## build the native core, and llama.cpp where that has not been done
 
@@ -34,10 +41,13 @@ $(BUILT): $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_p
 	@bash native/build.sh $(NATIVE)
 	@touch $@
 
-test: test-third-party test-native test-go ## run all tests
+test: test-third-party test-peers test-native test-go ## run all tests
 
 test-third-party:
 	bash third_party/fetch_test.sh
+
+test-peers:
+	python3 -m unittest discover -q bench/peers 'test_*.py'
 
 test-native: $(BUILT)
 	ctest --test-dir $(NATIVE) --output-on-failure
@@ -91,17 +101,24 @@ format: ## format all code
 demo: build ## the main job on real data: fetch, train SASRec, train the adapter, evaluate, interpret
 	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES)
 
-bench-align: build ## adapter training beside PyTorch, interleaved (bench/README.md)
-	@bash bench/align.sh
+bench: build llama-tools ## measure everything beside all peers: RUN=FOLDER for latency, too (bench/README.md)
+	@PYTHON=$(PYTHON) $(RECINT) bench all --peer all --rounds 3 $(if $(RUN),--run $(RUN)) --out bench/results/bench-$(MACHINE).json
 
-bench-generate: build ## answers beside PyTorch, interleaved (bench/README.md)
-	@bash bench/generate.sh
+bench-align: build ## adapter training beside PyTorch, tuned and in the authors' way
+	@PYTHON=$(PYTHON) $(RECINT) bench train --peer pytorch
 
-bench-batched: build llama-tools ## answers beside llama-batched-bench, interleaved (bench/README.md)
-	@bash bench/batched.sh
+bench-recommenders: build ## how well recommenders rank that recint and PyTorch have trained
+	@PYTHON=$(PYTHON) bash bench/recommenders.sh
 
-bench-recommenders: build ## quality and speed of the recommenders beside PyTorch and ONNX Runtime
-	@bash bench/recommenders.sh
+bench-page: build ## write docs/benchmarks.md from bench/results
+	$(RECINT) bench page --out docs/benchmarks.md bench/results/bench-*.json
+
+bench bench-align bench-recommenders: $(filter bench/venv/%,$(PYTHON))
+
+bench/venv/bin/python: bench/peers/requirements.txt
+	python3 -m venv bench/venv
+	bench/venv/bin/python -m pip install -q -r $<
+	@touch $@
 
 clean: ## remove what was built (not llama.cpp)
 	rm -rf bin $(NATIVE) build/asan

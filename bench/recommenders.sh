@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
-# Recommenders beside PyTorch and ONNX Runtime: quality of three trainings each on the same sequences, and speed in turn. Prints
-# the tables and writes bench/results/. What is finished is kept in build/bench/recommenders, and not done again.
-# PYTHON may name an interpreter that has bench/peers/requirements.txt already.
-# Usage: recommenders.sh [--quality | --speed] [--rounds N]
+# How well recommenders rank that recint and PyTorch have trained on the same sequences, three times each. Prints the table and
+# writes bench/results/recommenders.json. What is finished is kept in build/bench/recommenders, and not done again.
+# PYTHON names an interpreter that has the packages of bench/peers/requirements.txt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=build/bench/recommenders lastfm=../shared/data/lastfm
-. bench/venv.sh
 mkdir -p "$folder" bench/results
-go build -o "$folder/recommenders" ./bench/recommenders
 ln -sfn "$(bin/recint data fetch ml-100k | tail -n 1)" "$folder/ml-100k"
 if [ ! -e "$folder/lastfm" ]; then
     if [ -e "$lastfm" ]; then
@@ -19,7 +16,6 @@ if [ ! -e "$folder/lastfm" ]; then
 fi
 for data in ml-100k lastfm; do
     [ -e "$folder/$data" ] || continue
-    "$python" bench/peers/split.py "$folder/$data" >"$folder/$data.json"
-    "$folder/recommenders" split "$folder/$data" | cmp - "$folder/$data.json"
+    "$PYTHON" bench/peers/split.py "$folder/$data" >"$folder/$data.json"
 done
-"$python" bench/recommenders.py "$folder" "$@"
+"$PYTHON" bench/recommenders.py "$folder"

@@ -1,0 +1,396 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+// options are for a small data set and a random LLM, without peers.
+func options(t *testing.T, benches ...string) Options {
+	t.Helper()
+	dir := t.TempDir()
+	o := Options{Benches: benches, Dataset: filepath.Join(dir, "data"), LLM: filepath.Join(dir, "tiny.gguf"), Rounds: 2,
+		Length: time.Millisecond, Engine: cgo.EngineParams{Backend: "cpu", Threads: 1}}
+	if err := datasettest.Walks().Save(o.Dataset); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.LLM, gguftest.LLM(1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// withRun adds a residual run of one update.
+func withRun(t *testing.T, o Options) Options {
+	t.Helper()
+	engine, err := cgo.NewEngine(o.Engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	c, err := recommender.Default(recommender.SASRec, len(datasettest.Walks().Items))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := recommender.New(engine, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s := run.DefaultSpec()
+	s.Dataset, s.LLM, s.Recommender = o.Dataset, o.LLM, filepath.Join(t.TempDir(), "sasrec.safetensors")
+	s.Hidden, s.Tokens, s.Precision = 8, 1, run.F32
+	s.Config = align.Config{Samples: 4, BatchSize: 4, PassPositions: 64, LearningRate: 1e-3, Schedule: align.Constant}
+	if err := r.Save(s.Recommender); err != nil {
+		t.Fatal(err)
+	}
+	o.Run = filepath.Join(t.TempDir(), "run")
+	if _, err := run.Train(context.Background(), engine, o.Run, s, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// Everything is measured, with as many rounds as were asked for, and can be written in every format and read again.
+func TestRun(t *testing.T) {
+	o := withRun(t, options(t, Names...))
+	r, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{Encoder: 13, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 4}
+	got := map[string]int{}
+	for _, f := range r.Figures {
+		got[f.Bench]++
+		ours := f.Sides[0]
+		if ours.Program != Program || len(ours.Rate.Values) != 2 || !(ours.Rate.Min > 0) || ours.Rate.Median > ours.Rate.Max {
+			t.Errorf("%s, %s: %+v", f.Bench, f.Name, ours)
+		}
+		if f.FLOP > 0 && (f.Formula == "" || math.Abs(ours.FLOPS/(f.FLOP*ours.Rate.Median)-1) > 1e-9 || !(ours.PeakShare > 0)) {
+			t.Errorf("%s, %s: FLOP %v by %q: %+v", f.Bench, f.Name, f.FLOP, f.Formula, ours)
+		}
+		if one := strings.Contains(f.Name, "one state") || strings.Contains(f.Name, "top 10"); one && (ours.P99 == nil || ours.P50.Median > ours.P99.Median) {
+			t.Errorf("%s, %s has no percentiles that rise: %+v", f.Bench, f.Name, ours)
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("figures %v, want %v", got, want)
+	}
+	if m := r.Machine; m.Threads != 1 || m.Backend != "cpu" || m.LlamaCommit == "" || m.Compiler == "" || m.Commit == "" || r.Probes.BF16 == 0 ||
+		r.Probes.F32 == 0 || r.Probes.Memory == 0 {
+		t.Errorf("the machine is not described: %+v, %+v", m, r.Probes)
+	}
+
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := r.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range Formats {
+		var a, b bytes.Buffer
+		if err := r.Write(&a, format); err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Write(&b, format); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.Bytes(), b.Bytes()) || strings.Count(a.String(), "\n") < len(r.Figures) {
+			t.Errorf("as %s:\n%s\nread again:\n%s", format, a.String(), b.String())
+		}
+	}
+	if err := r.Write(&bytes.Buffer{}, "yaml"); err == nil {
+		t.Error("there is no format yaml, and yet it was written")
+	}
+	if err := r.Plot(filepath.Join(t.TempDir(), "r.svg")); err == nil {
+		t.Error("no sweep, and yet it was plotted")
+	}
+}
+
+// A sweep has a figure for each value, each with the value, and can be drawn.
+func TestRun_sweeps(t *testing.T) {
+	for name, want := range map[string]int{Encoder + " " + ByBatch: 4 * 10, Encoder + " " + ByLength: 4 * 5, Adapter + " " + ByThreads: 2 * 2,
+		Train + " " + ByBatch: 2 * 7, Generate + " " + ByBatch: 8, Generate + " " + ByLength: 5} {
+		t.Run(name, func(t *testing.T) {
+			bench, sweep, _ := strings.Cut(name, " ")
+			o := options(t, bench)
+			o.Sweep, o.Rounds, o.Engine.Threads = sweep, 1, 2
+			r, err := Run(context.Background(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Figures) != want {
+				t.Errorf("%d figures, want %d", len(r.Figures), want)
+			}
+			for _, f := range r.Figures {
+				if f.swept() == 0 || (f.Batch > 0) != (sweep == ByBatch) || (f.Length > 0) != (sweep == ByLength) {
+					t.Errorf("%s: %+v", f.Name, f)
+				}
+			}
+			for _, format := range []string{"png", "svg"} {
+				path := filepath.Join(t.TempDir(), "sweep."+format)
+				if err := r.Plot(path); err != nil {
+					t.Fatal(err)
+				}
+				if text, err := os.ReadFile(path); err != nil || len(text) < 2000 {
+					t.Errorf("%s has %d bytes: %v", path, len(text), err)
+				}
+			}
+			if err := r.Plot("sweep.pdf"); err == nil {
+				t.Error("a format that is not offered")
+			}
+		})
+	}
+}
+
+func TestRun_refusals(t *testing.T) {
+	for want, change := range map[string]func(*Options){
+		"nothing is called":       func(o *Options) { o.Benches = []string{"coffee"} },
+		"nothing is to be":        func(o *Options) { o.Benches = nil },
+		"0 rounds":                func(o *Options) { o.Rounds = 0 },
+		"cannot be swept":         func(o *Options) { o.Benches, o.Sweep = []string{Evaluate}, ByBatch },
+		"name the folder of one":  func(o *Options) { o.Benches = []string{Latency} },
+		"no peer is called":       func(o *Options) { o.Peers.Names = []string{"jax"} },
+		"needs /none/python":      func(o *Options) { o.Peers = Peers{Names: []string{PyTorch}, Python: "/none/python"} },
+		"make llama-tools builds": func(o *Options) { o.Peers = Peers{Names: []string{LlamaCpp}, Tools: "/none"} },
+		"top folder":              func(o *Options) { o.Peers = Peers{Names: []string{PyTorch}, Python: "sh", Scripts: "/none"} },
+	} {
+		o := Options{Benches: []string{Encoder}, Rounds: 1}
+		change(&o)
+		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// A cancelled measurement ends with what is finished, and leaves no file.
+func TestRun_cancelled(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(context.Background())
+	o := options(t, Encoder)
+	o.Progress = func(what string, round, _ int) {
+		if round == 1 && strings.Contains(what, "256 states") {
+			cancel()
+		}
+	}
+	r, err := Run(ctx, o)
+	if !errors.Is(err, context.Canceled) || r == nil || len(r.Figures) != 1 {
+		t.Errorf("%v with %+v, want a cancellation with the first figure", err, r)
+	}
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "recint-bench-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left: %v", left, err)
+	}
+}
+
+// peers are shell scripts that speak as bench/peers/pace.py does.
+func peers(t *testing.T, script string) Peers {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"pace.py": "", "time_adapter.py": script} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Peers{Names: []string{PyTorch}, Python: "sh", Scripts: dir}
+}
+
+// The peer is asked once for every round, and what it says stands beside ours.
+func TestRun_peer(t *testing.T) {
+	first, err := Run(context.Background(), options(t, Adapter)) // for what is to be agreed with
+	if err != nil || len(first.Figures[0].Sides) != 1 {
+		t.Fatal(first, err)
+	}
+	rounds := filepath.Join(t.TempDir(), "rounds")
+	speak := `echo '{"ready": true, "peer": "Fake 1.0", "check": {"soft_tokens_sum": SUM, "soft_tokens_absolute": 1e9}}'
+while read line; do echo "$4 $6" >> ` + rounds + `; echo '{"samples_per_s": 4, "seconds": 1, "p50_us": 50}'; done`
+	o := options(t, Adapter)
+	o.Peers = peers(t, strings.Replace(speak, "SUM", "0", 1))
+	r, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Figures {
+		if len(f.Sides) != 2 {
+			t.Fatalf("%s has %d sides", f.Name, len(f.Sides))
+		}
+		s := f.Sides[1]
+		if s.Program != "Fake 1.0" || s.Rate.Median != 4 || len(s.Ratio.Values) != 2 {
+			t.Errorf("%s: %+v", f.Name, s)
+		}
+		ours := f.Sides[0]
+		if want := ours.Rate.Values[1] / 4; f.Name != "soft tokens of one state" && math.Abs(s.Ratio.Values[1]/want-1) > 1e-9 {
+			t.Errorf("%s: ratio %v, want %v", f.Name, s.Ratio.Values[1], want)
+		}
+		if f.Name == "soft tokens of one state" {
+			if want := 50 / ours.P50.Values[0]; math.Abs(s.Ratio.Values[0]/want-1) > 1e-9 {
+				t.Errorf("%s: ratio %v, want that of the latencies, %v", f.Name, s.Ratio.Values[0], want)
+			}
+		}
+	}
+
+	for want, script := range map[string]string{
+		"do not do the same work":   strings.Replace(strings.Replace(speak, "SUM", "1e9", 1), "1e9}", "2}", 1),
+		"no soft_tokens_sum":        `echo '{"ready": true, "check": {}}'; while read line; do :; done`,
+		"no module named torch":     `echo 'no module named torch' >&2; exit 1`,
+		"has measured nothing":      strings.Replace(strings.Replace(speak, "SUM", "0", 1), `"samples_per_s": 4`, `"samples_per_s": 0`, 1),
+		"has said nothing more":     `echo '{"ready": true, "check": {"soft_tokens_sum": 0, "soft_tokens_absolute": 1e9}}'; read line; exit 0`,
+		"invalid character":         `echo '{"ready": tru'; while read line; do :; done`,
+		"killed in the third round": strings.Replace(speak, "SUM", "0", 1) + "\necho killed in the third round >&2; exit 3",
+	} {
+		o.Peers = peers(t, script)
+		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+func TestAnswersAgree(t *testing.T) {
+	theirs := check{"tokens": []any{[]any{1., 2., 3.}, []any{4., 5., 6.}, []any{7., 8., 9.}}}
+	if err := answersAgree(check{"tokens": [][]int32{{1, 2, 3}, {4, 5}, {7, 8, 9}}}, theirs); err != nil {
+		t.Errorf("answers that are the same, one of them shorter: %v", err)
+	}
+	for _, ours := range [][][]int32{{{1, 2, 3}, {4, 6}, {7, 9, 9}}, {{1, 2, 3}}, nil} {
+		if err := answersAgree(check{"tokens": ours}, theirs); err == nil {
+			t.Errorf("%v agrees with %v", ours, theirs)
+		}
+	}
+}
+
+// What peers/split.py makes of a data set is, byte for byte, what we write for peers.
+func TestWriteSplit(t *testing.T) {
+	o := options(t, Encoder)
+	d, err := dataset.Load(o.Dataset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	split, err := d.Split(dataset.DefaultProtocol())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "split.json")
+	if err := writeSplit(path, d, split); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := exec.Command("python3", filepath.Join("peers", "split.py"), o.Dataset).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b any
+	if err := json.Unmarshal(ours, &a); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(theirs, &b); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(a) != fmt.Sprint(b) || len(ours) < 1000 {
+		t.Errorf("ours:\n%.300s\nsplit.py's:\n%.300s", ours, theirs)
+	}
+}
+
+// result has one figure with these rounds.
+func result(rates ...float64) *Result {
+	return &Result{Figures: []Figure{{Bench: Train, Name: "x", Unit: "samples", Sides: []Side{{Program: Program, Rate: spreadOf(rates)}}}}}
+}
+
+// P-values of the U-test, two-sided: 2/70 where four and four do not overlap, 2/20 where three and three do not.
+func TestCompare(t *testing.T) {
+	for _, c := range []struct {
+		before, after *Result
+		word          string
+		p             float64
+	}{
+		{result(1, 2, 3, 4), result(5, 6, 7, 8), Faster, 2. / 70},
+		{result(5, 6, 7, 8), result(1, 2, 3, 4), Slower, 2. / 70},
+		{result(1, 2, 3), result(5, 6, 7), TooFew, 0.1},
+		{result(1, 3, 5, 7), result(2, 4, 6, 8), Same, 0.685714},
+	} {
+		changes, err := Compare(c.before, c.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := changes[0]
+		if got.Word != c.word || math.Abs(got.P-c.p) > 1e-4 {
+			t.Errorf("%v to %v: %s, p %.4f; want %s, %.4f", got.Before.Values, got.After.Values, got.Word, got.P, c.word, c.p)
+		}
+		var text bytes.Buffer
+		if err := WriteChanges(&text, changes); err != nil || !strings.Contains(text.String(), c.word) {
+			t.Errorf("%v\n%s", err, text.String())
+		}
+	}
+	other := result(1)
+	other.Figures[0].Batch = 2
+	if _, err := Compare(result(1), other); err == nil {
+		t.Error("two results have nothing in common, and yet were compared")
+	}
+	// Of latencies the lower one is the faster.
+	slow, fast := result(1, 1, 1, 1), result(1, 1, 1, 1)
+	p50 := func(values ...float64) *Spread { s := spreadOf(values); return &s }
+	slow.Figures[0].Sides[0].P50, fast.Figures[0].Sides[0].P50 = p50(9, 9.1, 9.2, 9.3), p50(3, 3.1, 3.2, 3.3)
+	changes, err := Compare(slow, fast)
+	if err != nil || changes[0].Word != Faster || changes[0].Unit != "µs (p50)" {
+		t.Errorf("%+v, %v", changes, err)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	if s := spreadOf([]float64{3, 1, 2}); s.Median != 2 || s.Min != 1 || s.Max != 3 || !slices.Equal(s.Values, []float64{3, 1, 2}) {
+		t.Errorf("%+v", s)
+	}
+	if s := spreadOf([]float64{4, 1}); s.Median != 2.5 {
+		t.Errorf("the median of 1 and 4 is %v", s.Median)
+	}
+	for x, want := range map[float64]string{0: "0.00", 0.01234: "0.0123", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 12345: "12345"} {
+		if got := figures(x); got != want {
+			t.Errorf("%v is written %s, want %s", x, got, want)
+		}
+	}
+}
+
+// TestPage holds the page that is in docs together with the results that it is made from.
+func TestPage(t *testing.T) {
+	results, err := filepath.Glob(filepath.Join("results", "bench-*.json"))
+	if err != nil || len(results) == 0 {
+		t.Fatal("there are no results", err)
+	}
+	page := filepath.Join(t.TempDir(), "benchmarks.md")
+	if err := WritePage(page, results); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join("..", "docs", "benchmarks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/benchmarks.md is not what the results make of it; run make bench-page")
+	}
+}

@@ -1,0 +1,205 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/serve"
+	"github.com/recinterpreter/recinterpreter/core/service"
+)
+
+// The load of a service.
+const (
+	requestsPerSecond = 500
+	callers           = 16
+)
+
+func (b *bed) latencies(context.Context) ([]work, error) {
+	return []work{b.recommending(), b.recommendingHTTP(), b.interpreting(), b.interpretingTogether()}, nil
+}
+
+// load is how long a repetition with a service goes on: questions to an LLM take long.
+func (b *bed) load() time.Duration { return 3 * b.Length }
+
+// served opens the run on an engine of the bed's parameters.
+func (b *bed) served() (*service.Service, error) {
+	return service.Open(b.Run, service.Options{Engine: b.engine})
+}
+
+// randomHistories gives ones of 10 different items.
+func randomHistories(items int) func() []int32 {
+	random := rand.New(rand.NewPCG(1, 1))
+	return func() []int32 {
+		history := make([]int32, 0, recommenderPositions)
+		for len(history) < min(recommenderPositions, items) {
+			if item := int32(random.IntN(items)); !slices.Contains(history, item) {
+				history = append(history, item)
+			}
+		}
+		return history
+	}
+}
+
+func (b *bed) recommending() work {
+	return work{
+		Figure: Figure{Name: "state and top 10, in process", Unit: "requests", Asked: "p99 at most 200 µs"},
+		open: func(ctx context.Context) (*ready, error) {
+			s, err := b.served()
+			if err != nil {
+				return nil, err
+			}
+			next, best := randomHistories(s.Info().Items), make([]recommender.Scored, 0, 10)
+			return &ready{close: s.Close, once: func(ctx context.Context) (measured, error) {
+				return calls(b.load(), 1, func() (err error) {
+					best, err = s.Recommend(ctx, best[:0], next(), 10)
+					return err
+				})
+			}}, nil
+		},
+	}
+}
+
+// recommendingHTTP sends requests at a fixed rate over loopback.
+func (b *bed) recommendingHTTP() work {
+	return work{
+		Figure: Figure{Name: fmt.Sprintf("state and top 10, over HTTP at %d requests/s", requestsPerSecond), Unit: "requests",
+			Asked: "p99 at most 1 ms"},
+		open: func(context.Context) (*ready, error) {
+			bodies, err := b.bodies()
+			if err != nil {
+				return nil, err
+			}
+			server, err := serve.New([]serve.Run{{Name: "run", Dir: b.Run}}, serve.Options{Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				return nil, err
+			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return nil, errors.Join(err, server.Close())
+			}
+			var targets []vegeta.Target
+			for _, body := range bodies {
+				targets = append(targets, vegeta.Target{Method: "POST", URL: "http://" + listener.Addr().String() + "/v1/recommend",
+					Body: body, Header: http.Header{"Content-Type": {"application/json"}}})
+			}
+			serving, stop := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- server.Serve(serving, listener) }()
+			return &ready{
+				close: func() error {
+					stop()
+					return errors.Join(<-ended, server.Close())
+				},
+				once: func(context.Context) (measured, error) { return attack(targets, b.load()) },
+			}, nil
+		},
+	}
+}
+
+// attack sends the targets in turn at a fixed rate; everything must be answered well.
+func attack(targets []vegeta.Target, length time.Duration) (measured, error) {
+	var all []time.Duration
+	var failed error
+	rate := vegeta.Rate{Freq: requestsPerSecond, Per: time.Second}
+	start := time.Now()
+	for result := range vegeta.NewAttacker().Attack(vegeta.NewStaticTargeter(targets...), rate, length, "") {
+		if result.Code != http.StatusOK {
+			failed = fmt.Errorf("an answer has the status %d: %s", result.Code, result.Error)
+		}
+		all = append(all, result.Latency)
+	}
+	return latencies(all, 1, time.Since(start)), failed
+}
+
+// bodies are requests for recommendations.
+func (b *bed) bodies() (bodies [][]byte, err error) {
+	next := randomHistories(len(b.data.Items))
+	for range 200 {
+		var ids []string
+		for _, item := range next() {
+			ids = append(ids, b.data.Items[item].ID)
+		}
+		bodies = append(bodies, []byte(`{"history":["`+strings.Join(ids, `","`)+`"]}`))
+	}
+	return bodies, nil
+}
+
+// asker gives a function that asks a service about a random history. Many goroutines may call it.
+func asker(s *service.Service) func(context.Context) error {
+	next := randomHistories(s.Info().Items)
+	var mu sync.Mutex // of next
+	return func(ctx context.Context) error {
+		mu.Lock()
+		history := next()
+		mu.Unlock()
+		_, err := s.Interpret(ctx, service.Question{History: history}, nil)
+		return err
+	}
+}
+
+func (b *bed) interpreting() work {
+	return work{
+		Figure: Figure{Name: "one interpretation at a time", Unit: "interpretations", Asked: "p50 at most 120 ms"},
+		open: func(context.Context) (*ready, error) {
+			s, err := b.served()
+			if err != nil {
+				return nil, err
+			}
+			ask := asker(s)
+			return &ready{close: s.Close, once: func(ctx context.Context) (measured, error) {
+				return calls(b.load(), 1, func() error { return ask(ctx) })
+			}}, nil
+		},
+	}
+}
+
+// interpretingTogether lets many callers ask at a time; beside it stands one caller alone, in the same rounds.
+func (b *bed) interpretingTogether() work {
+	return work{
+		Figure: Figure{Name: fmt.Sprintf("interpretations for %d callers", callers), Unit: "interpretations", Asked: "3 × one caller"},
+		open: func(context.Context) (*ready, error) {
+			s, err := b.served()
+			if err != nil {
+				return nil, err
+			}
+			ask := asker(s)
+			together := func(ctx context.Context) (m measured, err error) {
+				var all sync.WaitGroup
+				counts, failed := make([]int, callers), make([]error, callers)
+				start := time.Now()
+				for i := range callers {
+					all.Go(func() {
+						for failed[i] == nil && time.Since(start) < b.load() {
+							failed[i] = ask(ctx)
+							counts[i]++
+						}
+					})
+				}
+				all.Wait()
+				m.Seconds = time.Since(start).Seconds()
+				for _, n := range counts {
+					m.Rate += float64(n) / m.Seconds
+				}
+				return m, errors.Join(failed...)
+			}
+			return &ready{close: s.Close, once: together, beside: &side{
+				program: Program + ", one caller", memory: func() int64 { return 0 }, close: func() error { return nil },
+				once: func(ctx context.Context) (measured, error) {
+					return calls(b.load(), 1, func() error { return ask(ctx) })
+				},
+			}}, nil
+		},
+	}
+}

@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+)
+
+// Machine says what was measured on, and what was measured.
+type Machine struct {
+	CPU         string   `json:"cpu"`
+	Cores       int      `json:"cores"` // that the process may use
+	Threads     int      `json:"threads"`
+	CPUFeatures []string `json:"cpu_features"`
+	Backend     string   `json:"backend"`
+	Device      string   `json:"device"`
+	Driver      string   `json:"driver,omitempty"` // NVIDIA's
+	System      string   `json:"system"`
+	Compiler    string   `json:"compiler"`
+	BuildFlags  string   `json:"build_flags"`
+	Go          string   `json:"go"`
+	Commit      string   `json:"commit"` // of RecInt; "+" behind it: with changes
+	LlamaCommit string   `json:"llama_cpp_commit"`
+	Date        string   `json:"date"`
+}
+
+// commit is set when the program is linked (Makefile).
+var commit = "of an unknown commit"
+
+// describe finds out about the machine and the build.
+func describe(engine *cgo.Engine) (m Machine, err error) {
+	text, err := cgo.SystemDescribe()
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal([]byte(text), &m); err != nil { // compiler, flags, features, llama.cpp's commit
+		return m, err
+	}
+	info, err := engine.Describe()
+	if err != nil {
+		return m, err
+	}
+	m.CPU, m.Cores, m.Threads, m.Backend, m.Device = cpuName(), runtime.NumCPU(), info.Threads, info.Backend, info.Device
+	m.Go, m.Date, m.System, m.Driver = runtime.Version(), time.Now().Format(time.DateOnly), system(), driver()
+	m.Commit = commit
+	return m, nil
+}
+
+// cpuName is the processor's, with family and model, which tell apart what has the same name.
+func cpuName() string {
+	file, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer file.Close()
+	fields := map[string]string{}
+	for lines := bufio.NewScanner(file); lines.Scan() && lines.Text() != ""; {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		fields[strings.TrimSpace(key)] = strings.TrimSpace(value)
+	}
+	name := fields["model name"]
+	if name == "" {
+		return runtime.GOARCH
+	}
+	return name + ", family " + fields["cpu family"] + ", model " + fields["model"]
+}
+
+func system() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return runtime.GOOS + "/" + runtime.GOARCH
+	}
+	return runtime.GOOS + "/" + runtime.GOARCH + " " + strings.TrimSpace(string(release))
+}
+
+// Probes are what the machine can do at most, measured before everything else.
+type Probes struct {
+	BF16   float64 `json:"bf16_flop_per_s"` // products of the core's own, with a matrix of an LLM's size
+	F32    float64 `json:"f32_flop_per_s"`
+	Memory float64 `json:"memory_bytes_per_s"` // read and written, by a copy of all threads; of the computer's own memory
+}
+
+// probe takes the best of some tries, since whatever disturbs one makes it slower.
+func probe(engine *cgo.Engine, threads int) (p Probes, err error) {
+	for range 3 {
+		for precision, best := range map[cgo.Precision]*float64{cgo.BF16: &p.BF16, cgo.F32: &p.F32} {
+			speed, err := engine.ProductSpeed(precision)
+			if err != nil {
+				return p, err
+			}
+			*best = max(*best, speed)
+		}
+	}
+	p.Memory = copySpeed(threads)
+	return p, nil
+}
+
+// copySpeed is the bytes a second that threads read and write when they copy memory, of blocks that no cache holds.
+func copySpeed(threads int) float64 {
+	const block = 128 << 20
+	from, to := make([]byte, block), make([]byte, block)
+	pass := func() time.Duration {
+		var all sync.WaitGroup
+		start := time.Now()
+		for i := range threads {
+			all.Go(func() { copy(to[i*block/threads:(i+1)*block/threads], from[i*block/threads:]) })
+		}
+		all.Wait()
+		return time.Since(start)
+	}
+	best := pass()
+	for range 5 {
+		best = min(best, pass())
+	}
+	return 2 * block / best.Seconds()
+}
+
+// resetPeak lets ownPeak begin anew, where the system can, without what is garbage by now.
+func resetPeak() {
+	debug.FreeOSMemory()
+	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
+}
+
+// ownPeak is the most memory that this process has had since resetPeak, in bytes.
+func ownPeak() int64 { return peakOf("self") }
+
+// peakOf is the most memory that a process has had, in bytes; 0 where the system does not say.
+func peakOf(process string) int64 {
+	text, err := os.ReadFile("/proc/" + process + "/status")
+	if err != nil {
+		if process != "self" {
+			return 0
+		}
+		var usage syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+		return int64(usage.Maxrss)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			var kib int64
+			for _, digit := range rest {
+				if digit >= '0' && digit <= '9' {
+					kib = 10*kib + int64(digit-'0')
+				}
+			}
+			return 1024 * kib
+		}
+	}
+	return 0
+}
+
+// driver is the version of NVIDIA's driver, or "".
+func driver() string {
+	out, err := exec.Command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").Output()
+	if err != nil {
+		return ""
+	}
+	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return version
+}

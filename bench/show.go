@@ -1,0 +1,255 @@
+package bench
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/recinterpreter/recinterpreter/core/align"
+)
+
+// Formats are the ways in which a result can be written.
+var Formats = []string{"table", "markdown", "json", "jsonl", "csv"}
+
+// Write writes the result in one of the formats.
+func (r *Result) Write(w io.Writer, format string) error {
+	switch format {
+	case "table":
+		return r.writeTable(w)
+	case "markdown":
+		return r.writeMarkdown(w)
+	case "json":
+		return r.writeJSON(w)
+	case "jsonl":
+		return r.writeJSONL(w)
+	case "csv":
+		return r.writeCSV(w)
+	}
+	return fmt.Errorf("bench: no format is called %q; known are %s", format, strings.Join(Formats, ", "))
+}
+
+var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster", "GFLOP/s", "of the peak", "peak memory", "J each"}
+
+// rows are the table of a bench, a row for each side.
+func (r *Result) rows(bench string) (rows [][]string) {
+	for _, f := range r.Figures {
+		if f.Bench != bench {
+			continue
+		}
+		for i, s := range f.Sides {
+			row := make([]string, len(headings))
+			row[1], row[2] = s.Program, s.Rate.String()+" "+f.Unit
+			if i == 0 {
+				row[0] = f.title()
+			}
+			if s.Tokens != nil {
+				row[2] += fmt.Sprintf(", %s tokens", figures(s.Tokens.Median))
+			}
+			if s.P50 != nil {
+				row[3] = fmt.Sprintf("p50 %s, p95 %s, p99 %s", micro(s.P50.Median), micro(s.P95.Median), micro(s.P99.Median))
+			}
+			if s.Ratio != nil {
+				row[4] = s.Ratio.String() + " ×"
+			}
+			if s.FLOPS > 0 {
+				row[5] = figures(s.FLOPS / 1e9)
+			}
+			if s.PeakShare > 0 {
+				row[6] = fmt.Sprintf("%.0f %%", 100*s.PeakShare)
+			}
+			if s.Memory > 0 {
+				row[7] = align.Mebibytes(s.Memory)
+			}
+			if s.Energy != nil {
+				row[8] = figures(s.Energy.Median)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// title is a figure's name, with what is swept.
+func (f *Figure) title() string {
+	title := f.Name
+	for _, swept := range []struct {
+		name  string
+		value int
+	}{{"batch", f.Batch}, {"length", f.Length}, {"threads", f.Threads}} {
+		if swept.value > 0 {
+			title += fmt.Sprintf(", %s %d", swept.name, swept.value)
+		}
+	}
+	return title
+}
+
+// benches are those that the result has figures of.
+func (r *Result) benches() []string {
+	return slices.DeleteFunc(slices.Clone(Names), func(name string) bool {
+		return !slices.ContainsFunc(r.Figures, func(f Figure) bool { return f.Bench == name })
+	})
+}
+
+// used drops the columns that no row has anything in.
+func used(rows [][]string) [][]string {
+	all := append([][]string{headings}, rows...)
+	out := make([][]string, len(all))
+	for column := range headings {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[column] != "" }) {
+			continue
+		}
+		for i := range all {
+			out[i] = append(out[i], all[i][column])
+		}
+	}
+	return out
+}
+
+func (r *Result) writeTable(w io.Writer) error {
+	fmt.Fprintln(w, r.conditions())
+	for _, bench := range r.benches() {
+		fmt.Fprintf(w, "\n%s\n", bench)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, row := range used(r.rows(bench)) {
+			fmt.Fprintln(table, "  "+strings.Join(row, "\t"))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Result) writeMarkdown(w io.Writer) error {
+	_, err := fmt.Fprintln(w, r.conditions())
+	for _, bench := range r.benches() {
+		rows := used(r.rows(bench))
+		fmt.Fprintf(w, "\n**%s**\n\n", bench)
+		for i, row := range rows {
+			_, err = fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+			if i == 0 {
+				_, err = fmt.Fprintf(w, "|%s\n", strings.Repeat(" --- |", len(row)))
+			}
+		}
+		if asked := r.aims(bench); len(asked) > 0 {
+			_, err = fmt.Fprintf(w, "\nAimed at: %s.\n", strings.Join(asked, "; "))
+		}
+		if formulas := r.formulas(bench); len(formulas) > 0 {
+			_, err = fmt.Fprintf(w, "\nFLOP of a sample: %s.\n", strings.Join(formulas, "; "))
+		}
+	}
+	return err
+}
+
+// aims are what a bench's figures were to reach.
+func (r *Result) aims(bench string) (all []string) {
+	for _, f := range r.Figures {
+		if f.Bench == bench && f.Asked != "" {
+			all = append(all, f.Name+" "+f.Asked)
+		}
+	}
+	return all
+}
+
+// formulas are those of a bench, each once.
+func (r *Result) formulas(bench string) (all []string) {
+	for _, f := range r.Figures {
+		if f.Bench == bench && f.Formula != "" && !slices.Contains(all, f.Formula) {
+			all = append(all, f.Formula)
+		}
+	}
+	return all
+}
+
+// conditions are what was measured on, in a paragraph.
+func (r *Result) conditions() string {
+	m := r.Machine
+	device := m.CPU
+	if m.Backend != "cpu" {
+		device = m.Device + ", driver " + m.Driver + ", beside " + m.CPU
+	}
+	return fmt.Sprintf("%s; %d threads; %s; backend %s.\n"+
+		"RecInt %s, llama.cpp %.12s, %s, %s; %s.\n"+
+		"Peaks measured on this machine: products %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
+		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.",
+		device, m.Threads, m.System, m.Backend, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
+		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date)
+}
+
+func (r *Result) writeJSONL(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for _, f := range r.Figures {
+		if err := encoder.Encode(struct {
+			Figure
+			Machine Machine `json:"machine"`
+		}{f, r.Machine}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Result) writeCSV(w io.Writer) error {
+	table := csv.NewWriter(w)
+	head := []string{"bench", "name", "unit", "batch", "length", "threads", "program"}
+	spreads := []string{"samples_per_s", "tokens_per_s", "p50_us", "p95_us", "p99_us", "joules_per_sample", "recint_is_faster_by"}
+	for _, name := range spreads {
+		head = append(head, name, name+"_min", name+"_max")
+	}
+	_ = table.Write(append(head, "flop_per_s", "share_of_peak", "peak_memory_bytes")) // Flush keeps the error
+	number := func(x float64) string {
+		if x == 0 {
+			return ""
+		}
+		return strconv.FormatFloat(x, 'g', 6, 64)
+	}
+	for _, f := range r.Figures {
+		for _, s := range f.Sides {
+			row := []string{f.Bench, f.Name, f.Unit, number(float64(f.Batch)), number(float64(f.Length)), number(float64(f.Threads)), s.Program}
+			for _, spread := range []*Spread{&s.Rate, s.Tokens, s.P50, s.P95, s.P99, s.Energy, s.Ratio} {
+				if spread == nil {
+					spread = &Spread{}
+				}
+				row = append(row, number(spread.Median), number(spread.Min), number(spread.Max))
+			}
+			_ = table.Write(append(row, number(s.FLOPS), number(s.PeakShare), strconv.FormatInt(s.Memory, 10)))
+		}
+	}
+	table.Flush()
+	return table.Error()
+}
+
+// String writes the median, with the lowest and the highest.
+func (s Spread) String() string {
+	if len(s.Values) == 1 {
+		return figures(s.Median)
+	}
+	return fmt.Sprintf("%s (%s to %s)", figures(s.Median), figures(s.Min), figures(s.Max))
+}
+
+// figures writes a number with three significant digits, and large ones in full.
+func figures(x float64) string {
+	if x >= 1000 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	digits := 2
+	if x > 0 {
+		digits = max(0, 2-int(math.Floor(math.Log10(x))))
+	}
+	return strconv.FormatFloat(x, 'f', digits, 64)
+}
+
+// micro writes microseconds in a unit that suits them.
+func micro(us float64) string {
+	if us >= 1000 {
+		return figures(us/1000) + " ms"
+	}
+	return figures(us) + " µs"
+}

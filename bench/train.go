@@ -1,0 +1,167 @@
+package bench
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// passSamples go through the LLM together.
+const passSamples = 16
+
+// trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten times as long, fewer.
+var trainingSizes = map[string]int{prompt.Residual().Name: 4 * workloadBatch, prompt.Recovery().Name: workloadBatch}
+
+func (b *bed) trainings(ctx context.Context) (works []work, err error) {
+	for _, name := range []string{prompt.Residual().Name, prompt.Recovery().Name} {
+		w, err := b.newWorkload(ctx, name, trainingSizes[name], 0)
+		if err != nil {
+			return nil, err
+		}
+		if b.Sweep == ByBatch {
+			for pass := 1; pass <= workloadBatch; pass *= 2 {
+				one := b.training(name, w, pass)
+				one.Batch = pass
+				works = append(works, one)
+			}
+			continue
+		}
+		works = append(works, b.training(name, w, passSamples))
+	}
+	return works, nil
+}
+
+// training trains an adapter through the LLM, with so many samples in a pass and samples of like length together, as the tuned peer
+// takes them. The peer in the authors' way takes 16 samples at a time, since the logits of 64 whole prompts would be gigabytes, and so
+// long that two steps stand for the whole.
+func (b *bed) training(name string, w *workload, pass int) work {
+	folder := b.path("workload-" + name)
+	positions := 0
+	for _, s := range w.samples {
+		positions += w.prompt.Positions(s.Counts, len(s.Answer)) - len(w.prompt.Prefix())
+	}
+	n := float64(len(w.samples))
+	agree := closeTo(map[string]float64{"loss": 0.01, "gradient_norm": 0.05}) // bfloat16 has 8 significant bits
+	command := func(script string, more ...string) []string {
+		return append([]string{script, b.LLM, folder}, more...)
+	}
+	asked := "2 × tuned PyTorch, 10 × the authors' way; 60 % of the peak"
+	if name == prompt.Recovery().Name {
+		asked = "2 × tuned PyTorch, 6 × the authors' way; 60 % of the peak"
+	}
+	return work{
+		Figure: Figure{Name: name + " prompt", Unit: "samples", Asked: asked,
+			FLOP:    2 * align.ForwardFLOP(b.info, float64(positions)/n, float64(prompt.Targets(w.samples))/n),
+			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
+		peak: b.probes.BF16,
+		peers: []peer{
+			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0"), agrees: agree},
+			{kind: PyTorch, command: command("align_authors.py", "--batch", "16", "--steps", "2"), agrees: agree},
+		},
+		open: func(ctx context.Context) (*ready, error) {
+			if err := w.write(folder); err != nil {
+				return nil, err
+			}
+			t := &trainer{workload: w, pass: pass}
+			if err := t.open(b); err != nil {
+				return nil, errors.Join(err, t.close())
+			}
+			loss, err := t.backward(w.samples[:min(workloadBatch, len(w.samples))])
+			if err != nil {
+				return nil, errors.Join(err, t.close())
+			}
+			gradient, err := w.adapter.Gradient(t.model)
+			if err != nil {
+				return nil, errors.Join(err, t.close())
+			}
+			return &ready{check: check{"loss": loss, "gradient_norm": norm(gradient)}, close: t.close, once: t.once}, nil
+		},
+	}
+}
+
+// trainer trains a workload's adapter.
+type trainer struct {
+	*workload
+	pass   int // samples of a pass
+	model  *cgo.Model
+	llama  *cgo.LLaMA
+	prefix *cgo.Prefix
+	step   int64
+}
+
+func (t *trainer) open(b *bed) (err error) {
+	if t.model, err = t.adapter.Model(b.engine); err != nil {
+		return err
+	}
+	if t.llama, err = cgo.NewLLaMA(b.engine, b.gguf, cgo.BF16); err != nil {
+		return err
+	}
+	t.prefix, err = t.llama.NewPrefix(t.prompt.Prefix())
+	return err
+}
+
+func (t *trainer) close() error {
+	var all []error
+	if t.prefix != nil {
+		all = append(all, t.prefix.Close())
+	}
+	if t.llama != nil {
+		all = append(all, t.llama.Close())
+	}
+	if t.model != nil {
+		all = append(all, t.model.Close())
+	}
+	return errors.Join(all...)
+}
+
+// backward adds the gradient of a batch's mean loss, pass by pass, and gives that loss.
+func (t *trainer) backward(batch []prompt.Sample) (float64, error) {
+	total := 0.0
+	for rows := range slices.Chunk(batch, t.pass) {
+		laid, err := t.prompt.Batch(rows, 1/float64(prompt.Targets(batch)))
+		if err != nil {
+			return 0, err
+		}
+		loss, err := t.llama.Backward(t.prefix, t.model, laid)
+		if err != nil {
+			return 0, err
+		}
+		total += loss
+	}
+	return total, nil
+}
+
+// once takes every sample once.
+func (t *trainer) once(ctx context.Context) (measured, error) {
+	order := slices.Clone(t.samples)
+	slices.SortStableFunc(order, func(a, b prompt.Sample) int { return cmp.Compare(len(a.Answer), len(b.Answer)) })
+	m, err := timed(len(order), func() error {
+		for batch := range slices.Chunk(order, workloadBatch) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			loss, err := t.backward(batch)
+			if err != nil {
+				return err
+			}
+			if loss != loss {
+				return fmt.Errorf("the loss is not a number")
+			}
+			t.step++
+			_, err = t.model.Update(cgo.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01, MaxNorm: 1,
+				Step: t.step})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	m.Tokens = m.Rate * float64(prompt.Targets(order)) / float64(len(order))
+	return m, err
+}

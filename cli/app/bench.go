@@ -1,0 +1,181 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/bench"
+)
+
+// allOf stands for every bench, and for every peer.
+const allOf = "all"
+
+func benchCommand() *cli.Command {
+	of := map[string]string{
+		bench.Encoder:  "recommenders: training, one state, many states, DreamRec's oracles",
+		bench.Adapter:  "states to soft tokens",
+		bench.Train:    "adapters trained through the frozen LLM",
+		bench.Generate: "tokens alone, many sequences side by side",
+		bench.Evaluate: "answers to the residual prompt, and the probabilities of all titles",
+		bench.Latency:  "a run as it is served, in process and over HTTP (needs --run)",
+		allOf:          "all of these; latency where --run is given",
+	}
+	command := &cli.Command{
+		Name:  "bench",
+		Usage: "measure speed on this machine, beside other programs where they are asked for",
+		Description: "Everything is made anew from the data set and the LLM, with random weights, and measured after a warm-up; peers take\n" +
+			"turns with recint, round by round, and only once they have been seen to compute the same. Let nothing else run meanwhile.\n" +
+			"bench/README.md says how the peers are installed.",
+	}
+	for _, name := range append(slices.Clone(bench.Names), allOf) {
+		command.Subcommands = append(command.Subcommands, &cli.Command{Name: name, Usage: of[name], Flags: benchFlags(name),
+			Action: benchAction})
+	}
+	command.Subcommands = append(command.Subcommands,
+		&cli.Command{
+			Name:      "compare",
+			Usage:     "say which figures of two results differ by more than chance",
+			ArgsUsage: "BEFORE.json AFTER.json",
+			Description: "Rounds are compared by Mann and Whitney's U-test. Below four rounds on either side nothing can be told; results of\n" +
+				"different machines say nothing of the programs.",
+			Flags:  []cli.Flag{jsonFlag},
+			Action: benchCompare,
+		},
+		&cli.Command{
+			Name:      "page",
+			Usage:     "write a Markdown page of results, with a plot of each sweep beside it",
+			ArgsUsage: "RESULT.json…",
+			Flags:     []cli.Flag{&cli.StringFlag{Name: "out", Usage: "write `FILE`.md (required)"}},
+			Action: func(c *cli.Context) error {
+				if c.NArg() == 0 {
+					return usage(c, "name the results of recint bench")
+				}
+				if !strings.HasSuffix(c.String("out"), ".md") {
+					return usage(c, "--out is %q; name the page that is to be written, e.g. --out docs/benchmarks.md", c.String("out"))
+				}
+				return bench.WritePage(c.String("out"), c.Args().Slice())
+			},
+		})
+	return command
+}
+
+func benchFlags(name string) []cli.Flag {
+	flags := []cli.Flag{
+		dataFlag(), llmFlag(),
+		&cli.IntFlag{Name: "rounds", Value: 5, Usage: "measure each figure in so many `ROUNDS`"},
+		&cli.StringSliceFlag{Name: "peer", Usage: "measure `PROGRAM` in turn: " + strings.Join(bench.PeerNames, ", ") + " or all; may be repeated"},
+		&cli.StringFlag{Name: "python", Value: filepath.FromSlash("bench/venv/bin/python"), Usage: "`INTERPRETER` with the packages of the peers",
+			EnvVars: []string{"PYTHON"}},
+		&cli.StringFlag{Name: "format", Value: "table", Usage: "print as `FORMAT`: " + strings.Join(bench.Formats, ", ")},
+		&cli.StringFlag{Name: "out", Usage: "write the result to `FILE`.json, too"},
+	}
+	if name == bench.Latency || name == allOf {
+		flags = append(flags, &cli.StringFlag{Name: "run", Usage: "serve the run in `FOLDER`, which answers the residual prompt"})
+	}
+	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {
+		flags = append(flags,
+			&cli.StringFlag{Name: "sweep", Usage: "vary `WHAT`: " + strings.Join(sweeps, ", ")},
+			&cli.StringFlag{Name: "plot", Usage: "draw the sweep to `FILE`.png or .svg"})
+	}
+	return flags
+}
+
+func benchAction(c *cli.Context) (err error) {
+	if err := onlyFlags(c); err != nil {
+		return err
+	}
+	if !slices.Contains(bench.Formats, c.String("format")) {
+		return usage(c, "--format is %q; known are %s", c.String("format"), strings.Join(bench.Formats, ", "))
+	}
+	if plot := c.String("plot"); plot != "" { // before anything is measured
+		if err := bench.CheckPlot(plot, c.String("sweep")); err != nil {
+			return err
+		}
+	}
+	for _, file := range []string{c.String("out"), c.String("plot")} {
+		if _, err := os.Stat(filepath.Dir(file)); err != nil {
+			return fmt.Errorf("bench: %s cannot be written: %w", file, err)
+		}
+	}
+	o := bench.Options{Benches: []string{c.Command.Name}, Sweep: c.String("sweep"), Run: c.String("run"), Rounds: c.Int("rounds"),
+		Engine: engineParams(c)}
+	if c.Command.Name == allOf {
+		o.Benches = slices.DeleteFunc(slices.Clone(bench.Names), func(name string) bool { return name == bench.Latency && o.Run == "" })
+	}
+	if o.Peers, err = benchPeers(c); err != nil {
+		return err
+	}
+	if o.Dataset, err = datasetPath(c, c.String("data")); err != nil {
+		return err
+	}
+	if o.LLM, err = modelPath(c, c.String("llm")); err != nil {
+		return err
+	}
+	bar := newProgress(c.App.ErrWriter, "")
+	o.Progress = func(what string, round, rounds int) {
+		bar.what = what
+		bar.to(round, rounds, "rounds")
+	}
+	result, err := bench.Run(c.Context, o)
+	bar.end()
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("bench: %w; the same command begins anew", err)
+	}
+	if result == nil || len(result.Figures) == 0 {
+		return err
+	}
+	err = errors.Join(err, result.Write(c.App.Writer, c.String("format")))
+	if out := c.String("out"); out != "" {
+		err = errors.Join(err, result.Save(out))
+	}
+	if plot := c.String("plot"); plot != "" {
+		err = errors.Join(err, result.Plot(plot))
+	}
+	return err
+}
+
+// benchPeers finds what is measured beside, in the top folder of the source.
+func benchPeers(c *cli.Context) (p bench.Peers, err error) {
+	names := c.StringSlice("peer")
+	if slices.Contains(names, allOf) {
+		names = bench.PeerNames
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return p, fmt.Errorf("bench: %w", err)
+	}
+	return bench.Peers{Names: names, Python: c.String("python"), Scripts: filepath.FromSlash("bench/peers"), Tools: filepath.Dir(program)}, nil
+}
+
+func benchCompare(c *cli.Context) error {
+	if c.NArg() != 2 {
+		return usage(c, "name two results, the earlier one first")
+	}
+	before, err := bench.Read(c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	after, err := bench.Read(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	changes, err := bench.Compare(before, after)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, changes)
+	}
+	if before.Machine.CPU != after.Machine.CPU || before.Machine.Device != after.Machine.Device || before.Machine.Threads != after.Machine.Threads {
+		fmt.Fprintf(c.App.ErrWriter, "note: measured on different machines: %s with %d threads, %s with %d\n", before.Machine.CPU,
+			before.Machine.Threads, after.Machine.CPU, after.Machine.Threads)
+	}
+	return bench.WriteChanges(c.App.Writer, changes)
+}
