@@ -32,7 +32,12 @@ help: ## list the targets
 
 build: $(RECINT) ## build bin/recint (the default)
 
-$(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum
+build/commit: FORCE
+	@mkdir -p build; echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+
+FORCE:
+
+$(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum build/commit
 	go build -ldflags '$(LINKED)' -o $@ ./cli
 
 native: $(BUILT) ## build the native core, and llama.cpp where that has not been done
@@ -102,7 +107,7 @@ demo: build ## the main job on real data: fetch, train SASRec, train the adapter
 	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES)
 
 bench: build llama-tools ## measure everything beside all peers: RUN=FOLDER for latency, too (bench/README.md)
-	@PYTHON=$(PYTHON) $(RECINT) bench all --peer all --rounds 3 $(if $(RUN),--run $(RUN)) --out bench/results/bench-$(MACHINE).json
+	@PYTHON=$(PYTHON) $(RECINT) bench all --peer all --rounds 4 $(if $(RUN),--run $(RUN)) --out bench/results/bench-$(MACHINE).json
 
 bench-align: build ## adapter training beside PyTorch, tuned and in the authors' way
 	@PYTHON=$(PYTHON) $(RECINT) bench train --peer pytorch

@@ -43,7 +43,7 @@ func (b *bed) softTokens(w *workload, folder string, batch int) work {
 		peak:    b.probes.F32,
 		latency: batch == 1,
 		peers: []peer{{kind: PyTorch, command: []string{"time_adapter.py", folder, "--batch", strconv.Itoa(batch)},
-			threads: someThreads(), agrees: closeTo(map[string]float64{"soft_tokens_sum": 1e-4})}},
+			threads: b.someThreads(), agrees: closeTo(map[string]float64{"soft_tokens_sum": 1e-4})}},
 		open: func(context.Context) (*ready, error) {
 			model, err := w.adapter.Model(b.engine)
 			if err != nil {

@@ -95,7 +95,8 @@ type bed struct {
 	gguf   *cgo.GGUF
 	info   cgo.GGUFInfo
 	engine *cgo.Engine // of the present number of threads
-	probes Probes      // of that engine
+	cores  int         // its threads
+	probes Probes
 }
 
 // Run measures everything that the options name, one after the other. An error comes with what was measured before it, if anything.
@@ -130,7 +131,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if b.info, err = b.gguf.Describe(); err != nil {
 		return nil, err
 	}
-	result = &Result{Sweep: o.Sweep, Rounds: o.Rounds, Dataset: b.data.Name, LLM: filepath.Base(o.LLM)}
+	result = &Result{Unfinished: true, Sweep: o.Sweep, Rounds: o.Rounds, Dataset: b.data.Name, LLM: filepath.Base(o.LLM)}
 	threads, err := b.threads()
 	if err != nil {
 		return nil, err
@@ -140,6 +141,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 			return result, err
 		}
 	}
+	result.Unfinished = false
 	return result, nil
 }
 
@@ -174,6 +176,7 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 	if result.Machine, err = describe(b.engine); err != nil {
 		return err
 	}
+	b.cores = result.Machine.Threads
 	b.Progress("probing the machine", 0, 1)
 	if b.probes, err = probe(b.engine, result.Machine.Threads); err != nil {
 		return err

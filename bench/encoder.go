@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -115,10 +114,10 @@ func (b *bed) recommenderPeer(kind, mode, model string, threads []int, agrees ag
 // sameStates holds together the sums over states.
 var sameStates = closeTo(map[string]float64{"n": 0, "states_sum": 1e-4})
 
-// someThreads are those that a peer is tried with.
-func someThreads() []int {
-	if n := runtime.NumCPU(); n > 1 {
-		return []int{1, n}
+// someThreads are those that a peer is tried with: one, and as many as ours.
+func (b *bed) someThreads() []int {
+	if b.cores > 1 {
+		return []int{1, b.cores}
 	}
 	return []int{1}
 }
@@ -174,9 +173,7 @@ func (b *bed) oneState(model string) work {
 // checkStates sums up the states of the first n test histories, computed so many at once, as time_recommender.py does: weighted, since
 // what leaves a normalisation sums to nothing.
 func (b *bed) checkStates(ctx context.Context, r *recommender.Recommender, n, atOnce int) (check, error) {
-	histories := recommender.Histories(b.split.Test)
-	histories = histories[:min(n, len(histories))]
-	w := r.StateWidth()
+	histories, w := b.histories(n, recommenderPositions), r.StateWidth()
 	states := make([]float32, len(histories)*w)
 	for from := 0; from < len(histories); from += atOnce {
 		part := histories[from:min(from+atOnce, len(histories))]
@@ -224,9 +221,9 @@ func (b *bed) states(model string, batch, positions int) work {
 	if positions == recommenderPositions {
 		more := []string{"--batch", strconv.Itoa(batch)}
 		w.peers = []peer{
-			b.recommenderPeer(PyTorch, "states", model, someThreads(), sameStates, more...),
-			b.recommenderPeer(PyTorch, "states", model, []int{runtime.NumCPU()}, sameStates, append(more, "--runtime", "compiled")...),
-			b.recommenderPeer(ONNXRuntime, "states", model, someThreads(), sameStates, append(more, "--runtime", "onnx")...),
+			b.recommenderPeer(PyTorch, "states", model, b.someThreads(), sameStates, more...),
+			b.recommenderPeer(PyTorch, "states", model, []int{b.cores}, sameStates, append(more, "--runtime", "compiled")...),
+			b.recommenderPeer(ONNXRuntime, "states", model, b.someThreads(), sameStates, append(more, "--runtime", "onnx")...),
 		}
 	}
 	return w
@@ -263,7 +260,7 @@ func (b *bed) recommenderTraining(model string) work {
 	asked := map[string]string{recommender.GRU4Rec: "2 × PyTorch", recommender.Caser: "2 × PyTorch", recommender.SASRec: "3 × PyTorch"}
 	return work{
 		Figure: Figure{Name: model + ", training", Unit: "sequences", Asked: asked[model]},
-		peers:  []peer{b.recommenderPeer(PyTorch, "epoch", model, someThreads(), agree, "--batch", strconv.Itoa(c.BatchSize))},
+		peers:  []peer{b.recommenderPeer(PyTorch, "epoch", model, b.someThreads(), agree, "--batch", strconv.Itoa(c.BatchSize))},
 		open: func(ctx context.Context) (*ready, error) {
 			if err != nil {
 				return nil, err
@@ -362,8 +359,8 @@ func (b *bed) oracles(model string) work {
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("%s, %d oracles in 200 steps", model, manyOracles), Unit: "oracles", Asked: "5 × the authors' way"},
 		peers: []peer{
-			b.recommenderPeer(PyTorch, "sample", model, someThreads(), sameStates, "--plain"),
-			b.recommenderPeer(PyTorch, "sample", model, someThreads(), sameStates),
+			b.recommenderPeer(PyTorch, "sample", model, b.someThreads(), sameStates, "--plain"),
+			b.recommenderPeer(PyTorch, "sample", model, b.someThreads(), sameStates),
 		},
 		open: func(ctx context.Context) (*ready, error) {
 			r, _, err := b.newRecommender(model, recommenderPositions)

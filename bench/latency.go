@@ -15,7 +15,9 @@ import (
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/serve"
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
@@ -77,11 +79,17 @@ func (b *bed) recommendingHTTP() work {
 		Figure: Figure{Name: fmt.Sprintf("state and top 10, over HTTP at %d requests/s", requestsPerSecond), Unit: "requests",
 			Asked: "p99 at most 1 ms"},
 		open: func(context.Context) (*ready, error) {
-			bodies, err := b.bodies()
+			spec, err := run.Read(b.Run)
 			if err != nil {
 				return nil, err
 			}
-			server, err := serve.New([]serve.Run{{Name: "run", Dir: b.Run}}, serve.Options{Log: slog.New(slog.DiscardHandler)})
+			d, err := dataset.Load(spec.Dataset)
+			if err != nil {
+				return nil, err
+			}
+			bodies := requests(d)
+			server, err := serve.New([]serve.Run{{Name: "run", Dir: b.Run}}, serve.Options{Log: slog.New(slog.DiscardHandler),
+				Service: service.Options{Engine: b.engine}})
 			if err != nil {
 				return nil, err
 			}
@@ -123,17 +131,17 @@ func attack(targets []vegeta.Target, length time.Duration) (measured, error) {
 	return latencies(all, 1, time.Since(start)), failed
 }
 
-// bodies are requests for recommendations.
-func (b *bed) bodies() (bodies [][]byte, err error) {
-	next := randomHistories(len(b.data.Items))
+// requests are the bodies of some for recommendations.
+func requests(d *dataset.Dataset) (bodies [][]byte) {
+	next := randomHistories(len(d.Items))
 	for range 200 {
 		var ids []string
 		for _, item := range next() {
-			ids = append(ids, b.data.Items[item].ID)
+			ids = append(ids, d.Items[item].ID)
 		}
 		bodies = append(bodies, []byte(`{"history":["`+strings.Join(ids, `","`)+`"]}`))
 	}
-	return bodies, nil
+	return bodies
 }
 
 // asker gives a function that asks a service about a random history. Many goroutines may call it.

@@ -55,11 +55,11 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 	b.Progress(w.Bench+": "+w.Name, 0, b.Rounds)
 	energy := openMeter()
 	defer energy.close()
+	resetPeak()
 	ours, err := w.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resetPeak()
 	sides := []*side{{program: Program, once: ours.once, memory: b.peak, close: ours.close}}
 	defer func() {
 		for _, s := range sides {
@@ -74,7 +74,7 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 			continue
 		}
 		b.Progress(w.Bench+": "+w.Name+", starting "+p.kind, 0, b.Rounds)
-		other, err := b.start(ctx, p, ours.check)
+		other, err := b.start(ctx, p, ours.check, w.latency)
 		if err != nil {
 			return nil, err
 		}
@@ -89,12 +89,14 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			before := energy.joules()
+			before, start := energy.joules(), time.Now()
 			m, err := s.once(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.program, err)
 			}
-			m.Joules = max(0, energy.joules()-before) // counters begin anew at times
+			if m.Seconds > 0.95*time.Since(start).Seconds() { // else more was done than what is timed
+				m.Joules = max(0, energy.joules()-before) // counters begin anew at times
+			}
 			s.all = append(s.all, m)
 		}
 		slices.Reverse(order)
@@ -122,7 +124,7 @@ func (w *work) summarise(s, ours *side) Side {
 		for i, m := range s.all {
 			values[i] = value(m)
 		}
-		if slices.Max(values) == 0 {
+		if slices.Min(values) == 0 { // not measured, or not always
 			return nil
 		}
 		spread := spreadOf(values)

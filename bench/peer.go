@@ -52,6 +52,7 @@ func (p Peers) validate() error {
 		var err error
 		if name == LlamaCpp {
 			err = errors.Join(missing(filepath.Join(p.Tools, batchedBench), "make llama-tools builds it"),
+				missing(filepath.Join(p.Tools, "llama-quantize"), "make llama-tools builds it"),
 				missing("python3", "install Python"))
 		} else {
 			err = missing(p.Python, "bench/README.md says how its packages are installed; --python names an interpreter that has them")
@@ -74,7 +75,7 @@ type peer struct {
 	kind    string   // of PeerNames
 	name    string   // what is particular, where the program's own words do not say it
 	command []string // script and arguments
-	threads []int    // that are tried, since more are not always better; empty: the script's own
+	threads []int    // that are tried, since more are not always better; empty: as many as ours
 	agrees  agrees
 }
 
@@ -123,12 +124,16 @@ func answersAgree(ours, theirs check) error {
 	if len(mine) == 0 || len(mine) != len(other) {
 		return fmt.Errorf("%d answers of recint and %d of the peer cannot be held together", len(mine), len(other))
 	}
-	same := 0
+	same, compared, whole := 0, 0, 0
 	for i, tokens := range mine {
+		compared, whole = compared+len(tokens), whole+len(other[i])
 		// Ours may end before the number of tokens that the peer keeps to.
 		if len(other[i]) >= len(tokens) && slices.Equal(tokens, other[i][:len(tokens)]) {
 			same++
 		}
+	}
+	if 2*compared < whole {
+		return fmt.Errorf("answers of %d tokens are too short to be held beside the peer's %d", compared, whole)
 	}
 	if float64(same) < sameAnswers*float64(len(mine)) {
 		return fmt.Errorf("%d of %d answers are the same: the two do not do the same work, nothing is timed", same, len(mine))
@@ -137,10 +142,17 @@ func answersAgree(ours, theirs check) error {
 }
 
 // start makes a peer ready, having seen that it computes the same, with the number of threads that suits it best.
-func (b *bed) start(ctx context.Context, p peer, ours check) (*side, error) {
+func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (*side, error) {
+	info, err := b.engine.Describe()
+	if err != nil {
+		return nil, err
+	}
+	if info.Backend != "cpu" {
+		return nil, fmt.Errorf("the peers run on the CPU, and recint on %s; add --backend cpu, or leave out --peer", info.Backend)
+	}
 	threads := p.threads
 	if len(threads) == 0 {
-		threads = []int{0}
+		threads = []int{info.Threads}
 	}
 	var best *side
 	fastest := 0.0
@@ -157,9 +169,13 @@ func (b *bed) start(ctx context.Context, p peer, ours check) (*side, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", s.program, err), s.close(), best.stop())
 		}
+		speed := trial.Rate
+		if latency && trial.P50 > 0 {
+			speed = 1 / trial.P50
+		}
 		slower := s
-		if best == nil || trial.Rate > fastest {
-			slower, best, fastest = best, s, trial.Rate
+		if best == nil || speed > fastest {
+			slower, best, fastest = best, s, speed
 		}
 		if err := slower.stop(); err != nil {
 			return nil, errors.Join(err, best.stop())
@@ -182,16 +198,15 @@ const batchedBench = "llama-batched-bench"
 // startPaced starts a peer that makes a repetition for every line that it reads (bench/peers/pace.py).
 func (b *bed) startPaced(ctx context.Context, p peer, threads int) (*side, check, error) {
 	words := append([]string{filepath.Join(b.Peers.Scripts, p.command[0])}, p.command[1:]...)
-	words = append(words, "--paced")
-	if threads > 0 {
-		words = append(words, "--threads", strconv.Itoa(threads))
-	}
+	words = append(words, "--paced", "--threads", strconv.Itoa(threads))
 	interpreter, memory := b.Peers.Python, peakOf
 	if p.kind == LlamaCpp { // whose script needs no packages, and does not take the memory itself
 		interpreter, memory = "python3", func(string) int64 { return 0 }
 	}
 	command := exec.CommandContext(ctx, interpreter, words...)
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	// A group of its own, so that what a peer has started ends with it.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
 	command.WaitDelay = 5 * time.Second
 	said := &tail{}
 	command.Stderr = said

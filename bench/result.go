@@ -14,13 +14,14 @@ const Program = "recint"
 
 // Result is what came of a call.
 type Result struct {
-	Machine Machine  `json:"machine"`
-	Probes  Probes   `json:"probes"`
-	Dataset string   `json:"dataset"`
-	LLM     string   `json:"llm"`
-	Sweep   string   `json:"sweep,omitempty"`
-	Rounds  int      `json:"rounds"`
-	Figures []Figure `json:"figures"`
+	Machine    Machine  `json:"machine"`
+	Probes     Probes   `json:"probes"`
+	Dataset    string   `json:"dataset"`
+	LLM        string   `json:"llm"`
+	Sweep      string   `json:"sweep,omitempty"`
+	Rounds     int      `json:"rounds"`
+	Unfinished bool     `json:"unfinished,omitempty"` // it was stopped, or failed, and figures are missing
+	Figures    []Figure `json:"figures"`
 }
 
 // Figure is one thing that was measured.

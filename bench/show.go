@@ -174,12 +174,16 @@ func (r *Result) conditions() string {
 	if m.Backend != "cpu" {
 		device = m.Device + ", driver " + m.Driver + ", beside " + m.CPU
 	}
+	unfinished := ""
+	if r.Unfinished {
+		unfinished = "\nStopped before all was measured."
+	}
 	return fmt.Sprintf("%s; %d threads; %s; backend %s.\n"+
 		"RecInt %s, llama.cpp %.12s, %s, %s; %s.\n"+
 		"Peaks measured on this machine: products %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
-		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.",
+		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.%s",
 		device, m.Threads, m.System, m.Backend, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
-		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date)
+		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, unfinished)
 }
 
 func (r *Result) writeJSONL(w io.Writer) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -27,7 +28,7 @@ func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 		if b.Sweep == ByBatch {
 			for pass := 1; pass <= workloadBatch; pass *= 2 {
 				one := b.training(name, w, pass)
-				one.Batch = pass
+				one.Batch, one.Asked, one.peers = pass, "", one.peers[:1] // what the authors' way takes at a time is its own
 				works = append(works, one)
 			}
 			continue
@@ -47,7 +48,10 @@ func (b *bed) training(name string, w *workload, pass int) work {
 		positions += w.prompt.Positions(s.Counts, len(s.Answer)) - len(w.prompt.Prefix())
 	}
 	n := float64(len(w.samples))
-	agree := closeTo(map[string]float64{"loss": 0.01, "gradient_norm": 0.05}) // bfloat16 has 8 significant bits
+	// bfloat16 has 8 significant bits. Where the gradient is small, as that of whole histories read from one random state, its noise shows:
+	// 4.31 in float32, 4.73 in our bfloat16 and 5.50 in PyTorch's.
+	norms := map[string]float64{prompt.Residual().Name: 0.05, prompt.Recovery().Name: 0.35}
+	agree := closeTo(map[string]float64{"loss": 0.01, "gradient_norm": norms[name]})
 	command := func(script string, more ...string) []string {
 		return append([]string{script, b.LLM, folder}, more...)
 	}
@@ -61,7 +65,7 @@ func (b *bed) training(name string, w *workload, pass int) work {
 			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
 		peak: b.probes.BF16,
 		peers: []peer{
-			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0"), agrees: agree},
+			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree},
 			{kind: PyTorch, command: command("align_authors.py", "--batch", "16", "--steps", "2"), agrees: agree},
 		},
 		open: func(ctx context.Context) (*ready, error) {

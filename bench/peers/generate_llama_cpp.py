@@ -1,4 +1,4 @@
-"""llama.cpp's own llama-batched-bench in the shape of a workload of bench/align: as many samples side by side, as many tokens.
+"""llama.cpp's own llama-batched-bench in the shape of a workload (workload.py): as many samples side by side, as many tokens.
 Its tokens are random and none is chosen; only the time counts.
 
 Without --alone: the tokens of each sample's question (soft tokens count as such) and of its answer, of which the question's last

@@ -26,7 +26,8 @@ func adapterCommand() *cli.Command {
 				Name:  "export",
 				Usage: "write the weights with the names that PyTorch's modules give them",
 				Description: "linear: nn.Linear; mlp and positions: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"), nn.Linear); mixture: mix,\n" +
-					"a number for each position, and weight and bias. Inputs are the recommender's states as they are; outputs are the soft\n" +
+					"a number for each position, and weight and bias; dictionary: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"),\n" +
+					"nn.Linear, nn.Softmax, nn.Linear without a bias), then each soft token times turn, plus bias. Inputs are the recommender's states as they are; outputs are the soft\n" +
 					"tokens of an input side by side. The metadata says what the adapter was made from.",
 				Flags:  []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"}},
 				Action: adapterExport,

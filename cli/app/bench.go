@@ -43,8 +43,8 @@ func benchCommand() *cli.Command {
 			Name:      "compare",
 			Usage:     "say which figures of two results differ by more than chance",
 			ArgsUsage: "BEFORE.json AFTER.json",
-			Description: "Rounds are compared by Mann and Whitney's U-test. Below four rounds on either side nothing can be told; results of\n" +
-				"different machines say nothing of the programs.",
+			Description: "Rounds are compared by Mann and Whitney's U-test; three beside three are too few. Of twenty figures one is expected to be\n" +
+				"called different by chance. Results of different machines or LLMs say nothing of the programs.",
 			Flags:  []cli.Flag{jsonFlag},
 			Action: benchCompare,
 		},
@@ -133,6 +133,10 @@ func benchAction(c *cli.Context) (err error) {
 	}
 	err = errors.Join(err, result.Write(c.App.Writer, c.String("format")))
 	if out := c.String("out"); out != "" {
+		if result.Unfinished { // which is not to take the place of a whole one
+			out += ".unfinished"
+			fmt.Fprintf(c.App.ErrWriter, "what was measured is in %s\n", out)
+		}
 		err = errors.Join(err, result.Save(out))
 	}
 	if plot := c.String("plot"); plot != "" {

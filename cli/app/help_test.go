@@ -58,7 +58,7 @@ func TestHelp(t *testing.T) {
 		"bench evaluate":    {"probabilities of all titles"},
 		"bench latency":     {"in process and over HTTP", "residual prompt"},
 		"bench all":         {"latency where --run is given", "residual prompt"},
-		"bench compare":     {"U-test", "BEFORE.json AFTER.json", "four rounds"},
+		"bench compare":     {"U-test", "BEFORE.json AFTER.json", "too few"},
 		"bench page":        {"RESULT.json…", "a plot of each sweep", "(required)"},
 		"doctor":            {"what is missing, and how to get it"},
 		"completion":        {"bash", "fish", "zsh"},

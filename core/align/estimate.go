@@ -38,8 +38,8 @@ func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optim
 func Mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
 // HowToFit is what to do about a run that does not fit.
-const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden and --tokens the " +
-	"adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
+const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden, --tokens and " +
+	"--adapter mlp the adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
 
 // productShare is how much of a step goes into the large products (docs/training.md says where that was measured). Where they
 // do not run on the core's own kernels it was not measured, and less is to be expected.
@@ -105,7 +105,13 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 			return Estimate{}, err
 		}
 		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
-		e.Warm = 6 * float64(e.Optimiser/16) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
+		// Of a dictionary these are the numbers that look entries up.
+		numbers := e.Optimiser / 16
+		if j.Shape.Kind == Dictionary {
+			numbers = int64(j.Shape.Hidden * (j.Shape.In + j.Shape.Entries))
+			e.Optimiser += 16 * numbers // of the probe that learns them
+		}
+		e.Warm = 6 * float64(numbers) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
 	}
 	updates := j.Config.steps()
 	if e.Minutes = j.Config.Minutes; updates > 0 {

@@ -33,7 +33,7 @@ type Event struct {
 	Step    int     `json:"step"`
 	Plan    int     `json:"plan"` // steps of this phase; 0 while the speed is being measured
 	Samples int     `json:"samples"`
-	Loss    float64 `json:"loss"` // nats for each answer token; of the warm start, squared error over mean square
+	Loss    float64 `json:"loss"` // nats for each answer token; of the warm start, see warmStart
 	Rate    float64 `json:"rate,omitempty"`
 	Norm    float64 `json:"grad_norm,omitempty"`
 	Speed   float64 `json:"samples_per_second,omitempty"`

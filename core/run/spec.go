@@ -65,7 +65,7 @@ func (p Precision) native() (cgo.Precision, error) {
 // MostDrawn bounds the share of drawn sequences.
 const MostDrawn = 0.9
 
-// DefaultSpec is the demonstration's run, without paths and length: the residual prompt, an MLP adapter of 1,024 hidden
+// DefaultSpec is the demonstration's run, without paths and length: the residual prompt, a dictionary of 1,024 hidden
 // units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
 	return Spec{Template: prompt.Residual(), Adapter: align.Dictionary, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
