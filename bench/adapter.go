@@ -40,7 +40,6 @@ func (b *bed) softTokens(w *workload, folder string, batch int) work {
 	return work{
 		Figure: Figure{Name: name, Unit: "states", FLOP: 2 * float64(s.Hidden*(s.In+s.Tokens*s.Embd)),
 			Formula: "2 × numbers in the adapter's matrices"},
-		peak:    b.probes.F32,
 		latency: batch == 1,
 		peers: []peer{{kind: PyTorch, command: []string{"time_adapter.py", folder, "--batch", strconv.Itoa(batch)},
 			threads: b.someThreads(), agrees: closeTo(map[string]float64{"soft_tokens_sum": 1e-4})}},

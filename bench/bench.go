@@ -96,7 +96,6 @@ type bed struct {
 	info   cgo.GGUFInfo
 	engine *cgo.Engine // of the present number of threads
 	cores  int         // its threads
-	probes Probes
 }
 
 // Run measures everything that the options name, one after the other. An error comes with what was measured before it, if anything.
@@ -178,10 +177,9 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 	}
 	b.cores = result.Machine.Threads
 	b.Progress("probing the machine", 0, 1)
-	if b.probes, err = probe(b.engine, result.Machine.Threads); err != nil {
+	if err := result.Probes.measure(b.engine, b.cores); err != nil {
 		return err
 	}
-	result.Probes = b.probes
 	parts := map[string]func(context.Context) ([]work, error){
 		Encoder: b.encoders, Adapter: b.adapters, Train: b.trainings, Generate: b.generations, Evaluate: b.evaluations, Latency: b.latencies,
 	}
@@ -203,6 +201,9 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 				return fmt.Errorf("bench: %s: %s: %w", name, w.Name, err)
 			}
 			result.Figures = append(result.Figures, *figure)
+		}
+		if err := result.Probes.measure(b.engine, b.cores); err != nil { // a machine is not the same at all times
+			return err
 		}
 	}
 	return nil

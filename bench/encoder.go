@@ -196,7 +196,6 @@ func (b *bed) states(model string, batch, positions int) work {
 	w := work{
 		Figure: Figure{Name: fmt.Sprintf("%s, %d states at once", model, batch), Unit: "states", FLOP: flop, Formula: formula,
 			Asked: "2 × PyTorch"},
-		peak: b.probes.F32,
 		open: func(ctx context.Context) (*ready, error) {
 			if err != nil {
 				return nil, err

@@ -86,7 +86,6 @@ func (b *bed) generation(slots, beginning int) work {
 		Figure: Figure{Name: fmt.Sprintf("%d tokens in each of %d sequences", answerTokens, slots), Unit: "sequences",
 			Asked: "1 × llama-batched-bench", FLOP: answerTokens * align.ForwardFLOP(b.info, 1, 1),
 			Formula: "2 × numbers in the LLM's matrices × tokens"},
-		peak:  b.probes.BF16,
 		peers: b.llamaPeers(folder, "--alone", "--slots", strconv.Itoa(slots)),
 		open: func(ctx context.Context) (_ *ready, err error) {
 			w, err := b.newWorkload(ctx, prompt.Residual().Name, answerSamples, beginning)
@@ -173,7 +172,6 @@ func (b *bed) answers(w *workload, folder string) work {
 		Figure: Figure{Name: "answers to the residual prompt", Unit: "answers", Asked: "2 × the authors' way, 1 × llama-batched-bench",
 			FLOP:    align.ForwardFLOP(b.info, float64(positions+answerTokens-1), answerTokens),
 			Formula: "2 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
-		peak: b.probes.BF16,
 		peers: append([]peer{{kind: PyTorch, agrees: answersAgree, command: []string{"generate_authors.py", b.LLM, folder}}},
 			b.llamaPeers(folder)...),
 		open: func(ctx context.Context) (*ready, error) {
@@ -230,7 +228,6 @@ func (b *bed) titles(w *workload) work {
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("probabilities of all %d titles", len(titles)), Unit: "states", Asked: "1.5 s",
 			FLOP: align.ForwardFLOP(b.info, n, n), Formula: "2 × numbers in the LLM's matrices × different beginnings of titles"},
-		peak: b.probes.BF16,
 		open: func(context.Context) (*ready, error) {
 			if err != nil {
 				return nil, err

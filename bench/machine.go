@@ -82,26 +82,26 @@ func system() string {
 	return runtime.GOOS + "/" + runtime.GOARCH + " " + strings.TrimSpace(string(release))
 }
 
-// Probes are what the machine can do at most, measured before everything else.
+// Probes are what the machine can do at most, measured before and between the benches.
 type Probes struct {
-	BF16   float64 `json:"bf16_flop_per_s"` // products of the core's own, with a matrix of an LLM's size
+	BF16   float64 `json:"bf16_flop_per_s"` // products with a matrix of an LLM's size, as training makes them
 	F32    float64 `json:"f32_flop_per_s"`
 	Memory float64 `json:"memory_bytes_per_s"` // read and written, by a copy of all threads; of the computer's own memory
 }
 
-// probe takes the best of some tries, since whatever disturbs one makes it slower.
-func probe(engine *cgo.Engine, threads int) (p Probes, err error) {
+// measure tries some times; the best that was ever seen counts, since whatever disturbs a try makes it slower.
+func (p *Probes) measure(engine *cgo.Engine, threads int) error {
 	for range 3 {
 		for precision, best := range map[cgo.Precision]*float64{cgo.BF16: &p.BF16, cgo.F32: &p.F32} {
 			speed, err := engine.ProductSpeed(precision)
 			if err != nil {
-				return p, err
+				return err
 			}
 			*best = max(*best, speed)
 		}
 	}
-	p.Memory = copySpeed(threads)
-	return p, nil
+	p.Memory = max(p.Memory, copySpeed(threads))
+	return nil
 }
 
 // copySpeed is the bytes a second that threads read and write when they copy memory, of blocks that no cache holds.

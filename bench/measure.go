@@ -14,7 +14,6 @@ type work struct {
 	// open makes everything ready; nothing of it is timed.
 	open  func(context.Context) (*ready, error)
 	peers []peer
-	peak  float64 // FLOP/s that the machine can reach at this work's precision
 	// latency: a peer is faster when its median call is, not when it does more in a second.
 	latency bool
 }
@@ -141,9 +140,6 @@ func (w *work) summarise(s, ours *side) Side {
 		Memory:  s.memory(),
 	}
 	out.FLOPS = w.FLOP * out.Rate.Median
-	if w.peak > 0 {
-		out.PeakShare = out.FLOPS / w.peak
-	}
 	if s != ours {
 		ratios := make([]float64, len(s.all))
 		for i := range s.all {

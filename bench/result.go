@@ -40,17 +40,16 @@ type Figure struct {
 
 // Side is one program's part of a figure. What was not measured is nil or 0.
 type Side struct {
-	Program   string  `json:"program"`
-	Rate      Spread  `json:"samples_per_s"`
-	Tokens    *Spread `json:"tokens_per_s,omitempty"`
-	P50       *Spread `json:"p50_us,omitempty"` // of single calls, in microseconds
-	P95       *Spread `json:"p95_us,omitempty"`
-	P99       *Spread `json:"p99_us,omitempty"`
-	FLOPS     float64 `json:"flop_per_s,omitempty"`          // at the median
-	PeakShare float64 `json:"share_of_peak,omitempty"`       // of the machine's measured products
-	Memory    int64   `json:"peak_memory_bytes,omitempty"`   // of the process, at most
-	Energy    *Spread `json:"joules_per_sample,omitempty"`   // of the whole processor or GPU
-	Ratio     *Spread `json:"recint_is_faster_by,omitempty"` // times, round by round; of peers
+	Program string  `json:"program"`
+	Rate    Spread  `json:"samples_per_s"`
+	Tokens  *Spread `json:"tokens_per_s,omitempty"`
+	P50     *Spread `json:"p50_us,omitempty"` // of single calls, in microseconds
+	P95     *Spread `json:"p95_us,omitempty"`
+	P99     *Spread `json:"p99_us,omitempty"`
+	FLOPS   float64 `json:"flop_per_s,omitempty"`          // at the median
+	Memory  int64   `json:"peak_memory_bytes,omitempty"`   // of the process, at most
+	Energy  *Spread `json:"joules_per_sample,omitempty"`   // of the whole processor or GPU
+	Ratio   *Spread `json:"recint_is_faster_by,omitempty"` // times, round by round; of peers
 }
 
 // Spread is what the rounds gave.

@@ -36,6 +36,16 @@ func (r *Result) Write(w io.Writer, format string) error {
 
 var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster", "GFLOP/s", "of the peak", "peak memory", "J each"}
 
+// inBF16 are the benches whose products are made in BF16, so that the peak of these is theirs.
+var inBF16 = map[string]bool{Train: true, Generate: true, Evaluate: true}
+
+// disturbed says whether something was faster than the machine's peak, as far as that was found out.
+func (r *Result) disturbed() bool {
+	return slices.ContainsFunc(r.Figures, func(f Figure) bool {
+		return inBF16[f.Bench] && f.Sides[0].FLOPS > r.Probes.BF16
+	})
+}
+
 // rows are the table of a bench, a row for each side.
 func (r *Result) rows(bench string) (rows [][]string) {
 	for _, f := range r.Figures {
@@ -60,8 +70,8 @@ func (r *Result) rows(bench string) (rows [][]string) {
 			if s.FLOPS > 0 {
 				row[5] = figures(s.FLOPS / 1e9)
 			}
-			if s.PeakShare > 0 {
-				row[6] = fmt.Sprintf("%.0f %%", 100*s.PeakShare)
+			if share := s.FLOPS / r.Probes.BF16; share > 0 && inBF16[bench] && f.Threads == 0 && !r.disturbed() {
+				row[6] = fmt.Sprintf("%.0f %%", 100*share)
 			}
 			if s.Memory > 0 {
 				row[7] = align.Mebibytes(s.Memory)
@@ -174,16 +184,19 @@ func (r *Result) conditions() string {
 	if m.Backend != "cpu" {
 		device = m.Device + ", driver " + m.Driver + ", beside " + m.CPU
 	}
-	unfinished := ""
+	notes := ""
 	if r.Unfinished {
-		unfinished = "\nStopped before all was measured."
+		notes = "\nStopped before all was measured."
+	}
+	if r.disturbed() {
+		notes += "\nThe peak was disturbed when it was measured: there were products that ran faster. No share of it is shown."
 	}
 	return fmt.Sprintf("%s; %d threads; %s; backend %s.\n"+
 		"RecInt %s, llama.cpp %.12s, %s, %s; %s.\n"+
 		"Peaks measured on this machine: products %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
 		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.%s",
 		device, m.Threads, m.System, m.Backend, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
-		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, unfinished)
+		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, notes)
 }
 
 func (r *Result) writeJSONL(w io.Writer) error {
@@ -207,7 +220,7 @@ func (r *Result) writeCSV(w io.Writer) error {
 	for _, name := range spreads {
 		head = append(head, name, name+"_min", name+"_max")
 	}
-	_ = table.Write(append(head, "flop_per_s", "share_of_peak", "peak_memory_bytes")) // Flush keeps the error
+	_ = table.Write(append(head, "flop_per_s", "peak_memory_bytes")) // Flush keeps the error
 	number := func(x float64) string {
 		if x == 0 {
 			return ""
@@ -223,7 +236,7 @@ func (r *Result) writeCSV(w io.Writer) error {
 				}
 				row = append(row, number(spread.Median), number(spread.Min), number(spread.Max))
 			}
-			_ = table.Write(append(row, number(s.FLOPS), number(s.PeakShare), strconv.FormatInt(s.Memory, 10)))
+			_ = table.Write(append(row, number(s.FLOPS), strconv.FormatInt(s.Memory, 10)))
 		}
 	}
 	table.Flush()

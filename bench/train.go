@@ -63,7 +63,6 @@ func (b *bed) training(name string, w *workload, pass int) work {
 		Figure: Figure{Name: name + " prompt", Unit: "samples", Asked: asked,
 			FLOP:    2 * align.ForwardFLOP(b.info, float64(positions)/n, float64(prompt.Targets(w.samples))/n),
 			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
-		peak: b.probes.BF16,
 		peers: []peer{
 			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree},
 			{kind: PyTorch, command: command("align_authors.py", "--batch", "16", "--steps", "2"), agrees: agree},
