@@ -453,7 +453,7 @@ func TestStoppedAndResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(want.Tensors) != 4 || !reflect.DeepEqual(got.Tensors, want.Tensors) {
+	if len(want.Tensors) != 7 || !reflect.DeepEqual(got.Tensors, want.Tensors) {
 		t.Error("the adapters differ")
 	}
 }

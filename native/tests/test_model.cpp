@@ -144,8 +144,8 @@ std::vector<double> naive_lookup(const std::vector<float> &entries, const std::v
 void test_adapter(ri_adapter_kind kind) {
     const size_t n = 7, width = 3, mixed = kind == RI_ADAPTER_MIXTURE ? 4 : 1, n_in = mixed * width, n_out = 2 * 5;
     const bool hidden = kind == RI_ADAPTER_MLP || kind == RI_ADAPTER_DICTIONARY;
-    ri_model *model = make_adapter(engine, {kind, int32_t(n_in), hidden ? 6 : 0, int32_t(mixed),
-                                             kind == RI_ADAPTER_DICTIONARY ? 9 : 0, 2, 5});
+    ri_model *model = make_adapter(
+        engine, {kind, int32_t(n_in), hidden ? 6 : 0, int32_t(mixed), kind == RI_ADAPTER_DICTIONARY ? 9 : 0, 2, 5});
     fill(model, 20, 1);
     const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
     std::vector<double> inputs(states.begin(), states.end());
