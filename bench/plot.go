@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +78,7 @@ func (r *Result) panel(title, upright string, value func(Figure, Spread) Spread)
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, r.Sweep, upright
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
+	p.Y.Tick.Marker = plot.TickerFunc(decades)
 	p.Legend.Top, p.Legend.Left = true, true
 	lines := map[string]plotter.XYs{}
 	var names []string
@@ -116,7 +117,22 @@ func (r *Result) panel(title, upright string, value func(Figure, Spread) Spread)
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} { // which a single value would leave without a length
 		axis.Min, axis.Max = axis.Min/1.1, axis.Max*1.1
 	}
+	for range names { // room for the legend
+		p.Y.Max *= 1.1
+	}
 	return p, nil
+}
+
+// decades puts ticks at 1, 2 and 5 times the powers of ten.
+func decades(least, most float64) (ticks []plot.Tick) {
+	for power := math.Floor(math.Log10(least)); power <= math.Log10(most); power++ {
+		for _, step := range []float64{1, 2, 5} {
+			if x := step * math.Pow(10, power); x >= least && x <= most {
+				ticks = append(ticks, plot.Tick{Value: x, Label: strconv.FormatFloat(x, 'g', 6, 64)})
+			}
+		}
+	}
+	return ticks
 }
 
 // WritePage writes a page of results that were saved, in the order given, and a plot of each sweep beside it.
