@@ -61,20 +61,23 @@ func (b *bed) config(model string, positions int) (recommender.Config, error) {
 }
 
 // newRecommender makes a model with random weights, and the file of it that peers read.
-func (b *bed) newRecommender(model string, positions int) (r *recommender.Recommender, weights string, err error) {
+func (b *bed) newRecommender(model string, positions int) (*recommender.Recommender, error) {
 	c, err := b.config(model, positions)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if r, err = recommender.New(b.engine, c); err != nil {
-		return nil, "", err
+	r, err := recommender.New(b.engine, c)
+	if err != nil {
+		return nil, err
 	}
-	weights = b.path(strings.ToLower(model) + ".safetensors")
-	if err := r.Save(weights); err != nil {
-		return nil, "", errors.Join(err, r.Close())
+	if err := r.Save(b.weights(model)); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
-	return r, weights, nil
+	return r, nil
 }
+
+// weights is that file.
+func (b *bed) weights(model string) string { return b.path(strings.ToLower(model) + ".safetensors") }
 
 func (b *bed) encoders(context.Context) (works []work, err error) {
 	for _, model := range recommender.Models {
@@ -106,9 +109,8 @@ const recommenderPositions = 10
 
 // recommenderPeer times a model in a mode of time_recommender.py.
 func (b *bed) recommenderPeer(kind, mode, model string, threads []int, agrees agrees, more ...string) peer {
-	model = strings.ToLower(model)
 	return peer{kind: kind, threads: threads, agrees: agrees, command: append([]string{"time_recommender.py", mode, b.path(splitFile),
-		"--model", model, "--weights", b.path(model + ".safetensors")}, more...)}
+		"--model", strings.ToLower(model), "--weights", b.weights(model)}, more...)}
 }
 
 // sameStates holds together the sums over states.
@@ -151,7 +153,7 @@ func (b *bed) oneState(model string) work {
 			b.recommenderPeer(ONNXRuntime, "state", model, []int{1}, sameStates, "--runtime", "onnx"),
 		},
 		open: func(ctx context.Context) (*ready, error) {
-			r, _, err := b.newRecommender(model, recommenderPositions)
+			r, err := b.newRecommender(model, recommenderPositions)
 			if err != nil {
 				return nil, err
 			}
@@ -200,7 +202,7 @@ func (b *bed) states(model string, batch, positions int) work {
 			if err != nil {
 				return nil, err
 			}
-			r, _, err := b.newRecommender(model, positions)
+			r, err := b.newRecommender(model, positions)
 			if err != nil {
 				return nil, err
 			}
@@ -264,7 +266,7 @@ func (b *bed) recommenderTraining(model string) work {
 			if err != nil {
 				return nil, err
 			}
-			r, _, err := b.newRecommender(model, recommenderPositions)
+			r, err := b.newRecommender(model, recommenderPositions)
 			if err != nil {
 				return nil, err
 			}
@@ -362,7 +364,7 @@ func (b *bed) oracles(model string) work {
 			b.recommenderPeer(PyTorch, "sample", model, b.someThreads(), sameStates),
 		},
 		open: func(ctx context.Context) (*ready, error) {
-			r, _, err := b.newRecommender(model, recommenderPositions)
+			r, err := b.newRecommender(model, recommenderPositions)
 			if err != nil {
 				return nil, err
 			}

@@ -48,8 +48,8 @@ type side struct {
 	all     []measured
 }
 
-// measure does a work and its peers in turn, in every round the other way around, after a repetition of each that does not count.
-// A peer that does not compute the same is an error, and nothing is timed.
+// measure does a work and its peers in turn, in every round the other way around, once all are warm. A peer that does not compute the
+// same is an error, and nothing is timed.
 func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 	b.Progress(w.Bench+": "+w.Name, 0, b.Rounds)
 	energy := openMeter()
@@ -118,20 +118,23 @@ func (b *bed) peak() int64 {
 
 // summarise puts a side's rounds beside ours.
 func (w *work) summarise(s, ours *side) Side {
-	of := func(value func(measured) float64) *Spread {
+	spread := func(value func(measured) float64) Spread {
 		values := make([]float64, len(s.all))
 		for i, m := range s.all {
 			values[i] = value(m)
 		}
-		if slices.Min(values) == 0 { // not measured, or not always
+		return spreadOf(values)
+	}
+	of := func(value func(measured) float64) *Spread {
+		all := spread(value)
+		if all.Min == 0 { // not measured, or not always
 			return nil
 		}
-		spread := spreadOf(values)
-		return &spread
+		return &all
 	}
 	out := Side{
 		Program: s.program,
-		Rate:    *of(func(m measured) float64 { return m.Rate }),
+		Rate:    spread(func(m measured) float64 { return m.Rate }),
 		Tokens:  of(func(m measured) float64 { return m.Tokens }),
 		P50:     of(func(m measured) float64 { return m.P50 }),
 		P95:     of(func(m measured) float64 { return m.P95 }),

@@ -31,7 +31,7 @@ const workloadBatch = 64
 // newWorkload takes samples evenly from the training part. The prompt's constant beginning
 // is cut, or repeated, to so many tokens; 0: it stays as it is.
 func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning int) (w *workload, err error) {
-	r, _, err := b.newRecommender(recommender.SASRec, recommenderPositions)
+	r, err := b.newRecommender(recommender.SASRec, recommenderPositions)
 	if err != nil {
 		return nil, err
 	}

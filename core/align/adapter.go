@@ -80,17 +80,15 @@ func (s Shape) tensors() []cgo.TensorInfo {
 		return slices.Insert(last, 0, cgo.TensorInfo{Name: "mix", Shape: []int{s.Mixed}})
 	case Linear:
 		return last
-	case Dictionary:
-		return []cgo.TensorInfo{
-			{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}},
+	}
+	hidden := []cgo.TensorInfo{{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}}}
+	if s.Kind == Dictionary {
+		return append(hidden, []cgo.TensorInfo{
 			{Name: "keys", Shape: []int{s.Entries, s.Hidden}}, {Name: "key_bias", Shape: []int{s.Entries}},
 			{Name: "entries", Shape: []int{out, s.Entries}}, {Name: "turn", Shape: []int{s.Embd, s.Embd}}, {Name: "bias", Shape: []int{out}},
-		}
+		}...)
 	}
-	return []cgo.TensorInfo{
-		{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}},
-		{Name: "w2", Shape: []int{out, s.Hidden}}, {Name: "b2", Shape: []int{out}},
-	}
+	return append(hidden, cgo.TensorInfo{Name: "w2", Shape: []int{out, s.Hidden}}, cgo.TensorInfo{Name: "b2", Shape: []int{out}})
 }
 
 // Adapter holds an adapter's numbers. Its inputs are states as the recommender gives them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -30,13 +31,22 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	if err != nil {
 		return 0, 0, err
 	}
-	title := func(pair Pair) (embeddings []float32) { // [K, E]
+	title := func(dst []float32, pair Pair) []float32 { // appends [K, E]
 		for _, token := range prompt.FirstTokens(pair.Title, s.Tokens) {
-			embeddings = append(embeddings, words[token]...)
+			dst = append(dst, words[token]...)
 		}
-		return embeddings
+		return dst
 	}
-	pupil := model
+	// The pupil learns, from states and the lessons that they belong to, what the adapter needs.
+	var titles []float32
+	pupil, learn := model, func(states []float32, lessons []Pair) (float64, error) {
+		titles = titles[:0]
+		for _, pair := range lessons {
+			titles = title(titles, pair)
+		}
+		loss, err := model.Regress(states, titles, len(lessons))
+		return loss / (rms * rms), err
+	}
 	if s.Kind == Dictionary {
 		if pupil, err = cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries}); err != nil {
 			return 0, 0, err
@@ -45,38 +55,32 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 		if err := copyLayers(pupil, model); err != nil {
 			return 0, 0, err
 		}
+		learn = func(states []float32, lessons []Pair) (float64, error) {
+			items := make([]int32, len(lessons))
+			for i, pair := range lessons {
+				items[i] = pair.Item
+			}
+			return pupil.ProbeBackward(states, items)
+		}
 	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
+	states, lessons := make([]float32, 0, c.WarmBatch*s.In), make([]Pair, c.WarmBatch)
 	for step := range c.WarmSteps {
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
-		var states, titles []float32
-		var items []int32
-		for range c.WarmBatch {
-			pair := job.Warm[random.IntN(len(job.Warm))]
-			states = append(states, pair.State...)
-			if s.Kind == Dictionary {
-				items = append(items, pair.Item)
-			} else {
-				titles = append(titles, title(pair)...)
-			}
+		states = states[:0]
+		for i := range lessons {
+			lessons[i] = job.Warm[random.IntN(len(job.Warm))]
+			states = append(states, lessons[i].State...)
 		}
-		var loss float64
-		if s.Kind == Dictionary {
-			loss, err = pupil.ProbeBackward(states, items)
-		} else {
-			loss, err = pupil.Regress(states, titles, c.WarmBatch)
-			loss /= rms * rms
-		}
-		if err != nil {
+		if last, err = learn(states, lessons); err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
 		optimiser := c.adamW(c.WarmRate*float64(c.WarmSteps-step)/float64(c.WarmSteps), step+1)
 		if _, err := pupil.Update(optimiser); err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
-		last = loss
 		if step == 0 {
 			first = last
 		}
@@ -108,23 +112,28 @@ func copyLayers(dst, src *cgo.Model) error {
 	return nil
 }
 
-// writeEntries makes titles the entries of their items.
-func writeEntries(model *cgo.Model, s Shape, pairs []Pair, title func(Pair) []float32) error {
-	values, err := readSlot(model, s, cgo.Value)
+// writeEntries makes titles the entries of their items; title appends one.
+func writeEntries(model *cgo.Model, s Shape, pairs []Pair, title func([]float32, Pair) []float32) error {
+	tensors := s.tensors()
+	tensor := tensors[slices.IndexFunc(tensors, func(t cgo.TensorInfo) bool { return t.Name == "entries" })]
+	index, err := tensorIndex(model, tensor)
 	if err != nil {
 		return err
 	}
-	entries, done := values[4], make([]bool, s.Entries)
+	entries, done := make([]float32, elements(tensor.Shape)), make([]bool, s.Entries)
+	if err := model.Read(entries, index, cgo.Value); err != nil {
+		return err
+	}
 	for _, pair := range pairs {
 		if done[pair.Item] {
 			continue
 		}
 		done[pair.Item] = true
-		for row, x := range title(pair) {
+		for row, x := range title(nil, pair) {
 			entries[row*s.Entries+int(pair.Item)] = x
 		}
 	}
-	return writeSlot(model, s, cgo.Value, values)
+	return model.Write(index, cgo.Value, entries)
 }
 
 // embeddings looks up each token that the pairs teach.
