@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{Encoder: 13, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 4}
+	want := map[string]int{Encoder: 13, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 5}
 	got := map[string]int{}
 	for _, f := range r.Figures {
 		got[f.Bench]++

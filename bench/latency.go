@@ -29,16 +29,11 @@ const (
 )
 
 func (b *bed) latencies(context.Context) ([]work, error) {
-	return []work{b.recommending(), b.recommendingHTTP(), b.interpreting(), b.interpretingTogether()}, nil
+	return []work{b.recommending(), b.recommendingHTTP(), b.interpreting(), b.interpretingTogether(), b.overloaded()}, nil
 }
 
 // load is how long a repetition with a service goes on: questions to an LLM take long.
 func (b *bed) load() time.Duration { return 3 * b.Length }
-
-// served opens the run on an engine of the bed's parameters.
-func (b *bed) served() (*service.Service, error) {
-	return service.Open(b.Run, service.Options{Engine: b.engine})
-}
 
 // randomHistories gives ones of 10 different items.
 func randomHistories(items int) func() []int32 {
@@ -58,7 +53,7 @@ func (b *bed) recommending() work {
 	return work{
 		Figure: Figure{Name: "state and top 10, in process", Unit: "requests", Asked: "p99 at most 200 µs"},
 		open: func(ctx context.Context) (*ready, error) {
-			s, err := b.served()
+			s, err := service.Open(b.Run, service.Options{Engine: b.engine})
 			if err != nil {
 				return nil, err
 			}
@@ -161,7 +156,7 @@ func (b *bed) interpreting() work {
 	return work{
 		Figure: Figure{Name: "one interpretation at a time", Unit: "interpretations", Asked: "p50 at most 120 ms"},
 		open: func(context.Context) (*ready, error) {
-			s, err := b.served()
+			s, err := service.Open(b.Run, service.Options{Engine: b.engine})
 			if err != nil {
 				return nil, err
 			}
@@ -173,41 +168,63 @@ func (b *bed) interpreting() work {
 	}
 }
 
-// interpretingTogether lets many callers ask at a time; beside it stands one caller alone, in the same rounds.
-func (b *bed) interpretingTogether() work {
+// crowd lets so many callers ask at a time, each again and again, and sums up what was accepted. Who is refused, since the service has
+// no room, asks again a little later.
+func (b *bed) crowd(s *service.Service, callers int) func(context.Context) (measured, error) {
+	ask := asker(s)
+	return func(ctx context.Context) (measured, error) {
+		var all sync.WaitGroup
+		took, failed := make([][]time.Duration, callers), make([]error, callers)
+		start := time.Now()
+		for i := range callers {
+			all.Go(func() {
+				for failed[i] == nil && time.Since(start) < b.load() {
+					asked := time.Now()
+					switch err := ask(ctx); {
+					case err == nil:
+						took[i] = append(took[i], time.Since(asked))
+					case errors.Is(err, service.ErrBusy):
+						time.Sleep(50 * time.Millisecond)
+					default:
+						failed[i] = err
+					}
+				}
+			})
+		}
+		all.Wait()
+		if err := errors.Join(failed...); err != nil {
+			return measured{}, err
+		}
+		return latencies(slices.Concat(took...), 1, time.Since(start)), nil
+	}
+}
+
+// crowded gives the work of one crowd beside that of a smaller one, in the same rounds.
+func (b *bed) crowded(name, asked string, callers int, beside string, fewer int, opts service.Options) work {
 	return work{
-		Figure: Figure{Name: fmt.Sprintf("interpretations for %d callers", callers), Unit: "interpretations", Asked: "3 × one caller"},
+		Figure: Figure{Name: name, Unit: "interpretations", Asked: asked},
 		open: func(context.Context) (*ready, error) {
-			s, err := b.served()
+			opts.Engine = b.engine
+			s, err := service.Open(b.Run, opts)
 			if err != nil {
 				return nil, err
 			}
-			ask := asker(s)
-			together := func(ctx context.Context) (m measured, err error) {
-				var all sync.WaitGroup
-				counts, failed := make([]int, callers), make([]error, callers)
-				start := time.Now()
-				for i := range callers {
-					all.Go(func() {
-						for failed[i] == nil && time.Since(start) < b.load() {
-							failed[i] = ask(ctx)
-							counts[i]++
-						}
-					})
-				}
-				all.Wait()
-				m.Seconds = time.Since(start).Seconds()
-				for _, n := range counts {
-					m.Rate += float64(n) / m.Seconds
-				}
-				return m, errors.Join(failed...)
-			}
-			return &ready{close: s.Close, once: together, beside: &side{
-				program: Program + ", one caller", memory: func() int64 { return 0 }, close: func() error { return nil },
-				once: func(ctx context.Context) (measured, error) {
-					return calls(b.load(), 1, func() error { return ask(ctx) })
-				},
+			return &ready{close: s.Close, once: b.crowd(s, callers), beside: &side{
+				program: Program + ", " + beside, memory: func() int64 { return 0 }, close: func() error { return nil },
+				once: b.crowd(s, fewer),
 			}}, nil
 		},
 	}
+}
+
+func (b *bed) interpretingTogether() work {
+	return b.crowded(fmt.Sprintf("interpretations for %d callers", callers), "3 × one caller", callers, "one caller", 1, service.Options{})
+}
+
+// overloaded has five times as many callers as the service has room for.
+func (b *bed) overloaded() work {
+	const slots, queue = callers / 2, callers / 2
+	return b.crowded(fmt.Sprintf("interpretations for %d callers where there is room for %d", 5*callers, callers),
+		"the p99 of as many callers as there is room for", 5*callers, fmt.Sprintf("%d callers", callers), callers,
+		service.Options{Slots: slots, Queue: queue})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
 )
 
 // A prompt of one's own is shown token by token, with where the soft tokens stand.
@@ -66,6 +67,7 @@ func TestRecovery(t *testing.T) {
 				History     []string
 				Said        []evaluate.Line
 				Probability float64
+				Sampling    interpret.Sampling
 			}
 			parses(t, &said, dir, "interpret", "--run", "@run", "--user", "100", "--json")
 			if len(said.History) != 10 || !(said.Probability >= 0) {

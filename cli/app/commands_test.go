@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -133,8 +135,9 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	fails(t, 2, []string{"--to"}, dir, "evaluate", "merge", "@merged.jsonl")
 
 	var said struct {
-		First   string
-		Choices []reading
+		First    string
+		Choices  []reading
+		Sampling interpret.Sampling
 	}
 	parses(t, &said, dir, "interpret", "--run", "@run", "--history",
 		"the silent harbour, Golden Orchard, The (1967), The Broken Letter", "--json")
@@ -151,8 +154,12 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if again, _ := runs(t, dir, drawn...); again != once {
 		t.Errorf("the same seed draws\n%s\n%s", once, again)
 	}
-	if other, _ := runs(t, dir, with(drawn, "--seed", "2", "--top-p", "0.9")...); other == once {
-		t.Error("another seed draws the same")
+	parses(t, &said, dir, drawn...)
+	other := said
+	other.Choices = nil // what is parsed would be written over what it holds
+	parses(t, &other, dir, with(drawn, "--seed", "2", "--top-p", "0.9")...)
+	if reflect.DeepEqual(other.Choices, said.Choices) || said.Sampling != (interpret.Sampling{Temperature: 1, Seed: 1}) {
+		t.Errorf("with seed 1 %+v, with seed 2 %+v", said, other)
 	}
 	fails(t, 2, []string{"top-p", "nothing is drawn"}, dir, "interpret", "--run", "@run", "--user", "103", "--top-p", "0.9")
 	fails(t, 2, []string{"temperature -1"}, dir, "interpret", "--run", "@run", "--user", "103", "--temperature", "-1")

@@ -73,7 +73,7 @@ func interpretAction(c *cli.Context) error {
 			return err
 		}
 		if r.Spec.Template.Asks == prompt.History && !c.IsSet("titles") {
-			return showRecovered(c, r, history)
+			return showRecovered(c, r, sampling, history)
 		}
 		if len(history) < 2 {
 			return fmt.Errorf("the history has one item; a choice is read from the states before and after it, so name at least two")
@@ -95,7 +95,7 @@ func interpretAction(c *cli.Context) error {
 			readings[i] = reading{titles[i+1], a.Text, evaluate.Exact(a.Text, titles[i+1]), math.Exp(a.LogProb)}
 		}
 		if c.Bool("json") {
-			return printJSON(c, map[string]any{"first": titles[0], "choices": readings})
+			return printJSON(c, map[string]any{"first": titles[0], "choices": readings, "sampling": sampling})
 		}
 		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", whose(c), titles[0])
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
@@ -156,7 +156,7 @@ func showTitles(c *cli.Context, r *run.Run, history []int32) error {
 }
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.
-func showRecovered(c *cli.Context, r *run.Run, history []int32) error {
+func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history []int32) error {
 	history = history[max(0, len(history)-r.Recommender.Positions()):]
 	answers, err := r.Interpret(c.Context, [][]int32{history})
 	if err != nil {
@@ -165,7 +165,7 @@ func showRecovered(c *cli.Context, r *run.Run, history []int32) error {
 	titles := r.Titles(history)
 	lines := evaluate.Lines(answers[0].Text, titles)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb)})
+		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "sampling": sampling})
 	}
 	fmt.Fprintf(c.App.Writer, "%s:\n", whose(c))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)

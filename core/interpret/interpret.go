@@ -26,9 +26,9 @@ type Options struct {
 
 // Sampling is how the next token of a free answer is chosen. The zero value takes the likeliest.
 type Sampling struct {
-	Temperature float64 // of the softmax that tokens are drawn from; 0: none are drawn
-	TopP        float64 // only the likeliest tokens that make up this probability are drawn (Holtzman et al. 2020, arXiv 1904.09751); 0: all
-	Seed        uint64  // answer number n of a call follows from the seed and n
+	Temperature float64 `json:"temperature"` // of the softmax that tokens are drawn from; 0: none are drawn
+	TopP        float64 `json:"top_p"`       // only the likeliest tokens that make up this probability are drawn (Holtzman et al. 2020, arXiv 1904.09751); 0: all
+	Seed        uint64  `json:"seed"`        // answer number n of a call follows from the seed and n
 }
 
 // Validate reports what is wrong with it, or nil.

@@ -8,6 +8,7 @@
 
 // GCC 12 takes the deliberately undefined vectors inside its own intrinsics for a mistake (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 // Functions, not files, are compiled for AVX512: the rest of the library must run anywhere.
 #define RI_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))

@@ -2,6 +2,7 @@
 
 #include "gguf.h"
 #include "kernels.h"
+#include "substitutes.h"
 
 #include "ggml-cpu.h"
 
@@ -33,6 +34,7 @@ void load_backends() {
             if (slash != std::string::npos) folder = path.substr(0, slash);
         }
         ggml_backend_load_all_from_path(folder.c_str());
+        offer_kernels();
     });
 }
 

@@ -119,6 +119,7 @@ class Generator {
         ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
         params.devices = devices;
         params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
+        params.use_extra_bufts = engine_->own_kernels();
         // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
         llama_model_kv_override overrides[3] = {};
         overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
@@ -174,6 +175,7 @@ class Generator {
         params.n_outputs_max = uint32_t(sequences);
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
+        if (engine_->on_cpu() && !engine_->own_kernels()) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
         if (engine_->strict() && !engine_->on_cpu()) {
             params.cb_eval = note_stray;
             params.cb_eval_user_data = this;

@@ -95,22 +95,29 @@ bool available() {
 
 void PackedMatrix::Free::operator()(uint16_t *p) const { std::free(p); }
 
+PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in, void *memory)
+    : n_out_(n_out), n_in_(n_in), pairs_((n_in + 1) / 2), panels_((n_out + panel - 1) / panel),
+      data_(static_cast<uint16_t *>(memory)) {}
+
 PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in)
-    : n_out_(n_out), n_in_(n_in), pairs_((n_in + 1) / 2), panels_((n_out + panel - 1) / panel) {
-    const size_t bytes = size_t(panels_ * pairs_ * panel * 2) * sizeof(uint16_t);
-    data_.reset(
-        static_cast<uint16_t *>(std::aligned_alloc(64, bytes))); // panels are whole cache lines: 192 bytes a pair
+    : PackedMatrix(n_out, n_in, std::aligned_alloc(alignment, size(n_out, n_in))) {
+    own_.reset(data_);
     if (!data_) throw std::bad_alloc();
-    memset(data_.get(), 0, bytes);
+    memset(data_, 0, size(n_out, n_in));
+}
+
+// Panels are whole cache lines: 192 bytes a pair.
+size_t PackedMatrix::size(int64_t n_out, int64_t n_in) {
+    return size_t((n_out + panel - 1) / panel * ((n_in + 1) / 2) * panel * 2) * sizeof(uint16_t);
 }
 
 void PackedMatrix::set_row(int64_t out, const float *row) {
-    uint16_t *base = data_.get() + (out / panel) * pairs_ * panel * 2 + (out % panel) * 2;
+    uint16_t *base = data_ + (out / panel) * pairs_ * panel * 2 + (out % panel) * 2;
     for (int64_t i = 0; i < n_in_; ++i) base[(i / 2) * panel * 2 + i % 2] = to_bf16(row[i]);
 }
 
 void PackedMatrix::set_column(int64_t in, const float *column) {
-    uint16_t *base = data_.get() + (in / 2) * panel * 2 + in % 2;
+    uint16_t *base = data_ + (in / 2) * panel * 2 + in % 2;
     for (int64_t o = 0; o < n_out_; ++o) base[(o / panel) * pairs_ * panel * 2 + (o % panel) * 2] = to_bf16(column[o]);
 }
 
@@ -129,7 +136,7 @@ void PackedMatrix::multiply(const float *x, int64_t rows, float *y, int ith, int
             const int64_t n_rows = std::min(block_rows, my_rows.last - row);
             convert_rows(x + row * n_in_ + 2 * pair, n_in_, n_rows, inputs, converted, pairs);
             for (int64_t p = my_panels.first; p < my_panels.last; ++p) {
-                const uint16_t *b = data_.get() + (p * pairs_ + pair) * panel * 2;
+                const uint16_t *b = data_ + (p * pairs_ + pair) * panel * 2;
                 for (int64_t r = 0; r < n_rows; r += 8)
                     micro_kernels[std::min<int64_t>(8, n_rows - r)](converted + r * pairs, pairs, b, pairs,
                                                                     y + (row + r) * n_out_ + p * panel, n_out_,
@@ -271,7 +278,10 @@ namespace ri::kernels {
 
 bool available() { return false; }
 void PackedMatrix::Free::operator()(uint16_t *p) const { std::free(p); }
-PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in) : n_out_(n_out), n_in_(n_in), pairs_(0), panels_(0) {}
+PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in) : PackedMatrix(n_out, n_in, nullptr) {}
+PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in, void *)
+    : n_out_(n_out), n_in_(n_in), pairs_(0), panels_(0), data_(nullptr) {}
+size_t PackedMatrix::size(int64_t, int64_t) { return 0; }
 void PackedMatrix::set_row(int64_t, const float *) {}
 void PackedMatrix::set_column(int64_t, const float *) {}
 void PackedMatrix::multiply(const float *, int64_t, float *, int, int) const {}

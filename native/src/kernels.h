@@ -20,6 +20,10 @@ bool available();
 class PackedMatrix {
   public:
     PackedMatrix(int64_t n_out, int64_t n_in);
+    // The same in memory of somebody else: size() bytes at a multiple of `alignment`, zeros at first.
+    PackedMatrix(int64_t n_out, int64_t n_in, void *memory);
+    static constexpr size_t alignment = 64;
+    static size_t size(int64_t n_out, int64_t n_in);
     // Rounds to nearest even. Row `out` of the matrix [n_in] / column `in` of it [n_out].
     void set_row(int64_t out, const float *row);
     void set_column(int64_t in, const float *column);
@@ -34,7 +38,8 @@ class PackedMatrix {
     struct Free {
         void operator()(uint16_t *p) const;
     };
-    std::unique_ptr<uint16_t[], Free> data_;
+    std::unique_ptr<uint16_t[], Free> own_;
+    uint16_t *data_;
 };
 
 // y = x / sqrt(mean(x^2) + eps) * weight, over rows of n (a multiple of 16), and dx given dy.
@@ -75,5 +80,27 @@ bool attention_supported(int64_t head_dim);
 void attention(const Attention &shape, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth);
 void attention_back(const Attention &shape, const PrefixCache &prefix, const float *qkv, const float *dout, float *dqkv,
                     int ith, int nth);
+
+// Vectors of positions, heads and streams, strides in bytes, as ggml has them.
+struct Strided {
+    const char *data;
+    size_t position, head, stream;
+    const char *at(int64_t p, int64_t h, int64_t s) const {
+        return data + size_t(p) * position + size_t(h) * head + size_t(s) * stream;
+    }
+};
+
+// Queries of several streams, each with a cache of its own.
+struct CachedAttention {
+    int64_t streams, heads, heads_kv, head_dim; // heads a multiple of heads_kv
+    int64_t queries, keys;                      // of a stream
+    Strided q;                                  // F32
+    Strided k, v;                               // F16
+    Strided mask;                               // F16 [keys] for each query: added to its scores; -infinity hides a key
+    float scale;
+};
+bool cached_attention_supported(int64_t head_dim, int64_t keys);
+// out [streams, queries, heads, head_dim]; zeros for a query that sees nothing.
+void cached_attention(const CachedAttention &shape, float *out, int ith, int nth);
 
 } // namespace ri::kernels

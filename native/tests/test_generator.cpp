@@ -47,13 +47,16 @@ struct Fixture {
     }
 };
 
-// Logits after the last of `tokens`.
+// Logits after the last of `tokens`, by ggml's own kernels, with keys and values in F32.
 std::vector<float> reference_logits(const Fixture &f, std::vector<int32_t> tokens) {
     llama_model_params model_params = llama_model_default_params();
+    model_params.use_extra_bufts = false;
     llama_model_ptr model(llama_model_load_from_file(f.path.c_str(), model_params));
     llama_context_params params = llama_context_default_params();
     params.n_ctx = 512;
     params.n_threads = params.n_threads_batch = 2;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    params.type_k = params.type_v = GGML_TYPE_F32;
     llama_context_ptr context(llama_init_from_model(model.get(), params));
     CHECK(llama_decode(context.get(), llama_batch_get_one(tokens.data(), int32_t(tokens.size()))) == 0);
     const float *logits = llama_get_logits_ith(context.get(), -1);
@@ -355,14 +358,15 @@ void test_lifetime() {
 } // namespace
 
 int main() {
+    // The generator keeps keys and values in half precision.
     TinyGguf model;
-    test_against_llama_cpp(model, 1e-3);
+    test_against_llama_cpp(model, 5e-3);
     model.tied = false;
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim
-    test_against_llama_cpp(model, 1e-3);
+    test_against_llama_cpp(model, 5e-3);
     model.type = GGML_TYPE_Q8_0;
-    test_against_llama_cpp(model, 0.01);
+    test_against_llama_cpp(model, 0.05);
     model.type = GGML_TYPE_BF16;
     test_against_llama_cpp(model, 0.05);
     // Q4_1 runs as BF16 where the machine has it: the difference is that of rounding weights once and rows never.

@@ -1,8 +1,9 @@
 // The CPU kernels against plain loops in double precision, and against themselves on more threads: the same bits.
+#include "engine.h"
 #include "kernels.h"
 #include "support/check.h"
 
-#include "ggml.h"
+#include "ggml-cpu.h"
 
 #include <algorithm>
 #include <cstring>
@@ -69,6 +70,45 @@ void test_multiply(int64_t rows, int64_t n_out, int64_t n_in) {
             // Sums of up to a few thousand terms in float: far below 2^-18 of their absolute sum.
             if (!CHECK_NEAR(y[size_t(r * n_out + o)], sum, 4e-6 * size)) return;
         }
+}
+
+// ggml's type of buffer for such matrices, as a loader of llama.cpp finds it: the same numbers as from multiply.
+void test_packed_weights(int64_t rows, int64_t n_out, int64_t n_in) {
+    ri::load_backends();
+    ggml_backend_ptr cpu(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(cpu.get()));
+    auto types = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
+        ggml_backend_reg_get_proc_address(registry, "ggml_backend_dev_get_extra_bufts"));
+    ggml_backend_buffer_type_t *type = types(ggml_backend_get_device(cpu.get()));
+    while (*type && strcmp(ggml_backend_buft_name(*type), "RECINT_PACKED") != 0) ++type;
+    if (!CHECK(*type)) return;
+
+    const auto x = draw(size_t(rows * n_in));
+    std::vector<ggml_bf16_t> weight(size_t(n_out * n_in));
+    PackedMatrix matrix(n_out, n_in);
+    for (int64_t o = 0; o < n_out; ++o) {
+        const auto row = draw(size_t(n_in));
+        matrix.set_row(o, row.data());
+        ggml_fp32_to_bf16_row(row.data(), weight.data() + o * n_in, n_in);
+    }
+    std::vector<float> expected(size_t(rows * n_out)), got(expected.size());
+    matrix.multiply(x.data(), rows, expected.data(), 0, 1);
+
+    const ggml_init_params without_data{1 << 16, nullptr, true};
+    ggml_context_ptr weights(ggml_init(without_data)), graph_ctx(ggml_init(without_data));
+    ggml_tensor *w = ggml_new_tensor_2d(weights.get(), GGML_TYPE_BF16, n_in, n_out);
+    ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors_from_buft(weights.get(), *type));
+    ggml_backend_tensor_set(w, weight.data(), 0, ggml_nbytes(w));
+    ggml_tensor *in = ggml_new_tensor_2d(graph_ctx.get(), GGML_TYPE_F32, n_in, rows);
+    ggml_tensor *y = ggml_mul_mat(graph_ctx.get(), w, in);
+    ggml_backend_buffer_ptr activations(ggml_backend_alloc_ctx_tensors(graph_ctx.get(), cpu.get()));
+    ggml_backend_tensor_set(in, x.data(), 0, ggml_nbytes(in));
+    ggml_cgraph *graph = ggml_new_graph_custom(graph_ctx.get(), 8, false);
+    ggml_build_forward_expand(graph, y);
+    CHECK(ggml_backend_supports_op(cpu.get(), y));
+    CHECK(ggml_backend_graph_compute(cpu.get(), graph) == GGML_STATUS_SUCCESS);
+    ggml_backend_tensor_get(y, got.data(), 0, ggml_nbytes(y));
+    CHECK(got == expected);
 }
 
 // `count` numbers agree with what a function of the index says, to a tolerance relative to the larger of 1 and it.
@@ -263,6 +303,64 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
     }
 }
 
+// Against plain loops; keys and values that no query sees are NaN. `keys` of each stream are visible, fewer for its
+// earlier queries, the rest of the cache is not.
+void test_cached_attention(int64_t streams, int64_t heads, int64_t heads_kv, int64_t hd, int64_t queries, int64_t keys,
+                           int64_t cache) {
+    auto halves = [&](size_t n) {
+        std::vector<ggml_fp16_t> out(n);
+        const auto values = draw(n);
+        ggml_fp32_to_fp16_row(values.data(), out.data(), int64_t(n));
+        return out;
+    };
+    const auto q = draw(size_t(streams * queries * heads * hd), 3);
+    auto k = halves(size_t(streams * cache * heads_kv * hd)), v = halves(k.size());
+    std::vector<ggml_fp16_t> mask(size_t(streams * queries * cache), ggml_fp32_to_fp16(-INFINITY));
+    for (int64_t s = 0; s < streams; ++s) {
+        for (int64_t i = 0; i < queries; ++i)
+            for (int64_t j = 0; j < keys - (queries - 1 - i); ++j)
+                if ((j + s) % 7 != 3)
+                    mask[size_t((s * queries + i) * cache + j)] = ggml_fp32_to_fp16(j % 5 == 0 ? -0.5f : 0.0f);
+        for (int64_t j = 0; j < cache; ++j)
+            if (j >= keys || (j + s) % 7 == 3)
+                for (int64_t d = 0; d < heads_kv * hd; ++d)
+                    k[size_t((s * cache + j) * heads_kv * hd + d)] = v[size_t((s * cache + j) * heads_kv * hd + d)] =
+                        ggml_fp32_to_fp16(NAN);
+    }
+    auto bytes = [](const auto &x) { return reinterpret_cast<const char *>(x.data()); };
+    CachedAttention a{};
+    a.streams = streams, a.heads = heads, a.heads_kv = heads_kv, a.head_dim = hd, a.queries = queries, a.keys = cache;
+    a.scale = 0.3f;
+    a.q = {bytes(q), size_t(hd) * 4, size_t(queries * hd) * 4, size_t(heads * queries * hd) * 4};
+    a.k = {bytes(k), size_t(heads_kv * hd) * 2, size_t(hd) * 2, size_t(cache * heads_kv * hd) * 2};
+    a.v = {bytes(v), a.k.position, a.k.head, a.k.stream};
+    a.mask = {bytes(mask), size_t(cache) * 2, 0, size_t(queries * cache) * 2};
+    CHECK(cached_attention_supported(hd, cache));
+    const auto out = run(q.size(), [&](float *to, int ith, int nth) { cached_attention(a, to, ith, nth); });
+    for (int64_t s = 0; s < streams; ++s)
+        for (int64_t i = 0; i < queries; ++i)
+            for (int64_t h = 0; h < heads; ++h) {
+                const int64_t kv = h / (heads / heads_kv);
+                std::vector<double> weights, sum(static_cast<size_t>(hd));
+                double total = 0;
+                for (int64_t j = 0; j < cache; ++j) {
+                    double score = ggml_fp16_to_fp32(mask[size_t((s * queries + i) * cache + j)]);
+                    for (int64_t d = 0; d < hd && std::isfinite(score); ++d)
+                        score += double(a.scale) * q[size_t(((s * heads + h) * queries + i) * hd + d)] *
+                                 ggml_fp16_to_fp32(k[size_t(((s * cache + j) * heads_kv + kv) * hd + d)]);
+                    weights.push_back(std::exp(score));
+                    total += weights.back();
+                }
+                for (int64_t j = 0; j < cache; ++j)
+                    for (int64_t d = 0; d < hd && weights[size_t(j)] > 0; ++d)
+                        sum[size_t(d)] += weights[size_t(j)] / total *
+                                          ggml_fp16_to_fp32(v[size_t(((s * cache + j) * heads_kv + kv) * hd + d)]);
+                for (int64_t d = 0; d < hd; ++d)
+                    if (!CHECK_NEAR(out[size_t(((s * queries + i) * heads + h) * hd + d)], sum[size_t(d)], 2e-6))
+                        return;
+            }
+}
+
 } // namespace
 
 int main() {
@@ -273,6 +371,9 @@ int main() {
     const int64_t products[][3] = {{1, 1, 1},   {7, 5, 3},     {8, 48, 16},   {9, 49, 17},
                                    {3, 95, 34}, {200, 97, 31}, {5, 50, 1537}, {2, 48 * 17, 3100}};
     for (const auto &p : products) test_multiply(p[0], p[1], p[2]);
+    test_packed_weights(1, 50, 34);
+    test_packed_weights(5, 48, 64);
+    test_packed_weights(200, 97, 31);
     for (int64_t rows : {1, 7}) {
         for (int64_t n : {16, 48, 576}) {
             test_rms_norm(rows, n);
@@ -293,5 +394,11 @@ int main() {
     test_attention(2, 2, 48, 2, 6, 70);
     test_attention(2, 1, 80, 2, 9, 33);
     test_attention(60, 1, 16, 1, 3, 20); // a group of more heads than a block has rows
+    test_cached_attention(1, 1, 1, 16, 1, 1, 32);
+    test_cached_attention(3, 9, 3, 64, 1, 190, 256);
+    test_cached_attention(2, 9, 3, 64, 13, 202, 256);
+    test_cached_attention(2, 4, 4, 128, 5, 33, 64);
+    test_cached_attention(1, 40, 2, 48, 2, 64, 64); // a group of more heads than rows of one matrix
+    CHECK(!cached_attention_supported(24, 64) && !cached_attention_supported(64, 40));
     return finish();
 }
