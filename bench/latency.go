@@ -168,15 +168,15 @@ func (b *bed) interpreting() work {
 	}
 }
 
-// crowd lets so many callers ask at a time, each again and again, and sums up what was accepted. Who is refused, since the service has
-// no room, asks again a little later.
-func (b *bed) crowd(s *service.Service, callers int) func(context.Context) (measured, error) {
+// crowd lets so many ask at a time, each again and again, and sums up what was accepted. Who is refused, since the service has no room,
+// asks again a little later; that time is not counted.
+func (b *bed) crowd(s *service.Service, size int) func(context.Context) (measured, error) {
 	ask := asker(s)
 	return func(ctx context.Context) (measured, error) {
 		var all sync.WaitGroup
-		took, failed := make([][]time.Duration, callers), make([]error, callers)
+		took, failed := make([][]time.Duration, size), make([]error, size)
 		start := time.Now()
-		for i := range callers {
+		for i := range size {
 			all.Go(func() {
 				for failed[i] == nil && time.Since(start) < b.load() {
 					asked := time.Now()
@@ -192,15 +192,16 @@ func (b *bed) crowd(s *service.Service, callers int) func(context.Context) (meas
 			})
 		}
 		all.Wait()
-		if err := errors.Join(failed...); err != nil {
-			return measured{}, err
+		answered := slices.Concat(took...)
+		if err := errors.Join(failed...); err != nil || len(answered) == 0 {
+			return measured{}, errors.Join(err, fmt.Errorf("%d of %d callers were answered", len(answered), size))
 		}
-		return latencies(slices.Concat(took...), 1, time.Since(start)), nil
+		return latencies(answered, 1, time.Since(start)), nil
 	}
 }
 
 // crowded gives the work of one crowd beside that of a smaller one, in the same rounds.
-func (b *bed) crowded(name, asked string, callers int, beside string, fewer int, opts service.Options) work {
+func (b *bed) crowded(name, asked string, size int, beside string, fewer int, opts service.Options) work {
 	return work{
 		Figure: Figure{Name: name, Unit: "interpretations", Asked: asked},
 		open: func(context.Context) (*ready, error) {
@@ -209,7 +210,7 @@ func (b *bed) crowded(name, asked string, callers int, beside string, fewer int,
 			if err != nil {
 				return nil, err
 			}
-			return &ready{close: s.Close, once: b.crowd(s, callers), beside: &side{
+			return &ready{close: s.Close, once: b.crowd(s, size), beside: &side{
 				program: Program + ", " + beside, memory: func() int64 { return 0 }, close: func() error { return nil },
 				once: b.crowd(s, fewer),
 			}}, nil

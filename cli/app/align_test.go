@@ -67,10 +67,10 @@ func TestRecovery(t *testing.T) {
 				History     []string
 				Said        []evaluate.Line
 				Probability float64
-				Sampling    interpret.Sampling
+				Sampling    *interpret.Sampling
 			}
 			parses(t, &said, dir, "interpret", "--run", "@run", "--user", "100", "--json")
-			if len(said.History) != 10 || !(said.Probability >= 0) {
+			if len(said.History) != 10 || !(said.Probability >= 0) || said.Sampling != nil {
 				t.Errorf("%+v", said)
 			}
 			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100")

@@ -137,12 +137,12 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	var said struct {
 		First    string
 		Choices  []reading
-		Sampling interpret.Sampling
+		Sampling *interpret.Sampling
 	}
 	parses(t, &said, dir, "interpret", "--run", "@run", "--history",
 		"the silent harbour, Golden Orchard, The (1967), The Broken Letter", "--json")
 	if said.First != "The Silent Harbour" || len(said.Choices) != 2 || said.Choices[0].Chosen != "The Golden Orchard" ||
-		said.Choices[1].Chosen != "The Broken Letter" {
+		said.Choices[1].Chosen != "The Broken Letter" || said.Sampling != nil {
 		t.Errorf("%+v", said)
 	}
 	// The random LLM's answers are noise; what counts is that they depend on the states.
@@ -156,9 +156,10 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	}
 	parses(t, &said, dir, drawn...)
 	other := said
-	other.Choices = nil // what is parsed would be written over what it holds
+	other.Choices, other.Sampling = nil, nil // what is parsed would be written over what it holds
 	parses(t, &other, dir, with(drawn, "--seed", "2", "--top-p", "0.9")...)
-	if reflect.DeepEqual(other.Choices, said.Choices) || said.Sampling != (interpret.Sampling{Temperature: 1, Seed: 1}) {
+	if reflect.DeepEqual(other.Choices, said.Choices) || *said.Sampling != (interpret.Sampling{Temperature: 1, Seed: 1}) ||
+		*other.Sampling != (interpret.Sampling{Temperature: 1, TopP: 0.9, Seed: 2}) {
 		t.Errorf("with seed 1 %+v, with seed 2 %+v", said, other)
 	}
 	fails(t, 2, []string{"top-p", "nothing is drawn"}, dir, "interpret", "--run", "@run", "--user", "103", "--top-p", "0.9")

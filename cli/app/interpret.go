@@ -95,7 +95,7 @@ func interpretAction(c *cli.Context) error {
 			readings[i] = reading{titles[i+1], a.Text, evaluate.Exact(a.Text, titles[i+1]), math.Exp(a.LogProb)}
 		}
 		if c.Bool("json") {
-			return printJSON(c, map[string]any{"first": titles[0], "choices": readings, "sampling": sampling})
+			return printJSON(c, map[string]any{"first": titles[0], "choices": readings, "sampling": drawn(sampling)})
 		}
 		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", whose(c), titles[0])
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
@@ -105,6 +105,14 @@ func interpretAction(c *cli.Context) error {
 		}
 		return w.Flush()
 	})
+}
+
+// drawn says how words were drawn, if they were.
+func drawn(s interpret.Sampling) *interpret.Sampling {
+	if s.Temperature == 0 {
+		return nil
+	}
+	return &s
 }
 
 // whose says whose history it is.
@@ -165,7 +173,7 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	titles := r.Titles(history)
 	lines := evaluate.Lines(answers[0].Text, titles)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "sampling": sampling})
+		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "sampling": drawn(sampling)})
 	}
 	fmt.Fprintf(c.App.Writer, "%s:\n", whose(c))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)

@@ -5,6 +5,7 @@
 #include "bf16_copy.h"
 #include "encoder_kernels.h"
 #include "engine.h"
+#include "kernels.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -111,6 +112,9 @@ class Generator {
         bool wanted; // its logits are
     };
 
+    // Whether the kernels that stand in for ggml's (substitutes.h) are there, but not wanted: "portable".
+    bool ggml_alone() const { return engine_->on_cpu() && !engine_->own_kernels() && kernels::available(); }
+
     llama_memory_t memory() const { return llama_get_memory(context_.get()); }
 
     void load_model() {
@@ -119,7 +123,9 @@ class Generator {
         ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
         params.devices = devices;
         params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
-        params.use_extra_bufts = engine_->own_kernels();
+        // Memory maps would keep what is packed a second time.
+        if (engine_->packed_kernel()) params.load_mode = LLAMA_LOAD_MODE_NONE;
+        params.use_extra_bufts = !ggml_alone();
         // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
         llama_model_kv_override overrides[3] = {};
         overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
@@ -175,7 +181,7 @@ class Generator {
         params.n_outputs_max = uint32_t(sequences);
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
-        if (engine_->on_cpu() && !engine_->own_kernels()) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+        if (ggml_alone()) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
         if (engine_->strict() && !engine_->on_cpu()) {
             params.cb_eval = note_stray;
             params.cb_eval_user_data = this;

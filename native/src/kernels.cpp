@@ -116,6 +116,12 @@ void PackedMatrix::set_row(int64_t out, const float *row) {
     for (int64_t i = 0; i < n_in_; ++i) base[(i / 2) * panel * 2 + i % 2] = to_bf16(row[i]);
 }
 
+void PackedMatrix::set_row(int64_t out, const uint16_t *row) {
+    uint16_t *base = data_ + (out / panel) * pairs_ * panel * 2 + (out % panel) * 2;
+    for (int64_t p = 0; p < n_in_ / 2; ++p) memcpy(base + p * panel * 2, row + 2 * p, 2 * sizeof *row);
+    if (n_in_ & 1) base[(pairs_ - 1) * panel * 2] = row[n_in_ - 1];
+}
+
 void PackedMatrix::set_column(int64_t in, const float *column) {
     uint16_t *base = data_ + (in / 2) * panel * 2 + in % 2;
     for (int64_t o = 0; o < n_out_; ++o) base[(o / panel) * pairs_ * panel * 2 + (o % panel) * 2] = to_bf16(column[o]);
@@ -283,6 +289,7 @@ PackedMatrix::PackedMatrix(int64_t n_out, int64_t n_in, void *)
     : n_out_(n_out), n_in_(n_in), pairs_(0), panels_(0), data_(nullptr) {}
 size_t PackedMatrix::size(int64_t, int64_t) { return 0; }
 void PackedMatrix::set_row(int64_t, const float *) {}
+void PackedMatrix::set_row(int64_t, const uint16_t *) {}
 void PackedMatrix::set_column(int64_t, const float *) {}
 void PackedMatrix::multiply(const float *, int64_t, float *, int, int) const {}
 void rms_norm(const float *, const float *, float, int64_t, int64_t, float *, int, int) {}

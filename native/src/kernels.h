@@ -1,6 +1,6 @@
-// CPU kernels for training through a frozen LLaMA: large products in bfloat16 with weights packed once, and the
-// operations between them fused. They need AVX512 with its BF16 extension (Zen 4, Cooper Lake, Sapphire Rapids and
-// later); on every other machine the same graph is composed of ggml operations.
+// CPU kernels for a frozen LLaMA, training through it and generation: large products in bfloat16 with weights packed
+// once, and the operations between them fused. They need AVX512 with its BF16 extension (Zen 4, Cooper Lake, Sapphire
+// Rapids and later); on every other machine the same graph is composed of ggml operations.
 //
 // Every function does the share of thread `ith` of `nth`; shares write disjoint outputs, so results do not depend on
 // nth. Matrices are row-major: one row for each position.
@@ -26,6 +26,7 @@ class PackedMatrix {
     static size_t size(int64_t n_out, int64_t n_in);
     // Rounds to nearest even. Row `out` of the matrix [n_in] / column `in` of it [n_out].
     void set_row(int64_t out, const float *row);
+    void set_row(int64_t out, const uint16_t *row); // in bfloat16 already
     void set_column(int64_t in, const float *column);
     // y [rows, n_out] = x [rows, n_in] times the transposed matrix; x is rounded to bfloat16, sums are in float32.
     void multiply(const float *x, int64_t rows, float *y, int ith, int nth) const;
@@ -100,6 +101,8 @@ struct CachedAttention {
     float scale;
 };
 bool cached_attention_supported(int64_t head_dim, int64_t keys);
+// How many threads can share it.
+int64_t cached_attention_parts(const CachedAttention &shape);
 // out [streams, queries, heads, head_dim]; zeros for a query that sees nothing.
 void cached_attention(const CachedAttention &shape, float *out, int ith, int nth);
 

@@ -1,5 +1,5 @@
-// Kernels enter as a type of CPU buffer, as ggml's own for other layouts of weights do. ggml asks each type in its list for
-// the traits of an operation; traits compute it on the threads of the CPU backend.
+// Kernels enter as a type of CPU buffer, as ggml's own for other layouts of weights do. ggml asks each type in its list
+// for the traits of an operation; traits compute it on the threads of the CPU backend.
 #include "substitutes.h"
 
 #include "kernels.h"
@@ -9,7 +9,6 @@
 
 #include <cstring>
 #include <dlfcn.h>
-#include <vector>
 
 // Of traits.h; ggml's own stand in a module that nothing is linked with.
 ggml::cpu::tensor_traits::~tensor_traits() {}
@@ -27,7 +26,10 @@ kernels::PackedMatrix matrix_of(const ggml_tensor *weight) {
 }
 
 bool is_product(const ggml_tensor *op) {
-    return op->op == GGML_OP_MUL_MAT && op->src[0]->buffer && op->src[0]->buffer->buft == packed_type();
+    if (op->op != GGML_OP_MUL_MAT || !op->src[0]->buffer || op->src[0]->buffer->buft != packed_type()) return false;
+    const ggml_tensor *weight = op->src[0], *x = op->src[1];
+    return weight->type == GGML_TYPE_BF16 && ggml_is_matrix(weight) && !weight->view_src && x->type == GGML_TYPE_F32 &&
+           ggml_is_contiguous(x);
 }
 
 // Attention as a LLaMA has it: no biases by distance, no cap on scores, no sinks.
@@ -38,19 +40,36 @@ bool is_attention(const ggml_tensor *op) {
     memcpy(&max_bias, reinterpret_cast<const float *>(op->op_params) + 1, sizeof max_bias);
     memcpy(&cap, reinterpret_cast<const float *>(op->op_params) + 2, sizeof cap);
     return max_bias == 0 && cap == 0 && !op->src[4] && mask && mask->ne[2] == 1 && q->type == GGML_TYPE_F32 &&
-           k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && k->ne[0] == v->ne[0] &&
-           q->ne[2] % k->ne[2] == 0 && kernels::cached_attention_supported(k->ne[0], k->ne[1]);
+           k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && ggml_are_same_shape(k, v) &&
+           q->ne[2] % k->ne[2] == 0 && (mask->ne[3] == 1 || mask->ne[3] == q->ne[3]) && q->nb[0] == sizeof(float) &&
+           k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == sizeof(ggml_fp16_t) &&
+           kernels::cached_attention_supported(k->ne[0], k->ne[1]);
 }
 
-// What ggml's own kernels need beside the results, these do not.
-struct Traits : ggml::cpu::tensor_traits {
+kernels::CachedAttention shape_of(const ggml_tensor *op) {
+    const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
+    kernels::CachedAttention a{};
+    a.streams = q->ne[3], a.heads = q->ne[2], a.heads_kv = k->ne[2], a.head_dim = q->ne[0];
+    a.queries = q->ne[1], a.keys = k->ne[1];
+    a.q = {static_cast<const char *>(q->data), q->nb[1], q->nb[2], q->nb[3]};
+    a.k = {static_cast<const char *>(k->data), k->nb[1], k->nb[2], k->nb[3]};
+    a.v = {static_cast<const char *>(v->data), v->nb[1], v->nb[2], v->nb[3]};
+    a.mask = {static_cast<const char *>(mask->data), mask->nb[1], 0, mask->ne[3] == 1 ? 0 : mask->nb[3]};
+    memcpy(&a.scale, op->op_params, sizeof a.scale);
+    return a;
+}
+
+// What has fewer parts than threads is left to ggml, which shares out the keys as well.
+bool enough_for(const ggml_tensor *op, int n_threads) {
+    return kernels::cached_attention_parts(shape_of(op)) >= n_threads;
+}
+
+// Neither needs memory of ggml's.
+struct ProductTraits : ggml::cpu::tensor_traits {
     bool work_size(int, const ggml_tensor *, size_t &n) override {
         n = 0;
         return true;
     }
-};
-
-struct Product : Traits {
     bool compute_forward(ggml_compute_params *thread, ggml_tensor *op) override {
         const ggml_tensor *x = op->src[1];
         matrix_of(op->src[0])
@@ -60,18 +79,14 @@ struct Product : Traits {
     }
 };
 
-struct Attention : Traits {
+struct AttentionTraits : ggml::cpu::tensor_traits {
+    bool work_size(int n_threads, const ggml_tensor *op, size_t &n) override {
+        n = 0;
+        return enough_for(op, n_threads);
+    }
     bool compute_forward(ggml_compute_params *thread, ggml_tensor *op) override {
-        const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
-        kernels::CachedAttention a{};
-        a.streams = q->ne[3], a.heads = q->ne[2], a.heads_kv = k->ne[2], a.head_dim = q->ne[0];
-        a.queries = q->ne[1], a.keys = k->ne[1];
-        a.q = {static_cast<const char *>(q->data), q->nb[1], q->nb[2], q->nb[3]};
-        a.k = {static_cast<const char *>(k->data), k->nb[1], k->nb[2], k->nb[3]};
-        a.v = {static_cast<const char *>(v->data), v->nb[1], v->nb[2], v->nb[3]};
-        a.mask = {static_cast<const char *>(mask->data), mask->nb[1], 0, mask->ne[3] == 1 ? 0 : mask->nb[3]};
-        memcpy(&a.scale, op->op_params, sizeof a.scale);
-        kernels::cached_attention(a, static_cast<float *>(op->data), thread->ith, thread->nth);
+        if (!enough_for(op, thread->nth)) return false;
+        kernels::cached_attention(shape_of(op), static_cast<float *>(op->data), thread->ith, thread->nth);
         return true;
     }
 };
@@ -79,10 +94,7 @@ struct Attention : Traits {
 class PackedType : public ggml::cpu::extra_buffer_type {
   public:
     bool supports_op(ggml_backend_dev_t, const ggml_tensor *op) override {
-        if (!is_product(op)) return false;
-        const ggml_tensor *weight = op->src[0], *x = op->src[1];
-        return weight->type == GGML_TYPE_BF16 && ggml_is_matrix(weight) && x->type == GGML_TYPE_F32 &&
-               ggml_is_contiguous(x) && (!x->buffer || ggml_backend_buffer_is_host(x->buffer));
+        return is_product(op) && (!op->src[1]->buffer || ggml_backend_buffer_is_host(op->src[1]->buffer));
     }
     ggml::cpu::tensor_traits *get_tensor_traits(const ggml_tensor *op) override {
         if (is_product(op)) return &product_;
@@ -90,19 +102,16 @@ class PackedType : public ggml::cpu::extra_buffer_type {
     }
 
   private:
-    Product product_;
-    Attention attention_;
+    ProductTraits product_;
+    AttentionTraits attention_;
 };
 
 void set_tensor(ggml_backend_buffer_t, ggml_tensor *tensor, const void *data, size_t offset, size_t n_bytes) {
     GGML_ASSERT(offset == 0 && n_bytes == ggml_nbytes(tensor)); // a loader's way: all of a matrix at once
     kernels::PackedMatrix matrix = matrix_of(tensor);
     memset(tensor->data, 0, kernels::PackedMatrix::size(matrix.n_out(), matrix.n_in()));
-    std::vector<float> row(size_t(matrix.n_in()));
-    for (int64_t out = 0; out < matrix.n_out(); ++out) {
-        ggml_bf16_to_fp32_row(static_cast<const ggml_bf16_t *>(data) + out * matrix.n_in(), row.data(), matrix.n_in());
-        matrix.set_row(out, row.data());
-    }
+    for (int64_t out = 0; out < matrix.n_out(); ++out)
+        matrix.set_row(out, static_cast<const uint16_t *>(data) + out * matrix.n_in());
 }
 
 // Ordinary memory that is written through set_tensor, and read by the kernel alone.
@@ -117,7 +126,7 @@ ggml_backend_buffer_t allocate(ggml_backend_buffer_type_t type, size_t n_bytes) 
 }
 
 ggml_backend_buffer_type_t packed_type() {
-    static PackedType context;
+    static auto *const context = new PackedType; // as long as the process: so is the list it is in
     static ggml_backend_buffer_type type = {
         {[](ggml_backend_buffer_type_t) { return "RECINT_PACKED"; }, allocate,
          [](ggml_backend_buffer_type_t) { return kernels::PackedMatrix::alignment; }, nullptr,
@@ -126,7 +135,7 @@ ggml_backend_buffer_type_t packed_type() {
          },
          nullptr},
         ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU),
-        &context};
+        static_cast<ggml::cpu::extra_buffer_type *>(context)};
     return &type;
 }
 

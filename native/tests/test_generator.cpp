@@ -1,4 +1,6 @@
 // Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens in, logits out.
+#include "kernels.h"
+#include "logs.h"
 #include "recint.h"
 #include "support/backend.h"
 #include "support/check.h"
@@ -194,7 +196,7 @@ void test_slots() {
         CHECK_OK(ri_generator_prefix(generator, prefix.data(), with_prefix ? prefix.size() : 0, &err));
         for (int round = 0; round < 2; ++round) {
             const Answer together = decode(f, generator, slots, suffixes, round == 1);
-            // The keys and values are F16 on both sides; what differs is the order of sums in other batch shapes.
+            // The reference has keys and values in F32.
             for (size_t i = 0; i < n_slots; ++i) {
                 std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
                 tokens.insert(tokens.end(), suffixes[i].begin(), suffixes[i].end());
@@ -355,6 +357,21 @@ void test_lifetime() {
     CHECK(ri_debug_live(RI_LIVE_ENGINE) == 0 && ri_debug_live(RI_LIVE_GGUF) == 0);
 }
 
+// Where the processor has the kernel, the CPU keeps BF16 matrices packed, the tied head's, too; "portable" never does.
+void test_packed() {
+    TinyGguf model;
+    model.type = GGML_TYPE_BF16;
+    Fixture f(model, "packed.gguf");
+    static std::string log; // what llama.cpp says of its buffers
+    llama_log_set([](ggml_log_level, const char *text, void *) { log += text; }, nullptr);
+    log.clear();
+    ri_generator_free(f.generator(1, 32));
+    ri::silence_logs();
+    const bool packed = strcmp(test_backend(), "cpu") == 0 && ri::kernels::available();
+    CHECK((log.find("RECINT_PACKED") != std::string::npos) == packed);
+    test_against_llama_cpp(model, 0.05);
+}
+
 } // namespace
 
 int main() {
@@ -369,9 +386,10 @@ int main() {
     test_against_llama_cpp(model, 0.05);
     model.type = GGML_TYPE_BF16;
     test_against_llama_cpp(model, 0.05);
-    // Q4_1 runs as BF16 where the machine has it: the difference is that of rounding weights once and rows never.
+    // Q4_1 runs as BF16 where the machine has it.
     model.type = GGML_TYPE_Q4_1;
     test_against_llama_cpp(model, 0.3);
+    test_packed();
     model = {};
     model.tokenizer = false;
     Fixture(model, "plain.gguf");

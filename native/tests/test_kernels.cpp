@@ -59,6 +59,11 @@ void test_multiply(int64_t rows, int64_t n_out, int64_t n_in) {
     };
     const auto y = product(by_row);
     CHECK(product(by_column) == y);
+    for (int64_t r = 0; r < rows; ++r) { // by itself as among others
+        std::vector<float> alone(static_cast<size_t>(n_out));
+        by_row.multiply(x.data() + r * n_in, 1, alone.data(), 0, 1);
+        if (!CHECK(std::equal(alone.begin(), alone.end(), y.begin() + r * n_out))) return;
+    }
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t o = 0; o < n_out; ++o) {
             double sum = 0, size = 0;
@@ -109,6 +114,9 @@ void test_packed_weights(int64_t rows, int64_t n_out, int64_t n_in) {
     CHECK(ggml_backend_graph_compute(cpu.get(), graph) == GGML_STATUS_SUCCESS);
     ggml_backend_tensor_get(y, got.data(), 0, ggml_nbytes(y));
     CHECK(got == expected);
+    // Of what else is asked for matrices of a model nothing is taken.
+    CHECK(!ggml_backend_supports_op(
+        cpu.get(), ggml_get_rows(graph_ctx.get(), w, ggml_new_tensor_1d(graph_ctx.get(), GGML_TYPE_I32, 1))));
 }
 
 // `count` numbers agree with what a function of the index says, to a tolerance relative to the larger of 1 and it.
@@ -337,6 +345,15 @@ void test_cached_attention(int64_t streams, int64_t heads, int64_t heads_kv, int
     a.mask = {bytes(mask), size_t(cache) * 2, 0, size_t(queries * cache) * 2};
     CHECK(cached_attention_supported(hd, cache));
     const auto out = run(q.size(), [&](float *to, int ith, int nth) { cached_attention(a, to, ith, nth); });
+    for (int64_t i = 0; i < queries; ++i) { // by itself as among others
+        CachedAttention one = a;
+        one.streams = one.queries = 1;
+        one.q.data = a.q.at(i, 0, streams - 1), one.mask.data = a.mask.at(i, 0, streams - 1);
+        one.k.data = a.k.at(0, 0, streams - 1), one.v.data = a.v.at(0, 0, streams - 1);
+        std::vector<float> alone(size_t(heads * hd));
+        cached_attention(one, alone.data(), 0, 1);
+        if (!CHECK(std::equal(alone.begin(), alone.end(), out.end() - (queries - i) * heads * hd))) return;
+    }
     for (int64_t s = 0; s < streams; ++s)
         for (int64_t i = 0; i < queries; ++i)
             for (int64_t h = 0; h < heads; ++h) {
