@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves, on a machine with neither a GPU nor CUDA, that the core and its CUDA backend compile for an H100 and link: below FOLDER, with
-# the toolkit that third_party/cuda_toolkit.sh puts together. 40 minutes of one core, once for each version of all that goes in.
+# the toolkit that third_party/cuda_toolkit.sh puts together. 80 minutes of one core, once for each version of all that goes in.
 # Usage: cuda_compile.sh FOLDER
 set -euo pipefail
 

@@ -49,7 +49,7 @@ if [ ! -e "$build/complete" ]; then
     bash "$here/fetch.sh" "$source"
     generator=()
     command -v ninja >/dev/null && generator=(-G Ninja)
-    printf 'llama.cpp: building (%s), about %s minutes on two cores\n' "$options" "$([ -n "$nvcc" ] && echo 25 || echo three)" >&2
+    printf 'llama.cpp: building (%s), about %s minutes on two cores\n' "$options" "$([ -n "$nvcc" ] && echo 40 || echo three)" >&2
     if ! {
         cmake "${generator[@]}" "${settings[@]}" -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DLLAMA_SOURCE="$source" \
             -DRECINT_CUDA="${RECINT_CUDA:+ON}" -DRECINT_METAL="${RECINT_METAL:+ON}" \
