@@ -123,8 +123,6 @@ class Generator {
         ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
         params.devices = devices;
         params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
-        // Memory maps would keep what is packed a second time.
-        if (engine_->packed_kernel()) params.load_mode = LLAMA_LOAD_MODE_NONE;
         params.use_extra_bufts = !ggml_alone();
         // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
         llama_model_kv_override overrides[3] = {};
@@ -136,7 +134,11 @@ class Generator {
         overrides[1].val_i64 = n_vocab_;
         params.kv_overrides = overrides;
         forget_logged_error();
-        if (wants_bf16(*engine_, *gguf_)) {
+        const bool copied = wants_bf16(*engine_, *gguf_);
+        // A memory map would keep matrices that are packed a second time.
+        if (copied || (engine_->packed_kernel() && gguf_->tensor("blk.0.ffn_up.weight").type == GGML_TYPE_BF16))
+            params.load_mode = LLAMA_LOAD_MODE_NONE;
+        if (copied) {
             const File copy = bf16_copy(*gguf_);
             model_.reset(llama_model_load_from_file_ptr(copy.get(), params));
         } else {

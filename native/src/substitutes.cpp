@@ -36,10 +36,9 @@ bool is_product(const ggml_tensor *op) {
 bool is_attention(const ggml_tensor *op) {
     if (op->op != GGML_OP_FLASH_ATTN_EXT) return false;
     const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
-    float max_bias, cap;
-    memcpy(&max_bias, reinterpret_cast<const float *>(op->op_params) + 1, sizeof max_bias);
-    memcpy(&cap, reinterpret_cast<const float *>(op->op_params) + 2, sizeof cap);
-    return max_bias == 0 && cap == 0 && !op->src[4] && mask && mask->ne[2] == 1 && q->type == GGML_TYPE_F32 &&
+    float params[3]; // scale, biases by distance, cap
+    memcpy(params, op->op_params, sizeof params);
+    return params[1] == 0 && params[2] == 0 && !op->src[4] && mask && mask->ne[2] == 1 && q->type == GGML_TYPE_F32 &&
            k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && ggml_are_same_shape(k, v) &&
            q->ne[2] % k->ne[2] == 0 && (mask->ne[3] == 1 || mask->ne[3] == q->ne[3]) && q->nb[0] == sizeof(float) &&
            k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == sizeof(ggml_fp16_t) &&
