@@ -372,6 +372,36 @@ func TestSpread(t *testing.T) {
 	}
 }
 
+// A share of the peak is shown of products in BF16 by one number of threads, unless one of them was faster than that peak.
+func TestShareOfPeak(t *testing.T) {
+	share := func(bench string, flops float64, threads int) (shown []string) {
+		r := Result{Probes: Probes{BF16: 100e9}, Figures: []Figure{
+			{Bench: bench, Threads: threads, Sides: []Side{{Program: Program, FLOPS: 66e9}}},
+			{Bench: bench, Threads: threads, Sides: []Side{{Program: Program, FLOPS: flops}}},
+		}}
+		for _, row := range r.rows(bench) {
+			shown = append(shown, row[slices.Index(headings, "of the peak")])
+		}
+		return shown
+	}
+	for _, c := range []struct {
+		bench   string
+		flops   float64
+		threads int
+		want    []string
+	}{
+		{Train, 99e9, 0, []string{"66 %", "99 %"}},
+		{Generate, 99e9, 0, []string{"66 %", "99 %"}},
+		{Train, 101e9, 0, []string{"", ""}},
+		{Train, 99e9, 1, []string{"", ""}},
+		{Encoder, 99e9, 0, []string{"", ""}},
+	} {
+		if got := share(c.bench, c.flops, c.threads); !slices.Equal(got, c.want) {
+			t.Errorf("%s at %v FLOP/s with %d threads: %q, want %q", c.bench, c.flops, c.threads, got, c.want)
+		}
+	}
+}
+
 // TestPage holds the page that is in docs together with the results that it names.
 func TestPage(t *testing.T) {
 	want, err := os.ReadFile(filepath.Join("..", "docs", "benchmarks.md"))
