@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -315,6 +317,37 @@ func TestKey(t *testing.T) {
 	p.click("#forget")
 	p.until(`document.getElementById("key")?.open === true`)
 	p.until(`!JSON.stringify(sessionStorage).includes("a-key-of-the-test")`)
+}
+
+// Who types before the page knows any run is answered when it does.
+func TestEarly(t *testing.T) {
+	site, _ := site(t, serve.Options{}, "residual")
+	target, err := url.Parse(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, typed := httputil.NewSingleHostReverseProxy(target), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/runs" {
+			select {
+			case <-typed:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	})
+	p := visit(t, server.URL)
+	p.click("#search")
+	p.keys("silent orchard")
+	p.says("#found-note", "")
+	close(typed)
+	p.until(`document.querySelector("#found [aria-selected=true]")?.innerText.includes("The Silent Orchard") === true`)
 }
 
 func TestTrouble(t *testing.T) {

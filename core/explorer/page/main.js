@@ -15,7 +15,7 @@ let runs = [], run = null;
 
 const history = new History(update);
 const choose = item => history.add(item);
-const search = new Search(() => run.name, choose);
+const search = new Search(() => run?.name, choose);
 const chart = new ItemMap(map, choose);
 const oracle = new Oracle(new Panel(by("oracle")), (name, place) => chart.place(name, place));
 
@@ -64,6 +64,7 @@ function update() {
 function use(next) {
   const other = run && (run.dataset !== next.dataset || run.items !== next.items);
   run = next;
+  if (by("search").value) search.find();
   by("run").value = run.name;
   by("about").textContent = `${run.recommender} on ${run.dataset}, ${run.items.toLocaleString("en")} items; its states say ` +
     (run.asks === "last item" ? "what was chosen last." : "all that was chosen.");

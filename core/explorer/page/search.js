@@ -5,7 +5,7 @@ import { get } from "./api.js";
 const shown = 8;
 
 export class Search {
-  // run gives the name of the run that is asked; add takes an item.
+  // run gives the name of the run that is asked, undefined while none is known; add takes an item.
   constructor(run, add) {
     [this.run, this.add] = [run, add];
     [this.field, this.list, this.note] = [by("search"), by("found"), by("found-note")];
@@ -17,10 +17,12 @@ export class Search {
   // find asks for items that the field describes, or, with nothing in it, for some to start with.
   async find() {
     this.asking?.abort();
+    const run = this.run();
+    if (!run) return; // who types before there is one is answered when there is
     const asking = this.asking = new AbortController(), query = this.field.value.trim();
     this.list.ariaBusy = "true";
     try {
-      const found = await get("v1/items", { run: this.run(), query, limit: shown }, asking.signal);
+      const found = await get("v1/items", { run, query, limit: shown }, asking.signal);
       if (asking.signal.aborted) return;
       this.items = found.items;
       this.note.textContent = explain(query, found);
