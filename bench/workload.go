@@ -42,7 +42,7 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	if err != nil {
 		return nil, err
 	}
-	prompts, err := prompt.Compile(b.gguf, template, shape.Tokens, false)
+	prompts, err := prompt.Compile(b.gguf, template, prompt.Shown{Tokens: shape.Tokens, PerState: 1})
 	if err != nil {
 		return nil, err
 	}

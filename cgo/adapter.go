@@ -18,16 +18,21 @@ const (
 	// AdapterDictionary: w1 [Hidden, In], b1, GELU, keys [Entries, Hidden], key_bias, softmax,
 	// entries [K*E, Entries], turn [E, E], bias [K*E].
 	AdapterDictionary AdapterKind = C.RI_ADAPTER_DICTIONARY
+	// AdapterRecall: w1 [Hidden, In], b1, GELU in its exact form, keys [Entries, Hidden], key_bias, for each of the LookUps best scores its row of entries
+	// [Entries, K*E/LookUps] plus sure [K*E/LookUps] times exp(score - best score); turn [E, E], bias [K*E]. The first four are never
+	// updated.
+	AdapterRecall AdapterKind = C.RI_ADAPTER_RECALL
 )
 
 // AdapterParams sizes an adapter.
 type AdapterParams struct {
 	Kind    AdapterKind
 	In      int // width of an input: a state, or for AdapterMixture the states of all positions side by side
-	Hidden  int // AdapterMLP, AdapterDictionary: hidden units; 0 otherwise
+	Hidden  int // AdapterMLP, AdapterDictionary, AdapterRecall: hidden units; 0 otherwise
 	Mixed   int // AdapterMixture: positions, of which In is a multiple; 0 otherwise
-	Entries int // AdapterDictionary: entries; 0 otherwise
-	Tokens  int // K, soft tokens for each input
+	Entries int // AdapterDictionary, AdapterRecall: entries; 0 otherwise
+	LookUps int // AdapterRecall: entries that are looked up for an input; 0 otherwise
+	Tokens  int // K, soft tokens for each input; for AdapterRecall a multiple of LookUps
 	Embd    int // E
 }
 
@@ -37,13 +42,14 @@ func NewAdapter(engine *Engine, params AdapterParams) (*Model, error) {
 	if engine == nil {
 		return nil, closed(op)
 	}
-	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Entries, params.Tokens, params.Embd); err != nil {
+	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Entries, params.LookUps, params.Tokens,
+		params.Embd); err != nil {
 		return nil, err
 	}
 	p := C.ri_adapter_params{
 		kind: C.ri_adapter_kind(params.Kind), n_in: C.int32_t(params.In), n_hidden: C.int32_t(params.Hidden),
-		n_mixed: C.int32_t(params.Mixed), n_entries: C.int32_t(params.Entries), n_tokens: C.int32_t(params.Tokens),
-		n_embd: C.int32_t(params.Embd),
+		n_mixed: C.int32_t(params.Mixed), n_entries: C.int32_t(params.Entries), n_lookups: C.int32_t(params.LookUps),
+		n_tokens: C.int32_t(params.Tokens), n_embd: C.int32_t(params.Embd),
 	}
 	var native *C.ri_model
 	err := engine.use(op, func(e *C.ri_engine) error {

@@ -43,17 +43,22 @@ func (m *Model) checkProbe(op string, inputs []float32, n int) error {
 	return checkLength(op, "inputs", len(inputs), n, m.probe.In)
 }
 
-// ProbeBackward adds to the probe's gradient that of the mean full-softmax cross-entropy of targets [n], classes of
-// 0..C-1, given inputs [n, In], and gives that mean, in nats. ErrNumeric: an input holds NaN or infinity.
-func (m *Model) ProbeBackward(inputs []float32, targets []int32) (loss float64, err error) {
+// ProbeBackward adds to the probe's gradient that of the mean full-softmax cross-entropy of targets [n, each], classes of
+// 0..C-1, given inputs [n, In], and gives that mean, in nats. -1 behind an input's first target is no target. ErrNumeric: an
+// input holds NaN or infinity.
+func (m *Model) ProbeBackward(inputs []float32, targets []int32, n int) (loss float64, err error) {
 	const op = "train probe"
 	err = m.use(op, func(p *C.ri_model) error {
-		if err := m.checkProbe(op, inputs, len(targets)); err != nil {
+		if err := m.checkProbe(op, inputs, n); err != nil {
+			return err
+		}
+		each := len(targets) / max(1, n)
+		if err := checkLength(op, "targets", len(targets), n, each); err != nil {
 			return err
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
-			return C.ri_probe_backward(p, data[C.float](inputs), data[C.int32_t](targets), C.size_t(len(targets)),
-				(*C.double)(&loss), e)
+			return C.ri_probe_backward(p, data[C.float](inputs), data[C.int32_t](targets), C.size_t(each),
+				C.size_t(n), (*C.double)(&loss), e)
 		})
 	})
 	return loss, err

@@ -27,8 +27,10 @@ func adapterCommand() *cli.Command {
 				Usage: "write the weights with the names that PyTorch's modules give them",
 				Description: "linear: nn.Linear; mlp and positions: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"), nn.Linear); mixture: mix,\n" +
 					"a number for each position, and weight and bias; dictionary: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"),\n" +
-					"nn.Linear, nn.Softmax, nn.Linear without a bias), then each soft token times turn, plus bias. Inputs are the recommender's states as they are; outputs are the soft\n" +
-					"tokens of an input side by side. The metadata says what the adapter was made from.",
+					"nn.Linear, nn.Softmax, nn.Linear without a bias), then each soft token times turn, plus bias; recall: nn.Sequential(\n" +
+					"nn.Linear, nn.GELU(), nn.Linear), whose best scores choose rows of entries; docs/training.md has the rest. Inputs are the\n" +
+					"recommender's states as they are; outputs are the soft tokens of an input side by side. The metadata says what the\n" +
+					"adapter was made from.",
 				Flags:  []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"}},
 				Action: adapterExport,
 			},
@@ -56,6 +58,9 @@ func adapterInfo(c *cli.Context) error {
 	}
 	if adapter.Mixed > 0 {
 		kind += fmt.Sprintf(" of %d states", adapter.Mixed)
+	}
+	if adapter.LookUps > 0 {
+		kind += fmt.Sprintf(", of which it looks up %d", adapter.LookUps)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{

@@ -34,10 +34,10 @@ func alignFlags() []cli.Flag {
 		&cli.StringFlag{Name: "prompt", Value: d.Template.Name, Usage: promptUsage},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
 		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
-		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: dictionary, an entry for each item; mlp; linear, as in the paper; mixture, the authors' for recovery; or " +
-			"positions, which reads the state after each item"},
-		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of dictionary, mlp and positions"},
-		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state"},
+		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: dictionary, an entry for each item; mlp; linear, as in the paper; mixture, the authors' for recovery; recall, several entries " +
+			"looked up by what a history's states add up to; or positions, which reads the state after each item"},
+		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of dictionary, mlp, recall and positions"},
+		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state, or for each entry that recall looks up"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
 		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},

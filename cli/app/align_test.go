@@ -32,7 +32,7 @@ func TestPromptShow(t *testing.T) {
 
 // Recovery through the kinds of adapters that read all states, from the plan to the answers.
 func TestRecovery(t *testing.T) {
-	for _, kind := range []align.Kind{align.Mixture, align.Positions} {
+	for _, kind := range []align.Kind{align.Mixture, align.Positions, align.Recall} {
 		t.Run(string(kind), func(t *testing.T) {
 			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--pass-positions", "40"}

@@ -50,7 +50,7 @@ func promptShow(c *cli.Context) error {
 		return err
 	}
 	defer gguf.Close()
-	prompts, err := prompt.Compile(gguf, t, c.Int("tokens"), c.Int("states") > 1)
+	prompts, err := prompt.Compile(gguf, t, prompt.Shown{Tokens: c.Int("tokens"), PerState: 1, AllItems: c.Int("states") > 1})
 	if err != nil {
 		return err
 	}

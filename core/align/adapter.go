@@ -24,25 +24,33 @@ const (
 	// key_bias) + bias: a memory that is attended to (Sukhbaatar et al. 2015, arXiv 1503.08895). Where an mlp has to write a title from a
 	// state, this only has to tell items apart; what all titles have in common is learned in turn and bias.
 	Dictionary Kind = "dictionary"
+	// Recall reads several items from one vector, the sum of the states after each item: it scores the entries as a dictionary does and
+	// shows those that fit best, best first: soft tokens = turn·(entry + sure·exp(score − best score)) + bias. The scores are learned in the
+	// warm start and stay as they are, so that an answer can name a history's items in the order in which they are shown.
+	Recall Kind = "recall"
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Linear, MLP, Mixture, Positions, Dictionary}
+var Kinds = []Kind{Linear, MLP, Mixture, Positions, Dictionary, Recall}
 
 // EveryItem says whether the adapter reads the states after all items of a history, not one.
-func (k Kind) EveryItem() bool { return k == Mixture || k == Positions }
+func (k Kind) EveryItem() bool { return k == Mixture || k == Positions || k == Recall }
 
 // HasHidden says whether the adapter has hidden units.
-func (k Kind) HasHidden() bool { return k == MLP || k == Positions || k == Dictionary }
+func (k Kind) HasHidden() bool { return k == MLP || k == Positions || k.HasEntries() }
+
+// HasEntries says whether the adapter looks items up.
+func (k Kind) HasEntries() bool { return k == Dictionary || k == Recall }
 
 // Shape is the size of an adapter.
 type Shape struct {
 	Kind    Kind `json:"kind"`
 	In      int  `json:"in"`                // D, width of a state
-	Hidden  int  `json:"hidden,omitempty"`  // hidden units of mlp, positions and dictionary; else 0
+	Hidden  int  `json:"hidden,omitempty"`  // hidden units of mlp, positions, dictionary and recall; else 0
 	Mixed   int  `json:"mixed,omitempty"`   // states that a mixture mixes: the recommender's positions; else 0
-	Entries int  `json:"entries,omitempty"` // entries of a dictionary: one for each item; else 0
-	Tokens  int  `json:"tokens"`            // K, soft tokens for each input
+	Entries int  `json:"entries,omitempty"` // entries of dictionary and recall: one for each item; else 0
+	LookUps int  `json:"lookups,omitempty"` // entries that recall shows of an input; else 0
+	Tokens  int  `json:"tokens"`            // K, soft tokens for each input; for recall as many for each entry that is shown
 	Embd    int  `json:"embd"`              // E, width of the LLM's embeddings
 }
 
@@ -59,8 +67,12 @@ func (s Shape) Validate() error {
 		return fmt.Errorf("align: an adapter of kind %s with %d hidden units; at least 1 is needed", s.Kind, s.Hidden)
 	case !hidden && s.Hidden != 0:
 		return fmt.Errorf("align: an adapter of kind %s has no hidden units; %d are asked for", s.Kind, s.Hidden)
-	case (s.Kind == Dictionary) != (s.Entries > 0) || s.Entries < 0:
-		return fmt.Errorf("align: an adapter of kind %s with %d entries; a dictionary has at least 1, others none", s.Kind, s.Entries)
+	case s.Kind.HasEntries() != (s.Entries > 0) || s.Entries < 0:
+		return fmt.Errorf("align: an adapter of kind %s with %d entries; %s and %s have at least 1, others none", s.Kind, s.Entries,
+			Dictionary, Recall)
+	case (s.Kind == Recall) != (s.LookUps > 0) || s.LookUps < 0 || s.Kind == Recall && (s.LookUps > s.Entries || s.Tokens%s.LookUps != 0):
+		return fmt.Errorf("align: an adapter of kind %s that looks up %d of %d entries for %d soft tokens; %s looks up at least 1, for as "+
+			"many soft tokens each, others none", s.Kind, s.LookUps, s.Entries, s.Tokens, Recall)
 	case (s.Kind == Mixture) != (s.Mixed > 0) || s.Mixed < 0:
 		return fmt.Errorf("align: an adapter of kind %s that mixes %d states; a mixture mixes at least 1, others none", s.Kind, s.Mixed)
 	}
@@ -70,6 +82,9 @@ func (s Shape) Validate() error {
 // Width is how many numbers one input has, for which the adapter writes K soft tokens: a state, or a mixture's states side
 // by side.
 func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
+
+// TokensOfEntry is how many soft tokens an entry has; for adapters that look nothing up, how many an input has.
+func (s Shape) TokensOfEntry() int { return s.Tokens / max(1, s.LookUps) }
 
 // tensors gives the names and shapes of the adapter's tensors as the native core has them, first layer first.
 func (s Shape) tensors() []cgo.TensorInfo {
@@ -82,11 +97,19 @@ func (s Shape) tensors() []cgo.TensorInfo {
 		return last
 	}
 	hidden := []cgo.TensorInfo{{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}}}
-	if s.Kind == Dictionary {
-		return append(hidden, []cgo.TensorInfo{
+	if s.Kind.HasEntries() {
+		entries := []int{out, s.Entries}
+		if s.Kind == Recall {
+			entries = []int{s.Entries, s.TokensOfEntry() * s.Embd}
+		}
+		hidden = append(hidden, []cgo.TensorInfo{
 			{Name: "keys", Shape: []int{s.Entries, s.Hidden}}, {Name: "key_bias", Shape: []int{s.Entries}},
-			{Name: "entries", Shape: []int{out, s.Entries}}, {Name: "turn", Shape: []int{s.Embd, s.Embd}}, {Name: "bias", Shape: []int{out}},
+			{Name: "entries", Shape: entries}, {Name: "turn", Shape: []int{s.Embd, s.Embd}}, {Name: "bias", Shape: []int{out}},
 		}...)
+		if s.Kind == Recall {
+			hidden = slices.Insert(hidden, 5, cgo.TensorInfo{Name: "sure", Shape: []int{s.TokensOfEntry() * s.Embd}})
+		}
+		return hidden
 	}
 	return append(hidden, cgo.TensorInfo{Name: "w2", Shape: []int{out, s.Hidden}}, cgo.TensorInfo{Name: "b2", Shape: []int{out}})
 }
@@ -154,9 +177,9 @@ func elements(shape []int) int {
 // Model puts the adapter on an engine. The caller closes it.
 func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
 	kinds := map[Kind]cgo.AdapterKind{Linear: cgo.AdapterLinear, MLP: cgo.AdapterMLP, Mixture: cgo.AdapterMixture,
-		Positions: cgo.AdapterMLP, Dictionary: cgo.AdapterDictionary}
-	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, Tokens: a.Tokens,
-		Embd: a.Embd}
+		Positions: cgo.AdapterMLP, Dictionary: cgo.AdapterDictionary, Recall: cgo.AdapterRecall}
+	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, LookUps: a.LookUps,
+		Tokens: a.Tokens, Embd: a.Embd}
 	model, err := cgo.NewAdapter(engine, params)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package align
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ var shapes = []Shape{
 	{Kind: Positions, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
 	{Kind: Mixture, In: 6, Mixed: 4, Tokens: 2, Embd: 8},
 	{Kind: Dictionary, In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
+	{Kind: Recall, In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
 }
 
 // layer is weight·x + bias.
@@ -57,6 +59,9 @@ func forward(a *Adapter, state []float32) []float64 {
 		x[i] = z / 2 * (1 + math.Erf(z/math.Sqrt2))
 	}
 	x = layer(a.Values[2], a.Values[3], x)
+	if a.Kind == Recall {
+		return recall(a, x)
+	}
 	if a.Kind != Dictionary {
 		return x
 	}
@@ -71,6 +76,30 @@ func forward(a *Adapter, state []float32) []float64 {
 	}
 	for i := range y {
 		y[i] = y[i]/sum + float64(a.Values[6][i])
+	}
+	return y
+}
+
+// recall shows the entries with the best scores.
+func recall(a *Adapter, scores []float64) []float64 {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(scores[j], scores[i]) })
+	width := a.TokensOfEntry() * a.Embd
+	var y []float64
+	for _, item := range order[:a.LookUps] {
+		entry := make([]float64, width)
+		for i, x := range a.Values[4][item*width : (item+1)*width] {
+			entry[i] = float64(x) + float64(a.Values[5][i])*math.Exp(scores[item]-scores[order[0]])
+		}
+		for token := range slices.Chunk(entry, a.Embd) {
+			y = append(y, layer(a.Values[6], nil, token)...)
+		}
+	}
+	for i := range y {
+		y[i] += float64(a.Values[7][i])
 	}
 	return y
 }
@@ -288,6 +317,10 @@ func TestShape_refusals(t *testing.T) {
 		{Kind: Positions, In: 1, Tokens: 1, Embd: 1}, {Kind: Mixture, In: 1, Tokens: 1, Embd: 1},
 		{Kind: Dictionary, In: 1, Hidden: 1, Tokens: 1, Embd: 1}, {Kind: Dictionary, In: 1, Entries: 1, Tokens: 1, Embd: 1},
 		{Kind: MLP, In: 1, Hidden: 1, Entries: 1, Tokens: 1, Embd: 1},
+		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, Tokens: 1, Embd: 1}, {Kind: Recall, In: 1, Hidden: 1, LookUps: 1, Tokens: 1, Embd: 1},
+		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 4, Tokens: 4, Embd: 1},
+		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 2, Tokens: 3, Embd: 1},
+		{Kind: Dictionary, In: 1, Hidden: 1, Entries: 1, LookUps: 1, Tokens: 1, Embd: 1},
 		{Kind: Mixture, In: 1, Hidden: 1, Mixed: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 1, Mixed: 1, Tokens: 1, Embd: 1},
 	} {
 		if _, err := NewAdapter(s, 1, 1); err == nil {

@@ -105,9 +105,9 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 			return Estimate{}, err
 		}
 		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
-		// Of a dictionary these are the numbers that look entries up.
+		// Where entries are looked up these are the numbers that do so.
 		numbers := e.Optimiser / 16
-		if j.Shape.Kind == Dictionary {
+		if j.Shape.Kind.HasEntries() {
 			numbers = int64(j.Shape.Hidden * (j.Shape.In + j.Shape.Entries))
 			e.Optimiser += 16 * numbers // of the probe that learns them
 		}

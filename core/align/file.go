@@ -65,6 +65,9 @@ func (a *Adapter) Export(path string, p Provenance) error {
 	addTensors(file, a.Shape, "", a.Values)
 	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias", "keys": "2.weight", "key_bias": "2.bias",
 		"entries": "4.weight"} // turn and bias, which work on each token, are no part of the sequence
+	if a.Kind == Recall { // nor are rows
+		delete(names, "entries")
+	}
 	for i, t := range file.Tensors {
 		if name, ok := names[t.Name]; ok {
 			file.Tensors[i].Name = name

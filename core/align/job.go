@@ -28,6 +28,11 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return errors.New("align: there is no prompt")
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
+	case j.Shape.Kind == Recall && (j.Config.WarmSteps == 0 || j.Tell == nil):
+		return errors.New("align: a recall adapter learns what to look up in the warm start alone, and answers in the order of what it finds; " +
+			"set warm_steps above 0")
+	case j.Shape.Kind == Recall && len(j.Prompts) > 0 && j.Prompts[0].Slots() != 1:
+		return fmt.Errorf("align: a recall adapter reads one vector; the prompt has %d slots", j.Prompts[0].Slots())
 	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
 		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
 	}
@@ -56,11 +61,17 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 				return fmt.Errorf("align: warm start pair %d: value %d of its state is NaN or infinite", i, at)
 			}
 		}
-		if j.Shape.Kind == Dictionary && (pair.Item < 0 || int(pair.Item) >= j.Shape.Entries) {
-			return fmt.Errorf("align: warm start pair %d: item %d; the dictionary has %d entries", i, pair.Item, j.Shape.Entries)
+		if n := len(pair.Items); n < 1 || n > max(1, j.Shape.LookUps) || n != len(pair.Titles) {
+			return fmt.Errorf("align: warm start pair %d: %d items with %d titles; an adapter of kind %s learns 1 to %d", i, n,
+				len(pair.Titles), j.Shape.Kind, max(1, j.Shape.LookUps))
 		}
-		if len(pair.Title) == 0 {
-			return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
+		for at, item := range pair.Items {
+			if j.Shape.Kind.HasEntries() && (item < 0 || int(item) >= j.Shape.Entries) {
+				return fmt.Errorf("align: warm start pair %d: item %d; the dictionary has %d entries", i, item, j.Shape.Entries)
+			}
+			if len(pair.Titles[at]) == 0 {
+				return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
+			}
 		}
 	}
 	return nil
@@ -101,7 +112,7 @@ func (j Job) standardised() (Job, Standard, error) {
 	j.Validation = apply(pick(j.Validation, j.Config.ValidationSamples, j.Config.Seed))
 	pairs := make([]Pair, len(j.Warm))
 	for i, pair := range j.Warm {
-		pairs[i] = Pair{State: make([]float32, len(pair.State)), Item: pair.Item, Title: pair.Title}
+		pairs[i] = Pair{State: make([]float32, len(pair.State)), Items: pair.Items, Titles: pair.Titles}
 		standard.Apply(pairs[i].State, pair.State)
 	}
 	j.Warm = pairs
@@ -144,12 +155,16 @@ func (j Job) fingerprint() string {
 			}
 			values(s.Values)
 			tokens(s.Answer)
+			tokens(s.Items)
 		}
 	}
 	number(len(j.Warm))
 	for _, pair := range j.Warm {
 		values(pair.State)
-		tokens(pair.Title)
+		tokens(pair.Items)
+		for _, title := range pair.Titles {
+			tokens(title)
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -103,10 +103,12 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if err := r.logFile.Truncate(r.LogBytes); err != nil {
 		return err
 	}
-	if resumed {
-		return nil
+	if !resumed {
+		if err := r.begin(ctx, rms); err != nil {
+			return err
+		}
 	}
-	return r.begin(ctx, rms)
+	return r.retell(ctx)
 }
 
 // begin makes the plan and, where it is asked for, the warm start, and leaves the first checkpoint.

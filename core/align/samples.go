@@ -129,12 +129,18 @@ func (k Kind) Given(encoder Encoder, slots []string, vectors [][]float32) (promp
 	return states, nil
 }
 
-// lay adds what a slot shows: a vector, or the states after all items side by side. It may change the values.
+// lay adds what a slot shows: a vector, or the states after all items, side by side or summed up. It may change the values.
 func (k Kind) lay(to *prompt.States, encoder Encoder, slot string, values []float32) {
 	count := 1
 	switch {
 	case k == Positions:
 		count = len(values) / encoder.StateWidth()
+	case k == Recall: // the sum, which says how many there are as well
+		sum := make([]float32, encoder.StateWidth())
+		for i, x := range values {
+			sum[i%len(sum)] += x
+		}
+		values = sum
 	case k == Mixture: // zero behind a history's end
 		values = append(values, make([]float32, encoder.Positions()*encoder.StateWidth()-len(values))...)
 	case slot == prompt.SlotItem:
@@ -156,6 +162,9 @@ func (k Kind) Samples(ctx context.Context, encoder Encoder, slots []string, hist
 	samples := make([]prompt.Sample, len(histories))
 	for i := range samples {
 		samples[i] = prompt.Sample{States: states[i], Answer: answers[i]}
+		if k == Recall {
+			samples[i].Items = histories[i]
+		}
 	}
 	return samples, nil
 }
@@ -187,7 +196,7 @@ func Pairs(ctx context.Context, encoder Encoder, slots []string, histories, titl
 	}
 	pairs := make([]Pair, len(samples))
 	for i, s := range samples {
-		pairs[i] = Pair{State: s.Values, Item: histories[i][len(histories[i])-1], Title: s.Answer}
+		pairs[i] = Pair{State: s.Values, Items: []int32{histories[i][len(histories[i])-1]}, Titles: [][]int32{s.Answer}}
 	}
 	return pairs, nil
 }

@@ -68,14 +68,22 @@ func TestSamples_byHand(t *testing.T) {
 			{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7, 1, 5, 2, 6}},
 			{Counts: []int{1, 1}, Values: []float32{1, 8, 2, 9, 1, 8, 0, 0}},
 		},
+		Recall: {
+			{Counts: []int{1, 1}, Values: []float32{5, 13, 3, 11}},
+			{Counts: []int{1, 1}, Values: []float32{3, 17, 1, 8}},
+		},
 	} {
 		samples, err := kind.Samples(t.Context(), lengthAndLast{}, slots, histories, answers)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, tokens := range [][]int32{{'a', 256}, {'b', 'c', 256}} {
-			if !reflect.DeepEqual(samples[i], prompt.Sample{States: want[i], Answer: tokens}) {
-				t.Errorf("%s, sample %d: %+v, want %+v and %v", kind, i, samples[i], want[i], tokens)
+			of := prompt.Sample{States: want[i], Answer: tokens}
+			if kind == Recall {
+				of.Items = histories[i]
+			}
+			if !reflect.DeepEqual(samples[i], of) {
+				t.Errorf("%s, sample %d: %+v, want %+v", kind, i, samples[i], of)
 			}
 		}
 	}
@@ -83,7 +91,7 @@ func TestSamples_byHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(pairs[1].State, []float32{2, 9}) || !slices.Equal(pairs[1].Title, []int32{'b', 'c', 256}) {
+	if !slices.Equal(pairs[1].State, []float32{2, 9}) || !slices.Equal(pairs[1].Titles[0], []int32{'b', 'c', 256}) {
 		t.Errorf("pair 1: %+v", pairs[1])
 	}
 }
@@ -110,7 +118,7 @@ func TestSamples_items(t *testing.T) {
 			t.Errorf("{%s}: %d numbers, want %d", slot, got, want)
 		}
 	}
-	for _, kind := range []Kind{Mixture, Positions} {
+	for _, kind := range []Kind{Mixture, Positions, Recall} {
 		if _, err := kind.States(t.Context(), lengthAndLast{}, slots, histories); err == nil || !strings.Contains(err.Error(), "nothing to read") {
 			t.Errorf("%s: %v", kind, err)
 		}
@@ -140,7 +148,7 @@ func TestStates_refusals(t *testing.T) {
 	}
 }
 
-// Given vectors are laid out as those of a history: padded for a mixture, and at length 1 where the prompt shows an item.
+// Given vectors are laid out as those of a history: padded for a mixture, summed up for recall, and at length 1 where the prompt shows an item.
 func TestGiven(t *testing.T) {
 	pair, item := [][]float32{{2, 6}, {3, 7}}, [][]float32{{3, 0, 4}}
 	for _, c := range []struct {
@@ -152,6 +160,7 @@ func TestGiven(t *testing.T) {
 		{MLP, []string{"before", "after"}, pair, prompt.States{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7}}},
 		{Positions, []string{"state"}, pair, prompt.States{Counts: []int{2}, Values: []float32{2, 6, 3, 7}}},
 		{Mixture, []string{"state"}, pair[:1], prompt.States{Counts: []int{1}, Values: []float32{2, 6, 0, 0}}},
+		{Recall, []string{"state"}, pair, prompt.States{Counts: []int{1}, Values: []float32{5, 13}}},
 		{Linear, []string{"item"}, item, prompt.States{Counts: []int{1}, Values: []float32{0.6, 0, 0.8}}},
 	} {
 		if got, err := c.kind.Given(lengthAndLast{}, c.slots, c.vectors); err != nil || !reflect.DeepEqual(got, c.want) {

@@ -20,8 +20,11 @@ type Job struct {
 
 	Train, Validation []prompt.Sample // states as the recommender gives them
 	Warm              []Pair          // lessons of the warm start
-	Config            Config
-	Provenance        Provenance // the hashes and the template; Train fills in the rest
+	// Tell gives the answers that name items, in their order. Only a recall adapter needs it, and the samples' items: see retell.
+	Tell func(items [][]int32) ([][]int32, error)
+
+	Config     Config
+	Provenance Provenance // the hashes and the template; Train fills in the rest
 
 	Dir      string      // for checkpoint.safetensors, log.jsonl and at the end adapter.safetensors
 	Progress func(Event) // may be nil

@@ -11,19 +11,19 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Pair is one lesson of the warm start: the state after an item, and the tokens of that item's title, end token
-// included.
+// Pair is one lesson of the warm start: the state after an item, and the tokens of that item's title, end token included;
+// for a recall adapter what all states of a history add up to, and its items.
 type Pair struct {
-	State []float32 // [D]
-	Item  int32     // its number in the catalogue
-	Title []int32
+	State  []float32 // [D]
+	Items  []int32   // numbers in the catalogue: one, or for recall as many as are looked up at most
+	Titles [][]int32 // of the items
 }
 
 // warmStart teaches the adapter, before the LLM is asked, to speak in words: in place of a title's first K tokens it is to write their
 // embeddings. A title shorter than K is filled up with its last token, the end token: the same mark that will close the answer. Most
 // adapters regress to these from states, standardised; the loss that is reported, of the first and of the last update, is then the mean
-// squared error in units of the embedding table's mean square. A dictionary is given them as its entries and learns to tell from a state
-// which one to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
+// squared error in units of the embedding table's mean square. An adapter with entries is given them as these and learns to tell from a
+// state which to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
 func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, report func(step int, loss float64)) (
 	first, last float64, err error) {
 	c, s := job.Config, job.Shape
@@ -31,8 +31,8 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	if err != nil {
 		return 0, 0, err
 	}
-	title := func(dst []float32, pair Pair) []float32 { // appends [K, E]
-		for _, token := range prompt.FirstTokens(pair.Title, s.Tokens) {
+	embed := func(dst []float32, title []int32) []float32 { // appends [K, E]
+		for _, token := range prompt.FirstTokens(title, s.TokensOfEntry()) {
 			dst = append(dst, words[token]...)
 		}
 		return dst
@@ -42,12 +42,12 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	pupil, learn := model, func(states []float32, lessons []Pair) (float64, error) {
 		titles = titles[:0]
 		for _, pair := range lessons {
-			titles = title(titles, pair)
+			titles = embed(titles, pair.Titles[0])
 		}
 		loss, err := model.Regress(states, titles, len(lessons))
 		return loss / (rms * rms), err
 	}
-	if s.Kind == Dictionary {
+	if s.Kind.HasEntries() {
 		if pupil, err = cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries}); err != nil {
 			return 0, 0, err
 		}
@@ -56,11 +56,12 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 			return 0, 0, err
 		}
 		learn = func(states []float32, lessons []Pair) (float64, error) {
-			items := make([]int32, len(lessons))
+			each := max(1, s.LookUps)
+			items := slices.Repeat([]int32{-1}, each*len(lessons))
 			for i, pair := range lessons {
-				items[i] = pair.Item
+				copy(items[i*each:], pair.Items)
 			}
-			return pupil.ProbeBackward(states, items)
+			return pupil.ProbeBackward(states, items, len(lessons))
 		}
 	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
@@ -86,8 +87,8 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 		}
 		report(step+1, last)
 	}
-	if s.Kind == Dictionary {
-		return first, last, errors.Join(copyLayers(model, pupil), writeEntries(model, s, job.Warm, title))
+	if s.Kind.HasEntries() {
+		return first, last, errors.Join(copyLayers(model, pupil), writeEntries(model, s, job.Warm, embed))
 	}
 	for _, slot := range []cgo.Slot{cgo.Moment1, cgo.Moment2} {
 		if err := clearSlot(model, s, slot); err != nil {
@@ -97,7 +98,8 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	return first, last, nil
 }
 
-// copyLayers copies what a dictionary and the probe that learns its keys have in common: the hidden layer, and the scores of entries.
+// copyLayers copies what an adapter with entries and the probe that learns its keys have in common: the hidden layer, and the scores of
+// entries.
 func copyLayers(dst, src *cgo.Model) error {
 	infos, err := dst.Tensors()
 	if err != nil {
@@ -112,8 +114,8 @@ func copyLayers(dst, src *cgo.Model) error {
 	return nil
 }
 
-// writeEntries makes titles the entries of their items; title appends one.
-func writeEntries(model *cgo.Model, s Shape, pairs []Pair, title func([]float32, Pair) []float32) error {
+// writeEntries makes titles the entries of their items; embed appends one.
+func writeEntries(model *cgo.Model, s Shape, pairs []Pair, embed func([]float32, []int32) []float32) error {
 	tensors := s.tensors()
 	tensor := tensors[slices.IndexFunc(tensors, func(t cgo.TensorInfo) bool { return t.Name == "entries" })]
 	index, err := tensorIndex(model, tensor)
@@ -125,12 +127,19 @@ func writeEntries(model *cgo.Model, s Shape, pairs []Pair, title func([]float32,
 		return err
 	}
 	for _, pair := range pairs {
-		if done[pair.Item] {
-			continue
-		}
-		done[pair.Item] = true
-		for row, x := range title(nil, pair) {
-			entries[row*s.Entries+int(pair.Item)] = x
+		for i, item := range pair.Items {
+			if done[item] {
+				continue
+			}
+			done[item] = true
+			entry := embed(nil, pair.Titles[i])
+			if s.Kind == Recall { // a row for each
+				copy(entries[int(item)*len(entry):], entry)
+				continue
+			}
+			for row, x := range entry {
+				entries[row*s.Entries+int(item)] = x
+			}
 		}
 	}
 	return model.Write(index, cgo.Value, entries)
@@ -141,14 +150,15 @@ func embeddings(gguf *cgo.GGUF, pairs []Pair, s Shape) (map[int32][]float32, err
 	words := map[int32][]float32{}
 	var tokens []int32
 	for i, pair := range pairs {
-		if len(pair.Title) == 0 || len(pair.State) != s.In {
-			return nil, fmt.Errorf("align: warm start: pair %d has %d title tokens and a state of width %d, not %d",
-				i, len(pair.Title), len(pair.State), s.In)
+		if len(pair.State) != s.In {
+			return nil, fmt.Errorf("align: warm start: pair %d has a state of width %d, not %d", i, len(pair.State), s.In)
 		}
-		for _, token := range pair.Title[:min(s.Tokens, len(pair.Title))] {
-			if words[token] == nil {
-				words[token] = make([]float32, s.Embd)
-				tokens = append(tokens, token)
+		for _, title := range pair.Titles {
+			for _, token := range title[:min(s.TokensOfEntry(), len(title))] {
+				if words[token] == nil {
+					words[token] = make([]float32, s.Embd)
+					tokens = append(tokens, token)
+				}
 			}
 		}
 	}

@@ -158,7 +158,8 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, progress func()) 
 				return err
 			}
 			rows := order[step*p.BatchSize : min(n, (step+1)*p.BatchSize)]
-			if _, err := p.model.ProbeBackward(p.batch(d.Train, rows)); err != nil {
+			inputs, targets := p.batch(d.Train, rows)
+			if _, err := p.model.ProbeBackward(inputs, targets, len(rows)); err != nil {
 				return err
 			}
 			done := epoch*p.steps(n) + step

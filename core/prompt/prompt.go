@@ -27,11 +27,17 @@ type Prompt struct {
 	perState int
 }
 
+// Shown says how titles stand in a prompt before the LLM says them.
+type Shown struct {
+	Tokens   int  // K, soft tokens of a title
+	PerState int  // titles that one state shows: 1, or as many as a recall adapter looks up
+	AllItems bool // a slot shows all items of a history, not the last alone
+}
+
 // Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has one,
-// adds examples and the start of the reply, and tokenises what lies between slots piece by piece. tokensPerState is K, the
-// number of soft tokens of each state. everyItem says that a slot gets a state for each item, not one for the last. The
-// model's beginning-of-sequence token, where it names one, starts the prompt.
-func Compile(v Vocabulary, t Template, tokensPerState int, everyItem bool) ([]*Prompt, error) {
+// adds examples and the start of the reply, and tokenises what lies between slots piece by piece. The model's
+// beginning-of-sequence token, where it names one, starts the prompt.
+func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
@@ -39,12 +45,12 @@ func Compile(v Vocabulary, t Template, tokensPerState int, everyItem bool) ([]*P
 	if err != nil {
 		return nil, err
 	}
-	if t.Asks == History && !everyItem {
+	if t.Asks == History && !shown.AllItems {
 		t.Examples = nil
 	}
 	var prompts []*Prompt
 	for _, text := range t.Texts {
-		p, err := t.compile(v, text, slots, tokensPerState, everyItem)
+		p, err := t.compile(v, text, slots, shown)
 		if err != nil {
 			return nil, fmt.Errorf("template %q: %w", t.Name, err)
 		}
@@ -54,7 +60,7 @@ func Compile(v Vocabulary, t Template, tokensPerState int, everyItem bool) ([]*P
 }
 
 // compile makes a prompt of one text.
-func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerState int, everyItem bool) (*Prompt, error) {
+func (t Template) compile(v Vocabulary, text string, slots []string, shown Shown) (*Prompt, error) {
 	wrapped, err := v.Chat(text)
 	if errors.Is(err, cgo.ErrUnsupported) {
 		wrapped, err = text+"\n", nil
@@ -82,14 +88,14 @@ func (t Template) compile(v Vocabulary, text string, slots []string, tokensPerSt
 		return nil, err
 	}
 	for _, titles := range t.Examples {
-		example, err := t.example(v, segments, slots, titles, tokensPerState, everyItem)
+		example, err := t.example(v, segments, slots, titles, shown)
 		if err != nil {
 			return nil, err
 		}
 		start = append(start, example...)
 	}
 	segments[0] = join(start, segments[0])
-	p, err := FromSegments(segments, tokensPerState)
+	p, err := FromSegments(segments, shown.Tokens*shown.PerState)
 	if err != nil {
 		return nil, err
 	}
@@ -124,23 +130,22 @@ func tokenise(v Vocabulary, text string, slots []string) ([][]int32, error) {
 }
 
 // example is a start of the reply with titles in place of soft tokens, and the answer.
-func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, tokensPerState int, everyItem bool) (
-	[]int32, error) {
+func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, shown Shown) ([]int32, error) {
 	tokens := slices.Clone(segments[0])
 	for i, slot := range slots {
-		shown := titles
+		about := titles
 		if slot == SlotBefore {
-			shown = titles[:len(titles)-1]
+			about = titles[:len(titles)-1]
 		}
-		if !everyItem {
-			shown = shown[len(shown)-1:]
+		if !shown.AllItems {
+			about = about[len(about)-1:]
 		}
-		for _, title := range shown {
+		for _, title := range about {
 			words, err := Answer(v, title)
 			if err != nil {
 				return nil, err
 			}
-			tokens = append(tokens, FirstTokens(words, tokensPerState)...)
+			tokens = append(tokens, FirstTokens(words, shown.Tokens)...)
 		}
 		tokens = append(tokens, segments[i+1]...)
 	}

@@ -63,7 +63,7 @@ func chatted(user string) (string, error) { return "<user>" + user + "<end>", ni
 
 func TestCompile(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, 2, false)
+	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, Shown{Tokens: 2, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestCompile(t *testing.T) {
 }
 
 func TestCompile_withoutChatTemplate(t *testing.T) {
-	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, 1, false)
+	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, Shown{Tokens: 1, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestCompile_examples(t *testing.T) {
 		false: {257, 'a', 'b', end, 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
 		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
 	} {
-		prompts, err := Compile(v, template, 2, everyItem)
+		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestCompile_examples(t *testing.T) {
 		false: {257, 'a', 'b', end},
 		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'w', 'x', 'y', 'z', '\n', 'k', '\n', 'l', 'm', 'n', end},
 	} {
-		prompts, err := Compile(v, template, 2, everyItem)
+		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestCompile_examples(t *testing.T) {
 		"slots in the text": {Name: "t", Asks: LastItem, Texts: []string{"{before}"}, Reply: "{after}",
 			Examples: [][]string{{"a", "b"}}},
 	} {
-		if _, err := Compile(v, broken, 1, false); err == nil {
+		if _, err := Compile(v, broken, Shown{Tokens: 1, PerState: 1}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -167,7 +167,7 @@ func TestCompile_refusals(t *testing.T) {
 		"slots swapped":    {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
 		"chat has failed":  {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
 	} {
-		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, c.k, false)
+		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, Shown{Tokens: c.k, PerState: 1})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
@@ -201,8 +201,8 @@ func TestBatch_byHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	batch, err := p.Batch([]Sample{
-		{States{[]int{1, 1}, []float32{1, 2}}, []int32{40, 41, 42}},
-		{States{[]int{1, 2}, []float32{3, 4, 5}}, []int32{50}},
+		{States: States{[]int{1, 1}, []float32{1, 2}}, Answer: []int32{40, 41, 42}},
+		{States: States{[]int{1, 2}, []float32{3, 4, 5}}, Answer: []int32{50}},
 	}, 0.25)
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestBatch_answerRightAfterSoftToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch, err := p.Batch([]Sample{{States{[]int{1}, []float32{1}}, []int32{5, 6}}}, 1)
+	batch, err := p.Batch([]Sample{{States: States{[]int{1}, []float32{1}}, Answer: []int32{5, 6}}}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,16 +244,16 @@ func TestBatch_refusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Sample{States{[]int{1, 1}, []float32{1, 2}}, []int32{4}}
+	good := Sample{States: States{[]int{1, 1}, []float32{1, 2}}, Answer: []int32{4}}
 	for name, samples := range map[string][]Sample{
 		"none":             {},
 		"empty answer":     {good, {States: good.States}},
-		"unequal widths":   {good, {States{[]int{1, 1}, []float32{1, 2, 3, 4}}, good.Answer}},
+		"unequal widths":   {good, {States: States{[]int{1, 1}, []float32{1, 2, 3, 4}}, Answer: good.Answer}},
 		"no states":        {{Answer: good.Answer}},
-		"states not whole": {{States{[]int{1, 1}, []float32{1, 2, 3}}, good.Answer}},
-		"one slot":         {{States{[]int{2}, []float32{1, 2}}, good.Answer}},
-		"an empty slot":    {{States{[]int{2, 0}, []float32{1, 2}}, good.Answer}},
-		"not a number":     {{States{[]int{1, 1}, []float32{1, float32(math.NaN())}}, good.Answer}},
+		"states not whole": {{States: States{[]int{1, 1}, []float32{1, 2, 3}}, Answer: good.Answer}},
+		"one slot":         {{States: States{[]int{2}, []float32{1, 2}}, Answer: good.Answer}},
+		"an empty slot":    {{States: States{[]int{2, 0}, []float32{1, 2}}, Answer: good.Answer}},
+		"not a number":     {{States: States{[]int{1, 1}, []float32{1, float32(math.NaN())}}, Answer: good.Answer}},
 	} {
 		if _, err := p.Batch(samples, 1); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -300,7 +300,7 @@ func TestNamed(t *testing.T) {
 
 func TestShow(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, 2, false)
+	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, Shown{Tokens: 2, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,11 @@ func (p *Parts) open(s Spec) (err error) {
 	if info.Architecture != "llama" {
 		return fmt.Errorf("run: %s has the architecture %q; give a GGUF of the architecture \"llama\"", s.LLM, info.Architecture)
 	}
-	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, s.Tokens, s.Adapter == align.Positions); err != nil {
+	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter == align.Positions || s.Adapter == align.Recall}
+	if s.Adapter == align.Recall {
+		shown.PerState = p.lookUps()
+	}
+	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, shown); err != nil {
 		return err
 	}
 	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
@@ -129,14 +133,22 @@ func (p *Parts) questions(sequences []dataset.Sequence) (histories, items [][]in
 	return histories, items
 }
 
-// answers gives, for each sequence, the history that is asked about and the tokens to answer with: a title on each line.
-func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
-	histories, items := p.questions(sequences)
+// tell gives the tokens that name items: a title on each line.
+func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 	texts := make([]string, len(items))
 	for i := range items {
 		texts[i] = strings.Join(p.Titles(items[i]), "\n")
 	}
-	answers, err = prompt.Answers(p.GGUF, texts)
+	return prompt.Answers(p.GGUF, texts)
+}
+
+// lookUps is how many items a recall adapter shows: as many as a history has at most, or all that there are.
+func (p *Parts) lookUps() int { return min(p.Recommender.Positions(), len(p.Data.Items)) }
+
+// answers gives, for each sequence, the history that is asked about and the tokens to answer with.
+func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
+	histories, items := p.questions(sequences)
+	answers, err = p.tell(items)
 	return histories, answers, err
 }
 
@@ -181,8 +193,12 @@ func (p *Parts) States(ctx context.Context, encoder align.Encoder, histories [][
 	return p.kind.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start: what stands for an item with that item's title.
-func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []dataset.Sequence) ([]align.Pair, error) {
+// pairs makes those of the warm start: what stands for an item with that item's title; for a recall adapter, which learns there to look
+// up what the samples name, these with all their titles.
+func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
+	if p.kind == align.Recall {
+		return p.recalls(samples)
+	}
 	titles := make([]string, len(sequences))
 	for i, s := range sequences {
 		titles[i] = p.Data.Items[s.Next].Title
@@ -192,4 +208,24 @@ func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []da
 		return nil, err
 	}
 	return align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), recommender.Extended(sequences), answers)
+}
+
+// recalls makes the lessons of a recall adapter's warm start.
+func (p *Parts) recalls(samples []prompt.Sample) ([]align.Pair, error) {
+	items := make([][]int32, len(p.Data.Items))
+	for i := range items {
+		items[i] = []int32{int32(i)}
+	}
+	titles, err := p.tell(items)
+	if err != nil {
+		return nil, err
+	}
+	pairs := make([]align.Pair, len(samples))
+	for i, s := range samples {
+		pairs[i] = align.Pair{State: s.Values, Items: s.Items}
+		for _, item := range s.Items {
+			pairs[i].Titles = append(pairs[i].Titles, titles[item])
+		}
+	}
+	return pairs, nil
 }

@@ -53,8 +53,11 @@ func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
 	if s.Adapter == align.Mixture {
 		shape.Mixed = p.Recommender.Positions()
 	}
-	if s.Adapter == align.Dictionary {
+	if s.Adapter.HasEntries() {
 		shape.Entries = len(p.Data.Items)
+	}
+	if s.Adapter == align.Recall {
+		shape.LookUps, shape.Tokens = p.lookUps(), s.Tokens*p.lookUps()
 	}
 	return shape
 }

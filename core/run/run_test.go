@@ -331,13 +331,17 @@ func TestTrainRefuses(t *testing.T) {
 		"drawn share is 1":                                 func(s *Spec) { s.Drawn = 1 },
 		`"recovery" asks for the history`:                  func(s *Spec) { s.Template, s.Drawn = prompt.Recovery(), 0.5 },
 		"of which a positions adapter has nothing to read": func(s *Spec) { s.Template, s.Adapter = prompt.Item(), align.Positions },
-		"a mixture has no warm start":                      func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
-		`no adapter kind is called "cnn"`:                  func(s *Spec) { s.Adapter = "cnn" },
-		"0 hidden units":                                   func(s *Spec) { s.Hidden = 0 },
-		"either in samples or in minutes":                  func(s *Spec) { s.Config.Samples = 0 },
-		"nowhere is not a data set folder":                 func(s *Spec) { s.Dataset = filepath.Join(string(w), "nowhere") },
-		"none.safetensors: no such file or directory":      func(s *Spec) { s.Recommender = filepath.Join(string(w), "none.safetensors") },
-		"none.gguf: No such file or directory":             func(s *Spec) { s.LLM = filepath.Join(string(w), "none.gguf") },
+		"learns in the warm start what to look up": func(s *Spec) {
+			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = align.Recall, prompt.Recovery(), 0, 0
+		},
+		"shows the items of a history, and prompt \"residual\" asks for the last item": func(s *Spec) { s.Adapter, s.Config.WarmSteps = align.Recall, 1 },
+		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
+		`no adapter kind is called "cnn"`:             func(s *Spec) { s.Adapter = "cnn" },
+		"0 hidden units":                              func(s *Spec) { s.Hidden = 0 },
+		"either in samples or in minutes":             func(s *Spec) { s.Config.Samples = 0 },
+		"nowhere is not a data set folder":            func(s *Spec) { s.Dataset = filepath.Join(string(w), "nowhere") },
+		"none.safetensors: no such file or directory": func(s *Spec) { s.Recommender = filepath.Join(string(w), "none.safetensors") },
+		"none.gguf: No such file or directory":        func(s *Spec) { s.LLM = filepath.Join(string(w), "none.gguf") },
 	} {
 		s := w.spec()
 		change(&s)

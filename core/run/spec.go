@@ -35,8 +35,8 @@ type Spec struct {
 	LLM         string          `json:"llm"`         // GGUF of the llama architecture
 	Template    prompt.Template `json:"template"`
 	Adapter     align.Kind      `json:"adapter"`
-	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp, positions and dictionary adapters
-	Tokens      int             `json:"tokens"`           // K, soft tokens per state
+	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp, positions, dictionary and recall adapters
+	Tokens      int             `json:"tokens"`           // K, soft tokens per state, or per title that a recall adapter shows
 	Precision   Precision       `json:"precision"`        // of the LLM while training
 	Drawn       float64         `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config    `json:"config"`
@@ -90,10 +90,14 @@ func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
 
 // Validate refuses what can be seen to be wrong without opening anything.
 func (s Spec) Validate() error {
-	if s.Adapter == align.Mixture && s.Config.WarmSteps > 0 {
-		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
-	}
 	switch {
+	case s.Adapter == align.Mixture && s.Config.WarmSteps > 0:
+		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
+	case s.Adapter == align.Recall && s.Config.WarmSteps == 0:
+		return errors.New("run: a recall adapter learns in the warm start what to look up; set its warm steps above 0")
+	case s.Adapter == align.Recall && s.Template.Asks != prompt.History:
+		return fmt.Errorf("run: a recall adapter shows the items of a history, and prompt %q asks for the %s; choose %s, %s or %s", s.Template.Name,
+			s.Template.Asks, align.Dictionary, align.MLP, align.Linear)
 	case !(s.Drawn >= 0 && s.Drawn <= MostDrawn):
 		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MostDrawn)
 	case s.Drawn > 0 && s.Template.Asks == prompt.History:
@@ -107,8 +111,11 @@ func (s Spec) Validate() error {
 	if s.Adapter == align.Mixture {
 		shape.Mixed = 1
 	}
-	if s.Adapter == align.Dictionary {
+	if s.Adapter.HasEntries() {
 		shape.Entries = 1
+	}
+	if s.Adapter == align.Recall {
+		shape.LookUps = 1
 	}
 	_, err := s.Precision.native()
 	return cmp.Or(s.Config.Validate(), shape.Validate(), s.Template.Validate(), err)

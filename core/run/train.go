@@ -36,7 +36,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	}
 	job := align.Job{
 		Engine: engine, GGUF: parts.GGUF, Prompts: parts.Prompts, Config: s.Config, Provenance: parts.Hashes,
-		Shape: parts.shape(s, info), Dir: dir, Progress: progress,
+		Shape: parts.shape(s, info), Tell: parts.tell, Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
 	lessons := parts.lessons(s.Drawn, s.Config.Seed)
@@ -70,7 +70,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {
-		if job.Warm, err = parts.pairs(ctx, teacher, lessons); err != nil {
+		if job.Warm, err = parts.pairs(ctx, teacher, lessons, job.Train); err != nil {
 			return nil, err
 		}
 	}

@@ -204,16 +204,18 @@ typedef enum {
     RI_ADAPTER_LINEAR = 0,
     RI_ADAPTER_MLP = 1,
     RI_ADAPTER_MIXTURE = 2,
-    RI_ADAPTER_DICTIONARY = 3
+    RI_ADAPTER_DICTIONARY = 3,
+    RI_ADAPTER_RECALL = 4
 } ri_adapter_kind;
 
 typedef struct {
     ri_adapter_kind kind;
     int32_t n_in;      /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
-    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY: hidden units (GELU); 0 otherwise */
+    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY (GELU, tanh form), RI_ADAPTER_RECALL (exact): hidden units; else 0 */
     int32_t n_mixed;   /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
-    int32_t n_entries; /* RI_ADAPTER_DICTIONARY: entries; 0 otherwise */
-    int32_t n_tokens;  /* K soft tokens for each input */
+    int32_t n_entries; /* RI_ADAPTER_DICTIONARY, RI_ADAPTER_RECALL: entries; 0 otherwise */
+    int32_t n_lookups; /* RI_ADAPTER_RECALL: entries that are looked up for an input; 0 otherwise */
+    int32_t n_tokens;  /* K soft tokens for each input; of RI_ADAPTER_RECALL a multiple of n_lookups */
     int32_t n_embd;    /* E */
 } ri_adapter_params;
 
@@ -223,7 +225,10 @@ typedef struct {
  * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]; mixture (weight times the sum of states, each times its number
  * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]; dictionary (entries times the softmax of how well
  * their keys fit, each of the K tokens turned by one matrix): w1 [n_hidden, n_in], b1 [n_hidden], keys [n_entries,
- * n_hidden], key_bias [n_entries], entries [K*E, n_entries], turn [E, E], bias [K*E]. */
+ * n_hidden], key_bias [n_entries], entries [K*E, n_entries], turn [E, E], bias [K*E]; recall (the n_lookups entries
+ * whose keys fit best, best first, each with exp(its score - the best score) times sure added, and turned alike; what
+ * looks up is not trained by losses on soft tokens): w1, b1, keys and key_bias likewise, entries [n_entries, K*E /
+ * n_lookups], sure [K*E / n_lookups], turn [E, E], bias [K*E]. */
 RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_caser_create(ri_engine *engine, const ri_caser_params *params, ri_model **out, ri_error *err);
@@ -357,10 +362,11 @@ typedef struct {
 /* A classifier, zero until written. Tensors: linear: weight [C, n_in], bias [C]; else w1 [n_hidden, n_in],
  * b1 [n_hidden], w2 [C, n_hidden], b2 [C]. */
 RI_API ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_model **out, ri_error *err);
-/* Mean over inputs [n, n_in] of the full-softmax cross-entropy of their targets [n], each 0..C-1; its gradient is added
- * to the probe's. RI_NUMERIC when an input holds NaN or infinity. */
-RI_API ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n, double *loss,
-                                   ri_error *err);
+/* Mean of the full-softmax cross-entropy of the targets [n, n_targets] of inputs [n, n_in], each 0..C-1, or -1 behind
+ * an input's first: no further one; its gradient is added to the probe's. RI_NUMERIC when an input holds NaN or infinity.
+ */
+RI_API ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n_targets,
+                                   size_t n, double *loss, ri_error *err);
 /* Scores of all classes before the softmax: dst [n, C]. RI_NUMERIC when an input holds NaN or infinity. */
 RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n, float *dst, ri_error *err);
 

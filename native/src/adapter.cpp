@@ -1,5 +1,7 @@
 #include "adapter.h"
 
+#include <algorithm>
+
 namespace ri {
 
 namespace {
@@ -7,7 +9,9 @@ namespace {
 // Tensor shapes by kind. linear is the paper's projection (arXiv 2310.20487, section 3.2); mlp has one hidden layer;
 // mixture is linear behind a learned mixture of a history's states, the variant of the authors' code for recovery;
 // dictionary is a memory of entries that a hidden layer attends to by their keys (Sukhbaatar et al. 2015, arXiv
-// 1503.08895).
+// 1503.08895); recall reads several items from one vector: its memory gives the entries that fit best, one after
+// another. What looks these up is taught beforehand and stays as it is, so that the answers that a sample is taught
+// with can follow the order of what is looked up.
 std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     auto in_range = [](const char *name, int32_t value, int32_t most) {
         if (value < 1 || value > most) fail(RI_INVALID, "adapter: %s must be 1 to %d, not %d", name, most, value);
@@ -29,6 +33,20 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
                 {"keys", {p.n_entries, p.n_hidden}},
                 {"key_bias", {p.n_entries}},
                 {"entries", {out, p.n_entries}},
+                {"turn", {p.n_embd, p.n_embd}},
+                {"bias", {out}}};
+    case RI_ADAPTER_RECALL:
+        in_range("n_hidden", p.n_hidden, 1 << 20);
+        in_range("n_entries", p.n_entries, 1 << 20);
+        in_range("n_lookups", p.n_lookups, std::min(p.n_entries, p.n_tokens));
+        if (p.n_tokens % p.n_lookups)
+            fail(RI_INVALID, "adapter: %d soft tokens are not %d times as many", p.n_tokens, p.n_lookups);
+        return {{"w1", {p.n_hidden, p.n_in}, true},
+                {"b1", {p.n_hidden}, true},
+                {"keys", {p.n_entries, p.n_hidden}, true},
+                {"key_bias", {p.n_entries}, true},
+                {"entries", {p.n_entries, out / p.n_lookups}},
+                {"sure", {out / p.n_lookups}},
                 {"turn", {p.n_embd, p.n_embd}},
                 {"bias", {out}}};
     case RI_ADAPTER_MIXTURE:
@@ -54,13 +72,30 @@ Var Adapter::soft_tokens(Graph &g, Var states) const {
             width, n);
     }
     if (params_.n_hidden == 0) return g.linear(use(g, "weight"), states, use(g, "bias"));
-    Var hidden = g.gelu(g.linear(use(g, "w1"), states, use(g, "b1")));
+    // What recall shows has to be what the probe (probe.cpp) that it was taught with scores best: the same GELU.
+    Var first = g.linear(use(g, "w1"), states, use(g, "b1"));
+    Var hidden = params_.kind == RI_ADAPTER_RECALL ? g.gelu_erf(first) : g.gelu(first);
     if (params_.kind == RI_ADAPTER_MLP) return g.linear(use(g, "w2"), hidden, use(g, "b2"));
-    Var fit = g.softmax(g.linear(use(g, "keys"), hidden, use(g, "key_bias")), nullptr, 1);
-    Var entry = g.linear(use(g, "entries"), fit, {});
+    Var scores = g.linear(use(g, "keys"), hidden, use(g, "key_bias"));
     const int64_t n = states.value->ne[1], tokens = params_.n_tokens, embd = params_.n_embd;
+    Var entry = params_.kind == RI_ADAPTER_RECALL ? look_up(g, scores.value)
+                                                  : g.linear(use(g, "entries"), g.softmax(scores, nullptr, 1), {});
     Var turned = g.linear(use(g, "turn"), g.reshape(entry, embd, tokens * n), {});
     return g.add(g.reshape(turned, embd * tokens, n), use(g, "bias"));
+}
+
+Var Adapter::look_up(Graph &g, ggml_tensor *scores) const {
+    const int64_t n_entries = scores->ne[0], n = scores->ne[1], n_lookups = params_.n_lookups;
+    ggml_context *ctx = g.ctx();
+    ggml_tensor *best = ggml_cont(ctx, ggml_argsort_top_k(ctx, scores, int(n_lookups))); // [n_lookups, n]
+    ggml_tensor *fit = ggml_reshape_2d(ctx, ggml_get_rows(ctx, ggml_reshape_3d(ctx, scores, 1, n_entries, n), best),
+                                       n_lookups, n);
+    ggml_tensor *most = ggml_cont(ctx, ggml_view_2d(ctx, fit, 1, n, fit->nb[1], 0));
+    ggml_tensor *weight = ggml_exp(ctx, ggml_sub(ctx, fit, most));
+    Var found = g.get_rows(use(g, "entries"), ggml_reshape_1d(ctx, best, n_lookups * n));
+    const int64_t width = found.value->ne[0];
+    return g.add(found, g.mul_mat(g.reshape(use(g, "sure"), 1, width),
+                                  g.constant(ggml_reshape_2d(ctx, weight, 1, n_lookups * n))));
 }
 
 } // namespace ri

@@ -14,6 +14,9 @@ class Adapter : public Model {
     Var soft_tokens(Graph &graph, Var states) const;
 
   private:
+    // Of RI_ADAPTER_RECALL: the entries with the best of scores [n_entries, n] -> [K*E / n_lookups, n_lookups * n].
+    Var look_up(Graph &graph, ggml_tensor *scores) const;
+
     ri_adapter_params params_;
 };
 

@@ -29,7 +29,9 @@ Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs)
 
 Var Model::use(Graph &graph, const std::string &name) const {
     for (size_t i = 0; i < specs_.size(); ++i)
-        if (specs_[i].name == name) return graph.parameter(tensors_[i][RI_VALUE], tensors_[i][RI_GRADIENT]);
+        if (specs_[i].name == name)
+            return specs_[i].fixed ? graph.constant(tensors_[i][RI_VALUE])
+                                   : graph.parameter(tensors_[i][RI_VALUE], tensors_[i][RI_GRADIENT]);
     fail(RI_INTERNAL, "the model has no tensor %s", name.c_str());
 }
 
@@ -40,6 +42,7 @@ void Model::zero_gradients() {
 std::vector<kernels::Trained> Model::trained(float decay) const {
     std::vector<kernels::Trained> all;
     for (size_t i = 0; i < tensors_.size(); ++i) {
+        if (specs_[i].fixed) continue;
         auto data = [&](ri_slot slot) { return static_cast<float *>(tensors_[i][slot]->data); };
         all.push_back({data(RI_VALUE), data(RI_GRADIENT), data(RI_MOMENT1), data(RI_MOMENT2),
                        ggml_nelements(tensors_[i][RI_VALUE]), specs_[i].shape.size() > 1 ? decay : 0.0f});
@@ -93,6 +96,7 @@ float Model::update(const ri_adamw &params) {
     };
     ggml_tensor *decayed = settings(params.weight_decay), *plain = settings(0.0f);
     for (size_t i = 0; i < tensors_.size(); ++i) {
+        if (specs_[i].fixed) continue;
         auto &slots = tensors_[i];
         ggml_tensor *gradient = ggml_mul(graph.ctx(), slots[RI_GRADIENT], factor);
         ggml_tensor *step = ggml_opt_step_adamw(graph.ctx(), slots[RI_VALUE], gradient, slots[RI_MOMENT1],

@@ -12,6 +12,7 @@ namespace ri {
 struct TensorSpec {
     std::string name;
     std::vector<int64_t> shape; // row-major, as in PyTorch
+    bool fixed = false;         // no gradient goes to it, and no update changes it
 };
 
 class Model {
@@ -24,7 +25,8 @@ class Model {
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
     ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }
 
-    // The tensor as a leaf of a graph: trainable where the graph has gradients. Throws on an unknown name.
+    // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed. Throws on an unknown
+    // name.
     Var use(Graph &graph, const std::string &name) const;
 
     // One AdamW step; returns the gradient's norm before clipping.
@@ -33,7 +35,7 @@ class Model {
   private:
     void zero_gradients();
     float gradient_norm();
-    // All tensors as the CPU's kernels see them.
+    // All tensors that are not fixed, as the CPU's kernels see them.
     std::vector<kernels::Trained> trained(float decay) const;
 
     std::shared_ptr<Engine> engine_;

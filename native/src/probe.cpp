@@ -26,27 +26,29 @@ class Probe : public Model {
     Probe(std::shared_ptr<Engine> engine, const ri_probe_params &params)
         : Model(std::move(engine), layout(params)), params_(params) {}
 
-    double backward(const float *inputs, const int32_t *targets, size_t n) {
+    double backward(const float *inputs, const int32_t *targets, size_t n_targets, size_t n) {
         check(inputs, n);
         if (n == 0) fail(RI_INVALID, "a probe's step needs at least one input");
-        for (size_t i = 0; i < n; ++i)
-            if (targets[i] < 0 || targets[i] >= params_.n_classes)
+        if (n_targets == 0 || n_targets * n > size_t(INT32_MAX / params_.n_classes))
+            fail(RI_INVALID, "%zu targets for each of %zu inputs; give 1, or a few", n_targets, n);
+        for (size_t i = 0; i < n * n_targets; ++i)
+            if (targets[i] < (i % n_targets ? -1 : 0) || targets[i] >= params_.n_classes)
                 fail(RI_INVALID, "target %zu is class %d; it must be 0 to %d", i, targets[i], params_.n_classes - 1);
-        const Program &p = run(training_, n, inputs, targets);
+        const Program &p = run(training_, n, inputs, targets, n_targets);
         return double(p.graph->scalar(p.result));
     }
 
     void scores(const float *inputs, size_t n, float *dst) {
         check(inputs, n);
         if (n == 0) return;
-        const Program &p = run(scoring_, n, inputs, nullptr);
+        const Program &p = run(scoring_, n, inputs, nullptr, 0);
         p.graph->read(p.result, dst);
     }
 
   private:
-    // A kept graph for n inputs.
+    // A kept graph for n inputs with so many targets each.
     struct Program {
-        size_t n = 0;
+        size_t n = 0, n_targets = 0;
         std::unique_ptr<Graph> graph;
         ggml_tensor *result = nullptr; // the loss, or scores [classes, n]
     };
@@ -66,28 +68,40 @@ class Probe : public Model {
         return g.linear(use(g, "w2"), hidden, use(g, "b2"));
     }
 
-    Var mean_cross_entropy(Graph &g, Var scores, int64_t n) const {
+    // Over all targets that there are; an input's scores are repeated for each of its targets.
+    Var mean_cross_entropy(Graph &g, Var scores, int64_t n_inputs, int64_t n_targets) const {
         const int32_t n_classes = params_.n_classes;
-        auto fill = [=](void *dst) {
-            for (int64_t i = 0; i < n; ++i) static_cast<int32_t *>(dst)[i] = int32_t(i * n_classes) + targets_[i];
+        const int64_t n = n_inputs * n_targets;
+        if (n_targets > 1) {
+            std::vector<int32_t> input(size_t(n), 0);
+            for (int64_t i = 0; i < n; ++i) input[size_t(i)] = int32_t(i / n_targets);
+            scores = g.get_rows(scores, g.input(std::move(input), n));
+        }
+        auto targets = [=](void *dst) {
+            for (int64_t i = 0; i < n; ++i)
+                static_cast<int32_t *>(dst)[i] = int32_t(i * n_classes) + std::max(targets_[i], 0);
         };
-        return g.cross_entropy(scores, g.input(GGML_TYPE_I32, fill, n),
-                               g.input(std::vector<float>(size_t(n), 1.0f / float(n)), n));
+        auto weights = [=](void *dst) {
+            const auto n_none = std::count(targets_, targets_ + n, -1);
+            for (int64_t i = 0; i < n; ++i)
+                static_cast<float *>(dst)[i] = targets_[i] < 0 ? 0.0f : 1.0f / float(n - n_none);
+        };
+        return g.cross_entropy(scores, g.input(GGML_TYPE_I32, targets, n), g.input(GGML_TYPE_F32, weights, n));
     }
 
     // Runs the graph for n inputs: the last one of its kind if it fits, else a new one.
-    const Program &run(Program &program, size_t n, const float *inputs, const int32_t *targets) {
-        if (!program.graph || program.n != n) {
+    const Program &run(Program &program, size_t n, const float *inputs, const int32_t *targets, size_t n_targets) {
+        if (!program.graph || program.n != n || program.n_targets != n_targets) {
             program.graph.reset(); // its memory first
             auto graph = std::make_unique<Graph>(engine(), targets != nullptr, Graph::Life::kept);
             Var result = scores(*graph, int64_t(n));
             if (targets) {
-                result = mean_cross_entropy(*graph, result, int64_t(n));
+                result = mean_cross_entropy(*graph, result, int64_t(n), int64_t(n_targets));
                 graph->backward(result);
             } else {
                 graph->output(result.value);
             }
-            program = {n, std::move(graph), result.value};
+            program = {n, n_targets, std::move(graph), result.value};
         }
         inputs_ = inputs;
         targets_ = targets;
@@ -111,14 +125,14 @@ ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_m
     return ri::guard(err, [&] { ri::create_model<ri::Probe>(engine, params, out); });
 }
 
-ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n, double *loss,
-                            ri_error *err) {
+ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n_targets, size_t n,
+                            double *loss, ri_error *err) {
     return ri::guard(err, [&] {
         auto &model = ri::as<ri::Probe>(probe, "a probe");
         ri::require(inputs, "inputs");
         ri::require(targets, "targets");
         std::lock_guard<std::mutex> hold(model.engine().lock());
-        const double mean = model.backward(inputs, targets, n);
+        const double mean = model.backward(inputs, targets, n_targets, n);
         if (loss) *loss = mean;
     });
 }

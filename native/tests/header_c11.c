@@ -59,7 +59,7 @@ static int engine(void) {
 static int enums(void) {
     ri_error err = {RI_OK, {0}};
     ri_engine_params params = ri_engine_params_default();
-    ri_adapter_params adapter = {RI_ADAPTER_LINEAR, 1, 0, 0, 0, 1, 1};
+    ri_adapter_params adapter = {RI_ADAPTER_LINEAR, 1, 0, 0, 0, 0, 1, 1};
     ri_engine *engine = NULL;
     ri_model *model = NULL;
     float number = 7;

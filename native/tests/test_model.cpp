@@ -10,7 +10,7 @@ ri_error err;
 ri_engine *engine = nullptr;
 
 void test_slots() {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 0, 0, 2, 5});
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 0, 0, 0, 2, 5});
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 1 && ri_model_n_tensors(model) == 4);
     const char *names[] = {"w1", "b1", "w2", "b2"};
     const int64_t shapes[][2] = {{4, 3}, {4, 1}, {10, 4}, {10, 1}};
@@ -47,7 +47,7 @@ void test_slots() {
 
 // Two steps by the formulas of Loshchilov and Hutter 2019, in double precision.
 void test_adamw(float max_norm) {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 0, 0, 2, 2});
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 0, 0, 0, 2, 2});
     fill(model, 5, 1);
     ri_adamw p{0.1f, 0.9f, 0.99f, 1e-3f, 0.2f, max_norm, 0};
     std::vector<double> x[2], m[2], v[2];
@@ -141,11 +141,30 @@ std::vector<double> naive_lookup(const std::vector<float> &entries, const std::v
     return y;
 }
 
+// The entries [n_entries, n_out / n_lookups] that fit best [n, n_entries], each plus `sure` times e to how far its score
+// is below the best.
+std::vector<double> naive_recall(const std::vector<float> &entries, const std::vector<float> &sure,
+                                 const std::vector<double> &fit, size_t n, size_t n_lookups) {
+    const size_t n_entries = fit.size() / n, width = entries.size() / n_entries;
+    std::vector<double> y;
+    for (size_t i = 0; i < n; ++i) {
+        const double *scores = fit.data() + i * n_entries;
+        std::vector<size_t> order(n_entries);
+        std::iota(order.begin(), order.end(), size_t(0));
+        std::sort(order.begin(), order.end(), [=](size_t a, size_t b) { return scores[a] > scores[b]; });
+        for (size_t k = 0; k < n_lookups; ++k)
+            for (size_t o = 0; o < width; ++o)
+                y.push_back(entries[order[k] * width + o] + sure[o] * std::exp(scores[order[k]] - scores[order[0]]));
+    }
+    return y;
+}
+
 void test_adapter(ri_adapter_kind kind) {
     const size_t n = 7, width = 3, mixed = kind == RI_ADAPTER_MIXTURE ? 4 : 1, n_in = mixed * width, n_out = 2 * 5;
-    const bool hidden = kind == RI_ADAPTER_MLP || kind == RI_ADAPTER_DICTIONARY;
-    ri_model *model = make_adapter(
-        engine, {kind, int32_t(n_in), hidden ? 6 : 0, int32_t(mixed), kind == RI_ADAPTER_DICTIONARY ? 9 : 0, 2, 5});
+    const bool entries = kind == RI_ADAPTER_DICTIONARY || kind == RI_ADAPTER_RECALL;
+    const bool hidden = kind == RI_ADAPTER_MLP || entries;
+    ri_model *model = make_adapter(engine, {kind, int32_t(n_in), hidden ? 6 : 0, int32_t(mixed), entries ? 9 : 0,
+                                            kind == RI_ADAPTER_RECALL ? 2 : 0, 2, 5});
     fill(model, 20, 1);
     const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
     std::vector<double> inputs(states.begin(), states.end());
@@ -157,16 +176,21 @@ void test_adapter(ri_adapter_kind kind) {
     }
     std::vector<double> expected = naive_linear(model, kind == RI_ADAPTER_MIXTURE, inputs);
     if (hidden) {
-        for (double &x : expected) x = 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+        for (double &x : expected)
+            x *= kind == RI_ADAPTER_RECALL ? 0.5 * (1 + std::erf(x / std::sqrt(2)))
+                                           : 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
         expected = naive_linear(model, 2, expected);
     }
-    if (kind == RI_ADAPTER_DICTIONARY) {
-        const auto turn = read(model, 5, RI_VALUE), bias = read(model, 6, RI_VALUE);
-        const auto entries = naive_lookup(read(model, 4, RI_VALUE), expected, n);
+    if (entries) {
+        const size_t last = ri_model_n_tensors(model) - 1;
+        const auto table = read(model, 4, RI_VALUE), sure = read(model, 5, RI_VALUE);
+        const auto turn = read(model, last - 1, RI_VALUE), bias = read(model, last, RI_VALUE);
+        const auto found =
+            kind == RI_ADAPTER_RECALL ? naive_recall(table, sure, expected, n, 2) : naive_lookup(table, expected, n);
         expected.assign(n * n_out, 0);
         for (size_t i = 0; i < expected.size(); ++i) {
             expected[i] = bias[i % n_out];
-            for (size_t k = 0; k < 5; ++k) expected[i] += turn[i % 5 * 5 + k] * entries[i / 5 * 5 + k];
+            for (size_t k = 0; k < 5; ++k) expected[i] += turn[i % 5 * 5 + k] * found[i / 5 * 5 + k];
         }
     }
     std::vector<float> soft(n * n_out);
@@ -179,7 +203,7 @@ void test_adapter(ri_adapter_kind kind) {
     double loss = 0;
     CHECK_OK(ri_adapter_regress(model, states.data(), targets.data(), n, &loss, &err));
     CHECK_NEAR(loss, squares / double(n * n_out), 1e-6);
-    if (kind == RI_ADAPTER_DICTIONARY) { // whose gradient the conformance tests see to
+    if (entries) { // whose gradient the conformance tests see to
         ri_model_free(model);
         return;
     }
@@ -212,20 +236,39 @@ void test_adapter(ri_adapter_kind kind) {
     ri_model_free(model);
 }
 
+// What looks entries up stays as it is in an update that decays all else.
+void test_fixed() {
+    const size_t n = 7, n_in = 3, n_out = 2 * 5;
+    ri_model *model = make_adapter(engine, {RI_ADAPTER_RECALL, n_in, 6, 0, 9, 2, 2, 5});
+    fill(model, 20, 1);
+    std::vector<std::vector<float>> before;
+    for (size_t t = 0; t < 8; ++t) before.push_back(read(model, t, RI_VALUE));
+    const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
+    CHECK_OK(ri_adapter_regress(model, states.data(), targets.data(), n, nullptr, &err));
+    const ri_adamw optimiser{0.01f, 0.9f, 0.999f, 1e-8f, 0.5f, 1.0f, 1};
+    float norm = 0;
+    CHECK_OK(ri_model_update(model, &optimiser, &norm, &err));
+    for (size_t t = 0; t < 8; ++t) CHECK((read(model, t, RI_VALUE) == before[t]) == (t < 4));
+    ri_model_free(model);
+}
+
 void test_creation() {
     ri_model *model = nullptr;
     auto refuse_adapter = [&](ri_adapter_params p, const char *text) {
         CHECK_FAILS(ri_adapter_create(engine, &p, &model, &err), RI_INVALID, text);
     };
-    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 0, 0, 1, 8}, "n_in must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 0, 8}, "n_tokens must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 1, -8}, "n_embd must be 1");
-    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 0, 0, 1, 8}, "n_hidden must be 1");
-    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 0, 0, 9, 1, 8}, "n_hidden must be 1");
-    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 4, 0, 0, 1, 8}, "n_entries must be 1");
-    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 9, 0, 1, 8}, "n_mixed must be 1 to 8");
-    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 3, 0, 1, 8}, "8 numbers are not 3 states");
-    refuse_adapter({ri_adapter_kind(4), 8, 8, 0, 0, 1, 8}, "no adapter kind 4");
+    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 0, 0, 0, 1, 8}, "n_in must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 0, 0, 8}, "n_tokens must be 1");
+    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 0, 1, -8}, "n_embd must be 1");
+    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 0, 0, 0, 1, 8}, "n_hidden must be 1");
+    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 0, 0, 9, 0, 1, 8}, "n_hidden must be 1");
+    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 4, 0, 0, 0, 1, 8}, "n_entries must be 1");
+    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 9, 0, 0, 1, 8}, "n_mixed must be 1 to 8");
+    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 3, 0, 0, 1, 8}, "8 numbers are not 3 states");
+    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 9, 0, 4, 8}, "n_lookups must be 1 to 4");
+    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 3, 4, 4, 8}, "n_lookups must be 1 to 3");
+    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 9, 3, 4, 8}, "4 soft tokens are not 3 times as many");
+    refuse_adapter({ri_adapter_kind(5), 8, 8, 0, 0, 0, 1, 8}, "no adapter kind 5");
     auto refuse_sasrec = [&](ri_sasrec_params p, const char *text) {
         CHECK_FAILS(ri_sasrec_create(engine, &p, &model, &err), RI_INVALID, text);
     };
@@ -252,7 +295,7 @@ void test_kinds() {
 // A model keeps its engine alive.
 void test_lifetime() {
     ri_engine *own = test_engine(1);
-    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 0, 0, 1, 1});
+    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 0, 0, 0, 1, 1});
     ri_engine_free(own);
     write(model, 0, RI_VALUE, {2});
     write(model, 1, RI_VALUE, {0.5f});
@@ -274,6 +317,8 @@ int main() {
     test_adapter(RI_ADAPTER_MLP);
     test_adapter(RI_ADAPTER_MIXTURE);
     test_adapter(RI_ADAPTER_DICTIONARY);
+    test_adapter(RI_ADAPTER_RECALL);
+    test_fixed();
     test_creation();
     test_kinds();
     test_lifetime();

@@ -1,9 +1,11 @@
 package complexstep
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/cmplx"
+	"slices"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/cblas128"
@@ -20,9 +22,10 @@ type LlamaShape struct {
 // AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias) and the hidden units
 // of the others (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states in an input of In numbers it is linear in
 // their mixture (mix [Mixed], weight [K·E, In/Mixed], bias). With Entries it looks these up (w1, b1, keys [Entries, Hidden], key_bias,
-// entries [K·E, Entries], turn [E, E], bias).
+// entries [K·E, Entries], turn [E, E], bias); with LookUps that many of them, the best first, by scores that are constants (entries
+// [Entries, K·E/LookUps], sure [K·E/LookUps]).
 type AdapterShape struct {
-	In, Hidden, Mixed, Entries, Tokens int
+	In, Hidden, Mixed, Entries, LookUps, Tokens int
 }
 
 // LlamaBatch is a batch of samples, laid out as ri_align_batch in the C header.
@@ -55,11 +58,23 @@ func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas12
 	case a.Hidden == 0:
 		y = linear(x, p["weight"], p["bias"])
 	case a.Entries > 0:
-		fit := linear(each(linear(x, p["w1"], p["b1"]), gelu), p["keys"], p["key_bias"])
+		bend := gelu
+		if a.LookUps > 0 {
+			bend = geluErf
+		}
+		fit := linear(each(linear(x, p["w1"], p["b1"]), bend), p["keys"], p["key_bias"])
+		var found []complex128
 		for r := range fit.Rows {
+			if a.LookUps > 0 {
+				found = append(found, lookUp(row(fit, r), rowsOf(p["entries"], a.Tokens*embd/a.LookUps), p["sure"], a.LookUps)...)
+				continue
+			}
 			softmax(row(fit, r))
 		}
-		y = linear(rowsOf(linear(fit, p["entries"], nil).Data, embd), p["turn"], nil)
+		if a.LookUps == 0 {
+			found = linear(fit, p["entries"], nil).Data
+		}
+		y = linear(rowsOf(found, embd), p["turn"], nil)
 		y = rowsOf(y.Data, a.Tokens*embd)
 		for r := range y.Rows {
 			addTo(row(y, r), p["bias"])
@@ -68,6 +83,23 @@ func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas12
 		y = linear(each(linear(x, p["w1"], p["b1"]), gelu), p["w2"], p["b2"])
 	}
 	return rowsOf(y.Data, embd)
+}
+
+// lookUp gives the n entries with the best scores, the best first, each plus exp(score − best score) times sure; of the scores only the
+// real parts count, so that no derivative goes through them.
+func lookUp(scores []complex128, entries cblas128.General, sure []complex128, n int) []complex128 {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(real(scores[b]), real(scores[a])) })
+	var found []complex128
+	for _, entry := range order[:n] {
+		for i, x := range row(entries, entry) {
+			found = append(found, x+sure[i]*complex(math.Exp(real(scores[entry])-real(scores[order[0]])), 0))
+		}
+	}
+	return found
 }
 
 // rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021, arXiv 2104.09864).

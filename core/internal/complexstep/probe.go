@@ -10,13 +10,17 @@ func ProbeScores(p Params, inputs []float32, width int) []complex128 {
 	return linear(each(linear(x, p["w1"], p["b1"]), geluErf), p["w2"], p["b2"]).Data
 }
 
-// ProbeLoss is the mean of −log softmax(scores)[target].
-func ProbeLoss(p Params, inputs []float32, targets []int32) complex128 {
-	n := len(targets)
-	scores := ProbeScores(p, inputs, len(inputs)/n)
-	var loss complex128
+// ProbeLoss is the mean of −log softmax(scores)[target] over the targets [n, each] of inputs [n, width], of which −1 is none.
+func ProbeLoss(p Params, inputs []float32, width int, targets []int32) complex128 {
+	n := len(inputs) / width
+	scores := ProbeScores(p, inputs, width)
+	var loss, count complex128
 	for i, target := range targets {
-		loss -= logProbability(scores[i*len(scores)/n:][:len(scores)/n], int(target)) / complex(float64(n), 0)
+		if target >= 0 {
+			input := i / (len(targets) / n)
+			loss -= logProbability(scores[input*len(scores)/n:][:len(scores)/n], int(target))
+			count++
+		}
 	}
-	return loss
+	return loss / count
 }

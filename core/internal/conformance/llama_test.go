@@ -16,6 +16,7 @@ var adapters = map[string]complexstep.AdapterShape{
 	"mlp":        {In: 5, Hidden: 6, Tokens: 2},
 	"mixture":    {In: 15, Mixed: 3, Tokens: 2},
 	"dictionary": {In: 5, Hidden: 6, Entries: 7, Tokens: 2},
+	"recall":     {In: 5, Hidden: 6, Entries: 7, LookUps: 2, Tokens: 2},
 }
 
 // newAdapter makes an adapter with random weights that lives as long as the test.
@@ -25,6 +26,8 @@ func newAdapter(
 	t.Helper()
 	kind := cgo.AdapterLinear
 	switch {
+	case a.LookUps > 0:
+		kind = cgo.AdapterRecall
 	case a.Entries > 0:
 		kind = cgo.AdapterDictionary
 	case a.Hidden > 0:
@@ -33,7 +36,8 @@ func newAdapter(
 		kind = cgo.AdapterMixture
 	}
 	model, err := cgo.NewAdapter(engine, cgo.AdapterParams{
-		Kind: kind, In: a.In, Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, Tokens: a.Tokens, Embd: embd,
+		Kind: kind, In: a.In, Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, LookUps: a.LookUps,
+		Tokens: a.Tokens, Embd: embd,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +106,7 @@ var modes = []mode{
 var alignments = []struct {
 	adapter string
 	prefix  []int32
-}{{"linear", nil}, {"mlp", nil}, {"mlp", prefix19}, {"mixture", prefix19}}
+}{{"linear", nil}, {"mlp", nil}, {"mlp", prefix19}, {"mixture", prefix19}, {"recall", prefix19}}
 
 func TestLLaMA(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {

@@ -8,7 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
 )
 
-// Scores, loss and gradient of a probe, linear and with a hidden layer.
+// Scores, loss and gradient of a probe, linear and with a hidden layer, of inputs with a target each and with up to two.
 func TestProbe(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()
@@ -32,17 +32,20 @@ func TestProbe(t *testing.T) {
 					t.Fatal(err)
 				}
 				isClose(t, "scores", scores, complexstep.ProbeScores(params, inputs, 5))
-				loss := func(p complexstep.Params) complex128 { return complexstep.ProbeLoss(p, inputs, targets) }
-				got, err := model.ProbeBackward(inputs, targets)
-				if err != nil {
-					t.Fatal(err)
+				for _, targets := range [][]int32{targets, {3, 5, 0, -1, 6, -1, 3, 1}} {
+					loss := func(p complexstep.Params) complex128 { return complexstep.ProbeLoss(p, inputs, 5, targets) }
+					got, err := model.ProbeBackward(inputs, targets, 4)
+					if err != nil {
+						t.Fatal(err)
+					}
+					near(t, "the loss", got, real(loss(params)), 1e-6)
+					allowed := tolerance{relative: 1e-6} // as for recommenders: fewer and shorter sums
+					if info.Backend != "cpu" {
+						allowed.relative *= 2
+					}
+					compareGradients(t, model, loss, params, allowed)
+					clearGradients(t, model)
 				}
-				near(t, "the loss", got, real(loss(params)), 1e-6)
-				allowed := tolerance{relative: 1e-6} // as for recommenders: fewer and shorter sums
-				if info.Backend != "cpu" {
-					allowed.relative *= 2
-				}
-				compareGradients(t, model, loss, params, allowed)
 			})
 		}
 	})

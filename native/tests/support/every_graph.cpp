@@ -13,9 +13,11 @@ namespace {
 const std::set<std::string> operations = {
     "ABS f32>f32",
     "ADD f32,f32>f32",
+    "ARGSORT f32>i32",
     "CLAMP f32>f32",
     "CONCAT f32,f32>f32",
     "CONT f32>f32",
+    "CONT i32>i32",
     "DIV f32,f32>f32",
     "EXP f32>f32",
     "FILL f32>f32",
@@ -34,6 +36,7 @@ const std::set<std::string> operations = {
     "POOL_1D f32>f32",
     "RELU f32>f32",
     "RESHAPE f32>f32",
+    "RESHAPE i32>i32",
     "RMS_NORM f32>f32",
     "ROPE f32,i32,f32>f32",
     "ROPE f32,i32>f32",
@@ -55,6 +58,7 @@ const std::set<std::string> operations = {
     "TANH f32>f32",
     "TRANSPOSE f32>f32",
     "VIEW f32>f32",
+    "VIEW i32>i32",
 };
 
 std::set<std::string> taken, refused, kernels; // by the GPU
@@ -203,7 +207,8 @@ void run_probe(int32_t n_hidden) {
     const std::vector<int32_t> targets(32, 3);
     std::vector<float> scores(32 * 100);
     CHECK_OK(ri_probe_scores(probe, inputs.data(), 32, scores.data(), &err));
-    CHECK_OK(ri_probe_backward(probe, inputs.data(), targets.data(), 32, nullptr, &err));
+    for (size_t each : {1, 4}) // targets of an input
+        CHECK_OK(ri_probe_backward(probe, inputs.data(), targets.data(), each, 32 / each, nullptr, &err));
     update(probe);
     ri_model_free(probe);
 }
@@ -218,10 +223,11 @@ void run_adapters_through_llama(const TinyGguf &shape, ri_precision precision) {
     CHECK_OK(ri_gguf_describe(gguf, &info, &err));
     CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
     for (const ri_adapter_params &params :
-         {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_DICTIONARY, n_in, 16, 0, 9, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MIXTURE, n_in, 0, n_in, 0, n_tokens, info.n_embd}}) {
+         {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, 0, 0, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_DICTIONARY, n_in, 16, 0, 9, 0, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_RECALL, n_in, 16, 0, 9, n_tokens, n_tokens, info.n_embd},
+          ri_adapter_params{RI_ADAPTER_MIXTURE, n_in, 0, n_in, 0, 0, n_tokens, info.n_embd}}) {
         ri_model *adapter = make_adapter(engine, params);
         fill(adapter, 4, 0.2f);
         const auto states = draw(8 * n_in, 5), targets = draw(8 * size_t(n_tokens) * size_t(info.n_embd), 6);

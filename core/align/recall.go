@@ -1,0 +1,85 @@
+package align
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// recallBatch is how many inputs are scored at a time.
+const recallBatch = 256
+
+// retell gives each sample of a recall adapter the answer that it can be taught: the items that the adapter shows, in that order, down to
+// the last that is in the sample's history. One vector does not hold the history's order, items that are not shown could only be guessed,
+// and which of those before the last are wrong nobody can tell. The scores, and so the answers, are the same whenever the run is taken up
+// again.
+func (r *run) retell(ctx context.Context) error {
+	s := r.job.Shape
+	if s.Kind != Recall {
+		return nil
+	}
+	probe, err := cgo.NewProbe(r.job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	if err := copyLayers(probe, r.model); err != nil {
+		return err
+	}
+	return errors.Join(r.retellEach(ctx, probe, r.job.Train), r.retellEach(ctx, probe, r.job.Validation))
+}
+
+func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt.Sample) error {
+	var shown [][]int32
+	entries := r.job.Shape.Entries
+	for batch := range slices.Chunk(samples, recallBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var inputs []float32
+		for _, sample := range batch {
+			inputs = append(inputs, sample.Values...)
+		}
+		scores := make([]float32, len(batch)*entries)
+		if err := probe.ProbeScores(scores, inputs, len(batch)); err != nil {
+			return err
+		}
+		for i, sample := range batch {
+			shown = append(shown, recalled(scores[i*entries:(i+1)*entries], sample.Items, r.job.Shape.LookUps))
+		}
+	}
+	answers, err := r.job.Tell(shown)
+	if err != nil {
+		return err
+	}
+	for i := range samples {
+		samples[i].Answer = answers[i]
+	}
+	return nil
+}
+
+// recalled gives the items with the n best scores, best first, down to the last of them that is one of the items; the best if none is.
+func recalled(scores []float32, items []int32, n int) []int32 {
+	var best []int32
+	for item, score := range scores {
+		if len(best) == n && score <= scores[best[n-1]] {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, score, func(other int32, score float32) int {
+			if scores[other] >= score {
+				return -1
+			}
+			return 1
+		})
+		best = slices.Insert(best, at, int32(item))
+		best = best[:min(n, len(best))]
+	}
+	last := len(best) - 1
+	for last > 0 && !slices.Contains(items, best[last]) {
+		last--
+	}
+	return best[:last+1]
+}
