@@ -79,7 +79,8 @@ func TestRecovery(t *testing.T) {
 				"--titles", "5")
 
 			stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
-			contains(t, stdout, string(kind), "states 16 wide", "2 soft tokens", "on 16 samples", "recovery, which asks for the history")
+			writes := map[align.Kind]string{align.Recall: "of which it looks up 10", align.Mixture: "of 10 states", align.Positions: "2 soft tokens"}[kind]
+			contains(t, stdout, string(kind), "states 16 wide", writes, "on 16 samples", "recovery, which asks for the history")
 			stdout, _ = runs(t, dir, "adapter", "export", "--adapter", "@run/adapter.safetensors", "--out", "@new/plain.safetensors")
 			contains(t, stdout, "plain.safetensors")
 			if _, err := artifact.ReadSafetensors(filepath.Join(dir, "new", "plain.safetensors")); err != nil {

@@ -100,7 +100,7 @@ func NewPlan(o Options) (*Plan, error) {
 		{Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Item().Name, Adapter: align.Dictionary}, 0.5},
 		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
 		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
-		{Share{Name: "recovery-mixture", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Mixture}, 1.5},
+		{Share{Name: "recovery-recall", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Recall}, 1.5},
 		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Positions}, 1.5},
 	}
 	sum := 0.0

@@ -83,8 +83,11 @@ func (t *Table) addRecovery(share Share, minutes float64, r *evaluate.RecoveryRe
 		paper, differs := paperRecovery, t.differs(share, minutes)+"; histories of fewer than 6 items count as missed"
 		switch c.Name {
 		case evaluate.TrueState:
-			if share.Adapter == align.Positions {
+			switch share.Adapter {
+			case align.Positions:
 				paper, differs = "", differs+"; it reads the state after every item, where the paper reads one vector"
+			case align.Recall:
+				differs += "; one vector, but what the states after every item add up to, and items are looked up by it, where the paper's map is linear"
 			}
 			t.add(what+", as the paper scores", c.Paper.OverFive, paper, fmt.Sprintf("%s; %.2f items on average", differs, c.Paper.Mean))
 			t.add(what+", exact", c.Exact.OverFive, "", fmt.Sprintf("lines are titles; %.2f items on average", c.Exact.Mean))
