@@ -60,7 +60,7 @@ func adapterInfo(c *cli.Context) error {
 		kind += fmt.Sprintf(" of %d states", adapter.Mixed)
 	}
 	if adapter.LookUps > 0 {
-		kind += fmt.Sprintf(", of which it looks up %d", adapter.LookUps)
+		kind += fmt.Sprintf(", of which it looks up %d, for %d soft tokens each", adapter.LookUps, adapter.TokensOfEntry())
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{

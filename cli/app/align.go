@@ -46,7 +46,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
-		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none)"},
+		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none, recall needs them)"},
 		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too; none where a history is asked for"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}

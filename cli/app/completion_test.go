@@ -20,6 +20,7 @@ func TestCompletions(t *testing.T) {
 		"--backend cpu recommender e":    "evaluate export",
 		"--backend ":                     "auto cpu cuda metal",
 		"align --adapter m":              "mlp mixture",
+		"align --adapter r":              "recall",
 		"align --adapter=m":              "--adapter=mlp --adapter=mixture",
 		"align --prompt rec":             "recovery recovery-varied",
 		"align --prompt residual --sche": "--schedule",

@@ -34,7 +34,7 @@ func TestHelp(t *testing.T) {
 		"prompt":                {"show"},
 		"prompt show":           {"token by token", "residual-varied", "last item", "{before}"},
 		"plan":                  {"the flags of recint align", "(required)", "default: 1024"},
-		"align": {"goes on after an interruption", "residual-varied", "linear, as in the paper", "mixture, the authors'", "bf16", "run.json",
+		"align": {"goes on after an interruption", "residual-varied", "linear, as in the paper", "mixture, the authors'", "recall, several entries", "bf16", "run.json",
 			"adapter.safetensors", "(required)", "default: 1024"},
 		"adapter":           {"info", "export"},
 		"adapter info":      {"what it was made from", "(required)"},

@@ -36,6 +36,9 @@ var Kinds = []Kind{Linear, MLP, Mixture, Positions, Dictionary, Recall}
 // EveryItem says whether the adapter reads the states after all items of a history, not one.
 func (k Kind) EveryItem() bool { return k == Mixture || k == Positions || k == Recall }
 
+// ShowsAllItems says whether the soft tokens of a slot stand for all items of a history, one after another.
+func (k Kind) ShowsAllItems() bool { return k == Positions || k == Recall }
+
 // HasHidden says whether the adapter has hidden units.
 func (k Kind) HasHidden() bool { return k == MLP || k == Positions || k.HasEntries() }
 
@@ -50,9 +53,12 @@ type Shape struct {
 	Mixed   int  `json:"mixed,omitempty"`   // states that a mixture mixes: the recommender's positions; else 0
 	Entries int  `json:"entries,omitempty"` // entries of dictionary and recall: one for each item; else 0
 	LookUps int  `json:"lookups,omitempty"` // entries that recall shows of an input; else 0
-	Tokens  int  `json:"tokens"`            // K, soft tokens for each input; for recall as many for each entry that is shown
+	Tokens  int  `json:"tokens"`            // soft tokens for each input: K, or for recall K for each entry that is shown
 	Embd    int  `json:"embd"`              // E, width of the LLM's embeddings
 }
+
+// mostTokens bounds the soft tokens of an input, as the native core does.
+const mostTokens = 1024
 
 // Validate reports what is wrong with the shape, or nil.
 func (s Shape) Validate() error {
@@ -60,6 +66,8 @@ func (s Shape) Validate() error {
 	switch {
 	case !slices.Contains(Kinds, s.Kind):
 		return fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, Kinds)
+	case s.Tokens > mostTokens:
+		return fmt.Errorf("align: an adapter of %d soft tokens for each input; the most are %d: set fewer for each title", s.Tokens, mostTokens)
 	case s.In < 1 || s.Tokens < 1 || s.Embd < 1:
 		return fmt.Errorf("align: an adapter of %d inputs, %d tokens of width %d; each is at least 1",
 			s.In, s.Tokens, s.Embd)

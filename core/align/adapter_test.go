@@ -260,8 +260,11 @@ func TestLoadAdapter_refusals(t *testing.T) {
 		"unknown kind": {func(f *artifact.File) { f.Metadata[keyShape] = `{"kind":"x","in":6,"tokens":2,"embd":8}` }, `"x"`},
 		"wrong width":  {func(f *artifact.File) { f.Metadata[keyShape] = `{"kind":"linear","in":7,"tokens":2,"embd":8}` }, "shape"},
 		"huge": {func(f *artifact.File) {
-			f.Metadata[keyShape] = `{"kind":"linear","in":6,"tokens":4611686018427387904,"embd":8}`
+			f.Metadata[keyShape] = `{"kind":"linear","in":4611686018427387904,"tokens":2,"embd":8}`
 		}, "shape"},
+		"many tokens": {func(f *artifact.File) {
+			f.Metadata[keyShape] = `{"kind":"linear","in":6,"tokens":4611686018427387904,"embd":8}`
+		}, "the most are 1024"},
 		"no provenance":  {func(f *artifact.File) { f.Metadata[keyProvenance] = "{" }, "provenance"},
 		"missing tensor": {func(f *artifact.File) { f.Tensors = f.Tensors[:1] }, "no tensor"},
 	} {
@@ -318,6 +321,7 @@ func TestShape_refusals(t *testing.T) {
 		{Kind: Dictionary, In: 1, Hidden: 1, Tokens: 1, Embd: 1}, {Kind: Dictionary, In: 1, Entries: 1, Tokens: 1, Embd: 1},
 		{Kind: MLP, In: 1, Hidden: 1, Entries: 1, Tokens: 1, Embd: 1},
 		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, Tokens: 1, Embd: 1}, {Kind: Recall, In: 1, Hidden: 1, LookUps: 1, Tokens: 1, Embd: 1},
+		{Kind: Recall, In: 1, Hidden: 1, Entries: 2000, LookUps: 1025, Tokens: 1025, Embd: 1},
 		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 4, Tokens: 4, Embd: 1},
 		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 2, Tokens: 3, Embd: 1},
 		{Kind: Dictionary, In: 1, Hidden: 1, Entries: 1, LookUps: 1, Tokens: 1, Embd: 1},

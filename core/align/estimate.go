@@ -94,6 +94,9 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
 	rows := int64(samples * longest)
 	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + int64(samples*answer)*int64(3*info.Vocab))
+	if j.Shape.Kind == Recall { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
+		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
+	}
 	e.FLOP = 2 * ForwardFLOP(info, e.Positions, float64(answers)/n) // and again backwards
 	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
 		return Estimate{}, err

@@ -65,7 +65,7 @@ func (a *Adapter) Export(path string, p Provenance) error {
 	addTensors(file, a.Shape, "", a.Values)
 	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias", "keys": "2.weight", "key_bias": "2.bias",
 		"entries": "4.weight"} // turn and bias, which work on each token, are no part of the sequence
-	if a.Kind == Recall { // nor are rows
+	if a.Kind == Recall { // whose entries are rows to choose from, no layer
 		delete(names, "entries")
 	}
 	for i, t := range file.Tensors {

@@ -28,10 +28,11 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return errors.New("align: there is no prompt")
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
-	case j.Shape.Kind == Recall && (j.Config.WarmSteps == 0 || j.Tell == nil):
-		return errors.New("align: a recall adapter learns what to look up in the warm start alone, and answers in the order of what it finds; " +
-			"set warm_steps above 0")
-	case j.Shape.Kind == Recall && len(j.Prompts) > 0 && j.Prompts[0].Slots() != 1:
+	case j.Shape.Kind == Recall && j.Config.WarmSteps == 0:
+		return errors.New("align: a recall adapter learns what to look up in the warm start alone; set warm_steps above 0")
+	case j.Shape.Kind == Recall && j.Tell == nil:
+		return errors.New("align: a recall adapter answers in the order of what it finds, and nothing tells it how; give Tell")
+	case j.Shape.Kind == Recall && j.Prompts[0].Slots() != 1:
 		return fmt.Errorf("align: a recall adapter reads one vector; the prompt has %d slots", j.Prompts[0].Slots())
 	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
 		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
@@ -67,7 +68,7 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		}
 		for at, item := range pair.Items {
 			if j.Shape.Kind.HasEntries() && (item < 0 || int(item) >= j.Shape.Entries) {
-				return fmt.Errorf("align: warm start pair %d: item %d; the dictionary has %d entries", i, item, j.Shape.Entries)
+				return fmt.Errorf("align: warm start pair %d: item %d; the adapter has %d entries", i, item, j.Shape.Entries)
 			}
 			if len(pair.Titles[at]) == 0 {
 				return fmt.Errorf("align: warm start pair %d: the title has no tokens", i)
@@ -80,6 +81,9 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 func (j Job) check(s prompt.Sample, context int) error {
 	if len(s.Answer) == 0 {
 		return errors.New("the answer is empty")
+	}
+	if j.Shape.Kind == Recall && len(s.Items) == 0 {
+		return errors.New("it has no items, which a recall adapter is taught by")
 	}
 	for _, p := range j.Prompts {
 		if err := p.Check(s.States, j.Shape.Width()); err != nil {

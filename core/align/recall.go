@@ -2,7 +2,7 @@ package align
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -29,7 +29,10 @@ func (r *run) retell(ctx context.Context) error {
 	if err := copyLayers(probe, r.model); err != nil {
 		return err
 	}
-	return errors.Join(r.retellEach(ctx, probe, r.job.Train), r.retellEach(ctx, probe, r.job.Validation))
+	if err := r.retellEach(ctx, probe, r.job.Train); err != nil {
+		return err
+	}
+	return r.retellEach(ctx, probe, r.job.Validation)
 }
 
 func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt.Sample) error {
@@ -55,8 +58,18 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt
 	if err != nil {
 		return err
 	}
+	if len(answers) != len(samples) {
+		return fmt.Errorf("align: %d answers for %d samples", len(answers), len(samples))
+	}
+	info, err := r.job.GGUF.Describe()
+	if err != nil {
+		return err
+	}
 	for i := range samples {
 		samples[i].Answer = answers[i]
+		if err := r.job.check(samples[i], int(info.Context)); err != nil {
+			return fmt.Errorf("align: with all that a recall adapter shows of sample %d: %w", i, err)
+		}
 	}
 	return nil
 }

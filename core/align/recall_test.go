@@ -158,12 +158,17 @@ func TestRecall_resumed(t *testing.T) {
 
 func TestRecall_refusals(t *testing.T) {
 	for want, spoil := range map[string]func(*Job){
-		"set warm_steps above 0":               func(j *Job) { j.Config.WarmSteps = 0 },
-		"in the order of what it finds":        func(j *Job) { j.Tell = nil },
-		"2 slots":                              func(j *Job) { j.Prompts = tinyJob(t).Prompts },
-		"pair 3: 3 items with 2 titles":        func(j *Job) { j.Warm[3].Items = []int32{1, 2, 3} },
-		"pair 4: item 6; the dictionary has 6": func(j *Job) { j.Warm[4].Items = []int32{1, 6} },
-		"pair 5: the title has no tokens":      func(j *Job) { j.Warm[5].Titles = [][]int32{{8, 2}, nil} },
+		"set warm_steps above 0":    func(j *Job) { j.Config.WarmSteps = 0 },
+		"give Tell":                 func(j *Job) { j.Tell = nil },
+		"sample 2: it has no items": func(j *Job) { j.Train[2].Items = nil },
+		"1 answers for 60 samples":  func(j *Job) { j.Tell = func([][]int32) ([][]int32, error) { return [][]int32{{8}}, nil } },
+		"shows of sample 0: the answer is empty": func(j *Job) {
+			j.Tell = func(items [][]int32) ([][]int32, error) { return make([][]int32, len(items)), nil }
+		},
+		"2 slots":                           func(j *Job) { j.Prompts = tinyJob(t).Prompts },
+		"pair 3: 3 items with 2 titles":     func(j *Job) { j.Warm[3].Items = []int32{1, 2, 3} },
+		"pair 4: item 6; the adapter has 6": func(j *Job) { j.Warm[4].Items = []int32{1, 6} },
+		"pair 5: the title has no tokens":   func(j *Job) { j.Warm[5].Titles = [][]int32{{8, 2}, nil} },
 	} {
 		job := recallJob(t)
 		spoil(&job)

@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	checkpointFormat = "recint checkpoint 2"
+	checkpointFormat = "recint checkpoint 3"
 	keyConfig        = "config"
 	keyCursor        = "cursor"
 	keyData          = "data"

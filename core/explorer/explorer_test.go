@@ -345,7 +345,7 @@ func TestEarly(t *testing.T) {
 	p := visit(t, server.URL)
 	p.click("#search")
 	p.keys("silent orchard")
-	p.says("#found-note", "")
+	p.until(`document.getElementById("search").value === "silent orchard"`)
 	close(typed)
 	p.until(`document.querySelector("#found [aria-selected=true]")?.innerText.includes("The Silent Orchard") === true`)
 }

@@ -25,7 +25,7 @@ func (s States) N() int {
 type Sample struct {
 	States
 	Answer []int32 // token ids, the end token included; at least one
-	Items  []int32 // that the answer names, where a recall adapter is taught; else nil
+	Items  []int32 // of the history, where a recall adapter is taught; else nil
 }
 
 // Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token, padded at the end

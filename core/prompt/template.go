@@ -30,7 +30,7 @@ type Asked string
 // What a template may ask for.
 const (
 	LastItem Asked = "last item" // the title of the history's last item: the residual task of the paper
-	History  Asked = "history"   // the titles of the whole history, a line for each, oldest first: its recovery task
+	History  Asked = "history"   // the titles of the whole history, a line for each, oldest first where states tell: its recovery task
 )
 
 // Template is a question to the LLM as data: a user message in one or more wordings, and how the reply starts, behind which

@@ -93,6 +93,8 @@ func (t *Table) addRecovery(share Share, minutes float64, r *evaluate.RecoveryRe
 			t.add(what+", exact", c.Exact.OverFive, "", fmt.Sprintf("lines are titles; %.2f items on average", c.Exact.Mean))
 		case evaluate.RestrictedState:
 			t.add(what+", restricted to titles", c.Exact.OverFive, "", fmt.Sprintf("%.2f items on average", c.Exact.Mean))
+		case evaluate.ZeroState:
+			t.add("control: "+what+", zeros in place of the state", c.Exact.OverFive, "", fmt.Sprintf("%.2f items on average", c.Exact.Mean))
 		}
 	}
 }

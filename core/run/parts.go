@@ -61,7 +61,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if info.Architecture != "llama" {
 		return fmt.Errorf("run: %s has the architecture %q; give a GGUF of the architecture \"llama\"", s.LLM, info.Architecture)
 	}
-	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter == align.Positions || s.Adapter == align.Recall}
+	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter.ShowsAllItems()}
 	if s.Adapter == align.Recall {
 		shown.PerState = p.lookUps()
 	}
@@ -142,9 +142,6 @@ func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 	return prompt.Answers(p.GGUF, texts)
 }
 
-// lookUps is how many items a recall adapter shows: as many as a history has at most, or all that there are.
-func (p *Parts) lookUps() int { return min(p.Recommender.Positions(), len(p.Data.Items)) }
-
 // answers gives, for each sequence, the history that is asked about and the tokens to answer with.
 func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
 	histories, items := p.questions(sequences)
@@ -155,6 +152,11 @@ func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]in
 // most is how many items of a history can get soft tokens of their own: no more than there were in training.
 func (p *Parts) most() int {
 	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
+}
+
+// lookUps is how many items a recall adapter shows: as many as a history has in training, or all that there are.
+func (p *Parts) lookUps() int {
+	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
 
 // longestAnswer is how many tokens the longest title of the catalogue takes, or the longest answer of the training part, about:
@@ -183,7 +185,7 @@ func (p *Parts) longestAnswer() (int, error) {
 // States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may hold virtual items, of the
 // encoder's vectors.
 func (p *Parts) States(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
-	if p.kind == align.Positions {
+	if p.kind.ShowsAllItems() {
 		cut := make([][]int32, len(histories))
 		for i, history := range histories {
 			cut[i] = history[max(0, len(history)-p.most()):]
@@ -222,8 +224,9 @@ func (p *Parts) recalls(samples []prompt.Sample) ([]align.Pair, error) {
 	}
 	pairs := make([]align.Pair, len(samples))
 	for i, s := range samples {
-		pairs[i] = align.Pair{State: s.Values, Items: s.Items}
-		for _, item := range s.Items {
+		distinct := slices.Compact(slices.Sorted(slices.Values(s.Items)))
+		pairs[i] = align.Pair{State: s.Values, Items: distinct}
+		for _, item := range distinct {
 			pairs[i].Titles = append(pairs[i].Titles, titles[item])
 		}
 	}

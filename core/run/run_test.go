@@ -335,6 +335,10 @@ func TestTrainRefuses(t *testing.T) {
 			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = align.Recall, prompt.Recovery(), 0, 0
 		},
 		"shows the items of a history, and prompt \"residual\" asks for the last item": func(s *Spec) { s.Adapter, s.Config.WarmSteps = align.Recall, 1 },
+		"reads one vector; prompt \"two\" has the slots": func(s *Spec) {
+			s.Adapter, s.Config.WarmSteps, s.Drawn = align.Recall, 1, 0
+			s.Template = prompt.Template{Name: "two", Asks: prompt.History, Texts: []string{"{before}{after}"}}
+		},
 		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
 		`no adapter kind is called "cnn"`:             func(s *Spec) { s.Adapter = "cnn" },
 		"0 hidden units":                              func(s *Spec) { s.Hidden = 0 },

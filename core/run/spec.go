@@ -103,7 +103,11 @@ func (s Spec) Validate() error {
 	case s.Drawn > 0 && s.Template.Asks == prompt.History:
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}
-	if slots, err := s.Template.Slots(); err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
+	slots, err := s.Template.Slots()
+	if err == nil && s.Adapter == align.Recall && len(slots) != 1 {
+		return fmt.Errorf("run: a recall adapter reads one vector; prompt %q has the slots %q", s.Template.Name, slots)
+	}
+	if err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
 		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s, %s or %s",
 			prompt.SlotItem, s.Template.Name, s.Adapter, align.Dictionary, align.MLP, align.Linear)
 	}
@@ -117,7 +121,7 @@ func (s Spec) Validate() error {
 	if s.Adapter == align.Recall {
 		shape.LookUps = 1
 	}
-	_, err := s.Precision.native()
+	_, err = s.Precision.native()
 	return cmp.Or(s.Config.Validate(), shape.Validate(), s.Template.Validate(), err)
 }
 

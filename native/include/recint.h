@@ -211,7 +211,8 @@ typedef enum {
 typedef struct {
     ri_adapter_kind kind;
     int32_t n_in;      /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
-    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY (GELU, tanh form), RI_ADAPTER_RECALL (exact): hidden units; else 0 */
+    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY (GELU, tanh form), RI_ADAPTER_RECALL (exact): hidden
+                          units; else 0 */
     int32_t n_mixed;   /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
     int32_t n_entries; /* RI_ADAPTER_DICTIONARY, RI_ADAPTER_RECALL: entries; 0 otherwise */
     int32_t n_lookups; /* RI_ADAPTER_RECALL: entries that are looked up for an input; 0 otherwise */
@@ -363,7 +364,8 @@ typedef struct {
  * b1 [n_hidden], w2 [C, n_hidden], b2 [C]. */
 RI_API ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_model **out, ri_error *err);
 /* Mean of the full-softmax cross-entropy of the targets [n, n_targets] of inputs [n, n_in], each 0..C-1, or -1 behind
- * an input's first: no further one; its gradient is added to the probe's. RI_NUMERIC when an input holds NaN or infinity.
+ * an input's first: no further one; its gradient is added to the probe's. RI_NUMERIC when an input holds NaN or
+ * infinity.
  */
 RI_API ri_status ri_probe_backward(ri_model *probe, const float *inputs, const int32_t *targets, size_t n_targets,
                                    size_t n, double *loss, ri_error *err);

@@ -88,8 +88,8 @@ Var Adapter::look_up(Graph &g, ggml_tensor *scores) const {
     const int64_t n_entries = scores->ne[0], n = scores->ne[1], n_lookups = params_.n_lookups;
     ggml_context *ctx = g.ctx();
     ggml_tensor *best = ggml_cont(ctx, ggml_argsort_top_k(ctx, scores, int(n_lookups))); // [n_lookups, n]
-    ggml_tensor *fit = ggml_reshape_2d(ctx, ggml_get_rows(ctx, ggml_reshape_3d(ctx, scores, 1, n_entries, n), best),
-                                       n_lookups, n);
+    ggml_tensor *fit =
+        ggml_reshape_2d(ctx, ggml_get_rows(ctx, ggml_reshape_3d(ctx, scores, 1, n_entries, n), best), n_lookups, n);
     ggml_tensor *most = ggml_cont(ctx, ggml_view_2d(ctx, fit, 1, n, fit->nb[1], 0));
     ggml_tensor *weight = ggml_exp(ctx, ggml_sub(ctx, fit, most));
     Var found = g.get_rows(use(g, "entries"), ggml_reshape_1d(ctx, best, n_lookups * n));

@@ -61,8 +61,9 @@ float Model::gradient_norm() {
     }
     Graph graph(*engine_, false);
     std::vector<ggml_tensor *> sums;
-    for (auto &slots : tensors_) {
-        sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), slots[RI_GRADIENT])));
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        if (specs_[i].fixed) continue;
+        sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), tensors_[i][RI_GRADIENT])));
         graph.output(sums.back());
     }
     graph.run();

@@ -25,8 +25,8 @@ class Model {
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
     ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }
 
-    // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed. Throws on an unknown
-    // name.
+    // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed. Throws on an
+    // unknown name.
     Var use(Graph &graph, const std::string &name) const;
 
     // One AdamW step; returns the gradient's norm before clipping.

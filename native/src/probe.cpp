@@ -29,7 +29,7 @@ class Probe : public Model {
     double backward(const float *inputs, const int32_t *targets, size_t n_targets, size_t n) {
         check(inputs, n);
         if (n == 0) fail(RI_INVALID, "a probe's step needs at least one input");
-        if (n_targets == 0 || n_targets * n > size_t(INT32_MAX / params_.n_classes))
+        if (n_targets == 0 || n_targets > size_t(INT32_MAX / params_.n_classes) / n)
             fail(RI_INVALID, "%zu targets for each of %zu inputs; give 1, or a few", n_targets, n);
         for (size_t i = 0; i < n * n_targets; ++i)
             if (targets[i] < (i % n_targets ? -1 : 0) || targets[i] >= params_.n_classes)

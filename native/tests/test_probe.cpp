@@ -81,7 +81,8 @@ void test_several() {
         CHECK_NEAR(loss, want, 1e-6);
         const auto expected = take_gradient(probe);
         for (size_t i = 0; i < gradient.size(); ++i) CHECK_NEAR(gradient[i], expected[i], 1e-6);
-        CHECK_FAILS(ri_probe_backward(probe, inputs.data(), none, 2, 2, &loss, &err), RI_INVALID, "target 2 is class -1");
+        CHECK_FAILS(ri_probe_backward(probe, inputs.data(), none, 2, 2, &loss, &err), RI_INVALID,
+                    "target 2 is class -1");
         CHECK_FAILS(ri_probe_backward(probe, inputs.data(), several, 0, 2, &loss, &err), RI_INVALID, "0 targets");
         ri_model_free(probe);
     }
@@ -111,7 +112,8 @@ void test_errors() {
     refuse({1, -1, 1}, "probe: n_hidden must be 0 to 1048576, not -1");
     refuse({1, 0, 0}, "probe: n_classes must be 1 to 268435456, not 0");
 
-    ri_model *probe = make_probe(3), *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, 1, n_classes});
+    ri_model *probe = make_probe(3),
+             *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, 1, n_classes});
     fill(probe, 1, 1);
     auto inputs = draw(2 * n_in, 1);
     const int32_t good[] = {0, 6}, high[] = {0, 7}, low[] = {-1, 0};
@@ -124,7 +126,8 @@ void test_errors() {
     CHECK_FAILS(ri_probe_backward(probe, x, good, 1, 0, &loss, &err), RI_INVALID, "at least one input");
     CHECK_FAILS(ri_probe_backward(probe, nullptr, good, 1, 2, &loss, &err), RI_INVALID, "inputs is NULL");
     CHECK_FAILS(ri_probe_backward(probe, x, nullptr, 1, 2, &loss, &err), RI_INVALID, "targets is NULL");
-    CHECK_FAILS(ri_probe_backward(probe, x, good, 1, size_t(1) << 40, &loss, &err), RI_INVALID, "too many for one call");
+    CHECK_FAILS(ri_probe_backward(probe, x, good, 1, size_t(1) << 40, &loss, &err), RI_INVALID,
+                "too many for one call");
     CHECK_FAILS(ri_probe_backward(adapter, x, good, 1, 2, &loss, &err), RI_INVALID, "not a probe");
     CHECK_FAILS(ri_probe_backward(nullptr, x, good, 1, 2, &loss, &err), RI_INVALID, "model is NULL");
     CHECK_FAILS(ri_probe_scores(adapter, x, 2, &untouched, &err), RI_INVALID, "not a probe");
