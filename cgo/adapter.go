@@ -18,9 +18,9 @@ const (
 	// AdapterDictionary: w1 [Hidden, In], b1, GELU, keys [Entries, Hidden], key_bias, softmax,
 	// entries [K*E, Entries], turn [E, E], bias [K*E].
 	AdapterDictionary AdapterKind = C.RI_ADAPTER_DICTIONARY
-	// AdapterRecall: w1 [Hidden, In], b1, GELU in its exact form, keys [Entries, Hidden], key_bias, for each of the LookUps best scores its row of entries
-	// [Entries, K*E/LookUps] plus sure [K*E/LookUps] times exp(score - best score); turn [E, E], bias [K*E]. The first four are never
-	// updated.
+	// AdapterRecall: w1 [Hidden, In], b1, GELU in its exact form, keys [Entries, Hidden], key_bias, for each of the LookUps
+	// best scores its row of entries [Entries, K*E/LookUps] plus sure [K*E/LookUps] times exp(score - best score);
+	// turn [E, E], bias [K*E]. The first four are never updated.
 	AdapterRecall AdapterKind = C.RI_ADAPTER_RECALL
 )
 

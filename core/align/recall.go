@@ -7,6 +7,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // recallBatch is how many inputs are scored at a time.
@@ -77,18 +78,8 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt
 // recalled gives the items with the n best scores, best first, down to the last of them that is one of the items; the best if none is.
 func recalled(scores []float32, items []int32, n int) []int32 {
 	var best []int32
-	for item, score := range scores {
-		if len(best) == n && score <= scores[best[n-1]] {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(best, score, func(other int32, score float32) int {
-			if scores[other] >= score {
-				return -1
-			}
-			return 1
-		})
-		best = slices.Insert(best, at, int32(item))
-		best = best[:min(n, len(best))]
+	for _, s := range recommender.Highest(scores, n, nil) {
+		best = append(best, s.Item)
 	}
 	last := len(best) - 1
 	for last > 0 && !slices.Contains(items, best[last]) {

@@ -2,7 +2,6 @@ package align
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -126,16 +125,7 @@ func TestRecall_resumed(t *testing.T) {
 	want := train(t, whole)
 	job := recallJob(t)
 	job.Config = whole.Config
-	ctx, stop := context.WithCancel(context.Background())
-	job.Progress = func(e Event) {
-		if e.Phase == "training" && e.Step == 10 {
-			stop()
-		}
-	}
-	if _, err := Train(ctx, job); !errors.Is(err, context.Canceled) {
-		t.Fatalf("error %v, want the context's", err)
-	}
-	job.Progress = nil
+	interrupt(t, job, func(e Event) bool { return e.Phase == "training" && e.Step == 10 })
 	r, err := open(context.Background(), job)
 	if err != nil {
 		t.Fatal(err)

@@ -76,6 +76,21 @@ func train(t *testing.T, job Job) *Result {
 	return result
 }
 
+// interrupt trains a job until it is told of the event, and stops it there as Ctrl-C does.
+func interrupt(t *testing.T, job Job, at func(Event) bool) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	job.Progress = func(e Event) {
+		if at(e) {
+			stop()
+		}
+	}
+	if _, err := Train(ctx, job); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want the context's", err)
+	}
+}
+
 // sameRun compares two runs by all that does not depend on the clock: adapter, checkpoint and log.
 func sameRun(t *testing.T, got, want *Result, gotDir, wantDir string) {
 	t.Helper()
@@ -148,15 +163,7 @@ func TestTrain_stoppedAndResumed(t *testing.T) {
 	whole := tinyJob(t)
 	want := train(t, whole)
 	job := tinyJob(t)
-	ctx, stop := context.WithCancel(context.Background())
-	job.Progress = func(e Event) {
-		if e.Phase == "training" && e.Step == 10 {
-			stop()
-		}
-	}
-	if _, err := Train(ctx, job); !errors.Is(err, context.Canceled) {
-		t.Fatalf("error %v, want the context's", err)
-	}
+	interrupt(t, job, func(e Event) bool { return e.Phase == "training" && e.Step == 10 })
 	job.Progress = func(e Event) {
 		if e.Phase == "training" && e.Step <= 10 {
 			t.Errorf("step %d was done again", e.Step)
@@ -240,16 +247,7 @@ func TestTrain_wordingsAndPatienceResume(t *testing.T) {
 		t.Error("the second wording changed nothing")
 	}
 	job := wordings(tinyJob(t))
-	ctx, stop := context.WithCancel(t.Context())
-	job.Progress = func(e Event) {
-		if e.Step == 9 {
-			stop()
-		}
-	}
-	if _, err := Train(ctx, job); !errors.Is(err, context.Canceled) {
-		t.Fatalf("error %v, want the context's", err)
-	}
-	job.Progress = nil
+	interrupt(t, job, func(e Event) bool { return e.Step == 9 })
 	sameRun(t, train(t, job), want, job.Dir, whole.Dir)
 }
 
