@@ -76,6 +76,7 @@ type peer struct {
 	name    string   // what is particular, where the program's own words do not say it
 	command []string // script and arguments
 	threads []int    // that are tried, since more are not always better; empty: as many as ours
+	gpu     bool     // it can compute on a GPU (--device)
 	agrees  agrees
 }
 
@@ -147,8 +148,12 @@ func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (*sid
 	if err != nil {
 		return nil, err
 	}
-	if info.Backend != "cpu" {
-		return nil, fmt.Errorf("the peers run on the CPU, and recint on %s; add --backend cpu, or leave out --peer", info.Backend)
+	switch {
+	case info.Backend == "cuda" && p.gpu:
+		p.command = append(slices.Clone(p.command), "--device", info.Backend)
+	case info.Backend != "cpu":
+		return nil, fmt.Errorf("%s runs on the CPU, and recint on %s; add --backend cpu, or leave out --peer (beside an NVIDIA GPU bench train has peers)",
+			p.command[0], info.Backend)
 	}
 	threads := p.threads
 	if len(threads) == 0 {

@@ -10,7 +10,7 @@ from llama import Llama
 
 def main():
     args = workload.training_arguments(__doc__.split(":")[0]).parse_args()
-    torch.set_num_threads(args.threads)
+    workload.use(args)
     llama = Llama(args.model, torch.float32)
 
     def step(work, rows):

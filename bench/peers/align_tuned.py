@@ -14,7 +14,7 @@ def main():
     parser.add_argument("--float32", action="store_true", help="float32 in place of bfloat16")
     parser.add_argument("--compile", action="store_true", help="torch.compile the layers")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    workload.use(args)
     llama = Llama(args.model, torch.float32 if args.float32 else torch.bfloat16)
     hidden = torch.compile(llama.hidden, dynamic=True) if args.compile else llama.hidden
     prefixes = {}

@@ -22,7 +22,7 @@ class Llama:
 
         def weight(name):
             tensor = stored[name]
-            return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy()).float()
+            return torch.tensor(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=torch.float32)
 
         self.heads = int(field("llama.attention.head_count"))
         self.kv_heads = int(field("llama.attention.head_count_kv", self.heads))

@@ -65,13 +65,20 @@ class Workload:
         return x.index_put((sample, position), soft[sample, -1 - tokens[sample, position]])
 
 
+def use(args):
+    """Has PyTorch compute where and with as many threads as the arguments say: for all tensors from here on."""
+    torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
+
+
 def load(folder):
     """Reads a workload folder."""
     with open(os.path.join(folder, "workload.json")) as file:
         head = json.load(file)
     samples = [(s["tokens"], s["targets"]) for s in head["samples"]]
-    states = load_file(os.path.join(folder, "states.safetensors"))["states"]
-    adapter = load_file(os.path.join(folder, "adapter.safetensors"))
+    device = str(torch.get_default_device())
+    states = load_file(os.path.join(folder, "states.safetensors"), device)["states"]
+    adapter = load_file(os.path.join(folder, "adapter.safetensors"), device)
     return Workload(head["tokens_per_state"], head["batch"], head["prefix"], samples, states, learning(adapter))
 
 
@@ -84,7 +91,7 @@ def from_reference(path):
     with safe_open(path, "pt") as file:
         k = int(file.metadata()["tokens_per_state"])
         segments = json.loads(file.metadata()["prompt_token_ids"])
-    stored = load_file(path)
+    stored = load_file(path, str(torch.get_default_device()))
     samples = []
     for answer in stored["answer_tokens"].tolist():
         answer = [token for token in answer if token >= 0]
@@ -122,6 +129,7 @@ def arguments(description):
 def training_arguments(description):
     parser = arguments(description)
     parser.add_argument("--reference", action="store_true", help="WORKLOAD is a reference file: compare one step with it")
+    parser.add_argument("--device", default="cpu", help="where PyTorch computes: cpu or cuda")
     parser.add_argument("--steps", type=int, default=4, help="steps in a repetition; 0: every batch once")
     parser.add_argument("--lr", type=float, default=1e-3)
     return parser
@@ -160,7 +168,9 @@ def run(args, peer, step, by_length):
             step(work, rows)
             torch.nn.utils.clip_grad_norm_(work.adapter.values(), 1.0)
             optimiser.step()
+        if args.device != "cpu":
+            torch.accelerator.synchronize()
         seconds = time.perf_counter() - start
         return {"samples_per_s": batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
 
-    pace.run(args, peer, check, repeat)
+    pace.run(args, peer if args.device == "cpu" else f"{peer}, {args.device}", check, repeat)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -103,7 +104,7 @@ func TestRecall(t *testing.T) {
 			for k, token := range prompt.FirstTokens(answers[0], 2) {
 				got := soft[(2*n+k)*job.Shape.Embd:][:job.Shape.Embd]
 				for d, want := range words[token] {
-					if math.Abs(float64(got[d]-want)) > 1e-5 {
+					if math.Abs(float64(got[d]-want)) > testllm.Bound(1e-5, 1e-2) {
 						t.Fatalf("sample %d, item %d: token %d of its title is not what is shown in place %d", i, item, k, n)
 					}
 				}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // Drawn often, tokens come as often as the formula says.
@@ -62,7 +64,8 @@ func TestAnswer_sampled(t *testing.T) {
 	if slices.Equal(once, greedy) {
 		t.Error("nothing is drawn")
 	}
-	if again := sampled(9, Sampling{Temperature: 1, Seed: 3}); !slices.Equal(again, once) {
+	// Fewer side by side, or on NVIDIA GPUs as many: what a token's neighbours are changes its last bits there.
+	if again := sampled(int(testllm.Bound(9, 4)), Sampling{Temperature: 1, Seed: 3}); !slices.Equal(again, once) {
 		t.Errorf("the same seed gives %q and %q", once, again)
 	}
 	if other := sampled(4, Sampling{Temperature: 1, Seed: 4}); slices.Equal(other, once) {

@@ -421,6 +421,10 @@ Var Graph::rms_norm(Var a, ggml_tensor *weight, float eps) {
     return record(ggml_mul(ctx(), n, weight), {a}, [=](ggml_tensor *dy) {
         // dx = (dn - n mean(dn n)) / sqrt(mean(x^2) + eps), dn = dy * weight
         ggml_tensor *dn = ggml_mul(ctx(), dy, weight);
+        if (ggml_tensor *dx = ggml_rms_norm_back(ctx(), dn, x, eps); supported(dx)) {
+            accumulate(a, dx);
+            return;
+        }
         ggml_tensor *root = ggml_sqrt(ctx(), ggml_scale_bias(ctx(), row_mean(ggml_sqr(ctx(), x)), 1.0f, eps));
         ggml_tensor *d = ggml_sub(ctx(), dn, ggml_mul(ctx(), n, row_mean(ggml_mul(ctx(), dn, n))));
         accumulate(a, ggml_div(ctx(), d, root));
@@ -428,28 +432,28 @@ Var Graph::rms_norm(Var a, ggml_tensor *weight, float eps) {
 }
 
 Var Graph::swiglu(Var gate_up) {
-    const ggml_tensor *t = gate_up.value;
-    const int64_t n = t->ne[0] / 2, rows = t->ne[1];
-    auto half = [=](int64_t first) {
-        return ggml_cont(ctx(), ggml_view_2d(ctx(), gate_up.value, n, rows, t->nb[1], first * sizeof(float)));
-    };
-    ggml_tensor *gate = half(0), *up = half(n);
-    ggml_tensor *activated = ggml_silu(ctx(), gate);
-    return record(ggml_mul(ctx(), activated, up), {gate_up}, [=](ggml_tensor *dy) {
-        // silu'(g) = s (1 + g (1 - s)) = s + silu(g) (1 - s), s = sigmoid(g)
-        ggml_tensor *s = ggml_sigmoid(ctx(), gate);
-        ggml_tensor *slope = ggml_add(ctx(), s, ggml_mul(ctx(), activated, ggml_scale_bias(ctx(), s, -1.0f, 1.0f)));
-        ggml_tensor *dgate = ggml_mul(ctx(), ggml_mul(ctx(), dy, up), slope);
-        accumulate(gate_up, ggml_concat(ctx(), dgate, ggml_mul(ctx(), dy, activated), 0));
+    return record(ggml_swiglu(ctx(), gate_up.value), {gate_up}, [=](ggml_tensor *dy) {
+        const ggml_tensor *t = gate_up.value;
+        const int64_t n = t->ne[0] / 2, rows = t->ne[1];
+        auto half = [=](int64_t first) {
+            return ggml_view_2d(ctx(), gate_up.value, n, rows, t->nb[1], size_t(first) * sizeof(float));
+        };
+        ggml_tensor *gate = ggml_cont(ctx(), half(0));
+        ggml_tensor *dgate = ggml_silu_back(ctx(), ggml_mul(ctx(), dy, half(n)), gate);
+        accumulate(gate_up, ggml_concat(ctx(), dgate, ggml_mul(ctx(), dy, ggml_silu(ctx(), gate)), 0));
     });
 }
 
 Var Graph::softmax(Var a, ggml_tensor *mask, float factor) {
     ggml_tensor *y = ggml_soft_max_ext(ctx(), a.value, mask, factor, 0.0f);
-    return record(y, {a}, [=](ggml_tensor *dy) {
-        ggml_tensor *dot = ggml_sum_rows(ctx(), ggml_mul(ctx(), dy, y));
-        accumulate(a, ggml_scale(ctx(), ggml_mul(ctx(), ggml_sub(ctx(), dy, dot), y), factor));
-    });
+    return record(y, {a}, [=](ggml_tensor *dy) { accumulate(a, softmax_back(dy, y, factor)); });
+}
+
+ggml_tensor *Graph::softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor) {
+    ggml_tensor *dx = ggml_soft_max_ext_back(ctx(), dy, y, factor, 0.0f);
+    if (supported(dx)) return dx;
+    ggml_tensor *dot = ggml_sum_rows(ctx(), ggml_mul(ctx(), dy, y));
+    return ggml_scale(ctx(), ggml_mul(ctx(), ggml_sub(ctx(), dy, dot), y), factor);
 }
 
 Var Graph::get_rows(Var table, ggml_tensor *ids) {
@@ -462,7 +466,7 @@ Var Graph::get_rows(Var table, ggml_tensor *ids) {
             return;
         }
         ggml_tensor *scattered = ggml_get_rows_back(ctx(), dy, ids, table.value);
-        if (!ggml_backend_supports_op(engine_.backend(), scattered)) {
+        if (!supported(scattered)) {
             // Elsewhere: dTable = dy * onehot^T, with the one-hot matrix [rows, count] written row by row.
             const int64_t rows = table.value->ne[1], count = ids->ne[0];
             ggml_tensor *identity =
@@ -472,6 +476,14 @@ Var Graph::get_rows(Var table, ggml_tensor *ids) {
                                      ggml_cont(ctx(), ggml_transpose(ctx(), onehot)));
         }
         accumulate(table, scattered);
+    });
+}
+
+Var Graph::pick_rows(Var table, ggml_tensor *ids, ggml_tensor *places) {
+    if (fused()) return get_rows(table, ids);
+    return record(ggml_get_rows(ctx(), table.value, ids), {table}, [=](ggml_tensor *dy) {
+        ggml_tensor *nowhere = ggml_fill(ctx(), ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, table.value->ne[0]), 0.0f);
+        accumulate(table, ggml_get_rows(ctx(), ggml_concat(ctx(), dy, nowhere, 1), places));
     });
 }
 
@@ -560,7 +572,7 @@ void Graph::run() {
     if (!ready_) {
         for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
             const ggml_tensor *node = ggml_graph_node(graph_, i);
-            if (!ggml_backend_supports_op(engine_.backend(), node))
+            if (!supported(node))
                 fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; use --backend cpu",
                      ggml_backend_name(engine_.backend()), ggml_op_desc(node));
         }

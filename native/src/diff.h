@@ -76,6 +76,9 @@ class Graph {
     Var softmax(Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
     // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
     Var get_rows(Var table, ggml_tensor *ids);
+    // The same of ids that are all different. places I32 [rows] says where each row went, or `count` if nowhere, so
+    // that its gradient is a gather.
+    Var pick_rows(Var table, ggml_tensor *ids, ggml_tensor *places);
     // Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
     // places [M] says where each inserted column went, so that its gradient is a gather.
     Var splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);
@@ -93,6 +96,8 @@ class Graph {
     using Rule = std::function<void(ggml_tensor *gradient)>;
     Var record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule);
     void accumulate(Var input, ggml_tensor *gradient);
+    // The gradient of y = softmax(factor * x) by x.
+    ggml_tensor *softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor);
     // A node that runs a kernel on the threads of the CPU backend. Inputs, at most most_inputs, are dst->src[i], and
     // contiguous.
     static constexpr size_t most_inputs = 9;
@@ -134,6 +139,7 @@ class Graph {
     };
     void add_up(std::vector<Addition> &additions); // and empties them
 
+    bool supported(const ggml_tensor *node) const { return ggml_backend_supports_op(engine_.backend(), node); }
     ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
     ggml_tensor *row_mean(ggml_tensor *a) { return ggml_mean(ctx(), a); }
 

@@ -261,8 +261,8 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
 
 // ---- the forward pass
 
-Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                         std::vector<ggml_tensor *> *qkv_of_layer) const {
+Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows,
+                         const std::vector<int32_t> *asked, std::vector<ggml_tensor *> *qkv_of_layer) const {
     const AttentionPlan plan = plan_attention(g, prefix.n, rows);
     for (size_t l = 0; l < layers_.size(); ++l) {
         const Layer &layer = layers_[l];
@@ -270,8 +270,12 @@ Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows
         if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
         Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, rows]
         if (asked && l + 1 == layers_.size()) {         // from here on each position stands alone
-            mixed = g.get_rows(mixed, asked);
-            x = g.get_rows(x, asked);
+            std::vector<int32_t> places(size_t(rows.count()), int32_t(asked->size()));
+            for (size_t i = 0; i < asked->size(); ++i) places[size_t((*asked)[i])] = int32_t(i);
+            ggml_tensor *ids = g.input(*asked, int64_t(asked->size()));
+            ggml_tensor *back = g.input(std::move(places), rows.count());
+            mixed = g.pick_rows(mixed, ids, back);
+            x = g.pick_rows(x, ids, back);
         }
         x = g.add(x, linear(g, layer.attention_out, mixed));                    // [E, ...]
         Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm)); // [2 n_ff, ...]
@@ -325,7 +329,7 @@ Llama::Pass Llama::forward(Graph &g, const Prefix &prefix, const Adapter &adapte
     Var soft = g.reshape(adapter.soft_tokens(g, given), n_embd_, states * K);
     Var x = g.splice(g.input(std::move(base), n_embd_, n_rows), soft, g.input(std::move(index), n_rows),
                      g.input(std::move(places), states * K));
-    Var hidden = hidden_states(g, prefix, x, rows, g.input(std::move(asked), n_targets), nullptr);
+    Var hidden = hidden_states(g, prefix, x, rows, &asked, nullptr);
     return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
 }
 

@@ -102,9 +102,10 @@ class Llama {
     Var attention(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     Var attention_fused(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    // Normalised last hidden states of x [E, rows] at `asked` (all if NULL); the qkv of each layer on the way.
-    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                      std::vector<ggml_tensor *> *qkv_of_layer) const;
+    // Normalised last hidden states of x [E, rows] at the rows `asked`, all different (at all if NULL); the qkv of each
+    // layer on the way.
+    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows,
+                      const std::vector<int32_t> *asked, std::vector<ggml_tensor *> *qkv_of_layer) const;
     SampleRows rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const;
 
     std::shared_ptr<Engine> engine_;

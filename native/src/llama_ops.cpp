@@ -155,54 +155,57 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
         return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
                                   base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
     };
-    // Heads [first, first + count) of qkv as [hd, count, N].
-    auto heads = [=](int64_t first, int64_t count) {
-        const ggml_tensor *t = qkv.value;
-        return ggml_cont(ctx, ggml_view_3d(ctx, qkv.value, hd, count, N, size_t(hd) * sizeof(float), t->nb[1],
-                                           size_t(first * hd) * sizeof(float)));
-    };
-    // [hd, heads, N] <-> [hd, rows of a group, Hkv, B]: heads of one group side by side with the positions.
-    auto by_group = [=](ggml_tensor *x, int64_t per_group) {
-        x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, Hkv, S, B), 0, 2, 1, 3);
-        return ggml_reshape_4d(ctx, ggml_cont(ctx, x), hd, per_group * S, Hkv, B);
+    // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
+    // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].
+    auto by_group = [=](ggml_tensor *x, int64_t heads, int64_t first, int64_t per_group) {
+        const size_t head = size_t(hd) * sizeof(float), row = size_t(heads) * head;
+        x = ggml_view_4d(ctx, x, hd * per_group, Hkv, S, B, size_t(per_group) * head, row, size_t(S) * row,
+                         size_t(first) * head);
+        return ggml_reshape_3d(ctx, ggml_cont(ctx, ggml_permute(ctx, x, 0, 3, 1, 2)), hd, per_group * S, B * Hkv);
     };
     auto by_position = [=](ggml_tensor *x, int64_t per_group) {
-        x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, S, Hkv, B), 0, 2, 1, 3);
+        x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, S, B, Hkv), 0, 2, 3, 1);
         return ggml_reshape_3d(ctx, ggml_cont(ctx, x), hd, per_group * Hkv, N);
     };
     auto transposed = [=](ggml_tensor *x) { return ggml_cont(ctx, ggml_transpose(ctx, x)); };
     // The part of scores [P + S, ...] that belongs to the prefix, or to the sample's own positions.
     auto part = [=](ggml_tensor *x, bool own) {
         if (P == 0) return x;
-        return ggml_cont(ctx, ggml_view_4d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->ne[3], x->nb[1], x->nb[2],
-                                           x->nb[3], own ? size_t(P) * sizeof(float) : 0));
+        return ggml_cont(ctx, ggml_view_3d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->nb[1], x->nb[2],
+                                           own ? size_t(P) * sizeof(float) : 0));
+    };
+    // A matrix of the prefix for each of Hkv, times the rows of all samples at once.
+    auto by_prefix = [=](ggml_tensor *matrix, ggml_tensor *x) {
+        ggml_tensor *product = ggml_mul_mat(ctx, matrix, ggml_reshape_3d(ctx, x, x->ne[0], x->ne[1] * B, Hkv));
+        return ggml_reshape_3d(ctx, product, product->ne[0], x->ne[1], x->ne[2]);
     };
     auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own) {
         return P == 0 ? own : ggml_concat(ctx, of_prefix, own, 0);
     };
 
-    ggml_tensor *q = by_group(rope(heads(0, H)), group); // [hd, group*S, Hkv, B]
-    ggml_tensor *k = by_group(rope(heads(H, Hkv)), 1);   // [hd, S, Hkv, B]
-    ggml_tensor *v = by_group(heads(H + Hkv, Hkv), 1);   // [hd, S, Hkv, B]
+    ggml_tensor *turned = rope(ggml_view_3d(ctx, qkv.value, hd, H + Hkv, N, size_t(hd) * sizeof(float),
+                                            qkv.value->nb[1], 0)); // queries and keys
+    ggml_tensor *q = by_group(turned, H + Hkv, 0, group);          // [hd, group*S, B*Hkv]
+    ggml_tensor *k = by_group(turned, H + Hkv, H, 1);              // [hd, S, B*Hkv]
+    ggml_tensor *v = by_group(qkv.value, H + 2 * Hkv, H + Hkv, 1); // [hd, S, B*Hkv]
     ggml_tensor *scores =
-        joined(P ? ggml_mul_mat(ctx, cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, Hkv, B]
+        joined(P ? by_prefix(cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, B*Hkv]
     ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, plan.scale, 0.0f);
-    ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, Hkv, B]
-    if (P) mixed = ggml_add(ctx, mixed, ggml_mul_mat(ctx, cached->v_t_tensor, part(p, false)));
+    ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, B*Hkv]
+    if (P) mixed = ggml_add(ctx, mixed, by_prefix(cached->v_t_tensor, part(p, false)));
     ggml_tensor *y = ggml_reshape_2d(ctx, by_position(mixed, group), hd * H, N);
 
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
-        ggml_tensor *d = by_group(ggml_reshape_3d(ctx, dy, hd, H, N), group); // [hd, group*S, Hkv, B]
-        ggml_tensor *dp = joined(P ? ggml_mul_mat(ctx, cached->v_tensor, d) : nullptr, ggml_mul_mat(ctx, v, d));
-        ggml_tensor *dot = ggml_sum_rows(ctx, ggml_mul(ctx, dp, p));
-        ggml_tensor *ds = ggml_scale(ctx, ggml_mul(ctx, ggml_sub(ctx, dp, dot), p), plan.scale);
-        ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), part(ds, true));
-        if (P) dq = ggml_add(ctx, dq, ggml_mul_mat(ctx, cached->k_t_tensor, part(ds, false)));
-        ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(part(ds, true))); // [hd, S, Hkv, B]
-        ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), transposed(part(p, true)));  // [hd, S, Hkv, B]
-        auto flat = [=](ggml_tensor *x) { return ggml_reshape_2d(ctx, x, x->ne[0] * x->ne[1], N); };
-        ggml_tensor *d_kv = ggml_concat(ctx, flat(rope_back(by_position(dk, 1))), flat(by_position(dv, 1)), 0);
-        g.accumulate(qkv, ggml_concat(ctx, flat(rope_back(by_position(dq, group))), d_kv, 0));
+        ggml_tensor *d = by_group(dy, H, 0, group); // [hd, group*S, B*Hkv]
+        ggml_tensor *dp = joined(P ? by_prefix(cached->v_tensor, d) : nullptr, ggml_mul_mat(ctx, v, d));
+        ggml_tensor *ds = g.softmax_back(dp, p, plan.scale), *own = part(ds, true);
+        ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), own);
+        if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t_tensor, part(ds, false)));
+        ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(own));           // [hd, S, B*Hkv]
+        ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), transposed(part(p, true))); // [hd, S, B*Hkv]
+        ggml_tensor *turned_back = rope_back(ggml_concat(ctx, by_position(dq, group), by_position(dk, 1), 1));
+        ggml_tensor *all = ggml_concat(ctx, turned_back, by_position(dv, 1), 1); // [hd, H + 2 Hkv, N]
+        g.accumulate(qkv, ggml_reshape_2d(ctx, all, hd * (H + 2 * Hkv), N));
     });
 }
 

@@ -8,8 +8,9 @@ namespace ri {
 
 namespace {
 
-// Of the sizes of a small LLaMA's feed-forward layers, which take most of a training step.
-constexpr int64_t n_in = 576, n_out = 3072, rows = 256;
+// Of the sizes of a small LLaMA's feed-forward layers, which take most of a training step, with as many rows as keep a
+// CPU, or a GPU, busy for longer than it takes to start.
+constexpr int64_t n_in = 576, n_out = 3072, rows_on_cpu = 256, rows_on_gpu = 16384;
 
 double seconds_of(const std::function<void()> &work) {
     const auto start = std::chrono::steady_clock::now();
@@ -24,36 +25,50 @@ std::vector<float> numbers(int64_t n) {
 }
 
 // One product, made ready to be run again and again.
-std::function<void()> prepare(Engine &engine, ri_precision precision) {
+std::function<void()> prepare(Engine &engine, ri_precision precision, int64_t rows) {
     if (precision == RI_BF16 && engine.packed_kernel()) {
         struct Operands {
             kernels::PackedMatrix matrix{n_out, n_in};
-            std::vector<float> x = numbers(rows * n_in), y = std::vector<float>(size_t(rows * n_out));
+            std::vector<float> x, y;
         };
         auto operands = std::make_shared<Operands>();
+        operands->x = numbers(rows * n_in);
+        operands->y.resize(size_t(rows * n_out));
         for (int64_t out = 0; out < n_out; ++out) operands->matrix.set_row(out, operands->x.data());
-        return [&engine, operands] {
+        return [&engine, operands, rows] {
             engine.parallel([&](int ith, int nth) {
                 operands->matrix.multiply(operands->x.data(), rows, operands->y.data(), ith, nth);
             });
         };
     }
-    auto graph = std::make_shared<Graph>(engine, false, Graph::Life::kept);
-    ggml_tensor *weight;
-    if (precision == RI_F32) {
-        weight = graph->input(numbers(n_in * n_out), n_in, n_out);
-    } else {
-        auto fill = [](void *dst) {
-            ggml_fp32_to_bf16_row(numbers(n_in * n_out).data(), static_cast<ggml_bf16_t *>(dst), n_in * n_out);
-        };
-        weight = graph->input(GGML_TYPE_BF16, fill, n_in, n_out);
-    }
-    graph->output(ggml_mul_mat(graph->ctx(), weight, graph->input(numbers(rows * n_in), n_in, rows)));
-    return [graph] { graph->run(); };
+    // The operands lie where the engine computes: bringing them there is no part of a product.
+    struct Product {
+        ggml_context_ptr ctx{ggml_init({2 * ggml_tensor_overhead(), nullptr, true})};
+        ggml_backend_buffer_ptr buffer;
+        Graph graph;
+        explicit Product(Engine &engine) : graph(engine, false, Graph::Life::kept) {}
+    };
+    auto product = std::make_shared<Product>(engine);
+    ggml_context *ctx = product->ctx.get();
+    if (!ctx) throw std::bad_alloc();
+    const bool bf16 = precision == RI_BF16;
+    ggml_tensor *weight = ggml_new_tensor_2d(ctx, bf16 ? GGML_TYPE_BF16 : GGML_TYPE_F32, n_in, n_out);
+    ggml_tensor *x = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, n_in, rows);
+    product->buffer.reset(ggml_backend_alloc_ctx_tensors(ctx, engine.backend()));
+    if (!product->buffer) fail(RI_MEMORY, "no memory to measure the speed of products in");
+    const std::vector<float> matrix = numbers(n_in * n_out), input = numbers(n_in * rows);
+    std::vector<ggml_bf16_t> rounded(matrix.size());
+    ggml_fp32_to_bf16_row(matrix.data(), rounded.data(), n_in * n_out);
+    ggml_backend_tensor_set(weight, bf16 ? static_cast<const void *>(rounded.data()) : matrix.data(), 0,
+                            ggml_nbytes(weight));
+    ggml_backend_tensor_set(x, input.data(), 0, ggml_nbytes(x));
+    product->graph.output(ggml_mul_mat(product->graph.ctx(), weight, x));
+    return [product] { product->graph.run(); };
 }
 
 double product_speed(Engine &engine, ri_precision precision) {
-    const auto product = prepare(engine, precision);
+    const int64_t rows = engine.on_cpu() ? rows_on_cpu : rows_on_gpu;
+    const auto product = prepare(engine, precision, rows);
     product(); // memory is touched, and processors wake up
     double best = seconds_of(product), spent = 0;
     for (int n = 0; n < 3 || spent < 0.1; ++n) {

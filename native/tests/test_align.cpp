@@ -86,6 +86,8 @@ void test_against_generator(const TinyGguf &model) {
 // All derivatives by a bias, and some by a weight, against the five-point difference of the summed log-probabilities.
 // They are rounded to float, 3e-7 each, which the step h makes 1e-4; the derivatives are of size 0.1 to 1.
 void test_gradient(const TinyGguf &model, size_t n_prefix) {
+    if (coarse_products())
+        return; // the step would make their rounding as large as the derivatives (the formula sees to those)
     AlignFixture f(model);
     ri_prefix *prefix = f.prefix(random_tokens(n_prefix, 7));
     const Samples samples = make_samples(2, 8);
@@ -154,7 +156,7 @@ void test_same_samples(int32_t head_dim, ri_precision precision) {
     AlignFixture f(model, precision);
     const size_t P = 5, B = 3, S = 11, lengths[B] = {11, 6, 8};
     const double tolerance =
-        precision == RI_F32 ? 5e-5 : 0.01; // a last bit may tip a rounding to bfloat16; 0.003 is seen
+        precision == RI_F32 ? bound(5e-5, 0.01) : 0.01; // a last bit may tip a rounding to bfloat16; 0.003 is seen
     Samples samples = make_samples(B, S);
     for (size_t b = 0; b < B; ++b)
         std::fill(samples.targets.begin() + ptrdiff_t(b * S + lengths[b]),
@@ -221,7 +223,7 @@ void test_branches(int32_t head_dim, ri_precision precision) {
             way.targets.back() = asked[apart.size()];
             apart.push_back(logprobs(f, prefix, way)[0]);
         }
-    CHECK_NEAR(largest_difference(together, apart), 0, precision == RI_F32 ? 5e-5 : 0.01);
+    CHECK_NEAR(largest_difference(together, apart), 0, precision == RI_F32 ? bound(5e-5, 0.01) : 0.01);
     CHECK(together[0] != together[7]); // the same token in two places
     ri_prefix_free(prefix);
 }

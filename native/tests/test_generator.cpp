@@ -112,6 +112,7 @@ double largest_difference(const float *a, const float *b, size_t n) {
 
 // One sequence, at once and in pieces longer and shorter than llama.cpp's batch, as tokens and as rows.
 void test_against_llama_cpp(const TinyGguf &model, double tolerance) {
+    tolerance = bound(tolerance, 10 * tolerance);
     Fixture f(model, "generator.gguf");
     const size_t V = size_t(f.info.n_vocab);
     const auto tokens = random_tokens(40, 3, f.info.n_vocab);
@@ -207,7 +208,7 @@ void test_slots() {
                 std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
                 tokens.insert(tokens.end(), suffixes[i].begin(), suffixes[i].end());
                 const auto alone = reference_logits(f, tokens);
-                CHECK_NEAR(largest_difference(together.logits.data() + i * V, alone.data(), V), 0, 0.01);
+                CHECK_NEAR(largest_difference(together.logits.data() + i * V, alone.data(), V), 0, bound(0.01, 0.05));
             }
             for (int32_t slot : slots) CHECK_OK(ri_generator_reset(generator, slot, &err));
         }

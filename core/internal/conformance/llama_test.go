@@ -49,6 +49,10 @@ func newAdapter(
 func TestAdapterRegression(t *testing.T) {
 	const embd, n = 16, 3
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		info, err := engine.Describe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, a := range adapters {
 			t.Run(name, func(t *testing.T) {
 				model, params := newAdapter(t, engine, a, embd)
@@ -62,8 +66,8 @@ func TestAdapterRegression(t *testing.T) {
 					return complexstep.AdapterLoss(p, a, embd, complexstep.Lift(states), complexstep.Lift(targets))
 				}
 				// Two products of at most 16 terms: a few roundings of 6e-8.
-				near(t, "the loss", loss, real(formula(params)), 1e-6)
-				compareGradients(t, model, formula, params, tolerance{relative: 1e-6})
+				near(t, "the loss", loss, real(formula(params)), bound(info.Backend, 1e-6, 1e-3))
+				compareGradients(t, model, formula, params, tolerance{relative: bound(info.Backend, 1e-6, 1e-3)})
 			})
 		}
 	})
@@ -102,6 +106,10 @@ var modes = []mode{
 	{"BF16", cgo.BF16, 5e-2, 1e-2, tolerance{cosine: 0.995}, tolerance{cosine: 0.995}},
 }
 
+// onTensorCores is F32 of NVIDIA GPUs: their products keep 10 bits of each factor's fraction, four times what BF16 does. Seen on an H100:
+// log p off by 4e-3, losses by 5e-4, gradients by 1e-2, and a cosine of 1 − 2e-5.
+var onTensorCores = mode{"F32", cgo.F32, 1e-2, 2e-3, tolerance{relative: 0.03, cosine: 0.9999}, tolerance{relative: 0.03, cosine: 0.9999}}
+
 // alignments are each kind of adapter behind one kind of prefix.
 var alignments = []struct {
 	adapter string
@@ -116,6 +124,9 @@ func TestLLaMA(t *testing.T) {
 		}
 		for _, c := range tinyModels {
 			for _, m := range modes {
+				if info.Backend == "cuda" && m.precision == cgo.F32 {
+					m = onTensorCores
+				}
 				if info.Backend == "portable" && m.precision == cgo.F32 && c.name != tinyModels[0].name {
 					continue // the LLM's part of the exact mode is composed of the same operations as on "cpu": once will do
 				}

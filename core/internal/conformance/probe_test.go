@@ -31,7 +31,7 @@ func TestProbe(t *testing.T) {
 				if err := model.ProbeScores(scores, inputs, len(targets)); err != nil {
 					t.Fatal(err)
 				}
-				isClose(t, "scores", scores, complexstep.ProbeScores(params, inputs, 5))
+				isClose(t, "scores", scores, complexstep.ProbeScores(params, inputs, 5), info.Backend)
 				for _, targets := range [][]int32{targets, {3, 5, 0, -1, 6, -1, 3, 1}} {
 					loss := func(p complexstep.Params) complex128 { return complexstep.ProbeLoss(p, inputs, 5, targets) }
 					got, err := model.ProbeBackward(inputs, targets, 4)

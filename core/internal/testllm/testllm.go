@@ -16,6 +16,15 @@ func Params() cgo.EngineParams {
 	return cgo.EngineParams{Backend: cmp.Or(os.Getenv("RECINT_BACKEND"), "cpu"), Threads: 1, Strict: true}
 }
 
+// Bound is how far off results may be: exact where products are in float32, and coarse on NVIDIA GPUs, whose products keep 10 bits of each
+// factor's fraction (docs/gpu.md).
+func Bound(exact, coarse float64) float64 {
+	if Params().Backend == "cuda" {
+		return coarse
+	}
+	return exact
+}
+
 // Engine makes an engine of Params, closed at the end of the test.
 func Engine(t testing.TB) *cgo.Engine {
 	t.Helper()
