@@ -109,11 +109,10 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 
 // peak is the most memory that our side has taken, in bytes: of the computer, or of the GPU at present.
 func (b *bed) peak() int64 {
-	info, err := b.engine.Describe()
-	if err != nil || info.Backend == "cpu" || info.Backend == "portable" {
-		return ownPeak()
+	if info, err := b.engine.Describe(); err == nil && info.OnGPU() {
+		return info.GPUMemory()
 	}
-	return info.MemoryTotal - info.MemoryFree
+	return ownPeak()
 }
 
 // summarise puts a side's rounds beside ours.

@@ -16,7 +16,7 @@ import (
 // passSamples go through the LLM together: on a CPU what stays in its caches, on a GPU all of an update, which keeps it busy.
 func (b *bed) passSamples() (int, error) {
 	info, err := b.engine.Describe()
-	if err != nil || info.Backend != "cpu" {
+	if err != nil || info.OnGPU() {
 		return workloadBatch, err
 	}
 	return 16, nil

@@ -32,6 +32,17 @@ type EngineInfo struct {
 	PackedKernel bool   `json:"packed_kernel"` // large BF16 products run on the core's own AVX512-BF16 kernel
 }
 
+// OnGPU says whether the engine computes on a device with memory of its own.
+func (i EngineInfo) OnGPU() bool { return i.Backend != "cpu" && i.Backend != "portable" }
+
+// GPUMemory is how much of a GPU's memory is taken at present, by whatever program, in bytes; 0 on the CPU.
+func (i EngineInfo) GPUMemory() int64 {
+	if !i.OnGPU() {
+		return 0
+	}
+	return i.MemoryTotal - i.MemoryFree
+}
+
 // NewEngine starts an engine. ErrBackend: the backend is not there.
 func NewEngine(params EngineParams) (*Engine, error) {
 	const op = "start engine"

@@ -64,7 +64,13 @@ func alignAction(c *cli.Context) error {
 	return withEngine(c, func(engine *cgo.Engine) error {
 		bar := newProgress(c.App.ErrWriter, "")
 		defer bar.end()
-		result, err := run.Train(c.Context, engine, dir, s, bar.note, func(e align.Event) { showEvent(bar, e) })
+		var ofGPU int64
+		result, err := run.Train(c.Context, engine, dir, s, bar.note, func(e align.Event) {
+			if info, err := engine.Describe(); err == nil && e.Phase == "validation" { // all is loaded, and has been used
+				ofGPU = max(ofGPU, info.GPUMemory())
+			}
+			showEvent(bar, e)
+		})
 		if err != nil {
 			return err
 		}
@@ -77,7 +83,7 @@ func alignAction(c *cli.Context) error {
 			validated = fmt.Sprintf("validation loss %.3f", best.Loss)
 		}
 		_, err = fmt.Fprintf(c.App.Writer, "%s: %d samples in %.1f minutes, %s%s\n", filepath.Join(dir, align.AdapterFile),
-			result.Provenance.Samples, result.Provenance.Minutes, validated, peakMemory())
+			result.Provenance.Samples, result.Provenance.Minutes, validated, peakMemory(ofGPU))
 		return err
 	})
 }

@@ -68,8 +68,8 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	return err
 }
 
-// peakMemory says how much memory this process has had at most, where the system tells.
-func peakMemory() string {
+// peakMemory says how much memory this process has had at most, where the system tells, and how much of the GPU's was taken.
+func peakMemory(ofGPU int64) string {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
 		return ""
@@ -78,5 +78,9 @@ func peakMemory() string {
 	if runtime.GOOS == "linux" {
 		bytes *= 1024 // where others count bytes
 	}
-	return ", peak memory " + align.Mebibytes(bytes)
+	text := ", peak memory " + align.Mebibytes(bytes)
+	if ofGPU > 0 {
+		text += ", of the GPU's " + align.Mebibytes(ofGPU)
+	}
+	return text
 }
