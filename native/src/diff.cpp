@@ -450,8 +450,8 @@ Var Graph::softmax(Var a, ggml_tensor *mask, float factor) {
 }
 
 ggml_tensor *Graph::softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor) {
-    ggml_tensor *dx = ggml_soft_max_ext_back(ctx(), dy, y, factor, 0.0f);
-    if (supported(dx)) return dx;
+    // Not by ggml_soft_max_ext_back: the result may be given y's memory, where ggml's CPU backend writes before it has
+    // read y.
     ggml_tensor *dot = ggml_sum_rows(ctx(), ggml_mul(ctx(), dy, y));
     return ggml_scale(ctx(), ggml_mul(ctx(), ggml_sub(ctx(), dy, dot), y), factor);
 }

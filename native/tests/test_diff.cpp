@@ -265,7 +265,7 @@ int main() {
     test_values();
     test_backward_from_a_constant();
     if (strcmp(params.backend, "made-up") == 0) // what such a GPU lacks is composed of other operations
-        for (ggml_op op : {GGML_OP_GET_ROWS_BACK, GGML_OP_RMS_NORM_BACK, GGML_OP_SOFT_MAX_BACK}) {
+        for (ggml_op op : {GGML_OP_GET_ROWS_BACK, GGML_OP_RMS_NORM_BACK}) {
             lacking = op;
             test_functions();
             test_rows_and_losses();

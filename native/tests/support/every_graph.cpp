@@ -51,7 +51,6 @@ const std::set<std::string> operations = {
     "SOFTPLUS f32>f32",
     "SOFT_MAX f32,f32>f32",
     "SOFT_MAX f32>f32",
-    "SOFT_MAX_BACK f32,f32>f32",
     "SQR f32>f32",
     "SQRT f32>f32",
     "STEP f32>f32",
