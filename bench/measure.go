@@ -102,6 +102,9 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 		b.Progress(w.Bench+": "+w.Name, round+1, b.Rounds)
 	}
 	for _, s := range sides {
+		if b.onGPU() && len(sides) > 1 { // the driver counts all programs together
+			s.memory = func() int64 { return 0 }
+		}
 		w.Sides = append(w.Sides, w.summarise(s, sides[0]))
 	}
 	return &w.Figure, nil
@@ -113,6 +116,11 @@ func (b *bed) peak() int64 {
 		return info.GPUMemory()
 	}
 	return ownPeak()
+}
+
+func (b *bed) onGPU() bool {
+	info, err := b.engine.Describe()
+	return err == nil && info.OnGPU()
 }
 
 // summarise puts a side's rounds beside ours.

@@ -14,22 +14,17 @@ import (
 )
 
 // passSamples go through the LLM together: on a CPU what stays in its caches, on a GPU all of an update, which keeps it busy.
-func (b *bed) passSamples() (int, error) {
-	info, err := b.engine.Describe()
-	if err != nil || info.OnGPU() {
-		return workloadBatch, err
+func (b *bed) passSamples() int {
+	if b.onGPU() {
+		return workloadBatch
 	}
-	return 16, nil
+	return 16
 }
 
 // trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten times as long, fewer.
 var trainingSizes = map[string]int{prompt.Residual().Name: 4 * workloadBatch, prompt.Recovery().Name: workloadBatch}
 
 func (b *bed) trainings(ctx context.Context) (works []work, err error) {
-	atOnce, err := b.passSamples()
-	if err != nil {
-		return nil, err
-	}
 	for _, name := range []string{prompt.Residual().Name, prompt.Recovery().Name} {
 		w, err := b.newWorkload(ctx, name, trainingSizes[name], 0)
 		if err != nil {
@@ -43,13 +38,13 @@ func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 			}
 			continue
 		}
-		works = append(works, b.training(name, w, atOnce))
+		works = append(works, b.training(name, w, b.passSamples()))
 	}
 	return works, nil
 }
 
 // training trains an adapter through the LLM, with so many samples in a pass and samples of like length together, as the tuned peer
-// takes them. The peer in the authors' way takes so long that 32 samples stand for the whole.
+// takes them. The peer in the authors' way takes so long that two of its steps stand for the whole.
 func (b *bed) training(name string, w *workload, pass int) work {
 	folder := b.path("workload-" + name)
 	positions := 0
@@ -74,7 +69,7 @@ func (b *bed) training(name string, w *workload, pass int) work {
 			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
 		peers: []peer{
 			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree, gpu: true},
-			{kind: PyTorch, command: command("align_authors.py", "--batch", "16", "--steps", "2"), agrees: agree, gpu: true},
+			{kind: PyTorch, command: command("align_authors.py", "--batch", strconv.Itoa(b.passSamples()), "--steps", "2"), agrees: agree, gpu: true},
 		},
 		open: func(ctx context.Context) (*ready, error) {
 			if err := w.write(folder); err != nil {

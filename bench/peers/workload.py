@@ -173,4 +173,6 @@ def run(args, peer, step, by_length):
         seconds = time.perf_counter() - start
         return {"samples_per_s": batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
 
-    pace.run(args, peer if args.device == "cpu" else f"{peer}, {args.device}", check, repeat)
+    if args.device == "cpu":
+        return pace.run(args, peer, check, repeat)
+    pace.run(args, f"{peer}, {args.device}", check, repeat, warm_up=repeat)  # kernels are loaded as they are first used

@@ -66,8 +66,10 @@ func alignAction(c *cli.Context) error {
 		defer bar.end()
 		var ofGPU int64
 		result, err := run.Train(c.Context, engine, dir, s, bar.note, func(e align.Event) {
-			if info, err := engine.Describe(); err == nil && e.Phase == "validation" { // all is loaded, and has been used
-				ofGPU = max(ofGPU, info.GPUMemory())
+			if e.Phase == "validation" { // all is loaded, and has been used
+				if info, err := engine.Describe(); err == nil {
+					ofGPU = max(ofGPU, info.GPUMemory())
+				}
 			}
 			showEvent(bar, e)
 		})

@@ -80,7 +80,7 @@ func peakMemory(ofGPU int64) string {
 	}
 	text := ", peak memory " + align.Mebibytes(bytes)
 	if ofGPU > 0 {
-		text += ", of the GPU's " + align.Mebibytes(ofGPU)
+		text += "; of the GPU's, with what other programs hold, " + align.Mebibytes(ofGPU)
 	}
 	return text
 }

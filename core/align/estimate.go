@@ -45,6 +45,10 @@ const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precisi
 // do not run on the core's own kernels it was not measured, and less is to be expected.
 const productShare = 0.65
 
+// productShareOnGPU is the same on GPUs, where most of a step is starting small kernels and moving what lies between products: of
+// SmolLM2-135M on an H100 (docs/gpu.md). Larger LLMs, which nobody has measured, should have more.
+const productShareOnGPU = 0.05
+
 // regressionShare is how much of the speed of large products in float32 the warm start reaches.
 const regressionShare = 0.55
 
@@ -101,7 +105,11 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
 		return Estimate{}, err
 	}
-	e.Rate = productShare * e.Speed / e.FLOP
+	share := productShare
+	if device.OnGPU() {
+		share = productShareOnGPU
+	}
+	e.Rate = share * e.Speed / e.FLOP
 	if j.Config.WarmSteps > 0 {
 		exact, err := engine.ProductSpeed(cgo.F32)
 		if err != nil {

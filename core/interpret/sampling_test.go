@@ -64,8 +64,11 @@ func TestAnswer_sampled(t *testing.T) {
 	if slices.Equal(once, greedy) {
 		t.Error("nothing is drawn")
 	}
-	// Fewer side by side, or on NVIDIA GPUs as many: what a token's neighbours are changes its last bits there.
-	if again := sampled(int(testllm.Bound(9, 4)), Sampling{Temperature: 1, Seed: 3}); !slices.Equal(again, once) {
+	slots := 9
+	if testllm.Coarse(testllm.Params().Backend) { // what a token's neighbours are changes its last bits, and so what is drawn
+		slots = 4
+	}
+	if again := sampled(slots, Sampling{Temperature: 1, Seed: 3}); !slices.Equal(again, once) {
 		t.Errorf("the same seed gives %q and %q", once, again)
 	}
 	if other := sampled(4, Sampling{Temperature: 1, Seed: 4}); slices.Equal(other, once) {

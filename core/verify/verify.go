@@ -67,10 +67,12 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 	return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) do not say what it is", path, names(file))
 }
 
-// coarse are the least bounds of each measure on NVIDIA GPUs, whose float32 products keep 10 bits of each factor's fraction
-// (docs/gpu.md). Seen on an H100: log-probabilities that reach −14 off by 0.023, DreamRec's states by 1.7e-3 of their largest number,
-// a loss by 5e-4, the lengths of gradients by 7e-3.
-var coarse = map[string]float64{MaxAbs: 0.1, MaxRelative: 5e-3, Relative: 0.02, Angle: 1e-3}
+// coarse are the bounds of some figures on NVIDIA GPUs, whose float32 products keep 10 bits of each factor's fraction (docs/gpu.md): two
+// to three times what was seen on an H100. All other figures kept theirs there.
+var coarse = map[string]float64{
+	"guidance": 5e-3, "x0_conditional": 5e-3, "x0_unconditional": 5e-3, "loss_mse": 5e-4, "oracle": 5e-3,
+	"loss F32": 1.5e-3, "answer_logprobs F32": 0.05, "grad.adapter.weight norm F32": 0.02, "grad.adapter.bias norm F32": 0.02,
+}
 
 // boundsOn judges figures by what the products of a backend can give.
 func boundsOn(backend string, figures []Figure) []Figure {
@@ -78,7 +80,7 @@ func boundsOn(backend string, figures []Figure) []Figure {
 		return figures
 	}
 	for i, f := range figures {
-		f.Tolerance = max(f.Tolerance, coarse[f.Measure])
+		f.Tolerance = max(f.Tolerance, coarse[f.Name])
 		figures[i] = f.judged()
 	}
 	return figures

@@ -288,9 +288,9 @@ func TestFigure_encodes(t *testing.T) {
 func TestBoundsOn(t *testing.T) {
 	for backend, ok := range map[string][]bool{"cpu": {false, false, true}, "cuda": {true, false, true}} {
 		figures := boundsOn(backend, []Figure{
-			relative("a loss that is off as by TF32", 3.375, 3.374, 1e-4),
-			relative("a loss that is wrong", 3.5, 3.374, 1e-4),
-			relative("a loss of half precision, whose bound is the wider", 3.34, 3.374, 3e-2),
+			relative("loss F32", 3.375, 3.374, 1e-4), // off as by TF32
+			relative("loss F32", 3.5, 3.374, 1e-4),   // wrong
+			relative("loss BF16", 3.34, 3.374, 3e-2),
 		})
 		for i, f := range figures {
 			if f.OK != ok[i] {

@@ -479,9 +479,15 @@ Var Graph::get_rows(Var table, ggml_tensor *ids) {
     });
 }
 
-Var Graph::pick_rows(Var table, ggml_tensor *ids, ggml_tensor *places) {
-    if (fused()) return get_rows(table, ids);
-    return record(ggml_get_rows(ctx(), table.value, ids), {table}, [=](ggml_tensor *dy) {
+Var Graph::pick_rows(Var table, const std::vector<int32_t> &ids) {
+    ggml_tensor *picked = input(ids, int64_t(ids.size()));
+    if (fused()) return get_rows(table, picked);
+    return record(ggml_get_rows(ctx(), table.value, picked), {table}, [=](ggml_tensor *dy) {
+        // Where each row went; to the row behind the last, which is zero, if nowhere.
+        const int64_t rows = table.value->ne[1];
+        std::vector<int32_t> went(size_t(rows), int32_t(ids.size()));
+        for (size_t i = 0; i < ids.size(); ++i) went[size_t(ids[i])] = int32_t(i);
+        ggml_tensor *places = input(std::move(went), rows);
         ggml_tensor *nowhere = ggml_fill(ctx(), ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, table.value->ne[0]), 0.0f);
         accumulate(table, ggml_get_rows(ctx(), ggml_concat(ctx(), dy, nowhere, 1), places));
     });

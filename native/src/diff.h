@@ -2,7 +2,7 @@
 //
 // ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a frozen weight is an
 // outer product that only some backends have. Here each operation records a vector-Jacobian rule that is itself
-// composed of forward ggml operations, so that a training step runs wherever a forward pass does. On the CPU the heavy
+// composed of ggml operations, forward ones where CPU, CUDA and Metal have no other in common. On the CPU the heavy
 // ones run on fused kernels instead (encoder_kernels.h); the "portable" backend is the CPU without them.
 //
 // A graph for the large LLM is built, run once and thrown away: batches differ in shape, and building costs a
@@ -76,9 +76,8 @@ class Graph {
     Var softmax(Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
     // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
     Var get_rows(Var table, ggml_tensor *ids);
-    // The same of ids that are all different. places I32 [rows] says where each row went, or `count` if nowhere, so
-    // that its gradient is a gather.
-    Var pick_rows(Var table, ggml_tensor *ids, ggml_tensor *places);
+    // The same of ids that are all different, so that its gradient is a gather, too.
+    Var pick_rows(Var table, const std::vector<int32_t> &ids);
     // Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
     // places [M] says where each inserted column went, so that its gradient is a gather.
     Var splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);

@@ -270,12 +270,8 @@ Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows
         if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
         Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, rows]
         if (asked && l + 1 == layers_.size()) {         // from here on each position stands alone
-            std::vector<int32_t> places(size_t(rows.count()), int32_t(asked->size()));
-            for (size_t i = 0; i < asked->size(); ++i) places[size_t((*asked)[i])] = int32_t(i);
-            ggml_tensor *ids = g.input(*asked, int64_t(asked->size()));
-            ggml_tensor *back = g.input(std::move(places), rows.count());
-            mixed = g.pick_rows(mixed, ids, back);
-            x = g.pick_rows(x, ids, back);
+            mixed = g.pick_rows(mixed, *asked);
+            x = g.pick_rows(x, *asked);
         }
         x = g.add(x, linear(g, layer.attention_out, mixed));                    // [E, ...]
         Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm)); // [2 n_ff, ...]

@@ -8,9 +8,10 @@ namespace ri {
 
 namespace {
 
-// Of the sizes of a small LLaMA's feed-forward layers, which take most of a training step, with as many rows as keep a
-// CPU, or a GPU, busy for longer than it takes to start.
-constexpr int64_t n_in = 576, n_out = 3072, rows_on_cpu = 256, rows_on_gpu = 16384;
+// Of the sizes of a small LLaMA's feed-forward layers, which take most of a training step, with as many rows as keep
+// the engine busy for longer than it takes to start, from the least on.
+constexpr int64_t n_in = 576, n_out = 3072, least_rows = 256, most_rows = 16384;
+constexpr double long_enough = 5e-4; // seconds
 
 double seconds_of(const std::function<void()> &work) {
     const auto start = std::chrono::steady_clock::now();
@@ -57,20 +58,29 @@ std::function<void()> prepare(Engine &engine, ri_precision precision, int64_t ro
     product->buffer.reset(ggml_backend_alloc_ctx_tensors(ctx, engine.backend()));
     if (!product->buffer) fail(RI_MEMORY, "no memory to measure the speed of products in");
     const std::vector<float> matrix = numbers(n_in * n_out), input = numbers(n_in * rows);
-    std::vector<ggml_bf16_t> rounded(matrix.size());
-    ggml_fp32_to_bf16_row(matrix.data(), rounded.data(), n_in * n_out);
-    ggml_backend_tensor_set(weight, bf16 ? static_cast<const void *>(rounded.data()) : matrix.data(), 0,
-                            ggml_nbytes(weight));
+    if (bf16) {
+        std::vector<ggml_bf16_t> rounded(matrix.size());
+        ggml_fp32_to_bf16_row(matrix.data(), rounded.data(), n_in * n_out);
+        ggml_backend_tensor_set(weight, rounded.data(), 0, ggml_nbytes(weight));
+    } else {
+        ggml_backend_tensor_set(weight, matrix.data(), 0, ggml_nbytes(weight));
+    }
     ggml_backend_tensor_set(x, input.data(), 0, ggml_nbytes(x));
     product->graph.output(ggml_mul_mat(product->graph.ctx(), weight, x));
     return [product] { product->graph.run(); };
 }
 
 double product_speed(Engine &engine, ri_precision precision) {
-    const int64_t rows = engine.on_cpu() ? rows_on_cpu : rows_on_gpu;
-    const auto product = prepare(engine, precision, rows);
+    int64_t rows = least_rows;
+    auto product = prepare(engine, precision, rows);
     product(); // memory is touched, and processors wake up
     double best = seconds_of(product), spent = 0;
+    while (best < long_enough && rows < most_rows) {
+        rows *= 4;
+        product = prepare(engine, precision, rows);
+        product();
+        best = seconds_of(product);
+    }
     for (int n = 0; n < 3 || spent < 0.1; ++n) {
         const double seconds = seconds_of(product);
         best = std::min(best, seconds);

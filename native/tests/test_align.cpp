@@ -223,7 +223,10 @@ void test_branches(int32_t head_dim, ri_precision precision) {
             way.targets.back() = asked[apart.size()];
             apart.push_back(logprobs(f, prefix, way)[0]);
         }
-    CHECK_NEAR(largest_difference(together, apart), 0, precision == RI_F32 ? bound(5e-5, 0.01) : 0.01);
+    for (size_t i = 0; i < apart.size(); ++i) // one by one, since on an H100 one was once far off (docs/gpu.md)
+        if (!CHECK_NEAR(together[i], apart[i], precision == RI_F32 ? bound(5e-5, 0.01) : 0.01))
+            fprintf(stderr, "    token %zu that is asked about, heads of %d, %s\n", i, head_dim,
+                    precision == RI_F32 ? "float32" : "bfloat16");
     CHECK(together[0] != together[7]); // the same token in two places
     ri_prefix_free(prefix);
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // sampled is the number of elements of a tensor whose derivatives are compared: all of them in a smaller one.
@@ -132,10 +133,9 @@ func compareGradients(t *testing.T, model *cgo.Model, loss func(complexstep.Para
 	}
 }
 
-// bound is how far off results may be: exact where products are in float32, and coarse on NVIDIA GPUs, whose products keep 10 bits of
-// each factor's fraction (docs/gpu.md), 2^13 times fewer.
+// bound is how far off results of a backend may be: exact where products are in float32, and else coarse.
 func bound(backend string, exact, coarse float64) float64 {
-	if backend == "cuda" {
+	if testllm.Coarse(backend) {
 		return coarse
 	}
 	return exact

@@ -16,10 +16,12 @@ func Params() cgo.EngineParams {
 	return cgo.EngineParams{Backend: cmp.Or(os.Getenv("RECINT_BACKEND"), "cpu"), Threads: 1, Strict: true}
 }
 
-// Bound is how far off results may be: exact where products are in float32, and coarse on NVIDIA GPUs, whose products keep 10 bits of each
-// factor's fraction (docs/gpu.md).
+// Coarse says whether products keep only 10 bits of each factor's fraction, as on NVIDIA GPUs (docs/gpu.md).
+func Coarse(backend string) bool { return backend == "cuda" }
+
+// Bound is how far off results on engines of Params may be: exact where products are in float32, and coarse where they are Coarse.
 func Bound(exact, coarse float64) float64 {
-	if Params().Backend == "cuda" {
+	if Coarse(Params().Backend) {
 		return coarse
 	}
 	return exact

@@ -115,6 +115,7 @@ ggml_backend_device_i device_interface() {
     i.init_backend = start;
     i.get_buffer_type = [](ggml_backend_dev_t) { return &memory; };
     i.supports_op = [](ggml_backend_dev_t, const ggml_tensor *op) {
+        times_refused += op->op == lacking;
         return op->op != lacking && ggml_backend_dev_supports_op(cpu(), op);
     };
     i.supports_buft = [](ggml_backend_dev_t, ggml_backend_buffer_type_t type) { return type == &memory; };

@@ -8,3 +8,4 @@
 // may be changed later.
 void register_made_up_gpu();
 inline ggml_op lacking = GGML_OP_COUNT; // none
+inline int times_refused = 0;           // how often it was asked for what it lacks
