@@ -585,6 +585,9 @@ void Graph::run() {
         if (!ggml_gallocr_alloc_graph(own_memory_ ? own_memory_.get() : engine_.scratch(), graph_))
             fail(RI_MEMORY, "no memory for the activations of this batch; use a smaller batch");
         ready_ = own_memory_ != nullptr;
+        // ggml's CUDA backend captures a graph that looks like the one before, to replay it. What is thrown away is not
+        // worth that, so that it gets a name of its own.
+        if (!ready_) ggml_format_name(ggml_graph_node(graph_, 0), "%llu", engine_.next_number());
     }
     for (const Upload &u : uploads_) {
         if (!u.tensor->buffer) continue; // unused

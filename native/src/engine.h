@@ -29,6 +29,9 @@ class Engine {
     // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
     ggml_gallocr_t scratch() const { return scratch_.get(); }
 
+    // Another one each time, under lock().
+    unsigned long long next_number() { return ++numbers_; }
+
     // How many CPU threads the next graph runs on; 0: all of the engine's.
     void use_threads(int n);
     // The CPU backend's threads, which wait for work; null where there is one thread or another backend.
@@ -60,6 +63,7 @@ class Engine {
     ggml_gallocr_ptr scratch_;
     int n_threads_ = 1;
     int threads_in_use_ = 0;
+    unsigned long long numbers_ = 0;
     ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
     void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
     bool portable_ = false, strict_ = false, own_kernels_ = false, packed_kernel_ = false;
