@@ -35,6 +35,9 @@ type EngineInfo struct {
 // OnGPU says whether the engine computes on a device with memory of its own.
 func (i EngineInfo) OnGPU() bool { return i.Backend != "cpu" && i.Backend != "portable" }
 
+// CoarseProducts says whether products in float32 keep only 10 bits of each factor's fraction, as on NVIDIA GPUs (docs/gpu.md).
+func (i EngineInfo) CoarseProducts() bool { return i.Backend == "cuda" }
+
 // GPUMemory is how much of a GPU's memory is taken at present, by whatever program, in bytes; 0 on the CPU.
 func (i EngineInfo) GPUMemory() int64 {
 	if !i.OnGPU() {

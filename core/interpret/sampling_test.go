@@ -65,7 +65,7 @@ func TestAnswer_sampled(t *testing.T) {
 		t.Error("nothing is drawn")
 	}
 	slots := 9
-	if testllm.Coarse(testllm.Params().Backend) { // what a token's neighbours are changes its last bits, and so what is drawn
+	if testllm.Coarse() { // what a token's neighbours are changes its last bits, and so what is drawn
 		slots = 4
 	}
 	if again := sampled(slots, Sampling{Temperature: 1, Seed: 3}); !slices.Equal(again, once) {

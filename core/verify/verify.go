@@ -57,14 +57,14 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 	switch kindOf(file) {
 	case kindRecommender:
 		figures, err = verifyRecommender(ctx, engine, path, file, opts)
-		return boundsOn(info.Backend, figures), err
 	case kindLLM:
 		figures, err = verifyLLM(ctx, engine, path, file, opts)
-		return boundsOn(info.Backend, figures), err
 	case kindExpected:
 		return nil, fmt.Errorf("verify: %s holds inputs and outputs; give the file of weights that it belongs to", path)
+	default:
+		return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) do not say what it is", path, names(file))
 	}
-	return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) do not say what it is", path, names(file))
+	return boundsOn(info, figures), err
 }
 
 // coarse are the bounds of some figures on NVIDIA GPUs, whose float32 products keep 10 bits of each factor's fraction (docs/gpu.md): two
@@ -74,9 +74,9 @@ var coarse = map[string]float64{
 	"loss F32": 1.5e-3, "answer_logprobs F32": 0.05, "grad.adapter.weight norm F32": 0.02, "grad.adapter.bias norm F32": 0.02,
 }
 
-// boundsOn judges figures by what the products of a backend can give.
-func boundsOn(backend string, figures []Figure) []Figure {
-	if backend != "cuda" {
+// boundsOn judges figures by what the products of an engine can give.
+func boundsOn(info cgo.EngineInfo, figures []Figure) []Figure {
+	if !info.CoarseProducts() {
 		return figures
 	}
 	for i, f := range figures {

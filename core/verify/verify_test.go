@@ -287,7 +287,7 @@ func TestFigure_encodes(t *testing.T) {
 // On NVIDIA GPUs a figure is judged by what their products can give, and elsewhere as it was.
 func TestBoundsOn(t *testing.T) {
 	for backend, ok := range map[string][]bool{"cpu": {false, false, true}, "cuda": {true, false, true}} {
-		figures := boundsOn(backend, []Figure{
+		figures := boundsOn(cgo.EngineInfo{Backend: backend}, []Figure{
 			relative("loss F32", 3.375, 3.374, 1e-4), // off as by TF32
 			relative("loss F32", 3.5, 3.374, 1e-4),   // wrong
 			relative("loss BF16", 3.34, 3.374, 3e-2),

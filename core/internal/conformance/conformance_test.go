@@ -8,7 +8,6 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
-	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // sampled is the number of elements of a tensor whose derivatives are compared: all of them in a smaller one.
@@ -131,14 +130,6 @@ func compareGradients(t *testing.T, model *cgo.Model, loss func(complexstep.Para
 			t.Errorf("%s: cosine of gradient and formula %g, at least %g", info.Name, cosine, allowed.cosine)
 		}
 	}
-}
-
-// bound is how far off results of a backend may be: exact where products are in float32, and else coarse.
-func bound(backend string, exact, coarse float64) float64 {
-	if testllm.Coarse(backend) {
-		return coarse
-	}
-	return exact
 }
 
 // near fails unless got is want within a relative tolerance.

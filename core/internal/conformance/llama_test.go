@@ -67,8 +67,8 @@ func TestAdapterRegression(t *testing.T) {
 					return complexstep.AdapterLoss(p, a, embd, complexstep.Lift(states), complexstep.Lift(targets))
 				}
 				// Two products of at most 16 terms: a few roundings of 6e-8.
-				near(t, "the loss", loss, real(formula(params)), bound(info.Backend, 1e-6, 1e-3))
-				compareGradients(t, model, formula, params, tolerance{relative: bound(info.Backend, 1e-6, 1e-3)})
+				near(t, "the loss", loss, real(formula(params)), testllm.BoundOn(info.Backend, 1e-6, 1e-3))
+				compareGradients(t, model, formula, params, tolerance{relative: testllm.BoundOn(info.Backend, 1e-6, 1e-3)})
 			})
 		}
 	})
@@ -125,7 +125,7 @@ func TestLLaMA(t *testing.T) {
 		}
 		for _, c := range tinyModels {
 			for _, m := range modes {
-				if testllm.Coarse(info.Backend) && m.precision == cgo.F32 {
+				if info.CoarseProducts() && m.precision == cgo.F32 {
 					m = onTensorCores
 				}
 				if info.Backend == "portable" && m.precision == cgo.F32 && c.name != tinyModels[0].name {

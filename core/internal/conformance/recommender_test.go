@@ -8,6 +8,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 // gradientTolerance bounds a gradient's error. float32 carries 24 bits, 6e-8; an element of a gradient here passes through
@@ -22,7 +23,7 @@ func gradientTolerance(backend string, formula complexstep.Recommender) toleranc
 	if backend != "cpu" {
 		relative *= 2
 	}
-	return tolerance{relative: bound(backend, relative, 1e-2)}
+	return tolerance{relative: testllm.BoundOn(backend, relative, 1e-2)}
 }
 
 func isNorm(name string) bool {
@@ -148,7 +149,7 @@ func isClose(t *testing.T, what string, got []float32, want []complex128, backen
 		t.Fatalf("%s: %d numbers, the formula gives %d", what, len(got), len(want))
 	}
 	for i := range want {
-		if !(math.Abs(float64(got[i])-real(want[i])) <= bound(backend, 1e-5, 5e-3)) {
+		if !(math.Abs(float64(got[i])-real(want[i])) <= testllm.BoundOn(backend, 1e-5, 5e-3)) {
 			t.Errorf("%s: number %d is %g, the formula gives %g", what, i, got[i], real(want[i]))
 		}
 	}
@@ -216,7 +217,7 @@ func TestRecommenderGradients(t *testing.T) {
 					batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets,
 						Negatives: negatives}
 					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, batch) }
-					near(t, "the loss", got, real(of(c.params)), bound(c.backend, 1e-6, 1e-3))
+					near(t, "the loss", got, real(of(c.params)), testllm.BoundOn(c.backend, 1e-6, 1e-3))
 					compareGradients(t, c.Model, of, c.params, c.allowed)
 					clearGradients(t, c.Model)
 				})
@@ -249,7 +250,7 @@ func dreamGradients(t *testing.T, formula complexstep.DreamRecShape, c modelCase
 	batch := complexstep.DreamRecBatch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: next,
 		Steps: steps, Noise: noise, Unconditional: unconditional}
 	of := func(p complexstep.Params) complex128 { return formula.Loss(p, batch) }
-	near(t, "the loss", got, real(of(c.params)), bound(c.backend, 1e-6, 1e-3))
+	near(t, "the loss", got, real(of(c.params)), testllm.BoundOn(c.backend, 1e-6, 1e-3))
 	compareGradients(t, c.Model, of, c.params, c.allowed)
 }
 

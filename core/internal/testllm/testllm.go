@@ -16,12 +16,15 @@ func Params() cgo.EngineParams {
 	return cgo.EngineParams{Backend: cmp.Or(os.Getenv("RECINT_BACKEND"), "cpu"), Threads: 1, Strict: true}
 }
 
-// Coarse says whether products keep only 10 bits of each factor's fraction, as on NVIDIA GPUs (docs/gpu.md).
-func Coarse(backend string) bool { return backend == "cuda" }
+// Coarse says whether the products of engines of Params are.
+func Coarse() bool { return cgo.EngineInfo{Backend: Params().Backend}.CoarseProducts() }
 
-// Bound is how far off results on engines of Params may be: exact where products are in float32, and coarse where they are Coarse.
-func Bound(exact, coarse float64) float64 {
-	if Coarse(Params().Backend) {
+// Bound is how far off results of engines of Params may be: coarse where their products are, and else exact.
+func Bound(exact, coarse float64) float64 { return BoundOn(Params().Backend, exact, coarse) }
+
+// BoundOn is that of a backend.
+func BoundOn(backend string, exact, coarse float64) float64 {
+	if (cgo.EngineInfo{Backend: backend}).CoarseProducts() {
 		return coarse
 	}
 	return exact
