@@ -24,12 +24,12 @@ type EngineParams struct {
 
 // EngineInfo describes an engine.
 type EngineInfo struct {
-	Backend      string `json:"backend"` // "cpu", "cuda", "metal"
-	Device       string `json:"device"`  // as the driver names it
-	MemoryTotal  int64  `json:"memory_total"`
-	MemoryFree   int64  `json:"memory_free"` // bytes, as the total
-	Threads      int    `json:"threads"`
-	PackedKernel bool   `json:"packed_kernel"` // large BF16 products run on the core's own AVX512-BF16 kernel
+	Backend     string `json:"backend"` // "cpu", "cuda", "metal"
+	Device      string `json:"device"`  // as the driver names it
+	MemoryTotal int64  `json:"memory_total"`
+	MemoryFree  int64  `json:"memory_free"` // bytes, as the total
+	Threads     int    `json:"threads"`
+	Kernels     string `json:"kernels"` // the kernel set that graphs run on, e.g. "avx2"; "" on a GPU and on "portable"
 }
 
 // OnGPU says whether the engine computes on a device with memory of its own.
@@ -88,12 +88,12 @@ func (e *Engine) Describe() (EngineInfo, error) {
 		return EngineInfo{}, err
 	}
 	return EngineInfo{
-		Backend:      C.GoString(&info.backend[0]),
-		Device:       C.GoString(&info.device[0]),
-		MemoryTotal:  int64(info.memory_total),
-		MemoryFree:   int64(info.memory_free),
-		Threads:      int(info.n_threads),
-		PackedKernel: info.packed_kernel != 0,
+		Backend:     C.GoString(&info.backend[0]),
+		Device:      C.GoString(&info.device[0]),
+		MemoryTotal: int64(info.memory_total),
+		MemoryFree:  int64(info.memory_free),
+		Threads:     int(info.n_threads),
+		Kernels:     C.GoString(&info.kernels[0]),
 	}, nil
 }
 

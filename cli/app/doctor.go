@@ -51,16 +51,22 @@ func doctorCommand() *cli.Command {
 	}
 }
 
+// kernelSet is one of the core's sets of CPU kernels.
+type kernelSet struct {
+	Name    string `json:"name"`
+	Missing string `json:"missing"` // instructions that this processor lacks for it
+}
+
 // systemFacts is what the native core says of itself and the machine.
 type systemFacts struct {
-	Compiler     string   `json:"compiler"`
-	BuildFlags   string   `json:"build_flags"`
-	LlamaCommit  string   `json:"llama_cpp_commit"`
-	GGML         string   `json:"ggml_version"`
-	CPUs         int      `json:"cpus"`
-	PackedKernel bool     `json:"packed_kernel"`
-	CPUFeatures  []string `json:"cpu_features"`
-	Devices      []struct {
+	Compiler    string      `json:"compiler"`
+	BuildFlags  string      `json:"build_flags"`
+	LlamaCommit string      `json:"llama_cpp_commit"`
+	GGML        string      `json:"ggml_version"`
+	CPUs        int         `json:"cpus"`
+	KernelSets  []kernelSet `json:"kernel_sets"` // the fastest first
+	CPUFeatures []string    `json:"cpu_features"`
+	Devices     []struct {
 		Backend     string `json:"backend"`
 		Device      string `json:"device"`
 		MemoryTotal int64  `json:"memory_total"`
@@ -114,7 +120,16 @@ func doctor(c *cli.Context) error {
 	fmt.Fprintf(w, "llama.cpp\t%s (ggml %s)\n", s.LlamaCommit, s.GGML)
 	fmt.Fprintf(w, "native core\tcompiler %s, %s\n", s.Compiler, s.BuildFlags)
 	fmt.Fprintf(w, "CPU\t%d threads; %s\n", s.CPUs, strings.Join(s.CPUFeatures, " "))
-	fmt.Fprintf(w, "own BF16 kernel\t%s\n", word(s.PackedKernel, "in use", "not for this processor; ggml's operations are used"))
+	for _, k := range s.KernelSets {
+		state := "available"
+		switch {
+		case k.Missing != "":
+			state = "not on this processor, which lacks " + k.Missing
+		case f.Engine != nil && f.Engine.Kernels == k.Name:
+			state = "in use"
+		}
+		fmt.Fprintf(w, "kernels %s\t%s\n", k.Name, state)
+	}
 	for _, d := range s.Devices {
 		fmt.Fprintf(w, "backend %s\t%s, %.1f of %.1f GB free\n", d.Backend, d.Device, float64(d.MemoryFree)/1e9,
 			float64(d.MemoryTotal)/1e9)
@@ -139,9 +154,6 @@ func missing(s systemFacts, dir string) []string {
 	if !gpu {
 		list = append(list, "a GPU backend: none was found; on a machine with an NVIDIA GPU build with `make cuda`, "+
 			"on a Mac with `make RECINT_METAL=1`")
-	}
-	if !s.PackedKernel {
-		list = append(list, "AVX512-BF16: this processor has none; training works, slower")
 	}
 	if !exists(filepath.Join(dir, "data", ml100k)) {
 		list = append(list, "MovieLens-100K: `recint data fetch "+ml100k+"`")

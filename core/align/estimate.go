@@ -69,7 +69,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		return Estimate{}, err
 	}
 	m := matrices(info)
-	fused := precision == cgo.BF16 && device.PackedKernel
+	fused := device.Kernels != ""
 	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Device: device.Device, Free: device.MemoryFree,
 		Weights: weightBytes(info, precision)}
 	for _, p := range j.Prompts {

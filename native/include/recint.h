@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 6
+#define RI_ABI_VERSION 7
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -82,7 +82,7 @@ typedef struct {
     int64_t memory_total;  /* bytes of the device's memory */
     int64_t memory_free;   /* bytes */
     int32_t n_threads;     /* CPU threads in use by the engine */
-    int32_t packed_kernel; /* 1: large BF16 products run on the core's own packed AVX512-BF16 kernel */
+    char kernels[16];      /* the kernel set that graphs run on (RECINT_KERNELS); empty: ggml's operations alone */
 } ri_engine_info;
 
 /* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16 and rounds the other operand of

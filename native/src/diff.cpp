@@ -1,7 +1,5 @@
 #include "diff.h"
 
-#include "encoder_kernels.h"
-
 #include <cmath>
 #include <cstring>
 
@@ -95,15 +93,15 @@ void Graph::backward(Var loss) {
 
 void Graph::add_up(std::vector<Addition> &additions) {
     if (additions.empty()) return;
-    if (fused()) { // by one node, since threads wait for each other behind every node
+    if (const KernelSet *k = kernels()) { // by one node, since threads wait for each other after every node
         std::vector<ggml_tensor *> sums, terms;
         for (const Addition &a : additions) {
             sums.push_back(a.sum);
             terms.push_back(a.term);
         }
-        ggml_tensor *node = kernel(1, 1, terms, [sums](ggml_tensor *dst, int ith, int nth) {
+        ggml_tensor *node = kernel(1, 1, terms, [k, sums](ggml_tensor *dst, int ith, int nth) {
             for (size_t i = 0; i < sums.size(); ++i)
-                kernels::add(in(dst, int(i)), ggml_nelements(sums[i]), static_cast<float *>(sums[i]->data), ith, nth);
+                k->add(in(dst, int(i)), ggml_nelements(sums[i]), static_cast<float *>(sums[i]->data), ith, nth);
         });
         ggml_build_forward_expand(graph_, node);
     } else {
@@ -136,10 +134,10 @@ ggml_tensor *Graph::kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> 
 // ---- operations
 
 ggml_tensor *Graph::sum_to_row(ggml_tensor *a) {
-    if (fused())
-        return kernel(a->ne[0], 1, {a}, [](ggml_tensor *dst, int ith, int nth) {
+    if (const KernelSet *k = kernels())
+        return kernel(a->ne[0], 1, {a}, [k](ggml_tensor *dst, int ith, int nth) {
             const int64_t n = dst->ne[0];
-            kernels::sum_rows(in(dst, 0), ggml_nelements(dst->src[0]) / n, n, out(dst), ith, nth);
+            k->sum_rows(in(dst, 0), ggml_nelements(dst->src[0]) / n, n, out(dst), ith, nth);
         });
     ggml_tensor *flat = ggml_reshape_2d(ctx(), a, a->ne[0], ggml_nelements(a) / a->ne[0]);
     return ggml_reshape_1d(ctx(), ggml_sum_rows(ctx(), ggml_cont(ctx(), ggml_transpose(ctx(), flat))), a->ne[0]);
@@ -168,10 +166,11 @@ Var Graph::scale(Var a, float factor) {
 
 Var Graph::scale_rows(Var a, ggml_tensor *factors) {
     auto scaled = [=](ggml_tensor *x) {
-        if (!fused()) return ggml_mul(ctx(), x, factors);
+        const KernelSet *k = kernels();
+        if (!k) return ggml_mul(ctx(), x, factors);
         const int64_t n = x->ne[0], rows = x->ne[1];
         return kernel(n, rows, {x, factors}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::scale_rows(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+            k->scale_rows(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
         });
     };
     return record(scaled(a.value), {a}, [=](ggml_tensor *dy) { accumulate(a, scaled(dy)); });
@@ -197,7 +196,8 @@ Var Graph::mul_mat(Var a, Var b) {
 }
 
 Var Graph::linear(Var w, Var x, Var bias) {
-    if (!fused()) {
+    const KernelSet *k = kernels();
+    if (!k) {
         Var y = mul_mat(w, x);
         return bias.value ? add(y, bias) : y;
     }
@@ -205,8 +205,7 @@ Var Graph::linear(Var w, Var x, Var bias) {
     std::vector<ggml_tensor *> inputs = {x.value, w.value};
     if (bias.value) inputs.push_back(bias.value);
     ggml_tensor *y = kernel(n_out, rows, inputs, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::linear(in(dst, 0), in(dst, 1), bias.value ? in(dst, 2) : nullptr, rows, n_in, n_out, out(dst), ith,
-                        nth);
+        k->linear(in(dst, 0), in(dst, 1), bias.value ? in(dst, 2) : nullptr, rows, n_in, n_out, out(dst), ith, nth);
     });
     return record(y, {w, x, bias}, [=](ggml_tensor *dy) {
         // What is wanted of dx, dw and db, one after the other.
@@ -214,9 +213,9 @@ Var Graph::linear(Var w, Var x, Var bias) {
                       of_bias = bias.node >= 0 ? n_out : 0;
         auto back = [=](ggml_tensor *dst, int ith, int nth) {
             float *dx = out(dst), *dw = dx + of_x, *db = dw + of_w;
-            if (of_x) kernels::linear_back_input(in(dst, 0), in(dst, 1), rows, n_in, n_out, dx, ith, nth);
-            if (of_w) kernels::linear_back_weight(in(dst, 0), in(dst, 2), rows, n_in, n_out, dw, ith, nth);
-            if (of_bias) kernels::sum_rows(in(dst, 0), rows, n_out, db, ith, nth);
+            if (of_x) k->linear_back_input(in(dst, 0), in(dst, 1), rows, n_in, n_out, dx, ith, nth);
+            if (of_w) k->linear_back_weight(in(dst, 0), in(dst, 2), rows, n_in, n_out, dw, ith, nth);
+            if (of_bias) k->sum_rows(in(dst, 0), rows, n_out, db, ith, nth);
         };
         ggml_tensor *all = kernel(of_x + of_w + of_bias, 1, {dy, w.value, x.value}, back);
         if (of_x) accumulate(x, part(all, 0, n_in, rows));
@@ -337,16 +336,15 @@ Var Graph::tanh(Var a) {
 Var Graph::gelu_erf(Var a) {
     ggml_tensor *x = a.value;
     const int64_t n = x->ne[0], rows = ggml_nrows(x), count = n * rows;
-    if (fused())
-        return record(kernel(n, rows, {x},
-                             [=](ggml_tensor *dst, int ith, int nth) {
-                                 kernels::gelu_erf(in(dst, 0), count, out(dst), ith, nth);
-                             }),
-                      {a}, [=](ggml_tensor *dy) {
-                          accumulate(a, kernel(n, rows, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                                         kernels::gelu_erf_back(in(dst, 0), in(dst, 1), count, out(dst), ith, nth);
-                                     }));
-                      });
+    if (const KernelSet *k = kernels())
+        return record(
+            kernel(n, rows, {x},
+                   [=](ggml_tensor *dst, int ith, int nth) { k->gelu_erf(in(dst, 0), count, out(dst), ith, nth); }),
+            {a}, [=](ggml_tensor *dy) {
+                accumulate(a, kernel(n, rows, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                               k->gelu_erf_back(in(dst, 0), in(dst, 1), count, out(dst), ith, nth);
+                           }));
+            });
     return record(ggml_gelu_erf(ctx(), x), {a}, [=](ggml_tensor *dy) {
         // d/dx x Phi(x) = Phi(x) + x phi(x). ggml has no erf, but Phi(x) = gelu(x) / x, where 0 is moved aside.
         ggml_tensor *is_zero = ggml_scale_bias(ctx(), ggml_step(ctx(), ggml_abs(ctx(), x)), -1.0f, 1.0f);
@@ -382,19 +380,18 @@ Var Graph::gelu(Var a) {
 
 Var Graph::layer_norm(Var a, Var weight, Var bias, float eps) {
     ggml_tensor *x = a.value;
-    if (fused()) {
+    if (const KernelSet *k = kernels()) {
         const int64_t width = x->ne[0], rows = ggml_nrows(x);
         ggml_tensor *w = weight.value;
         ggml_tensor *y = kernel(width, rows, {x, w, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::layer_norm(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst), ith, nth);
+            k->layer_norm(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, out(dst), ith, nth);
         });
         return record(y, {a, weight, bias}, [=](ggml_tensor *dy) {
             // dx, dw and db, one after the other.
             auto back = [=](ggml_tensor *dst, int ith, int nth) {
                 float *dx = out(dst), *dw = dx + width * rows;
-                if (a.node >= 0)
-                    kernels::layer_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, dx, ith, nth);
-                kernels::layer_norm_back_weights(in(dst, 0), in(dst, 2), eps, rows, width, dw, dw + width, ith, nth);
+                if (a.node >= 0) k->layer_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, width, dx, ith, nth);
+                k->layer_norm_back_weights(in(dst, 0), in(dst, 2), eps, rows, width, dw, dw + width, ith, nth);
             };
             ggml_tensor *all = kernel(width * (rows + 2), 1, {x, w, dy}, back);
             accumulate(a, part(all, 0, width, rows));
@@ -459,9 +456,9 @@ ggml_tensor *Graph::softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor) 
 Var Graph::get_rows(Var table, ggml_tensor *ids) {
     return record(ggml_get_rows(ctx(), table.value, ids), {table}, [=](ggml_tensor *dy) {
         const int64_t width = table.value->ne[0], n_rows = table.value->ne[1], n_ids = ids->ne[0];
-        if (fused()) {
+        if (const KernelSet *k = kernels()) {
             accumulate(table, kernel(width, n_rows, {dy, ids}, [=](ggml_tensor *dst, int ith, int nth) {
-                           kernels::scatter_rows(in(dst, 0), ri::ids(dst, 1), n_ids, width, out(dst), n_rows, ith, nth);
+                           k->scatter_rows(in(dst, 0), ri::ids(dst, 1), n_ids, width, out(dst), n_rows, ith, nth);
                        }));
             return;
         }
@@ -481,7 +478,7 @@ Var Graph::get_rows(Var table, ggml_tensor *ids) {
 
 Var Graph::pick_rows(Var table, const std::vector<int32_t> &ids) {
     ggml_tensor *picked = input(ids, int64_t(ids.size()));
-    if (fused()) return get_rows(table, picked);
+    if (kernels()) return get_rows(table, picked);
     return record(ggml_get_rows(ctx(), table.value, picked), {table}, [=](ggml_tensor *dy) {
         // Where each row went; to the row behind the last, which is zero, if nowhere.
         const int64_t rows = table.value->ne[1];
@@ -504,16 +501,16 @@ Var Graph::splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tens
 Var Graph::cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {
     const int64_t n_classes = logits.value->ne[0], n = logits.value->ne[1];
     ggml_tensor *p = ggml_soft_max(ctx(), logits.value);
-    if (fused()) {
+    if (const KernelSet *k = kernels()) {
         ggml_tensor *losses = kernel(n, 1, {p, flat_targets}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::negative_log(in(dst, 0), ids(dst, 1), n, out(dst), ith, nth);
+            k->negative_log(in(dst, 0), ids(dst, 1), n, out(dst), ith, nth);
         });
         if (logprobs) *logprobs = ggml_scale(ctx(), losses, -1.0f);
         return record(ggml_sum(ctx(), ggml_mul(ctx(), losses, weights)), {logits}, [=](ggml_tensor *) {
-            accumulate(
-                logits, kernel(n_classes, n, {p, flat_targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
-                    kernels::softmax_loss_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, n_classes, out(dst), ith, nth);
-                }));
+            accumulate(logits,
+                       kernel(n_classes, n, {p, flat_targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
+                           k->softmax_loss_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, n_classes, out(dst), ith, nth);
+                       }));
         });
     }
     ggml_tensor *p_target = ggml_get_rows(ctx(), ggml_reshape_2d(ctx(), p, 1, n_classes * n), flat_targets); // [1, n]

@@ -3,7 +3,7 @@
 // ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a frozen weight is an
 // outer product that only some backends have. Here each operation records a vector-Jacobian rule that is itself
 // composed of ggml operations, forward ones where CPU, CUDA and Metal have no other in common. On the CPU the heavy
-// ones run on fused kernels instead (encoder_kernels.h); the "portable" backend is the CPU without them.
+// ones run on a kernel set instead (kernels/); the "portable" backend is the CPU without them.
 //
 // A graph for the large LLM is built, run once and thrown away: batches differ in shape, and building costs a
 // millisecond where a step costs hundreds. A recommender's graph is kept and run again with other inputs. Dimensions in
@@ -32,7 +32,7 @@ class Graph {
 
     ggml_context *ctx() const { return ctx_.get(); }
     Engine &engine() const { return engine_; }
-    bool fused() const { return engine_.own_kernels(); }
+    const KernelSet *kernels() const { return engine_.kernels(); } // null: only ggml operations
 
     // ---- leaves
     // A tensor filled from `data` when the graph runs; the data must stay in place until then.

@@ -4,7 +4,6 @@
 //     mlp1: Linear(3D -> D), mlp2: Linear(3D -> 2D), GELU, Linear(2D -> D), on (x, c, step embedding)
 // where the step goes through sines and cosines, Linear(D -> 2D), GELU, Linear(2D -> D). GELU is exact (erf). Where the
 // guidance is dropped, none_embedding stands in its place.
-#include "encoder_kernels.h"
 #include "random.h"
 #include "sasrec.h"
 
@@ -77,7 +76,12 @@ class DreamRec : public Recommender {
     Var predict(Graph &g, Var x, Var guidance, Var step) const;
     Var training_loss(Graph &g, Source &source) const;
 
-    kernels::Sampling prepare(const ri_dreamrec_sampling &sampling, std::vector<std::vector<float>> &memory) const;
+    // What a Sampling points at.
+    struct Memory {
+        std::vector<std::vector<float>> matrices;
+        std::vector<kernels::SamplingStep> coefficients;
+    };
+    kernels::Sampling prepare(const ri_dreamrec_sampling &sampling, Memory &memory) const;
     void sample_by_graph(const kernels::Sampling &sampling, float *dst) const;
 
     ri_dreamrec_params p_;
@@ -227,7 +231,7 @@ void DreamRec::denoise(const float *x, const int32_t *steps, const float *guidan
 // The first layer is linear in (x, guidance, step), so that what the guidance and the step give to it is computed once.
 // With one layer the two predictions that classifier-free guidance mixes differ by a constant; with two they share the
 // rest.
-kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, std::vector<std::vector<float>> &memory) const {
+kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, Memory &memory) const {
     const int64_t D = width(), n = int64_t(s.n_oracles), S = int64_t(s.n_steps);
     const bool one_layer = p_.denoiser == RI_DENOISER_MLP1;
     Graph g(engine(), false);
@@ -251,23 +255,23 @@ kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, std::vector<s
         g.output(outputs.back());
     }
     g.run();
-    memory.clear();
+
     for (ggml_tensor *output : outputs) {
-        memory.emplace_back(size_t(ggml_nelements(output)));
-        g.read(output, memory.back().data());
+        memory.matrices.emplace_back(size_t(ggml_nelements(output)));
+        g.read(output, memory.matrices.back().data());
     }
     kernels::Sampling k{};
     k.n = n;
     k.width = D;
     k.hidden = n_first();
     k.steps = S;
-    k.first = memory[0].data();
-    k.given = memory[1].data();
-    k.by_step = memory[3].data();
+    k.first = memory.matrices[0].data();
+    k.given = memory.matrices[1].data();
+    k.by_step = memory.matrices[3].data();
     if (!one_layer) {
-        k.none = memory[2].data();
-        k.second = memory[4].data();
-        k.second_bias = memory[5].data();
+        k.none = memory.matrices[2].data();
+        k.second = memory.matrices[4].data();
+        k.second_bias = memory.matrices[5].data();
     }
     k.strength = s.strength;
     k.noise = s.noise;
@@ -285,15 +289,16 @@ kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, std::vector<s
             step_of = {float(std::sqrt(next) * beta / (1 - left)), float(std::sqrt(1 - beta) * (1 - next) / (1 - left)),
                        float(std::sqrt(beta * (1 - next) / (1 - left)))};
         }
-        k.coefficients.push_back(step_of);
+        memory.coefficients.push_back(step_of);
     }
+    k.coefficients = memory.coefficients.data();
     return k;
 }
 
 void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
     const int64_t D = k.width, n = k.n;
     std::vector<float> x(size_t(n * D)), noise(size_t(n * D));
-    kernels::sampling_noise(k, 0, 0, n, x.data());
+    engine().host_kernels().sampling_noise(k, 0, 0, n, x.data());
     int64_t at = 0;
     Graph g(engine(), false, Graph::Life::kept);
     auto host = [&](const float *data, int64_t ne0, int64_t ne1) {
@@ -301,8 +306,7 @@ void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
     };
     auto scalar = [&](float kernels::SamplingStep::*field) {
         return g.constant(g.input(
-            GGML_TYPE_F32,
-            [&k, &at, field](void *dst) { *static_cast<float *>(dst) = k.coefficients[size_t(at)].*field; }, 1));
+            GGML_TYPE_F32, [&k, &at, field](void *dst) { *static_cast<float *>(dst) = k.coefficients[at].*field; }, 1));
     };
     Var from = host(x.data(), D, n);
     Var by_step = g.constant(g.input(
@@ -327,7 +331,7 @@ void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
     next = g.add(next, g.mul(host(noise.data(), D, n), scalar(&kernels::SamplingStep::deviation)));
     g.output(next.value);
     for (at = 0; at < k.steps; ++at) {
-        if (k.coefficients[size_t(at)].deviation > 0) kernels::sampling_noise(k, at + 1, 0, n, noise.data());
+        if (k.coefficients[at].deviation > 0) engine().host_kernels().sampling_noise(k, at + 1, 0, n, noise.data());
         g.run();
         g.read(next.value, x.data());
     }
@@ -349,10 +353,10 @@ void DreamRec::sample(const ri_dreamrec_sampling &s, float *dst) {
     const size_t numbers = s.n_oracles * size_t(width());
     require_finite(s.guidance, numbers, "guidance");
     if (s.noise) require_finite(s.noise, numbers * (s.deterministic ? 1 : s.n_steps), "noise");
-    std::vector<std::vector<float>> memory;
+    Memory memory;
     const kernels::Sampling k = prepare(s, memory);
-    if (engine().own_kernels())
-        engine().parallel([&](int ith, int nth) { kernels::sample(k, dst, ith, nth); });
+    if (const KernelSet *kernels = engine().kernels())
+        engine().parallel([&](int ith, int nth) { kernels->sample(k, dst, ith, nth); });
     else
         sample_by_graph(k, dst);
 }

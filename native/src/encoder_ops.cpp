@@ -1,8 +1,5 @@
 #include "encoder_ops.h"
 
-#include "encoder_kernels.h"
-#include "gemm.h"
-
 #include <cmath>
 
 namespace ri {
@@ -37,7 +34,8 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
     const float scale = 1.0f / std::sqrt(float(hd));
     ggml_tensor *lengths = last ? source.lengths(g) : nullptr;
     ggml_tensor *dropped = source.mask(g, T, queries, H, B);
-    if (!g.fused()) {
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) {
         auto heads = [&](Var x, int64_t n) {
             return g.permute(g.reshape(x, hd, H, n, B), 0, 2, 1, 3);
         }; // [hd, n, H, B]
@@ -68,7 +66,7 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
     };
     auto mask = [=](ggml_tensor *dst) { return dropped ? in(dst, at_mask) : nullptr; };
     ggml_tensor *y = g.kernel(D, queries * B, inputs, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::causal_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), out(dst), ith, nth);
+        kernels->causal_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), out(dst), ith, nth);
     });
     return g.record(y, {q, k, v}, [=, &g](ggml_tensor *dy) {
         std::vector<ggml_tensor *> with = inputs;
@@ -77,7 +75,7 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
         // dq, dk and dv, one after the other.
         ggml_tensor *all = g.kernel(D, (queries + 2 * T) * B, with, [=](ggml_tensor *dst, int ith, int nth) {
             float *dq = out(dst), *dk = dq + D * queries * B, *dv = dk + D * T * B;
-            kernels::causal_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy),
+            kernels->causal_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy),
                                            dq, dk, dv, ith, nth);
         });
         g.accumulate(q, g.part(all, 0, D, queries * B));
@@ -120,21 +118,22 @@ Var gru_steps(Graph &g, Source &source, Var gates, Var w, Var bias) {
 } // namespace
 
 Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
-    if (!g.fused()) return gru_steps(g, source, gates, w, bias);
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) return gru_steps(g, source, gates, w, bias);
     const int64_t T = source.positions(), B = source.samples(), H = w.value->ne[0];
     ggml_tensor *lengths = source.lengths(g);
     // Where gradients are asked for, h is followed by what they need.
     const bool back = gates.node >= 0 || w.node >= 0;
     ggml_tensor *all = g.kernel(back ? 5 * H : H, T * B, {gates.value, w.value, bias.value, lengths},
                                 [=](ggml_tensor *dst, int ith, int nth) {
-                                    kernels::gru({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 2), out(dst),
+                                    kernels->gru({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 2), out(dst),
                                                  back ? out(dst) + H * T * B : nullptr, ith, nth);
                                 });
     ggml_tensor *h = back ? g.part(all, 0, H, T * B) : all;
     return g.record(h, {gates, w, bias}, [=, &g](ggml_tensor *dh) {
         ggml_tensor *both =
             g.kernel(3 * H, 2 * T * B, {w.value, all, dh, lengths}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels::gru_back({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 1) + H * T * B, in(dst, 2),
+                kernels->gru_back({B, T, H, ids(dst, 3)}, in(dst, 0), in(dst, 1), in(dst, 1) + H * T * B, in(dst, 2),
                                   out(dst), out(dst) + 3 * H * T * B, ith, nth);
             });
         g.accumulate(gates, g.part(both, 0, 3 * H, T * B));
@@ -143,10 +142,10 @@ Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
         auto weights = [=](ggml_tensor *dst, int ith, int nth) {
             const float *dr = in(dst, 0) + 3 * H * T * B;
             for (int64_t t = 1; t < T; ++t)
-                gemm(3 * H, H, B, {dr + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1}, out(dst), H,
-                     t > 1, ith, nth);
+                kernels->gemm(3 * H, H, B, {dr + t * 3 * H, 1, T * 3 * H}, {in(dst, 1) + (t - 1) * H, T * H, 1},
+                              out(dst), H, t > 1, ith, nth);
             if (T == 1 && ith == 0) std::fill(out(dst), out(dst) + 3 * H * H, 0.0f);
-            kernels::sum_rows(dr, T * B, 3 * H, out(dst) + 3 * H * H, ith, nth);
+            kernels->sum_rows(dr, T * B, 3 * H, out(dst) + 3 * H * H, ith, nth);
         };
         ggml_tensor *dw = g.kernel(3 * H * (H + 1), 1, {both, all}, weights);
         g.accumulate(w, g.part(dw, 0, H, 3 * H));
@@ -159,7 +158,8 @@ Var gru(Graph &g, Source &source, Var gates, Var w, Var bias) {
 Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t height) {
     const int64_t D = x.value->ne[0], T = source.positions(), B = source.samples(), F = w.value->ne[1];
     const int64_t count = T - height + 1;
-    if (!g.fused()) {
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) {
         // Windows as rows of their own; then the largest as the sum over windows of y where y is the largest.
         std::vector<int32_t> rows;
         for (int64_t b = 0; b < B; ++b)
@@ -173,18 +173,18 @@ Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t 
     }
     const kernels::Windows shape{B, T, D, height, F};
     ggml_tensor *y = g.kernel(F, T * B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::windows(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
+        kernels->windows(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
     });
     ggml_tensor *most = g.kernel(F, B, {y}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::relu_max(shape, in(dst, 0), out(dst), ith, nth);
+        kernels->relu_max(shape, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(most, {x, w, bias}, [=, &g](ggml_tensor *dmost) {
         // dx, dw and db, one after the other.
         const int64_t of_x = D * T * B, of_w = height * D * F;
         auto back = [=](ggml_tensor *dst, int ith, int nth) {
             float *dx = out(dst), *dw = dx + of_x;
-            if (x.node >= 0) kernels::windows_max_back_input(shape, in(dst, 0), in(dst, 1), in(dst, 3), dx, ith, nth);
-            kernels::windows_max_back_weight(shape, in(dst, 0), in(dst, 2), in(dst, 3), dw, dw + of_w, ith, nth);
+            if (x.node >= 0) kernels->windows_max_back_input(shape, in(dst, 0), in(dst, 1), in(dst, 3), dx, ith, nth);
+            kernels->windows_max_back_weight(shape, in(dst, 0), in(dst, 2), in(dst, 3), dw, dw + of_w, ith, nth);
         };
         ggml_tensor *all = g.kernel(of_x + of_w + F, 1, {y, w.value, x.value, dmost}, back);
         g.accumulate(x, g.part(all, 0, D, T * B));
@@ -195,23 +195,24 @@ Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t 
 
 Var weigh_positions(Graph &g, const Source &source, Var x, Var w, Var bias) {
     const int64_t D = x.value->ne[0], T = source.positions(), B = source.samples(), F = w.value->ne[1];
-    if (!g.fused()) {
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) {
         Var by_position = g.reshape(g.permute(g.reshape(x, D, T, B), 1, 0, 2, 3), T, D * B);
         Var y = g.linear(w, by_position, bias); // [F, D * B]
         return g.reshape(g.permute(g.reshape(y, F, D, B), 1, 0, 2, 3), F * D, B);
     }
     const kernels::Windows shape{B, T, D, T, F};
     ggml_tensor *y = g.kernel(F * D, B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::weigh_positions(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
+        kernels->weigh_positions(shape, in(dst, 0), in(dst, 1), in(dst, 2), out(dst), ith, nth);
     });
     return g.record(y, {x, w, bias}, [=, &g](ggml_tensor *dy) {
         if (x.node >= 0)
             g.accumulate(x, g.kernel(D, T * B, {w.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels::weigh_positions_back_input(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+                kernels->weigh_positions_back_input(shape, in(dst, 0), in(dst, 1), out(dst), ith, nth);
             }));
         if (w.node < 0) return;
         ggml_tensor *both = g.kernel(T * F + F, 1, {x.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::weigh_positions_back_weight(shape, in(dst, 0), in(dst, 1), out(dst), out(dst) + T * F, ith, nth);
+            kernels->weigh_positions_back_weight(shape, in(dst, 0), in(dst, 1), out(dst), out(dst) + T * F, ith, nth);
         });
         g.accumulate(w, ggml_view_1d(g.ctx(), both, T * F, 0));
         g.accumulate(bias, ggml_view_1d(g.ctx(), both, F, size_t(T * F) * sizeof(float)));

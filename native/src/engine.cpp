@@ -1,8 +1,6 @@
 #include "engine.h"
 
 #include "gguf.h"
-#include "kernels.h"
-#include "substitutes.h"
 
 #include "ggml-cpu.h"
 
@@ -34,7 +32,6 @@ void load_backends() {
             if (slash != std::string::npos) folder = path.substr(0, slash);
         }
         ggml_backend_load_all_from_path(folder.c_str());
-        offer_kernels();
     });
 }
 
@@ -90,7 +87,7 @@ ggml_backend_dev_t choose_device(const std::string &wanted, bool strict) {
 
 } // namespace
 
-Engine::Engine(const ri_engine_params &params) {
+Engine::Engine(const ri_engine_params &params) : host_kernels_(kernels::select(getenv("RECINT_KERNELS"))) {
     if (params.n_threads < 0 || params.n_threads > GGML_MAX_N_THREADS)
         fail(RI_INVALID, "threads must be 0 (one for each core) to %d, not %d", GGML_MAX_N_THREADS, params.n_threads);
     load_backends();
@@ -115,8 +112,6 @@ Engine::Engine(const ri_engine_params &params) {
             reinterpret_cast<decltype(&ggml_backend_cpu_set_threadpool)>(find("ggml_backend_cpu_set_threadpool"));
     }
     use_threads(0);
-    own_kernels_ = on_cpu() && !portable_;
-    packed_kernel_ = own_kernels_ && kernels::available();
 }
 
 void Engine::use_threads(int n) {
@@ -156,7 +151,7 @@ ri_engine_info Engine::describe() const {
     info.memory_free = int64_t(free);
     info.memory_total = int64_t(total);
     info.n_threads = n_threads_;
-    info.packed_kernel = packed_kernel_;
+    snprintf(info.kernels, sizeof info.kernels, "%s", kernels() ? kernels()->name : "");
     return info;
 }
 
@@ -209,8 +204,11 @@ ri_status ri_system_describe(char *dst, size_t capacity, size_t *length, ri_erro
         std::string json = "{\"compiler\":" + quoted(__VERSION__) + ",\"build_flags\":" + quoted(RI_BUILD_FLAGS) +
                            ",\"llama_cpp_commit\":" + quoted(RI_LLAMA_COMMIT) +
                            ",\"ggml_version\":" + quoted(ggml_version()) +
-                           ",\"cpus\":" + std::to_string(ri::available_cpus()) +
-                           ",\"packed_kernel\":" + (ri::kernels::available() ? "true" : "false") + ",\"devices\":[";
+                           ",\"cpus\":" + std::to_string(ri::available_cpus()) + ",\"kernel_sets\":[";
+        for (const ri::kernels::Candidate &c : ri::kernels::candidates())
+            json += std::string(&c == &ri::kernels::candidates()[0] ? "" : ",") + "{\"name\":" + quoted(c.set->name) +
+                    ",\"missing\":" + quoted(c.missing) + "}";
+        json += "],\"devices\":[";
         std::string features;
         for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
             ggml_backend_dev_t device = ggml_backend_dev_get(i);

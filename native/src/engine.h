@@ -3,6 +3,8 @@
 
 #include "status.h"
 
+#include "kernels/kernel_set.h"
+
 #include "ggml-cpp.h"
 
 #include <exception>
@@ -13,6 +15,8 @@
 
 namespace ri {
 
+using kernels::KernelSet;
+
 class Engine {
   public:
     explicit Engine(const ri_engine_params &params);
@@ -21,10 +25,12 @@ class Engine {
     ggml_backend_dev_t device() const { return ggml_backend_get_device(backend_.get()); }
     int n_threads() const { return n_threads_; }
     bool on_cpu() const { return ggml_backend_dev_type(device()) == GGML_BACKEND_DEVICE_TYPE_CPU; }
-    // On the CPU the core's own kernels stand in for compositions of ggml operations, unless "portable" was asked for.
-    bool own_kernels() const { return own_kernels_; }
-    bool packed_kernel() const { return packed_kernel_; } // on the CPU with AVX512-BF16
-    bool strict() const { return strict_; }               // nothing may run elsewhere
+    // The kernels that graphs run on; null where they are composed of ggml operations alone: on a GPU, and on the CPU
+    // as "portable".
+    const KernelSet *kernels() const { return on_cpu() && !portable_ ? &host_kernels_ : nullptr; }
+    // The same set for work on the host's memory, whatever the backend.
+    const KernelSet &host_kernels() const { return host_kernels_; }
+    bool strict() const { return strict_; } // nothing may run elsewhere
     ri_engine_info describe() const;
     // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
     ggml_gallocr_t scratch() const { return scratch_.get(); }
@@ -36,7 +42,7 @@ class Engine {
     void use_threads(int n);
     // The CPU backend's threads, which wait for work; null where there is one thread or another backend.
     ggml_threadpool_t threads() const { return threads_.get(); }
-    // Runs body(ith, nth) on the threads of the CPU backend; only with own_kernels().
+    // Runs body(ith, nth) on the threads of the CPU backend; only with kernels().
     void parallel(const std::function<void(int ith, int nth)> &body);
 
     // Runs what a graph's node does on one of its threads, past which nothing may be thrown; rethrow(), behind the
@@ -66,7 +72,8 @@ class Engine {
     unsigned long long numbers_ = 0;
     ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
     void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
-    bool portable_ = false, strict_ = false, own_kernels_ = false, packed_kernel_ = false;
+    const KernelSet &host_kernels_;
+    bool portable_ = false, strict_ = false;
     std::mutex mutex_, thrown_mutex_;
     std::exception_ptr thrown_;
 };

@@ -2,10 +2,8 @@
 //
 // Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
 // and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
-#include "bf16_copy.h"
-#include "encoder_kernels.h"
 #include "engine.h"
-#include "kernels.h"
+#include "gguf.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -112,9 +110,6 @@ class Generator {
         bool wanted; // its logits are
     };
 
-    // Whether the kernels that stand in for ggml's (substitutes.h) are there, but not wanted: "portable".
-    bool ggml_alone() const { return engine_->on_cpu() && !engine_->own_kernels() && kernels::available(); }
-
     llama_memory_t memory() const { return llama_get_memory(context_.get()); }
 
     void load_model() {
@@ -123,7 +118,6 @@ class Generator {
         ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
         params.devices = devices;
         params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
-        params.use_extra_bufts = !ggml_alone();
         // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
         llama_model_kv_override overrides[3] = {};
         overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
@@ -134,16 +128,7 @@ class Generator {
         overrides[1].val_i64 = n_vocab_;
         params.kv_overrides = overrides;
         forget_logged_error();
-        const bool copied = wants_bf16(*engine_, *gguf_);
-        // A memory map would keep matrices that are packed a second time.
-        if (copied || (engine_->packed_kernel() && gguf_->tensor("blk.0.ffn_up.weight").type == GGML_TYPE_BF16))
-            params.load_mode = LLAMA_LOAD_MODE_NONE;
-        if (copied) {
-            const File copy = bf16_copy(*gguf_);
-            model_.reset(llama_model_load_from_file_ptr(copy.get(), params));
-        } else {
-            model_.reset(llama_model_load_from_file(gguf_->path().c_str(), params));
-        }
+        model_.reset(llama_model_load_from_file(gguf_->path().c_str(), params));
         if (!model_) fail(RI_FILE, "llama.cpp cannot load %s: %s", gguf_->path().c_str(), logged_error().c_str());
     }
 
@@ -183,7 +168,6 @@ class Generator {
         params.n_outputs_max = uint32_t(sequences);
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
-        if (ggml_alone()) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
         if (engine_->strict() && !engine_->on_cpu()) {
             params.cb_eval = note_stray;
             params.cb_eval_user_data = this;
@@ -309,7 +293,7 @@ class Generator {
             tokens[part.place] = most_likely(values, n_vocab_);
             if (result.logprobs || part.n_asked) {
                 const float most = values[tokens[part.place]];
-                const float rest = std::log(kernels::sum_of_exponentials(values, n_vocab_, most));
+                const float rest = std::log(engine_->host_kernels().sum_of_exponentials(values, n_vocab_, most));
                 logprobs[part.place] = -rest;
                 for (size_t a = part.asked; a < part.asked + part.n_asked; ++a)
                     asked[a] = values[b.asked[a]] - most - rest;

@@ -20,7 +20,7 @@ class GRU4Rec : public Recommender {
     // Outputs [H, B], or with source.all() [H, T * B], of the layers NAME over a table of embeddings. The bias that a
     // layer lacks is zero.
     Var outputs(Graph &g, Source &source, const char *table, const std::string &name, bool biases) const {
-        if (!g.fused() && int64_t(p_.n_layers) * source.positions() > 200)
+        if (!g.kernels() && int64_t(p_.n_layers) * source.positions() > 200)
             fail(RI_UNSUPPORTED,
                  "GRU4Rec: %d layers over %lld positions need more than 200 steps, which only the CPU takes",
                  p_.n_layers, static_cast<long long>(source.positions()));

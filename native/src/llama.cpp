@@ -31,11 +31,13 @@ class Llama::Loader {
             m.n_in = view.ne[0];
             m.n_out += view.ne[1];
         }
-        if (llama_.fused_ && !exact) {
-            m.packed = std::make_unique<kernels::PackedMatrix>(m.n_out, m.n_in);
-            m.packed_transposed = std::make_unique<kernels::PackedMatrix>(m.n_in, m.n_out);
+        const ri_precision precision = exact ? RI_F32 : precision_;
+        if (const KernelSet *set = llama_.engine_->kernels()) {
+            const kernels::Weights weights = kernels::weights_of(precision);
+            m.packed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_out, m.n_in);
+            m.packed_transposed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_in, m.n_out);
         } else {
-            const ggml_type type = exact || precision_ == RI_F32 ? GGML_TYPE_F32 : GGML_TYPE_BF16;
+            const ggml_type type = precision == RI_F32 ? GGML_TYPE_F32 : GGML_TYPE_BF16;
             m.weight = ggml_new_tensor_2d(llama_.ctx_.get(), type, m.n_in, m.n_out);
             m.transposed = ggml_new_tensor_2d(llama_.ctx_.get(), type, m.n_out, m.n_in);
         }
@@ -150,8 +152,6 @@ Llama::Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, r
     n_ff_ = info.n_ff;
     n_context_ = info.n_context;
     rms_eps_ = info.rms_eps;
-    fused_ = precision == RI_BF16 && engine_->packed_kernel() && kernels::attention_supported(head_dim_) &&
-             n_embd_ % 16 == 0 && n_ff_ % 16 == 0;
 
     Loader loader(*this, precision);
     layers_.resize(size_t(info.n_layer));
@@ -179,9 +179,10 @@ Llama::Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, r
 // ---- the prefix
 
 kernels::PrefixCache Prefix::cache(size_t layer) const {
-    if (n == 0) return {0, 0, nullptr, nullptr, nullptr, nullptr};
+    if (n == 0) return {};
     const Layer &l = layers[layer];
-    return {n, (n + 15) / 16 * 16, l.k.data(), l.v.data(), l.k_t.data(), l.v_t.data()};
+    auto data = [](const ggml_tensor *t) { return static_cast<const float *>(t->data); };
+    return {n, data(l.k), data(l.v), data(l.k_t), data(l.v_t)};
 }
 
 std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) const {
@@ -195,7 +196,7 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
             fail(RI_INVALID, "prefix token %zu is %d; the vocabulary has %lld", i, tokens[i],
                  static_cast<long long>(n_vocab_));
 
-    const int64_t P = int64_t(n), hd = head_dim_, Hkv = n_heads_kv_, stride = (P + 15) / 16 * 16;
+    const int64_t P = int64_t(n), hd = head_dim_, Hkv = n_heads_kv_;
     const int64_t width = (n_heads_ + 2 * Hkv) * hd;
     Graph graph(*engine_, false);
     std::vector<float> rows(n * size_t(n_embd_));
@@ -208,52 +209,39 @@ std::unique_ptr<Prefix> Llama::make_prefix(const int32_t *tokens, size_t n) cons
     graph.run();
 
     prefix->layers.resize(layers_.size());
-    if (!fused_) {
-        prefix->ctx.reset(ggml_init({ggml_tensor_overhead() * layers_.size() * 4, nullptr, true}));
-        if (!prefix->ctx) throw std::bad_alloc();
-        for (Prefix::Layer &layer : prefix->layers) {
-            layer.k_tensor = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
-            layer.v_tensor = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
-            layer.k_t_tensor = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
-            layer.v_t_tensor = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
-        }
-        prefix->buffer.reset(ggml_backend_alloc_ctx_tensors(prefix->ctx.get(), engine_->backend()));
-        if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
+    prefix->ctx.reset(ggml_init({ggml_tensor_overhead() * layers_.size() * 4, nullptr, true}));
+    if (!prefix->ctx) throw std::bad_alloc();
+    for (Prefix::Layer &layer : prefix->layers) {
+        for (ggml_tensor **rows : {&layer.k, &layer.v})
+            *rows = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
+        for (ggml_tensor **columns : {&layer.k_t, &layer.v_t})
+            *columns = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
     }
+    prefix->buffer.reset(ggml_backend_alloc_ctx_tensors(prefix->ctx.get(), engine_->backend()));
+    if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
     const RopeTable rope = rope_table(0, SampleRows({P}).places());
     std::vector<float> raw(size_t(P * width));
     for (size_t l = 0; l < layers_.size(); ++l) {
         graph.read(qkv[l], raw.data());
-        // Rows [hd, P] of each head, and the same as columns [columns, hd]; columns are padded for the kernels.
-        const int64_t columns = fused_ ? stride : P;
-        std::vector<float> k(size_t(Hkv * P * hd)), v(k.size()), k_t(size_t(Hkv * hd * columns)), v_t(k_t.size());
+        // Rows [hd, P] of each head, and the same as columns [P, hd].
+        std::vector<float> k(size_t(Hkv * P * hd)), v(k.size()), k_t(k.size()), v_t(k.size());
         for (int64_t h = 0; h < Hkv; ++h)
             for (int64_t p = 0; p < P; ++p) {
                 const float *key = raw.data() + p * width + (n_heads_ + h) * hd, *value = key + Hkv * hd;
+                const float *cos = rope.cos.data() + p * hd, *sin = rope.sin.data() + p * hd;
                 float *k_row = k.data() + (h * P + p) * hd, *v_row = v.data() + (h * P + p) * hd;
-                for (int64_t i = 0; i < hd / 2; ++i) {
-                    const float c = rope.cos[size_t(p * hd / 2 + i)], s = rope.sin[size_t(p * hd / 2 + i)];
-                    k_row[2 * i] = key[2 * i] * c - key[2 * i + 1] * s;
-                    k_row[2 * i + 1] = key[2 * i] * s + key[2 * i + 1] * c;
-                }
+                for (int64_t i = 0; i < hd; ++i) k_row[i] = key[i] * cos[i] + key[i ^ 1] * sin[i];
                 std::copy(value, value + hd, v_row);
                 for (int64_t d = 0; d < hd; ++d) {
-                    k_t[size_t((h * hd + d) * columns + p)] = k_row[d];
-                    v_t[size_t((h * hd + d) * columns + p)] = v_row[d];
+                    k_t[size_t((h * hd + d) * P + p)] = k_row[d];
+                    v_t[size_t((h * hd + d) * P + p)] = v_row[d];
                 }
             }
-        Prefix::Layer &layer = prefix->layers[l];
-        if (fused_) {
-            layer.k = std::move(k);
-            layer.v = std::move(v);
-            layer.k_t = std::move(k_t);
-            layer.v_t = std::move(v_t);
-        } else {
-            ggml_backend_tensor_set(layer.k_tensor, k.data(), 0, ggml_nbytes(layer.k_tensor));
-            ggml_backend_tensor_set(layer.v_tensor, v.data(), 0, ggml_nbytes(layer.v_tensor));
-            ggml_backend_tensor_set(layer.k_t_tensor, k_t.data(), 0, ggml_nbytes(layer.k_t_tensor));
-            ggml_backend_tensor_set(layer.v_t_tensor, v_t.data(), 0, ggml_nbytes(layer.v_t_tensor));
-        }
+        const Prefix::Layer &layer = prefix->layers[l];
+        ggml_backend_tensor_set(layer.k, k.data(), 0, ggml_nbytes(layer.k));
+        ggml_backend_tensor_set(layer.v, v.data(), 0, ggml_nbytes(layer.v));
+        ggml_backend_tensor_set(layer.k_t, k_t.data(), 0, ggml_nbytes(layer.k_t));
+        ggml_backend_tensor_set(layer.v_t, v_t.data(), 0, ggml_nbytes(layer.v_t));
     }
     prefix->n = P;
     return prefix;
@@ -285,7 +273,7 @@ Var Llama::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows
 SampleRows Llama::rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const {
     const size_t positions = batch.n_positions;
     std::vector<int64_t> lengths(batch.n_samples, int64_t(positions));
-    if (fused_)
+    if (engine_->kernels())
         for (size_t b = 0; b < batch.n_samples; ++b) {
             const int32_t *tokens = batch.tokens + b * positions, *targets = batch.targets + b * positions;
             while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];

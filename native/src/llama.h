@@ -3,12 +3,12 @@
 
 #include "adapter.h"
 #include "gguf.h"
-#include "kernels.h"
+#include "kernels/packed_matrix.h"
 
 namespace ri {
 
 // A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed product: in panels for
-// the core's own kernel, or as two ggml tensors.
+// a kernel set, or as two ggml tensors.
 struct FrozenLinear {
     int64_t n_in = 0, n_out = 0;
     std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
@@ -16,20 +16,19 @@ struct FrozenLinear {
     ggml_tensor *transposed = nullptr; // [n_out, n_in]
 };
 
-// Keys and values of the tokens that all samples start with; in the form of one of the two attention implementations.
+// Keys and values of the tokens that all samples start with.
 class Prefix {
   public:
     struct Layer {
-        std::vector<float> k, v, k_t, v_t;                        // see kernels::PrefixCache
-        ggml_tensor *k_tensor = nullptr, *v_tensor = nullptr;     // [hd, P, heads_kv]
-        ggml_tensor *k_t_tensor = nullptr, *v_t_tensor = nullptr; // [P, hd, heads_kv]
+        ggml_tensor *k = nullptr, *v = nullptr;     // [hd, P, heads_kv], keys rotated
+        ggml_tensor *k_t = nullptr, *v_t = nullptr; // [P, hd, heads_kv]
     };
     int64_t n = 0;
     std::vector<Layer> layers;
     ggml_context_ptr ctx;
     ggml_backend_buffer_ptr buffer;
 
-    kernels::PrefixCache cache(size_t layer) const;
+    kernels::PrefixCache cache(size_t layer) const; // on the CPU
 };
 
 // Which rows of a batch belong to which sample: one behind the other, each as long as it is. One sample by itself may
@@ -88,7 +87,7 @@ class Llama {
         ggml_tensor *attention_norm, *ffn_norm; // [E]
     };
     struct RopeTable {
-        std::vector<float> cos, sin; // [positions, head_dim / 2]
+        std::vector<float> cos, sin; // [positions, head_dim]: see kernels::Attention
     };
     class Loader;
 
@@ -100,7 +99,8 @@ class Llama {
     struct AttentionPlan;
     AttentionPlan plan_attention(Graph &graph, int64_t prefix, const SampleRows &rows) const;
     Var attention(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    Var attention_fused(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
+    Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
+                             Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     // Normalised last hidden states of x [E, rows] at the rows `asked`, all different (at all if NULL); the qkv of each
     // layer on the way.
@@ -110,7 +110,6 @@ class Llama {
 
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
-    bool fused_; // the core's kernels rather than composed ggml operations
     int64_t n_embd_, n_vocab_, n_heads_, n_heads_kv_, head_dim_, n_ff_, n_context_;
     float rms_eps_;
     std::vector<float> rope_factors_; // [head_dim / 2], empty if the file has none

@@ -1,5 +1,4 @@
-// The operations of a LLaMA block, each in two forms: fused CPU kernels (kernels.h), and ggml operations that every
-// backend has. The exact float32 mode always takes the second.
+// The operations of a LLaMA block: by a kernel set on the CPU, composed of ggml operations elsewhere.
 #include "llama.h"
 #include "llama_attention.h"
 
@@ -21,28 +20,30 @@ Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
 }
 
 Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
-    if (!fused_) return g.rms_norm(x, weight, rms_eps_);
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) return g.rms_norm(x, weight, rms_eps_);
     const int64_t n = x.value->ne[0], rows = x.value->ne[1];
     const float eps = rms_eps_;
     ggml_tensor *y = g.kernel(n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
+        kernels->rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
     });
     return g.record(y, {x}, [=, &g](ggml_tensor *dy) {
         g.accumulate(x, g.kernel(n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
+            kernels->rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
         }));
     });
 }
 
 Var Llama::swiglu(Graph &g, Var gate_up) const {
-    if (!fused_) return g.swiglu(gate_up);
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) return g.swiglu(gate_up);
     const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
     ggml_tensor *y = g.kernel(n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
+        kernels->swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
     });
     return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
         g.accumulate(gate_up, g.kernel(2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+            kernels->swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
         }));
     });
 }
@@ -50,18 +51,19 @@ Var Llama::swiglu(Graph &g, Var gate_up) const {
 Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
     const int64_t n = pass.n_targets, classes = n_vocab_;
     ggml_tensor *weights = g.input(std::vector<float>(size_t(n), float(weight)), n);
-    if (!fused_ || classes % 16) return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
     Var logits = pass.logits;
     ggml_tensor *targets = pass.flat_targets;
     ggml_tensor *logp = g.kernel(n, 1, {logits.value, targets}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::log_probability(in(dst, 0), ids(dst, 1), n, classes, out(dst), ith, nth);
+        kernels->log_probability(in(dst, 0), ids(dst, 1), n, classes, out(dst), ith, nth);
     });
     if (logprobs) *logprobs = logp;
     ggml_tensor *total = ggml_scale(g.ctx(), ggml_sum(g.ctx(), ggml_mul(g.ctx(), logp, weights)), -1.0f);
     return g.record(total, {logits}, [=, &g](ggml_tensor *) {
         g.accumulate(
             logits, g.kernel(classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels::cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
+                kernels->cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
             }));
     });
 }
@@ -69,18 +71,19 @@ Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprob
 // ---- attention
 
 Llama::RopeTable Llama::rope_table(int64_t first, const std::vector<int64_t> &places) const {
-    const int64_t half = head_dim_ / 2, count = int64_t(places.size());
+    const int64_t hd = head_dim_, count = int64_t(places.size());
     const ri_gguf_info &info = gguf_->info();
-    RopeTable table{std::vector<float>(size_t(count * half)), std::vector<float>(size_t(count * half))};
-    for (int64_t i = 0; i < half; ++i) {
+    RopeTable table{std::vector<float>(size_t(count * hd)), std::vector<float>(size_t(count * hd))};
+    for (int64_t i = 0; i < hd / 2; ++i) {
         // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by Llama 3's factor where there is one.
-        double theta =
-            std::pow(double(info.rope_base), -2.0 * double(i) / double(head_dim_)) * gguf_->rope_frequency_scale();
+        double theta = std::pow(double(info.rope_base), -2.0 * double(i) / double(hd)) * gguf_->rope_frequency_scale();
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
-            table.cos[size_t(p * half + i)] = float(std::cos(angle));
-            table.sin[size_t(p * half + i)] = float(std::sin(angle));
+            const size_t at = size_t(p * hd + 2 * i);
+            table.cos[at] = table.cos[at + 1] = float(std::cos(angle));
+            table.sin[at + 1] = float(std::sin(angle));
+            table.sin[at] = -table.sin[at + 1];
         }
     }
     return table;
@@ -91,7 +94,7 @@ Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, const Sampl
     plan.prefix = prefix;
     plan.rows = g.keep(std::make_shared<SampleRows>(rows));
     plan.scale = 1.0f / std::sqrt(float(head_dim_));
-    if (fused_) {
+    if (g.kernels()) {
         plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, rows.places())));
         return plan;
     }
@@ -113,10 +116,13 @@ Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, const Sampl
 }
 
 Var Llama::attention(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
-    return fused_ ? attention_fused(g, plan, prefix, layer, qkv) : attention_composed(g, plan, prefix, layer, qkv);
+    return g.kernels() ? attention_by_kernels(g, plan, prefix, layer, qkv)
+                       : attention_composed(g, plan, prefix, layer, qkv);
 }
 
-Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+Var Llama::attention_by_kernels(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
+                                Var qkv) const {
+    const KernelSet *kernels = g.kernels();
     const kernels::Attention shape = {n_heads_,
                                       n_heads_kv_,
                                       head_dim_,
@@ -130,11 +136,11 @@ Var Llama::attention_fused(Graph &g, const AttentionPlan &plan, const Prefix &pr
     const kernels::PrefixCache cache = prefix.cache(layer);
     const int64_t rows = plan.rows->count();
     ggml_tensor *y = g.kernel(n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels::attention(shape, cache, in(dst, 0), out(dst), ith, nth);
+        kernels->attention(shape, cache, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
         g.accumulate(qkv, g.kernel(qkv.value->ne[0], rows, {qkv.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels::attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
+            kernels->attention_back(shape, cache, in(dst, 0), in(dst, 1), out(dst), ith, nth);
         }));
     });
 }
@@ -189,18 +195,18 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
     ggml_tensor *k = by_group(turned, H + Hkv, H, 1);              // [hd, S, B*Hkv]
     ggml_tensor *v = by_group(qkv.value, H + 2 * Hkv, H + Hkv, 1); // [hd, S, B*Hkv]
     ggml_tensor *scores =
-        joined(P ? by_prefix(cached->k_tensor, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, B*Hkv]
+        joined(P ? by_prefix(cached->k, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, B*Hkv]
     ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, plan.scale, 0.0f);
     ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, B*Hkv]
-    if (P) mixed = ggml_add(ctx, mixed, by_prefix(cached->v_t_tensor, part(p, false)));
+    if (P) mixed = ggml_add(ctx, mixed, by_prefix(cached->v_t, part(p, false)));
     ggml_tensor *y = ggml_reshape_2d(ctx, by_position(mixed, group), hd * H, N);
 
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *d = by_group(dy, H, 0, group); // [hd, group*S, B*Hkv]
-        ggml_tensor *dp = joined(P ? by_prefix(cached->v_tensor, d) : nullptr, ggml_mul_mat(ctx, v, d));
+        ggml_tensor *dp = joined(P ? by_prefix(cached->v, d) : nullptr, ggml_mul_mat(ctx, v, d));
         ggml_tensor *ds = g.softmax_back(dp, p, plan.scale), *own = part(ds, true);
         ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), own);
-        if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t_tensor, part(ds, false)));
+        if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t, part(ds, false)));
         ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(own));           // [hd, S, B*Hkv]
         ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), transposed(part(p, true))); // [hd, S, B*Hkv]
         ggml_tensor *turned_back = rope_back(ggml_concat(ctx, by_position(dq, group), by_position(dk, 1), 1));

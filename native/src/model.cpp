@@ -52,10 +52,10 @@ std::vector<kernels::Trained> Model::trained(float decay) const {
 
 float Model::gradient_norm() {
     double total = 0;
-    if (engine_->own_kernels()) {
+    if (const KernelSet *k = engine_->kernels()) {
         const std::vector<kernels::Trained> all = trained(0);
-        std::vector<double> sums(size_t(kernels::n_pieces(all)));
-        engine_->parallel([&](int ith, int nth) { kernels::squares(all, sums.data(), ith, nth); });
+        std::vector<double> sums(size_t(k->n_pieces(all.data(), all.size())));
+        engine_->parallel([&](int ith, int nth) { k->squares(all.data(), all.size(), sums.data(), ith, nth); });
         for (double sum : sums) total += sum;
         return float(std::sqrt(total));
     }
@@ -80,11 +80,11 @@ float Model::update(const ri_adamw &params) {
     const float clip = params.max_norm > 0 && norm > params.max_norm ? params.max_norm / norm : 1.0f;
     const float correction1 = 1.0f / (1.0f - std::pow(params.beta1, float(params.step)));
     const float correction2 = 1.0f / (1.0f - std::pow(params.beta2, float(params.step)));
-    if (engine_->own_kernels()) {
+    if (const KernelSet *k = engine_->kernels()) {
         const std::vector<kernels::Trained> all = trained(params.weight_decay);
         const kernels::AdamW settings = {params.learning_rate, params.beta1, params.beta2, params.epsilon,
                                          correction1,          correction2,  clip};
-        engine_->parallel([&](int ith, int nth) { kernels::adamw(all, settings, ith, nth); });
+        engine_->parallel([&](int ith, int nth) { k->adamw(all.data(), all.size(), settings, ith, nth); });
         return norm;
     }
 

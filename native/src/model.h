@@ -2,7 +2,6 @@
 #pragma once
 
 #include "diff.h"
-#include "adamw.h"
 
 #include <array>
 #include <string>

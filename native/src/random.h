@@ -1,5 +1,5 @@
 // Random numbers from a counter: number i of a stream is a function of both, so that there is no state to keep and the
-// work may be split in any way.
+// work may be split in any way. Kernel sets make vectors of them (kernels/random.cpp).
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,3 @@ inline __attribute__((always_inline)) uint64_t mix(uint64_t z) {
 }
 
 } // namespace ri
-
-namespace ri::kernels {
-
-// Masks of dropout: 0 with the probability, else 1 / (1 - probability). The share of thread `ith` of `nth`, as below.
-void dropout_mask(uint64_t stream, float probability, int64_t n, float *mask, int ith, int nth);
-// Normal deviates, number i of the stream at dst[i].
-void normal(uint64_t stream, int64_t n, float *dst, int ith, int nth);
-
-} // namespace ri::kernels

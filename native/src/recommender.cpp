@@ -1,6 +1,5 @@
 #include "recommender.h"
 
-#include "encoder_kernels.h"
 #include "random.h"
 
 #include <algorithm>
@@ -111,10 +110,11 @@ ggml_tensor *Source::mask(Graph &graph, int64_t ne0, int64_t ne1, int64_t ne2, i
     const uint64_t number = n_masks_++;
     const float probability = shape_.dropout;
     const int64_t n = ne0 * ne1 * ne2 * ne3;
-    auto draw = [=](float *dst, int ith, int nth) {
-        kernels::dropout_mask(mix(batch->seed + number), probability, n, dst, ith, nth);
+    const KernelSet &kernels = graph.engine().host_kernels();
+    auto draw = [=, &kernels](float *dst, int ith, int nth) {
+        kernels.dropout_mask(mix(batch->seed + number), probability, n, dst, ith, nth);
     };
-    if (!graph.fused())
+    if (!graph.kernels())
         return graph.input(
             GGML_TYPE_F32, [=](void *dst) { draw(static_cast<float *>(dst), 0, 1); }, ne0, ne1, ne2, ne3);
     ggml_tensor *mask =

@@ -1,6 +1,6 @@
 // How fast this engine multiplies by frozen matrices: the measure that the speed of training is held against.
 #include "diff.h"
-#include "kernels.h"
+#include "kernels/packed_matrix.h"
 
 #include <chrono>
 
@@ -27,12 +27,13 @@ std::vector<float> numbers(int64_t n) {
 
 // One product, made ready to be run again and again.
 std::function<void()> prepare(Engine &engine, ri_precision precision, int64_t rows) {
-    if (precision == RI_BF16 && engine.packed_kernel()) {
+    if (const KernelSet *set = engine.kernels()) {
         struct Operands {
-            kernels::PackedMatrix matrix{n_out, n_in};
+            kernels::PackedMatrix matrix;
             std::vector<float> x, y;
         };
-        auto operands = std::make_shared<Operands>();
+        auto operands =
+            std::make_shared<Operands>(Operands{{*set, kernels::weights_of(precision), n_out, n_in}, {}, {}});
         operands->x = numbers(rows * n_in);
         operands->y.resize(size_t(rows * n_out));
         for (int64_t out = 0; out < n_out; ++out) operands->matrix.set_row(out, operands->x.data());

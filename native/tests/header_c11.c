@@ -22,7 +22,7 @@ static int engine(void) {
     ri_error err = {RI_INTERNAL, "left over"};
     ri_engine_params params = ri_engine_params_default();
     ri_engine *made = NULL;
-    ri_engine_info info = {{0}, {0}, 0, 0, 0, 0};
+    ri_engine_info info = {{0}, {0}, 0, 0, 0, {0}};
     CHECK(params.backend == NULL && params.n_threads == 0);
     params.backend = "cpu";
     params.n_threads = 1;

@@ -1,9 +1,7 @@
-// The products and the random numbers of the recommenders' kernels, against plain loops and against what random numbers
-// must be like. The other kernels are held against formulas by the Go tests, through the models that use them.
-#include "encoder_kernels.h"
-#include "gemm.h"
-#include "random.h"
-#include "support/check.h"
+// The products and the random numbers of recommenders, of every kernel set that this processor supports, against plain
+// loops and against what random numbers must be like. The Go tests compare the other kernels with formulas, through the
+// models that use them.
+#include "support/kernel_sets.h"
 
 #include <algorithm>
 #include <cstring>
@@ -12,7 +10,7 @@
 
 namespace {
 
-using namespace ri;
+using namespace ri::kernels;
 
 std::mt19937_64 generator(5);
 
@@ -44,7 +42,7 @@ void test_gemm() {
                             for (int64_t i = 0; i < m; ++i)
                                 if (accumulate) std::copy_n(before.data() + i * n, n, c.data() + i * stride);
                             for (int ith = 0; ith < nth; ++ith)
-                                gemm(m, n, k, of_a, of_b, c.data(), stride, accumulate, ith, nth);
+                                set->gemm(m, n, k, of_a, of_b, c.data(), stride, accumulate, ith, nth);
                             double worst = 0;
                             for (int64_t i = 0; i < m; ++i) {
                                 for (int64_t j = 0; j < n; ++j) {
@@ -59,23 +57,12 @@ void test_gemm() {
                 }
 }
 
-void test_transpose() {
-    for (int64_t rows : {1, 15, 16, 40})
-        for (int64_t columns : {1, 16, 17, 50}) {
-            const auto src = draw(rows * columns);
-            std::vector<float> dst(src.size());
-            transpose(rows, columns, src.data(), dst.data());
-            for (int64_t i = 0; i < rows; ++i)
-                for (int64_t j = 0; j < columns; ++j) CHECK(dst[size_t(j * rows + i)] == src[size_t(i * columns + j)]);
-        }
-}
-
 // Mean, variance, kurtosis, tails, and no connection between neighbours, halves of a block, or streams.
 void test_normal() {
     constexpr int64_t n = 1 << 20;
     std::vector<float> x(n), y(n), shared(n + 7);
-    kernels::normal(7, n, x.data(), 0, 1);
-    kernels::normal(uint64_t(8) << 32, n, y.data(), 0, 1);
+    set->normal(7, n, x.data(), 0, 1);
+    set->normal(uint64_t(8) << 32, n, y.data(), 0, 1);
     double sum = 0, squares = 0, fourth = 0, far = 0, next = 0, half = 0, other = 0;
     for (size_t i = 0; i < n; ++i) {
         const double v = double(x[i]);
@@ -92,7 +79,7 @@ void test_normal() {
     for (int nth : {1, 2, 5})
         for (int64_t count : {int64_t(1), int64_t(63), int64_t(64), int64_t(200), n}) {
             std::fill(shared.begin(), shared.end(), 77.0f);
-            for (int ith = 0; ith < nth; ++ith) kernels::normal(7, count, shared.data(), ith, nth);
+            for (int ith = 0; ith < nth; ++ith) set->normal(7, count, shared.data(), ith, nth);
             CHECK(memcmp(shared.data(), x.data(), size_t(count) * sizeof(float)) == 0);
             CHECK(shared[size_t(count)] == 77.0f);
         }
@@ -102,19 +89,19 @@ void test_dropout_mask() {
     constexpr int64_t n = 1 << 20;
     std::vector<float> mask(n);
     for (float probability : {0.1f, 0.5f, 0.9f}) {
-        kernels::dropout_mask(3, probability, n, mask.data(), 0, 1);
+        set->dropout_mask(3, probability, n, mask.data(), 0, 1);
         const auto dropped = std::count(mask.begin(), mask.end(), 0.0f);
         CHECK_NEAR(double(dropped) / n, double(probability), 5 * 0.5 / 1024);
         CHECK(std::count(mask.begin(), mask.end(), 1 / (1 - probability)) == n - dropped);
     }
 }
 
-} // namespace
-
-int main() {
+void test_set() {
     test_gemm();
-    test_transpose();
     test_normal();
     test_dropout_mask();
-    return finish();
 }
+
+} // namespace
+
+int main() { return for_each_set(test_set); }

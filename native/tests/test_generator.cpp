@@ -1,5 +1,4 @@
 // Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens in, logits out.
-#include "kernels.h"
 #include "logs.h"
 #include "recint.h"
 #include "support/backend.h"
@@ -364,21 +363,6 @@ void test_lifetime() {
     CHECK(ri_debug_live(RI_LIVE_ENGINE) == 0 && ri_debug_live(RI_LIVE_GGUF) == 0);
 }
 
-// Where the processor has the kernel, the CPU keeps BF16 matrices packed, the tied head's, too; "portable" never does.
-void test_packed() {
-    TinyGguf model;
-    model.type = GGML_TYPE_BF16;
-    Fixture f(model, "packed.gguf");
-    static std::string log; // what llama.cpp says of its buffers
-    llama_log_set([](ggml_log_level, const char *text, void *) { log += text; }, nullptr);
-    log.clear();
-    ri_generator_free(f.generator(1, 32));
-    ri::silence_logs();
-    const bool packed = strcmp(test_backend(), "cpu") == 0 && ri::kernels::available();
-    CHECK((log.find("RECINT_PACKED") != std::string::npos) == packed);
-    test_against_llama_cpp(model, 0.05);
-}
-
 } // namespace
 
 int main() {
@@ -395,7 +379,6 @@ int main() {
     // Q4_1 runs as BF16 where the machine has it.
     model.type = GGML_TYPE_Q4_1;
     test_against_llama_cpp(model, 0.3);
-    test_packed();
     model = {};
     model.tokenizer = false;
     Fixture(model, "plain.gguf");

@@ -1,15 +1,14 @@
-#include "random.h"
+// Random numbers from a counter (../random.h).
+#include "../random.h"
 
-#include "simd.h"
+#include "set.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <math.h>
 
-namespace ri::kernels {
+namespace ri::kernels::RI_SET {
 
-RI_SIMD void dropout_mask(uint64_t stream, float probability, int64_t n, float *mask, int ith, int nth) {
-    const Share part(n, ith, nth, whole_vectors);
+void dropout_mask(uint64_t stream, float probability, int64_t n, float *mask, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
     const float kept = 1.0f / (1.0f - probability);
     const int32_t limit = int32_t(probability * 0x1p24f);
 #pragma omp simd
@@ -23,7 +22,7 @@ constexpr int64_t deviates = 64; // in a block
 
 // Block `block` of a stream. Box and Muller 1958: two deviates from two numbers. ln by the exponent and a series, sin
 // and cos of a turn by its nearest quarter and a polynomial; fits of ours, relative error below 1e-7.
-RI_SIMD_INLINE void normal_block(uint64_t stream, int64_t block, float *dst) {
+RI_INLINE void normal_block(uint64_t stream, int64_t block, float *dst) {
     constexpr int64_t pairs = deviates / 2;
     int32_t first[pairs], second[pairs]; // 24 bits each
 #pragma omp simd
@@ -58,7 +57,7 @@ RI_SIMD_INLINE void normal_block(uint64_t stream, int64_t block, float *dst) {
         l = l * f + 3.33333312e-1f;
         const float logarithm = float(exponent) * 0.693147181f + (f - 0.5f * f * f + f * f * f * l);
         const float square = -2.0f * logarithm;
-        const float radius = std::sqrt(square < 0.0f ? 0.0f : square);
+        const float radius = sqrtf(square < 0.0f ? 0.0f : square);
 
         const float quarter = __builtin_rintf(4.0f * turn);
         const float r = turn - 0.25f * quarter, s = r * r;
@@ -73,14 +72,14 @@ RI_SIMD_INLINE void normal_block(uint64_t stream, int64_t block, float *dst) {
 
 } // namespace
 
-RI_SIMD void normal(uint64_t stream, int64_t n, float *dst, int ith, int nth) {
-    const Share part((n + deviates - 1) / deviates, ith, nth);
+void normal(uint64_t stream, int64_t n, float *dst, int ith, int nth) {
+    const Share part = share_of((n + deviates - 1) / deviates, ith, nth);
     for (int64_t block = part.first; block < part.last; ++block) {
-        const int64_t count = std::min(deviates, n - block * deviates);
+        const int64_t count = least(deviates, n - block * deviates);
         float whole[deviates], *out = count == deviates ? dst + block * deviates : whole;
         normal_block(stream, block, out);
         if (out == whole) memcpy(dst + block * deviates, whole, size_t(count) * sizeof(float));
     }
 }
 
-} // namespace ri::kernels
+} // namespace ri::kernels::RI_SET

@@ -1,62 +1,59 @@
-// Rotary grouped-query attention of packed samples behind a shared prefix. The queries of some positions, of all heads
+// Rotary grouped-query attention of packed samples after a shared prefix. The queries of some positions, of all heads
 // that share keys, are the rows of one matrix, so that everything but the softmax is a product of small matrices.
-#include "avx512.h"
-#include "gemm.h"
-#include "kernels.h"
+#include "set.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <math.h>
 
-#if defined(__x86_64__)
-
-namespace ri::kernels {
+namespace ri::kernels::RI_SET {
 
 namespace {
 
-constexpr int64_t most_rows = 48; // of one block of queries: whole tiles of gemm, and scores that stay in the cache
+constexpr int64_t max_rows = 48; // of one block of queries: whole tiles of gemm, and scores that stay in the cache
 
 // Rotates pairs (2i, 2i+1) of a head by the position's angles; `sign` -1 rotates back.
 RI_INLINE void rotate(const float *in, const float *cos, const float *sin, float sign, int64_t head_dim, float *out) {
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    const __m512 signs = _mm512_mask_blend_ps(0x5555, _mm512_set1_ps(sign), _mm512_set1_ps(-sign));
-    for (int64_t i = 0; i < head_dim; i += 16) {
-        const __m512 x = _mm512_loadu_ps(in + i), swapped = _mm512_permute_ps(x, 0xb1);
-        const __m512 c = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(cos + i / 2)));
-        const __m512 s = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(sin + i / 2)));
-        _mm512_storeu_ps(out + i, _mm512_fmadd_ps(x, c, _mm512_mul_ps(swapped, _mm512_mul_ps(s, signs))));
+    int64_t i = 0;
+    for (; i + lanes <= head_dim; i += lanes) {
+        const Vector x = load(in + i);
+        store(out + i, x * load(cos + i) + swap_pairs(x) * (sign * load(sin + i)));
+    }
+    for (; i < head_dim; i += 2) {
+        const float x = in[i], y = in[i + 1];
+        out[i] = x * cos[i] + y * (sign * sin[i]);
+        out[i + 1] = y * cos[i + 1] + x * (sign * sin[i + 1]);
     }
 }
 
 // x = softmax(scale * x) over its first n numbers; what follows, up to `width`, becomes zero.
 RI_INLINE void softmax_row(float *x, int64_t n, int64_t width, float scale) {
-    const int64_t whole = n / 16 * 16;
-    const __mmask16 rest = __mmask16((1u << (n - whole)) - 1);
-    const __m512 low = _mm512_set1_ps(-INFINITY);
-    __m512 most = _mm512_mask_loadu_ps(low, rest, x + whole);
-    for (int64_t j = 0; j < whole; j += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(x + j));
-    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most)), factor = _mm512_set1_ps(scale);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t j = 0; j < n; j += 16) {
-        const __mmask16 mask = j < whole ? __mmask16(0xffff) : rest;
-        const __m512 v = _mm512_mask_loadu_ps(top, mask, x + j);
-        const __m512 e = _mm512_maskz_mov_ps(mask, exp16(_mm512_mul_ps(_mm512_sub_ps(v, top), factor)));
-        _mm512_mask_storeu_ps(x + j, mask, e);
-        sum = _mm512_add_ps(sum, e);
+    const int64_t whole = n / lanes * lanes, rest = n - whole;
+    Vector most = all<Vector>(-INFINITY);
+    for (int64_t j = 0; j < whole; j += lanes) most = greater(load(x + j), most);
+    if (rest) most = greater(load(x + whole, rest, -INFINITY), most);
+    const float top = greatest(most);
+    Vector total{};
+    for (int64_t j = 0; j < whole; j += lanes) {
+        const Vector e = exponential((load(x + j) - top) * scale);
+        store(x + j, e);
+        total += e;
     }
-    const float inverse = 1.0f / _mm512_reduce_add_ps(sum);
+    if (rest) {
+        const Vector e = exponential((load(x + whole, rest, -INFINITY) - top) * scale);
+        store(x + whole, e, rest);
+        total += e;
+    }
+    const float inverse = 1.0f / sum(total);
+#pragma omp simd
     for (int64_t j = 0; j < n; ++j) x[j] *= inverse;
-    std::fill(x + n, x + width, 0.0f);
+    fill(x + n, width - n, 0.0f);
 }
 
 // ds = scale * p * (dp - sum of p dp), in place of dp, over n numbers.
-RI_AVX512 void softmax_back_row(const float *p, int64_t n, float scale, float *ds) {
-    __m512 dot = _mm512_setzero_ps();
-    for (int64_t j = 0; j < n; j += 16) {
-        const __mmask16 mask = __mmask16(n - j < 16 ? (1u << (n - j)) - 1 : 0xffff);
-        dot = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, p + j), _mm512_maskz_loadu_ps(mask, ds + j), dot);
-    }
-    const float mean = _mm512_reduce_add_ps(dot);
+RI_INLINE void softmax_back_row(const float *p, int64_t n, float scale, float *ds) {
+    float mean = 0;
+#pragma omp simd reduction(+ : mean)
+    for (int64_t j = 0; j < n; ++j) mean += p[j] * ds[j];
+#pragma omp simd
     for (int64_t j = 0; j < n; ++j) ds[j] = scale * p[j] * (ds[j] - mean);
 }
 
@@ -65,8 +62,7 @@ class Task {
   public:
     Task(const Attention &a, const PrefixCache &prefix)
         : a_(a), prefix_(prefix), hd_(a.head_dim), group_(a.heads / a.heads_kv),
-          width_((a.heads + 2 * a.heads_kv) * hd_), block_(std::max<int64_t>(1, most_rows / group_)),
-          stride_(prefix.n + a.longest) {
+          width_((a.heads + 2 * a.heads_kv) * hd_), block_(most(1, max_rows / group_)), stride_(prefix.n + a.longest) {
         const int64_t keys = a.longest * hd_, rows = block_ * group_;
         float *memory = scratch(size_t(3 * keys + 3 * rows * hd_ + 2 * rows * stride_));
         for (float **part : {&k, &dk, &dv}) *part = memory, memory += keys;
@@ -95,17 +91,17 @@ class Task {
     // Calls body with each block of positions, in order.
     template <typename Body> void each_block(Body &&body) {
         for (start = 0; start < positions; start = end) {
-            end = std::min(positions, start + block_);
+            end = least(positions, start + block_);
             body();
         }
     }
 
-    RI_AVX512 void rotate_keys(const float *qkv) {
+    void rotate_keys(const float *qkv) {
         for (int64_t s = 0; s < positions; ++s) rotate(key(qkv, s), cos(s), sin(s), 1.0f, hd_, k + s * hd_);
     }
 
     // q: the block's queries, rotated; p: their attention weights.
-    RI_AVX512 void weights(const float *qkv) {
+    void weights(const float *qkv) {
         for (int64_t r = 0; r < rows(); ++r) {
             const int64_t s = start + r / group_;
             rotate(at(qkv, s, kv_ * group_ + r % group_), cos(s), sin(s), 1.0f, hd_, q + r * hd_);
@@ -120,9 +116,8 @@ class Task {
 
     // x [rows, hd] times the transposed keys or values of the prefix and of the sample -> [rows, P + end].
     void products(const float *x, const float *of_prefix, MatrixView own, float *y) const {
-        const int64_t P = prefix_.n, columns = prefix_.stride;
-        if (P)
-            gemm(rows(), P, hd_, {x, hd_, 1}, {of_prefix + kv_ * hd_ * columns, columns, 1}, y, stride_, false, rows());
+        const int64_t P = prefix_.n;
+        if (P) gemm(rows(), P, hd_, {x, hd_, 1}, {of_prefix + kv_ * hd_ * P, P, 1}, y, stride_, false, rows());
         gemm(rows(), end, hd_, {x, hd_, 1}, own, y + P, stride_, false, rows());
     }
 
@@ -142,23 +137,23 @@ class Task {
 
     // The block's rows in a matrix [rows of the batch, heads * hd].
     void gather(const float *matrix) {
-        for (int64_t r = 0; r < rows(); ++r) memcpy(o + r * hd_, matrix + place(r), size_t(hd_) * sizeof(float));
+        for (int64_t r = 0; r < rows(); ++r) copy(matrix + place(r), hd_, o + r * hd_);
     }
     void scatter(float *matrix) const {
-        for (int64_t r = 0; r < rows(); ++r) memcpy(matrix + place(r), o + r * hd_, size_t(hd_) * sizeof(float));
+        for (int64_t r = 0; r < rows(); ++r) copy(o + r * hd_, hd_, matrix + place(r));
     }
 
     // dq, dk and dv go to where q, k and v came from.
-    RI_AVX512 void store_queries(float *dqkv) const {
+    void store_queries(float *dqkv) const {
         for (int64_t r = 0; r < rows(); ++r) {
             const int64_t s = start + r / group_;
             rotate(dq + r * hd_, cos(s), sin(s), -1.0f, hd_, at(dqkv, s, kv_ * group_ + r % group_));
         }
     }
-    RI_AVX512 void store_keys_values(float *dqkv) const {
+    void store_keys_values(float *dqkv) const {
         for (int64_t s = 0; s < positions; ++s) {
             rotate(dk + s * hd_, cos(s), sin(s), -1.0f, hd_, at(dqkv, s, a_.heads + kv_));
-            memcpy(at(dqkv, s, a_.heads + a_.heads_kv + kv_), dv + s * hd_, size_t(hd_) * sizeof(float));
+            copy(dv + s * hd_, hd_, at(dqkv, s, a_.heads + a_.heads_kv + kv_));
         }
     }
 
@@ -170,14 +165,14 @@ class Task {
     void hide_others(float *own, int64_t s) const {
         for (int64_t before; s >= 0; s = before) {
             before = a_.parents[s];
-            std::fill(own + before + 1, own + s, -INFINITY);
+            fill(own + before + 1, s - before - 1, -INFINITY);
         }
     }
     int64_t place(int64_t r) const {
         return ((first_ + start + r / group_) * a_.heads + kv_ * group_ + r % group_) * hd_;
     }
-    const float *cos(int64_t s) const { return a_.cos + s * hd_ / 2; }
-    const float *sin(int64_t s) const { return a_.sin + s * hd_ / 2; }
+    const float *cos(int64_t s) const { return a_.cos + s * hd_; }
+    const float *sin(int64_t s) const { return a_.sin + s * hd_; }
 
     const Attention &a_;
     const PrefixCache &prefix_;
@@ -186,8 +181,6 @@ class Task {
 };
 
 } // namespace
-
-bool attention_supported(int64_t head_dim) { return head_dim % 16 == 0; }
 
 // Tasks are dealt out in turn: samples are ordered by length.
 void attention(const Attention &a, const PrefixCache &prefix, const float *qkv, float *out, int ith, int nth) {
@@ -209,8 +202,8 @@ void attention_back(const Attention &a, const PrefixCache &prefix, const float *
     for (int64_t task = ith; task < a.samples * a.heads_kv; task += nth) {
         t.choose(task);
         t.rotate_keys(qkv);
-        std::fill(t.dk, t.dk + t.positions * a.head_dim, 0.0f);
-        std::fill(t.dv, t.dv + t.positions * a.head_dim, 0.0f);
+        fill(t.dk, t.positions * a.head_dim, 0.0f);
+        fill(t.dv, t.positions * a.head_dim, 0.0f);
         t.each_block([&] {
             t.weights(qkv);
             t.gather(dout);
@@ -227,16 +220,4 @@ void attention_back(const Attention &a, const PrefixCache &prefix, const float *
     }
 }
 
-} // namespace ri::kernels
-
-#else // other processors: never called, because kernels::available() says no
-
-namespace ri::kernels {
-
-bool attention_supported(int64_t) { return false; }
-void attention(const Attention &, const PrefixCache &, const float *, float *, int, int) {}
-void attention_back(const Attention &, const PrefixCache &, const float *, const float *, float *, int, int) {}
-
-} // namespace ri::kernels
-
-#endif
+} // namespace ri::kernels::RI_SET

@@ -1,0 +1,207 @@
+// Products with frozen matrices that were packed once.
+#include "set.h"
+
+namespace ri::kernels::RI_SET {
+
+namespace {
+
+constexpr int64_t block_in = 1536;  // inputs of one pass over a panel: what stays in the first two cache levels
+constexpr int64_t block_rows = 192; // rows of one pass; a multiple of each set's tile
+static_assert(block_rows % tile_rows == 0);
+
+// Adds a tile to y, or writes it there; only `columns` of its numbers exist.
+template <int rows>
+RI_INLINE void write_tile(const Vector sum[rows][panel_vectors], float *y, int64_t y_row, int64_t columns, bool add) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 3
+        for (int c = 0; c < panel_vectors; ++c) {
+            const int64_t left = columns - lanes * c;
+            float *out = y + r * y_row + lanes * c;
+            if (left >= lanes)
+                store(out, add ? load(out) + sum[r][c] : sum[r][c]);
+            else if (left > 0)
+                store(out, add ? load(out, left) + sum[r][c] : sum[r][c], left);
+        }
+}
+
+// What a tile multiplies: `inputs` numbers of each row of x, by a panel from its input on that x starts with.
+struct Operands {
+    const float *x;
+    int64_t x_row;
+    const void *panel;
+    int64_t inputs;
+};
+
+// Sums a tile over a float32 panel.
+struct Float32 {
+    static constexpr int64_t bytes_of_input = panel * sizeof(float);
+
+    template <int rows> RI_INLINE void tile(const Operands &o, float *y, int64_t y_row, int64_t columns, bool add) {
+        const float *b = static_cast<const float *>(o.panel);
+        Vector sum[rows][panel_vectors] = {};
+        for (int64_t i = 0; i < o.inputs; ++i, b += panel) {
+            Vector w[panel_vectors];
+#pragma GCC unroll 3
+            for (int c = 0; c < panel_vectors; ++c) w[c] = load(b + c * lanes);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; ++r) {
+                const Vector x = all<Vector>(o.x[r * o.x_row + i]);
+#pragma GCC unroll 3
+                for (int c = 0; c < panel_vectors; ++c) sum[r][c] += x * w[c];
+            }
+        }
+        write_tile<rows>(sum, y, y_row, columns, add);
+    }
+};
+
+// The same over a bfloat16 panel, widened on the way.
+struct Widened {
+    static constexpr int64_t bytes_of_input = panel * sizeof(uint16_t);
+
+    template <int rows> RI_INLINE void tile(const Operands &o, float *y, int64_t y_row, int64_t columns, bool add) {
+        const uint16_t *b = static_cast<const uint16_t *>(o.panel);
+        Vector sum[rows][panel_vectors] = {};
+        const int64_t pairs = o.inputs / 2;
+        for (int64_t p = 0; p < pairs; ++p, b += 2 * panel) {
+            add_input<rows, false>(o.x + 2 * p, o.x_row, b, sum);
+            add_input<rows, true>(o.x + 2 * p + 1, o.x_row, b, sum);
+        }
+        if (o.inputs & 1) add_input<rows, false>(o.x + 2 * pairs, o.x_row, b, sum);
+        write_tile<rows>(sum, y, y_row, columns, add);
+    }
+
+  private:
+    // The first numbers of pairs, or the second ones.
+    template <int rows, bool second>
+    RI_INLINE void add_input(const float *x, int64_t x_row, const uint16_t *b, Vector sum[rows][panel_vectors]) {
+        Vector w[panel_vectors];
+#pragma GCC unroll 3
+        for (int c = 0; c < panel_vectors; ++c) {
+            Words pair;
+            memcpy(&pair, b + 2 * c * lanes, sizeof pair);
+            w[c] = (Vector)(second ? pair & 0xffff0000u : pair << 16);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const Vector factor = all<Vector>(x[r * x_row]);
+#pragma GCC unroll 3
+            for (int c = 0; c < panel_vectors; ++c) sum[r][c] += factor * w[c];
+        }
+    }
+};
+
+template <typename Kind, int rows> void tile(const Operands &o, float *y, int64_t y_row, int64_t columns, bool add) {
+    Kind::template tile<rows>(o, y, y_row, columns, add);
+}
+
+using Tile = void (*)(const Operands &, float *, int64_t, int64_t, bool);
+template <typename Kind>
+constexpr Tile tiles[] = {nullptr,       tile<Kind, 1>, tile<Kind, 2>, tile<Kind, 3>, tile<Kind, 4>,
+                          tile<Kind, 5>, tile<Kind, 6>, tile<Kind, 7>, tile<Kind, 8>};
+
+// Threads share the rows where there are enough for all, else the panels.
+struct Work {
+    Share rows, panels;
+};
+Work work_of(const Packed &m, int64_t rows, int ith, int nth) {
+    const int64_t panels = (m.n_out + panel - 1) / panel;
+    if (rows >= 32 * nth) return {share_of(rows, ith, nth, tile_rows), {0, panels}};
+    return {{0, rows}, share_of(panels, ith, nth)};
+}
+
+template <typename Kind> void multiply_as(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
+    const Work work = work_of(m, rows, ith, nth);
+    const int64_t n_in = (m.n_in + 1) / 2 * 2; // of a panel: float32 ones leave no gap
+    const int64_t panel_bytes = (m.weights == Weights::f32 ? m.n_in : n_in) * Kind::bytes_of_input;
+    for (int64_t in = 0; in < m.n_in; in += block_in) {
+        const int64_t inputs = least(block_in, m.n_in - in);
+        for (int64_t row = work.rows.first; row < work.rows.last; row += block_rows) {
+            const int64_t n_rows = least(block_rows, work.rows.last - row);
+            for (int64_t p = work.panels.first; p < work.panels.last; ++p) {
+                const char *at = static_cast<const char *>(m.data) + p * panel_bytes + in * Kind::bytes_of_input;
+                for (int64_t r = 0; r < n_rows; r += tile_rows)
+                    tiles<Kind>[least(tile_rows, n_rows - r)]({x + (row + r) * m.n_in + in, m.n_in, at, inputs},
+                                                              y + (row + r) * m.n_out + p * panel, m.n_out,
+                                                              m.n_out - p * panel, in > 0);
+            }
+        }
+    }
+}
+
+#if defined(__AVX512BF16__)
+
+// Rows of bfloat16 pairs [rows, pairs] from float rows of n numbers, n odd or even; the missing half of a pair is zero.
+void round_rows(const float *x, int64_t stride, int64_t rows, int64_t n, uint32_t *dst, int64_t pairs) {
+    for (int64_t r = 0; r < rows; ++r) {
+        auto *out = reinterpret_cast<uint16_t *>(dst + r * pairs);
+        const float *in = x + r * stride;
+        int64_t i = 0;
+        for (; i + lanes <= n; i += lanes)
+            _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + i),
+                                (__m256i)_mm512_cvtneps_pbh((__m512)load(in + i)));
+        if (i < n)
+            _mm256_mask_storeu_epi16(out + i, __mmask16((1u << (2 * pairs - i)) - 1),
+                                     (__m256i)_mm512_cvtneps_pbh((__m512)load(in + i, n - i)));
+    }
+}
+
+// A tile whose rows are bfloat16 pairs as well.
+template <int rows>
+void paired_tile(const uint32_t *a, int64_t a_row, const uint16_t *b, int64_t pairs, float *y, int64_t y_row,
+                 int64_t columns, bool add) {
+    Vector sum[rows][panel_vectors] = {};
+    for (int64_t p = 0; p < pairs; ++p, b += 2 * panel) {
+        __m512bh w[panel_vectors];
+#pragma GCC unroll 3
+        for (int c = 0; c < panel_vectors; ++c) w[c] = (__m512bh)_mm512_load_si512(b + 2 * c * lanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const __m512bh x = (__m512bh)_mm512_set1_epi32(int(a[r * a_row + p]));
+#pragma GCC unroll 3
+            for (int c = 0; c < panel_vectors; ++c) sum[r][c] = (Vector)_mm512_dpbf16_ps((__m512)sum[r][c], w[c], x);
+        }
+    }
+    write_tile<rows>(sum, y, y_row, columns, add);
+}
+
+using PairedTile = void (*)(const uint32_t *, int64_t, const uint16_t *, int64_t, float *, int64_t, int64_t, bool);
+constexpr PairedTile paired_tiles[] = {nullptr,        paired_tile<1>, paired_tile<2>, paired_tile<3>, paired_tile<4>,
+                                       paired_tile<5>, paired_tile<6>, paired_tile<7>, paired_tile<8>};
+
+// Each thread rounds the rows it needs by itself, which needs no barrier.
+void multiply_pairs(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
+    const Work work = work_of(m, rows, ith, nth);
+    const int64_t all_pairs = (m.n_in + 1) / 2, block_pairs = least(all_pairs, block_in / 2);
+    auto *rounded = reinterpret_cast<uint32_t *>(scratch(size_t(block_rows * block_pairs)));
+    for (int64_t pair = 0; pair < all_pairs; pair += block_pairs) {
+        const int64_t pairs = least(block_pairs, all_pairs - pair);
+        const int64_t inputs = least(m.n_in - 2 * pair, 2 * pairs);
+        for (int64_t row = work.rows.first; row < work.rows.last; row += block_rows) {
+            const int64_t n_rows = least(block_rows, work.rows.last - row);
+            round_rows(x + row * m.n_in + 2 * pair, m.n_in, n_rows, inputs, rounded, pairs);
+            for (int64_t p = work.panels.first; p < work.panels.last; ++p) {
+                const uint16_t *b = static_cast<const uint16_t *>(m.data) + (p * all_pairs + pair) * panel * 2;
+                for (int64_t r = 0; r < n_rows; r += tile_rows)
+                    paired_tiles[least(tile_rows, n_rows - r)](rounded + r * pairs, pairs, b, pairs,
+                                                               y + (row + r) * m.n_out + p * panel, m.n_out,
+                                                               m.n_out - p * panel, pair > 0);
+            }
+        }
+    }
+}
+
+#endif
+
+} // namespace
+
+void multiply(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
+    if (m.weights == Weights::f32) return multiply_as<Float32>(m, x, rows, y, ith, nth);
+#if defined(__AVX512BF16__)
+    multiply_pairs(m, x, rows, y, ith, nth);
+#else
+    multiply_as<Widened>(m, x, rows, y, ith, nth);
+#endif
+}
+
+} // namespace ri::kernels::RI_SET

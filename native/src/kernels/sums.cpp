@@ -1,0 +1,154 @@
+// Sums, LayerNorm, look-up tables, losses and activations of recommenders and adapters.
+#include "set.h"
+
+#include <math.h>
+
+namespace ri::kernels::RI_SET {
+
+namespace {
+
+struct Moments {
+    float mean, deviation; // sqrt(variance + eps)
+};
+
+RI_INLINE Moments moments(const float *x, int64_t n, float eps) {
+    float sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += x[i];
+    const float mean = sum / float(n);
+#pragma omp simd reduction(+ : squares)
+    for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+    return {mean, sqrtf(squares / float(n) + eps)};
+}
+
+} // namespace
+
+// ---- sums
+
+void add(const float *x, int64_t n, float *sum, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) sum[i] += x[i];
+}
+
+void sum_rows(const float *x, int64_t rows, int64_t n, float *sums, int ith, int nth) {
+    const Share columns = share_of(n, ith, nth, whole_vectors);
+    for (int64_t i = columns.first; i < columns.last; ++i) sums[i] = 0;
+    for (int64_t r = 0; r < rows; ++r)
+#pragma omp simd
+        for (int64_t i = columns.first; i < columns.last; ++i) sums[i] += x[r * n + i];
+}
+
+void scale_rows(const float *x, const float *factors, int64_t rows, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float factor = factors[r];
+#pragma omp simd
+        for (int64_t i = r * n; i < (r + 1) * n; ++i) y[i] = factor * x[i];
+    }
+}
+
+// ---- LayerNorm
+
+void layer_norm(const float *x, const float *weight, const float *bias, float eps, int64_t rows, int64_t n, float *y,
+                int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float *row = x + r * n;
+        const Moments m = moments(row, n, eps);
+        const float inverse = 1.0f / m.deviation;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) y[r * n + i] = (row[i] - m.mean) * inverse * weight[i] + bias[i];
+    }
+}
+
+void layer_norm_back(const float *x, const float *weight, const float *dy, float eps, int64_t rows, int64_t n,
+                     float *dx, int ith, int nth) {
+    // dx = (dn - mean(dn) - normalised * mean(dn * normalised)) / deviation, dn = dy * weight
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float *row = x + r * n, *d = dy + r * n;
+        const Moments m = moments(row, n, eps);
+        const float inverse = 1.0f / m.deviation;
+        float sum = 0, product = 0;
+#pragma omp simd reduction(+ : sum, product)
+        for (int64_t i = 0; i < n; ++i) {
+            const float dn = d[i] * weight[i];
+            sum += dn;
+            product += dn * (row[i] - m.mean) * inverse;
+        }
+        sum /= float(n);
+        product /= float(n);
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i)
+            dx[r * n + i] = (d[i] * weight[i] - sum - (row[i] - m.mean) * inverse * product) * inverse;
+    }
+}
+
+void layer_norm_back_weights(const float *x, const float *dy, float eps, int64_t rows, int64_t n, float *dw, float *db,
+                             int ith, int nth) {
+    const Share columns = share_of(n, ith, nth, whole_vectors);
+    for (int64_t i = columns.first; i < columns.last; ++i) dw[i] = db[i] = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+        const float *row = x + r * n, *d = dy + r * n;
+        const Moments m = moments(row, n, eps);
+        const float inverse = 1.0f / m.deviation;
+#pragma omp simd
+        for (int64_t i = columns.first; i < columns.last; ++i) {
+            dw[i] += d[i] * (row[i] - m.mean) * inverse;
+            db[i] += d[i];
+        }
+    }
+}
+
+// ---- tables and losses
+
+void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n, float *table, int64_t n_rows, int ith,
+                  int nth) {
+    const Share rows = share_of(n_rows, ith, nth);
+    if (rows.last > rows.first) memset(table + rows.first * n, 0, size_t((rows.last - rows.first) * n) * sizeof(float));
+    for (int64_t c = 0; c < count; ++c) {
+        if (ids[c] < rows.first || ids[c] >= rows.last) continue;
+        float *row = table + ids[c] * n;
+        const float *d = dy + c * n;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) row[i] += d[i];
+    }
+}
+
+void negative_log(const float *p, const int32_t *targets, int64_t rows, float *loss, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    // A probability that underflowed stays finite; NaN stays NaN.
+    for (int64_t r = part.first; r < part.last; ++r) loss[r] = -logf(p[targets[r]] < 1e-37f ? 1e-37f : p[targets[r]]);
+}
+
+void softmax_loss_back(const float *p, const int32_t *targets, const float *weights, int64_t rows, int64_t n,
+                       float *dlogits, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float weight = weights[r];
+#pragma omp simd
+        for (int64_t i = r * n; i < (r + 1) * n; ++i) dlogits[i] = p[i] * weight;
+        dlogits[targets[r]] = (p[targets[r]] - 1.0f) * weight;
+    }
+}
+
+// ---- GELU
+
+void gelu_erf(const float *x, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) y[i] = 0.5f * x[i] * (1.0f + error_function(x[i] * 0.707106781f));
+}
+
+void gelu_erf_back(const float *x, const float *dy, int64_t n, float *dx, int ith, int nth) {
+    // d/dx x Phi(x) = Phi(x) + x phi(x)
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) {
+        const float cumulative = 0.5f * (1.0f + error_function(x[i] * 0.707106781f));
+        dx[i] = dy[i] * (cumulative + x[i] * 0.398942280f * exponential(-0.5f * x[i] * x[i]));
+    }
+}
+
+} // namespace ri::kernels::RI_SET
