@@ -110,23 +110,52 @@ Work work_of(const Packed &m, int64_t rows, int ith, int nth) {
     return {{0, rows}, share_of(panels, ith, nth)};
 }
 
-template <typename Kind> void multiply_as(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
-    const Work work = work_of(m, rows, ith, nth);
-    const int64_t n_in = (m.n_in + 1) / 2 * 2; // of a panel: float32 ones leave no gap
-    const int64_t panel_bytes = (m.weights == Weights::f32 ? m.n_in : n_in) * Kind::bytes_of_input;
-    for (int64_t in = 0; in < m.n_in; in += block_in) {
-        const int64_t inputs = least(block_in, m.n_in - in);
-        for (int64_t row = work.rows.first; row < work.rows.last; row += block_rows) {
-            const int64_t n_rows = least(block_rows, work.rows.last - row);
-            for (int64_t p = work.panels.first; p < work.panels.last; ++p) {
-                const char *at = static_cast<const char *>(m.data) + p * panel_bytes + in * Kind::bytes_of_input;
-                for (int64_t r = 0; r < n_rows; r += tile_rows)
-                    tiles<Kind>[least(tile_rows, n_rows - r)]({x + (row + r) * m.n_in + in, m.n_in, at, inputs},
-                                                              y + (row + r) * m.n_out + p * panel, m.n_out,
-                                                              m.n_out - p * panel, in > 0);
-            }
+// The rows of a block by one panel. `y` is where the panel's first output of the first row goes.
+template <typename Kind>
+void multiply_panel(const Operands &o, int64_t rows, float *y, int64_t y_row, int64_t columns, bool add) {
+    for (int64_t r = 0; r < rows; r += tile_rows)
+        tiles<Kind>[least(tile_rows, rows - r)]({o.x + r * o.x_row, o.x_row, o.panel, o.inputs}, y + r * y_row, y_row,
+                                                columns, add);
+}
+
+// Where registers are few, widening on the way spills some of them: a panel that enough rows share is widened first.
+constexpr int64_t rows_worth_widening = registers == 32 ? INT64_MAX : 2 * tile_rows;
+
+void widen(const uint16_t *pairs, int64_t inputs, float *panel_of_floats) {
+    for (int64_t i = 0; i < inputs; i += 2, pairs += 2 * panel, panel_of_floats += 2 * panel)
+        for (int64_t c = 0; c < panel; c += lanes) {
+            Words pair;
+            memcpy(&pair, pairs + 2 * c, sizeof pair);
+            store(panel_of_floats + c, (Vector)(pair << 16));
+            if (i + 1 < inputs) store(panel_of_floats + panel + c, (Vector)(pair & 0xffff0000u));
         }
-    }
+}
+
+void multiply_floats(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
+    const Work work = work_of(m, rows, ith, nth);
+    const bool narrow = m.weights == Weights::bf16;
+    const int64_t input_bytes = narrow ? Widened::bytes_of_input : Float32::bytes_of_input;
+    const int64_t panel_bytes = (narrow ? (m.n_in + 1) / 2 * 2 : m.n_in) * input_bytes; // bfloat16 inputs lie in pairs
+    float *widened = scratch(size_t(least(m.n_in, block_in) * panel));
+    for (int64_t in = 0; in < m.n_in; in += block_in)
+        for (int64_t row = work.rows.first; row < work.rows.last; row += block_rows)
+            for (int64_t p = work.panels.first; p < work.panels.last; ++p) {
+                const int64_t n_rows = least(block_rows, work.rows.last - row);
+                Operands o{x + row * m.n_in + in, m.n_in,
+                           static_cast<const char *>(m.data) + p * panel_bytes + in * input_bytes,
+                           least(block_in, m.n_in - in)};
+                float *out = y + row * m.n_out + p * panel;
+                const int64_t columns = m.n_out - p * panel;
+                if (narrow && n_rows < rows_worth_widening) {
+                    multiply_panel<Widened>(o, n_rows, out, m.n_out, columns, in > 0);
+                    continue;
+                }
+                if (narrow) {
+                    widen(static_cast<const uint16_t *>(o.panel), o.inputs, widened);
+                    o.panel = widened;
+                }
+                multiply_panel<Float32>(o, n_rows, out, m.n_out, columns, in > 0);
+            }
 }
 
 #if defined(__AVX512BF16__)
@@ -196,12 +225,10 @@ void multiply_pairs(const Packed &m, const float *x, int64_t rows, float *y, int
 } // namespace
 
 void multiply(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
-    if (m.weights == Weights::f32) return multiply_as<Float32>(m, x, rows, y, ith, nth);
 #if defined(__AVX512BF16__)
-    multiply_pairs(m, x, rows, y, ith, nth);
-#else
-    multiply_as<Widened>(m, x, rows, y, ith, nth);
+    if (m.weights == Weights::bf16) return multiply_pairs(m, x, rows, y, ith, nth);
 #endif
+    multiply_floats(m, x, rows, y, ith, nth);
 }
 
 } // namespace ri::kernels::RI_SET
