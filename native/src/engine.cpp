@@ -2,7 +2,6 @@
 
 #include "gguf.h"
 #include "kernels.h"
-#include "substitutes.h"
 
 #include "ggml-cpu.h"
 
@@ -34,7 +33,6 @@ void load_backends() {
             if (slash != std::string::npos) folder = path.substr(0, slash);
         }
         ggml_backend_load_all_from_path(folder.c_str());
-        offer_kernels();
     });
 }
 

@@ -1,9 +1,7 @@
 // The CPU kernels against plain loops in double precision, and against themselves on more threads: the same bits.
 #include "engine.h"
-#include "kernels.h"
+#include "kernel_device.h"
 #include "support/check.h"
-
-#include "ggml-cpu.h"
 
 #include <algorithm>
 #include <cstring>
@@ -77,46 +75,51 @@ void test_multiply(int64_t rows, int64_t n_out, int64_t n_in) {
         }
 }
 
-// ggml's type of buffer for such matrices, as a loader of llama.cpp finds it: the same numbers as from multiply.
-void test_packed_weights(int64_t rows, int64_t n_out, int64_t n_in) {
-    ri::load_backends();
-    ggml_backend_ptr cpu(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
-    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(cpu.get()));
-    auto types = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
-        ggml_backend_reg_get_proc_address(registry, "ggml_backend_dev_get_extra_bufts"));
-    ggml_backend_buffer_type_t *type = types(ggml_backend_get_device(cpu.get()));
-    while (*type && strcmp(ggml_backend_buft_name(*type), "RECINT_PACKED") != 0) ++type;
-    if (!CHECK(*type)) return;
+// A product with a model's matrix, as llama.cpp hands it to the device: the numbers of multiply. Other products are
+// ggml's.
+void test_device(ggml_type type, int64_t rows, int64_t n_out, int64_t n_in) {
+    ri_engine_params params = ri_engine_params_default();
+    params.backend = "cpu";
+    ri::Engine engine(params);
+    ri::KernelDevice device(engine, n_out * n_in);
+    ggml_backend_ptr backend(ggml_backend_dev_init(device.device(), nullptr));
 
-    const auto x = draw(size_t(rows * n_in));
-    std::vector<ggml_bf16_t> weight(size_t(n_out * n_in));
+    const auto x = draw(size_t(rows * n_in)), numbers = draw(size_t(n_out * n_in));
+    std::vector<char> weight(ggml_row_size(type, n_in) * size_t(n_out));
+    ggml_quantize_chunk(type, numbers.data(), weight.data(), 0, n_out, n_in, nullptr);
+    std::vector<float> row(static_cast<size_t>(n_in));
     PackedMatrix matrix(n_out, n_in);
     for (int64_t o = 0; o < n_out; ++o) {
-        const auto row = draw(size_t(n_in));
+        ggml_get_type_traits(type)->to_float(weight.data() + size_t(o) * ggml_row_size(type, n_in), row.data(), n_in);
         matrix.set_row(o, row.data());
-        ggml_fp32_to_bf16_row(row.data(), weight.data() + o * n_in, n_in);
     }
     std::vector<float> expected(size_t(rows * n_out)), got(expected.size());
     matrix.multiply(x.data(), rows, expected.data(), 0, 1);
 
     const ggml_init_params without_data{1 << 16, nullptr, true};
     ggml_context_ptr weights(ggml_init(without_data)), graph_ctx(ggml_init(without_data));
-    ggml_tensor *w = ggml_new_tensor_2d(weights.get(), GGML_TYPE_BF16, n_in, n_out);
-    ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors_from_buft(weights.get(), *type));
+    ggml_tensor *w = ggml_new_tensor_2d(weights.get(), type, n_in, n_out);
+    ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors(weights.get(), backend.get()));
     ggml_backend_tensor_set(w, weight.data(), 0, ggml_nbytes(w));
     ggml_tensor *in = ggml_new_tensor_2d(graph_ctx.get(), GGML_TYPE_F32, n_in, rows);
     ggml_tensor *y = ggml_mul_mat(graph_ctx.get(), w, in);
-    ggml_backend_buffer_ptr activations(ggml_backend_alloc_ctx_tensors(graph_ctx.get(), cpu.get()));
+    ggml_backend_buffer_ptr activations(ggml_backend_alloc_ctx_tensors(graph_ctx.get(), backend.get()));
     ggml_backend_tensor_set(in, x.data(), 0, ggml_nbytes(in));
     ggml_cgraph *graph = ggml_new_graph_custom(graph_ctx.get(), 8, false);
     ggml_build_forward_expand(graph, y);
-    CHECK(ggml_backend_supports_op(cpu.get(), y));
-    CHECK(ggml_backend_graph_compute(cpu.get(), graph) == GGML_STATUS_SUCCESS);
-    ggml_backend_tensor_get(y, got.data(), 0, ggml_nbytes(y));
-    CHECK(got == expected);
-    // Of what else is asked for matrices of a model nothing is taken.
-    CHECK(!ggml_backend_supports_op(
-        cpu.get(), ggml_get_rows(graph_ctx.get(), w, ggml_new_tensor_1d(graph_ctx.get(), GGML_TYPE_I32, 1))));
+    auto taken = [&] { // the graph is as before each time
+        const int64_t before = device.products();
+        CHECK(ggml_graph_node(graph, -1) == y && ggml_backend_supports_op(backend.get(), y));
+        CHECK(ggml_backend_graph_compute(backend.get(), graph) == GGML_STATUS_SUCCESS);
+        ggml_backend_tensor_get(y, got.data(), 0, ggml_nbytes(y));
+        return device.products() - before;
+    };
+    CHECK(taken() == 0); // its memory is not a model's
+    ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+    for (int time = 0; time < 2; ++time) {
+        CHECK(taken() == 1);
+        CHECK(got == expected);
+    }
 }
 
 // `count` numbers agree with what a function of the index says, to a tolerance relative to the larger of 1 and it.
@@ -388,9 +391,9 @@ int main() {
     const int64_t products[][3] = {{1, 1, 1},   {7, 5, 3},     {8, 48, 16},   {9, 49, 17},
                                    {3, 95, 34}, {200, 97, 31}, {5, 50, 1537}, {2, 48 * 17, 3100}};
     for (const auto &p : products) test_multiply(p[0], p[1], p[2]);
-    test_packed_weights(1, 50, 34);
-    test_packed_weights(5, 48, 64);
-    test_packed_weights(200, 97, 31);
+    test_device(GGML_TYPE_BF16, 1, 50, 34);
+    test_device(GGML_TYPE_BF16, 200, 97, 31);
+    test_device(GGML_TYPE_Q4_1, 5, 48, 64);
     for (int64_t rows : {1, 7}) {
         for (int64_t n : {16, 48, 576}) {
             test_rms_norm(rows, n);
