@@ -1,7 +1,7 @@
 # RecInt. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-export RECINT_CUDA RECINT_METAL LLAMA_CPP_DIR
+export RECINT_CUDA RECINT_METAL RECINT_MARCH LLAMA_CPP_DIR
 
 NATIVE := build/native
 BUILT := $(NATIVE)/built$(addprefix -cuda-,$(RECINT_CUDA))$(addprefix -metal-,$(RECINT_METAL))
@@ -28,7 +28,8 @@ NATIVE_FILES := $(shell git ls-files native)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 	@echo
-	@echo 'RECINT_METAL=1 builds that backend as well, RECINT_CUDA=1 CUDA (make cuda); LLAMA_CPP_DIR=DIR takes llama.cpp from there.'
+	@echo 'RECINT_METAL=1 builds that backend as well, RECINT_CUDA=1 CUDA (make cuda); LLAMA_CPP_DIR=DIR takes llama.cpp from there;'
+	@echo 'RECINT_MARCH=LEVEL builds it for that x86-64 level, as -march names it (x86-64-v3: without AVX-512), not for this processor.'
 
 build: $(RECINT) ## build bin/recint (the default)
 
@@ -42,7 +43,11 @@ $(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum build/commit
 
 native: $(BUILT) ## build the native core, and llama.cpp where that has not been done
 
-$(BUILT): $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
+# Which llama.cpp build/native has; another one builds it again.
+build/march: FORCE
+	@mkdir -p build; echo '$(or $(RECINT_MARCH),native)' | cmp -s - $@ || echo '$(or $(RECINT_MARCH),native)' >$@
+
+$(BUILT): build/march $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
 	@bash native/build.sh $(NATIVE)
 	@touch $@
 

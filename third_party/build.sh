@@ -3,7 +3,8 @@
 # FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options>-<recipe> (build; its libraries in bin/), where <recipe>
 # stands for the files beside this one that say how it is built, and for CUDA's compiler.
 # Options: RECINT_CUDA=1 (for this machine's GPU) or an architecture as CMake names it (90-real: H100 and H200), RECINT_METAL=1,
-# RECINT_PORTABLE=1 (for other machines than this one), LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
+# RECINT_PORTABLE=1 (for other machines than this one), RECINT_MARCH=LEVEL (for that x86-64 level, as -march names it, and not
+# for this machine's processor: with x86-64-v3 ggml uses no AVX-512), LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
 # Usage: build.sh FOLDER
 set -euo pipefail
 
@@ -22,8 +23,8 @@ need cmake CMake cmake
 need "${CXX:-c++}" 'a C++ compiler' g++
 need make make make
 
-options=cpu march=native
-recipe=("$here/CMakeLists.txt" "$here/relax.h") settings=() nvcc=
+options=cpu march=${RECINT_MARCH:-native}
+recipe=("$here/CMakeLists.txt") settings=() nvcc=
 if [ -n "${RECINT_CUDA:-}" ]; then
     need nvcc "CUDA's compiler nvcc" nvidia-cuda-toolkit
     nvcc=$(command -v nvcc && nvcc --version)
@@ -41,7 +42,11 @@ if [ -n "${RECINT_CUDA:-}" ]; then
     settings=(-C "$here/cuda.cmake" -DCMAKE_CUDA_ARCHITECTURES="${architectures//,/;}")
 fi
 [ -n "${RECINT_METAL:-}" ] && options=$options-metal
-[ -n "${RECINT_PORTABLE:-}" ] && options=$options-portable march=portable
+if [ -n "${RECINT_PORTABLE:-}" ]; then
+    options=$options-portable march=x86-64
+elif [ -n "${RECINT_MARCH:-}" ]; then
+    options=$options-$RECINT_MARCH
+fi
 source=$folder/llama.cpp-${tree:0:12}
 hash=$({ cat "${recipe[@]}" && printf %s "$nvcc"; } | git hash-object --stdin)
 build=$source-$options-${hash:0:8}
@@ -53,7 +58,7 @@ if [ ! -e "$build/complete" ]; then
     if ! {
         cmake "${generator[@]}" "${settings[@]}" -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release -DLLAMA_SOURCE="$source" \
             -DRECINT_CUDA="${RECINT_CUDA:+ON}" -DRECINT_METAL="${RECINT_METAL:+ON}" \
-            -DRECINT_MARCH="$march" &&
+            -DRECINT_PORTABLE="${RECINT_PORTABLE:+ON}" -DRECINT_MARCH="$march" &&
             cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}"
     } >"$build.log" 2>&1; then
         grep -iE -m 5 'error' "$build.log" >&2 || tail -n 20 "$build.log" >&2

@@ -3,7 +3,7 @@
 // Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
 // and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
 #include "engine.h"
-#include "gguf.h"
+#include "kernel_device.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -52,8 +52,10 @@ class Generator {
         sequence_.resize(size_t(n_slots_));
         holder_.resize(size_t(n_slots_));
         start_over();
+        if (engine_->kernels()) kernels_ = std::make_unique<KernelDevice>(*engine_, info.n_parameters);
         load_model();
         make_context();
+        if (kernels_) pack_weights();
     }
 
     Engine &engine() const { return *engine_; }
@@ -115,9 +117,13 @@ class Generator {
     void load_model() {
         load_backends();
         llama_model_params params = llama_model_default_params();
-        ggml_backend_dev_t devices[2] = {engine_->on_cpu() ? nullptr : engine_->device(), nullptr};
+        ggml_backend_dev_t devices[2] = {};
+        if (kernels_)
+            devices[0] = kernels_->device();
+        else if (!engine_->on_cpu())
+            devices[0] = engine_->device();
         params.devices = devices;
-        params.n_gpu_layers = engine_->on_cpu() ? 0 : -1;
+        params.n_gpu_layers = engine_->on_cpu() ? 0 : -1; // the CPU's matrices stay in the mapped file
         // The vocabulary is the Gguf's business; llama.cpp only has to know its size.
         llama_model_kv_override overrides[3] = {};
         overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
@@ -168,6 +174,8 @@ class Generator {
         params.n_outputs_max = uint32_t(sequences);
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
+        // Left to itself, llama.cpp does without where the layers' device, the CPU here, is not the one that attends.
+        if (kernels_) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         if (engine_->strict() && !engine_->on_cpu()) {
             params.cb_eval = note_stray;
             params.cb_eval_user_data = this;
@@ -176,6 +184,20 @@ class Generator {
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
         if (engine_->threads()) llama_attach_threadpool(context_.get(), engine_->threads(), engine_->threads());
+    }
+
+    // Computes one position and forgets it. So the matrices are packed, and what goes wrong meanwhile is said, before
+    // the first answer.
+    void pack_weights() {
+        const int32_t token = 0;
+        std::vector<float> row(static_cast<size_t>(n_embd_));
+        gguf_->embed(&token, 1, row.data());
+        run(row.data(), {{0, 0, true}}, [](size_t, const float *) {});
+        llama_memory_clear(memory(), false);
+        if (kernels_->products() + kernels_->attentions() == 0)
+            fail(RI_INTERNAL,
+                 "llama.cpp hands nothing of %s to the core's kernels; --backend portable does without them",
+                 gguf_->path().c_str());
     }
 
     void require_slot(int32_t slot) const {
@@ -336,6 +358,7 @@ class Generator {
             batch.logits = wanted.data();
             forget_logged_error();
             const int32_t status = llama_decode(context_.get(), batch);
+            if (kernels_) kernels_->rethrow();
             if (status == 1) fail(RI_INTERNAL, "llama.cpp found no room in its cache for %zu positions", n);
             if (status != 0)
                 fail(status == -2 ? RI_MEMORY : RI_BACKEND, "llama.cpp failed to decode (%d): %s", status,
@@ -382,11 +405,12 @@ class Generator {
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
     int32_t n_slots_, n_context_, n_embd_ = 0, n_vocab_ = 0;
-    int32_t prefix_ = 0;                 // positions of the shared start
-    std::vector<int32_t> used_;          // [n_slots]: positions in each, the prefix included
-    std::vector<llama_seq_id> sequence_; // [n_slots]: of each slot
-    std::vector<int32_t> holder_;        // [n_slots]: the slot that has sequence i + 1
-    std::string stray_;                  // the first operation that was computed elsewhere than it may be
+    int32_t prefix_ = 0;                    // positions of the shared start
+    std::vector<int32_t> used_;             // [n_slots]: positions in each, the prefix included
+    std::vector<llama_seq_id> sequence_;    // [n_slots]: of each slot
+    std::vector<int32_t> holder_;           // [n_slots]: the slot that has sequence i + 1
+    std::string stray_;                     // the first operation that was computed elsewhere than it may be
+    std::unique_ptr<KernelDevice> kernels_; // null: llama.cpp computes with ggml's alone
     llama_model_ptr model_;
     llama_context_ptr context_;
 };

@@ -3,7 +3,7 @@
 #include "kernels/packed_matrix.h"
 #include "support/kernel_sets.h"
 
-#include "ggml-cpu.h"
+#include "ggml.h"
 
 #include <algorithm>
 #include <cstring>
