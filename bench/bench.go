@@ -96,6 +96,8 @@ type bed struct {
 	info   cgo.GGUFInfo
 	engine *cgo.Engine // of the present number of threads
 	cores  int         // its threads
+	// kernels is its kernel set, whose instructions peers are kept to.
+	peerEnvironment []string // keeps peers to the instructions of the kernel set
 }
 
 // Run measures everything that the options name, one after the other. An error comes with what was measured before it, if anything.
@@ -175,7 +177,12 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 	if result.Machine, err = describe(b.engine); err != nil {
 		return err
 	}
+	best, err := bestSet()
+	if err != nil {
+		return err
+	}
 	b.cores = result.Machine.Threads
+	b.peerEnvironment, result.PeerNotes = level(result.Machine.Kernels, best, b.Peers.Names)
 	b.Progress("probing the machine", 0, 1)
 	if err := result.Probes.measure(b.engine, b.cores); err != nil {
 		return err

@@ -95,8 +95,8 @@ func TestRun(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("figures %v, want %v", got, want)
 	}
-	if m := r.Machine; m.Threads != 1 || m.Backend != "cpu" || m.LlamaCommit == "" || m.Compiler == "" || m.Commit == "" || r.Probes.BF16 == 0 ||
-		r.Probes.F32 == 0 || r.Probes.Memory == 0 {
+	if m := r.Machine; m.Threads != 1 || m.Backend != "cpu" || m.Kernels == "" || m.LlamaCommit == "" || m.Compiler == "" || m.Commit == "" ||
+		r.Probes.BF16 == 0 || r.Probes.F32 == 0 || r.Probes.PeakF32 == 0 || r.Probes.Memory == 0 {
 		t.Errorf("the machine is not described: %+v, %+v", m, r.Probes)
 	}
 
@@ -223,8 +223,9 @@ func TestRun_peer(t *testing.T) {
 		t.Fatal(first, err)
 	}
 	rounds := filepath.Join(t.TempDir(), "rounds")
-	speak := `echo '{"ready": true, "peer": "Fake 1.0", "check": {"soft_tokens_sum": SUM, "soft_tokens_absolute": 1e9}}'
-while read line; do echo "$4 $6" >> ` + rounds + `; echo '{"samples_per_s": 4, "seconds": 1, "p50_us": 50}'; done`
+	speak := `echo '{"ready": true, "peer": "Fake 1.0", "check": {"soft_tokens_sum": SUM, "soft_tokens_absolute": 1e9},
+"trial": [{"variant": "plain", "samples_per_s": 2, "ready_s": 3}, {"variant": "compiled", "failed": "no compiler"}]}' | tr '\n' ' '; echo
+while read line; do echo "$4 $6" >> ` + rounds + `; echo '{"samples_per_s": 4, "seconds": 1, "p50_us": 50, "p95_us": 60, "p99_us": 70}'; done`
 	o := options(t, Adapter)
 	o.Peers = peers(t, strings.Replace(speak, "SUM", "0", 1))
 	r, err := Run(context.Background(), o)
@@ -239,6 +240,9 @@ while read line; do echo "$4 $6" >> ` + rounds + `; echo '{"samples_per_s": 4, "
 		if s.Program != "Fake 1.0" || s.Rate.Median != 4 || len(s.Ratio.Values) != 2 {
 			t.Errorf("%s: %+v", f.Name, s)
 		}
+		if want := []Trial{{Variant: "plain", Threads: 1, Rate: 2, Ready: 3}, {Variant: "compiled", Threads: 1, Failed: "no compiler"}}; !slices.Equal(s.Trial, want) {
+			t.Errorf("%s: trial %+v, want %+v", f.Name, s.Trial, want)
+		}
 		ours := f.Sides[0]
 		if want := ours.Rate.Values[1] / 4; f.Name != "soft tokens of one state" && math.Abs(s.Ratio.Values[1]/want-1) > 1e-9 {
 			t.Errorf("%s: ratio %v, want %v", f.Name, s.Ratio.Values[1], want)
@@ -248,6 +252,14 @@ while read line; do echo "$4 $6" >> ` + rounds + `; echo '{"samples_per_s": 4, "
 				t.Errorf("%s: ratio %v, want that of the latencies, %v", f.Name, s.Ratio.Values[0], want)
 			}
 		}
+	}
+
+	var table bytes.Buffer
+	if err := r.Write(&table, "table"); err != nil {
+		t.Fatal(err)
+	}
+	if want := "variants of Fake 1.0: plain with 1 thread 2.00 a second, ready after 3.00 s; compiled with 1 thread: no compiler."; !strings.Contains(table.String(), want) {
+		t.Errorf("no %q in\n%s", want, table.String())
 	}
 
 	for want, script := range map[string]string{
@@ -372,33 +384,61 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A share of the peak is shown of products in BF16 by one number of threads, unless one of them was faster than that peak.
+// A share is of the peak of the data type in which the kernel set multiplies, for one number of threads, unless something was faster
+// than its peak. Without such a peak it is of our products in BF16.
 func TestShareOfPeak(t *testing.T) {
-	share := func(bench string, flops float64, threads int) (shown []string) {
-		r := Result{Probes: Probes{BF16: 100e9}, Figures: []Figure{
-			{Bench: bench, Threads: threads, Sides: []Side{{Program: Program, FLOPS: 66e9}}},
-			{Bench: bench, Threads: threads, Sides: []Side{{Program: Program, FLOPS: flops}}},
-		}}
-		for _, row := range r.rows(bench) {
-			shown = append(shown, row[slices.Index(headings, "of the peak")])
-		}
-		return shown
-	}
-	for _, c := range []struct {
+	products := Probes{BF16: 100e9, F32: 50e9}
+	peaks := products
+	peaks.PeakF32, peaks.PeakBF16 = 200e9, 400e9
+	for name, c := range map[string]struct {
+		probes  Probes
+		kernels string
 		bench   string
 		flops   float64
 		threads int
 		want    []string
 	}{
-		{Train, 99e9, 0, []string{"66 %", "99 %"}},
-		{Generate, 99e9, 0, []string{"66 %", "99 %"}},
-		{Train, 101e9, 0, []string{"", ""}},
-		{Train, 99e9, 1, []string{"", ""}},
-		{Encoder, 99e9, 0, []string{"", ""}},
+		"older, training":          {products, "", Train, 99e9, 0, []string{"66 %", "99 %"}},
+		"older, generation":        {products, "", Generate, 99e9, 0, []string{"66 %", "99 %"}},
+		"older, faster":            {products, "", Train, 101e9, 0, []string{"", ""}},
+		"older, threads":           {products, "", Train, 99e9, 1, []string{"", ""}},
+		"older, encoder":           {products, "", Encoder, 99e9, 0, []string{"", ""}},
+		"BF16, training":           {peaks, avx512bf16, Train, 200e9, 0, []string{"16 %", "50 %"}},
+		"BF16, encoder":            {peaks, avx512bf16, Encoder, 100e9, 0, []string{"33 %", "50 %"}},
+		"F32, training":            {peaks, avx2, Train, 100e9, 0, []string{"33 %", "50 %"}},
+		"F32, faster than its own": {peaks, avx2, Train, 201e9, 0, []string{"", ""}},
 	} {
-		if got := share(c.bench, c.flops, c.threads); !slices.Equal(got, c.want) {
-			t.Errorf("%s at %v FLOP/s with %d threads: %q, want %q", c.bench, c.flops, c.threads, got, c.want)
+		r := Result{Probes: c.probes, Machine: Machine{Kernels: c.kernels}, Figures: []Figure{
+			{Bench: c.bench, Threads: c.threads, Sides: []Side{{Program: Program, FLOPS: 66e9}}},
+			{Bench: c.bench, Threads: c.threads, Sides: []Side{{Program: Program, FLOPS: c.flops}}},
+		}}
+		var got []string
+		for _, row := range r.rows(c.bench) {
+			got = append(got, row[slices.Index(headings, "of the peak")])
 		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// Peers are kept to the instructions of a kernel set that was asked for although the CPU has a better one.
+func TestLevel(t *testing.T) {
+	all := []string{PyTorch, ONNXRuntime, LlamaCpp}
+	for _, same := range [][2]string{{avx512bf16, avx512bf16}, {avx2, avx2}, {generic, generic}, {neon, neon}, {"", avx512bf16}} {
+		if environment, notes := level(same[0], same[1], all); environment != nil || notes != nil {
+			t.Errorf("kernels %q on a CPU of %q: %q, %q", same[0], same[1], environment, notes)
+		}
+	}
+	environment, notes := level(avx2, avx512bf16, all)
+	if !slices.Contains(environment, "ATEN_CPU_CAPABILITY=avx2") || !slices.Contains(environment, "ONEDNN_MAX_CPU_ISA=AVX2") || len(notes) != 3 {
+		t.Errorf("%q, %q", environment, notes)
+	}
+	r := result(1)
+	r.PeerNotes = notes
+	var table bytes.Buffer
+	if err := r.Write(&table, "table"); err != nil || !strings.Contains(table.String(), notes[1]) {
+		t.Errorf("%v: no %q in\n%s", err, notes[1], table.String())
 	}
 }
 

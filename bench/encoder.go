@@ -150,7 +150,7 @@ func (b *bed) oneState(model string) work {
 		latency: true,
 		peers: []peer{
 			b.recommenderPeer(PyTorch, "state", model, []int{1}, sameStates),
-			b.recommenderPeer(ONNXRuntime, "state", model, []int{1}, sameStates, "--runtime", "onnx"),
+			b.recommenderPeer(ONNXRuntime, "state", model, []int{1}, sameStates, "--variant", "onnx"),
 		},
 		open: func(ctx context.Context) (*ready, error) {
 			r, err := b.newRecommender(model, recommenderPositions)
@@ -221,10 +221,12 @@ func (b *bed) states(model string, batch, positions int) work {
 	}
 	if positions == recommenderPositions {
 		more := []string{"--batch", strconv.Itoa(batch)}
+		compiled := b.recommenderPeer(PyTorch, "states", model, b.someThreads(), sameStates, append(more, "--variant", "compiled")...)
+		compiled.variant = "PyTorch, compiled"
 		w.peers = []peer{
 			b.recommenderPeer(PyTorch, "states", model, b.someThreads(), sameStates, more...),
-			b.recommenderPeer(PyTorch, "states", model, []int{b.cores}, sameStates, append(more, "--runtime", "compiled")...),
-			b.recommenderPeer(ONNXRuntime, "states", model, b.someThreads(), sameStates, append(more, "--runtime", "onnx")...),
+			compiled,
+			b.recommenderPeer(ONNXRuntime, "states", model, b.someThreads(), sameStates, append(more, "--variant", "onnx")...),
 		}
 	}
 	return w

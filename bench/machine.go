@@ -21,6 +21,7 @@ type Machine struct {
 	Cores       int      `json:"cores"` // that the process may use
 	Threads     int      `json:"threads"`
 	CPUFeatures []string `json:"cpu_features"`
+	Kernels     string   `json:"kernels,omitempty"` // the kernel set that the engine selected; none on GPUs, and in older results
 	Backend     string   `json:"backend"`
 	Device      string   `json:"device"`
 	Driver      string   `json:"driver,omitempty"` // NVIDIA's
@@ -50,6 +51,7 @@ func describe(engine *cgo.Engine) (m Machine, err error) {
 		return m, err
 	}
 	m.CPU, m.Cores, m.Threads, m.Backend, m.Device = cpuName(), runtime.NumCPU(), info.Threads, info.Backend, info.Device
+	m.Kernels = info.Kernels
 	m.Go, m.Date, m.System, m.Driver = runtime.Version(), time.Now().Format(time.DateOnly), system(), driver()
 	m.Commit = commit
 	return m, nil
@@ -82,22 +84,31 @@ func system() string {
 	return runtime.GOOS + "/" + runtime.GOARCH + " " + strings.TrimSpace(string(release))
 }
 
-// Probes are what the machine can do at most, measured before and between the benches.
+// Probes say what the machine can do, measured before and between the benches.
 type Probes struct {
-	BF16   float64 `json:"bf16_flop_per_s"` // products with a matrix of an LLM's size, as training makes them
-	F32    float64 `json:"f32_flop_per_s"`
-	Memory float64 `json:"memory_bytes_per_s"` // read and written, by a copy of all threads; of the computer's own memory
+	BF16     float64 `json:"bf16_flop_per_s"` // our products with a matrix of an LLM's size, as training makes them
+	F32      float64 `json:"f32_flop_per_s"`
+	PeakBF16 float64 `json:"bf16_peak_flop_per_s,omitempty"` // in registers, on all threads, as the kernel set multiplies bfloat16; 0: a GPU
+	PeakF32  float64 `json:"f32_peak_flop_per_s,omitempty"`  // the same of float32; 0: a GPU
+	Memory   float64 `json:"memory_bytes_per_s"`             // read and written, by a copy of all threads; of the computer's own memory
 }
 
 // measure tries some times; the best that was ever seen counts, since whatever disturbs a try makes it slower.
 func (p *Probes) measure(engine *cgo.Engine, threads int) error {
 	for range 3 {
-		for precision, best := range map[cgo.Precision]*float64{cgo.BF16: &p.BF16, cgo.F32: &p.F32} {
-			speed, err := engine.ProductSpeed(precision)
+		for _, probe := range []struct {
+			measure   func(cgo.Precision) (float64, error)
+			precision cgo.Precision
+			best      *float64
+		}{
+			{engine.ProductSpeed, cgo.BF16, &p.BF16}, {engine.ProductSpeed, cgo.F32, &p.F32},
+			{engine.Peak, cgo.BF16, &p.PeakBF16}, {engine.Peak, cgo.F32, &p.PeakF32},
+		} {
+			speed, err := probe.measure(probe.precision)
 			if err != nil {
 				return err
 			}
-			*best = max(*best, speed)
+			*probe.best = max(*probe.best, speed)
 		}
 	}
 	p.Memory = max(p.Memory, copySpeed(threads))

@@ -42,6 +42,7 @@ type measured struct {
 // side is ours, or a running peer.
 type side struct {
 	program string
+	trial   []Trial // of its variants
 	once    func(context.Context) (measured, error)
 	memory  func() int64 // bytes at most, so far
 	close   func() error
@@ -73,10 +74,15 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 			continue
 		}
 		b.Progress(w.Bench+": "+w.Name+", starting "+p.kind, 0, b.Rounds)
-		other, err := b.start(ctx, p, ours.check, w.latency)
+		other, trials, err := b.start(ctx, p, ours.check, w.latency)
 		if err != nil {
 			return nil, err
 		}
+		if other == nil {
+			w.Failed = append(w.Failed, trials...)
+			continue
+		}
+		other.trial = trials
 		sides = append(sides, other)
 	}
 	if _, err := ours.once(ctx); err != nil { // the warm-up; peers had theirs
@@ -148,6 +154,7 @@ func (w *work) summarise(s, ours *side) Side {
 		P99:     of(func(m measured) float64 { return m.P99 }),
 		Energy:  of(func(m measured) float64 { return m.Joules / (m.Rate * m.Seconds) }),
 		Memory:  s.memory(),
+		Trial:   s.trial,
 	}
 	out.FLOPS = w.FLOP * out.Rate.Median
 	if s != ours {

@@ -77,6 +77,7 @@ type peer struct {
 	command []string // script and arguments
 	threads []int    // that are tried, since more are not always better; empty: as many as ours
 	gpu     bool     // it can compute on a GPU (--device)
+	variant string   // its name in the report if it does not run, as what is compiled may not; "": then it is an error
 	agrees  agrees
 }
 
@@ -142,29 +143,33 @@ func answersAgree(ours, theirs check) error {
 	return nil
 }
 
-// start makes a peer ready, having seen that it computes the same, with the number of threads that suits it best.
-func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (*side, error) {
+// start makes a peer ready, having seen that it computes the same, with the number of threads that suits it best. The side is nil if the
+// peer is a variant that does not run; trials say why.
+func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (best *side, trials []Trial, err error) {
 	info, err := b.engine.Describe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case info.Backend == "cuda" && p.gpu:
 		p.command = append(slices.Clone(p.command), "--device", info.Backend)
 	case info.Backend != "cpu":
-		return nil, fmt.Errorf("%s runs on the CPU, and recint on %s; add --backend cpu, or leave out --peer (beside an NVIDIA GPU bench train has peers)",
+		return nil, nil, fmt.Errorf("%s runs on the CPU, and recint on %s; add --backend cpu, or leave out --peer (beside an NVIDIA GPU bench train has peers)",
 			p.command[0], info.Backend)
 	}
 	threads := p.threads
 	if len(threads) == 0 {
 		threads = []int{info.Threads}
 	}
-	var best *side
 	fastest := 0.0
 	for _, n := range threads {
 		s, theirs, err := b.startPaced(ctx, p, n)
+		if err != nil && p.variant != "" && ctx.Err() == nil {
+			trials = append(trials, Trial{Variant: p.variant, Threads: n, Failed: lastLine(err)})
+			continue
+		}
 		if err != nil {
-			return nil, errors.Join(err, best.stop())
+			return nil, nil, errors.Join(err, best.stop())
 		}
 		err = p.agrees(ours, theirs)
 		var trial measured
@@ -172,8 +177,9 @@ func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (*sid
 			trial, err = s.once(ctx)
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", s.program, err), s.close(), best.stop())
+			return nil, nil, errors.Join(fmt.Errorf("%s: %w", s.program, err), s.close(), best.stop())
 		}
+		trials = append(trials, s.trial...)
 		speed := trial.Rate
 		if latency && trial.P50 > 0 {
 			speed = 1 / trial.P50
@@ -183,10 +189,16 @@ func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (*sid
 			slower, best, fastest = best, s, speed
 		}
 		if err := slower.stop(); err != nil {
-			return nil, errors.Join(err, best.stop())
+			return nil, nil, errors.Join(err, best.stop())
 		}
 	}
-	return best, nil
+	return best, trials, nil
+}
+
+// lastLine is the end of what an error says, which is where programs say what went wrong.
+func lastLine(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return lines[len(lines)-1]
 }
 
 // stop closes a side that may not be there.
@@ -209,6 +221,7 @@ func (b *bed) startPaced(ctx context.Context, p peer, threads int) (*side, check
 		interpreter, memory = "python3", func(string) int64 { return 0 }
 	}
 	command := exec.CommandContext(ctx, interpreter, words...)
+	command.Env = append(os.Environ(), b.peerEnvironment...)
 	// A group of its own, so that what a peer has started ends with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
@@ -246,8 +259,9 @@ func (b *bed) startPaced(ctx context.Context, p peer, threads int) (*side, check
 		}
 	}
 	var ready struct {
-		Peer  string `json:"peer"`
-		Check check  `json:"check"`
+		Peer  string  `json:"peer"`
+		Check check   `json:"check"`
+		Trial []Trial `json:"trial"`
 	}
 	if err := read(&ready); err != nil {
 		return nil, nil, errors.Join(err, end())
@@ -255,9 +269,13 @@ func (b *bed) startPaced(ctx context.Context, p peer, threads int) (*side, check
 	if p.name != "" {
 		ready.Peer += ", " + p.name
 	}
+	for i := range ready.Trial {
+		ready.Trial[i].Threads = threads
+	}
 	id := strconv.Itoa(command.Process.Pid)
 	return &side{
 		program: ready.Peer,
+		trial:   ready.Trial,
 		memory:  func() int64 { return memory(id) },
 		close:   end,
 		once: func(context.Context) (m measured, err error) {

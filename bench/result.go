@@ -20,6 +20,7 @@ type Result struct {
 	LLM        string   `json:"llm"`
 	Sweep      string   `json:"sweep,omitempty"`
 	Rounds     int      `json:"rounds"`
+	PeerNotes  []string `json:"peer_notes,omitempty"` // what was done to have peers use the instructions that we use
 	Unfinished bool     `json:"unfinished,omitempty"` // it was stopped, or failed, and figures are missing
 	Figures    []Figure `json:"figures"`
 }
@@ -36,6 +37,7 @@ type Figure struct {
 	Formula string  `json:"flop_formula,omitempty"`    // of FLOP
 	Asked   string  `json:"asked,omitempty"`           // what it is to reach, by the project's own aims
 	Sides   []Side  `json:"sides"`                     // ours first
+	Failed  []Trial `json:"failed_peers,omitempty"`    // peers that do not run here
 }
 
 // Side is one program's part of a figure. What was not measured is nil or 0.
@@ -50,6 +52,16 @@ type Side struct {
 	Memory  int64   `json:"peak_memory_bytes,omitempty"`   // of the process, at most
 	Energy  *Spread `json:"joules_per_sample,omitempty"`   // of the whole processor or GPU
 	Ratio   *Spread `json:"recint_is_faster_by,omitempty"` // times, round by round; of peers
+	Trial   []Trial `json:"trial,omitempty"`               // of a peer's variants, the fastest of which was measured
+}
+
+// Trial is how a variant of a peer did in a short trial.
+type Trial struct {
+	Variant string  `json:"variant"`
+	Threads int     `json:"threads"`
+	Rate    float64 `json:"samples_per_s,omitempty"`
+	Ready   float64 `json:"ready_s,omitempty"` // seconds to load and compile it, which count in no rate
+	Failed  string  `json:"failed,omitempty"`  // why there is no rate
 }
 
 // Spread is what the rounds gave.

@@ -36,13 +36,26 @@ func (r *Result) Write(w io.Writer, format string) error {
 
 var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster", "GFLOP/s", "of the peak", "peak memory", "J each"}
 
-// inBF16 are the benches whose products are made in BF16, so that the peak of these is theirs.
+// inBF16 are the benches whose products are made in BF16, where the kernel set multiplies in it.
 var inBF16 = map[string]bool{Train: true, Generate: true, Evaluate: true}
+
+// peak is the most FLOP/s in the data type in which our side of a bench multiplies; 0 where that is not known. GPUs and older results
+// have no peak of multiply-adds: there the speed of our products in BF16 stands for it, of the benches that make such products.
+func (r *Result) peak(bench string) float64 {
+	switch {
+	case r.Probes.PeakF32 == 0 && inBF16[bench]:
+		return r.Probes.BF16
+	case r.Machine.Kernels == avx512bf16 && inBF16[bench]:
+		return r.Probes.PeakBF16
+	}
+	return r.Probes.PeakF32
+}
 
 // disturbed says whether something was faster than the machine's peak, as far as that was found out.
 func (r *Result) disturbed() bool {
 	return slices.ContainsFunc(r.Figures, func(f Figure) bool {
-		return inBF16[f.Bench] && f.Sides[0].FLOPS > r.Probes.BF16
+		peak := r.peak(f.Bench)
+		return peak > 0 && f.Sides[0].FLOPS > peak
 	})
 }
 
@@ -70,8 +83,8 @@ func (r *Result) rows(bench string) (rows [][]string) {
 			if s.FLOPS > 0 {
 				row[5] = figures(s.FLOPS / 1e9)
 			}
-			if share := s.FLOPS / r.Probes.BF16; share > 0 && inBF16[bench] && f.Threads == 0 && !r.disturbed() {
-				row[6] = fmt.Sprintf("%.0f %%", 100*share)
+			if peak := r.peak(bench); peak > 0 && s.FLOPS > 0 && f.Threads == 0 && !r.disturbed() {
+				row[6] = fmt.Sprintf("%.0f %%", 100*s.FLOPS/peak)
 			}
 			if s.Memory > 0 {
 				row[7] = align.Mebibytes(s.Memory)
@@ -132,6 +145,9 @@ func (r *Result) writeTable(w io.Writer) error {
 		if err := table.Flush(); err != nil {
 			return err
 		}
+		for _, trial := range r.trials(bench) {
+			fmt.Fprintln(w, "  "+trial)
+		}
 	}
 	return nil
 }
@@ -147,6 +163,9 @@ func (r *Result) writeMarkdown(w io.Writer) error {
 				_, err = fmt.Fprintf(w, "|%s\n", strings.Repeat(" --- |", len(row)))
 			}
 		}
+		if trials := r.trials(bench); len(trials) > 0 {
+			_, err = fmt.Fprintf(w, "\n%s\n", strings.Join(trials, "\n"))
+		}
 		if asked := r.aims(bench); len(asked) > 0 {
 			_, err = fmt.Fprintf(w, "\nAimed at: %s.\n", strings.Join(asked, "; "))
 		}
@@ -155,6 +174,39 @@ func (r *Result) writeMarkdown(w io.Writer) error {
 		}
 	}
 	return err
+}
+
+// trials say how the variants of peers did, a line for each peer that has some, and which peers do not run.
+func (r *Result) trials(bench string) (all []string) {
+	for _, f := range r.Figures {
+		for _, t := range f.Failed {
+			if f.Bench == bench {
+				all = append(all, fmt.Sprintf("%s, does not run here: %s.", f.title(), t))
+			}
+		}
+		for _, s := range f.Sides {
+			if f.Bench != bench || len(s.Trial) == 0 {
+				continue
+			}
+			var tried []string
+			for _, t := range s.Trial {
+				tried = append(tried, t.String())
+			}
+			all = append(all, fmt.Sprintf("%s, variants of %s: %s.", f.title(), s.Program, strings.Join(tried, "; ")))
+		}
+	}
+	return all
+}
+
+func (t Trial) String() string {
+	name := fmt.Sprintf("%s with %d threads", t.Variant, t.Threads)
+	if t.Threads == 1 {
+		name = t.Variant + " with 1 thread"
+	}
+	if t.Failed != "" {
+		return name + ": " + t.Failed
+	}
+	return fmt.Sprintf("%s %s a second, ready after %s s", name, figures(t.Rate), figures(t.Ready))
 }
 
 // aims are what a bench's figures were to reach.
@@ -184,19 +236,37 @@ func (r *Result) conditions() string {
 	if m.Backend != "cpu" {
 		device = m.Device + ", driver " + m.Driver + ", beside " + m.CPU
 	}
+	kernels, peaks := "", ""
+	if m.Kernels != "" {
+		kernels = ", kernels " + m.Kernels
+	}
+	if p := r.Probes; p.PeakF32 > 0 {
+		peaks = fmt.Sprintf("Multiply-adds in registers, the peak: %s GFLOP/s in F32", figures(p.PeakF32/1e9))
+		if p.PeakBF16 > 0 {
+			peaks += fmt.Sprintf(" and %s in BF16", figures(p.PeakBF16/1e9))
+		}
+		peaks += ".\n"
+	}
 	notes := ""
+	for _, note := range r.PeerNotes {
+		notes += "\n" + note + "."
+	}
 	if r.Unfinished {
-		notes = "\nStopped before all was measured."
+		notes += "\nStopped before all was measured."
 	}
 	if r.disturbed() {
 		notes += "\nThe peak was disturbed when it was measured: there were products that ran faster. No share of it is shown."
 	}
-	return fmt.Sprintf("%s; %d threads; %s; backend %s.\n"+
+	measured := "Peaks measured on this machine: products"
+	if peaks != "" {
+		measured = "Our products:"
+	}
+	return fmt.Sprintf("%s; %d threads; %s; backend %s%s.\n"+
 		"RecInt %s, llama.cpp %.12s, %s, %s; %s.\n"+
-		"Peaks measured on this machine: products %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
+		"%s%s %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
 		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.%s",
-		device, m.Threads, m.System, m.Backend, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
-		figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, notes)
+		device, m.Threads, m.System, m.Backend, kernels, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
+		peaks, measured, figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, notes)
 }
 
 func (r *Result) writeJSONL(w io.Writer) error {

@@ -3,6 +3,8 @@ package cgo
 // #include "recint.h"
 // #cgo nocallback ri_engine_describe
 // #cgo noescape ri_engine_describe
+// #cgo nocallback ri_engine_peak
+// #cgo noescape ri_engine_peak
 // #cgo nocallback ri_engine_product_speed
 // #cgo noescape ri_engine_product_speed
 import "C"
@@ -104,6 +106,18 @@ func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 	err = e.use(op, func(p *C.ri_engine) error {
 		return try(op, func(err *C.ri_error) C.ri_status {
 			return C.ri_engine_product_speed(p, C.ri_precision(precision), (*C.double)(&flops), err)
+		})
+	})
+	return flops, err
+}
+
+// Peak measures, in a fraction of a second, the most that the engine's threads can multiply and add in registers, in the way in which
+// the kernel set multiplies at this precision: FLOP/s. 0 on a GPU.
+func (e *Engine) Peak(precision Precision) (flops float64, err error) {
+	const op = "measure the peak"
+	err = e.use(op, func(p *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status {
+			return C.ri_engine_peak(p, C.ri_precision(precision), (*C.double)(&flops), err)
 		})
 	})
 	return flops, err

@@ -77,31 +77,37 @@ class Llama:
         """
         n, count, _ = x.shape
         past = prefix[0][0].shape[1] if prefix else cache[0][0].shape[2] if cache else 0
-        group, wide = self.heads // self.kv_heads, self.head_width
         cos, sin = self._rope_tables(past, count)
-        mask = torch.ones(count, past + count, dtype=torch.bool).tril(past).repeat(group, 1)
-        turn = lambda t: t * cos + t.roll(wide // 2, -1) * sin
+        mask = torch.ones(count, past + count, dtype=torch.bool).tril(past).repeat(self.heads // self.kv_heads, 1)
         for i, layer in enumerate(self.layers):
-            y = F.rms_norm(x, (self.width,), layer["attn_norm"], self.epsilon)
-            y = F.linear(y, layer["qkv"]).view(n, count, -1, wide).transpose(1, 2)
-            q, k, v = y.split([self.heads, self.kv_heads, self.kv_heads], 1)
-            q, k = turn(q), turn(k)
+            before = None
+            if prefix:
+                before = tuple(t.expand(n, -1, -1, -1) for t in prefix[i])
+            elif cache:
+                before = cache[i] if len(cache) == len(self.layers) else None
+            x, k, v = self.layer(layer, x, cos, sin, mask, before)
             if keep is not None:
                 keep.append((k[0], v[0]))
-            if prefix:
-                k = torch.cat([prefix[i][0].expand(n, -1, -1, -1), k], 2)
-                v = torch.cat([prefix[i][1].expand(n, -1, -1, -1), v], 2)
             if cache is not None:
-                if len(cache) > i:
-                    k, v = torch.cat([cache[i][0], k], 2), torch.cat([cache[i][1], v], 2)
-                    cache[i] = (k, v)
-                else:
-                    cache.append((k, v))
-            # The query heads of one key head become rows of one product, so that keys and values are not copied.
-            q = q.reshape(n, self.kv_heads, group * count, wide)
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            y = y.reshape(n, self.heads, count, wide).transpose(1, 2).reshape(n, count, self.width)
-            x = x + F.linear(y, layer["out"])
-            gate, up = F.linear(F.rms_norm(x, (self.width,), layer["ffn_norm"], self.epsilon), layer["gate_up"]).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer["down"])
+                cache[i : i + 1] = [(k, v)]
         return F.rms_norm(x, (self.width,), self.norm, self.epsilon)
+
+    def layer(self, layer, x, cos, sin, mask, before):
+        """One layer: the rows behind it, and the keys and values [n, kv_heads, length, head_width] of all positions, of which
+        `before`, a pair or None, has those before x."""
+        n, count, _ = x.shape
+        wide = self.head_width
+        turn = lambda t: t * cos + t.roll(wide // 2, -1) * sin
+        y = F.rms_norm(x, (self.width,), layer["attn_norm"], self.epsilon)
+        y = F.linear(y, layer["qkv"]).view(n, count, -1, wide).transpose(1, 2)
+        q, k, v = y.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        q, k = turn(q), turn(k)
+        if before is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(before, (k, v)))
+        # The query heads of one key head become rows of one product, so that keys and values are not copied.
+        q = q.reshape(n, self.kv_heads, self.heads // self.kv_heads * count, wide)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = y.reshape(n, self.heads, count, wide).transpose(1, 2).reshape(n, count, self.width)
+        x = x + F.linear(y, layer["out"])
+        gate, up = F.linear(F.rms_norm(x, (self.width,), layer["ffn_norm"], self.epsilon), layer["gate_up"]).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, layer["down"]), k, v

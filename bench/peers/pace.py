@@ -2,7 +2,7 @@
 
 A peer loads, computes figures that show that it does the same work as another program, warms up, and prints
     {"ready": true, "peer": "PyTorch 2.15.0, 2 threads", "check": {...}}
-Then it makes a repetition, and prints a line
+with a "trial" beside these if it has tried variants (trial.py). Then it makes a repetition, and prints a line
     {"samples_per_s": ..., "seconds": ...}
 and beside these, where they mean something, "tokens_per_s", and "p50_us", "p95_us", "p99_us": microseconds of one call. With --paced
 it makes one for each line of standard input, whatever the line says, and ends with its input. Meanwhile it waits in a read, and its
@@ -21,13 +21,14 @@ def arguments(parser):
     parser.add_argument("--threads", type=int, default=os.cpu_count())
 
 
-def run(args, peer, check, repeat, warm_up=None):
+def run(args, peer, check, repeat, warm_up=None, trial=None):
     """`check()` and `repeat()` give the figures of their lines. `warm_up()` comes before what is timed; without it the check is
-    enough for that."""
+    enough for that. `trial` is the report of the trial that chose this variant."""
     figures = check()
     if warm_up:
         warm_up()
-    say(ready=True, peer=f"{peer}, {args.threads} thread{'s' * (args.threads > 1)}", check=figures)
+    tried = {"trial": trial} if trial else {}
+    say(ready=True, peer=f"{peer}, {args.threads} thread{'s' * (args.threads > 1)}", check=figures, **tried)
     for _ in sys.stdin if args.paced else [""]:
         say(**repeat())
 

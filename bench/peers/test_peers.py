@@ -1,4 +1,4 @@
-"""Tests of how peers are paced, which need none of their packages: python3 -m unittest discover bench/peers 'test_*.py'"""
+"""Tests of how peers are paced and choose a variant, which need none of their packages: python3 -m unittest discover bench/peers 'test_*.py'"""
 
 import json
 import os
@@ -24,6 +24,31 @@ def step(name):
 parser = argparse.ArgumentParser()
 pace.arguments(parser)
 pace.run(parser.parse_args(), "Peer 1", lambda: step("check"), lambda: step("repeat"), lambda: step("warm-up"))
+"""
+
+# Variants: a fast one that computes something else, one that fails, one that hangs, one that crashes, and two that work.
+VARIANTS = """
+import argparse, os, sys, time
+sys.path.insert(0, sys.argv.pop(1))
+import trial
+NAMES = ("slow", "wrong", "fails", "hangs", "crashes", "late", "quick")
+parser = argparse.ArgumentParser()
+trial.arguments(parser, NAMES)
+parser.add_argument("--only")
+args = parser.parse_args()
+def call():
+    time.sleep({"slow": 0.5, "quick": 0.01}.get(args.variant, 0))
+    return 2.0 if args.variant == "wrong" else 1.0
+def make():
+    if args.variant == "fails": raise RuntimeError("no compiler\\nat all")
+    if args.variant == "hangs": time.sleep(60)
+    if args.variant == "crashes": os._exit(3)
+    return call, 4
+if args.trial:
+    trial.measure(make, seconds=0.1)
+else:
+    pointless = lambda name, report: f"behind {report[-1]['variant']}" if name == "late" else None
+    print(trial.json.dumps(trial.fastest(args.only.split(",") if args.only else NAMES, 0.1, pointless, limit=5)))
 """
 
 # Speaks as llama-batched-bench does: a round for each -npl that the cache has room for, the first much slower.
@@ -84,6 +109,32 @@ class Pace(unittest.TestCase):
 
     def test_one_call_at_least(self):
         self.assertGreater(pace.calls(lambda samples: None, [([1],)], 0)["samples_per_s"], 0)
+
+
+class Trial(unittest.TestCase):
+    def run_trial(self, *more):
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, "variants.py")
+            with open(program, "w") as file:
+                file.write(VARIANTS.replace("sys.argv.pop(1)", repr(FOLDER)))
+            return subprocess.run([sys.executable, program, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_the_fastest_that_works(self):
+        done = self.run_trial()
+        chosen, report = json.loads(done.stdout)
+        self.assertEqual(chosen, "quick")
+        self.assertEqual([entry["variant"] for entry in report], ["slow", "wrong", "fails", "hangs", "crashes", "late", "quick"])
+        self.assertEqual([entry.get("failed") for entry in report],
+                         [None, "computes 2, and slow 1", "RuntimeError: no compiler", "not ready within 5 seconds",
+                          "ended with status 3", "not tried: behind crashes", None])
+        slow, quick = report[0], report[-1]
+        self.assertTrue(0 < slow["samples_per_s"] <= 4 / 0.5 and 0 < quick["samples_per_s"] <= 4 / 0.01, report)
+        self.assertGreaterEqual(slow["ready_s"], 0.5)  # the first call, which is not timed
+
+    def test_none_works(self):
+        done = self.run_trial("--only", "fails,crashes")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("no variant works: fails: RuntimeError: no compiler; crashes: ended with status 3", done.stderr)
 
 
 class LlamaCpp(unittest.TestCase):

@@ -1,6 +1,6 @@
 """Times a recommender in PyTorch or ONNX Runtime: training, sampling, and states.
 
-  epoch    trains for one epoch, or --steps steps (20 before, not timed)
+  epoch    trains for one epoch, or --steps steps (20 before, not timed), of whole batches
   sample   DreamRec: draws --batch oracles
   state    one history, one state, for --seconds
   states   --batch histories at once, for --seconds
@@ -25,6 +25,9 @@ import torch
 import pace
 import recommenders
 import train_recommender
+import trial
+
+TRAINING = ("eager", "compiled")  # the variants of PyTorch that can train
 
 
 def arguments():
@@ -33,7 +36,7 @@ def arguments():
     parser.add_argument("split", help="JSON file with items, train, validation, test")
     parser.add_argument("--model", choices=recommenders.MODELS, required=True)
     parser.add_argument("--weights", required=True, help="safetensors file")
-    parser.add_argument("--runtime", choices=("eager", "compiled", "onnx"), default="eager")
+    trial.arguments(parser, ("eager", "compiled", "onnx"))
     parser.add_argument("--batch", type=int, help="samples at once: 256, oracles: 1000")
     parser.add_argument("--seconds", type=float, default=1, help="of a repetition of `state` and `states`")
     parser.add_argument("--steps", type=int, help="of an epoch, in place of all")
@@ -41,6 +44,10 @@ def arguments():
     pace.arguments(parser)
     args = parser.parse_args()
     args.batch = args.batch or (1000 if args.mode == "sample" else 256)
+    if args.mode != "epoch":
+        args.variant = args.variant or "eager"
+    elif args.variant not in (None, *TRAINING):
+        parser.error(f"{args.variant} does not train; what does: {', '.join(TRAINING)}")
     # What else a training needs to know.
     vars(args).update(train_recommender.DEFAULTS[args.model], drop=0.1, decay=0.0, all_positions=False)
     return args
@@ -64,11 +71,11 @@ def onnx_call(model, example, threads):
 
 def runtime(args, model, example):
     """The name of the peer, and a function of histories and lengths that gives states."""
-    if args.runtime == "onnx":
+    if args.variant == "onnx":
         import onnxruntime
 
         return f"ONNX Runtime {onnxruntime.__version__}", onnx_call(model, example, args.threads)
-    if args.runtime == "compiled":
+    if args.variant == "compiled":
         return f"PyTorch {torch.__version__}, compiled", torch.compile(model, dynamic=False)
     return f"PyTorch {torch.__version__}", model
 
@@ -87,9 +94,14 @@ def histories_of(args, model, data):
 
 
 def epoch(args, model, data, schedule):
+    report = None
+    if not args.variant:
+        args.variant, report = trial.fastest(TRAINING, tolerance=0.1)  # of a loss with dropout
     train = train_recommender.tensors(data["train"], model)
     loss_of = train_recommender.objective(model, args, schedule)
     optimiser = train_recommender.optimiser_of(model, args)
+    if args.variant == "compiled":
+        loss_of = torch.compile(loss_of, dynamic=False)
 
     def check():
         if schedule:
@@ -99,13 +111,20 @@ def epoch(args, model, data, schedule):
         norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
         return {"samples": args.batch, "loss": loss.item(), "gradient_norm": norm.item()}
 
+    def step(chosen):
+        optimiser.zero_grad()
+        loss = loss_of(*(t[chosen] for t in train))
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
     def steps(count):
+        """Whole batches alone: a short one would be compiled anew, and the other program does not count it either."""
         model.train()
-        batches = torch.randperm(len(train[0])).split(args.batch)[:count]
+        whole = len(train[0]) // args.batch
+        batches = torch.randperm(len(train[0])).split(args.batch)[:whole][:count]
         for chosen in batches:
-            optimiser.zero_grad()
-            loss_of(*(t[chosen] for t in train)).backward()
-            optimiser.step()
+            step(chosen)
         return sum(map(len, batches))
 
     def repeat():
@@ -114,7 +133,14 @@ def epoch(args, model, data, schedule):
         seconds = time.perf_counter() - start
         return {"samples_per_s": samples / seconds, "seconds": seconds}
 
-    pace.run(args, f"PyTorch {torch.__version__}", check, repeat, lambda: steps(20))
+    def warm_up():
+        steps(20)
+        torch.compiler.set_stance("fail_on_recompile")
+
+    if args.trial:
+        model.train()
+        return trial.measure(lambda: (lambda: step(torch.arange(args.batch)), args.batch))
+    pace.run(args, f"PyTorch {torch.__version__}, {args.variant}", check, repeat, warm_up, report)
 
 
 @torch.inference_mode()
@@ -147,7 +173,7 @@ def states(args, model, data):
         first = inputs[:1]
     else:
         # At their true length; compiled programs get one shape, padded.
-        whole = args.runtime == "compiled"
+        whole = args.variant == "compiled"
         inputs = [(h[: None if whole else n].unsqueeze(0), n.view(1)) for h, n in zip(histories[:1000], lengths)]
         first = inputs[: args.batch]
     peer, call = runtime(args, model, first[0])

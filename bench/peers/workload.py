@@ -135,7 +135,7 @@ def training_arguments(description):
     return parser
 
 
-def run(args, peer, step, by_length):
+def run(args, peer, step, by_length, compiled=False, trial=None):
     """The command: `step(work, rows)` does forward and backward and returns the loss and the answers' log-probabilities."""
     if args.reference:
         return compare(*from_reference(args.workload), step)
@@ -173,6 +173,15 @@ def run(args, peer, step, by_length):
         seconds = time.perf_counter() - start
         return {"samples_per_s": batch * len(chosen) / seconds, "tokens_per_s": tokens / seconds, "seconds": seconds}
 
-    if args.device == "cpu":
-        return pace.run(args, peer, check, repeat)
-    pace.run(args, f"{peer}, {args.device}", check, repeat, warm_up=repeat)  # kernels are loaded as they are first used
+    def warm_up():
+        """A GPU's kernels are loaded when they are first used. What is compiled must be so before anything is timed."""
+        repeat()
+        never_compile_again()
+
+    place = "" if args.device == "cpu" else f", {args.device}"
+    pace.run(args, peer + place, check, repeat, warm_up if compiled or place else None, trial)
+
+
+def never_compile_again():
+    """From here on a new compilation is an error: none is to be timed."""
+    torch.compiler.set_stance("fail_on_recompile")

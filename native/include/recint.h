@@ -95,6 +95,9 @@ RI_API ri_status ri_engine_describe(const ri_engine *engine, ri_engine_info *out
 RI_API void ri_engine_free(ri_engine *engine);
 /* How fast this engine multiplies by a frozen matrix of a LLaMA's size, measured in a fraction of a second: FLOP/s. */
 RI_API ri_status ri_engine_product_speed(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err);
+/* The most that the engine's threads can multiply and add, measured with a loop over registers in a fraction of a
+ * second: FLOP/s. The loop multiplies as the selected kernel set does at this precision. 0 on GPUs. */
+RI_API ri_status ri_engine_peak(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err);
 
 /* Facts about the build and this machine as one JSON object: compiler, flags, llama.cpp commit, ggml version,
  * CPU features, backends and devices found. Writes at most `capacity` bytes with a final NUL; *length is what the

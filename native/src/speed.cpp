@@ -1,7 +1,8 @@
-// How fast this engine multiplies by frozen matrices: the measure that the speed of training is held against.
+// How fast this engine multiplies: by frozen matrices, as training does, and at most.
 #include "diff.h"
 #include "kernels/packed_matrix.h"
 
+#include <atomic>
 #include <chrono>
 
 namespace ri {
@@ -12,6 +13,7 @@ namespace {
 // the engine busy for longer than it takes to start, from the least on.
 constexpr int64_t n_in = 576, n_out = 3072, least_rows = 256, most_rows = 16384;
 constexpr double long_enough = 5e-4; // seconds
+constexpr double long_run = 5e-3;    // in which starting the threads does not count
 
 double seconds_of(const std::function<void()> &work) {
     const auto start = std::chrono::steady_clock::now();
@@ -90,6 +92,34 @@ double product_speed(Engine &engine, ri_precision precision) {
     return 2.0 * double(n_in) * double(n_out) * double(rows) / best;
 }
 
+// The speed of the kernel set's multiply-add loop on all threads of the engine; 0 on a GPU.
+double peak(Engine &engine, ri_precision precision) {
+    if (!engine.on_cpu()) return 0;
+    std::atomic<double> flop{0};  // of all threads
+    std::atomic<float> result{0}; // is stored, so that the loop has to run
+    auto seconds_of_rounds = [&](int64_t rounds) {
+        flop = 0;
+        return seconds_of([&] {
+            engine.parallel([&](int, int) {
+                float sum = 0;
+                const double done = engine.host_kernels().multiply_adds(kernels::weights_of(precision), rounds, &sum);
+                result = sum;
+                for (double before = flop; !flop.compare_exchange_weak(before, before + done);) {
+                }
+            });
+        });
+    };
+    int64_t rounds = 1024;
+    while (seconds_of_rounds(rounds) < long_run) rounds *= 2;
+    double best = seconds_of_rounds(rounds), spent = best;
+    while (spent < 0.1) { // a run may be interrupted
+        const double seconds = seconds_of_rounds(rounds);
+        best = std::min(best, seconds);
+        spent += seconds;
+    }
+    return flop / best;
+}
+
 } // namespace
 
 } // namespace ri
@@ -102,5 +132,15 @@ extern "C" ri_status ri_engine_product_speed(ri_engine *engine, ri_precision pre
         ri::require_precision(precision);
         std::lock_guard<std::mutex> hold(engine->impl->lock());
         *flop_per_s = ri::product_speed(*engine->impl, precision);
+    });
+}
+
+extern "C" ri_status ri_engine_peak(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(engine, "engine");
+        ri::require(flop_per_s, "flop_per_s");
+        ri::require_precision(precision);
+        std::lock_guard<std::mutex> hold(engine->impl->lock());
+        *flop_per_s = ri::peak(*engine->impl, precision);
     });
 }

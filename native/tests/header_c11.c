@@ -87,6 +87,7 @@ static int null_arguments(void) {
 #define ENGINE_CREATE(err) ri_engine_create(NULL, NULL, err)
 #define ENGINE_DESCRIBE(err) ri_engine_describe(NULL, NULL, err)
 #define PRODUCT_SPEED(err) ri_engine_product_speed(NULL, RI_F32, NULL, err)
+#define PEAK(err) ri_engine_peak(NULL, RI_F32, NULL, err)
 #define SYSTEM_DESCRIBE(err) ri_system_describe(NULL, 0, NULL, err)
 #define GGUF_OPEN(err) ri_gguf_open(NULL, NULL, err)
 #define GGUF_DESCRIBE(err) ri_gguf_describe(NULL, NULL, err)
@@ -117,6 +118,7 @@ static int null_arguments(void) {
     INVALID(ENGINE_CREATE);
     INVALID(ENGINE_DESCRIBE);
     INVALID(PRODUCT_SPEED);
+    INVALID(PEAK);
     INVALID(SYSTEM_DESCRIBE);
     INVALID(GGUF_OPEN);
     INVALID(GGUF_DESCRIBE);

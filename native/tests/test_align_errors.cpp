@@ -190,8 +190,8 @@ void test_damaged_weights() {
     remove(path.c_str());
 }
 
-// Products are timed in both precisions, with and without the core's own kernels.
-void test_product_speed() {
+// Products and multiply-adds are timed in both precisions, with and without the core's own kernels.
+void test_speed() {
     for (const char *backend : {"cpu", "portable"}) {
         const ri_engine_params params = {backend, 1};
         ri_engine *engine = nullptr;
@@ -200,9 +200,12 @@ void test_product_speed() {
             double speed = 0;
             CHECK_OK(ri_engine_product_speed(engine, precision, &speed, &err));
             CHECK(speed > 1e7 && speed < 1e15);
+            CHECK_OK(ri_engine_peak(engine, precision, &speed, &err));
+            CHECK(speed > 1e7 && speed < 1e15);
         }
         double speed = -7;
         CHECK_FAILS(ri_engine_product_speed(engine, ri_precision(2), &speed, &err), RI_INVALID, "no precision 2");
+        CHECK_FAILS(ri_engine_peak(engine, ri_precision(2), &speed, &err), RI_INVALID, "no precision 2");
         CHECK(speed == -7);
         ri_engine_free(engine);
     }
@@ -253,7 +256,7 @@ void test_branches() {
 } // namespace
 
 int main() {
-    test_product_speed();
+    test_speed();
     test_batches();
     test_branches();
     test_objects();
