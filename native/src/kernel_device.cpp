@@ -82,7 +82,7 @@ ggml_backend_t KernelDevice::start(ggml_backend_dev_t device, const char *) {
 
 // A product with a matrix of the model that lies there as in the file, in a type that packing makes faster. Measured
 // with SmolLM2-135M on 2 cores with AVX512-BF16, packed against ggml's kernel, tokens a second of 1 and of 32
-// sequences: Q5_1 171 and 1570 against 184 and 330, Q8_0 171 and 1580 against 189 and 650, F16 178 and 1590 against 143
+// sequences: Q5_1 171 and 1570 against 184 and 330, Q8_0 171 and 1580 against 189 and 650, F16 178 and 1630 against 143
 // and 750. Where ggml has laid a matrix out for a kernel of its own, in a type of buffer of its own, it keeps it: Q4_0
 // 169 and 1530 against 343 and 1320. F32 stays exact.
 bool KernelDevice::is_product(const ggml_tensor *op) const {
