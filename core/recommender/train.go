@@ -159,7 +159,7 @@ func (t *trainer) train(ctx context.Context) error {
 	return nil
 }
 
-// EpochTime measures how long an epoch takes: from a few steps, and from ranking a few of the validation
+// EpochTime measures how long an epoch takes: from the steps of half a second, and from ranking a few of the validation
 // sequences. The first steps are not counted, because they build what later ones use again.
 func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split) (time.Duration, error) {
 	t, err := newTrainer(engine, c, split, Options{})
@@ -170,10 +170,11 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 	for i := range t.order {
 		t.order[i] = i
 	}
-	const unmeasured, measured = 2, 8
+	const unmeasured, least = 2, 8
 	random := rand.New(rand.NewPCG(c.Seed, 0))
 	var began time.Time
-	for step := range unmeasured + measured {
+	var perStep time.Duration
+	for step := 0; step < unmeasured+least || time.Since(began) < time.Second/2; step++ {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
@@ -183,8 +184,10 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 		if _, err := t.step(t.order[:min(c.BatchSize, len(t.order))], random); err != nil {
 			return 0, err
 		}
+		if step >= unmeasured {
+			perStep = time.Since(began) / time.Duration(step-unmeasured+1)
+		}
 	}
-	perStep := time.Since(began) / measured
 	some := split.Validation[:min(256, len(split.Validation))]
 	began = time.Now()
 	if _, err := Evaluate(ctx, t.Recommender, some, nil); err != nil {

@@ -49,7 +49,7 @@ type Plan struct {
 	Hashes  string `json:"hashes"` // of both
 	Memory  int64  `json:"memory"` // bytes that training an adapter takes at most, about
 	Budget  string `json:"budget"`
-	// Trainings are those of the recommenders, in their order.
+	// Trainings are those of the recommenders.
 	Trainings []Training `json:"recommenders"`
 	Runs      []Share    `json:"runs"`
 	Samples   int        `json:"samples"` // of each evaluation at most; 0: all of the test part
