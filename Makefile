@@ -7,6 +7,9 @@ NATIVE := build/native
 BUILT := $(NATIVE)/built$(addprefix -cuda-,$(RECINT_CUDA))$(addprefix -metal-,$(RECINT_METAL))
 DEMO := demo
 MINUTES := 11.5
+# make demo takes at most so many minutes, building included.
+WITHIN := 22
+BEGAN := $(shell date +%s)
 SOAK := 30s
 RUN :=
 # An interpreter that has the packages of bench/peers.
@@ -109,7 +112,7 @@ format: ## format all code
 	clang-format -i $(shell git ls-files 'native/*.h' 'native/*.cpp' 'native/*.c')
 
 demo: build ## the main job on real data: fetch, train SASRec, train the adapter, evaluate, interpret
-	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES)
+	@bash bench/demo.sh $(RECINT) $(DEMO) $(MINUTES) $(WITHIN) $(BEGAN)
 
 bench: build llama-tools ## measure everything beside all peers: RUN=FOLDER for latency, too (bench/README.md)
 	@PYTHON=$(PYTHON) $(RECINT) bench all --peer all --rounds 4 $(if $(RUN),--run $(RUN)) --out bench/results/bench-$(MACHINE).json

@@ -130,6 +130,16 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if read(t, filepath.Join(dir, "merged.jsonl")) != read(t, filepath.Join(dir, "run", "residual-27-1-no-controls.jsonl")) {
 		t.Error("the only shard does not merge to the whole")
 	}
+	_, stderr = runs(t, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--minutes", "5") // all in far less
+	contains(t, stderr, "5 minutes have time for 27 of 27 test sequences")
+	cut := filepath.Join(dir, "run", "residual-5min-1-no-controls.jsonl")
+	whole := read(t, cut)
+	if err := os.WriteFile(cut, []byte(strings.Replace(whole, `"n":27`, `"n":3`, 1)[:strings.Index(whole, "\n")]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	table, _ = runs(t, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--minutes", "5") // the number that it was begun with
+	contains(t, table, "n = 3;")
+	fails(t, 2, []string{"--minutes", "--samples"}, dir, "evaluate", "residual", "--run", "@run", "--minutes", "1", "--samples", "3")
 	fails(t, 1, []string{"makes 1 shards at most"}, dir, "evaluate", "residual", "--run", "@run", "--shard", "2/2")
 	fails(t, 2, []string{"--shard", "no shard"}, dir, "evaluate", "residual", "--run", "@run", "--shard", "3/2")
 	fails(t, 2, []string{"--to"}, dir, "evaluate", "merge", "@merged.jsonl")

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -62,7 +63,7 @@ func evaluateCommand() *cli.Command {
 }
 
 func described(name, exact string) string {
-	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (behind --no-controls in …-no-controls.jsonl, of a\n" +
+	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (by --minutes in " + name + "-MINUTESmin-SEED.jsonl, behind --no-controls in …-no-controls.jsonl, of a\n" +
 		"shard in …-shard-2-of-4.jsonl), with the probability of each token; the same command goes on after an interruption.\n" +
 		"Three scorers stand side by side: exact (" + exact + "), contains (the answer holds the title as whole words),\n" +
 		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Answers are free, and then once more\n" +
@@ -73,6 +74,8 @@ func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
 		runFlag(),
 		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
+		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
+			"number stays when the command is repeated"},
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
 		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer `PART` of the samples alone, e.g. 2/4; a part is made of groups of %d samples, "+
 			"and recint evaluate merge joins the files", evaluate.Chunk)},
@@ -91,6 +94,9 @@ func evaluateRun[Result any](c *cli.Context, name string,
 	}
 	if c.Int("samples") < 0 {
 		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
+	}
+	if c.IsSet("minutes") && (c.IsSet("samples") || c.IsSet("shard") || !(c.Float64("minutes") > 0)) {
+		return usage(c, "--minutes is %g; it must be above 0, and stand without --samples and --shard", c.Float64("minutes"))
 	}
 	if n := c.Int("side-by-side"); n < 1 || n > 255 {
 		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
@@ -111,6 +117,9 @@ func evaluateRun[Result any](c *cli.Context, name string,
 			n = len(r.Split.Test)
 		}
 		file := fmt.Sprintf("%s-%d-%d", name, n, c.Uint64("seed"))
+		if c.IsSet("minutes") {
+			file = fmt.Sprintf("%s-%gmin-%d", name, c.Float64("minutes"), c.Uint64("seed"))
+		}
 		if c.Bool("no-controls") {
 			file += "-no-controls"
 		}
@@ -118,10 +127,19 @@ func evaluateRun[Result any](c *cli.Context, name string,
 			file += fmt.Sprintf("-shard-%d-of-%d", shard.I, shard.N)
 		}
 		bar := newProgress(c.App.ErrWriter, "answering")
-		result, err := measure(r, c.Context, n, evaluate.Options{
-			Seed: c.Uint64("seed"), Shard: shard, Controls: !c.Bool("no-controls"), Path: filepath.Join(dir, file+".jsonl"),
-			Progress: func(done, total int) { bar.to(done, total, "samples") },
-		})
+		opts := evaluate.Options{Seed: c.Uint64("seed"), Shard: shard, Controls: !c.Bool("no-controls")}
+		path := filepath.Join(dir, file+".jsonl")
+		if c.IsSet("minutes") {
+			if n, err = samplesFor(c.Float64("minutes"), path, n, func(n int) error {
+				_, err := measure(r, c.Context, n, opts)
+				return err
+			}); err != nil {
+				return err
+			}
+			bar.note(fmt.Sprintf("%g minutes have time for %d of %d test sequences", c.Float64("minutes"), n, len(r.Split.Test)))
+		}
+		opts.Path, opts.Progress = path, func(done, total int) { bar.to(done, total, "samples") }
+		result, err := measure(r, c.Context, n, opts)
 		bar.end()
 		if err != nil {
 			return err
@@ -131,6 +149,14 @@ func evaluateRun[Result any](c *cli.Context, name string,
 		}
 		return show(c, r, result)
 	})
+}
+
+// samplesFor is how many samples an evaluation of so many minutes asks: what it was begun with, or what fits.
+func samplesFor(minutes float64, path string, total int, ask func(samples int) error) (int, error) {
+	if n, err := evaluate.Begun(path); n > 0 || err != nil {
+		return n, err
+	}
+	return evaluate.Fit(time.Duration(minutes*float64(time.Minute)), total, ask, time.Now)
 }
 
 // trainedFor says what was measured, on how much, and of which adapter.

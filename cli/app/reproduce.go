@@ -58,14 +58,14 @@ func reproduceAction(c *cli.Context) error {
 	defer bar.end()
 	o := reproduce.Options{Folder: c.String("out"), Dataset: data, LLM: llm, Budget: budget, Stage: bar.note,
 		Progress: func(what, unit string, done, of int) { bar.what = what; bar.to(done, of, unit) }}
-	plan, err := reproduce.NewPlan(o)
-	if err != nil {
-		return err
-	}
-	if err := showReproduction(c, plan, budget); err != nil || c.Bool("plan") {
-		return err
-	}
 	return withEngine(c, func(engine *cgo.Engine) error {
+		plan, err := reproduce.NewPlan(c.Context, engine, o)
+		if err != nil {
+			return err
+		}
+		if err := showReproduction(c, plan, budget); err != nil || c.Bool("plan") {
+			return err
+		}
 		if c.IsSet("endpoint") { // a wrong key is better known now than in the end
 			if err := tryEndpoint(c); err != nil {
 				return err
@@ -88,15 +88,22 @@ func reproduceAction(c *cli.Context) error {
 // showReproduction says what a reproduction will take.
 func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) error {
 	w := tabwriter.NewWriter(c.App.ErrWriter, 0, 0, 2, ' ', 0)
-	rest := budget.Minutes() - reproduce.RecommenderMinutes
-	fmt.Fprintf(w, "the recommenders\tabout %d minutes\n", reproduce.RecommenderMinutes)
+	rest := budget.Minutes()
+	for _, t := range p.Trainings {
+		rest -= t.Minutes
+		all := "all"
+		if !t.Fits() {
+			all = fmt.Sprintf("%d", max(1, int(60*t.Minutes/t.Epoch)))
+		}
+		fmt.Fprintf(w, "%s\tup to %.1f minutes: time for %s of at most %d epochs of %.1f seconds, measured\n", t.Model, t.Minutes, all, t.Epochs, t.Epoch)
+	}
 	for _, s := range p.Runs {
 		rest -= s.Minutes
 		fmt.Fprintf(w, "%s\t%.1f minutes of training: %s, adapter %s\n", s.Name, s.Minutes, s.Recommender, s.Adapter)
 	}
 	samples := "all"
 	if p.Samples > 0 {
-		samples = fmt.Sprint(p.Samples)
+		samples = fmt.Sprintf("up to %d", p.Samples)
 	}
 	judge := p.LLM + ", the same LLM: a small one knows little more than the place; --endpoint names another"
 	if c.IsSet("endpoint") {

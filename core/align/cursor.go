@@ -14,6 +14,7 @@ type Cursor struct {
 	InARow  int `json:"in_a_row"`
 
 	Loss        float64      `json:"loss"`        // of training: exponential mean over about 20 batches
+	WarmSteps   int          `json:"warm_steps"`  // that the warm start took
 	WarmFirst   float64      `json:"warm_first"`  // warm start's error at its first update, over the mean square
 	WarmLast    float64      `json:"warm_last"`   // and at its last
 	Validations []Validation `json:"validations"` // in order

@@ -123,6 +123,9 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 			e.Optimiser += 16 * numbers // of the probe that learns them
 		}
 		e.Warm = 6 * float64(numbers) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
+		if j.Config.Minutes > 0 {
+			e.Warm = min(e.Warm, warmShare*j.Config.Minutes)
+		}
 	}
 	updates := j.Config.steps()
 	if e.Minutes = j.Config.Minutes; updates > 0 {

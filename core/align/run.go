@@ -118,17 +118,21 @@ func (r *run) begin(ctx context.Context, rms float64) (err error) {
 		r.Plan = c.steps()
 	}
 	if c.WarmSteps > 0 {
-		began := time.Now()
+		began := r.job.clock()
+		elapsed := func() time.Duration { return r.job.clock().Sub(began) }
+		pace := c.pace(elapsed)
 		report := func(step int, loss float64) {
-			if r.job.Progress != nil && (step%20 == 0 || step == c.WarmSteps) {
-				r.job.Progress(Event{Phase: "warm start", Step: step, Plan: c.WarmSteps, Samples: step * c.WarmBatch,
-					Loss: loss, Seconds: time.Since(began).Seconds()})
+			r.WarmSteps = step
+			plan := pace.plan(step)
+			if r.job.Progress != nil && (step%20 == 0 || step == plan) {
+				r.job.Progress(Event{Phase: "warm start", Step: step, Plan: plan, Samples: step * c.WarmBatch,
+					Loss: loss, Seconds: elapsed().Seconds()})
 			}
 		}
-		if r.WarmFirst, r.WarmLast, err = warmStart(ctx, r.job, r.model, rms, report); err != nil {
+		if r.WarmFirst, r.WarmLast, err = warmStart(ctx, r.job, r.model, rms, pace, report); err != nil {
 			return err
 		}
-		r.Seconds = time.Since(began).Seconds()
+		r.Seconds = elapsed().Seconds()
 	}
 	return r.save()
 }

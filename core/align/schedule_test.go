@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -108,6 +109,43 @@ func TestFinished(t *testing.T) {
 	}
 	if r.Step = 100; !r.finished() {
 		t.Error("not finished at the end of the plan")
+	}
+}
+
+// A warm start of 2,000 updates in a run of 10 minutes: by the clock it ends after 2 of them.
+func TestWarmPace_byHand(t *testing.T) {
+	c := Config{Minutes: 10, WarmSteps: 2000}
+	for _, m := range []struct {
+		what        string
+		perStep     time.Duration
+		steps, plan int // taken, and planned after the first 100
+	}{
+		{"a fast machine takes all updates", 50 * time.Millisecond, 2000, 2000},
+		{"a slow one those that fit", 400 * time.Millisecond, 300, 300},
+		{"one that is slower than the run is long takes one", time.Hour, 1, 100},
+	} {
+		step := 0
+		pace := c.pace(func() time.Duration { return time.Duration(step) * m.perStep })
+		for before := -1.0; pace.done(step) < 1; step++ {
+			if done := pace.done(step); !(done > before) {
+				t.Fatalf("%s: after %d updates %g is over, before them %g", m.what, step, done, before)
+			} else {
+				before = done
+			}
+		}
+		taken := step
+		step = 100
+		if plan := pace.plan(100); taken != m.steps || plan != m.plan {
+			t.Errorf("%s: it takes %d and plans %d, want %d and %d", m.what, taken, plan, m.steps, m.plan)
+		}
+	}
+	// Where the length is given in samples no clock is looked at.
+	c = Config{Samples: 64, WarmSteps: 4}
+	pace := c.pace(func() time.Duration { t.Error("the clock was asked"); return time.Hour })
+	for step, want := range []float64{0, 0.25, 0.5, 0.75, 1} {
+		if got := pace.done(step); got != want {
+			t.Errorf("step %d: %g is over, want %g", step, got, want)
+		}
 	}
 }
 

@@ -28,6 +28,16 @@ type Job struct {
 
 	Dir      string      // for checkpoint.safetensors, log.jsonl and at the end adapter.safetensors
 	Progress func(Event) // may be nil
+
+	now func() time.Time // nil: time.Now; tests have their own
+}
+
+// clock is the time.
+func (j Job) clock() time.Time {
+	if j.now != nil {
+		return j.now()
+	}
+	return time.Now()
 }
 
 // Event is one line of the log, and what Progress is told.
@@ -74,7 +84,7 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 				break
 			}
 		}
-		start := time.Now()
+		start := r.job.clock()
 		rate := c.rate(r.Step, r.Plan)
 		event := Event{Phase: "training", Rate: rate}
 		event.Loss, event.Norm, err = r.update(ctx, batches.batch(r.job.Train, r.Step, c.BatchSize), rate)
@@ -94,8 +104,9 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 			return nil, fmt.Errorf("align: %d updates in a row up to step %d were not finite; lower the learning rate "+
 				"or check the recommender's states. The last: %w", maxSkipped, r.Step+1, err)
 		}
-		planned := r.took(time.Since(start))
-		event.Speed = float64(c.BatchSize) / time.Since(start).Seconds()
+		took := r.job.clock().Sub(start)
+		planned := r.took(took)
+		event.Speed = float64(c.BatchSize) / took.Seconds()
 		if err := r.log(event); err != nil {
 			return nil, err
 		}
@@ -146,7 +157,7 @@ func (r *run) validate(ctx context.Context) error {
 	if n == 0 || len(r.Validations) > 0 && r.Validations[len(r.Validations)-1].Step == r.Step {
 		return nil
 	}
-	start, sum := time.Now(), 0.0
+	start, sum := r.job.clock(), 0.0
 	for _, micro := range passes(r.job.Prompts[0], r.job.Validation, r.job.Config.PassPositions) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -163,7 +174,7 @@ func (r *run) validate(ctx context.Context) error {
 			sum -= float64(logProb)
 		}
 	}
-	loss, spent := sum/float64(n), time.Since(start).Seconds()
+	loss, spent := sum/float64(n), r.job.clock().Sub(start).Seconds()
 	if best := r.Best(); best == nil || loss < best.Loss {
 		values, err := readSlot(r.model, r.job.Shape, cgo.Value)
 		if err != nil {

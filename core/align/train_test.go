@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -400,5 +401,34 @@ func TestWarmStart_dictionary(t *testing.T) {
 		if slices.ContainsFunc(values, func(x float32) bool { return x != 0 }) {
 			t.Fatal("the optimiser does not start afresh")
 		}
+	}
+}
+
+// On a machine whose clock says that an update of the warm start takes a second, it takes a fifth of the run's minutes and the
+// training through the LLM has the rest.
+func TestTrain_slowWarmStart(t *testing.T) {
+	job := tinyJob(t)
+	job.Config.Samples, job.Config.Minutes, job.Config.WarmSteps = 0, 1, 1000
+	job.Config.ValidateEvery = 0
+	now, warm, trained := time.Unix(0, 0), 0, 0.0
+	job.now = func() time.Time { // asked about a second apart
+		now = now.Add(time.Second)
+		return now
+	}
+	job.Progress = func(e Event) {
+		switch e.Phase {
+		case "warm start":
+			warm = e.Step
+		case "training":
+			trained = e.Seconds
+		}
+	}
+	result := train(t, job)
+	at := result.Cursor
+	if at.WarmSteps < 1 || at.WarmSteps > 12 || warm > at.WarmSteps {
+		t.Errorf("the warm start took %d updates, of which %d were told of; 12 seconds are a fifth of a minute", at.WarmSteps, warm)
+	}
+	if at.Step < 20 || trained > 66 {
+		t.Errorf("%d batches in %g seconds; the minute has time for more than 20", at.Step, trained)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -19,12 +20,44 @@ type Pair struct {
 	Titles [][]int32 // of the items
 }
 
+// warmShare is the largest part of a run's minutes that the warm start takes. Training through the LLM
+// needs the rest: with most of its minutes in the warm start a run names fewer items.
+const warmShare = 0.2
+
+// warmPace says how much of a warm start is over. The learning rate falls with what is left.
+type warmPace struct {
+	steps   int           // of a warm start that has the time for them
+	budget  time.Duration // ends it earlier; 0: never
+	elapsed func() time.Duration
+}
+
+// pace is that of a run's warm start. A run whose length is given in samples has its number of steps
+// fixed, so that nothing in it depends on the speed of the machine.
+func (c Config) pace(elapsed func() time.Duration) warmPace {
+	return warmPace{c.WarmSteps, time.Duration(warmShare * c.Minutes * float64(time.Minute)), elapsed}
+}
+
+// done is the part that is over before step number step, 0-based; 1 or more at the end. The first step is
+// always taken.
+func (p warmPace) done(step int) float64 {
+	done := float64(step) / float64(p.steps)
+	if p.budget > 0 && step > 0 {
+		done = max(done, p.elapsed().Seconds()/p.budget.Seconds())
+	}
+	return done
+}
+
+// plan is the number of steps to expect after some of them.
+func (p warmPace) plan(step int) int {
+	return max(step, int(float64(step)/p.done(step)))
+}
+
 // warmStart teaches the adapter, before the LLM is asked, to speak in words: in place of a title's first K tokens it is to write their
 // embeddings. A title shorter than K is filled up with its last token, the end token: the same mark that will close the answer. Most
 // adapters regress to these from states, standardised; the loss that is reported, of the first and of the last update, is then the mean
 // squared error in units of the embedding table's mean square. An adapter with entries is given them as these and learns to tell from a
 // state which to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
-func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, report func(step int, loss float64)) (
+func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace warmPace, report func(step int, loss float64)) (
 	first, last float64, err error) {
 	c, s := job.Config, job.Shape
 	words, err := embeddings(job.GGUF, job.Warm, s)
@@ -66,7 +99,11 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
 	states, lessons := make([]float32, 0, c.WarmBatch*s.In), make([]Pair, c.WarmBatch)
-	for step := range c.WarmSteps {
+	for step := 0; ; step++ {
+		done := pace.done(step)
+		if done >= 1 {
+			break
+		}
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
@@ -78,8 +115,7 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, repo
 		if last, err = learn(states, lessons); err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
-		optimiser := c.adamW(c.WarmRate*float64(c.WarmSteps-step)/float64(c.WarmSteps), step+1)
-		if _, err := pupil.Update(optimiser); err != nil {
+		if _, err := pupil.Update(c.adamW(c.WarmRate*(1-done), step+1)); err != nil {
 			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
 		}
 		if step == 0 {

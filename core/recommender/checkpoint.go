@@ -11,6 +11,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -63,6 +64,17 @@ func (c *cursor) best() *Epoch {
 func (c *cursor) done(config Config) bool {
 	n := len(c.Epochs)
 	return n >= config.MaxEpochs || n > 0 && n-c.best().Epoch >= config.Patience
+}
+
+// fits says whether another epoch like those before it ends within a time; 0 is no limit. The first
+// one always does.
+func (c *cursor) fits(within time.Duration) bool {
+	n := len(c.Epochs)
+	if within == 0 || n == 0 {
+		return true
+	}
+	spent := c.Epochs[n-1].Seconds
+	return spent+spent/float64(n) <= within.Seconds()
 }
 
 // fingerprint hashes what a split gives to training: all but its test part.

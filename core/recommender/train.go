@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Dataset        string         // content hash of the data set, recorded in what is saved
 	CheckpointPath string         // written after each epoch, and taken up again if it exists; "": none
+	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
 	Log            io.Writer      // gets one JSON line for each epoch; may be nil
 	Progress       func(Progress) // may be nil; called on the caller's goroutine
 }
@@ -121,7 +122,7 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 
 func (t *trainer) train(ctx context.Context) error {
 	c := t.config
-	for !t.cursor.done(c) {
+	for !t.cursor.done(c) && t.cursor.fits(t.opts.Within) {
 		began := time.Now()
 		epoch := len(t.cursor.Epochs) + 1
 		random := rand.New(rand.NewPCG(c.Seed, uint64(epoch)))
@@ -156,6 +157,45 @@ func (t *trainer) train(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// EpochTime measures how long an epoch takes: from the steps of half a second, and from ranking a few of the validation
+// sequences. The first steps are not counted, because they build what later ones use again.
+func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split) (time.Duration, error) {
+	t, err := newTrainer(engine, c, split, Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer t.Close()
+	for i := range t.order {
+		t.order[i] = i
+	}
+	const unmeasured, least = 2, 8
+	random := rand.New(rand.NewPCG(c.Seed, 0))
+	var began time.Time
+	var perStep time.Duration
+	for step := 0; step < unmeasured+least || time.Since(began) < time.Second/2; step++ {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if step == unmeasured {
+			began = time.Now()
+		}
+		if _, err := t.step(t.order[:min(c.BatchSize, len(t.order))], random); err != nil {
+			return 0, err
+		}
+		if step >= unmeasured {
+			perStep = time.Since(began) / time.Duration(step-unmeasured+1)
+		}
+	}
+	some := split.Validation[:min(256, len(split.Validation))]
+	began = time.Now()
+	if _, err := Evaluate(ctx, t.Recommender, some, nil); err != nil {
+		return 0, err
+	}
+	perSequence := time.Since(began) / time.Duration(len(some))
+	steps := (len(t.order) + c.BatchSize - 1) / c.BatchSize
+	return perStep*time.Duration(steps) + perSequence*time.Duration(len(split.Validation)), nil
 }
 
 // step learns from the training sequences of these indices.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -214,5 +215,18 @@ func TestTrainRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
+	}
+}
+
+// Epochs of 10 s: within 35 s there are 3, and one even where it takes too long.
+func TestFits_byHand(t *testing.T) {
+	var c cursor
+	for n := range 5 {
+		for within, most := range map[time.Duration]int{35 * time.Second: 3, time.Second: 1, 0: 100} {
+			if got := c.fits(within); got != (n < most) {
+				t.Errorf("%d epochs within %v: another one fits: %v", n, within, got)
+			}
+		}
+		c.Epochs = append(c.Epochs, Epoch{Epoch: n + 1, Seconds: 10 * float64(n+1)})
 	}
 }

@@ -44,15 +44,28 @@ const Least = 15 * time.Minute
 
 // Plan is how the time is shared out.
 type Plan struct {
-	Dataset string  `json:"dataset"`
-	LLM     string  `json:"llm"`
-	Hashes  string  `json:"hashes"` // of both
-	Memory  int64   `json:"memory"` // bytes that training an adapter takes at most, about
-	Budget  string  `json:"budget"`
-	Runs    []Share `json:"runs"`
-	Samples int     `json:"samples"` // of each evaluation
-	Oracles int     `json:"oracles"` // judged
+	Dataset string `json:"dataset"`
+	LLM     string `json:"llm"`
+	Hashes  string `json:"hashes"` // of both
+	Memory  int64  `json:"memory"` // bytes that training an adapter takes at most, about
+	Budget  string `json:"budget"`
+	// Trainings are those of the recommenders.
+	Trainings []Training `json:"recommenders"`
+	Runs      []Share    `json:"runs"`
+	Samples   int        `json:"samples"` // of each evaluation at most; 0: all of the test part
+	Oracles   int        `json:"oracles"` // judged
 }
+
+// Training is that of a recommender.
+type Training struct {
+	Model   string  `json:"model"`
+	Epoch   float64 `json:"epoch_seconds"` // measured on this machine before the plan was made
+	Epochs  int     `json:"epochs"`        // at most
+	Minutes float64 `json:"minutes"`       // at most: training ends with the last epoch that fits
+}
+
+// Fits says whether all epochs of a recommender have the time.
+func (t Training) Fits() bool { return t.Epoch*float64(t.Epochs) <= 60*t.Minutes+1 }
 
 // Share is a run, with the minutes that its adapter is trained.
 type Share struct {
@@ -63,16 +76,24 @@ type Share struct {
 	Minutes     float64    `json:"minutes"`
 }
 
-// RecommenderMinutes is about what the four recommenders take to be trained on MovieLens-100K by two cores.
-const RecommenderMinutes = 6
+// A budget is shared out between recommenders, adapters and evaluations.
+const (
+	recommenderShare = 0.2 // of the budget at most
+	evaluationShare  = 0.2
+)
 
-// NewPlan shares out a budget: a fifth of it goes to evaluations.
-func NewPlan(o Options) (*Plan, error) {
+// NewPlan measures how fast this machine trains the recommenders and shares out the budget. A
+// reproduction that has been begun in the folder with the same budget and files keeps its plan.
+func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) {
 	if o.Budget < Least {
 		return nil, fmt.Errorf("reproduce: a budget of %v is too small; recommenders and evaluations leave no time to train adapters below %v",
 			o.Budget, Least)
 	}
 	d, err := dataset.Load(o.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	split, err := d.Split(dataset.DefaultProtocol())
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +103,22 @@ func NewPlan(o Options) (*Plan, error) {
 	}
 	p := &Plan{Dataset: d.Name, LLM: filepath.Base(o.LLM), Hashes: d.Hash() + " " + llm, Budget: o.Budget.String(), Samples: 200,
 		Oracles: 100}
+	if begun := p.begun(o.Folder); begun != nil {
+		return begun, nil
+	}
 	if p.Memory, err = memory(o.LLM); err != nil {
 		return nil, err
+	}
+	for _, model := range recommender.Models {
+		c, err := recommender.Default(model, len(d.Items))
+		if err != nil {
+			return nil, err
+		}
+		epoch, err := recommender.EpochTime(ctx, engine, c, split)
+		if err != nil {
+			return nil, err
+		}
+		p.Trainings = append(p.Trainings, Training{Model: model, Epoch: epoch.Seconds(), Epochs: c.MaxEpochs})
 	}
 	if o.Budget >= 2*time.Hour {
 		p.Samples, p.Oracles = 1000, 300
@@ -103,15 +138,55 @@ func NewPlan(o Options) (*Plan, error) {
 		{Share{Name: "recovery-recall", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Recall}, 1.5},
 		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Positions}, 1.5},
 	}
-	sum := 0.0
+	sum, left := 0.0, (1-evaluationShare)*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
 	for _, s := range shares {
 		sum += s.weight
 	}
 	for _, s := range shares {
-		s.Minutes = float64(int(10*(0.8*o.Budget.Minutes()-RecommenderMinutes)*s.weight/sum)) / 10
+		s.Minutes = float64(int(10*left*s.weight/sum)) / 10
 		p.Runs = append(p.Runs, s.Share)
 	}
 	return p, nil
+}
+
+// divide gives each recommender what all of its epochs take or, where that is too much in all, its part
+// of the minutes in proportion. It returns the sum.
+func (p *Plan) divide(minutes float64) (used float64) {
+	needed := 0.0
+	for _, t := range p.Trainings {
+		needed += t.Epoch * float64(t.Epochs) / 60
+	}
+	for i, t := range p.Trainings {
+		p.Trainings[i].Minutes = t.Epoch * float64(t.Epochs) / 60 * min(1, minutes/needed)
+	}
+	return min(needed, minutes)
+}
+
+// evaluation is the time that one of a plan's evaluations has: of each run, of DreamRec's oracles and
+// of the judge.
+func (p *Plan) evaluation() time.Duration {
+	budget, err := time.ParseDuration(p.Budget)
+	if err != nil {
+		return 0
+	}
+	evaluations := len(p.Runs)
+	for _, share := range p.Runs {
+		if share.Recommender == recommender.DreamRec {
+			evaluations++
+		}
+	}
+	return time.Duration(evaluationShare * float64(budget) / float64(evaluations))
+}
+
+// begun is the plan of a folder, if it is of the same budget and files.
+func (p *Plan) begun(folder string) *Plan {
+	data, err := os.ReadFile(filepath.Join(folder, PlanFile))
+	var there Plan
+	if err != nil || json.Unmarshal(data, &there) != nil ||
+		there.Dataset != p.Dataset || there.LLM != p.LLM || there.Hashes != p.Hashes || there.Budget != p.Budget {
+		return nil
+	}
+	return &there
 }
 
 // memory is what training through an LLM takes: both copies of each number in bfloat16, and a pass, as recint plan says it of runs
@@ -173,8 +248,8 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table
 		return nil, err
 	}
 	r := &reproduction{Options: o, plan: plan, engine: engine, table: &Table{LLM: plan.LLM, Dataset: plan.Dataset, Budget: plan.Budget}}
-	for _, model := range recommender.Models {
-		if err := r.recommender(ctx, model); err != nil {
+	for _, training := range plan.Trainings {
+		if err := r.recommender(ctx, training); err != nil {
 			return nil, err
 		}
 	}
@@ -204,8 +279,8 @@ func (r *reproduction) weights(model string) string {
 }
 
 // recommender trains one, unless it is there.
-func (r *reproduction) recommender(ctx context.Context, model string) error {
-	path := r.weights(model)
+func (r *reproduction) recommender(ctx context.Context, training Training) error {
+	model, path := training.Model, r.weights(training.Model)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
@@ -224,7 +299,7 @@ func (r *reproduction) recommender(ctx context.Context, model string) error {
 	}
 	checkpoint := strings.TrimSuffix(path, ".safetensors") + ".checkpoint.safetensors"
 	trained, err := recommender.Train(ctx, r.engine, c, split, recommender.Options{
-		Dataset: d.Hash(), CheckpointPath: checkpoint,
+		Dataset: d.Hash(), CheckpointPath: checkpoint, Within: time.Duration(training.Minutes * float64(time.Minute)),
 		Progress: func(p recommender.Progress) {
 			r.Progress(model, fmt.Sprintf("steps, epoch %d of at most %d", p.Epoch, p.MaxEpochs), (p.Epoch-1)*p.Steps+p.Step, p.MaxEpochs*p.Steps)
 		},
@@ -232,15 +307,15 @@ func (r *reproduction) recommender(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
+	if n := len(trained.Epochs); !training.Fits() && n < training.Epochs {
+		r.Stage(fmt.Sprintf("%s: ended after %d of at most %d epochs; its share of the budget is %.1f minutes", model, n, training.Epochs,
+			training.Minutes))
+	}
 	if err := errors.Join(trained.Best.Save(path), trained.Close()); err != nil {
 		return err // the checkpoint stays
 	}
 	return os.Remove(checkpoint)
 }
-
-// warmPerMinute is how many updates of the warm start a minute of a run is given at most: two cores make 20 in a second, so that a third
-// of the shortest runs goes into it. Without most of it they learn next to nothing.
-const warmPerMinute = 400
 
 // align trains a run's adapter, or what is left of it.
 func (r *reproduction) align(ctx context.Context, share Share) error {
@@ -251,7 +326,6 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	s := run.DefaultSpec().With(template, share.Adapter)
 	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender)
 	s.Config.Minutes = share.Minutes
-	s.Config.WarmSteps = min(s.Config.WarmSteps, int(warmPerMinute*share.Minutes))
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
 		return s.Matches(folder)
@@ -274,20 +348,37 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	opts := evaluate.Options{Seed: 1, Controls: true, Path: filepath.Join(folder, share.Prompt+"-answers.jsonl"),
-		Progress: func(done, total int) { r.Progress(share.Name, "answers", done, total) }}
-	if one.Spec.Template.Asks == prompt.LastItem {
-		result, err := one.EvaluateResidual(ctx, r.plan.Samples, opts)
-		if err == nil {
-			r.table.addResidual(share, one.Provenance.Minutes, result)
+	opts := evaluate.Options{Seed: 1, Controls: true}
+	path := filepath.Join(folder, share.Prompt+"-answers.jsonl")
+	measure := func(n int) error {
+		if one.Spec.Template.Asks == prompt.LastItem {
+			result, err := one.EvaluateResidual(ctx, n, opts)
+			if err == nil && opts.Path != "" {
+				r.table.addResidual(share, one.Provenance.Minutes, result)
+			}
+			return err
+		}
+		result, err := one.EvaluateRecovery(ctx, n, opts)
+		if err == nil && opts.Path != "" {
+			r.table.addRecovery(share, one.Provenance.Minutes, result)
 		}
 		return err
 	}
-	result, err := one.EvaluateRecovery(ctx, r.plan.Samples, opts)
-	if err == nil {
-		r.table.addRecovery(share, one.Provenance.Minutes, result)
+	n, err := evaluate.Begun(path)
+	if err != nil {
+		return err
 	}
-	return err
+	if n == 0 {
+		most := len(one.Split.Test)
+		if r.plan.Samples > 0 {
+			most = min(most, r.plan.Samples)
+		}
+		if n, err = evaluate.Fit(r.plan.evaluation(), most, measure, time.Now); err != nil {
+			return err
+		}
+	}
+	opts.Path, opts.Progress = path, func(done, total int) { r.Progress(share.Name, "answers", done, total) }
+	return measure(n)
 }
 
 // judge sets DreamRec's oracles, as a run puts them into words, against SASRec's first recommendations.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,7 +47,7 @@ func small(t *testing.T) (Options, *Plan) {
 	if err := d.Save(o.Dataset); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := NewPlan(o)
+	plan, err := NewPlan(t.Context(), testllm.Engine(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,21 +144,63 @@ func TestTable_otherData(t *testing.T) {
 
 func TestNewPlan(t *testing.T) {
 	o, _ := small(t)
+	engine := testllm.Engine(t)
 	for budget, samples := range map[time.Duration]int{30 * time.Minute: 200, 4 * time.Hour: 1000, 24 * time.Hour: 0} {
 		o.Budget = budget
-		p, err := NewPlan(o)
+		p, err := NewPlan(t.Context(), engine, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum := 0.0
+		adapters, recommenders := 0.0, 0.0
 		for _, s := range p.Runs {
-			sum += s.Minutes
+			adapters += s.Minutes
 		}
-		if most := 0.8*budget.Minutes() - RecommenderMinutes; p.Samples != samples || sum > most || sum < most-1 {
-			t.Errorf("%v: %+v, %g minutes", budget, p, sum)
+		for _, r := range p.Trainings {
+			recommenders += r.Minutes
+			if !(r.Epoch > 0) || r.Epochs < 1 {
+				t.Errorf("%v: %+v", budget, r)
+			}
+		}
+		if most := 0.8*budget.Minutes() - recommenders; p.Samples != samples || adapters > most+0.1 || adapters < most-1 ||
+			recommenders > 0.2*budget.Minutes()+1e-9 {
+			t.Errorf("%v: %+v, %g minutes for adapters and %g for recommenders", budget, p, adapters, recommenders)
 		}
 	}
-	if _, err := NewPlan(Options{Budget: time.Minute}); err == nil {
+	if _, err := NewPlan(t.Context(), engine, Options{Budget: time.Minute}); err == nil {
 		t.Error("a minute is enough")
+	}
+	// Once begun, a plan stays, whatever would be measured now; another budget has its own.
+	first, err := NewPlan(t.Context(), engine, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Trainings[0].Epoch = 1234
+	if err := first.claim(o.Folder); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := NewPlan(t.Context(), engine, o); err != nil || !reflect.DeepEqual(again, first) {
+		t.Errorf("again: %+v, %v; want %+v", again, err, first)
+	}
+	o.Budget++
+	if other, err := NewPlan(t.Context(), engine, o); err != nil || other.Trainings[0].Epoch == 1234 {
+		t.Errorf("another budget: %+v, %v", other, err)
+	}
+}
+
+// 10 minutes for recommenders that take 4 and 16 with all their epochs, and for the same on a machine ten times as fast.
+func TestPlan_divide(t *testing.T) {
+	p := &Plan{Budget: "45m0s", Trainings: []Training{{Model: "a", Epoch: 24, Epochs: 10}, {Model: "b", Epoch: 16, Epochs: 60}},
+		Runs: []Share{{Recommender: "SASRec"}, {Recommender: "DreamRec"}}}
+	if used := p.divide(10); used != 10 || p.Trainings[0].Minutes != 2 || p.Trainings[1].Minutes != 8 || p.Trainings[0].Fits() {
+		t.Errorf("%g minutes: %+v", used, p.Trainings)
+	}
+	if each := p.evaluation(); each != 3*time.Minute { // a fifth of 45 minutes for two runs and the oracles
+		t.Errorf("an evaluation has %v", each)
+	}
+	for i := range p.Trainings {
+		p.Trainings[i].Epoch /= 10
+	}
+	if used := p.divide(10); math.Abs(used-2) > 1e-9 || math.Abs(p.Trainings[1].Minutes-1.6) > 1e-9 || !p.Trainings[1].Fits() {
+		t.Errorf("%g minutes: %+v", used, p.Trainings)
 	}
 }

@@ -67,7 +67,7 @@ func (s CaserShape) convolve(p Params, image cblas128.General) []complex128 {
 	y := times(1, rowsOf(p["vertical_cnn.weight"], s.Positions), blas.NoTrans, image)
 	for f := range y.Rows {
 		for _, v := range row(y, f) {
-			state = append(state, relu(v+p["vertical_cnn.bias"][f]))
+			state = append(state, relu(add(v, p["vertical_cnn.bias"][f])))
 		}
 	}
 	return state

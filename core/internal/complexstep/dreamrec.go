@@ -61,13 +61,15 @@ func (s DreamRecShape) encode(p Params, x cblas128.General) cblas128.General {
 	return s.Guidance.encode(p, x)
 }
 
-// signalLeft is ᾱ_t.
-func (s DreamRecShape) signalLeft(step int32) float64 {
-	left := 1.0
-	for _, beta := range s.Betas[:step+1] {
-		left *= 1 - beta
+// signalsLeft are ᾱ_t for every step. Near 1, a rounding error in ᾱ_t is large relative to 1 − ᾱ_t, by which the
+// samplers divide.
+func (s DreamRecShape) signalsLeft() []float64 {
+	left, signals := 1.0, make([]float64, len(s.Betas))
+	for step, beta := range s.Betas {
+		left = flReal(left * flReal(1-beta))
+		signals[step] = left
 	}
-	return left
+	return signals
 }
 
 // stepEmbedding is a step as sines and cosines of D/2 frequencies from 1 down to 1/10000, through two layers, [D].
@@ -76,7 +78,7 @@ func (s DreamRecShape) stepEmbedding(p Params, step int32) []complex128 {
 	half := waves.Cols / 2
 	for k := range half {
 		sin, cos := math.Sincos(float64(step) * math.Pow(10000, -float64(k)/float64(half-1)))
-		waves.Data[k], waves.Data[half+k] = complex(sin, 0), complex(cos, 0)
+		waves.Data[k], waves.Data[half+k] = fl(complex(sin, 0)), fl(complex(cos, 0))
 	}
 	return p.dense("step_mlp.3", each(p.dense("step_mlp.1", waves), geluErf)).Data
 }
@@ -103,10 +105,10 @@ func (s DreamRecShape) Denoise(p Params, x []complex128, steps []int32, guidance
 
 // noised is √ᾱ·x0 + √(1 − ᾱ)·noise (Ho et al. 2020, eq. 4).
 func (s DreamRecShape) noised(x0 []complex128, step int32, noise []float32) []complex128 {
-	left := s.signalLeft(step)
+	left := s.signalsLeft()[step]
 	x := Lift(noise)
 	for i := range x {
-		x[i] = complex(math.Sqrt(left), 0)*x0[i] + complex(math.Sqrt(1-left), 0)*x[i]
+		x[i] = add(scaled(flReal(math.Sqrt(left)), x0[i]), scaled(flReal(math.Sqrt(1-left)), x[i]))
 	}
 	return x
 }
@@ -130,19 +132,20 @@ func (s DreamRecShape) Loss(p Params, batch DreamRecBatch) complex128 {
 	scores, items := ScoreStates(s, p, predicted), s.Guidance.Items
 	var entropy complex128
 	for b, target := range batch.Targets {
-		entropy -= logProbability(scores[b*items:][:items], int(target)) / complex(float64(len(batch.Targets)), 0)
+		logP := logProbability(scores[b*items:][:items], int(target))
+		entropy = add(entropy, scaled(-1/float64(len(batch.Targets)), logP))
 	}
-	return meanSquaredError(predicted, x0) + complex(s.Rounding, 0)*entropy
+	return add(meanSquaredError(predicted, x0), scaled(s.Rounding, entropy))
 }
 
 // Sample runs the diffusion backwards: oracles [n, D].
 func (s DreamRecShape) Sample(p Params, run DreamRecSampling) []complex128 {
 	n := len(run.Guidance)
-	x := Lift(run.Noise[:n])
+	x, signals := Lift(run.Noise[:n]), s.signalsLeft()
 	for i, step := range run.Steps {
-		left, leftNext := s.signalLeft(step), 1.0
+		left, leftNext := signals[step], 1.0
 		if i+1 < len(run.Steps) {
-			leftNext = s.signalLeft(run.Steps[i+1])
+			leftNext = signals[run.Steps[i+1]]
 		}
 		x0 := s.guided(p, x, step, run.Guidance, run.Strength)
 		if run.Deterministic {
@@ -151,9 +154,9 @@ func (s DreamRecShape) Sample(p Params, run DreamRecSampling) []complex128 {
 		}
 		x = posteriorMean(x, x0, left, leftNext)
 		if i+1 < len(run.Steps) {
-			deviation := complex(math.Sqrt(posteriorVariance(left, leftNext)), 0)
+			deviation := flReal(math.Sqrt(posteriorVariance(left, leftNext)))
 			for j, z := range Lift(run.Noise[(i+1)*n:][:n]) {
-				x[j] += deviation * z
+				x[j] = add(x[j], scaled(deviation, z))
 			}
 		}
 	}
@@ -168,7 +171,7 @@ func (s DreamRecShape) guided(p Params, x []complex128, step int32, guidance []c
 	}
 	x0, without := s.Denoise(p, x, steps, guidance), s.Denoise(p, x, steps, nil)
 	for i, v := range without {
-		x0[i] = complex(1+w, 0)*x0[i] - complex(w, 0)*v
+		x0[i] = add(scaled(1+w, x0[i]), -scaled(w, v))
 	}
 	return x0
 }
@@ -176,18 +179,19 @@ func (s DreamRecShape) guided(p Params, x []complex128, step int32, guidance []c
 // posteriorMean is the mean of the next, less noisy x, given x and x0 (Ho et al. 2020, eq. 7), where α = ᾱ/ᾱ′ and
 // β = 1 − α belong to the step from ᾱ′ to ᾱ: √ᾱ′·β/(1 − ᾱ)·x0 + √α·(1 − ᾱ′)/(1 − ᾱ)·x.
 func posteriorMean(x, x0 []complex128, left, leftNext float64) []complex128 {
-	alpha := left / leftNext
-	ofX0, ofX := math.Sqrt(leftNext)*(1-alpha)/(1-left), math.Sqrt(alpha)*(1-leftNext)/(1-left)
+	alpha := flReal(left / leftNext)
+	ofX0 := flReal(math.Sqrt(leftNext) * flReal(1-alpha) / flReal(1-left))
+	ofX := flReal(math.Sqrt(alpha) * flReal(1-leftNext) / flReal(1-left))
 	mean := make([]complex128, len(x))
 	for i := range x {
-		mean[i] = complex(ofX0, 0)*x0[i] + complex(ofX, 0)*x[i]
+		mean[i] = add(scaled(ofX0, x0[i]), scaled(ofX, x[i]))
 	}
 	return mean
 }
 
 // posteriorVariance is β·(1 − ᾱ′)/(1 − ᾱ), of the same.
 func posteriorVariance(left, leftNext float64) float64 {
-	return (1 - left/leftNext) * (1 - leftNext) / (1 - left)
+	return flReal(1-flReal(left/leftNext)) * flReal(1-leftNext) / flReal(1-left)
 }
 
 // ddimStep is √ᾱ′·x0 + √(1 − ᾱ′)·ε with the noise ε = (x − √ᾱ·x0)/√(1 − ᾱ) that x0 leaves of x (Song et al. 2021,
@@ -195,8 +199,8 @@ func posteriorVariance(left, leftNext float64) float64 {
 func ddimStep(x, x0 []complex128, left, leftNext float64) []complex128 {
 	next := make([]complex128, len(x))
 	for i := range x {
-		epsilon := (x[i] - complex(math.Sqrt(left), 0)*x0[i]) / complex(math.Sqrt(1-left), 0)
-		next[i] = complex(math.Sqrt(leftNext), 0)*x0[i] + complex(math.Sqrt(1-leftNext), 0)*epsilon
+		epsilon := scaled(1/flReal(math.Sqrt(1-left)), add(x[i], -scaled(flReal(math.Sqrt(left)), x0[i])))
+		next[i] = add(scaled(flReal(math.Sqrt(leftNext)), x0[i]), scaled(flReal(math.Sqrt(1-leftNext)), epsilon))
 	}
 	return next
 }

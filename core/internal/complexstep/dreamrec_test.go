@@ -43,7 +43,7 @@ func TestPosterior(t *testing.T) {
 	s := smallDreamRec(false)
 	x, x0 := random(map[string]int{"x": 6}, 1, 6)["x"], random(map[string]int{"x": 6}, 1, 7)["x"]
 	for step := int32(1); step < 4; step++ {
-		left, leftNext, beta := s.signalLeft(step), s.signalLeft(step-1), s.Betas[step]
+		left, leftNext, beta := s.signalsLeft()[step], s.signalsLeft()[step-1], s.Betas[step]
 		precision := 1/(1-leftNext) + (1-beta)/beta
 		if v := posteriorVariance(left, leftNext); math.Abs(v*precision-1) > 1e-14 {
 			t.Errorf("step %d: variance %g, by Bayes %g", step, v, 1/precision)
@@ -57,7 +57,7 @@ func TestPosterior(t *testing.T) {
 			t.Errorf("step %d: the mean differs from Bayes by %g", step, d)
 		}
 	}
-	if d := distance(posteriorMean(x, x0, s.signalLeft(0), 1), x0); d > 1e-14 {
+	if d := distance(posteriorMean(x, x0, s.signalsLeft()[0], 1), x0); d > 1e-14 {
 		t.Errorf("the last step ends %g beside x0", d)
 	}
 }
@@ -66,11 +66,11 @@ func TestPosterior(t *testing.T) {
 func TestDDIMStep(t *testing.T) {
 	s := smallDreamRec(false)
 	x0, noise := random(map[string]int{"x": 6}, 1, 6)["x"], noiseOf(6)
-	next := ddimStep(s.noised(x0, 3, noise), x0, s.signalLeft(3), s.signalLeft(1))
+	next := ddimStep(s.noised(x0, 3, noise), x0, s.signalsLeft()[3], s.signalsLeft()[1])
 	if d := distance(next, s.noised(x0, 1, noise)); d > 1e-14 {
 		t.Errorf("DDIM differs from the noised x0 by %g", d)
 	}
-	if d := distance(ddimStep(next, x0, s.signalLeft(1), 1), x0); d > 1e-14 {
+	if d := distance(ddimStep(next, x0, s.signalsLeft()[1], 1), x0); d > 1e-14 {
 		t.Errorf("the last step ends %g beside x0", d)
 	}
 }
@@ -95,15 +95,15 @@ func TestSampling(t *testing.T) {
 
 		// Two steps of DDPM: the second starts from the mean and the second noise.
 		run = DreamRecSampling{Guidance: guidance, Strength: 2, Steps: []int32{3, 2}, Noise: noise}
-		mean := posteriorMean(start, s.guided(p, start, 3, guidance, 2), s.signalLeft(3), s.signalLeft(2))
+		mean := posteriorMean(start, s.guided(p, start, 3, guidance, 2), s.signalsLeft()[3], s.signalsLeft()[2])
 		for i, z := range noise[18:] {
-			mean[i] += complex(math.Sqrt(posteriorVariance(s.signalLeft(3), s.signalLeft(2)))*float64(z), 0)
+			mean[i] += complex(math.Sqrt(posteriorVariance(s.signalsLeft()[3], s.signalsLeft()[2]))*float64(z), 0)
 		}
 		if d := distance(s.Sample(p, run), s.guided(p, mean, 2, guidance, 2)); d > 1e-13 {
 			t.Errorf("two steps of DDPM differ by %g", d)
 		}
 		run.Deterministic, run.Noise = true, noise[:18]
-		next := ddimStep(start, s.guided(p, start, 3, guidance, 2), s.signalLeft(3), s.signalLeft(2))
+		next := ddimStep(start, s.guided(p, start, 3, guidance, 2), s.signalsLeft()[3], s.signalsLeft()[2])
 		if d := distance(s.Sample(p, run), s.guided(p, next, 2, guidance, 2)); d > 1e-13 {
 			t.Errorf("two steps of DDIM differ by %g", d)
 		}

@@ -50,10 +50,10 @@ func (s GRU4RecShape) encode(p Params, x cblas128.General) cblas128.General {
 		for t := range x.Rows {
 			of, back := row(given, t), linear(before, p["gru.weight_hh"+at], p["gru.bias_hh"+at]).Data
 			for i := range s.Hidden {
-				r := sigmoid(of[i] + back[i])
-				z := sigmoid(of[s.Hidden+i] + back[s.Hidden+i])
-				n := cmplx.Tanh(of[2*s.Hidden+i] + r*back[2*s.Hidden+i])
-				row(states, t)[i] = (1-z)*n + z*before.Data[i]
+				r := fl(sigmoid(add(of[i], back[i])))
+				z := fl(sigmoid(add(of[s.Hidden+i], back[s.Hidden+i])))
+				n := fl(cmplx.Tanh(add(of[2*s.Hidden+i], mul(r, back[2*s.Hidden+i]))))
+				row(states, t)[i] = add(mul(add(1, -z), n), mul(z, before.Data[i]))
 			}
 			before.Data = row(states, t)
 		}

@@ -96,7 +96,8 @@ func lookUp(scores []complex128, entries cblas128.General, sure []complex128, n 
 	var found []complex128
 	for _, entry := range order[:n] {
 		for i, x := range row(entries, entry) {
-			found = append(found, x+sure[i]*complex(math.Exp(real(scores[entry])-real(scores[order[0]])), 0))
+			weight := flReal(math.Exp(real(add(scores[entry], -scores[order[0]]))))
+			found = append(found, add(x, scaled(weight, sure[i])))
 		}
 	}
 	return found
@@ -110,12 +111,16 @@ func rotate(m cblas128.General, s LlamaShape, factors []complex128) {
 				continue
 			}
 			pair := i % s.HeadDim / 2
-			angle := complex(float64(position)*math.Pow(s.RopeBase, -2*float64(pair)/float64(s.HeadDim)), 0)
+			angle := fl(complex(float64(position)*math.Pow(s.RopeBase, -2*float64(pair)/float64(s.HeadDim)), 0))
+			for range pair { // implementations multiply the frequency of one pair to get that of the next
+				angle = fl(angle)
+			}
 			if factors != nil {
 				angle /= factors[pair]
 			}
-			sin, cos, next := cmplx.Sin(angle), cmplx.Cos(angle), row(m, position)[i+1]
-			row(m, position)[i], row(m, position)[i+1] = v*cos-next*sin, v*sin+next*cos
+			sin, cos, next := fl(cmplx.Sin(angle)), fl(cmplx.Cos(angle)), row(m, position)[i+1]
+			row(m, position)[i] = add(mul(v, cos), -mul(next, sin))
+			row(m, position)[i+1] = add(mul(v, sin), mul(next, cos))
 		}
 	}
 }
@@ -142,7 +147,7 @@ func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
 		in = rmsNorm(x, w("ffn_norm"), s.RMSEps)
 		gate, up := each(linear(in, w("ffn_gate"), nil), silu), linear(in, w("ffn_up"), nil)
 		for i := range gate.Data {
-			gate.Data[i] *= up.Data[i]
+			gate.Data[i] = mul(gate.Data[i], up.Data[i])
 		}
 		x = sum(x, linear(gate, w("ffn_down"), nil))
 	}
@@ -189,7 +194,7 @@ func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []c
 func LlamaLoss(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) complex128 {
 	var total complex128
 	for _, logProb := range LlamaLogProbs(p, s, a, batch) {
-		total -= logProb
+		total = add(total, -logProb)
 	}
-	return total * complex(batch.Weight, 0)
+	return scaled(batch.Weight, total)
 }

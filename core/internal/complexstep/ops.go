@@ -33,7 +33,20 @@ func times(alpha complex128, a cblas128.General, transpose blas.Transpose, b cbl
 		n = b.Rows
 	}
 	c := matrix(a.Rows, n)
-	cblas128.Gemm(blas.NoTrans, transpose, alpha, a, b, 0, c)
+	if rounding == nil {
+		cblas128.Gemm(blas.NoTrans, transpose, alpha, a, b, 0, c)
+		return c
+	}
+	a, b = factor(a), factor(b)
+	byRow, byColumn := b.Stride, 1
+	if transpose == blas.Trans {
+		byRow, byColumn = 1, b.Stride
+	}
+	for r := range c.Rows {
+		for j := range n {
+			row(c, r)[j] = alpha * dot(row(a, r), b.Data[j*byColumn:], byRow)
+		}
+	}
 	return c
 }
 
@@ -60,7 +73,7 @@ func denseTensors(name string, out, in int) map[string]int {
 
 func addTo(dst, src []complex128) {
 	for i, v := range src {
-		dst[i] += v
+		dst[i] = add(dst[i], v)
 	}
 }
 
@@ -79,7 +92,7 @@ func each(m cblas128.General, f func(complex128) complex128) cblas128.General {
 	c := matrix(m.Rows, m.Cols)
 	for r := range c.Rows {
 		for i, v := range row(m, r) {
-			row(c, r)[i] = f(v)
+			row(c, r)[i] = fl(f(v))
 		}
 	}
 	return c
@@ -93,14 +106,15 @@ func layerNorm(m cblas128.General, weight, bias []complex128, eps float64) cblas
 		x := row(m, r)
 		var mean, variance complex128
 		for _, v := range x {
-			mean += v / n
+			mean = add(mean, v/n)
 		}
 		for _, v := range x {
-			variance += (v - mean) * (v - mean) / n
+			centred := add(v, -mean)
+			variance = add(variance, mul(centred, centred)/n)
 		}
-		deviation := cmplx.Sqrt(variance + complex(eps, 0))
+		scale := fl(1 / cmplx.Sqrt(add(variance, complex(eps, 0))))
 		for i, v := range x {
-			row(y, r)[i] = (v-mean)/deviation*weight[i] + bias[i]
+			row(y, r)[i] = add(mul(mul(add(v, -mean), scale), weight[i]), bias[i])
 		}
 	}
 	return y
@@ -113,11 +127,11 @@ func rmsNorm(m cblas128.General, weight []complex128, eps float64) cblas128.Gene
 		x := row(m, r)
 		var square complex128
 		for _, v := range x {
-			square += v * v / complex(float64(m.Cols), 0)
+			square = add(square, mul(v, v)/complex(float64(m.Cols), 0))
 		}
-		root := cmplx.Sqrt(square + complex(eps, 0))
+		scale := fl(1 / cmplx.Sqrt(add(square, complex(eps, 0))))
 		for i, v := range x {
-			row(y, r)[i] = v / root * weight[i]
+			row(y, r)[i] = mul(mul(v, scale), weight[i])
 		}
 	}
 	return y
@@ -136,25 +150,26 @@ func largest(x []complex128) complex128 {
 
 // softmax replaces x by exp(x)/Σexp(x).
 func softmax(x []complex128) {
-	most := largest(x)
+	most := complex(real(largest(x)), 0) // any number will do: it is no function of x
 	var total complex128
 	for i, v := range x {
-		x[i] = cmplx.Exp(v - most)
-		total += x[i]
+		x[i] = fl(cmplx.Exp(add(v, -most)))
+		total = add(total, x[i])
 	}
+	share := fl(1 / total)
 	for i := range x {
-		x[i] /= total
+		x[i] = mul(x[i], share)
 	}
 }
 
 // logProbability is log softmax(x)[target].
 func logProbability(x []complex128, target int) complex128 {
-	most := largest(x)
+	most := complex(real(largest(x)), 0)
 	var total complex128
 	for _, v := range x {
-		total += cmplx.Exp(v - most)
+		total = add(total, fl(cmplx.Exp(add(v, -most))))
 	}
-	return x[target] - most - cmplx.Log(total)
+	return add(add(x[target], -most), -fl(cmplx.Log(total)))
 }
 
 func relu(v complex128) complex128 {
@@ -166,7 +181,11 @@ func relu(v complex128) complex128 {
 
 func sigmoid(v complex128) complex128 { return 1 / (1 + cmplx.Exp(-v)) }
 
-func logSigmoid(v complex128) complex128 { return -cmplx.Log(1 + cmplx.Exp(-v)) }
+// logSigmoid is log σ(v) = v − log(1 + exp(v)). Its derivative is 1 − σ(v), a difference that rounds as
+// an implementation's does.
+func logSigmoid(v complex128) complex128 {
+	return add(v, -fl(cmplx.Log(add(1, fl(cmplx.Exp(v))))))
+}
 
 func silu(v complex128) complex128 { return v * sigmoid(v) }
 
@@ -190,7 +209,8 @@ func geluErf(v complex128) complex128 { return 0.5 * v * (1 + erf(v/math.Sqrt2))
 func meanSquaredError(x, y []complex128) complex128 {
 	var total complex128
 	for i, v := range x {
-		total += (v - y[i]) * (v - y[i])
+		difference := add(v, -y[i])
+		total = add(total, mul(difference, difference))
 	}
 	return total / complex(float64(len(x)), 0)
 }

@@ -18,9 +18,9 @@ func ProbeLoss(p Params, inputs []float32, width int, targets []int32) complex12
 	for i, target := range targets {
 		if target >= 0 {
 			input := i / (len(targets) / n)
-			loss -= logProbability(scores[input*len(scores)/n:][:len(scores)/n], int(target))
+			loss = add(loss, -logProbability(scores[input*len(scores)/n:][:len(scores)/n], int(target)))
 			count++
 		}
 	}
-	return loss / count
+	return fl(loss / count)
 }

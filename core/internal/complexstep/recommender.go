@@ -93,14 +93,14 @@ func Loss(m Recommender, p Params, batch Batch) complex128 {
 			}
 			n++
 			if negatives == 0 {
-				total -= logProbability(of, int(target))
+				total = add(total, -logProbability(of, int(target)))
 				continue
 			}
-			total -= logSigmoid(of[target])
+			total = add(total, -logSigmoid(of[target]))
 			for _, negative := range batch.Negatives[at*negatives:][:negatives] {
-				total -= logSigmoid(-of[negative]) // 1 − σ(s) = σ(−s)
+				total = add(total, -logSigmoid(-of[negative])) // 1 − σ(s) = σ(−s)
 			}
 		}
 	}
-	return total / n
+	return fl(total / n)
 }

@@ -1,0 +1,54 @@
+package evaluate
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+)
+
+// pilot is the number of samples whose answers are timed, and least that of an evaluation however
+// little time it has: fewer say next to nothing.
+const (
+	pilot = 64
+	least = 100
+)
+
+// Fit measures how fast samples are answered and gives the number of them, of total, that can be
+// answered within a budget, the measurement included. ask answers so many samples; a first small call
+// is not timed, because it also prepares what all later ones share. now is the clock.
+func Fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
+	began := now()
+	if err := ask(min(total, pilot/8)); err != nil {
+		return 0, err
+	}
+	ready := now()
+	if err := ask(min(total, pilot)); err != nil {
+		return 0, err
+	}
+	each := now().Sub(ready) / time.Duration(min(total, pilot))
+	left := budget - now().Sub(began)
+	n = total
+	if each > 0 && left < each*time.Duration(total) {
+		n = int(left/each) / 10 * 10 // a round number
+	}
+	return min(total, max(n, least)), nil
+}
+
+// Begun gives the number of samples of the evaluation whose answers a file holds, finished or not; 0
+// where there is no file.
+func Begun(path string) (samples int, err error) {
+	file, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("evaluate: %w", err)
+	}
+	defer file.Close()
+	var h Header
+	if json.NewDecoder(file).Decode(&h) != nil || h.N < 1 {
+		return 0, fmt.Errorf("evaluate: %s is no file of answers; remove it to start again", path)
+	}
+	return h.N, nil
+}
