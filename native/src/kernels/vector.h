@@ -87,31 +87,26 @@ RI_INLINE Vector load_half(const void *p) {
 // ---- functions, of one float or of a vector of them
 
 template <typename T> RI_INLINE T all(float x) { return x - T{}; } // x + 0 would not be x for -0, and costs a sum
-RI_INLINE float choose(bool condition, float a, float b) { return condition ? a : b; }
-RI_INLINE Vector choose(Integers condition, Vector a, Vector b) {
-    return (Vector)((condition & (Integers)a) | (~condition & (Integers)b));
-}
 RI_INLINE float nearest(float x) { return __builtin_rintf(x); }
 // For |x| < 2^22.
 RI_INLINE Vector nearest(Vector x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+// For whole n from -127 to 127: 127 + n lies in the lowest bits of 2^23 + 127 + n. Of -127 it is zero.
 RI_INLINE float power_of_two(float n) {
-    const int32_t bits = (int32_t(n) + 127) << 23;
+    const float sum = n + (0x1p23f + 127.0f);
+    uint32_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    bits <<= 23;
     float power;
     memcpy(&power, &bits, sizeof power);
     return power;
 }
-RI_INLINE Vector power_of_two(Vector n) {
-    // 127 + n lies in the lowest bits of 2^23 + 127 + n.
-    return (Vector)((Words)(n + (0x1p23f + 127.0f)) << 23);
-}
+RI_INLINE Vector power_of_two(Vector n) { return (Vector)((Words)(n + (0x1p23f + 127.0f)) << 23); }
 
-// e^x, relative error below 2e-7: 2^n by its exponent, 2^f on [-1/2, 1/2] by a Taylor series in f ln 2. Below -87 it is
-// zero; above 88 it stays as it is there; NaN stays NaN.
+// e^x, relative error below 2e-7: 2^n by its exponent, 2^f on [-1/2, 1/2] by a Taylor series in f ln 2. Where that is
+// no normal number, below -87.7, it is zero; above 88 it stays as it is there; NaN stays NaN.
 template <typename T> RI_INLINE T exponential(T x) {
-    const T asked = x;
-    x = choose(x < -87.0f, all<T>(-87.0f), x);
-    x = choose(x > 88.0f, all<T>(88.0f), x);
-    x = choose(asked == asked, x, all<T>(0)); // a power must be a number
+    x = x < all<T>(-88.0f) ? all<T>(-88.0f) : x; // in this order NaN passes
+    x = x > all<T>(88.0f) ? all<T>(88.0f) : x;
     const T n = nearest(x * 1.44269504f);
     const T r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     T p = all<T>(1.0f / 5040);
@@ -122,8 +117,7 @@ template <typename T> RI_INLINE T exponential(T x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    p = choose(asked < -87.0f, all<T>(0), p * power_of_two(n));
-    return choose(asked == asked, p, asked);
+    return p * power_of_two(n);
 }
 
 template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(T{} - x)); }
@@ -194,7 +188,7 @@ RI_INLINE float sum(Vector v) {
         for (int64_t i = 0; i < half; ++i) v[i] += v[i + half];
     return v[0];
 }
-RI_INLINE Vector greater(Vector a, Vector b) { return choose(a > b, a, b); }
+RI_INLINE Vector greater(Vector a, Vector b) { return a > b ? a : b; }
 RI_INLINE float greatest(Vector v) {
     float most = v[0];
     for (int64_t i = 1; i < lanes; ++i) most = v[i] > most ? v[i] : most;
