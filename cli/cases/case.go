@@ -24,6 +24,7 @@ type Case struct {
 	binary   string
 	readme   string
 	failures []string
+	imports  int // how many there were
 }
 
 // Result is what a command left.
