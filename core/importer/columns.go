@@ -146,15 +146,6 @@ func (t *table) has(r role) bool {
 	return ok
 }
 
-// name is the name of a column in the header, "" where it is not there.
-func (t *table) name(r role) string {
-	at, ok := t.places[r]
-	if !ok {
-		return ""
-	}
-	return t.header[at]
-}
-
 // attributes are the places and names of the columns that have no role, or that of a year, and a name that a data set can
 // hold.
 func (t *table) attributes() (places []int, names []string) {
@@ -166,7 +157,7 @@ func (t *table) attributes() (places []int, names []string) {
 		for r, place := range t.places {
 			role = role || place == at && r != yearRole
 		}
-		if !role && name != "" && !strings.HasPrefix(name, "Unnamed: ") && !slices.Contains(taken, name) {
+		if !role && name != "" && len(name) <= longestAttribute && !strings.HasPrefix(name, "Unnamed: ") && !slices.Contains(taken, name) {
 			places, names, taken = append(places, at), append(names, name), append(taken, name)
 		}
 	}

@@ -39,6 +39,7 @@ func FuzzImportMovieLens1M(f *testing.F) {
 func FuzzImportCSV(f *testing.F) {
 	f.Add(csvItems, csvEvents)
 	f.Add("\ufeffitem,title\n1,\"a\nb\"\"\"\n", "user,item,time\n\"\n\",1,2\nu,1,2020-01-01\n\xff,1,3\nu,1\n\"")
+	f.Add("item,title,caf\xe9\n1,A,b\n", csvEvents)
 	f.Add("item;title;x\n1;\"a\\\"b\n\"2\";;\n", "sep=|\nuser|item|time\n\"u\n1\"|1|2\n\"\nu|1|3\n")
 	f.Fuzz(func(t *testing.T, items, events string) {
 		imports(t, "e.csv", Options{Items: "i.csv", KCore: 2}, "i.csv", items, "e.csv", events)

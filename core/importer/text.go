@@ -76,7 +76,8 @@ func (f file) readText(o *opened, to reading) error {
 		}
 		fields, _ := t.split(first.text)
 		for _, field := range fields {
-			header = append(header, string(bytes.TrimSpace(field)))
+			name, _ := toUTF8(bytes.TrimSpace(field))
+			header = append(header, string(name))
 		}
 	}
 	if err := to.columns(header); err != nil {
