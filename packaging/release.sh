@@ -23,9 +23,13 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 say "building $name"
 RECINT_PORTABLE=1 bash native/build.sh build/portable -DRECINT_TESTS=OFF -DCMAKE_SHARED_LINKER_FLAGS='-static-libstdc++ -static-libgcc' \
     -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON -DCMAKE_INSTALL_RPATH="\$ORIGIN" >&2
+# DuckDB is linked into recint and asks for the C++ library, which another machine may lack: a folder with nothing but its archive
+# makes the linker take that.
+mkdir -p build/portable/static
+ln -sf "$(${CXX:-c++} -print-file-name=libstdc++.a)" build/portable/static/
 module=$(go list -m) commit=$(git describe --always --abbrev=12 --dirty=+ --exclude '*')
 go build -trimpath -buildvcs=false -tags portable -o build/portable/bin/recint \
-    -ldflags "-s -w -X $module/cli/app.Version=$version -X $module/bench.commit=$commit" ./cli
+    -ldflags "-s -w -extldflags '-L$PWD/build/portable/static -static-libgcc' -X $module/cli/app.Version=$version -X $module/bench.commit=$commit" ./cli
 
 tree=$folder/$name
 rm -rf "$tree"

@@ -80,7 +80,8 @@ func frugal() func() {
 
 // showStats prints a data set that lies in a folder.
 func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
-	day := func(t int64) string { return time.Unix(t, 0).UTC().Format(time.DateOnly) }
+	unit, _ := dataset.UnitOf(s.LastTime)
+	day := func(t int64) string { return time.Unix(t/unit.PerSecond, 0).UTC().Format(time.DateOnly) }
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "data set\t%s (%s)\n", s.Name, dir)
 	fmt.Fprintf(w, "licence\t%s\n", cmp.Or(licence, "not known: ask whom the data came from"))
@@ -89,7 +90,7 @@ func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
 		fmt.Fprintf(w, "items\t%d\n", s.Items)
 	} else {
 		fmt.Fprintf(w, "users, items, events\t%d, %d, %d (%.2f %% of all pairs)\n", s.Users, s.Items, s.Events, 100*s.Density)
-		fmt.Fprintf(w, "time\t%s to %s\n", day(s.FirstTime), day(s.LastTime))
+		fmt.Fprintf(w, "time\t%s to %s%s\n", day(s.FirstTime), day(s.LastTime), inUnit(unit))
 		fmt.Fprintf(w, "events of a user\t%d (median)\n", s.MedianEvents)
 		if s.SingleEvents > 0 {
 			fmt.Fprintf(w, "\t%d users have one event and give no sequence\n", s.SingleEvents)
@@ -106,6 +107,14 @@ func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
 		fmt.Fprintf(w, "%s\t%s (%d)\n", first(i, "most seen"), item.Title, item.Events)
 	}
 	return w.Flush()
+}
+
+// inUnit names a unit of times that is not the usual one.
+func inUnit(unit dataset.TimeUnit) string {
+	if unit.PerSecond == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" (in %s)", unit.Words)
 }
 
 // first is the label of the first of several lines.

@@ -3,10 +3,12 @@ package app
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/importer"
 )
 
 func dataImportCommand() *cli.Command {
@@ -14,20 +16,29 @@ func dataImportCommand() *cli.Command {
 		Name:      "import",
 		Usage:     "make a data set of files that you have",
 		ArgsUsage: "SOURCE",
-		Description: "SOURCE is a folder: MovieLens as GroupLens packs it (100K, 1M, 10M, 20M, 25M, 32M), RecBole's NAME.inter and\n" +
-			"NAME.item, or sequences in three parts (items.tsv, train.tsv, validation.tsv, test.tsv). Or it is a file of events with\n" +
-			"named columns, CSV, TSV, JSONL or Parquet, beside one with titles (--items). Columns with usual names are found.\n" +
-			"Rows that cannot be used are left out, counted, and the first few shown. docs/data.md has an example of each.",
+		Description: "SOURCE is a folder: MovieLens as GroupLens packs it (100K, 1M, 10M, 20M, 25M, 32M), RecBole's NAME.inter (or\n" +
+			"NAME.train.inter, NAME.valid.inter and NAME.test.inter) and NAME.item, or sequences in three parts (items.tsv, train.tsv,\n" +
+			"validation.tsv, test.tsv). Or it is events with named columns: a file, a folder of part files, a pattern such as\n" +
+			"'events-*.csv', or - for a pipe; CSV with any usual separator, TSV, JSON or Parquet, compressed or not, whatever the\n" +
+			"ending. Titles stand in columns beside the events or in files of their own (--items). Columns with usual names are found,\n" +
+			"those that end with id first. --sql asks DuckDB instead:\n\n" +
+			"   recint data import --sql \"SELECT user, item, time, title FROM 'log.parquet' WHERE country = 'NZ'\" --to data/nz\n\n" +
+			"Every row is imported, or skipped and counted by reason. docs/data.md has an example of each format.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "put the data set into this new `FOLDER` (required)"},
-			&cli.StringFlag{Name: "items", Usage: "`FILE` with the titles, where SOURCE is a file"},
+			&cli.StringFlag{Name: "items", Usage: "`FILE`, folder or pattern with the titles and attributes of items"},
+			&cli.StringFlag{Name: "users", Usage: "`FILE`, folder or pattern with attributes of users"},
+			&cli.StringFlag{Name: "sql", Usage: "import what `QUERY` yields: user, item, time[, rating][, title]"},
+			&cli.StringFlag{Name: "format", DefaultText: "told from the content", Usage: "`FORMAT` of SOURCE: csv, tsv, json or parquet"},
 			&cli.StringFlag{Name: "user", Usage: "`COLUMN` of users"},
 			&cli.StringFlag{Name: "item", Usage: "`COLUMN` of items, in both files"},
-			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: numbers that grow, or dates"},
+			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: numbers that grow, or dates; rows takes the order of the rows"},
+			&cli.StringFlag{Name: "time-unit", DefaultText: "numbers stay as they are", Usage: "make seconds of times that are numbers in this `UNIT`: s, ms, us or ns"},
 			&cli.StringFlag{Name: "rating", Usage: "`COLUMN` of ratings"},
 			&cli.StringFlag{Name: "title", Usage: "`COLUMN` of titles"},
-			&cli.Float64Flag{Name: "min-rating", Usage: "leave out events with a rating below `R`"},
-			&cli.IntFlag{Name: "k-core", Usage: "leave out users and items with fewer than `K` events, until there are none"},
+			&cli.StringFlag{Name: "titles", Value: "clean", Usage: "`HOW` titles are taken: clean (\"Matrix, The (1999)\" becomes \"The Matrix\") or as-is"},
+			&cli.Float64Flag{Name: "min-rating", Usage: "skip events with a rating below `R`, or without one"},
+			&cli.IntFlag{Name: "k-core", Usage: "skip users and items with fewer than `K` events, until there are none"},
 			&cli.StringFlag{Name: "split", DefaultText: "chronological",
 				Usage: "record a `SPLIT`: chronological (8:1:1 over all sequences) or leave-one-out (the last event of each user to test)"},
 			&cli.BoolFlag{Name: "strict", DisableDefaultText: true, Usage: "fail at the first row that cannot be used"},
@@ -39,16 +50,20 @@ func dataImportCommand() *cli.Command {
 
 func dataImport(c *cli.Context) error {
 	from, to := c.Args().First(), c.String("to")
-	if c.Args().Len() != 1 || from == "" {
+	how := c.String("titles")
+	switch {
+	case c.Args().Len() > 1, from == "" && !c.IsSet("sql"):
 		return usage(c, "name one folder or file to import")
-	}
-	if to == "" {
+	case to == "":
 		return usage(c, "--to is missing")
+	case how != "clean" && how != "as-is":
+		return usage(c, "--titles is %q, expected clean or as-is", how)
 	}
-	o := dataset.ImportOptions{
-		Name: filepath.Base(filepath.Clean(to)), Items: c.String("items"), KCore: c.Int("k-core"),
+	o := importer.Options{
+		Name: filepath.Base(filepath.Clean(to)), Items: c.String("items"), Users: c.String("users"), Query: c.String("sql"),
+		Format: importer.Format(c.String("format")), TimeUnit: c.String("time-unit"), Raw: how == "as-is", KCore: c.Int("k-core"),
 		SplitBy: dataset.SplitKind(c.String("split")), Strict: c.Bool("strict"),
-		Columns: dataset.Columns{User: c.String("user"), Item: c.String("item"), Time: c.String("time"),
+		Columns: importer.Columns{User: c.String("user"), Item: c.String("item"), Time: c.String("time"),
 			Rating: c.String("rating"), Title: c.String("title")},
 	}
 	if c.IsSet("min-rating") {
@@ -57,10 +72,10 @@ func dataImport(c *cli.Context) error {
 	}
 	defer frugal()()
 	p := newProgress(c.App.ErrWriter, "importing")
-	o.Progress = func(at dataset.ImportProgress) {
+	o.Progress = func(at importer.Progress) {
 		p.to(int(100*at.Share), 100, fmt.Sprintf("%%, %s, %d rows", at.Doing, at.Rows))
 	}
-	d, report, err := dataset.Import(c.Context, from, to, o)
+	d, report, err := importer.Import(c.Context, from, to, o)
 	p.end()
 	if err != nil {
 		return err
@@ -69,10 +84,14 @@ func dataImport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.Train == 0 {
+		report.Notes = append(report.Notes, fmt.Sprintf("no sequence is left to train on: one is an event with at least %d earlier ones of "+
+			"its user", dataset.DefaultProtocol().MinHistory))
+	}
 	if c.Bool("json") {
 		return printJSON(c, struct {
-			Import dataset.ImportReport `json:"import"`
-			Stats  dataset.Stats        `json:"stats"`
+			Import importer.Report `json:"import"`
+			Stats  dataset.Stats   `json:"stats"`
 		}{report, s})
 	}
 	for _, line := range reportLines(report) {
@@ -81,24 +100,34 @@ func dataImport(c *cli.Context) error {
 	return showStats(c, to, d.Licence, s)
 }
 
-// reportLines says in words what was left out or mended, and gives examples.
-func reportLines(r dataset.ImportReport) []string {
-	lines := []string{fmt.Sprintf("%s: %d rows", r.Layout, r.Rows)}
-	for _, c := range []struct {
-		n    int
-		what string
-	}{
-		{r.Malformed, "rows left out that could not be read"},
-		{r.Untitled, "rows left out whose item has no title"},
-		{r.BelowRating, "events left out below the lowest rating"},
-		{r.Duplicates, "events left out that repeat user, item and time of another one"},
-		{r.OutsideCore, "events left out outside the k-core"},
-		{r.Latin1, "fields that were not UTF-8, read as Latin-1: check accents in the titles"},
-	} {
-		if c.n > 0 {
-			lines = append(lines, fmt.Sprintf("  %d %s", c.n, c.what))
+// reportLines accounts in words for the rows, says what was decided, and gives examples of what was skipped.
+func reportLines(r importer.Report) []string {
+	lines := []string{fmt.Sprintf("%s: %d rows read, %d imported, %d skipped", r.Layout, r.Rows, r.Imported, r.Rows-r.Imported)}
+	count := func(n int, what string) {
+		if n > 0 {
+			lines = append(lines, fmt.Sprintf("  %d %s", n, what))
 		}
 	}
+	count(r.Malformed, "skipped that cannot be read")
+	count(r.Untitled, "skipped whose item has no title")
+	count(r.BelowRating, "skipped below the lowest rating, or without one")
+	count(r.Duplicates, "skipped that repeat user, item and time of another one")
+	count(r.OutsideCore, "skipped outside the k-core")
+	lines = append(lines, fmt.Sprintf("titles: %d rows read, %d items imported", r.Items.Rows, r.Items.Imported))
+	count(r.Items.Repeated, "repeat an item")
+	count(r.Items.Malformed, "skipped that cannot be read or have no title")
+	count(r.Latin1, "fields that were not UTF-8, read as Windows-1252: check accents in the titles")
+	var columns []string
+	for _, noun := range []string{"user", "item", "time", "rating", "title"} {
+		if name := r.Columns[noun]; name != "" {
+			columns = append(columns, noun+" from "+name)
+		}
+	}
+	lines = append(lines, "columns: "+strings.Join(columns, ", "))
+	if len(r.Attributes) > 0 {
+		lines = append(lines, "attributes: "+strings.Join(r.Attributes, ", "))
+	}
+	lines = append(lines, r.Notes...)
 	for _, why := range r.First {
 		lines = append(lines, "  "+why)
 	}

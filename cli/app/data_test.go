@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/importer"
 )
 
 // The import of a file with one row that cannot be used: what is kept, what is said, and that the data set is there.
@@ -23,14 +24,15 @@ func TestDataImport(t *testing.T) {
 	stdout, stderr := runs(t, dir, with(command, "--to", "@new", "--min-rating", "2", "--split", "leave-one-out")...)
 	contains(t, stdout, "3, 2, 9 (", "leave-one-out", "0 to train, 0 to validate, 2 to test", "The Matrix (6)", "not known: ask",
 		"0 of 2 test users", "1 users have one event")
-	contains(t, stderr, "12 rows", "1 rows left out whose item has no title", "2 events left out below the lowest rating",
+	contains(t, stderr, "12 rows read, 9 imported, 3 skipped", "1 skipped whose item has no title", "2 skipped below the lowest rating",
+		"no sequence is left to train on", "columns: user from who, item from item, time from time, rating from rating, title from title",
 		`e.csv:2: item "9" is not in `)
 	again, _ := runs(t, dir, "data", "stats", "--data", "@new")
 	if again != stdout {
 		t.Errorf("stats says\n%s\nimporting said\n%s", again, stdout)
 	}
 	var all struct {
-		Import dataset.ImportReport
+		Import importer.Report
 		Stats  dataset.Stats
 	}
 	parses(t, &all, dir, with(command, "--to", "@other", "--k-core", "2", "--json")...)

@@ -1,17 +1,19 @@
-// Package dataset holds interactions and titles: the folder format on disk, importers, the splits into sequences, and the
-// catalogue in which titles are looked up.
+// Package dataset holds interactions and titles: the folder format on disk, the splits into sequences, and the catalogue in
+// which titles are looked up. Package importer makes data sets of files as people have them.
 //
 // A data set folder has files that a person can open: dataset.json (name, licence, source, split, counts, content hash),
 // items.tsv (item_id, title, raw_title) and events.tsv (user_id, item_id, time, rating), or, for data that came split into
-// sequences, train.tsv, validation.tsv and test.tsv (history, next) in place of events.tsv. Fields are separated by tabs,
-// text is UTF-8, nothing is quoted, and the first line names the columns, which may stand in any order beside others.
+// sequences, train.tsv, validation.tsv and test.tsv (history, next) in place of events.tsv. Further columns of items.tsv and
+// of users.tsv (user_id), which may be absent, are attributes. Fields are separated by tabs, text is UTF-8, nothing is
+// quoted, and the first line names the columns, which may stand in any order.
 package dataset
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 )
 
 // Item is one thing that can be recommended. Its dense id is its place in Dataset.Items.
@@ -25,20 +27,44 @@ type Item struct {
 type Event struct {
 	User   int32   // dense id: place in Dataset.Users
 	Item   int32   // dense id: place in Dataset.Items
-	Time   int64   // seconds since 1970, or any number that grows with time
-	Rating float32 // finite; every event counts as an interaction, whatever its rating
+	Time   int64   // since 1970 in seconds or a smaller unit (UnitOf), or any number that grows with time
+	Rating float32 // finite, or NaN where there is none; every event counts as an interaction, whatever its rating
 }
 
-// Dataset is a catalogue and what users did with it. Users are sorted (see Load), events keep the order of their file.
+// compare orders events by user, time, item and rating, an absent rating first.
+func compare(a, b Event) int {
+	switch {
+	case a.User != b.User:
+		return cmp.Compare(a.User, b.User)
+	case a.Time != b.Time:
+		return cmp.Compare(a.Time, b.Time)
+	case a.Item != b.Item:
+		return cmp.Compare(a.Item, b.Item)
+	}
+	return cmp.Compare(a.Rating, b.Rating)
+}
+
+// Attributes are what else is known of items or users: columns with a value for each of them. A value is "" where nothing
+// is known; several values are separated by "|".
+type Attributes struct {
+	Names  []string
+	Values [][]string // Values[i] belongs to item or user i and follows Names; nil where there are no names
+}
+
+// Dataset is a catalogue and what users did with it.
 type Dataset struct {
-	Name    string
-	Licence string    // the terms under which the data may be used, in words
-	Source  string    // where the data came from, in words
-	SplitBy SplitKind // how Split divides it; "" means Chronological
-	Items   []Item
-	Events  []Event
-	Users   []string // original ids; every user has at least one event
-	Parts   Split    // the sequences of a data set whose SplitBy is Given, which has neither users nor events
+	Name           string
+	Licence        string    // the terms under which the data may be used, in words
+	Source         string    // where the data came from, in words
+	SplitBy        SplitKind // how Split divides it; "" means Chronological
+	Items          []Item
+	ItemAttributes Attributes
+	Events         []Event  // in any order; Load and Sort order them by user, time, item and rating
+	Users          []string // original ids; every user has at least one event
+	UserAttributes Attributes
+	Parts          Split // the sequences of a data set whose SplitBy is Given, which has neither users nor events
+
+	recorded string // the hash of a folder whose writer let it depend on the order of events
 }
 
 // User returns the dense id of a user by the original id.
@@ -47,55 +73,102 @@ func (d *Dataset) User(id string) (int32, bool) {
 	return int32(max(u, 0)), u >= 0
 }
 
-// userIDs gives ids to users in the order in which they are met.
-type userIDs map[string]int32
-
-// of gives the user's id; a new user is noted in d.Users.
-func (ids userIDs) of(user string, d *Dataset) int32 {
-	id, ok := ids[user]
-	if !ok {
-		user = strings.Clone(user) // it is a piece of a line
-		id = int32(len(ids))
-		ids[user] = id
-		d.Users = append(d.Users, user)
-	}
-	return id
+// Sort gives users and events the order that does not depend on the order of events: users by number where every id is a
+// decimal integer, else as text; events by user, time, item and rating. Users without events are removed.
+func (d *Dataset) Sort() {
+	d.sortUsers()
+	d.sortEvents()
 }
 
-// sortUsers removes users without events and gives the others new ids: by number where every id is a decimal integer, else
-// as text, so that they do not depend on the order of events.
+// sortUsers removes users without events and gives the others new ids.
 func (d *Dataset) sortUsers() {
-	type user struct {
-		name   string
-		number int64
-		old    int32
-	}
-	var users []user
-	numeric := true
 	active := make([]bool, len(d.Users))
 	for _, e := range d.Events {
 		active[e.User] = true
 	}
-	for i, name := range d.Users {
-		if active[i] {
-			number, err := strconv.ParseInt(name, 10, 64)
-			numeric = numeric && err == nil
-			users = append(users, user{name, number, int32(i)})
-		}
-	}
-	slices.SortFunc(users, func(a, b user) int {
-		if numeric && a.number != b.number {
-			return cmp.Compare(a.number, b.number)
-		}
-		return cmp.Compare(a.name, b.name)
-	})
 	ids := make([]int32, len(d.Users))
-	d.Users = make([]string, len(users))
-	for i, u := range users {
-		ids[u.old] = int32(i)
-		d.Users[i] = u.name
+	var users []string
+	var attributes [][]string
+	for _, old := range OrderIDs(d.Users) {
+		if active[old] {
+			ids[old] = int32(len(users))
+			users = append(users, d.Users[old])
+			if d.UserAttributes.Values != nil {
+				attributes = append(attributes, d.UserAttributes.Values[old])
+			}
+		}
 	}
+	d.Users, d.UserAttributes.Values = users, attributes
 	for i := range d.Events {
 		d.Events[i].User = ids[d.Events[i].User]
 	}
+}
+
+// OrderIDs returns the places of ids in their order: by number where every one is a decimal integer, else as text.
+func OrderIDs(ids []string) []int32 {
+	order := make([]int32, len(ids))
+	numbers := make([]int64, len(ids))
+	numeric := true
+	for i, id := range ids {
+		var err error
+		order[i] = int32(i)
+		numbers[i], err = strconv.ParseInt(id, 10, 64)
+		numeric = numeric && err == nil
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if numeric && numbers[a] != numbers[b] {
+			return cmp.Compare(numbers[a], numbers[b])
+		}
+		return cmp.Compare(ids[a], ids[b])
+	})
+	return order
+}
+
+// sortEvents sorts in place: each event is moved to its user's, then each user's are sorted, on all processors.
+func (d *Dataset) sortEvents() {
+	if slices.IsSortedFunc(d.Events, compare) {
+		return
+	}
+	starts := d.starts()
+	next := slices.Clone(starts)
+	for user := range d.Users {
+		for next[user] < starts[user+1] {
+			e := &d.Events[next[user]]
+			to := &next[e.User]
+			*e, d.Events[*to] = d.Events[*to], *e
+			*to++
+		}
+	}
+	var workers sync.WaitGroup
+	for n := runtime.GOMAXPROCS(0); n > 0; n-- {
+		workers.Go(func() {
+			for user := n - 1; user < len(d.Users); user += runtime.GOMAXPROCS(0) {
+				slices.SortFunc(d.Events[starts[user]:starts[user+1]], compare)
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// starts returns where each user's events begin in d.Events once these are sorted, and their end.
+func (d *Dataset) starts() []int {
+	starts := make([]int, len(d.Users)+1)
+	for _, e := range d.Events {
+		starts[e.User+1]++
+	}
+	for user := range d.Users {
+		starts[user+1] += starts[user]
+	}
+	return starts
+}
+
+// sorted returns the data set with its events sorted; all else is shared.
+func (d *Dataset) sorted() *Dataset {
+	if slices.IsSortedFunc(d.Events, compare) {
+		return d
+	}
+	s := *d
+	s.Events = slices.Clone(d.Events)
+	s.sortEvents()
+	return &s
 }

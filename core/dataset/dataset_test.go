@@ -1,7 +1,8 @@
 package dataset
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"reflect"
 	"strings"
 	"testing"
@@ -31,8 +32,8 @@ func TestSaveLoadRoundTrip(t *testing.T) {
 	if want := []string{"9", "10"}; !reflect.DeepEqual(d.Users, want) {
 		t.Errorf("users %v, want %v: sorted as numbers", d.Users, want)
 	}
-	if want := (Event{User: 1, Item: 1, Time: 5, Rating: 4.5}); d.Events[0] != want {
-		t.Errorf("event %v, want %v", d.Events[0], want)
+	if want := (Event{User: 1, Item: 1, Time: 5, Rating: 4.5}); d.Events[1] != want {
+		t.Errorf("event %v, want %v: events sorted by user", d.Events[1], want)
 	}
 	dir := t.TempDir()
 	if err := d.Save(dir); err != nil {
@@ -76,7 +77,7 @@ func TestLoadRefuses(t *testing.T) {
 		{`events.tsv:4: rating "good" is not a finite number`, goodHead, goodItems, goodEvents + "9\ta\t7\tgood\n"},
 		{`events.tsv:4: rating "NaN" is not a finite number`, goodHead, goodItems, goodEvents + "9\ta\t7\tNaN\n"},
 		{"events.tsv:4: user_id is empty", goodHead, goodItems, goodEvents + "\ta\t7\t1\n"},
-		{"events.tsv:4: the line is longer", goodHead, goodItems, goodEvents + strings.Repeat("x", 1<<20)},
+		{"events.tsv:4: the line is longer", goodHead, goodItems, goodEvents + strings.Repeat("x", LongestRecord+1)},
 	} {
 		folder := files(headFile, c.head, itemsFile, c.items, eventsFile, c.events)
 		if c.head == "" {
@@ -88,49 +89,55 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// The official layout: u.item has 24 fields separated by |, in Latin-1; é is byte 0xe9 there. RecBole's layout: UTF-8.
-func TestImportMovieLensBothFormsAgree(t *testing.T) {
-	rest := "|01-Jan-1995||http://x" + strings.Repeat("|0", 19) + "\n"
-	official := files("u.item", "1|Matrix, The (1999)"+rest+"2|Mis\xe9rables, Les (1995)"+rest+"3|unknown"+rest,
-		"u.data", "10\t2\t3\t881250949\n9\t1\t5\t7\n")
-	recBole := files("ml-100k.item", "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"+
-		"1\tMatrix, The\t1999\tx\n2\tMisérables, Les\t1995\tx\n3\tunkonwn\tunkonwn\tx\n",
-		"ml-100k.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n10\t2\t3\t881250949\n9\t1\t5\t7\n")
-	a, err := ImportMovieLens100K(official)
+// What may stand in a folder beside the columns that must: attributes, empty ratings, byte-order marks.
+func TestLoadAttributes(t *testing.T) {
+	const mark = "\ufeff"
+	d, err := load(files(headFile, mark+goodHead, itemsFile, mark+"genres\titem_id\ttitle\traw_title\nx|y\ta\tA\tA\n\tb\tB\tB\n",
+		usersFile, mark+"user_id\tage\n8\t1\n9\t30\n", eventsFile, mark+"user_id\titem_id\ttime\trating\n10\tb\t5\t\n9\ta\t7\t1\n"), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := ImportMovieLens100K(recBole)
-	if err != nil {
+	items, users := Attributes{[]string{"genres"}, [][]string{{"x|y"}, {""}}}, Attributes{[]string{"age"}, [][]string{{"30"}, {""}}}
+	if !reflect.DeepEqual(d.ItemAttributes, items) || !reflect.DeepEqual(d.UserAttributes, users) || d.Events[1].Rating == d.Events[1].Rating {
+		t.Errorf("got %+v", d)
+	}
+	dir := t.TempDir()
+	if err := d.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	want := []Item{{"1", "The Matrix", "Matrix, The (1999)"}, {"2", "Les Misérables", "Misérables, Les (1995)"},
-		{"3", "unknown", "unknown"}}
-	if !reflect.DeepEqual(a.Items, want) {
-		t.Errorf("got %v", a.Items)
+	if again, err := Load(dir); err != nil || !reflect.DeepEqual(again.ItemAttributes, items) || !reflect.DeepEqual(again.UserAttributes, users) {
+		t.Errorf("got %+v, %v", again, err)
 	}
-	if want := (Event{User: 1, Item: 1, Time: 881250949, Rating: 3}); a.Events[0] != want {
-		t.Errorf("event %v, want %v", a.Events[0], want)
-	}
-	if a.Hash() != b.Hash() {
-		t.Errorf("the two forms differ: %v, %v", a, b)
-	}
-	for want, change := range map[string]string{
-		`u.data:3: item "x" is not in u.item`: "1\tx\t3\t4\n",
-		"u.data:3: 3 fields":                  "1\t2\t3\n",
-	} {
-		bad := files("u.item", string(official["u.item"].Data), "u.data", string(official["u.data"].Data)+change)
-		_, err := ImportMovieLens100K(bad)
-		if format := (*FormatError)(nil); !errors.As(err, &format) || !strings.Contains(err.Error(), want) {
+	for want, names := range map[string][]string{"used twice": {"genres", "genres"}, "is empty": {""}, "1 values for 2 names": {"a", "b"},
+		"tab or a line break": {"a\tb"}} {
+		d.ItemAttributes.Names = names
+		if want != "1 values for 2 names" {
+			for i := range d.ItemAttributes.Values {
+				d.ItemAttributes.Values[i] = make([]string, len(names))
+			}
+		}
+		if err := d.validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
+		d.ItemAttributes.Values = [][]string{{"x"}, {""}}
 	}
-	gap := files("u.item", "1|A"+rest+"3|B"+rest, "u.data", "1\t3\t3\t4\n")
-	if _, err := ImportMovieLens100K(gap); err == nil || !strings.Contains(err.Error(), `item 2 has the id "3"`) {
-		t.Errorf("a gap among the ids: %v", err)
+}
+
+// The hash does not depend on the order of events. A folder from the time when it did is read and keeps its hash.
+func TestHashOfEventsInAnyOrder(t *testing.T) {
+	const first, second = "10\tb\t5\t4.5\n", "9\ta\t7\t1\n"
+	read := func(head, events string) (*Dataset, error) {
+		return load(files(headFile, head, itemsFile, goodItems, eventsFile, "user_id\titem_id\ttime\trating\n"+events), ".")
 	}
-	delete(official, "u.data")
-	if _, err := ImportMovieLens100K(official); err == nil || !strings.Contains(err.Error(), "no layout that is known: u.data and u.item") {
-		t.Errorf("half a folder: %v", err)
+	sorted, err := read(goodHead, second+first)
+	other, err2 := read(goodHead, first+second)
+	if err != nil || err2 != nil || sorted.Hash() != other.Hash() || !reflect.DeepEqual(sorted, other) {
+		t.Fatalf("%+v and %+v, %v, %v", sorted, other, err, err2)
+	}
+	sum := sha256.Sum256([]byte(goodItems + "user_id\titem_id\ttime\trating\n" + first + second))
+	recorded := hex.EncodeToString(sum[:])
+	old, err := read(`{"name": "old", "hash": "`+recorded+`"}`, first+second)
+	if err != nil || old.Hash() != recorded || recorded == sorted.Hash() || !reflect.DeepEqual(old.Events, sorted.Events) {
+		t.Errorf("%+v, %v", old, err)
 	}
 }

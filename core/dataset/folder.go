@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"math"
@@ -23,12 +22,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/internal/lines"
 )
 
 const (
 	headFile   = "dataset.json"
 	itemsFile  = "items.tsv"
+	usersFile  = "users.tsv"
 	eventsFile = "events.tsv"
+)
+
+// The columns that each file must have.
+var (
+	itemColumns  = []string{"item_id", "title", "raw_title"}
+	userColumns  = []string{"user_id"}
+	eventColumns = []string{"user_id", "item_id", "time", "rating"}
+	partColumns  = []string{"history", "next"}
 )
 
 // partFiles hold the sequences of data that came split, by part.
@@ -47,9 +56,14 @@ type head struct {
 	Hash    string    `json:"hash,omitempty"`
 }
 
+// paths is the file system of the machine. Unlike os.DirFS it takes any path.
+type paths struct{}
+
+func (paths) Open(name string) (fs.File, error) { return os.Open(name) }
+
 // Load reads a data set folder and checks it: columns, numbers, ids, and, where dataset.json has them, counts and
-// content hash. Dense item ids follow items.tsv; users are sorted by number where every id is an integer, else as
-// text. A broken file gives a *FormatError with file and line.
+// content hash. Dense item ids follow items.tsv; users and events are sorted, see Sort. A broken file gives a *FormatError
+// with file and line.
 func Load(dir string) (*Dataset, error) { return load(paths{}, dir) }
 
 func load(folder fs.FS, dir string) (*Dataset, error) {
@@ -63,7 +77,7 @@ func load(folder fs.FS, dir string) (*Dataset, error) {
 		return nil, fmt.Errorf("dataset: cannot read %s: %w", path, err)
 	}
 	var h head
-	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, lines.Mark)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&h); err != nil {
 		return nil, &FormatError{path, 0, err.Error(), `it must be a JSON object with at least a "name"`}
@@ -75,14 +89,14 @@ func load(folder fs.FS, dir string) (*Dataset, error) {
 	if err := d.Kind().Validate(); err != nil {
 		return nil, &FormatError{path, 0, err.Error(), "correct \"split\""}
 	}
-	ids, err := d.readItems(stored(folder, filepath.Join(dir, itemsFile), "item_id", "title", "raw_title"))
+	items, err := d.readItems(folder, filepath.Join(dir, itemsFile))
 	if err != nil {
 		return nil, err
 	}
 	if d.Kind() == Given {
-		err = d.readParts(folder, dir, ids)
+		err = d.readParts(folder, dir, items)
 	} else {
-		err = d.readEvents(stored(folder, filepath.Join(dir, eventsFile), "user_id", "item_id", "time", "rating"), ids)
+		err = d.readEvents(folder, dir, items)
 	}
 	if err != nil {
 		return nil, err
@@ -95,6 +109,13 @@ func load(folder fs.FS, dir string) (*Dataset, error) {
 			return nil, &FormatError{path, 0, fmt.Sprintf("says %d %s, the files have %d", c.want, c.noun, c.have), staleRemedy}
 		}
 	}
+	if !slices.IsSortedFunc(d.Events, compare) {
+		d.recorded = d.contentHash()
+		if d.recorded != h.Hash {
+			d.recorded = ""
+		}
+		d.sortEvents()
+	}
 	if h.Hash != "" && h.Hash != d.Hash() {
 		return nil, &FormatError{path, 0, "its hash is not that of the files: they were changed after it was written", staleRemedy}
 	}
@@ -103,23 +124,22 @@ func load(folder fs.FS, dir string) (*Dataset, error) {
 
 const staleRemedy = "fetch or import the data set again, or remove counts and hash from the file if the change was meant"
 
-// stored makes the table of a file of a data set folder.
-func stored(folder fs.FS, file string, columns ...string) *table {
-	t := &table{folder: folder, file: file, scan: separated("\t")}
-	for _, c := range columns {
-		t.columns = append(t.columns, named(c))
+// denseIDs gives the places of items by their original ids.
+type denseIDs map[string]int32
+
+func (r row) item(items denseIDs, column int, id []byte) (int32, error) {
+	item, ok := items[string(id)]
+	if !ok {
+		return 0, r.errorf("add the item there or remove the line", "%s %.60q is not in %s", r.names[column], id, itemsFile)
 	}
-	return t
+	return item, nil
 }
 
-// partTable makes the table of a file of sequences.
-func partTable(folder fs.FS, file string) *table { return stored(folder, file, "history", "next") }
-
-func (d *Dataset) readItems(t *table) (catalogueIDs, error) {
-	ids := catalogueIDs{itemsFile, map[string]int32{}}
-	err := t.read(func(r row) error {
-		item := Item{ID: r.fields[0], Title: r.fields[1], RawTitle: r.fields[2]}
-		_, twice := ids.dense[item.ID]
+func (d *Dataset) readItems(folder fs.FS, file string) (denseIDs, error) {
+	ids := denseIDs{}
+	others, err := readTSV(folder, file, itemColumns, func(r row) error {
+		item := Item{ID: string(r.fields[0]), Title: string(r.fields[1]), RawTitle: string(r.fields[2])}
+		_, twice := ids[item.ID]
 		switch {
 		case item.ID == "" || item.Title == "":
 			return r.errorf("give every item both", "item_id or title is empty")
@@ -128,40 +148,111 @@ func (d *Dataset) readItems(t *table) (catalogueIDs, error) {
 		case len(d.Items) == math.MaxInt32:
 			return r.errorf("", "more than %d items", math.MaxInt32)
 		}
-		ids.dense[item.ID] = int32(len(d.Items))
+		ids[item.ID] = int32(len(d.Items))
 		d.Items = append(d.Items, item)
+		if len(r.fields) > len(itemColumns) {
+			d.ItemAttributes.Values = append(d.ItemAttributes.Values, texts(r.fields[len(itemColumns):]))
+		}
 		return nil
 	})
+	d.ItemAttributes.Names = others
 	if err == nil && len(d.Items) == 0 {
-		return ids, &FormatError{t.file, 0, "it has no items", "add a line for each item"}
+		return ids, &FormatError{file, 0, "it has no items", "add a line for each item"}
 	}
 	return ids, err
 }
 
-func (d *Dataset) readEvents(t *table, items catalogueIDs) error {
-	users := userIDs{}
-	err := t.read(func(r row) error {
-		e, err := r.event(items)
-		if err != nil {
+func texts(fields [][]byte) []string {
+	all := make([]string, len(fields))
+	for i, field := range fields {
+		all[i] = string(field)
+	}
+	return all
+}
+
+func (d *Dataset) readEvents(folder fs.FS, dir string, items denseIDs) error {
+	users := map[string]int32{}
+	file := filepath.Join(dir, eventsFile)
+	var times TimeReader
+	_, err := readTSV(folder, file, eventColumns, func(r row) error {
+		var e Event
+		var ok bool
+		var err error
+		if len(r.fields[0]) == 0 {
+			return r.errorf("give it one or remove the line", "user_id is empty")
+		}
+		if e.Item, err = r.item(items, 1, r.fields[1]); err != nil {
 			return err
 		}
-		return r.keep(e, users, d)
+		if e.Time, _, ok = times.Read(r.fields[2]); !ok {
+			return r.errorf("correct it or remove the line", "time %.60q is not %s", r.fields[2], TimeForms)
+		}
+		if e.Rating, err = r.rating(3); err != nil {
+			return err
+		}
+		if e.User, ok = users[string(r.fields[0])]; !ok {
+			e.User = int32(len(d.Users))
+			d.Users = append(d.Users, string(r.fields[0]))
+			users[d.Users[e.User]] = e.User
+		}
+		if len(d.Events) == math.MaxInt32 {
+			return r.errorf("", "more than %d events", math.MaxInt32)
+		}
+		d.Events = append(d.Events, e)
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	if len(d.Events) == 0 {
-		return &FormatError{t.file, 0, "it has no events", "add a line for each interaction"}
+		return &FormatError{file, 0, "it has no events", "add a line for each interaction"}
+	}
+	if err := d.readUsers(folder, filepath.Join(dir, usersFile), users); err != nil {
+		return err
 	}
 	d.sortUsers()
 	return nil
 }
 
-func (d *Dataset) readParts(folder fs.FS, dir string, items catalogueIDs) error {
+// readUsers reads what is known of users, if there is a file. Users without events have no place.
+func (d *Dataset) readUsers(folder fs.FS, file string, users map[string]int32) error {
+	if _, err := fs.Stat(folder, file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	values := make([][]string, len(d.Users))
+	others, err := readTSV(folder, file, userColumns, func(r row) error {
+		if user, ok := users[string(r.fields[0])]; ok {
+			values[user] = texts(r.fields[len(userColumns):])
+		}
+		return nil
+	})
+	for i := range values {
+		if values[i] == nil {
+			values[i] = make([]string, len(others))
+		}
+	}
+	if len(others) > 0 {
+		d.UserAttributes = Attributes{others, values}
+	}
+	return err
+}
+
+func (d *Dataset) readParts(folder fs.FS, dir string, items denseIDs) error {
 	for i, sequences := range d.Parts.all() {
-		t := partTable(folder, filepath.Join(dir, partFiles[i]))
-		err := t.read(func(r row) error {
-			s, err := r.sequence(items)
+		file := filepath.Join(dir, partFiles[i])
+		_, err := readTSV(folder, file, partColumns, func(r row) (err error) {
+			var s Sequence
+			for id := range bytes.FieldsSeq(r.fields[0]) {
+				item, err := r.item(items, 0, id)
+				if err != nil {
+					return err
+				}
+				s.History = append(s.History, item)
+			}
+			if len(s.History) == 0 {
+				return r.errorf("name at least one item or remove the line", "history is empty")
+			}
+			s.Next, err = r.item(items, 1, r.fields[1])
 			*sequences = append(*sequences, s)
 			return err
 		})
@@ -169,7 +260,7 @@ func (d *Dataset) readParts(folder fs.FS, dir string, items catalogueIDs) error 
 			return err
 		}
 		if len(*sequences) == 0 {
-			return &FormatError{t.file, 0, "it has no sequences", "add a line for each sequence"}
+			return &FormatError{file, 0, "it has no sequences", "add a line for each sequence"}
 		}
 	}
 	return nil
@@ -180,8 +271,8 @@ func (d *Dataset) readParts(folder fs.FS, dir string, items catalogueIDs) error 
 // written.
 func (d *Dataset) Save(dir string) error { return d.save(context.Background(), dir) }
 
-// saveNew writes the data set as a folder that must not exist: all of it or nothing.
-func (d *Dataset) saveNew(ctx context.Context, dir string) error {
+// SaveNew writes the data set as a folder that must not exist: all of it or nothing.
+func (d *Dataset) SaveNew(ctx context.Context, dir string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return fmt.Errorf("dataset: cannot save: %w; choose a folder that you may write to", err)
@@ -204,16 +295,20 @@ func (d *Dataset) save(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("dataset: cannot save: %w; choose a folder that you may write to", err)
 	}
-	sum := sha256.New()
-	for _, f := range d.files() {
-		err := artifact.WriteAtomic(filepath.Join(dir, f.name), func(w io.Writer) error {
-			return f.write(&stoppable{ctx, io.MultiWriter(w, sum)})
-		})
-		if err != nil {
-			return err
+	d = d.sorted()
+	hash := make(chan string)
+	go func() { hash <- d.contentHash() }()
+	var failed error
+	for _, f := range d.files(true) {
+		failed = artifact.WriteAtomic(filepath.Join(dir, f.name), func(w io.Writer) error { return f.write(&stoppable{ctx, w}) })
+		if failed != nil {
+			break
 		}
 	}
-	h := head{d.Name, d.Licence, d.Source, d.SplitBy, len(d.Users), len(d.Items), len(d.Events), d.finish(sum)}
+	h := head{d.Name, d.Licence, d.Source, d.SplitBy, len(d.Users), len(d.Items), len(d.Events), <-hash}
+	if failed != nil {
+		return failed
+	}
 	if h.Split == Chronological {
 		h.Split = ""
 	}
@@ -240,19 +335,23 @@ func (s *stoppable) Write(p []byte) (int, error) {
 	return s.Writer.Write(p)
 }
 
-// Hash returns the content hash: the SHA-256, in hexadecimal, of the files as Save writes them, items.tsv first, and of the
-// line "split KIND" where the split is not the chronological one. Name, licence and source do not enter, and neither
-// does the order of columns of a folder that was written by hand.
+// Hash returns the content hash: the SHA-256, in hexadecimal, of items.tsv, then of events.tsv or the sequences, as Save
+// writes them but without attributes, and of the line "split KIND" where the split is not the chronological one. It does not
+// depend on the order of events, nor on name, licence, source and attributes. A folder whose hash was recorded before that
+// was so keeps it.
 func (d *Dataset) Hash() string {
-	sum := sha256.New()
-	for _, f := range d.files() {
-		_ = f.write(sum) // writing to a hash never fails
+	if d.recorded != "" {
+		return d.recorded
 	}
-	return d.finish(sum)
+	return d.sorted().contentHash()
 }
 
-// finish completes the hash of the files.
-func (d *Dataset) finish(sum hash.Hash) string {
+// contentHash is the hash with the events in the order in which they lie.
+func (d *Dataset) contentHash() string {
+	sum := sha256.New()
+	for _, f := range d.files(false) {
+		_ = f.write(sum) // writing to a hash never fails
+	}
 	if d.Kind() != Chronological {
 		fmt.Fprintf(sum, "split %s\n", d.Kind())
 	}
@@ -265,9 +364,16 @@ type storedFile struct {
 	write func(io.Writer) error
 }
 
-// files gives the files of the folder in the order in which they are hashed.
-func (d *Dataset) files() []storedFile {
-	files := []storedFile{{itemsFile, d.writeItems}}
+// files gives the files of the folder in the order in which they are hashed, with or without attributes.
+func (d *Dataset) files(attributes bool) []storedFile {
+	var ofItems, ofUsers Attributes
+	if attributes {
+		ofItems, ofUsers = d.ItemAttributes, d.UserAttributes
+	}
+	files := []storedFile{{itemsFile, func(w io.Writer) error { return d.writeItems(w, ofItems) }}}
+	if len(ofUsers.Names) > 0 {
+		files = append(files, storedFile{usersFile, func(w io.Writer) error { return d.writeUsers(w, ofUsers) }})
+	}
 	if d.Kind() != Given {
 		return append(files, storedFile{eventsFile, d.writeEvents})
 	}
@@ -277,24 +383,46 @@ func (d *Dataset) files() []storedFile {
 	return files
 }
 
-func (d *Dataset) writeItems(w io.Writer) error {
+func (d *Dataset) writeItems(w io.Writer, a Attributes) error {
+	return writeTable(w, itemColumns, a, len(d.Items), func(i int) []string {
+		return []string{d.Items[i].ID, d.Items[i].Title, d.Items[i].RawTitle}
+	})
+}
+
+func (d *Dataset) writeUsers(w io.Writer, a Attributes) error {
+	return writeTable(w, userColumns, a, len(d.Users), func(i int) []string { return d.Users[i : i+1] })
+}
+
+// writeTable writes a line for each of n rows, attributes last.
+func writeTable(w io.Writer, columns []string, a Attributes, n int, row func(int) []string) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "item_id\ttitle\traw_title\n")
-	for _, item := range d.Items {
-		fmt.Fprintf(out, "%s\t%s\t%s\n", item.ID, item.Title, item.RawTitle)
+	line := func(fields, attributes []string) {
+		out.WriteString(strings.Join(append(slices.Clone(fields), attributes...), "\t"))
+		out.WriteByte('\n')
 	}
-	return out.Flush()
+	line(columns, a.Names)
+	for i := range n {
+		var attributes []string
+		if len(a.Names) > 0 {
+			attributes = a.Values[i]
+		}
+		line(row(i), attributes)
+	}
+	return out.Flush() // with the first error
 }
 
 func (d *Dataset) writeEvents(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<16)
-	fmt.Fprintf(out, "user_id\titem_id\ttime\trating\n")
+	out.WriteString(strings.Join(eventColumns, "\t") + "\n")
 	var line []byte
 	for _, e := range d.Events {
 		line = append(append(line[:0], d.Users[e.User]...), '\t')
 		line = append(append(line, d.Items[e.Item].ID...), '\t')
 		line = append(strconv.AppendInt(line, e.Time, 10), '\t')
-		line = append(strconv.AppendFloat(line, float64(e.Rating), 'g', -1, 32), '\n')
+		if e.Rating == e.Rating { // not NaN
+			line = strconv.AppendFloat(line, float64(e.Rating), 'g', -1, 32)
+		}
+		line = append(line, '\n')
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
@@ -304,7 +432,7 @@ func (d *Dataset) writeEvents(w io.Writer) error {
 
 func (d *Dataset) writePart(w io.Writer, sequences []Sequence) error {
 	out := bufio.NewWriterSize(w, 1<<16)
-	fmt.Fprintf(out, "history\tnext\n")
+	out.WriteString(strings.Join(partColumns, "\t") + "\n")
 	var line []byte
 	for _, s := range sequences {
 		line = line[:0]
@@ -324,7 +452,7 @@ func (d *Dataset) writePart(w io.Writer, sequences []Sequence) error {
 
 // plain reports whether a field of the folder format can hold a text.
 func plain(s string) bool {
-	return len(s) <= longestField && utf8.ValidString(s) && !strings.ContainsAny(s, "\t\r\n")
+	return len(s) <= LongestField && utf8.ValidString(s) && !strings.ContainsAny(s, "\t\r\n")
 }
 
 // validate refuses what the format cannot hold or Load would refuse.
@@ -343,7 +471,7 @@ func (d *Dataset) validate() error {
 		}
 		if !plain(item.ID) || !plain(item.Title) || !plain(item.RawTitle) {
 			return fmt.Errorf("item %d (%.60q): ids and titles must be UTF-8 without tabs and line breaks, and at most %d bytes long",
-				i, item.ID, longestField)
+				i, item.ID, LongestField)
 		}
 		if given && strings.ContainsFunc(item.ID, unicode.IsSpace) {
 			return fmt.Errorf("item %d (%.60q): where sequences are given ids must be without spaces", i, item.ID)
@@ -353,7 +481,7 @@ func (d *Dataset) validate() error {
 	for i, user := range d.Users {
 		if user == "" || !plain(user) {
 			return fmt.Errorf("user %d (%.60q): ids must be UTF-8 without tabs and line breaks, at most %d bytes long, and not empty",
-				i, user, longestField)
+				i, user, LongestField)
 		}
 	}
 	for i, e := range d.Events {
@@ -361,8 +489,19 @@ func (d *Dataset) validate() error {
 			return fmt.Errorf("event %d: user %d of %d or item %d of %d is out of range", i, e.User,
 				len(d.Users), e.Item, len(d.Items))
 		}
-		if r := float64(e.Rating); math.IsNaN(r) || math.IsInf(r, 0) {
-			return fmt.Errorf("event %d: the rating is not finite", i)
+		if math.IsInf(float64(e.Rating), 0) {
+			return fmt.Errorf("event %d: the rating is infinite", i)
+		}
+	}
+	for _, a := range []struct {
+		noun, file string
+		columns    []string
+		Attributes
+		n int
+	}{{"item", itemsFile, itemColumns, d.ItemAttributes, len(d.Items)},
+		{"user", usersFile, userColumns, d.UserAttributes, len(d.Users)}} {
+		if err := a.validate(a.columns, a.n); err != nil {
+			return fmt.Errorf("attributes of %ss, for %s: %w", a.noun, a.file, err)
 		}
 	}
 	for i, sequences := range d.Parts.all() {
@@ -375,6 +514,27 @@ func (d *Dataset) validate() error {
 			if len(s.History) == 0 || unknown(s.Next) || slices.ContainsFunc(s.History, unknown) {
 				return fmt.Errorf("sequence %d for %s: its history is empty, or an item is out of range", j, partFiles[i])
 			}
+		}
+	}
+	return nil
+}
+
+// validate refuses attributes of n items or users that the format cannot hold.
+func (a Attributes) validate(columns []string, n int) error {
+	if len(a.Names) == 0 && a.Values == nil {
+		return nil
+	}
+	if len(a.Values) != n {
+		return fmt.Errorf("%d rows, expected %d", len(a.Values), n)
+	}
+	for i, name := range a.Names {
+		if name == "" || !plain(name) || slices.Contains(columns, name) || slices.Contains(a.Names[:i], name) {
+			return fmt.Errorf("the name %.60q is empty, is used twice, or has a tab or a line break", name)
+		}
+	}
+	for i, values := range a.Values {
+		if len(values) != len(a.Names) || slices.ContainsFunc(values, func(v string) bool { return !plain(v) }) {
+			return fmt.Errorf("row %d: %d values for %d names, or one with a tab or a line break", i, len(values), len(a.Names))
 		}
 	}
 	return nil

@@ -126,22 +126,23 @@ func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 	if d.Kind() == Given {
 		return d.given(p), nil
 	}
-	users := d.timeline()
+	d = d.sorted()
+	starts := d.starts()
 	var validationFrom, testFrom cut
 	if d.Kind() == Chronological {
-		validationFrom, testFrom = d.cuts(users, p)
+		validationFrom, testFrom = d.cuts(starts, p)
 	}
 	return func(yield func(part, Sequence) bool) {
 		a, b := validationFrom, testFrom
 		for user := range d.Users {
-			events := users.of(user)
+			events := d.Events[starts[user]:starts[user+1]]
 			items := make([]int32, len(events))
 			for i, e := range events {
-				items[i] = d.Events[e].Item
+				items[i] = e.Item
 			}
 			for at := p.MinHistory; at < len(events); at++ {
 				s := Sequence{User: int32(user), History: items[max(0, at-p.MaxHistory):at:at], Next: items[at],
-					Time: d.Events[events[at]].Time}
+					Time: events[at].Time}
 				in := part(max(0, at-len(events)+parts)) // leave-one-out
 				if d.Kind() == Chronological {
 					in = test
@@ -190,14 +191,12 @@ func (c *cut) takes(time int64) bool {
 	return time < c.time
 }
 
-// cuts finds the chronological cuts. It sorts times alone, 8 bytes for each target.
-func (d *Dataset) cuts(users timeline, p Protocol) (validationFrom, testFrom cut) {
+// cuts finds the chronological cuts among sorted events. It sorts times alone, 8 bytes for each target.
+func (d *Dataset) cuts(starts []int, p Protocol) (validationFrom, testFrom cut) {
 	times := make([]int64, 0, len(d.Events))
 	for user := range d.Users {
-		if events := users.of(user); len(events) > p.MinHistory {
-			for _, e := range events[p.MinHistory:] {
-				times = append(times, d.Events[e].Time)
-			}
+		for at := starts[user] + p.MinHistory; at < starts[user+1]; at++ {
+			times = append(times, d.Events[at].Time)
 		}
 	}
 	slices.Sort(times)
@@ -213,41 +212,16 @@ func (d *Dataset) cuts(users timeline, p Protocol) (validationFrom, testFrom cut
 
 // History returns the user's latest items, at most max of them, oldest first: what a recommender would be asked now.
 func (d *Dataset) History(user int32, max int) []int32 {
-	events := d.timeline().of(int(user))
+	var events []Event
+	for _, e := range d.Events {
+		if e.User == user {
+			events = append(events, e)
+		}
+	}
+	slices.SortFunc(events, compare)
 	var items []int32
 	for _, e := range events[len(events)-min(max, len(events)):] {
-		items = append(items, d.Events[e].Item)
+		items = append(items, e.Item)
 	}
 	return items
-}
-
-// timeline is the places of events in Dataset.Events, user by user, each user's by time, ties by item.
-type timeline struct {
-	events []int32
-	starts []int // of each user in events, and the end
-}
-
-// of gives a user's events.
-func (l timeline) of(user int) []int32 { return l.events[l.starts[user]:l.starts[user+1]] }
-
-func (d *Dataset) timeline() timeline {
-	l := timeline{events: make([]int32, len(d.Events)), starts: make([]int, len(d.Users)+1)}
-	for _, e := range d.Events {
-		l.starts[e.User+1]++
-	}
-	for user := range d.Users {
-		l.starts[user+1] += l.starts[user]
-	}
-	next := slices.Clone(l.starts)
-	for i, e := range d.Events {
-		l.events[next[e.User]] = int32(i)
-		next[e.User]++
-	}
-	for user := range d.Users {
-		slices.SortFunc(l.of(user), func(a, b int32) int {
-			x, y := d.Events[a], d.Events[b]
-			return cmp.Or(cmp.Compare(x.Time, y.Time), cmp.Compare(x.Item, y.Item), cmp.Compare(a, b))
-		})
-	}
-	return l
 }

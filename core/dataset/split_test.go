@@ -148,7 +148,7 @@ func TestHashKnowsTheSplit(t *testing.T) {
 	implied.SplitBy = ""
 	d.SplitBy = Chronological
 	sum := sha256.New()
-	if err := errors.Join(d.writeItems(sum), d.writeEvents(sum)); err != nil {
+	if err := errors.Join(d.writeItems(sum, Attributes{}), d.writeEvents(sum)); err != nil {
 		t.Fatal(err)
 	}
 	if want := hex.EncodeToString(sum.Sum(nil)); d.Hash() != want || implied.Hash() != want {

@@ -16,6 +16,7 @@ type Stats struct {
 	Density         float64     `json:"density"`        // events / (users · items)
 	FirstTime       int64       `json:"first_time"`     // of the earliest event
 	LastTime        int64       `json:"last_time"`      // of the latest event
+	TimeUnit        string      `json:"time_unit"`      // of these: "s", "ms", "us" or "ns", told by their size
 	MedianEvents    int         `json:"median_events"`  // of a user; the upper of two middles
 	SingleEvents    int         `json:"single_events"`  // users with one event, of whom no sequence can be made
 	MedianHistory   int         `json:"median_history"` // length over all sequences; the upper of two middles
@@ -38,10 +39,13 @@ type ItemCount struct {
 // error, and so is the end of the context. Beside the data set, memory is about 20 bytes for each event.
 func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 	const top = 10
+	d = d.sorted()
 	all, err := d.targets(p)
 	if err != nil {
 		return Stats{}, err
 	}
+	hash := make(chan string, 1)
+	go func() { hash <- d.Hash() }()
 	targets := func(yield func(part, Sequence) bool) {
 		for in, s := range all {
 			if ctx.Err() != nil || !yield(in, s) {
@@ -49,7 +53,7 @@ func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 			}
 		}
 	}
-	s := Stats{Name: d.Name, Hash: d.Hash(), Users: len(d.Users), Items: len(d.Items), Events: len(d.Events), SplitBy: d.Kind()}
+	s := Stats{Name: d.Name, Users: len(d.Users), Items: len(d.Items), Events: len(d.Events), SplitBy: d.Kind()}
 	perUser := make([]int, s.Users)
 	perItem := make([]ItemCount, s.Items)
 	for i, e := range d.Events {
@@ -60,6 +64,8 @@ func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 		perUser[e.User]++
 		perItem[e.Item].Events++
 	}
+	unit, _ := UnitOf(s.LastTime)
+	s.TimeUnit = unit.Name
 	if s.Events > 0 {
 		s.Density = float64(s.Events) / (float64(s.Users) * float64(s.Items))
 	}
@@ -97,5 +103,6 @@ func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 	}
 	slices.SortStableFunc(perItem, func(a, b ItemCount) int { return cmp.Compare(b.Events, a.Events) })
 	s.TopItems = perItem[:min(top, len(perItem))]
+	s.Hash = <-hash
 	return s, ctx.Err()
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/importer"
 )
 
 const ml100kTerms = `MovieLens 100K belongs to GroupLens, University of Minnesota. Terms, in short:
@@ -94,7 +95,7 @@ func (s sources) official(ctx context.Context, work string, out io.Writer) (*dat
 	if err := verify(path, md5.New(), s.archiveMD5); err != nil {
 		return nil, err
 	}
-	return importFrom(path, "ml-100k")
+	return importFrom(ctx, path, "ml-100k")
 }
 
 // fromWheel takes the copy that RecBole ships.
@@ -103,11 +104,11 @@ func (s sources) fromWheel(ctx context.Context, work string, out io.Writer) (*da
 	if err != nil {
 		return nil, err
 	}
-	return importFrom(path, "recbole/dataset_example/ml-100k")
+	return importFrom(ctx, path, "recbole/dataset_example/ml-100k")
 }
 
 // importFrom imports a folder of a zip file (a wheel is one).
-func importFrom(path, folder string) (*dataset.Dataset, error) {
+func importFrom(ctx context.Context, path, folder string) (*dataset.Dataset, error) {
 	archive, err := zip.OpenReader(path)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: cannot open %s: %w", filepath.Base(path), err)
@@ -117,7 +118,7 @@ func importFrom(path, folder string) (*dataset.Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dataset.ImportMovieLens100K(sub)
+	return importer.MovieLens100K(ctx, sub)
 }
 
 // writeFile stores what the reader gives in a new file.

@@ -1,11 +1,10 @@
-package dataset
+package importer
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,15 +12,11 @@ import (
 
 // A limit on the size of files stands for a disk that is full: the write fails in the middle of events.tsv.
 func TestImportOnFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	source, parent := filepath.Join(dir, "ml"), filepath.Join(dir, "new")
 	events := csvEvents
 	for at := range 100 {
 		events += fmt.Sprintf("7,1,5,%d\n", at)
 	}
-	if err := os.CopyFS(source, files("movies.csv", csvItems, "ratings.csv", events)); err != nil {
-		t.Fatal(err)
-	}
+	inFolder(t, "ml/movies.csv", csvItems, "ml/ratings.csv", events)
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
 	var before syscall.Rlimit
@@ -31,12 +26,14 @@ func TestImportOnFullDisk(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 512, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := Import(t.Context(), source, filepath.Join(parent, "data"), ImportOptions{Name: "n"})
+	_, _, err := Import(t.Context(), "ml", "new/data", Options{Name: "n"})
 	if restored := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); restored != nil {
 		t.Fatal(restored)
 	}
 	if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), "events.tsv") {
 		t.Errorf("got %v", err)
 	}
-	empty(t, parent)
+	if left, err := os.ReadDir("new"); err != nil || len(left) > 0 {
+		t.Errorf("%v was left behind, %v", left, err)
+	}
 }

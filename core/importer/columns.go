@@ -1,0 +1,245 @@
+package importer
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// Columns names the columns of an import. An empty name stands for the usual ones.
+type Columns struct {
+	User, Item, Time, Rating, Title string
+}
+
+// RowOrder as the name of the column of times stands for the order of the rows.
+const RowOrder = "rows"
+
+// role is what a column holds.
+type role int
+
+const (
+	userRole role = iota
+	itemRole
+	timeRole
+	ratingRole
+	titleRole
+	yearRole // RecBole keeps the year of a film apart from its title
+	historyRole
+	nextRole
+	attributeRole // not one column, but all that have no other role
+)
+
+// column is one that is wanted.
+type column struct {
+	role     role
+	noun     string   // what it holds
+	names    []string // what it may be called: exactly, or as squash makes it; the first that is there counts
+	optional bool
+}
+
+// usual are the names that columns have, those that end with id first: beside user_id, user is often a name in words.
+var usual = map[role][]string{
+	userRole: {"userid", "useridx", "uid", "reviewerid", "customerid", "visitorid", "sessionid", "memberid", "accountid", "authorid",
+		"user", "reviewer", "customer", "username"},
+	itemRole: {"itemid", "movieid", "artistid", "trackid", "songid", "bookid", "productid", "gameid", "appid", "businessid", "videoid",
+		"articleid", "newsid", "recipeid", "parentasin", "asin", "isbn", "item", "movie", "product"},
+	timeRole:   {"timestamp", "time", "date", "datetime", "unixreviewtime", "createdat", "eventtime", "timems"},
+	ratingRole: {"rating", "score", "stars", "overall", "bookrating"},
+	titleRole:  {"title", "movietitle", "itemtitle", "booktitle", "name", "itemname", "artistname", "productname", "trackname", "gamename"},
+}
+
+// column gives the named column, or the one with a usual name.
+func (c Columns) column(r role, noun, name string, optional bool) column {
+	if name != "" {
+		return column{r, noun, []string{name}, false}
+	}
+	return column{r, noun, usual[r], optional}
+}
+
+func (c Columns) events() []column {
+	columns := []column{c.column(userRole, "user", c.User, false), c.column(itemRole, "item", c.Item, false)}
+	if c.Time != RowOrder {
+		columns = append(columns, c.column(timeRole, "time", c.Time, false))
+	}
+	return append(columns, c.column(ratingRole, "rating", c.Rating, true))
+}
+
+func (c Columns) items() []column {
+	return []column{c.column(itemRole, "item", c.Item, false), c.column(titleRole, "title", c.Title, false)}
+}
+
+func (c Columns) users() []column { return []column{c.column(userRole, "user", c.User, false)} }
+
+// squash is the form in which usual names of columns are compared: userId, user_id and "User ID" are one.
+func squash(name string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(name))
+}
+
+// table is a part of a source, events, items, users or sequences: files with the same columns.
+type table struct {
+	files   []file
+	columns []column
+	// query is the SQL whose rows the table has, in place of files.
+	query string
+
+	header []string
+	places map[role]int // of the columns in the header; those that are not there are absent
+}
+
+// label is what messages call the table.
+func (t *table) label() string {
+	if t.query != "" {
+		return "the query"
+	}
+	return t.files[0].label()
+}
+
+// locate finds the columns in the header of a file. A header may grow; then columns that were found stay.
+func (t *table) locate(file string, header []string) error {
+	if len(header) <= len(t.header) || t.places == nil {
+		t.places = map[role]int{}
+	}
+	t.header = header
+	for _, c := range t.columns {
+		if _, found := t.places[c.role]; found {
+			continue
+		}
+		at := -1
+		for _, name := range c.names {
+			at = slices.IndexFunc(header, func(h string) bool {
+				short, _ := recBoleName(h)
+				return h == name || short == name || squash(short) == name && len(c.names) > 1
+			})
+			if at >= 0 {
+				break
+			}
+		}
+		if at >= 0 {
+			t.places[c.role] = at
+		} else if !c.optional {
+			what := fmt.Sprintf("no column %q", c.names[0])
+			if len(c.names) > 1 {
+				what = "no column that looks like the " + c.noun
+			}
+			return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("%s among %.300q", what, header),
+				Remedy: "add the column, correct its name, or say which one it is"}
+		}
+	}
+	return nil
+}
+
+// noun is the word for a column.
+func (t *table) noun(r role) string {
+	return t.columns[slices.IndexFunc(t.columns, func(c column) bool { return c.role == r })].noun
+}
+
+// has reports whether a column is there.
+func (t *table) has(r role) bool {
+	_, ok := t.places[r]
+	return ok
+}
+
+// attributes are the places and names of the columns that have no role, or that of a year, and a name that a data set can
+// hold.
+func (t *table) attributes() (places []int, names []string) {
+	taken := []string{"item_id", "title", "raw_title", "user_id"}
+	for at, h := range t.header {
+		name, _ := recBoleName(h)
+		name = dataset.PlainText(name)
+		role := false
+		for r, place := range t.places {
+			role = role || place == at && r != yearRole
+		}
+		if !role && name != "" && len(name) <= longestAttribute && !strings.HasPrefix(name, "Unnamed: ") && !slices.Contains(taken, name) {
+			places, names, taken = append(places, at), append(names, name), append(taken, name)
+		}
+	}
+	return places, names
+}
+
+// row is one record of a table.
+type row struct {
+	*table
+	*record
+	file   string
+	latin1 *int // counts fields that were not UTF-8; nil: they are an error
+}
+
+func (r row) errorf(remedy, problem string, args ...any) error {
+	return &dataset.FormatError{File: r.file, Line: r.line, Problem: fmt.Sprintf(problem, args...), Remedy: remedy}
+}
+
+// field returns the field of a column without spaces around it, "" for a column that is not there.
+func (r row) field(c role) ([]byte, error) {
+	at, ok := r.places[c]
+	if !ok {
+		return nil, nil
+	}
+	if r.nested != nil && r.nested[at] {
+		return nil, r.errorf("give it one value or remove the line", "%s is a list or an object", r.noun(c))
+	}
+	return r.at(at, r.noun(c))
+}
+
+// at returns the field at a place.
+func (r row) at(at int, noun string) ([]byte, error) {
+	field := bytes.TrimSpace(r.fields[at])
+	if len(field) > dataset.LongestField {
+		return nil, r.errorf("shorten it or remove the line", "%s is %d bytes long, expected at most %d", noun, len(field),
+			dataset.LongestField)
+	}
+	decoded, ok := toUTF8(field)
+	if !ok && r.latin1 == nil {
+		return nil, r.errorf("save the file as UTF-8", "%s is not UTF-8: %.60q", noun, field)
+	} else if !ok {
+		*r.latin1++
+	}
+	return decoded, nil
+}
+
+// toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, of which Latin-1 is a part.
+func toUTF8(text []byte) (decoded []byte, ok bool) {
+	if utf8.Valid(text) {
+		return text, true
+	}
+	decoded, _ = charmap.Windows1252.NewDecoder().Bytes(text) // every byte stands for a character
+	return decoded, false
+}
+
+// id returns an id: text in normal form C. Of a number that a program has written with a fraction of zero, as pandas does
+// for a column that has gaps, the fraction is dropped.
+func (r row) id(c role) ([]byte, error) {
+	id, err := r.field(c)
+	if err != nil {
+		return nil, err
+	}
+	id = wholeNumber(id)
+	if !norm.NFC.IsNormal(id) {
+		id = norm.NFC.Bytes(id)
+	}
+	if len(id) == 0 {
+		return nil, r.errorf("give it one or remove the line", "%s is empty", r.noun(c))
+	}
+	if bytes.ContainsAny(id, "\t\r\n") {
+		return nil, r.errorf("ids must be without tabs and line breaks", "%s is %.60q", r.noun(c), id)
+	}
+	return id, nil
+}
+
+// wholeNumber turns "10.0" into "10".
+func wholeNumber(id []byte) []byte {
+	whole, zeros, ok := bytes.Cut(id, []byte{'.'})
+	digits := bytes.TrimPrefix(whole, []byte{'-'})
+	notDigit := func(c rune) bool { return c < '0' || c > '9' }
+	if !ok || len(digits) == 0 || len(zeros) == 0 || len(bytes.Trim(zeros, "0")) > 0 || bytes.ContainsFunc(digits, notDigit) {
+		return id
+	}
+	return whole
+}

@@ -1,0 +1,293 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	bindings "github.com/duckdb/duckdb-go-bindings" // which mapping re-exports, but for results that come as a stream
+	"github.com/duckdb/duckdb-go/v2/mapping"
+)
+
+// database is a DuckDB in memory, which reads Parquet files and answers queries.
+type database struct {
+	db   mapping.Database
+	conn mapping.Connection
+}
+
+// openDatabase starts a DuckDB whose memory is bounded and that loads and fetches no extensions. What does not fit into
+// memory goes to the folder temp.
+func openDatabase(temp string) (*database, error) {
+	const memory = "512MiB"
+	var config mapping.Config
+	if mapping.CreateConfig(&config) == mapping.StateError {
+		return nil, errors.New("dataset: DuckDB cannot be configured")
+	}
+	defer mapping.DestroyConfig(&config)
+	for _, option := range [][2]string{{"autoinstall_known_extensions", "false"}, {"autoload_known_extensions", "false"},
+		{"memory_limit", memory}, {"threads", fmt.Sprint(min(runtime.GOMAXPROCS(0), 4))}, {"temp_directory", temp}} {
+		if mapping.SetConfig(config, option[0], option[1]) == mapping.StateError {
+			return nil, fmt.Errorf("dataset: DuckDB does not take the option %s", option[0])
+		}
+	}
+	d := &database{}
+	var message string
+	if mapping.OpenExt("", &d.db, config, &message) == mapping.StateError {
+		return nil, fmt.Errorf("dataset: DuckDB cannot be started: %s", message)
+	}
+	if mapping.Connect(d.db, &d.conn) == mapping.StateError {
+		mapping.Close(&d.db)
+		return nil, errors.New("dataset: DuckDB cannot be connected to")
+	}
+	if err := d.query(context.Background(), "SET TimeZone = 'UTC'", func([][]byte) error { return nil }); err != nil {
+		d.close()
+		return nil, fmt.Errorf("dataset: DuckDB cannot be set up: %w", err)
+	}
+	return d, nil
+}
+
+func (d *database) close() {
+	mapping.Disconnect(&d.conn)
+	mapping.Close(&d.db)
+}
+
+// query runs a statement whose columns are all texts and calls each for its rows, of which nil stands for null. Rows come
+// as a stream, in order.
+func (d *database) query(ctx context.Context, statement string, each func(fields [][]byte) error) error {
+	var prepared mapping.PreparedStatement
+	defer mapping.DestroyPrepare(&prepared)
+	if mapping.Prepare(d.conn, statement, &prepared) == mapping.StateError {
+		return message(mapping.PrepareError(prepared))
+	}
+	var pending mapping.PendingResult
+	defer mapping.DestroyPending(&pending)
+	if bindings.PendingPreparedStreaming(prepared, &pending) == mapping.StateError {
+		return message(mapping.PendingError(pending))
+	}
+	stop := context.AfterFunc(ctx, func() { mapping.Interrupt(d.conn) })
+	defer stop()
+	var result mapping.Result
+	defer mapping.DestroyResult(&result)
+	if mapping.ExecutePending(pending, &result) == mapping.StateError {
+		return errors.Join(ctx.Err(), message(mapping.ResultError(&result)))
+	}
+	fields := make([][]byte, int(mapping.ColumnCount(&result)))
+	for {
+		chunk := mapping.FetchChunk(result)
+		if chunk.Ptr == nil {
+			if problem := mapping.ResultError(&result); problem != "" {
+				return errors.Join(ctx.Err(), message(problem))
+			}
+			return ctx.Err()
+		}
+		err := eachRow(chunk, fields, each)
+		mapping.DestroyDataChunk(&chunk)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// text is DuckDB's string: up to 12 bytes stand in it, longer ones elsewhere.
+type text struct {
+	length uint32
+	inline [4]byte
+	data   *byte
+}
+
+func (t *text) bytes() []byte {
+	const inline = 12
+	if t.length <= inline {
+		return unsafe.Slice(&t.inline[0], t.length)
+	}
+	return unsafe.Slice(t.data, t.length)
+}
+
+func eachRow(chunk mapping.DataChunk, fields [][]byte, each func([][]byte) error) error {
+	rows := int(mapping.DataChunkGetSize(chunk))
+	columns := make([][]text, len(fields))
+	valid := make([][]uint64, len(fields)) // a bit for each row; nil: all are
+	for c := range fields {
+		vector := mapping.DataChunkGetVector(chunk, mapping.IdxT(c))
+		columns[c] = unsafe.Slice((*text)(mapping.VectorGetData(vector)), rows)
+		if mask := mapping.VectorGetValidity(vector); mask != nil {
+			valid[c] = unsafe.Slice((*uint64)(mask), (rows+63)/64)
+		}
+	}
+	for row := range rows {
+		for c := range fields {
+			if fields[c] = nil; valid[c] == nil || valid[c][row/64]>>(row%64)&1 == 1 {
+				fields[c] = columns[c][row].bytes()
+			}
+		}
+		if err := each(fields); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message makes an error of DuckDB's, without what it says of the statement, which a person has not written.
+func message(problem string) error {
+	problem, _, _ = strings.Cut(problem, "\n\nLINE ")
+	return errors.New(strings.TrimSpace(problem))
+}
+
+// readSQL reads the rows of a relation: a query in brackets or a function that reads a file.
+func (d *database) readSQL(ctx context.Context, relation string, t *table, to reading) error {
+	var header, types []string
+	err := d.query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+relation+")", func(fields [][]byte) error {
+		header, types = append(header, string(fields[0])), append(types, string(fields[1]))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := to.columns(header); err != nil {
+		return err
+	}
+	r := &record{fields: make([][]byte, len(header)), nested: make([]bool, len(header))}
+	var wanted []int
+	var expressions []string
+	add := func(at int, as role) error {
+		expression, problem := textOf(`"`+strings.ReplaceAll(header[at], `"`, `""`)+`"`, types[at], as)
+		if problem != "" {
+			return fmt.Errorf("the column %q %s", header[at], problem)
+		}
+		if r.nested[at] = expression == ""; !r.nested[at] {
+			wanted, expressions = append(wanted, at), append(expressions, expression)
+		}
+		return nil
+	}
+	for as, at := range t.places {
+		if err := add(at, as); err != nil {
+			return err
+		}
+	}
+	places, _ := t.attributes()
+	for _, at := range places {
+		if err := add(at, attributeRole); err != nil {
+			return err
+		}
+	}
+	if len(expressions) == 0 {
+		return errors.New("none of its columns can be read")
+	}
+	return d.query(ctx, "SELECT "+strings.Join(expressions, ", ")+" FROM "+relation, func(fields [][]byte) error {
+		r.line++
+		for i, at := range wanted {
+			r.fields[at] = fields[i]
+		}
+		return to.each(r)
+	})
+}
+
+// textOf gives the SQL expression that writes a column as text: whole numbers in floating point without a fraction, dates
+// and timestamps as seconds since 1970, the values of a list between "|". It is "" for what is nested and cannot be written
+// so; problem says what a column of the role must not be.
+func textOf(name, kind string, as role) (expression, problem string) {
+	is := func(prefixes ...string) bool {
+		for _, p := range prefixes {
+			if strings.HasPrefix(kind, p) {
+				return true
+			}
+		}
+		return false
+	}
+	list := strings.HasSuffix(kind, "]")
+	switch {
+	case list && as == attributeRole && !is("STRUCT", "MAP", "UNION") && strings.Count(kind, "[") == 1:
+		return "array_to_string(CAST(" + name + " AS VARCHAR[]), '|')", ""
+	case list || is("STRUCT", "MAP", "UNION", "VARIANT") || as == attributeRole && is("BLOB"):
+		return "", ""
+	case as == timeRole && is("TIMESTAMP", "DATE"):
+		return fmt.Sprintf("CASE WHEN isfinite(%[1]s) THEN CAST(CAST(floor(epoch(%[1]s)) AS BIGINT) AS VARCHAR) END", name), ""
+	case as == timeRole && is("TIME", "INTERVAL", "BOOLEAN"):
+		return "", fmt.Sprintf("is of the type %s, which does not order events: name a column of dates, timestamps or numbers", kind)
+	case as == ratingRole && is("BOOLEAN"):
+		return "CAST(CAST(" + name + " AS TINYINT) AS VARCHAR)", ""
+	case is("FLOAT", "DOUBLE") && as != ratingRole:
+		return fmt.Sprintf("CASE WHEN %[1]s = trunc(%[1]s) AND abs(%[1]s) < 1e18 THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
+			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name), ""
+	}
+	return "CAST(" + name + " AS VARCHAR)", ""
+}
+
+// quote writes a text as SQL does.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// readParquet reads a Parquet file, which lies on a disk.
+func (im *importer) readParquet(f file, t *table, to reading) error {
+	path := f.path
+	if _, ok := f.folder.(paths); !ok {
+		return f.fail(0, "unpack it", "a Parquet file must lie on a disk of its own")
+	}
+	if err := im.startDatabase(); err != nil {
+		return err
+	}
+	var stopped error
+	err := im.db.readSQL(im.ctx, "read_parquet("+quote(path)+", binary_as_string = true)", t, to.noting(&stopped))
+	if err != nil && stopped == nil && im.ctx.Err() == nil {
+		return f.fail(0, "write the file again, or name another column", "it cannot be read as Parquet: %v", err)
+	}
+	return errors.Join(im.ctx.Err(), stopped)
+}
+
+// readQuery reads the rows of the query, which is run once for all parts of an import.
+func (im *importer) readQuery(t *table, to reading) error {
+	if err := im.startDatabase(); err != nil {
+		return err
+	}
+	if !im.queried {
+		query := strings.TrimRight(t.query, "; \t\r\n")
+		if err := im.db.query(im.ctx, "CREATE TEMP TABLE recint_rows AS SELECT * FROM ("+query+"\n)", func([][]byte) error { return nil }); err != nil {
+			return errors.Join(im.ctx.Err(), fmt.Errorf("dataset: the query fails: %w", err))
+		}
+		im.queried = true
+	}
+	var stopped error
+	err := im.db.readSQL(im.ctx, "recint_rows", t, to.noting(&stopped))
+	if err != nil && stopped == nil && im.ctx.Err() == nil {
+		return fmt.Errorf("dataset: the result of the query cannot be used: %w", err)
+	}
+	return errors.Join(im.ctx.Err(), stopped)
+}
+
+// noting notes the errors of this side, which end a reading as they are.
+func (to reading) noting(stopped *error) reading {
+	note := func(err error) error {
+		if err != nil {
+			*stopped = err
+		}
+		return err
+	}
+	columns, each := to.columns, to.each
+	to.columns = func(header []string) error { return note(columns(header)) }
+	to.each = func(r *record) error { return note(each(r)) }
+	return to
+}
+
+// startDatabase starts DuckDB where the import has not yet.
+func (im *importer) startDatabase() (err error) {
+	if im.db == nil {
+		var temp string
+		if temp, err = im.temporary(); err == nil {
+			im.db, err = openDatabase(temp)
+		}
+	}
+	return err
+}
+
+// temporary returns the import's folder for temporary files.
+func (im *importer) temporary() (dir string, err error) {
+	if im.temp == "" {
+		if im.temp, err = os.MkdirTemp("", "recint-import-"); err != nil {
+			return "", fmt.Errorf("dataset: cannot make a folder for temporary files: %w", err)
+		}
+	}
+	return im.temp, nil
+}

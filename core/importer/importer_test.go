@@ -1,0 +1,678 @@
+package importer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// inFolder writes files to a new folder, by pairs of name and text, and works there.
+func inFolder(t testing.TB, pairs ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i := 0; i < len(pairs); i += 2 {
+		path := filepath.Join(dir, pairs[i])
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(pairs[i+1]), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+}
+
+// bring imports without writing.
+func bring(ctx context.Context, from string, o Options) (*dataset.Dataset, Report, error) {
+	im := newImporter(ctx, o)
+	defer im.close()
+	s, err := im.locate(from)
+	if err == nil {
+		err = im.run(s)
+	}
+	return im.d, im.report, err
+}
+
+// parquet runs SQL that writes files.
+func parquet(t testing.TB, statements ...string) {
+	t.Helper()
+	db, err := openDatabase(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	for _, s := range statements {
+		if err := db.query(context.Background(), s, func([][]byte) error { return nil }); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// stores checks that a data set is read back from its folder as it was.
+func stores(t *testing.T, d *dataset.Dataset) {
+	t.Helper()
+	d.Name = "n"
+	dir := filepath.Join(t.TempDir(), "stored")
+	if err := d.Save(dir); err != nil {
+		t.Fatalf("what was imported cannot be saved: %v", err)
+	}
+	again, err := dataset.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(again.Items, again.Users, again.Events, again.Parts, again.ItemAttributes, again.UserAttributes) !=
+		fmt.Sprint(d.Items, d.Users, d.Events, d.Parts, d.ItemAttributes, d.UserAttributes) || again.Hash() != d.Hash() {
+		t.Fatalf("read back as %+v; want %+v", again, d)
+	}
+}
+
+// One small data set in every form: users 7 and 12, films 1 and 3, the rating 4.5 and the second user's time in 1970.
+var (
+	sameItems = []dataset.Item{{ID: "1", Title: "The Matrix", RawTitle: "Matrix, The (1999)"},
+		{ID: "3", Title: "Café \"A\", B", RawTitle: "Café \"A\", B (2001)"}}
+	sameUsers = []string{"7", "12"}
+	same      = []dataset.Event{{User: 0, Item: 0, Time: 86400, Rating: 1}, {User: 0, Item: 1, Time: 86401, Rating: 2},
+		{User: 1, Item: 1, Time: 5, Rating: 4.5}}
+)
+
+const (
+	csvItems  = "movieId,title,genres\r\n1,\"Matrix, The (1999)\",x\r\n3,\"Café \"\"A\"\", B (2001)\",\r\n"
+	csvEvents = "userId,movieId,rating,timestamp\n12,3,4.5,5\n7,1,1,86400\n7,3,2,86401\n"
+	// SQL of the same
+	sqlItems  = "SELECT * FROM (VALUES (1, 'Matrix, The (1999)', ['a', 'b']), (3, 'Café \"A\", B (2001)', [])) t(item_id, title, tags)"
+	sqlEvents = "SELECT * FROM (VALUES (12, 3, 4.5, 5), (7, 1, 1, 86400), (7, 3, 2, 86401)) t(user_id, item_id, rating, timestamp)"
+)
+
+func TestImportEveryForm(t *testing.T) {
+	blank := strings.Repeat("|", 22)
+	semicolons := strings.NewReplacer(",", ";").Replace(csvEvents)
+	for name, c := range map[string]struct {
+		from  string
+		files []string
+		o     Options
+		sql   []string
+	}{
+		"MovieLens 100K": {".", []string{"u.item", "1|Matrix, The (1999)" + blank + "\n3|Caf\xe9 \"A\", B (2001)" + blank + "\n",
+			"u.data", "12\t3\t4.5\t5\n7\t1\t1\t86400\n7\t3\t2\t86401\n"}, Options{}, nil},
+		"MovieLens 1M": {"ml-1m", []string{"ml-1m/movies.dat", "1::Matrix, The (1999)::x|y\n3::Caf\xe9 \"A\", B (2001)::z\n",
+			"ml-1m/ratings.dat", "12::3::4.5::5\n7::1::1::86400\n7::3::2::86401\n"}, Options{}, nil},
+		"MovieLens 25M": {".", []string{"movies.csv", "\ufeff" + csvItems, "ratings.csv", csvEvents}, Options{}, nil},
+		"RecBole": {".", []string{"x.item", "title:token_seq\titem_id:token\trelease_year:float\nMatrix, The\t1\t1999\nCafé \"A\", B\t3\t2001\n",
+			"x.inter", "user_id:token\titem_id:token\ttimestamp:float\trating:float\n12\t3\t5.9\t4.5\n7\t1\t86400.0\t1\n7\t3\t86401\t2\n"},
+			Options{}, nil},
+		"CSV":                             {"e.csv", []string{"i.csv", csvItems, "e.csv", csvEvents}, Options{Items: "i.csv"}, nil},
+		"semicolons, another ending":      {"e.txt", []string{"i.csv", csvItems, "e.txt", semicolons}, Options{Items: "i.csv"}, nil},
+		"a line that names the separator": {"e.csv", []string{"i.csv", csvItems, "e.csv", "sep=;\n" + semicolons}, Options{Items: "i.csv"}, nil},
+		"bars":                            {"e.csv", []string{"i.csv", csvItems, "e.csv", strings.ReplaceAll(csvEvents, ",", "|")}, Options{Items: "i.csv"}, nil},
+		"tabs and quotation marks": {"e.csv", []string{"i.csv", csvItems,
+			"e.csv", `"` + strings.NewReplacer(",", "\"\t\"", "\n", "\"\n\"").Replace(strings.TrimSpace(csvEvents)) + "\"\n"}, Options{Items: "i.csv"}, nil},
+		"CR": {"e.csv", []string{"i.csv", strings.ReplaceAll(csvItems, "\r\n", "\r"), "e.csv", strings.ReplaceAll(csvEvents, "\n", "\r")},
+			Options{Items: "i.csv"}, nil},
+		"spaces after commas": {"e.csv", []string{"i.csv", "movieId, title\n1, \"Matrix, The (1999)\" \n3, \"Café \"\"A\"\", B (2001)\"\n",
+			"e.csv", strings.ReplaceAll(csvEvents, ",", ", ")}, Options{Items: "i.csv"}, nil},
+		"backslashes": {"e.csv", []string{"i.csv", "movieId,title\n1,\"Matrix, The (1999)\"\n3,\"Café \\\"A\\\", B (2001)\"\n", "e.csv", csvEvents},
+			Options{Items: "i.csv"}, nil},
+		"UTF-16": {"e.csv", []string{"i.csv", utf16(csvItems, false), "e.csv", utf16(csvEvents, true)}, Options{Items: "i.csv"}, nil},
+		"UTF-16 without a mark": {"e.csv", []string{"i.csv", utf16(csvItems, false)[2:], "e.csv", utf16(csvEvents, true)[2:]},
+			Options{Items: "i.csv"}, nil},
+		"CSV and TSV": {"e.csv", []string{"i.tsv", "\ufefftitle\titemId\nMatrix, The (1999)\t1\nCafé \"A\", B (2001)\t3\n", "e.csv", csvEvents},
+			Options{Items: "i.tsv"}, nil},
+		"named columns, dates": {"e.csv", []string{"i.csv", "film,called,title\n1,\"Matrix, The (1999)\",x\n3,\"Café \"\"A\"\", B (2001)\",y\n",
+			"e.csv", "who,film,at,liked\n12,3,1970-01-01T00:00:05Z,4.5\n7,1,1970-01-02,1\n7,3,1970-01-02 00:00:01,2\n"}, Options{
+			Items: "i.csv", Columns: Columns{User: "who", Item: "film", Time: "at", Rating: "liked", Title: "called"}}, nil},
+		"titles beside the events": {"e.csv", []string{"e.csv", "user,item,time,rating,title\n12,3,5,4.5,\"Café \"\"A\"\", B (2001)\"\n" +
+			"7,1,86400,1,\"Matrix, The (1999)\"\n7,3,86401,2,\"Café \"\"A\"\", B (2001)\"\n"}, Options{}, nil},
+		"JSON lines": {"e.jsonl", []string{"i.data", `{"item_id": 1, "title": "Matrix, The (1999)"}` + "\n" +
+			`{"title": "Caf\u00e9 \"A\", B (2001)", "item_id": 3, "x": {}}`,
+			"e.jsonl", `{"user":"12","item_id":3,"time":5,"rating":4.5}` + "\n\n" + `{"user":7,"item_id":1,"time":86400,"rating":1,"text":"x"}` +
+				"\n" + `{"user":7,"item_id":3,"time":86401,"rating":2}` + "\n"}, Options{Items: "i.data"}, nil},
+		"JSON arrays, objects over lines": {"e.json", []string{"i.json", "{\n \"item_id\": 1, \"title\": \"Matrix, The (1999)\"\n}\n{\n\"title\":" +
+			" \"Caf\u00e9 \\\"A\\\", B (2001)\", \"item_id\": 3\n}", "e.json", "\ufeff[ {\"user\":12,\"item_id\":3.0,\"time\":5,\"rating\":4.5}," +
+			"\n{\"user\":7,\"item_id\":1,\"time\":86400,\"rating\":1}, {\"user\":7,\"item_id\":3,\"time\":86401,\"rating\":2} ]"}, Options{Items: "i.json"}, nil},
+		"Python literals": {"e.csv", []string{"e.csv", csvEvents, "i.json",
+			"{u'movieId': 1L, u'title': u'Matrix, The (1999)', 'new': True}\n{'movieId': 3, 'title': 'Caf\\xe9 \"A\", B (2001)', 'of': (1, None)}\n"},
+			Options{Items: "i.json"}, nil},
+		"Mongo": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":{"$numberLong":"12"},"item_id":{"$oid":"3"},"time":{"$date":5000},"rating":4.5}` +
+			"\n" + `{"user":7,"item_id":1,"time":{"$date":{"$numberLong":"86400000"}},"rating":1}` + "\n" +
+			`{"user":7,"item_id":3,"time":{"$date":"1970-01-02T00:00:01.000Z"},"rating":2}`}, Options{Items: "i.csv"}, nil},
+		"parts": {"e", []string{"i.csv", csvItems, "e/_SUCCESS", "", "e/.part-0.crc", "x", "e/a/part-0.csv", csvEvents[:strings.Index(csvEvents, "7,1")],
+			"e/b/part-1.csv", "userId,movieId,timestamp,rating\n7,1,86400,1\n7,3,86401,2\n"}, Options{Items: "i.csv"}, nil},
+		"a pattern": {"e-*.csv", []string{"i.csv", csvItems, "e-1.csv", csvEvents[:strings.Index(csvEvents, "7,1")],
+			"e-2.csv", "timestamp,userId,movieId,rating\n86400,7,1,1\n86401,7,3,2\n"}, Options{Items: "i.csv"}, nil},
+		"Parquet": {"e.parquet", nil, Options{Items: "i"}, []string{"COPY (" + sqlItems + ") TO 'i' (FORMAT parquet)", "COPY (" + sqlEvents + ") TO 'e.parquet'"}},
+		"SQL": {"", nil, Options{Items: "i.parquet", Query: "SELECT user_id AS user, item_id AS item, timestamp AS time, rating FROM 'e.parquet';"},
+			[]string{"COPY (" + sqlItems + ") TO 'i.parquet'", "COPY (" + sqlEvents + ") TO 'e.parquet'"}},
+		"SQL with titles": {"", nil, Options{Query: "SELECT user_id, item_id, timestamp, rating, title FROM 'e.parquet' JOIN 'i.parquet' USING (item_id)"},
+			[]string{"COPY (" + sqlItems + ") TO 'i.parquet'", "COPY (" + sqlEvents + ") TO 'e.parquet'"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFolder(t, c.files...)
+			parquet(t, c.sql...)
+			c.o.Strict = true
+			d, report, err := bring(t.Context(), c.from, c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(d.Items, sameItems) || !reflect.DeepEqual(d.Users, sameUsers) || !reflect.DeepEqual(d.Events, same) {
+				t.Errorf("got %+v", d)
+			}
+			if report.Rows != 3 || report.Imported != 3 || report.Latin1 != 0 || len(report.First) > 0 {
+				t.Errorf("report %+v", report)
+			}
+			stores(t, d)
+		})
+	}
+}
+
+// utf16 encodes text that has no characters above U+FFFF.
+func utf16(text string, bigEndian bool) string {
+	var out bytes.Buffer
+	for _, r := range "\ufeff" + text {
+		low, high := byte(r), byte(r>>8)
+		if bigEndian {
+			low, high = high, low
+		}
+		out.Write([]byte{low, high})
+	}
+	return out.String()
+}
+
+const (
+	shortItems = "item,title\n1,A\n2,B\n"
+	header     = "user,item,time,rating\n" // line 1
+	good       = "u,1,5,3\n"               // line 2
+)
+
+// Every bad row is skipped, counted and shown with file and line, or refused; what stands around it is read.
+func TestImportBadRows(t *testing.T) {
+	items := ItemReport{Rows: 2, Imported: 2}
+	bad := func(rows int) Report { return Report{Rows: rows, Imported: 1, Malformed: rows - 1, Items: items} }
+	long := strings.Repeat("x", dataset.LongestRecord)
+	for name, c := range map[string]struct {
+		items, events string // "" items: two films
+		report        Report
+		says          string
+	}{
+		"missing field":       {"", good + "u,1,6\n", bad(2), `e.csv:3: 3 fields separated by ",", expected 4`},
+		"time in words":       {"", good + "u,1,noon,3\n", bad(2), `e.csv:3: time "noon" is not a whole number`},
+		"time out of range":   {"", good + "u,1,1e300,3\n", bad(2), "e.csv:3: time"},
+		"no time":             {"", good + "u,1,,3\n", bad(2), "e.csv:3: time is empty"},
+		"infinite rating":     {"", good + "u,1,6,Inf\n", bad(2), "e.csv:3: rating \"Inf\" is not a finite number"},
+		"no user":             {"", good + ",1,6,3\n", bad(2), "e.csv:3: user is empty"},
+		"tab in an id":        {"", good + "\"u\tv\",1,6,3\n", bad(2), `e.csv:3: user is "u\tv"`},
+		"untitled":            {"", good + "u,9,6,3\n", Report{Rows: 2, Imported: 1, Untitled: 1, Items: items}, `e.csv:3: item "9" is not in i.csv; add the item`},
+		"huge field":          {"", good + strings.Repeat("u", dataset.LongestField+1) + ",1,6,3\n", bad(2), "e.csv:3: user is 65537 bytes long, expected at most 65536"},
+		"huge line":           {"", good + "u,1,6," + long + "\n", bad(2), "e.csv:3: the line is longer than 1048576 bytes"},
+		"a stray mark":        {"", "u,1,4,\"3\n" + good, bad(2), "e.csv:2: a quotation mark is not closed"},
+		"two stray marks":     {"", "u,\"1,4,3\n" + good + "u,1\",4,3\n", Report{Rows: 3, Imported: 1, Malformed: 1, Untitled: 1, Items: items}, "e.csv:2: a quotation mark"},
+		"a mark in a mark":    {"", good + "u,\"1\"x,4,3\n", bad(2), "e.csv:3: a quotation mark is not closed, or something follows"},
+		"a mark to the end":   {"", good + "u,\"1,\n\n\n", Report{Rows: 2, Imported: 1, Malformed: 1, Items: items}, "e.csv:3: a quotation mark"},
+		"repeated":            {"", good + "u,1,5,4\nu,1,6,4\nv,1,5,4\n", Report{Rows: 4, Imported: 3, Duplicates: 1, Items: items}, `user "u" has item "1" twice at time 5`},
+		"user in Latin-1":     {"", "Andr\xe9,1,5,3\n", Report{Rows: 1, Imported: 1, Latin1: 1, Items: items}, "e.csv:2: user is not UTF-8"},
+		"title in Latin-1":    {"item,title\n1,Am\xe9lie\n2,B\n", good, Report{Rows: 1, Imported: 1, Latin1: 1, Items: items}, `i.csv:2: title is not UTF-8: "Am\xe9lie"`},
+		"title after a break": {"item,title\n1,\"A\nB\"\n2,B\n,C\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:5: item is empty"},
+		"no title":            {"item,title\n1,A\n2,  \n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, `i.csv:3: item "2" has no title`},
+		"two titles":          {"item,title\n1,A\n2,B\n1,C\n1,A\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{4, 2, 1, 1}}, `i.csv:4: item "1" has another title above, "A"`},
+		"swallowed items":     {"item,title\n1,A\n3,\"C\n2,B\n4,D\"\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{4, 3, 0, 1}}, "i.csv:3: a quotation mark"},
+		"list of titles":      {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":["B"]}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
+		"object for a title":  {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":{"en":"B"}}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
+		"broken JSON":         {`{"item":1,"title":"A"}` + "\n{\"item\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: unexpected end of JSON"},
+		"huge JSON":           {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":"` + long + `"}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: the line is longer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.items == "" {
+				c.items = shortItems
+			}
+			inFolder(t, "i.csv", c.items, "e.csv", header+c.events)
+			d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Malformed+report.Untitled+report.Items.Malformed > 0 && !strings.Contains(report.First[0], c.says) {
+				t.Errorf("%q is not in %q", c.says, report.First)
+			}
+			report.First, report.Layout, report.Columns, report.Attributes = nil, "", nil, nil
+			if !reflect.DeepEqual(report, c.report) {
+				t.Errorf("report %+v, want %+v", report, c.report)
+			}
+			if c.report.Latin1 > 0 && d.Users[0] != "André" && d.Items[0].Title != "Amélie" {
+				t.Errorf("read as %q, %q", d.Users[0], d.Items[0].Title)
+			}
+			stores(t, d)
+			_, _, err = bring(t.Context(), "e.csv", Options{Items: "i.csv", Strict: true})
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("strict: want %q, got %v", c.says, err)
+			}
+		})
+	}
+}
+
+// What no row can be blamed for is an error, strict or not.
+func TestImportRefuses(t *testing.T) {
+	const items, events = "item,title\n1,A\n", "user,item,time\nu,1,5\n"
+	stars := float32(3)
+	for want, c := range map[string]struct {
+		events, items string
+		o             Options
+	}{
+		"e.csv:1: the file is empty":                              {"", items, Options{}},
+		"e.csv:1: no column that looks like the time":             {"user,item\nu,1\n", items, Options{}},
+		`e.csv:1: no column "when"`:                               {events, items, Options{Columns: Columns{Time: "when"}}},
+		"e.csv: of 1 events none is left; loosen the filters":     {events, items, Options{KCore: 2}},
+		`the first that was skipped: e.csv:2: item "2" is not in`: {"user,item,time\nu,2,5\n", items, Options{}},
+		"e.csv:1: it has no JSON objects":                         {"[]\n", items, Options{}},
+		"e.csv:2: it is not valid JSON":                           {"[{\"user\":1},\n{\"us", items, Options{}},
+		"e.csv: it cannot be read as Parquet":                     {"PAR1, but not really", items, Options{}},
+		"e.csv: it cannot be unpacked":                            {"\x1f\x8b, but not really", items, Options{}},
+		"e.csv: it is a ZIP archive; unpack it":                   {"PK\x03\x04", items, Options{}},
+		"e.csv has no column of ratings":                          {events, items, Options{MinRating: &stars}},
+		"the k of a k-core is -1":                                 {events, items, Options{KCore: -1}},
+		`no split is called "random"`:                             {events, items, Options{SplitBy: "random"}},
+		`no unit of time is called "h"`:                           {events, items, Options{TimeUnit: "h"}},
+		`no format is called "xml"`:                               {events, items, Options{Format: "xml"}},
+		"e.csv is not split; choose":                              {events, items, Options{SplitBy: dataset.Given}},
+		"i.csv: it has no items":                                  {events, "item,title\n", Options{}},
+		"the query fails: Parser Error":                           {events, items, Options{Query: "SELEC 1"}},
+		"the query:1: no column that looks like the user":         {events, items, Options{Query: "SELECT 1 AS x"}},
+		"more than one unit: in seconds in 1 rows (the first in e.csv:2), in milliseconds in 2 rows (the first in e.csv:3)": {
+			"user,item,time\nu,1,1714521600\nu,1,1714521601000\nu,1,1714521602000\n", items, Options{}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			inFolder(t, "e.csv", c.events, "i.csv", c.items)
+			from := "e.csv"
+			if c.o.Query != "" {
+				from = ""
+			}
+			c.o.Items = "i.csv"
+			if _, _, err := bring(t.Context(), from, c.o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("want %q, got %v", want, err)
+			}
+		})
+	}
+	inFolder(t, "e.csv", events, "i.csv", items, "x/u.item", "", "empty/_SUCCESS", "")
+	for want, c := range map[string]struct {
+		from string
+		o    Options
+	}{"no layout that is known": {"x", Options{}}, "no files to read": {"empty", Options{Items: "i.csv"}}, "none.csv": {"none.csv", Options{Items: "i.csv"}},
+		"no column that looks like the title": {"e.csv", Options{}}, "there are a source, e.csv, and a query": {"e.csv", Options{Query: "SELECT 1"}}} {
+		if _, _, err := bring(t.Context(), c.from, c.o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// What a column of Parquet holds, in every type that it may have.
+func TestImportParquetTypes(t *testing.T) {
+	for name, c := range map[string]struct{ user, time, rating, want string }{
+		"unsigned":        {"3000000001::UINTEGER", "5::UBIGINT", "3::UTINYINT", "3000000001 5 3"},
+		"largest":         {"18446744073709551615::UBIGINT", "5::SMALLINT", "3::HUGEINT", "18446744073709551615 5 3"},
+		"decimal":         {"10.00::DECIMAL(7,2)", "5.75::DECIMAL(18,2)", "4.50::DECIMAL(3,2)", "10 5 4.5"},
+		"floating point":  {"9007199254740992.0::DOUBLE", "1714521600.9::DOUBLE", "4.5::FLOAT", "9007199254740992 1714521600 4.5"},
+		"UUID":            {"'00000000-0000-0000-0000-000000000001'::UUID", "5", "NULL::FLOAT", "00000000-0000-0000-0000-000000000001 5 NaN"},
+		"Boolean":         {"'u'", "5", "true", "u 5 1"},
+		"text":            {"' 007 '", "'1970-01-01T00:00:07+0000'", "'4,5'", "007 7 4.5"},
+		"date":            {"'u'", "'1970-01-02'::DATE", "'NaN'::DOUBLE", "u 86400 NaN"},
+		"timestamp":       {"'u'", "'1969-12-31 23:59:59.5'::TIMESTAMP", "1", "u -1 1"},
+		"timestamp in ns": {"'u'", "'1970-01-01 00:00:09.999999999'::TIMESTAMP_NS", "1", "u 9 1"},
+		"timestamp in ms": {"'u'", "'1970-01-01 00:00:09.999'::TIMESTAMP_MS", "1", "u 9 1"},
+		"with a zone":     {"'u'", "'1970-01-01 02:00:00+01'::TIMESTAMPTZ", "1", "u 3600 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFolder(t, "i.csv", shortItems)
+			parquet(t, fmt.Sprintf("COPY (SELECT %s AS user_id, 1 AS item_id, %s AS time, %s AS rating) TO 'e.parquet'", c.user, c.time, c.rating))
+			d, report, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"})
+			if err != nil || len(d.Events) != 1 {
+				t.Fatalf("%+v, %v", report, err)
+			}
+			if got := fmt.Sprintf("%s %d %v", d.Users[0], d.Events[0].Time, d.Events[0].Rating); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+	inFolder(t, "i.csv", shortItems)
+	parquet(t, "COPY (SELECT 'u' AS user, 1 AS item, '12:00:00'::TIME AS time) TO 'e.parquet'")
+	if _, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"}); err == nil || !strings.Contains(err.Error(), `"time" is of the type TIME`) {
+		t.Errorf("a time of day: %v", err)
+	}
+}
+
+// A Parquet file with one broken byte, wherever it is, is read or refused.
+func TestImportBrokenParquet(t *testing.T) {
+	inFolder(t, "i.csv", csvItems)
+	parquet(t, "COPY ("+sqlEvents+") TO 'e.parquet'")
+	events, err := os.ReadFile("e.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := range events {
+		broken := slices.Clone(events)
+		broken[at] ^= 1
+		if err := os.WriteFile("e.parquet", broken, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"}); err != nil {
+			refused++
+		}
+	}
+	if refused < len(events)/4 {
+		t.Errorf("%d of %d broken files were refused", refused, len(events))
+	}
+}
+
+// Forms of a time with what they are in seconds since 1970.
+func TestImportTimes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"1714521600": 1714521600, "1714521600.438": 1714521600, "1.71452160E+09": 1714521600, "-1": -1, " 7 ": 7,
+		"2024-05-01": 1714521600, "2024-05-01T00:00:00": 1714521600, "2024-05-01 00:00": 1714521600, "2024/05/01 00:00:00": 1714521600,
+		"2024-05-01T00:00:00.123456": 1714521600, "2024-05-01T00:00:00+0000": 1714521600, "2024-05-01 00:00:00+00:00": 1714521600,
+		"2024-05-01 02:00:00 +0200": 1714521600, "2024-05-01T02:00:00.5+02": 1714521600, "2024-04-30 22:00:00-02:00": 1714521600,
+		"2024-05-01 00:00:00 UTC": 1714521600, "2024-05-01T00:00:00Z": 1714521600, "\"Wed, 01 May 2024 00:00:00 +0000\"": 1714521600,
+		"\"Wed, 1 May 2024 02:00:00 +0200\"": 1714521600, "1 May 2024 00:00:00 GMT": 1714521600, "Wed May 01 00:00:00 +0000 2024": 1714521600,
+		"1714521600123": 1714521600123,
+	} {
+		inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,"+text+"\n")
+		d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv"})
+		if err != nil || d.Events[0].Time != want {
+			t.Errorf("%s: %+v, %v, %v", text, d.Events, report.First, err)
+		}
+	}
+	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,when\nu,1,1714521600123456\nu,2,-1\n")
+	d, _, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Columns: Columns{Time: "when"}, TimeUnit: "us"})
+	if err != nil || d.Events[0].Time != -1 || d.Events[1].Time != 1714521600 {
+		t.Errorf("microseconds: %+v, %v", d.Events, err)
+	}
+	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Columns: Columns{Time: "when"}})
+	if err != nil || d.Events[1].Time != 1714521600123456 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "microseconds") {
+		t.Errorf("microseconds as they are: %+v, %q, %v", d.Events, report.Notes, err)
+	}
+	d, _, err = bring(t.Context(), "e.csv", Options{Items: "i.csv", Columns: Columns{Time: RowOrder}})
+	if err != nil || d.Events[0].Time != 1 || d.Events[1].Time != 2 {
+		t.Errorf("order of rows: %+v, %v", d.Events, err)
+	}
+}
+
+// Ids are text, of which only a fraction of zero, surrounding spaces and the normal form are not kept.
+func TestImportIDs(t *testing.T) {
+	inFolder(t, "i.csv", "item_id,item,title\n007,x,A\n7.0,x,B\n9223372036854775808,x,C\nAme\u0301lie,x,Ame\u0301lie\n",
+		"e.csv", "user,user_id,item_id,time\nAnn, 1 ,007,1\nAnn,1.00,7,2\nAnn,01,9223372036854775808.0,3\nBob,v1.0,Amélie,4\n")
+	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"01", "1", "v1.0"}; !reflect.DeepEqual(d.Users, want) {
+		t.Errorf("users %q, want %q", d.Users, want)
+	}
+	var items []string
+	for _, item := range d.Items {
+		items = append(items, item.ID+"="+item.Title)
+	}
+	if want := []string{"007=A", "7=B", "9223372036854775808=C", "Amélie=Amélie"}; !reflect.DeepEqual(items, want) {
+		t.Errorf("items %q, want %q", items, want)
+	}
+	if report.Columns["user"] != "user_id" || report.Columns["item"] != "item_id" {
+		t.Errorf("columns %v", report.Columns)
+	}
+	if item, ok := d.Catalogue().Lookup("AME\u0301LIE"); !ok || d.Items[item].ID != "Amélie" {
+		t.Error("a title in another normal form is not found")
+	}
+}
+
+// A rating may be missing, whatever stands for it, also in the first object of a JSON file.
+func TestImportRatings(t *testing.T) {
+	inFolder(t, "i.csv", shortItems, "e.csv", header+"u,1,1,\nu,1,2,NaN\nu,1,3,null\nu,1,4,True\nu,1,5,false\nu,1,6,\"4,5\"\n",
+		"e.json", `{"user":"u","item":1,"time":1}`+"\n"+`{"user":"u","item":1,"time":2,"rating":null}`+"\n"+`{"user":"u","item":1,"time":3,"rating":2.5}`)
+	for from, want := range map[string][]float64{"e.csv": {math.NaN(), math.NaN(), math.NaN(), 1, 0, 4.5}, "e.json": {math.NaN(), math.NaN(), 2.5}} {
+		d, report, err := bring(t.Context(), from, Options{Items: "i.csv", Strict: true})
+		if err != nil || len(d.Events) != len(want) || report.Imported != len(want) {
+			t.Fatalf("%+v, %+v, %v", d, report, err)
+		}
+		for i, e := range d.Events {
+			if fmt.Sprint(float64(e.Rating)) != fmt.Sprint(want[i]) {
+				t.Errorf("%s: event %d has the rating %v, want %v", from, i, e.Rating, want[i])
+			}
+		}
+		stores(t, d)
+		lowest := float32(2)
+		d, report, err = bring(t.Context(), from, Options{Items: "i.csv", MinRating: &lowest})
+		if err != nil || len(d.Events) != 1 || report.BelowRating != len(want)-1 {
+			t.Errorf("at least 2: %+v, %+v, %v", d, report, err)
+		}
+	}
+}
+
+// Keys that turn up after the columns were chosen, and long values.
+func TestImportAttributes(t *testing.T) {
+	var items strings.Builder
+	for i := range sampled + 2 {
+		fmt.Fprintf(&items, `{"item":%d,"title":"T%d","tags":["a","b  c"],"of":{"x":1},"text":"%s"}`+"\n", i, i, strings.Repeat("x", longestAttribute+1))
+	}
+	items.WriteString(`{"item":5000,"title":"Last","late":true,"tags":[]}` + "\n")
+	inFolder(t, "i.json", items.String(), "e.csv", "user,item,time\nu,5000,1\nv,1,2\n",
+		"people.csv", "id,user_id,age,Unnamed: 0\nx,v, 30 ,1\ny,nobody,40,2\n")
+	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.json", Users: "people.csv", KCore: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantItems := dataset.Attributes{Names: []string{"tags", "late"}, Values: [][]string{{"a|b c", ""}, {"", "true"}}}
+	wantUsers := dataset.Attributes{Names: []string{"id", "age"}, Values: [][]string{{"", ""}, {"x", "30"}}}
+	if !reflect.DeepEqual(d.ItemAttributes, wantItems) || !reflect.DeepEqual(d.UserAttributes, wantUsers) {
+		t.Errorf("%+v, %+v", d.ItemAttributes, d.UserAttributes)
+	}
+	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "1002 attributes of items were left out") {
+		t.Errorf("notes %q", report.Notes)
+	}
+	stores(t, d)
+	plain := *d
+	plain.ItemAttributes, plain.UserAttributes = dataset.Attributes{}, dataset.Attributes{}
+	if plain.Hash() != d.Hash() {
+		t.Error("the hash depends on attributes")
+	}
+}
+
+// Titles are cleaned unless they are to stay.
+func TestImportTitlesAsTheyAre(t *testing.T) {
+	inFolder(t, "i.csv", "item,title\n1,USB  Cable (3 Pack)\n2,\"Bread, Die\"\n", "e.csv", header+good)
+	for _, raw := range []bool{false, true} {
+		d, _, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Raw: raw})
+		if want := map[bool]string{false: "USB Cable, Die Bread", true: "USB Cable (3 Pack), Bread, Die"}[raw]; err != nil ||
+			d.Items[0].Title+", "+d.Items[1].Title != want {
+			t.Errorf("raw %v: %v, %v", raw, d.Items, err)
+		}
+	}
+}
+
+// Rows in another order, of events and of items, give the same data set.
+func TestImportOrderOfRows(t *testing.T) {
+	reverse := func(text string) string {
+		lines := slices.Collect(strings.Lines(text))
+		slices.Reverse(lines[1:])
+		return strings.Join(lines, "")
+	}
+	events := header + "u,1,5,3\nv,2,5,1\nu,2,5,3\nu,1,4,3\nw,1,9,2\n"
+	inFolder(t, "a.csv", events, "b.csv", reverse(events), "i.csv", shortItems, "j.csv", reverse(shortItems))
+	a, _, err := bring(t.Context(), "a.csv", Options{Items: "i.csv"})
+	b, _, err2 := bring(t.Context(), "b.csv", Options{Items: "j.csv"})
+	if err != nil || err2 != nil || !reflect.DeepEqual(a, b) || a.Hash() != b.Hash() {
+		t.Errorf("%+v and %+v, %v, %v", a, b, err, err2)
+	}
+}
+
+// Only GroupLens's own archives have its name and licence.
+func TestImportProvenance(t *testing.T) {
+	layout := []string{"m/movies.csv", csvItems, "m/ratings.csv", csvEvents}
+	for readme, official := range map[string]bool{"": false, "My ratings in the layout of GroupLens's MovieLens.": false,
+		"MovieLens, http://grouplens.org. Cite F. Maxwell Harper and Joseph A. Konstan.": true} {
+		inFolder(t, append(slices.Clone(layout), "m/README.txt", readme)...)
+		d, _, err := bring(t.Context(), "m", Options{})
+		if err != nil || (d.Licence == movieLensLicence) != official || strings.Contains(d.Source, "official") != official {
+			t.Errorf("%q: %q, %q, %v", readme, d.Licence, d.Source, err)
+		}
+	}
+}
+
+// Both forms of MovieLens-100K give the same, attributes too. The official u.item has 24 fields separated by |, in Latin-1;
+// é is byte 0xe9 there.
+func TestMovieLens100KBothFormsAgree(t *testing.T) {
+	rest := "|01-Jan-1995||http://x" + strings.Repeat("|0", 5) + "|1" + strings.Repeat("|0", 12) + "|1\n"
+	none := "|||" + strings.Repeat("|0", 19) + "\n"
+	official := []string{"u.item", "1|Matrix, The (1999)" + rest + "2|Mis\xe9rables, Les (1995)" + rest + "3|unknown" + none,
+		"u.data", "10\t2\t3\t881250949\n9\t1\t5\t7\n", "u.user", "9|24|M|technician|85711\n10|53|F|other|94043\n"}
+	recBole := []string{"ml-100k.item", "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n" +
+		"1\tMatrix, The\t1999\tComedy Western\n2\tMisérables, Les\t1995\tComedy Western\n3\tunkonwn\tunkonwn\t\n",
+		"ml-100k.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n10\t2\t3\t881250949\n9\t1\t5\t7\n",
+		"ml-100k.user", "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n9\t24\tM\ttechnician\t85711\n10\t53\tF\tother\t94043\n"}
+	read := func(files []string) (*dataset.Dataset, error) {
+		inFolder(t, files...)
+		return MovieLens100K(t.Context(), os.DirFS("."))
+	}
+	a, err := read(official)
+	b, err2 := read(recBole)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	want := []dataset.Item{{ID: "1", Title: "The Matrix", RawTitle: "Matrix, The (1999)"},
+		{ID: "2", Title: "Les Misérables", RawTitle: "Misérables, Les (1995)"}, {ID: "3", Title: "unknown", RawTitle: "unknown"}}
+	if !reflect.DeepEqual(a.Items, want) {
+		t.Errorf("got %v", a.Items)
+	}
+	if want := (dataset.Attributes{Names: []string{"year", "genres"},
+		Values: [][]string{{"1999", "Comedy|Western"}, {"1995", "Comedy|Western"}, {"", ""}}}); !reflect.DeepEqual(a.ItemAttributes, want) {
+		t.Errorf("attributes %v", a.ItemAttributes)
+	}
+	if a.Hash() != b.Hash() || !reflect.DeepEqual(a.ItemAttributes, b.ItemAttributes) || !reflect.DeepEqual(a.UserAttributes, b.UserAttributes) {
+		t.Errorf("the two forms differ: %v, %v", a, b)
+	}
+	for want, change := range map[string]string{`u.data:3: item "x" is not in u.item`: "1\tx\t3\t4\n", "u.data:3: 3 fields": "1\t2\t3\n"} {
+		bad := slices.Clone(official)
+		bad[3] += change
+		if _, err := read(bad); !errors.As(err, new(*dataset.FormatError)) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if _, err := read([]string{"u.item", "1|A" + none + "3|B" + none, "u.data", "1\t3\t3\t4\n"}); err == nil ||
+		!strings.Contains(err.Error(), `item 2 has the id "3"`) {
+		t.Errorf("a gap among the ids: %v", err)
+	}
+}
+
+// Expected by hand. Ratings below 3 skip one event of user a and item 3. Then item 3 has one event and goes with it, which
+// leaves user c one event and removes it; a and b keep items 1 and 2. Times out of order and equal titles change nothing.
+func TestImportFilters(t *testing.T) {
+	inFolder(t, "i.csv", "item,title\n0,Unseen\n1,A (1999)\n2,A (2000)\n3,C\n", "e.csv", header+
+		"c,1,1,3\nc,3,2,5\na,2,9,3\na,1,8,5\na,3,7,2.5\nb,1,1,4\nb,2,2,4\n")
+	lowest := float32(3)
+	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", MinRating: &lowest, KCore: 2, SplitBy: dataset.LeaveOneOut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []dataset.Item{{ID: "1", Title: "A", RawTitle: "A (1999)"}, {ID: "2", Title: "A", RawTitle: "A (2000)"}}; !reflect.DeepEqual(d.Items, want) {
+		t.Errorf("items %v", d.Items)
+	}
+	if want := []string{"a", "b"}; !reflect.DeepEqual(d.Users, want) {
+		t.Errorf("users %v", d.Users)
+	}
+	if want := []dataset.Event{{User: 0, Item: 0, Time: 8, Rating: 5}, {User: 0, Item: 1, Time: 9, Rating: 3},
+		{User: 1, Item: 0, Time: 1, Rating: 4}, {User: 1, Item: 1, Time: 2, Rating: 4}}; !reflect.DeepEqual(d.Events, want) {
+		t.Errorf("events %v", d.Events)
+	}
+	if report.BelowRating != 1 || report.OutsideCore != 2 || report.Rows != 7 || report.Imported != 4 {
+		t.Errorf("report %+v", report)
+	}
+	if want := "files with named columns; ratings of at least 3; 2-core"; d.Source != want || d.SplitBy != dataset.LeaveOneOut {
+		t.Errorf("source %q, split %q", d.Source, d.SplitBy)
+	}
+	stores(t, d)
+}
+
+// A pipe is read once, whatever the import needs of it.
+func TestImportPipe(t *testing.T) {
+	inFolder(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	go func() {
+		defer write.Close()
+		write.WriteString("user,item,time,title\nu,1,1,A\n")
+	}()
+	d, _, err := bring(t.Context(), fmt.Sprintf("/dev/fd/%d", read.Fd()), Options{Format: CSV})
+	if err != nil || len(d.Events) != 1 || d.Items[0].Title != "A" {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// The import into a folder: what exists is not touched, and what is stopped leaves nothing.
+func TestImportIntoFolder(t *testing.T) {
+	inFolder(t, "ml/movies.csv", csvItems, "ml/ratings.csv", csvEvents)
+	to := filepath.Join("new", "data")
+	for _, when := range []string{"sorting and filtering", "writing"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		stop := Options{Name: "n", Progress: func(p Progress) {
+			if p.Doing == when {
+				cancel()
+			}
+		}}
+		if _, _, err := Import(ctx, "ml", to, stop); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "has left nothing") {
+			t.Errorf("stopped while %s: %v", when, err)
+		}
+	}
+	err := filepath.WalkDir("new", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && path != "new" {
+			err = fmt.Errorf("%s was left behind", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if _, _, err := Import(t.Context(), "ml", filepath.Join("ml", "movies.csv", "x"), Options{Name: "n"}); err == nil ||
+		!strings.Contains(err.Error(), "not a directory") || !strings.Contains(err.Error(), "that you may write to") {
+		t.Errorf("a folder that cannot be: %v", err)
+	}
+	d, _, err := Import(t.Context(), "ml", to, Options{Name: "n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := dataset.Load(to); err != nil || again.Hash() != d.Hash() {
+		t.Errorf("%v, %v", again, err)
+	}
+	if _, _, err := Import(t.Context(), "ml", to, Options{Name: "n"}); err == nil || !strings.Contains(err.Error(), "data exists; choose another folder") {
+		t.Errorf("a folder that exists: %v", err)
+	}
+}
+
+// The context is looked at while a file is read, and the room for events comes in one piece.
+func TestImportStopsWhileReading(t *testing.T) {
+	var events strings.Builder
+	events.WriteString("user,item,time\n")
+	const n = 6 * tickEvery
+	for i := range n {
+		fmt.Fprintf(&events, "%d,1,%d\n", i%7, 1_000_000+i)
+	}
+	inFolder(t, "i.csv", "item,title\n1,A\n", "e.csv", events.String())
+	ctx, cancel := context.WithCancel(t.Context())
+	last := Progress{}
+	_, _, err := bring(ctx, "e.csv", Options{Items: "i.csv", Progress: func(p Progress) {
+		last = p
+		if p.Rows > n/2 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || last.Rows > n/2+tickEvery || last.Share < 0.5 || last.Share > 0.9 {
+		t.Errorf("stopped at %+v of %d rows: %v", last, n, err)
+	}
+	d, _, err := bring(t.Context(), "e.csv", Options{Items: "i.csv"})
+	if err != nil || len(d.Events) != n || cap(d.Events) > n*12/10 {
+		t.Errorf("%d events in room for %d, %v", len(d.Events), cap(d.Events), err)
+	}
+}

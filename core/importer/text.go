@@ -1,0 +1,262 @@
+package importer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/lines"
+)
+
+// record is one row of a source. It is valid until the next one.
+type record struct {
+	line   int      // from 1; of a Parquet file the row, from 1
+	fields [][]byte // in the order of the header; nil for a field that is absent
+	nested []bool   // fields that are lists, their values separated by "|", or objects, which are empty; nil: none are
+	bad    error    // why the record cannot be used
+}
+
+// reading is what a format's reader calls: columns with the names of the fields, before the first record and whenever
+// there are more of them, and each for every record. It ends with their errors.
+type reading struct {
+	columns func(header []string) error
+	each    func(*record) error
+	// oneLine reports whether the field at a place must not hold a line break, and row whether the fields of a line look
+	// like a record of their own. Where a quotation mark is not closed, they tell how much it has swallowed.
+	oneLine func(place int) bool
+	row     func(fields [][]byte) bool
+}
+
+// textLine is a line that was read ahead.
+type textLine struct {
+	line    int
+	text    []byte
+	tooLong bool
+}
+
+// textReader cuts a text into records.
+//
+// DuckDB's reader of CSV is not used for that: it drops everything between two stray quotation marks, does not tell from
+// which line a record came, and refuses a file for one byte of Windows-1252.
+type textReader struct {
+	file      file
+	lines     *lines.Reader
+	ahead     []textLine
+	separator []byte
+	quoted    bool
+	fields    [][]byte
+	unquoted  []byte
+}
+
+func (f file) readText(o *opened, to reading) error {
+	t := &textReader{file: f, lines: lines.NewReader(o.Reader, dataset.LongestRecord), quoted: o.format == CSV,
+		separator: []byte(f.separator)}
+	header := f.header
+	if header == nil {
+		first, err := t.next()
+		for err == nil && len(first.text) == 0 {
+			first, err = t.next()
+		}
+		if errors.Is(err, io.EOF) {
+			return f.fail(1, "its first line must name the columns", "the file is empty")
+		} else if err != nil {
+			return err
+		}
+		if named, ok := bytes.CutPrefix(first.text, []byte("sep=")); ok && len(named) == 1 { // as spreadsheets write it
+			t.separator = bytes.Clone(named)
+			if first, err = t.next(); err != nil {
+				return f.fail(1, "the next line must name the columns", "the file ends after its first line")
+			}
+		}
+		if len(t.separator) == 0 {
+			t.separator = []byte{separatorOf(first.text, t.quoted)}
+		}
+		fields, _ := t.split(first.text)
+		for _, field := range fields {
+			name, _ := toUTF8(bytes.TrimSpace(field))
+			header = append(header, string(name))
+		}
+	}
+	if err := to.columns(header); err != nil {
+		return err
+	}
+	r := &record{}
+	for {
+		line, err := t.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if len(line.text) == 0 {
+			continue
+		}
+		r.line, r.bad = line.line, nil
+		if line.tooLong {
+			r.fields, r.bad = nil, f.fail(line.line, "shorten it or remove it", "the line is longer than %d bytes", dataset.LongestRecord)
+		} else {
+			r.fields, r.bad = t.record(line, len(header), to)
+		}
+		if err := to.each(r); err != nil {
+			return err
+		}
+	}
+}
+
+// next returns the next line; the text of one that was not read ahead is valid until the call after.
+func (t *textReader) next() (textLine, error) {
+	if len(t.ahead) > 0 {
+		line := t.ahead[0]
+		t.ahead = t.ahead[1:]
+		return line, nil
+	}
+	line, text, tooLong, err := t.lines.Next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return textLine{}, t.file.fail(line+1, "it may be cut off or damaged: fetch or write it again", "it cannot be read: %v", err)
+	}
+	return textLine{line, text, tooLong}, err
+}
+
+// separatorOf finds the separator in the line that names the columns: the most frequent of the usual ones.
+func separatorOf(header []byte, quoted bool) byte {
+	if !quoted {
+		return '\t'
+	}
+	counts := map[byte]int{}
+	inside := false
+	for _, c := range header {
+		if inside = inside != (c == '"'); !inside {
+			counts[c]++
+		}
+	}
+	usual := []byte(",;\t|")
+	return slices.MaxFunc(usual, func(a, b byte) int { return counts[a] - counts[b] })
+}
+
+// record cuts a line into its fields. A quoted field may go on for several lines. Where a quotation mark is not closed, or
+// stands where none can, the record is bad and its first line is all that is lost.
+func (t *textReader) record(line textLine, want int, to reading) ([][]byte, error) {
+	fields, closed := t.split(line.text)
+	if closed && len(fields) == want {
+		return fields, nil
+	}
+	if closed {
+		return nil, t.file.fail(line.line, "fix the line; quote a field that holds the separator", "%d fields separated by %q, expected %d",
+			len(fields), t.separator, want)
+	}
+	text := bytes.Clone(line.text)
+	var taken []textLine
+	for len(text) <= dataset.LongestField {
+		more, err := t.next()
+		if err != nil {
+			break
+		}
+		more.text = bytes.Clone(more.text)
+		taken = append(taken, more)
+		if more.tooLong || t.looksWhole(more.text, want, to) {
+			break
+		}
+		text = append(append(text, '\n'), more.text...)
+		if bytes.IndexByte(more.text, '"') < 0 {
+			continue
+		}
+		if fields, closed = t.split(text); closed {
+			break
+		}
+	}
+	whole := closed && len(fields) == want
+	for at, field := range fields {
+		whole = whole && !(to.oneLine(at) && bytes.IndexByte(field, '\n') >= 0)
+	}
+	if whole {
+		return fields, nil
+	}
+	t.ahead = append(taken, t.ahead...)
+	return nil, t.file.fail(line.line, `remove the mark, or close it; inside of a quoted field it is written ""`,
+		"a quotation mark is not closed, or something follows the one that closes a field")
+}
+
+// looksWhole reports whether a line that stands inside of quotation marks is a record itself.
+func (t *textReader) looksWhole(text []byte, want int, to reading) bool {
+	if want == 1 || bytes.Count(text, t.separator) != want-1 {
+		return false
+	}
+	fields := bytes.Split(text, t.separator)
+	return to.row(fields)
+}
+
+// split cuts text at the separators. closed is false where a quotation mark is not closed, or is followed by something else
+// than a separator. A quotation mark inside of a quoted field is doubled or, in other dialects, escaped by a backslash.
+func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
+	t.fields = t.fields[:0]
+	if !t.quoted || bytes.IndexByte(text, '"') < 0 {
+		for rest, more := text, true; more; {
+			var field []byte
+			field, rest, more = bytes.Cut(rest, t.separator)
+			t.fields = append(t.fields, field)
+		}
+		return t.fields, true
+	}
+	if t.splitQuoted(text, '"') || t.splitQuoted(text, '\\') {
+		return t.fields, true
+	}
+	return t.fields, false
+}
+
+// splitQuoted is split where escape stands before a quotation mark that is a character.
+func (t *textReader) splitQuoted(text []byte, escape byte) bool {
+	t.fields, t.unquoted = t.fields[:0], t.unquoted[:0]
+	separator := t.separator[0]
+	for {
+		start := bytes.TrimLeft(text, " ")
+		if len(start) == 0 || start[0] != '"' {
+			field, rest, more := bytes.Cut(text, t.separator)
+			t.fields = append(t.fields, field)
+			if text = rest; !more {
+				return true
+			}
+			continue
+		}
+		text = start[1:]
+		from := len(t.unquoted)
+		for {
+			at := bytes.IndexAny(text, string([]byte{'"', escape}))
+			if at < 0 {
+				return false
+			}
+			t.unquoted = append(t.unquoted, text[:at]...)
+			escaped := text[at] == escape && at+1 < len(text) && text[at+1] == '"'
+			if !escaped && text[at] == '"' {
+				text = text[at+1:]
+				break
+			}
+			if escaped {
+				at++
+			}
+			t.unquoted = append(t.unquoted, text[at])
+			text = text[at+1:]
+		}
+		t.fields = append(t.fields, t.unquoted[from:len(t.unquoted):len(t.unquoted)])
+		text = bytes.TrimLeft(text, " ")
+		if len(text) == 0 {
+			return true
+		}
+		if text[0] != separator {
+			return false
+		}
+		text = text[1:]
+	}
+}
+
+// recBoleName cuts RecBole's type from the name of a column: "item_id:token".
+func recBoleName(name string) (short, kind string) {
+	short, kind, _ = strings.Cut(name, ":")
+	switch kind {
+	case "token", "token_seq", "float", "float_seq":
+		return short, kind
+	}
+	return name, ""
+}
