@@ -199,7 +199,7 @@ func (r *run) restore() error {
 	for key, value := range map[string]any{
 		keyShape: &was.shape, keyConfig: &was.config, keyProvenance: &was.provenance, keyCursor: &r.Cursor,
 	} {
-		if err := decode(file.Metadata[key], value); err != nil {
+		if err := artifact.ParseJSON([]byte(file.Metadata[key]), value, artifact.KnownKeys); err != nil {
 			return fmt.Errorf("align: %s: %s: %w", path, key, err)
 		}
 	}

@@ -133,17 +133,15 @@ func (s *Spec) paths() []*string { return []*string{&s.Dataset, &s.Recommender, 
 func Read(dir string) (Spec, error) {
 	var s Spec
 	path := filepath.Join(dir, SpecFile)
-	text, err := os.ReadFile(path)
+	text, err := artifact.ReadText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, fmt.Errorf("run: %s is not a run: it has no %s; recint align makes one", dir, SpecFile)
 	}
 	if err != nil {
 		return s, fmt.Errorf("run: %w", err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&s); err != nil {
-		return s, fmt.Errorf("run: %s: %w; a run of another version is made anew in another folder", path, err)
+	if err := artifact.ParseJSON(text, &s, artifact.KnownKeys); err != nil {
+		return s, fmt.Errorf("run: %s, %w; a run of another version is made anew in another folder", path, err)
 	}
 	for _, p := range s.paths() {
 		if !filepath.IsAbs(*p) {

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 6
+#define RI_ABI_VERSION 7
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -176,6 +176,7 @@ typedef struct {
     int32_t n_positions;
     int32_t n_hidden; /* units of the GRU */
     int32_t n_layers;
+    int32_t biases; /* RecBole: 1 if the GRU has biases, which RecBole's own code leaves out; the authors' always has */
 } ri_gru4rec_params;
 
 /* RecBole's has one user, the mean of those it was trained on: user_embedding.weight is [1, D]. */
