@@ -22,7 +22,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve soak \
+.PHONY: help build native test test-native test-asan test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve test-cases soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -83,6 +83,11 @@ test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
 	go test -race -count=1 ./core/service ./core/serve
 	go test -count=1 ./core/explorer
 	go test -count=1 -run Serve ./cli/app
+
+# Where the inputs lie that were modelled on public reports.
+CASES := ../shared/cases
+test-cases: $(RECINT) ## run recint on inputs as they exist in the wild, a line for each: CASES=FOLDER
+	go run ./cli/cases -recint $(RECINT) $(CASES)
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
