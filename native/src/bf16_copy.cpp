@@ -41,17 +41,17 @@ bool wants_bf16(const Engine &engine, const Gguf &gguf) {
 }
 
 File bf16_copy(const Gguf &gguf) {
-    const gguf_context *source = gguf.metadata();
-    const int64_t n_tensors = gguf_get_n_tensors(source);
+    const std::vector<std::string> &names = gguf.tensor_names();
     gguf_context_ptr copy(gguf_init_empty());
-    gguf_set_kv(copy.get(), source);
-    ggml_context_ptr ctx(ggml_init({ggml_tensor_overhead() * size_t(n_tensors), nullptr, true}));
+    ggml_context_ptr ctx(ggml_init({ggml_tensor_overhead() * names.size(), nullptr, true}));
     if (!copy || !ctx) throw std::bad_alloc();
-    for (int64_t i = 0; i < n_tensors; ++i) {
-        const TensorView view = gguf.tensor(gguf_get_tensor_name(source, i));
+    gguf_set_kv(copy.get(), gguf.metadata());
+    gguf_remove_key(copy.get(), "split.count"); // the copy is one file
+    for (const std::string &name : names) {
+        const TensorView view = gguf.tensor(name);
         ggml_tensor *t =
             ggml_new_tensor(ctx.get(), ggml_is_quantized(view.type) ? GGML_TYPE_BF16 : view.type, 4, view.ne);
-        ggml_set_name(t, gguf_get_tensor_name(source, i));
+        ggml_set_name(t, name.c_str());
         gguf_add_tensor(copy.get(), t);
     }
     File file = anonymous_file();
@@ -61,8 +61,8 @@ File bf16_copy(const Gguf &gguf) {
     const std::vector<char> zeros(gguf_get_alignment(copy.get()));
     std::vector<float> row;
     std::vector<ggml_bf16_t> rounded;
-    for (int64_t i = 0; i < n_tensors; ++i) {
-        const TensorView view = gguf.tensor(gguf_get_tensor_name(source, i));
+    for (size_t i = 0; i < names.size(); ++i) {
+        const TensorView view = gguf.tensor(names[i]);
         if (ggml_is_quantized(view.type)) {
             row.resize(size_t(view.ne[0]));
             rounded.resize(row.size());
@@ -74,7 +74,7 @@ File bf16_copy(const Gguf &gguf) {
         } else {
             write(file.get(), view.data, view.n_bytes);
         }
-        const size_t n = gguf_get_tensor_size(copy.get(), i);
+        const size_t n = gguf_get_tensor_size(copy.get(), int64_t(i));
         write(file.get(), zeros.data(), GGML_PAD(n, zeros.size()) - n);
     }
     if (fflush(file.get()) != 0) fail(RI_MEMORY, "no memory for a BF16 copy of the weights; use a smaller model");
