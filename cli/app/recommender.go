@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -230,6 +231,11 @@ func recommenderTrain(c *cli.Context) error {
 	out := c.String("out")
 	stem := strings.TrimSuffix(out, ".safetensors")
 	checkpoint := stem + ".checkpoint.safetensors"
+	lock, err := artifact.Claim(out)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
 	if !exists(checkpoint) {
 		if err := newFile(out); err != nil {
 			return err

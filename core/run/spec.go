@@ -153,9 +153,6 @@ func Read(dir string) (Spec, error) {
 
 // claim makes the folder the run's, or checks that it already is.
 func (s Spec) claim(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("run: the folder cannot be made: %w; choose one that you may write to", err)
-	}
 	relative := s
 	root, err := filepath.Abs(dir)
 	if err != nil {
