@@ -63,7 +63,7 @@ type Spread struct {
 func Read(path string) (*Result, error) {
 	var r Result
 	if err := artifact.ReadJSON(path, &r, artifact.AnyKeys); err != nil {
-		return nil, fmt.Errorf("bench: %w; give a file that recint bench --out has written", err)
+		return nil, fmt.Errorf("bench: it is no result of recint bench: %w; give a file that recint bench --out has written", err)
 	}
 	if len(r.Figures) == 0 {
 		return nil, fmt.Errorf("bench: %s holds no figures; give a file that recint bench --out has written", path)

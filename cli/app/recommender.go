@@ -231,16 +231,16 @@ func recommenderTrain(c *cli.Context) error {
 	out := c.String("out")
 	stem := strings.TrimSuffix(out, ".safetensors")
 	checkpoint := stem + ".checkpoint.safetensors"
-	lock, err := artifact.Claim(out)
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
 	if !exists(checkpoint) {
 		if err := newFile(out); err != nil {
 			return err
 		}
 	}
+	lock, err := artifact.Claim(out)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
 		if exists(checkpoint) {

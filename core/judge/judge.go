@@ -119,7 +119,7 @@ func verdict(reply string) int {
 func Probe(ctx context.Context, judge Judge, metered bool) error {
 	reply, err := judge.Ask(ctx, "Which of these two words is an animal?\n1: cat\n2: stone\n\nReply with the number alone.")
 	if err != nil {
-		return fmt.Errorf("judge: %w", err)
+		return fmt.Errorf("the judge does not answer: %w", err)
 	}
 	if verdict(reply.Text) == 0 {
 		return fmt.Errorf("judge: %s was asked for one of two numbers and replied %.200q, in which there is no verdict; "+

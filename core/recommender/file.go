@@ -115,15 +115,15 @@ func readWeights(path string) (*artifact.File, error) {
 	if err == nil || !isPickle(path) {
 		return file, err
 	}
-	weightsOnly, why := "True", "recint never reads it"
+	weightsOnly, beside := "True", ""
 	if holdsConfig(path) {
-		weightsOnly, why = "False", "recint never reads it, and this one holds RecBole's configuration beside the weights"
+		weightsOnly, beside = "False", "; this one holds RecBole's configuration beside the weights"
 	}
-	return nil, fmt.Errorf("recommender: %s is a pickle of PyTorch. A pickle can run programs when it is opened: %s. "+
+	return nil, fmt.Errorf("recommender: %s is a pickle of PyTorch, which can run programs when it is opened and is never read here%s. "+
 		"Convert it with Python where you trust it%s:\n"+
 		"  import torch, safetensors.torch; weights = torch.load(%[1]q, map_location=\"cpu\", weights_only=%[4]s)\n"+
 		"  safetensors.torch.save_file({k: v.contiguous().clone() for k, v in weights.get(\"state_dict\", weights).items()}, "+
-		"\"weights.safetensors\")", path, why, map[string]string{"False": " and RecBole is installed"}[weightsOnly], weightsOnly)
+		"\"weights.safetensors\")", path, beside, map[string]string{"False": " and RecBole is installed"}[weightsOnly], weightsOnly)
 }
 
 // isPickle knows PyTorch's two formats by their first bytes: a zip archive, or a bare pickle.

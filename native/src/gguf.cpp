@@ -68,9 +68,9 @@ void Gguf::open_parts() {
     std::vector<char> prefix(path_.size() + 1), name(path_.size() + 64);
     if (count > 99999 || number < 0 || number >= count ||
         !llama_split_prefix(prefix.data(), prefix.size(), path_.c_str(), int32_t(number), int32_t(count)))
-        fail(RI_FILE, "%s is part %lld of %lld of a split file; its name must end in -%05lld-of-%05lld.gguf", path_.c_str(),
-             static_cast<long long>(number + 1), static_cast<long long>(count), static_cast<long long>(number + 1),
-             static_cast<long long>(count));
+        fail(RI_FILE, "%s is part %lld of %lld of a split file; its name must end in -%05lld-of-%05lld.gguf",
+             path_.c_str(), static_cast<long long>(number + 1), static_cast<long long>(count),
+             static_cast<long long>(number + 1), static_cast<long long>(count));
     std::vector<std::unique_ptr<Part>> parts;
     for (int32_t i = 0; i < int32_t(count); ++i) {
         llama_split_path(name.data(), name.size(), prefix.data(), i, int32_t(count));
