@@ -342,31 +342,75 @@ func TestCompare(t *testing.T) {
 		{result(1, 2, 3), result(5, 6, 7), TooFew, 0.1},
 		{result(1, 3, 5, 7), result(2, 4, 6, 8), Same, 0.685714},
 	} {
-		changes, err := Compare(c.before, c.after)
+		comparison, err := Compare(c.before, c.after)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := changes[0]
+		got := comparison.Changes[0]
 		if got.Word != c.word || math.Abs(got.P-c.p) > 1e-4 {
 			t.Errorf("%v to %v: %s, p %.4f; want %s, %.4f", got.Before.Values, got.After.Values, got.Word, got.P, c.word, c.p)
 		}
 		var text bytes.Buffer
-		if err := WriteChanges(&text, changes); err != nil || !strings.Contains(text.String(), c.word) {
+		if err := comparison.Write(&text); err != nil || !strings.Contains(text.String(), c.word) {
 			t.Errorf("%v\n%s", err, text.String())
 		}
-	}
-	other := result(1)
-	other.Figures[0].Batch = 2
-	if _, err := Compare(result(1), other); err == nil {
-		t.Error("two results have nothing in common, and yet were compared")
 	}
 	// Of latencies the lower one is the faster.
 	slow, fast := result(1, 1, 1, 1), result(1, 1, 1, 1)
 	p50 := func(values ...float64) *Spread { s := spreadOf(values); return &s }
 	slow.Figures[0].Sides[0].P50, fast.Figures[0].Sides[0].P50 = p50(9, 9.1, 9.2, 9.3), p50(3, 3.1, 3.2, 3.3)
-	changes, err := Compare(slow, fast)
-	if err != nil || changes[0].Word != Faster || changes[0].Unit != "µs (p50)" {
-		t.Errorf("%+v, %v", changes, err)
+	comparison, err := Compare(slow, fast)
+	if err != nil || comparison.Changes[0].Word != Faster || comparison.Changes[0].Unit != "µs (p50)" {
+		t.Errorf("%+v, %v", comparison, err)
+	}
+}
+
+// Whatever else differs is said, no figure vanishes, and JSON can be written of all of it.
+func TestCompare_conditions(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit  func(r *Result)
+		says  string // in the report
+		found string // what differs; "": nothing
+	}{
+		"nothing":     {func(*Result) {}, "no difference shown", ""},
+		"LLM":         {func(r *Result) { r.LLM = "other.gguf" }, "llm differs: a.gguf before, other.gguf after", "llm"},
+		"data":        {func(r *Result) { r.Dataset = "ml-1m" }, "dataset differs", "dataset"},
+		"CPU":         {func(r *Result) { r.Machine.CPU = "Y" }, "machine.cpu differs: X before, Y after", "machine.cpu"},
+		"threads":     {func(r *Result) { r.Machine.Threads = 9 }, "machine.threads differs: 2 before, 9 after", "machine.threads"},
+		"features":    {func(r *Result) { r.Machine.CPUFeatures = []string{"AVX2", "FMA"} }, "AVX2 FMA", "machine.cpu_features"},
+		"unfinished":  {func(r *Result) { r.Unfinished = true }, "unfinished differs: not said before, true after", "unfinished"},
+		"date":        {func(r *Result) { r.Machine.Date, r.Probes.BF16 = "2026-01-01", 5 }, "no difference shown", ""},
+		"more work":   {func(r *Result) { r.Figures[0].FLOP = 7 }, "7 FLOP", "work of a sample, train, "},
+		"other batch": {func(r *Result) { r.Figures[0].Batch = 2 }, "only after", ""},
+		"zeros":       {func(r *Result) { r.Figures[0].Sides[0].Rate = spreadOf([]float64{0, 0, 0, 0}) }, Slower, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := result(1, 3, 5, 7), result(1, 3, 5, 7)
+			for _, r := range []*Result{before, after} {
+				r.LLM, r.Dataset, r.Machine.CPU, r.Machine.Threads = "a.gguf", "ml-100k", "X", 2
+			}
+			c.edit(after)
+			for _, sides := range [][2]*Result{{before, after}, {after, before}} {
+				comparison, err := Compare(sides[0], sides[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.found == "" != (len(comparison.Differences) == 0) ||
+					c.found != "" && !strings.HasPrefix(comparison.Differences[0].What, c.found) {
+					t.Errorf("differences %+v, want %q", comparison.Differences, c.found)
+				}
+				if _, err := json.Marshal(comparison); err != nil {
+					t.Error(err)
+				}
+				if n := len(comparison.Changes) + len(comparison.OnlyAfter); n != 1 || len(comparison.OnlyBefore) != len(comparison.OnlyAfter) {
+					t.Errorf("%+v", comparison)
+				}
+				var text bytes.Buffer
+				if err := comparison.Write(&text); err != nil || sides[1] == after && !strings.Contains(text.String(), c.says) {
+					t.Errorf("%v, want %q in\n%s", err, c.says, text.String())
+				}
+			}
+		})
 	}
 }
 

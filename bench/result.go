@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
@@ -74,13 +73,9 @@ type Spread struct {
 
 // Read reads a result that was written as JSON.
 func Read(path string) (*Result, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
 	var r Result
-	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, fmt.Errorf("bench: %s is no result of recint bench: %w", path, err)
+	if err := artifact.ReadJSON(path, &r, artifact.AnyKeys); err != nil {
+		return nil, fmt.Errorf("bench: it is no result of recint bench: %w; give a file that recint bench --out has written", err)
 	}
 	if len(r.Figures) == 0 {
 		return nil, fmt.Errorf("bench: %s holds no figures; give a file that recint bench --out has written", path)

@@ -37,7 +37,8 @@ type GGUFInfo struct {
 	TiedHead     bool    `json:"tied_head"`     // the output matrix is the embedding table
 	Tokenizer    bool    `json:"tokenizer"`     // text can be tokenised with this file
 	ChatTemplate bool    `json:"chat_template"` // Chat works
-	BOS          int32   `json:"bos"`
+	OddTemplate  bool    `json:"odd_template"`  // there is a chat template, but llama.cpp does not know it
+	BOS          int32   `json:"bos"`           // -1 also where the file sets add_bos_token to false
 	EOS          int32   `json:"eos"`
 	EOT          int32   `json:"eot"`
 	RopeBase     float32 `json:"rope_base"`
@@ -45,8 +46,8 @@ type GGUFInfo struct {
 	EmbdRMS      float32 `json:"embd_rms"` // root mean square of the token-embedding table: the scale of a soft token
 }
 
-// OpenGGUF opens a model file of any architecture; vocabulary and embeddings need the llama architecture. ErrFile: it
-// cannot be read, is cut short or is malformed.
+// OpenGGUF opens a model file of any architecture, or a split one by the path of any of its parts; vocabulary and
+// embeddings need the llama architecture. ErrFile: it cannot be read, is cut short or malformed, or a part is missing.
 func OpenGGUF(path string) (*GGUF, error) {
 	const op = "open gguf"
 	if err := checkABI(op); err != nil {
@@ -99,6 +100,7 @@ func (g *GGUF) describe() error {
 		TiedHead:     i.tied_head != 0,
 		Tokenizer:    i.has_tokenizer != 0,
 		ChatTemplate: i.has_chat_template != 0,
+		OddTemplate:  i.has_unknown_template != 0,
 		BOS:          int32(i.bos),
 		EOS:          int32(i.eos),
 		EOT:          int32(i.eot),
@@ -116,6 +118,14 @@ func (g *GGUF) Describe() (GGUFInfo, error) {
 		return GGUFInfo{}, err
 	}
 	return g.info, nil
+}
+
+// CheckLLaMA reports why training and generation cannot run the file, or nil: ErrUnsupported or ErrFile.
+func (g *GGUF) CheckLLaMA() error {
+	const op = "check llama"
+	return g.use(op, func(p *C.ri_gguf) error {
+		return try(op, func(e *C.ri_error) C.ri_status { return C.ri_gguf_check(p, e) })
+	})
 }
 
 // Tokenize gives the tokens of a text. Special tokens written in it are recognised when parseSpecial is set. No BOS is

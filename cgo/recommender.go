@@ -56,6 +56,7 @@ type GRU4RecParams struct {
 	Positions int    // T
 	Hidden    int    // units of the GRU
 	Layers    int
+	Biases    bool // RecBole: the GRU has biases, which RecBole's own code leaves out; the authors' always has
 }
 
 // CaserParams sizes a Caser (Tang and Wang 2018, arXiv 1809.07426).
@@ -91,6 +92,7 @@ func NewGRU4Rec(engine *Engine, params GRU4RecParams) (*Model, error) {
 	p := C.ri_gru4rec_params{
 		layout: C.ri_layout(params.Layout), n_items: C.int32_t(params.Items), width: C.int32_t(params.Width),
 		n_positions: C.int32_t(params.Positions), n_hidden: C.int32_t(params.Hidden), n_layers: C.int32_t(params.Layers),
+		biases: flag(params.Biases),
 	}
 	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
 		return C.ri_gru4rec_create(e, &p, m, err)

@@ -44,7 +44,8 @@ func benchCommand() *cli.Command {
 			Usage:     "say which figures of two results differ by more than chance",
 			ArgsUsage: "BEFORE.json AFTER.json",
 			Description: "Rounds are compared by Mann and Whitney's U-test; three beside three are too few. Of twenty figures one is expected to be\n" +
-				"called different by chance. Results of different machines or LLMs say nothing of the programs.",
+				"called different by chance. What else differs between the results (machine, threads, LLM, data) is noted, and figures that\n" +
+				"only one of them has are listed.",
 			Flags:  []cli.Flag{jsonFlag},
 			Action: benchCompare,
 		},
@@ -170,16 +171,12 @@ func benchCompare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	changes, err := bench.Compare(before, after)
+	comparison, err := bench.Compare(before, after)
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(c, changes)
+		return printJSON(c, comparison)
 	}
-	if before.Machine.CPU != after.Machine.CPU || before.Machine.Device != after.Machine.Device || before.Machine.Threads != after.Machine.Threads {
-		fmt.Fprintf(c.App.ErrWriter, "note: measured on different machines: %s with %d threads, %s with %d\n", before.Machine.CPU,
-			before.Machine.Threads, after.Machine.CPU, after.Machine.Threads)
-	}
-	return bench.WriteChanges(c.App.Writer, changes)
+	return comparison.Write(c.App.Writer)
 }

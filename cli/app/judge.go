@@ -49,6 +49,7 @@ func endpointFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "endpoint", Usage: "the judge: `URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1"},
 		&cli.StringFlag{Name: "model", Usage: "the judge's `NAME` there"},
+		&cli.Float64Flag{Name: "temperature", Usage: "ask at this `TEMPERATURE`, 0 to 2; an endpoint that refuses it is asked without one"},
 		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask it at most so many `QUESTIONS` in a minute"},
 	}
 }
@@ -102,22 +103,19 @@ func judgeAction(c *cli.Context) error {
 	})
 }
 
-// endpoint makes the judge that endpointFlags name; 0 retries are the library's own number.
-func endpoint(c *cli.Context, retries int) (*judge.Endpoint, error) {
+// endpoint makes the judge that endpointFlags name.
+func endpoint(c *cli.Context) (*judge.Endpoint, error) {
 	return judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey),
-		PerMinute: c.Float64("per-minute"), Retries: retries})
+		PerMinute: c.Float64("per-minute"), Temperature: c.Float64("temperature")})
 }
 
-// tryEndpoint asks the judge for a number: a wrong address or key is better known now than in the end.
+// tryEndpoint asks the judge an easy question: a wrong address, key or model is better known now than in the end.
 func tryEndpoint(c *cli.Context) error {
-	e, err := endpoint(c, 1)
+	e, err := endpoint(c)
 	if err != nil {
 		return usage(c, "%v", err)
 	}
-	if _, err = e.Ask(c.Context, "Reply with the number 1."); err != nil {
-		return fmt.Errorf("the judge does not answer: %w", err)
-	}
-	return nil
+	return judge.Probe(c.Context, e, c.Int("budget") > 0)
 }
 
 // judgeCases pairs the run's oracles with the other recommender's choices.
@@ -143,7 +141,7 @@ func judgeCases(c *cli.Context, engine *cgo.Engine) (cases []judge.Case, label s
 // openJudge makes the judge that the flags name, and says how to let go of it.
 func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, error) {
 	if c.IsSet("endpoint") {
-		e, err := endpoint(c, 0)
+		e, err := endpoint(c)
 		return e, func() error { return nil }, err
 	}
 	path, err := modelPath(c, c.String("llm"))

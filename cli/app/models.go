@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -70,8 +71,12 @@ func modelInfo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	unusable := gguf.CheckLLaMA()
+	if unusable != nil {
+		unusable = fmt.Errorf("align refuses this model: %w", unusable)
+	}
 	if c.Bool("json") {
-		return printJSON(c, i)
+		return errors.Join(printJSON(c, i), unusable)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "model\t%s\n", strings.TrimSpace(i.Name+" "+path))
@@ -80,13 +85,10 @@ func modelInfo(c *cli.Context) error {
 	fmt.Fprintf(w, "layers\t%d, %d wide, feed-forward %d\n", i.Layers, i.Embd, i.FF)
 	fmt.Fprintf(w, "attention\t%d heads of %d, %d for keys and values\n", i.Heads, i.HeadDim, i.HeadsKV)
 	fmt.Fprintf(w, "vocabulary\t%d tokens, %s, chat template %s\n", i.Vocab, word(i.TiedHead, "head tied to it", "own head"),
-		word(i.ChatTemplate, "present", "absent"))
+		word(i.ChatTemplate, "present", word(i.OddTemplate, "present but not understood: prompts are written without it", "absent")))
 	fmt.Fprintf(w, "context\t%d positions, RoPE base %g\n", i.Context, i.RopeBase)
 	fmt.Fprintf(w, "RMS of an embedding\t%.4f\n", i.EmbdRMS)
-	if i.Architecture != "llama" {
-		fmt.Fprintf(w, "note\tonly the llama architecture can be interpreted with\n")
-	}
-	return w.Flush()
+	return errors.Join(w.Flush(), unusable)
 }
 
 func word(yes bool, ifYes, ifNo string) string {

@@ -50,6 +50,9 @@ func promptShow(c *cli.Context) error {
 		return err
 	}
 	defer gguf.Close()
+	if info, err := gguf.Describe(); err == nil && info.OddTemplate {
+		fmt.Fprintln(c.App.ErrWriter, "note: the model has a chat template that llama.cpp does not understand; the prompt is written without it")
+	}
 	prompts, err := prompt.Compile(gguf, t, prompt.Shown{Tokens: c.Int("tokens"), PerState: 1, AllItems: c.Int("states") > 1})
 	if err != nil {
 		return err

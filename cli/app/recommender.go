@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -235,6 +236,11 @@ func recommenderTrain(c *cli.Context) error {
 			return err
 		}
 	}
+	lock, err := artifact.Claim(out)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
 		if exists(checkpoint) {

@@ -1,9 +1,7 @@
 package app
 
 import (
-	"bufio"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -164,7 +162,7 @@ func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
 		Usage:     "take over weights that another project has trained",
-		ArgsUsage: "FILE.safetensors",
+		ArgsUsage: "FILE.safetensors|FILE.safetensors.index.json",
 		Description: "The file is a PyTorch state dict as safetensors, of the paper's authors, of RecBole (SASRec, GRU4Rec, Caser) or of\n" +
 			"pmixer's SASRec.pytorch; whose it is follows from the names in it. Without --item-ids its items are taken to be the\n" +
 			"data set's, in the order of items.tsv.",
@@ -174,6 +172,8 @@ func importCommand() *cli.Command {
 			&cli.StringFlag{Name: "layout", DefaultText: "by the names of the tensors",
 				Usage: "`LAYOUT`: " + strings.Join(recommender.Layouts, ", ")},
 			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "attention `HEADS`, which the file does not tell"},
+			&cli.IntFlag{Name: "positions", DefaultText: "10 for RecBole's GRU4Rec, else all that the file has",
+				Usage: "`ITEMS` of the longest history (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH)"},
 			&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
 			jsonFlag,
 		},
@@ -195,10 +195,11 @@ func importWeights(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opts := recommender.ImportOptions{Layout: c.String("layout"), Heads: c.Int("heads"), Dataset: d.Hash()}
+	opts := recommender.ImportOptions{Layout: c.String("layout"), Heads: c.Int("heads"), Positions: c.Int("positions"), Dataset: d.Hash(),
+		Note: func(text string) { fmt.Fprintf(c.App.ErrWriter, "note: %s\n", text) }}
 	ids := c.String("item-ids")
 	if ids != "" {
-		if opts.Places, err = places(ids, d); err != nil {
+		if opts.Places, opts.Rows, err = places(ids, d); err != nil {
 			return err
 		}
 	}
@@ -225,35 +226,33 @@ func importWeights(c *cli.Context) error {
 	})
 }
 
-// places reads original item ids, one a line, and gives the place among them of each item of the data set.
-func places(path string, d *dataset.Dataset) ([]int, error) {
-	file, err := os.Open(path)
+// places reads original item ids, one a line, and gives the place among them of each item of the data set, and how many
+// there are.
+func places(path string, d *dataset.Dataset) (places []int, rows int, err error) {
+	text, err := artifact.ReadText(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	defer file.Close()
 	at := map[string]int{}
-	scanner := bufio.NewScanner(file)
-	for line := 0; scanner.Scan(); line++ {
-		id := strings.TrimSuffix(scanner.Text(), "\r")
+	for line := range strings.Lines(strings.TrimRight(string(text), "\r\n\t ")) {
+		id := strings.TrimSpace(line)
 		if before, twice := at[id]; twice {
-			return nil, fmt.Errorf("%s: lines %d and %d have the same item id, %q", path, before+1, line+1, id)
+			return nil, 0, fmt.Errorf("%s: lines %d and %d have the same item id, %q; each row of the table has one of its own",
+				path, before+1, rows+1, id)
 		}
-		at[id] = line
+		at[id] = rows
+		rows++
 	}
-	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	places := make([]int, len(d.Items))
+	places = make([]int, len(d.Items))
 	for i, item := range d.Items {
 		place, ok := at[item.ID]
 		if !ok {
-			return nil, fmt.Errorf("%s has no line with the item id %q (%s) of data set %s; import a data set with the items that the "+
+			return nil, 0, fmt.Errorf("%s has no line with the item id %q (%s) of data set %s; import a data set with the items that the "+
 				"weights know", path, item.ID, item.Title, d.Name)
 		}
 		places[i] = place
 	}
-	return places, nil
+	return places, rows, nil
 }
 
 func exportCommand() *cli.Command {

@@ -21,7 +21,7 @@ import (
 type check func(c *Case)
 
 // areas hold the checks by the name of the case's folder.
-var areas = []map[string]check{dataCases}
+var areas = []map[string]check{dataCases, modelCases, serviceCases}
 
 func main() {
 	binary := flag.String("recint", "bin/recint", "the `FILE` to run")

@@ -33,7 +33,7 @@ type Config struct {
 	ValidateEvery     int `json:"validate_every"`     // updates between validation losses; 0: only at the end
 	ValidationSamples int `json:"validation_samples"` // at most this many
 	Patience          int `json:"patience,omitempty"` // training ends after so many validations without a lower loss; 0: never early
-	CheckpointEvery   int `json:"checkpoint_every"`   // updates between checkpoints; 0: only at the end
+	CheckpointEvery   int `json:"checkpoint_every"`   // updates between checkpoints at most; one is written each minute besides
 }
 
 // Schedule is how the learning rate falls once it has risen.

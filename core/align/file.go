@@ -1,7 +1,6 @@
 package align
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -107,26 +106,19 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 			path, adapterFormat)
 	}
 	a := &Adapter{}
-	if err := decode(file.Metadata[keyShape], &a.Shape); err != nil {
+	if err := artifact.ParseJSON([]byte(file.Metadata[keyShape]), &a.Shape, artifact.KnownKeys); err != nil {
 		return nil, p, fmt.Errorf("align: %s: shape: %w", path, err)
 	}
 	if err := a.Validate(); err != nil {
 		return nil, p, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := decode(file.Metadata[keyProvenance], &p); err != nil {
+	if err := artifact.ParseJSON([]byte(file.Metadata[keyProvenance]), &p, artifact.KnownKeys); err != nil {
 		return nil, p, fmt.Errorf("align: %s: provenance: %w", path, err)
 	}
 	if a.Values, err = takeTensors(file, a.Shape, tensorPrefix); err != nil {
 		return nil, p, fmt.Errorf("align: %s: %w", path, err)
 	}
 	return a, p, nil
-}
-
-// decode reads JSON strictly: unknown keys are an error.
-func decode(text string, v any) error {
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode(v)
 }
 
 // addTensors appends an adapter's numbers to a file under prefix.

@@ -49,6 +49,7 @@ type run struct {
 	prefixes []*cgo.Prefix // of each prompt
 	best     [][]float32   // values of the adapter at its best validation; nil before the first
 	logFile  *os.File
+	saved    time.Time // when the checkpoint was written or taken up
 }
 
 // open starts a job or takes it up again from its checkpoint.
@@ -100,6 +101,7 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	r.saved = time.Now()
 	if err := r.logFile.Truncate(r.LogBytes); err != nil {
 		return err
 	}
@@ -178,6 +180,7 @@ func (r *run) save() error {
 	if r.best != nil {
 		addTensors(file, r.job.Shape, bestPrefix, r.best)
 	}
+	r.saved = time.Now()
 	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
 }
 
@@ -203,7 +206,7 @@ func (r *run) restore() error {
 	for key, value := range map[string]any{
 		keyShape: &was.shape, keyConfig: &was.config, keyProvenance: &was.provenance, keyCursor: &r.Cursor,
 	} {
-		if err := decode(file.Metadata[key], value); err != nil {
+		if err := artifact.ParseJSON([]byte(file.Metadata[key]), value, artifact.KnownKeys); err != nil {
 			return fmt.Errorf("align: %s: %s: %w", path, key, err)
 		}
 	}

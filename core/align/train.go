@@ -61,6 +61,9 @@ type Result struct {
 	Cursor     Cursor
 }
 
+// longestLoss is how much work a kill may cost, but for an update that takes longer.
+var longestLoss = time.Minute
+
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
 const maxSkipped = 3
 
@@ -110,7 +113,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 		if err := r.log(event); err != nil {
 			return nil, err
 		}
-		if planned || c.CheckpointEvery > 0 && r.Step%c.CheckpointEvery == 0 {
+		late := time.Since(r.saved)+time.Since(start) > longestLoss // before the next update is done
+		if planned || late || c.CheckpointEvery > 0 && r.Step%c.CheckpointEvery == 0 {
 			if err := r.save(); err != nil {
 				return nil, err
 			}

@@ -8,10 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"syscall"
 )
 
@@ -82,16 +85,35 @@ func remedy(err error) string {
 	return ""
 }
 
-// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal.
+// splitGGUF knows a part of a split GGUF by its name.
+var splitGGUF = regexp.MustCompile(`^(.*)-\d{5}-of-(\d{5})\.gguf$`)
+
+// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal. Of a part of a split GGUF it hashes all
+// parts, one after the other.
 func HashFile(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("artifact: cannot hash: %w", err)
+	paths := []string{path}
+	if match := splitGGUF.FindStringSubmatch(path); match != nil {
+		n, _ := strconv.Atoi(match[2]) // of five digits
+		paths = nil
+		for i := range n {
+			paths = append(paths, fmt.Sprintf("%s-%05d-of-%s.gguf", match[1], i+1, match[2]))
+		}
 	}
-	defer file.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return "", fmt.Errorf("artifact: cannot hash: %w", err)
+	for _, path := range paths {
+		if err := hashInto(sum, path); err != nil {
+			return "", fmt.Errorf("artifact: cannot hash: %w", err)
+		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func hashInto(sum hash.Hash, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(sum, file)
+	return err
 }

@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -18,11 +21,16 @@ const maxHeader = 100_000_000
 
 // ReadSafetensors reads a whole file. Every length, offset and shape is checked before it is used, so that a malformed
 // file gives an error that names the file and the tensor. Tensors come in the order of their data. F32, I32 and I64 are
-// kept; BF16 and F16 become F32; other types are an error. Values may be NaN or infinite.
+// kept; BF16, F16 and F64 become F32; tensors of other types have no values. Values may be NaN or infinite.
+//
+// A path that ends in .index.json is the index of a checkpoint in several files, which are read as one.
 //
 // The format is described at https://github.com/huggingface/safetensors: eight bytes of little-endian header length, a
 // JSON header, the data without gaps.
 func ReadSafetensors(path string) (*File, error) {
+	if strings.HasSuffix(path, ".index.json") {
+		return readShards(path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("artifact: %w", err)
@@ -36,6 +44,44 @@ func ReadSafetensors(path string) (*File, error) {
 		return nil, fmt.Errorf("artifact: %s is not a regular file", path)
 	}
 	return readSafetensors(file, info.Size(), path)
+}
+
+// readShards reads the files that an index names ({"weight_map": {TENSOR: FILE}}, as Hugging Face's libraries write it).
+// The index and its files must agree on which tensors there are. Metadata of the files is joined.
+func readShards(path string) (*File, error) {
+	f := &File{path: path, Metadata: map[string]string{}}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := ReadJSON(path, &index, AnyKeys); err != nil {
+		return nil, err
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, f.errorf("has no weight_map, which says in which file each tensor is; is it the index of safetensors files?")
+	}
+	for _, name := range slices.Sorted(maps.Values(index.WeightMap)) {
+		if !filepath.IsLocal(name) {
+			return nil, f.errorf("names the file %q, which is outside its own folder", name)
+		}
+	}
+	for _, name := range slices.Compact(slices.Sorted(maps.Values(index.WeightMap))) {
+		shard, err := ReadSafetensors(filepath.Join(filepath.Dir(path), name))
+		if err != nil {
+			return nil, fmt.Errorf("%w; %s needs this file", err, path)
+		}
+		for _, t := range shard.Tensors {
+			if index.WeightMap[t.Name] != name {
+				return nil, f.errorf("does not say that tensor %q is in %s; fetch all files again", t.Name, name)
+			}
+			delete(index.WeightMap, t.Name)
+		}
+		f.Tensors = append(f.Tensors, shard.Tensors...)
+		maps.Copy(f.Metadata, shard.Metadata)
+	}
+	for name, file := range index.WeightMap {
+		return nil, f.errorf("says that tensor %q is in %s, which lacks it; fetch all files again", name, file)
+	}
+	return f, nil
 }
 
 // entry is a tensor as the header describes it.
@@ -131,7 +177,7 @@ func (f *File) checkLayout(entries []entry, size int64) error {
 		e := &entries[i]
 		width, ok := elementSize[e.DType]
 		if !ok {
-			return f.errorf("tensor %q has type %q; F32, I32, I64, BF16 and F16 are understood", e.Name, e.DType)
+			return f.errorf("tensor %q has type %q; F32, BF16, F16, F64, I32 and I64 are understood", e.Name, e.DType)
 		}
 		if e.Shape == nil {
 			return f.errorf("tensor %q has no shape", e.Name)
@@ -172,6 +218,9 @@ func (f *File) checkLayout(entries []entry, size int64) error {
 // decode reads the values of one tensor whose layout has been checked.
 func decode(e entry, data io.ReaderAt) (Tensor, error) {
 	t := Tensor{Name: e.Name, DType: e.DType, Shape: e.Shape}
+	if !hasValues[e.DType] {
+		return t, nil
+	}
 	raw := make([]byte, e.end-e.begin)
 	if _, err := data.ReadAt(raw, e.begin); err != nil && !(err == io.EOF && len(raw) == 0) {
 		return t, err
@@ -193,6 +242,11 @@ func decode(e entry, data io.ReaderAt) (Tensor, error) {
 		t.DType, t.F32 = "F32", make([]float32, n)
 		for i := range t.F32 {
 			t.F32[i] = fromHalf(le.Uint16(raw[2*i:]))
+		}
+	case "F64":
+		t.DType, t.F32 = "F32", make([]float32, n)
+		for i := range t.F32 {
+			t.F32[i] = float32(math.Float64frombits(le.Uint64(raw[8*i:])))
 		}
 	case "I32":
 		t.I32 = make([]int32, n)

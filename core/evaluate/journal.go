@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // Header is the first line of a file of answers: whose answers they are.
@@ -90,6 +92,7 @@ func (a *Answers) Of(condition string) []Record {
 type journal struct {
 	Answers
 	file *os.File
+	lock *artifact.Lock
 }
 
 // openJournal starts a file or reads what an earlier sitting left in it, whole chunks only, and cuts off the rest. It
@@ -99,16 +102,21 @@ func openJournal(path string, h Header, samples []Sample) (*journal, error) {
 	if path == "" {
 		return j, nil
 	}
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("evaluate: %w", err)
-	}
-	length, err := j.read(path, data, samples)
+	lock, err := artifact.Claim(path)
 	if err != nil {
 		return nil, err
 	}
+	j.lock = lock
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("evaluate: %w", err), j.close())
+	}
+	length, err := j.read(path, data, samples)
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
 	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-		return nil, fmt.Errorf("evaluate: the answers cannot be written: %w", err)
+		return nil, errors.Join(fmt.Errorf("evaluate: the answers cannot be written: %w", err), j.close())
 	}
 	if err := j.file.Truncate(length); err != nil {
 		return nil, errors.Join(err, j.close())
@@ -203,8 +211,12 @@ func (j *journal) write(lines ...any) error {
 }
 
 func (j *journal) close() error {
-	if j.file == nil {
-		return nil
+	var err error
+	if j.file != nil {
+		err = errors.Join(j.file.Sync(), j.file.Close())
 	}
-	return errors.Join(j.file.Sync(), j.file.Close())
+	if j.lock != nil {
+		err = errors.Join(err, j.lock.Release())
+	}
+	return err
 }

@@ -22,7 +22,7 @@ type File struct {
 	Tensors []Tensor
 }
 
-// Key is one entry of the metadata. Value is a bool, uint32, float32, string, []int32, []float32 or []string.
+// Key is one entry of the metadata. Value is a bool, uint16, uint32, int32, float32, string, []int32, []float32 or []string.
 type Key struct {
 	Name  string
 	Value any
@@ -235,6 +235,7 @@ func (f *File) head() ([]byte, error) {
 
 // Types of metadata, as the format numbers them.
 const (
+	kindUint16  = uint32(2)
 	kindUint32  = uint32(4)
 	kindInt32   = uint32(5)
 	kindFloat32 = uint32(6)
@@ -254,8 +255,14 @@ func text(b *bytes.Buffer, s string) {
 // value writes a type, an element type and a count where it is an array, and the value.
 func value(b *bytes.Buffer, v any) error {
 	switch v := v.(type) {
+	case uint16:
+		number(b, kindUint16)
+		number(b, v)
 	case uint32:
 		number(b, []uint32{kindUint32, v})
+	case int32:
+		number(b, kindInt32)
+		number(b, v)
 	case float32:
 		number(b, kindFloat32)
 		number(b, v)

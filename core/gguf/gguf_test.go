@@ -57,7 +57,7 @@ func TestDescription(t *testing.T) {
 		const matrices, norms = 2*300*32 + 3*(2*40*32+2*20*32+3*48*32), 32 * 7
 		want := cgo.GGUFInfo{
 			Architecture: "llama", Name: "small", FileType: kind.String(), Layers: 3, Embd: 32, Heads: 4, HeadsKV: 2, FF: 48, Vocab: 300,
-			Context: 64, HeadDim: 10, Tokenizer: true, ChatTemplate: true, BOS: gguftest.ImStart, EOS: gguftest.ImEnd, EOT: info.EOT,
+			Context: 64, HeadDim: 10, Tokenizer: true, ChatTemplate: true, BOS: -1, EOS: gguftest.ImEnd, EOT: info.EOT,
 			RopeBase: 5000, RMSEps: 1e-6, Parameters: matrices + norms, Bytes: int64(len(content)), EmbdRMS: info.EmbdRMS,
 		}
 		if info != want || f.Weights() != info.Parameters {

@@ -135,7 +135,7 @@ func (r *reader) value(kind uint32) any {
 		}
 		return nil
 	}
-	size := map[uint32]uint64{0: 1, 1: 1, 2: 2, 3: 2, kindInt32: 4, 10: 8, 11: 8, 12: 8}[kind]
+	size := map[uint32]uint64{0: 1, 1: 1, kindUint16: 2, 3: 2, kindInt32: 4, 10: 8, 11: 8, 12: 8}[kind]
 	if size == 0 && r.err == nil {
 		r.err = fmt.Errorf("there is no type %d", kind)
 	}

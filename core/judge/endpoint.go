@@ -1,15 +1,19 @@
 package judge
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
-	"github.com/sashabaranov/go-openai"
 	"golang.org/x/time/rate"
 )
 
@@ -22,14 +26,18 @@ type EndpointParams struct {
 	Timeout   time.Duration // of one attempt; 0: two minutes
 	Wait      time.Duration // before the first repetition, doubled each time; 0: a second
 	Retries   int           // repetitions of a question that failed in a way that may pass; 0: 5
+
+	Temperature float64 // of sampling; it is left out once the endpoint has refused it
 }
 
 // Endpoint is a judge behind an OpenAI-compatible API (chat completions).
 type Endpoint struct {
-	client  *openai.Client
-	model   string
-	retries int
-	wait    time.Duration
+	client          *http.Client
+	url, model, key string
+	retries         int
+	wait            time.Duration
+	temperature     float64
+	tempered        atomic.Bool // the temperature is sent
 }
 
 // NewEndpoint makes a judge; nothing is asked yet.
@@ -39,6 +47,9 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	}
 	if u, err := url.Parse(p.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("judge: the endpoint %q must begin with http:// or https:// and name a host", p.URL)
+	}
+	if !(p.Temperature >= 0 && p.Temperature <= 2) {
+		return nil, fmt.Errorf("judge: the temperature is %g; it must be 0 to 2", p.Temperature)
 	}
 	if p.Timeout == 0 {
 		p.Timeout = 2 * time.Minute
@@ -63,9 +74,10 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 		limiter.SetLimit(rate.Limit(p.PerMinute / 60))
 	}
 	retrying.HTTPClient.Transport = limited{retrying.HTTPClient.Transport, limiter}
-	config := openai.DefaultConfig(p.Key)
-	config.BaseURL, config.HTTPClient = p.URL, retrying.StandardClient()
-	return &Endpoint{client: openai.NewClientWithConfig(config), model: p.Model, retries: p.Retries, wait: p.Wait}, nil
+	e := &Endpoint{client: retrying.StandardClient(), url: strings.TrimSuffix(p.URL, "/") + "/chat/completions", model: p.Model, key: p.Key,
+		retries: p.Retries, wait: p.Wait, temperature: p.Temperature}
+	e.tempered.Store(true)
+	return e, nil
 }
 
 // limited makes attempts wait for each other.
@@ -81,32 +93,27 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(r)
 }
 
-// likeliest is a temperature that leaves the likeliest tokens alone. The client leaves out a zero, and by much smaller numbers
-// than this llama.cpp's server divides until nothing is left of the logits.
-const likeliest = 1e-6
-
 // Name is the model's.
 func (e *Endpoint) Name() string { return e.model }
 
-// Ask asks one question at temperature 0. What cannot be read is asked again; an empty reply is a reply.
+// Ask asks one question. What cannot be read, and a status 200 that brings an error or no choices, is asked again; an empty
+// reply is a reply.
 func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
-	for attempt := 0; ; attempt++ {
-		answer, err := e.client.CreateChatCompletion(ctx, openai.ChatCompletionRequest{
-			Model:       e.model,
-			Temperature: likeliest,
-			Messages:    []openai.ChatCompletionMessage{{Role: openai.ChatMessageRoleUser, Content: question}},
-		})
+	for attempt := 0; ; {
+		reply, err := e.ask(ctx, question)
 		if err == nil {
-			reply := Reply{Tokens: answer.Usage.TotalTokens}
-			if len(answer.Choices) > 0 {
-				reply.Text = answer.Choices[0].Message.Content
-			}
 			return reply, nil
 		}
 		if ctx.Err() != nil {
 			return Reply{}, context.Cause(ctx)
 		}
-		if attempt == e.retries || !unreadable(err) {
+		var status *statusError
+		if errors.As(err, &status) && status.code < http.StatusInternalServerError && status.code >= http.StatusBadRequest &&
+			strings.Contains(status.body, "temperature") && e.tempered.CompareAndSwap(true, false) {
+			continue // the model takes no temperature: from here on it is asked without one
+		}
+		var connection *url.Error
+		if attempt == e.retries || errors.As(err, &status) || errors.As(err, &connection) { // which have been tried again
 			return Reply{}, explain(err)
 		}
 		select {
@@ -114,38 +121,130 @@ func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 		case <-ctx.Done():
 			return Reply{}, context.Cause(ctx)
 		}
+		attempt++
 	}
 }
 
-// unreadable says whether an error is about what came back, not about the connection or a status, which have been tried again.
-func unreadable(err error) bool {
-	var status *openai.APIError
-	var request *openai.RequestError
-	var connection *url.Error
-	return !errors.As(err, &status) && !errors.As(err, &request) && !errors.As(err, &connection)
+// statusError is a reply with another status than 200.
+type statusError struct {
+	code int
+	body string
+}
+
+func (s *statusError) Error() string { return fmt.Sprintf("status %d: %.500s", s.code, s.body) }
+
+// mostReply bounds the bytes of a reply.
+const mostReply = 4 << 20
+
+// ask makes one attempt.
+func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
+	body := map[string]any{"model": e.model, "messages": []map[string]string{{"role": "user", "content": question}}}
+	if e.tempered.Load() {
+		body["temperature"] = e.temperature
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return Reply{}, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(text))
+	if err != nil {
+		return Reply{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if e.key != "" {
+		request.Header.Set("Authorization", "Bearer "+e.key)
+	}
+	response, err := e.client.Do(request)
+	if err != nil {
+		return Reply{}, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, mostReply))
+	if err != nil {
+		return Reply{}, fmt.Errorf("the reply was cut off: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return Reply{}, &statusError{response.StatusCode, errorText(data)}
+	}
+	return readReply(data)
+}
+
+// errorText is what an error says: its message where the body is JSON that has one, else all of the body.
+func errorText(body []byte) string {
+	var told struct {
+		Error json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(body, &told) == nil && len(told.Error) > 0 {
+		var message struct {
+			Message string `json:"message"`
+		}
+		if json.Unmarshal(told.Error, &message) == nil && message.Message != "" {
+			return message.Message
+		}
+		body = told.Error
+	}
+	return strings.TrimSpace(string(body))
+}
+
+// readReply reads the body of a status 200: the text of the first choice, which may come in parts.
+func readReply(data []byte) (Reply, error) {
+	var answer struct {
+		Error   json.RawMessage `json:"error"`
+		Choices []struct {
+			Message struct {
+				Content json.RawMessage `json:"content"`
+			} `json:"message"`
+		} `json:"choices"`
+		Usage struct {
+			TotalTokens int `json:"total_tokens"`
+		} `json:"usage"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return Reply{}, fmt.Errorf("the reply is no JSON of a chat completion: %w: %.200q", err, data)
+	}
+	if text := string(answer.Error); text != "" && text != "null" {
+		return Reply{}, fmt.Errorf("status 200, but an error: %.500s", errorText(data))
+	}
+	if len(answer.Choices) == 0 {
+		return Reply{}, fmt.Errorf("status 200, but no choices: %.200q", data)
+	}
+	reply := Reply{Tokens: answer.Usage.TotalTokens}
+	content := answer.Choices[0].Message.Content
+	var parts []struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+	}
+	switch {
+	case len(content) == 0 || string(content) == "null": // all tokens went into thoughts
+	case json.Unmarshal(content, &reply.Text) == nil:
+	case json.Unmarshal(content, &parts) == nil:
+		for _, part := range parts {
+			if part.Type == "text" {
+				reply.Text += part.Text
+			}
+		}
+	default:
+		return Reply{}, fmt.Errorf("the content of the reply is neither text nor a list of parts: %.200q", content)
+	}
+	return reply, nil
 }
 
 // explain adds what can be done.
 func explain(err error) error {
-	code := 0
-	var status *openai.APIError
-	var request *openai.RequestError
-	if errors.As(err, &status) {
-		code = status.HTTPStatusCode
-	} else if errors.As(err, &request) {
-		code = request.HTTPStatusCode
-	}
+	var status *statusError
 	var connection *url.Error
-	if code == 0 && errors.As(err, &connection) {
+	switch {
+	case errors.As(err, &status):
+		switch status.code {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return fmt.Errorf("%w; is the key right?", err)
+		case http.StatusNotFound:
+			return fmt.Errorf("%w; does the address end as the API wants it (often /v1), and is there such a model?", err)
+		case http.StatusTooManyRequests:
+			return fmt.Errorf("%w; ask less often, or go on later", err)
+		}
+	case errors.As(err, &connection):
 		return fmt.Errorf("%w; is a server running there?", err)
-	}
-	switch code {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w; is the key right?", err)
-	case http.StatusNotFound:
-		return fmt.Errorf("%w; does the address end as the API wants it (often /v1), and is there such a model?", err)
-	case http.StatusTooManyRequests:
-		return fmt.Errorf("%w; ask less often, or go on later", err)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,11 @@ func TestEndpoint_misbehaves(t *testing.T) {
 			fmt.Fprint(w, `{"choices"`)
 			panic(http.ErrAbortHandler)
 		},
-		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"200 with an error": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"error":{"message":"Provider returned error","code":502}}`)
+		},
+		"200 without choices": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id":"x","choices":[]}`) },
+		"hangs up":            func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"too slow": func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
@@ -97,7 +102,7 @@ func TestEndpoint_misbehaves(t *testing.T) {
 		"404":              {http.NotFound, "/v1", 1},
 		"429 for good":     {fails["429"], "slow down", 4},
 		"500 for good":     {fails["500"], "500", 4},
-		"never any sense":  {fails["malformed"], "unexpected", 4},
+		"never any sense":  {fails["malformed"], "no JSON", 4},
 		"nothing is there": {fails["hangs up"], "EOF", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +117,7 @@ func TestEndpoint_misbehaves(t *testing.T) {
 
 // An empty reply has been paid for: it is kept, and says nothing.
 func TestEndpoint_emptyReply(t *testing.T) {
-	for _, body := range []string{`{"choices":[],"usage":{"total_tokens":9}}`,
+	for _, body := range []string{`{"choices":[{"message":{"content":null}}],"usage":{"total_tokens":9}}`,
 		`{"choices":[{"message":{"content":""}}],"usage":{"total_tokens":9}}`} {
 		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
 		r, err := Compare(t.Context(), cases(2), e, Options{})
@@ -152,5 +157,121 @@ func TestEndpoint_rate(t *testing.T) {
 		if _, err := NewEndpoint(EndpointParams{URL: address, Model: "m"}); err == nil || !strings.Contains(err.Error(), "http://") {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+// replied is a chat completion with some content, as JSON.
+func replied(content string) string {
+	return `{"choices":[{"message":{"role":"assistant","content":` + content + `}}],"usage":{"total_tokens":42}}`
+}
+
+// Replies come in many forms. The raw text is kept; the verdict is read from what follows the thoughts.
+func TestEndpoint_forms(t *testing.T) {
+	for content, want := range map[string]int{
+		`"1"`: 1, `"**2**"`: 2, `"\n\n 1\n"`: 1,
+		`"<think>\nOption 2 looks close, but the history leans to 1.\n</think>\n\n1"`:               1,
+		`"Let me see: 2 is close.\n</think>\n\n1"`:                                                  1,
+		`"<think>1</think>hm, 1</think>2"`:                                                          2,
+		`[{"type":"text","text":"1"}]`:                                                              1,
+		`[{"type":"thinking","thinking":[{"type":"text","text":"2?"}]},{"type":"text","text":"1"}]`: 1,
+		`[{"type":"text","text":"Option "},{"type":"text","text":"2"}]`:                             2,
+		`"\\boxed{1}"`: 1, `"The answer is \\boxed{\\text{2}}."`: 2,
+		`"I would choose 1."`: 1, `"They would prefer option 2, since 12 Monkeys is near."`: 2,
+		`"My choice is number 2."`:           2,
+		`"I cannot choose between 1 and 2."`: 0, `"It is between option 1 and option 2."`: 0, `"1 or 2"`: 0, `""`: 0, `null`: 0,
+		`"12 Monkeys"`: 0,
+	} {
+		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, replied(content)) })
+		reply, err := e.Ask(t.Context(), "q")
+		if err != nil || verdict(reply.Text) != want || strings.Contains(content, "think>") && !strings.Contains(reply.Text, "think>") {
+			t.Errorf("%s: %q, verdict %d, %v; want %d", content, reply.Text, verdict(reply.Text), err, want)
+		}
+	}
+}
+
+// An endpoint that refuses the temperature is asked without one, from then on.
+func TestEndpoint_temperature(t *testing.T) {
+	var sent []bool
+	e := served(t, EndpointParams{Temperature: 0.5}, func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		temperature, has := body["temperature"]
+		if sent = append(sent, has); has {
+			if temperature != 0.5 {
+				t.Errorf("temperature %v", temperature)
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error":{"message":"Unsupported value: 'temperature' does not support 0.5 with this model.","param":"temperature"}}`)
+			return
+		}
+		fmt.Fprint(w, good)
+	})
+	for range 2 {
+		if reply, err := e.Ask(t.Context(), "q"); err != nil || reply.Text != "1" {
+			t.Errorf("%+v, %v", reply, err)
+		}
+	}
+	if fmt.Sprint(sent) != "[true false false]" {
+		t.Errorf("sent with a temperature: %v", sent)
+	}
+	if _, err := NewEndpoint(EndpointParams{URL: "http://x/v1", Model: "m", Temperature: 3}); err == nil {
+		t.Error("a temperature of 3")
+	}
+}
+
+// What a server says of an error reaches the user, whatever form it has.
+func TestEndpoint_errorTexts(t *testing.T) {
+	for body, says := range map[string]string{
+		`{"detail":[{"loc":["body","model"],"msg":"field required","type":"value_error"}]}`: "field required",
+		`{"error":"model not found"}`:              "model not found",
+		`{"error":{"message":"no such model"}}`:    "no such model",
+		`<html>Unprocessable</html>`:               "Unprocessable",
+		`{"error":{"code":7,"reason":"overload"}}`: "overload",
+	} {
+		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprint(w, body)
+		})
+		if _, err := e.Ask(t.Context(), "q"); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "422") ||
+			strings.Contains(err.Error(), "%!") {
+			t.Errorf("%s: %v, want %q", body, err, says)
+		}
+	}
+}
+
+// Before tokens are spent the judge must have given a verdict and, with a budget, said what it cost.
+func TestProbe(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply   Reply
+		metered bool
+		says    string
+	}{
+		"good":               {Reply{"1", 5}, true, ""},
+		"no usage":           {Reply{"1", 0}, true, "no usage"},
+		"no usage, no limit": {Reply{"1", 0}, false, ""},
+		"no verdict":         {Reply{"Both are nice.", 5}, false, "no verdict"},
+	} {
+		err := Probe(t.Context(), scripted(func(string) (Reply, error) { return c.reply, nil }), c.metered)
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+}
+
+// Two judges cannot write one file.
+func TestCompare_twice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "judge.jsonl")
+	var second error
+	first := scripted(func(string) (Reply, error) {
+		_, second = Compare(t.Context(), cases(1), scripted(nil), Options{Path: path})
+		return Reply{Text: "1"}, nil
+	})
+	if _, err := Compare(t.Context(), cases(1), first, Options{Path: path}); err != nil {
+		t.Fatal(err)
+	}
+	if second == nil || !strings.Contains(second.Error(), "is being written by") {
+		t.Errorf("the second judge: %v", second)
 	}
 }

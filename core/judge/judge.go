@@ -80,16 +80,55 @@ func (c Case) Question(order string) string {
 		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
 }
 
-// verdictPattern is the number at the start of a reply, behind nothing but words that announce it; numbers in titles do not count.
-var verdictPattern = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
+// thought is what a reasoning model writes before its answer; where its template opens the tag only the end is in the reply.
+const thought = "</think>"
+
+// The forms of a verdict: the number at the start of a reply, after nothing but words that announce it; \boxed{1}; and a
+// sentence that names one option after a word of choice. Numbers in titles do not count.
+var (
+	startPattern    = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
+	boxedPattern    = regexp.MustCompile(`\\boxed\{\s*(?:\\text\{)?\s*([12])\s*\}`)
+	sentencePattern = regexp.MustCompile(`(?i)\b(?:option|number|answer|choice|choose|chosen|pick|select|prefer|is|be|go with)\W+` +
+		`(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
+)
 
 // verdict reads a reply: 1, 2, or 0 where it is neither or both.
 func verdict(reply string) int {
-	match := verdictPattern.FindStringSubmatch(reply)
-	if match == nil || match[2] != "" {
-		return 0
+	reply = reply[max(0, strings.LastIndex(reply, thought)):]
+	reply = strings.TrimPrefix(reply, thought)
+	if match := startPattern.FindStringSubmatch(reply); match != nil {
+		if match[2] != "" {
+			return 0
+		}
+		return int(match[1][0] - '0')
 	}
-	return int(match[1][0] - '0')
+	for _, pattern := range []*regexp.Regexp{boxedPattern, sentencePattern} {
+		found := map[string]bool{}
+		for _, match := range pattern.FindAllStringSubmatch(reply, -1) {
+			found[match[1]] = true
+		}
+		if found["1"] != found["2"] {
+			return map[bool]int{true: 1, false: 2}[found["1"]]
+		}
+	}
+	return 0
+}
+
+// Probe asks a question that any judge can answer, before tokens are spent on others. An error says why the judge is of no
+// use; metered asks it to say how many tokens a reply has cost.
+func Probe(ctx context.Context, judge Judge, metered bool) error {
+	reply, err := judge.Ask(ctx, "Which of these two words is an animal?\n1: cat\n2: stone\n\nReply with the number alone.")
+	if err != nil {
+		return fmt.Errorf("the judge does not answer: %w", err)
+	}
+	if verdict(reply.Text) == 0 {
+		return fmt.Errorf("judge: %s was asked for one of two numbers and replied %.200q, in which there is no verdict; "+
+			"choose another model, or one that is told not to think aloud", judge.Name(), reply.Text)
+	}
+	if metered && reply.Tokens == 0 {
+		return fmt.Errorf("judge: a budget of tokens cannot be kept: %s reports no usage; leave the budget out", judge.Name())
+	}
+	return nil
 }
 
 // Compare asks about every case and counts the verdicts. Every reply is on disk before the next question is begun; after an

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
@@ -37,6 +38,7 @@ type exchange struct {
 type transcript struct {
 	header transcriptHeader
 	file   *os.File // nil: in memory alone
+	lock   *artifact.Lock
 	mu     sync.Mutex
 	length int64                  // of what is whole in the file
 	broken error                  // why nothing can be written any more
@@ -52,31 +54,39 @@ func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript,
 	if path == "" {
 		return t, nil
 	}
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("judge: %w", err)
-	}
-	whole := bytes.LastIndexByte(data, '\n') + 1
-	if own, err := json.Marshal(h); err != nil || whole == 0 && !bytes.HasPrefix(own, data) {
-		return nil, fmt.Errorf("judge: %s holds no transcripts; choose another file", path)
-	}
-	if err := t.read(path, data[:whole], cases); err != nil {
+	var err error
+	if t.lock, err = artifact.Claim(path); err != nil {
 		return nil, err
 	}
+	if err := t.open(path, cases); err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	return t, nil
+}
+
+func (t *transcript) open(path string, cases []Case) error {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("judge: %w", err)
+	}
+	whole := bytes.LastIndexByte(data, '\n') + 1
+	if own, err := json.Marshal(t.header); err != nil || whole == 0 && !bytes.HasPrefix(own, data) {
+		return fmt.Errorf("judge: %s holds no transcripts; choose another file", path)
+	}
+	if err := t.read(path, data[:whole], cases); err != nil {
+		return err
+	}
 	if t.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-		return nil, fmt.Errorf("judge: the transcripts cannot be written: %w", err)
+		return fmt.Errorf("judge: the transcripts cannot be written: %w", err)
 	}
 	if err = t.file.Truncate(int64(whole)); err == nil {
 		_, err = t.file.Seek(int64(whole), 0)
 	}
 	t.length = int64(whole)
 	if err == nil && whole == 0 {
-		err = t.write(h)
+		err = t.write(t.header)
 	}
-	if err != nil {
-		return nil, errors.Join(err, t.close())
-	}
-	return t, nil
+	return err
 }
 
 func (t *transcript) read(path string, data []byte, cases []Case) error {
@@ -166,10 +176,14 @@ func (t *transcript) answered() int {
 }
 
 func (t *transcript) close() error {
-	if t.file == nil {
-		return nil
+	var err error
+	if t.file != nil {
+		err = t.file.Close()
 	}
-	return t.file.Close()
+	if t.lock != nil {
+		err = errors.Join(err, t.lock.Release())
+	}
+	return err
 }
 
 // Read gives the result of a finished comparison from its file.

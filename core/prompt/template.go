@@ -3,15 +3,13 @@
 package prompt
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // The slots a template may hold. Each stands for the soft tokens of recommender states.
@@ -118,11 +116,11 @@ func Named(name string) (Template, error) {
 // ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and, where they are wanted,
 // "reply" and "examples".
 func ReadTemplate(path string) (Template, error) {
-	data, err := os.ReadFile(path)
+	text, err := artifact.ReadText(path)
 	if err != nil {
 		return Template{}, fmt.Errorf("prompt: %w", err)
 	}
-	t, err := ParseTemplate(data)
+	t, err := ParseTemplate(text)
 	if err != nil {
 		return Template{}, fmt.Errorf("%s: %w", path, err)
 	}
@@ -136,14 +134,9 @@ func ParseTemplate(data []byte) (Template, error) {
 	if json.Unmarshal(data, &keys) == nil && keys["text"] != nil {
 		return Template{}, fmt.Errorf(`prompt: template: the key "text" is now "texts", a list: "texts": ["…"]`)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&t); err != nil {
-		return Template{}, fmt.Errorf("prompt: template: %w; its keys are name and asks (texts in quotes), texts (a list of them), reply, "+
+	if err := artifact.ParseJSON(data, &t, artifact.KnownKeys); err != nil {
+		return Template{}, fmt.Errorf("prompt: template, %w; its keys are name and asks (texts in quotes), texts (a list of them), reply, "+
 			"and examples (a list of lists)", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Template{}, errors.New("prompt: template: something stands behind the closing brace")
 	}
 	return t, t.Validate()
 }

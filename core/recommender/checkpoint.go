@@ -155,7 +155,7 @@ func (t *trainer) resume(file *artifact.File) error {
 	if file.Metadata[keyData] != t.data {
 		return fmt.Errorf("it was made from other sequences")
 	}
-	if err := decode(file.Metadata[keyCursor], &t.cursor); err != nil {
+	if err := artifact.ParseJSON([]byte(file.Metadata[keyCursor]), &t.cursor, artifact.KnownKeys); err != nil {
 		return fmt.Errorf("its %s: %w", keyCursor, err)
 	}
 	if t.cursor.best() == nil {

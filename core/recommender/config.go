@@ -3,14 +3,12 @@
 package recommender
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // The models.
@@ -39,8 +37,9 @@ type Config struct {
 	Inner  int `json:"inner,omitempty"`  // units of the feed-forward layers; 0: Width
 
 	// GRU4Rec.
-	Hidden int `json:"hidden,omitempty"` // units
-	Layers int `json:"layers,omitempty"`
+	Hidden int  `json:"hidden,omitempty"` // units
+	Layers int  `json:"layers,omitempty"`
+	Biases bool `json:"biases,omitempty"` // of the layout RecBole, whose own code has none; the authors' GRU always has biases
 
 	// Caser.
 	Heights    []int `json:"heights,omitempty"`    // of the horizontal filters, in items
@@ -205,7 +204,7 @@ func (c Config) build(engine *cgo.Engine) (*cgo.Model, error) {
 	switch c.Model {
 	case GRU4Rec:
 		return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Layout: layout, Items: c.Items, Width: c.Width,
-			Positions: c.Positions, Hidden: c.Hidden, Layers: c.Layers})
+			Positions: c.Positions, Hidden: c.Hidden, Layers: c.Layers, Biases: c.Biases})
 	case Caser:
 		return cgo.NewCaser(engine, cgo.CaserParams{Layout: layout, Items: c.Items, Width: c.Width, Positions: c.Positions,
 			Heights: c.Heights, Horizontal: c.Horizontal, Vertical: c.Vertical})
@@ -216,21 +215,7 @@ func (c Config) build(engine *cgo.Engine) (*cgo.Model, error) {
 		Betas: c.Diffusion.Betas(), Rounding: float32(c.Diffusion.Rounding)})
 }
 
-// parseConfig reads a configuration from JSON. Unknown keys are refused, since they mean that something was expected
-// which would not happen.
+// parseConfig reads a configuration from JSON.
 func parseConfig(text string) (c Config, err error) {
-	return c, decode(text, &c)
-}
-
-// decode reads one JSON value and refuses unknown keys and anything that follows.
-func decode(text string, value any) error {
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(value); err != nil {
-		return err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return fmt.Errorf("something follows the JSON value")
-	}
-	return nil
+	return c, artifact.ParseJSON([]byte(text), &c, artifact.KnownKeys)
 }

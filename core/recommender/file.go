@@ -1,13 +1,17 @@
 package recommender
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -105,17 +109,21 @@ func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	return r, nil
 }
 
-// readWeights reads a safetensors file, and says how to get one where the file is PyTorch's own.
+// readWeights reads a safetensors file, and says how to get one from a file of PyTorch.
 func readWeights(path string) (*artifact.File, error) {
 	file, err := artifact.ReadSafetensors(path)
 	if err == nil || !isPickle(path) {
 		return file, err
 	}
-	return nil, fmt.Errorf("recommender: %s is a pickle of PyTorch, which can run programs when it is opened and is never read "+
-		"here; convert it where you trust it:\n"+
-		"  import torch, safetensors.torch; weights = torch.load(%[1]q, map_location=\"cpu\", weights_only=True)\n"+
-		"  safetensors.torch.save_file({k: v.contiguous() for k, v in weights.get(\"state_dict\", weights).items()}, "+
-		"\"weights.safetensors\")", path)
+	weightsOnly, beside := "True", ""
+	if holdsConfig(path) {
+		weightsOnly, beside = "False", "; this one holds RecBole's configuration beside the weights"
+	}
+	return nil, fmt.Errorf("recommender: %s is a pickle of PyTorch, which can run programs when it is opened and is never read here%s. "+
+		"Convert it with Python where you trust it%s:\n"+
+		"  import torch, safetensors.torch; weights = torch.load(%[1]q, map_location=\"cpu\", weights_only=%[4]s)\n"+
+		"  safetensors.torch.save_file({k: v.contiguous().clone() for k, v in weights.get(\"state_dict\", weights).items()}, "+
+		"\"weights.safetensors\")", path, beside, map[string]string{"False": " and RecBole is installed"}[weightsOnly], weightsOnly)
 }
 
 // isPickle knows PyTorch's two formats by their first bytes: a zip archive, or a bare pickle.
@@ -128,6 +136,19 @@ func isPickle(path string) bool {
 	start := make([]byte, 4)
 	_, err = io.ReadFull(file, start)
 	return err == nil && (string(start) == "PK\x03\x04" || start[0] == 0x80 && start[1] >= 2 && start[1] <= 5)
+}
+
+// holdsConfig reports whether a pickle holds an object of RecBole's, as its checkpoints do, which torch.load refuses with
+// weights_only. The pickle in PyTorch's archives is not compressed, and comes first.
+func holdsConfig(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	const enough = 1 << 20
+	start, err := io.ReadAll(io.LimitReader(file, enough))
+	return err == nil && bytes.Contains(start, []byte("recbole.config"))
 }
 
 // FromFile is Load for a file that has been read; the hash is missing.
@@ -150,7 +171,7 @@ func FromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 		}
 	}
 	if text, ok := file.Metadata[keyValidation]; ok {
-		if err := decode(text, &r.origin.Validation); err != nil {
+		if err := artifact.ParseJSON([]byte(text), &r.origin.Validation, artifact.KnownKeys); err != nil {
 			return nil, fmt.Errorf("its %s: %w", keyValidation, err)
 		}
 	}
@@ -162,6 +183,10 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) 
 	if r.model, err = r.config.build(engine); err != nil {
 		return err
 	}
+	if err := r.knowsAll(file); err != nil {
+		r.Close()
+		return err
+	}
 	if err := writeSlot(r.model, cgo.Value, file, ""); err != nil {
 		r.Close()
 		if errors.Is(err, cgo.ErrNumeric) {
@@ -170,6 +195,49 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) 
 		return err
 	}
 	return nil
+}
+
+// knowsAll refuses a file with weights that the model does not have: without them its states would be others.
+func (r *Recommender) knowsAll(file *artifact.File) error {
+	infos, err := r.model.Tensors()
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, info := range infos {
+		known[info.Name] = true
+	}
+	var unknown []string
+	for _, t := range file.Tensors {
+		called := r.config.Model != DreamRec || !slices.ContainsFunc(unused, func(layer string) bool { return strings.HasPrefix(t.Name, layer) })
+		if !known[t.Name] && called && !isBuffer(t) {
+			unknown = append(unknown, strconv.Quote(t.Name))
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	const shown = 6
+	more := ""
+	if len(unknown) > shown {
+		more = fmt.Sprintf(" and %d more", len(unknown)-shown)
+	}
+	return fmt.Errorf("a %s of the layout %s has no tensor %s%s: the file is of another model (such as BERT4Rec), or of one with options that "+
+		"recint does not have (such as a bidirectional GRU or an output layer of its own)", r.config.Model,
+		cmp.Or(r.config.Layout, Authors), strings.Join(unknown[:min(shown, len(unknown))], ", "), more)
+}
+
+// buffers are the last parts of names of what PyTorch's modules keep beside their weights, as float32 too.
+var buffers = []string{"causal_mask", "attn_mask", "attention_mask", "padding_mask", "mask", "masked_bias", "position_ids",
+	"inv_freq", "tril", "triu"}
+
+// unused are the layers that the authors' DreamRec has but its formulas never call.
+var unused = []string{"s_fc.", "emb_mlp."}
+
+// isBuffer reports whether a tensor holds no weights: no model learns whole numbers and truth values.
+func isBuffer(t artifact.Tensor) bool {
+	return t.DType != "F32" || slices.Contains(buffers, t.Name[strings.LastIndexByte(t.Name, '.')+1:])
 }
 
 // configOf reads a file's configuration, and holds it against the shapes of the tensors before anything is allocated.
@@ -201,7 +269,7 @@ func configOf(file *artifact.File) (Config, error) {
 	}{
 		{"model", c.Model, sizes.Model}, {"items", c.Items, sizes.Items}, {"width", c.Width, sizes.Width},
 		{"positions", c.Positions, sizes.Positions}, {"blocks", c.Blocks, sizes.Blocks}, {"inner", c.inner(), sizes.inner()},
-		{"hidden", c.Hidden, sizes.Hidden}, {"layers", c.Layers, sizes.Layers}, {"heights", c.Heights, sizes.Heights},
+		{"hidden", c.Hidden, sizes.Hidden}, {"layers", c.Layers, sizes.Layers}, {"biases", c.Biases, sizes.Biases}, {"heights", c.Heights, sizes.Heights},
 		{"horizontal", c.Horizontal, sizes.Horizontal}, {"vertical", c.Vertical, sizes.Vertical},
 	} {
 		if !reflect.DeepEqual(f.is, f.of) {

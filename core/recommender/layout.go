@@ -47,8 +47,12 @@ func (c Config) ownRows() bool { return c.Layout == "" || c.Layout == Authors }
 // mostHeights is how many heights of filters a Caser may have.
 const mostHeights = 16
 
-// itemTables are the names of the tensor with a row for each item and one for padding.
-var itemTables = []string{"item_embeddings.weight", "item_embedding.weight", "item_emb.weight"}
+// itemTables are the names of the tensor with a row for each item and one for padding; positionTables of that with a row
+// for each position. Both: of the authors, RecBole and pmixer.
+var (
+	itemTables     = []string{"item_embeddings.weight", "item_embedding.weight", "item_emb.weight"}
+	positionTables = []string{"positional_embeddings.weight", "position_embedding.weight", "pos_emb.weight"}
+)
 
 // sizes measures a recommender by the shapes of its tensors. What they do not tell has its default.
 type sizes struct {
@@ -85,39 +89,40 @@ func (s *sizes) numbered(prefix string) int {
 	return count
 }
 
-// modelOf tells model and layout by names; "" if they are those of none.
-func modelOf(file *artifact.File) (model, layout string) {
-	has := func(name string) bool { _, err := file.Find(name); return err == nil }
-	switch {
-	case has("none_embedding.weight"):
-		return DreamRec, Authors
-	case has("gru.weight_ih_l0"):
-		return GRU4Rec, Authors
-	case has("vertical_cnn.weight"):
-		return Caser, Authors
-	case has("mh_attn.linear_q.weight"):
-		return SASRec, Authors
-	case has("gru_layers.weight_ih_l0"):
-		return GRU4Rec, RecBole
-	case has("conv_v.weight") && has("fc1.weight"):
-		return Caser, RecBole
-	case has("trm_encoder.layer.0.multi_head_attention.query.weight"):
-		return SASRec, RecBole
-	case has("attention_layers.0.in_proj_weight"):
-		return SASRec, Pmixer
+// signatures are the tensors by which a model and its layout are known; of several that fit the first counts.
+var signatures = []struct {
+	model, layout string
+	tensors       []string
+}{
+	{DreamRec, Authors, []string{"none_embedding.weight"}},
+	{GRU4Rec, Authors, []string{"gru.weight_ih_l0"}},
+	{Caser, Authors, []string{"vertical_cnn.weight"}},
+	{SASRec, Authors, []string{"mh_attn.linear_q.weight"}},
+	{GRU4Rec, RecBole, []string{"gru_layers.weight_ih_l0"}},
+	{Caser, RecBole, []string{"conv_v.weight", "fc1.weight"}},
+	{SASRec, RecBole, []string{"trm_encoder.layer.0.multi_head_attention.query.weight"}},
+	{SASRec, Pmixer, []string{"attention_layers.0.in_proj_weight"}},
+}
+
+// modelOf tells model and layout by names that stand behind a prefix; "" if they are those of none.
+func modelOf(file *artifact.File, prefix string) (model, layout string) {
+	for _, s := range signatures {
+		if !slices.ContainsFunc(s.tensors, func(name string) bool { _, err := file.Find(prefix + name); return err != nil }) {
+			return s.model, s.layout
+		}
 	}
 	return "", ""
 }
 
 // Knows reports whether a file holds the weights of a recommender, by the names of its tensors.
 func Knows(file *artifact.File) bool {
-	model, _ := modelOf(file)
+	model, _ := modelOf(file, "")
 	return model != ""
 }
 
 // configOfTensors tells model, layout and sizes by names and shapes.
 func configOfTensors(file *artifact.File) (Config, error) {
-	model, layout := modelOf(file)
+	model, layout := modelOf(file, "")
 	if model == "" {
 		return Config{}, fmt.Errorf("its tensors are not those of a model that is known: it has neither "+
 			"\"gru.weight_ih_l0\" nor \"vertical_cnn.weight\" nor \"mh_attn.linear_q.weight\" nor those of the layouts %s",
@@ -135,6 +140,9 @@ func configOfTensors(file *artifact.File) (Config, error) {
 	case model == GRU4Rec:
 		prefix := map[string]string{Authors: "gru", RecBole: "gru_layers"}[layout]
 		c.Hidden, c.Layers = s.size(prefix+".weight_hh_l0", 2, 1), s.numbered(prefix+".weight_ih_l")
+		if layout == RecBole {
+			c.Biases = s.numbered(prefix+".bias_ih_l") > 0
+		}
 	case model == Caser && layout == Authors:
 		c.Positions, c.Vertical = s.size("vertical_cnn.weight", 4, 2), s.size("vertical_cnn.weight", 4, 0)
 		c.Heights, c.Horizontal = nil, s.size("horizontal_cnn.0.weight", 4, 0)
@@ -145,13 +153,13 @@ func configOfTensors(file *artifact.File) (Config, error) {
 		c.Positions, c.Vertical = s.size("conv_v.weight", 4, 2), s.size("conv_v.weight", 4, 0)
 		c.Heights, c.Horizontal = nil, s.size("conv_h.0.weight", 4, 0)
 	case layout == Authors:
-		c.Positions, c.Blocks = s.size("positional_embeddings.weight", 2, 0), max(1, s.numbered("blocks."))
+		c.Positions, c.Blocks = s.size(positionTables[0], 2, 0), max(1, s.numbered("blocks."))
 		c.Inner = s.size("feed_forward.w_1.bias", 1, 0)
 	case layout == RecBole:
-		c.Positions, c.Blocks = s.size("position_embedding.weight", 2, 0), s.numbered("trm_encoder.layer.")
+		c.Positions, c.Blocks = s.size(positionTables[1], 2, 0), s.numbered("trm_encoder.layer.")
 		c.Inner = s.size("trm_encoder.layer.0.feed_forward.dense_1.bias", 1, 0)
 	default:
-		c.Positions, c.Blocks = s.size("pos_emb.weight", 2, 0)-1, s.numbered("attention_layers.")
+		c.Positions, c.Blocks = s.size(positionTables[2], 2, 0)-1, s.numbered("attention_layers.")
 		c.Inner = c.Width
 	}
 	if model == DreamRec {

@@ -312,13 +312,9 @@ func (r *Run) addRecovery(path string, data *dataset.Dataset, split dataset.Spli
 }
 
 func (r *Run) addOracles(path string) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
 	var result run.OracleResult
-	if err := json.Unmarshal(data, &result); err != nil {
-		return fmt.Errorf("report: %s: %w", path, err)
+	if err := artifact.ReadJSON(path, &result, artifact.AnyKeys); err != nil {
+		return fmt.Errorf("report: %w; remove the file, and recint oracle writes it again", err)
 	}
 	if len(result.Oracles) != result.N || result.N == 0 {
 		return fmt.Errorf("report: %s holds %d of %d oracles; the same command goes on with it", path, len(result.Oracles), result.N)

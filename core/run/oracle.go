@@ -115,6 +115,11 @@ type OracleResult struct {
 // puts the embeddings of the items that came next through the same path. What is finished is kept in a file, from which the next
 // call goes on; a file that is about something else is refused.
 func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (*OracleResult, error) {
+	lock, err := artifact.Claim(path)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
 	sequences := r.testSequences(n, seed)
 	result := &OracleResult{Label: r.label(), N: len(sequences), Seed: seed}
 	if err := result.takeUp(path); err != nil {

@@ -54,12 +54,8 @@ func (p *Parts) open(s Spec) (err error) {
 	if p.GGUF, err = cgo.OpenGGUF(s.LLM); err != nil {
 		return err
 	}
-	info, err := p.GGUF.Describe()
-	if err != nil {
-		return err
-	}
-	if info.Architecture != "llama" {
-		return fmt.Errorf("run: %s has the architecture %q; give a GGUF of the architecture \"llama\"", s.LLM, info.Architecture)
+	if err := p.GGUF.CheckLLaMA(); err != nil {
+		return fmt.Errorf("run: the LLM cannot be used: %w", err)
 	}
 	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter.ShowsAllItems()}
 	if s.Adapter == align.Recall {

@@ -381,10 +381,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"is truncated", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, align.AdapterFile), content[:len(content)-1], 0o644)
 		}},
-		{`run.json: json: unknown field "colour"`, func(dir string) error {
+		{`run.json, line 1, column 2: there is no key "colour"`, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, SpecFile), []byte(`{"colour": 1}`), 0o644)
 		}},
-		{"run.json: unexpected EOF", func(dir string) error {
+		{"the text ends before its JSON value does", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, SpecFile), spec[:len(spec)/2], 0o644)
 		}},
 	} {

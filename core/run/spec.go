@@ -133,17 +133,15 @@ func (s *Spec) paths() []*string { return []*string{&s.Dataset, &s.Recommender, 
 func Read(dir string) (Spec, error) {
 	var s Spec
 	path := filepath.Join(dir, SpecFile)
-	text, err := os.ReadFile(path)
+	text, err := artifact.ReadText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, fmt.Errorf("run: %s is not a run: it has no %s; recint align makes one", dir, SpecFile)
 	}
 	if err != nil {
 		return s, fmt.Errorf("run: %w", err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&s); err != nil {
-		return s, fmt.Errorf("run: %s: %w; a run of another version is made anew in another folder", path, err)
+	if err := artifact.ParseJSON(text, &s, artifact.KnownKeys); err != nil {
+		return s, fmt.Errorf("run: %s, %w; a run of another version is made anew in another folder", path, err)
 	}
 	for _, p := range s.paths() {
 		if !filepath.IsAbs(*p) {
@@ -155,9 +153,6 @@ func Read(dir string) (Spec, error) {
 
 // claim makes the folder the run's, or checks that it already is.
 func (s Spec) claim(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("run: the folder cannot be made: %w; choose one that you may write to", err)
-	}
 	relative := s
 	root, err := filepath.Abs(dir)
 	if err != nil {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // Train trains the run of a folder, or goes on with it as if it had never stopped (see align.Train), and leaves the adapter
@@ -54,6 +57,14 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	}
 	stage(fmt.Sprintf("expecting %s of memory of %s and %.1f samples/s", align.Mebibytes(estimate.Total()), estimate.Device,
 		estimate.Rate))
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fmt.Errorf("run: the folder cannot be made: %w; choose one that you may write to", err)
+	}
+	lock, err := artifact.Claim(filepath.Join(dir, align.LogFile))
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}

@@ -104,10 +104,15 @@ type (
 
 const internal = "something failed here; the server's log says what, beside the request's id"
 
-// answer wraps what computes an answer: with limits on requests at a time and on time, and with JSON or an error for the client. A nil
-// answer without an error has been written already.
+// answer wraps what computes an answer: with limits on requests at a time and on time, and with JSON or an error for the client. A
+// request counts once its body has arrived, so that slow clients lock out nobody. A nil answer without an error has been written
+// already.
 func (s *Server) answer(compute func(w http.ResponseWriter, r *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if err := receive(w, r); err != nil {
+			writeError(w, err)
+			return
+		}
 		select {
 		case s.flying <- struct{}{}:
 			defer func() { <-s.flying }()
@@ -223,7 +228,7 @@ func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *Server) states(w http.ResponseWriter, r *http.Request) (any, error) {
-	_, a, err := readAsked[statesRequest](s, w, r)
+	_, a, err := readAsked[statesRequest](s, r)
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +248,8 @@ type asked struct {
 }
 
 // readAsked reads a request and finds its run and items. The caller releases the run if there is no error.
-func readAsked[T body](s *Server, w http.ResponseWriter, r *http.Request) (request T, a asked, err error) {
-	if request, err = read[T](w, r); err != nil {
+func readAsked[T body](s *Server, r *http.Request) (request T, a asked, err error) {
+	if request, err = read[T](r); err != nil {
 		return request, a, err
 	}
 	run, ids := request.about()
@@ -258,7 +263,7 @@ func readAsked[T body](s *Server, w http.ResponseWriter, r *http.Request) (reque
 }
 
 func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[recommendRequest](s, w, r)
+	request, a, err := readAsked[recommendRequest](s, r)
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +289,7 @@ func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) 
 }
 
 func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[oracleRequest](s, w, r)
+	request, a, err := readAsked[oracleRequest](s, r)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +310,7 @@ func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[interpretRequest](s, w, r)
+	request, a, err := readAsked[interpretRequest](s, r)
 	if err != nil {
 		return nil, err
 	}

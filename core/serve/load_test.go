@@ -316,7 +316,7 @@ func fuzz[T interface{ check() error }](f *testing.F, seeds ...string) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/json")
-		value, err := read[T](nil, r)
+		value, err := read[T](r)
 		if err != nil {
 			var refused refusal
 			if !errors.As(err, &refused) || refused.status < 400 || refused.status >= 500 {

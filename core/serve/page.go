@@ -49,7 +49,7 @@ func (s *Server) plot(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *Server) path(w http.ResponseWriter, r *http.Request) (any, error) {
-	_, a, err := readAsked[statesRequest](s, w, r)
+	_, a, err := readAsked[statesRequest](s, r)
 	if err != nil {
 		return nil, err
 	}

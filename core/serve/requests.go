@@ -1,14 +1,19 @@
 package serve
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
@@ -25,24 +30,24 @@ const (
 type (
 	statesRequest struct { // also of a path
 		Run     string   `json:"run"`
-		History []string `json:"history"`
+		History []itemID `json:"history"`
 	}
 	recommendRequest struct {
 		Run     string    `json:"run"`
-		History []string  `json:"history"`
+		History []itemID  `json:"history"`
 		State   []float32 `json:"state"` // in place of ranking by the history, whose items are left out all the same
 		K       *int      `json:"k"`
 	}
 	interpretRequest struct {
 		Run     string      `json:"run"`
-		History []string    `json:"history"`
+		History []itemID    `json:"history"`
 		Vector  []float32   `json:"vector"`
 		States  [][]float32 `json:"states"`
 		Titles  int         `json:"titles"` // how many of the likeliest titles to give beside the words
 	}
 	oracleRequest struct {
 		Run     string   `json:"run"`
-		History []string `json:"history"`
+		History []itemID `json:"history"`
 		Seed    *uint64  `json:"seed"`
 	}
 	itemsRequest struct {
@@ -67,13 +72,13 @@ func refuse(status int, format string, args ...any) error {
 // body is what is read of a request about a history.
 type body interface {
 	check() error
-	about() (run string, history []string)
+	about() (run string, history []itemID)
 }
 
-func (r statesRequest) about() (string, []string)    { return r.Run, r.History }
-func (r recommendRequest) about() (string, []string) { return r.Run, r.History }
-func (r interpretRequest) about() (string, []string) { return r.Run, r.History }
-func (r oracleRequest) about() (string, []string)    { return r.Run, r.History }
+func (r statesRequest) about() (string, []itemID)    { return r.Run, r.History }
+func (r recommendRequest) about() (string, []itemID) { return r.Run, r.History }
+func (r interpretRequest) about() (string, []itemID) { return r.Run, r.History }
+func (r oracleRequest) about() (string, []itemID)    { return r.Run, r.History }
 
 func (r statesRequest) check() error    { return checkLengths(r.History, 0) }
 func (r interpretRequest) check() error { return checkLengths(r.History, r.Titles) }
@@ -86,7 +91,7 @@ func (r recommendRequest) check() error {
 	return checkLengths(r.History, 0)
 }
 
-func checkLengths(history []string, titles int) error {
+func checkLengths(history []itemID, titles int) error {
 	if len(history) > mostHistory {
 		return refuse(http.StatusBadRequest, "the history has %d items; at most %d are taken, of which the last ones count",
 			len(history), mostHistory)
@@ -97,26 +102,74 @@ func checkLengths(history []string, titles int) error {
 	return nil
 }
 
-// read decodes the body of a request, one JSON value of at most mostBytes with known names only.
-func read[T interface{ check() error }](w http.ResponseWriter, r *http.Request) (value T, err error) {
+// itemID is the id of an item in the data set, which may be written as a number.
+type itemID string
+
+// UnmarshalJSON reads a text or a whole number.
+func (i *itemID) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' {
+		return json.Unmarshal(text, (*string)(i))
+	}
+	if _, err := strconv.ParseInt(string(text), 10, 64); err != nil {
+		return fmt.Errorf("%.60s is no item's id; ids are texts in quotes or whole numbers", text)
+	}
+	*i = itemID(text)
+	return nil
+}
+
+// receive waits for all of a request's body, of at most mostBytes when it is unpacked, and puts it in the body's place.
+func receive(w http.ResponseWriter, r *http.Request) error {
+	in := io.Reader(http.MaxBytesReader(w, r.Body, mostBytes))
+	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
+	case "", "identity":
+	case "gzip":
+		unpacked, err := gzip.NewReader(in)
+		if err != nil {
+			return unreadable(err)
+		}
+		in = http.MaxBytesReader(w, unpacked, mostBytes)
+	default:
+		return refuse(http.StatusUnsupportedMediaType, "the body has the encoding %q; send it plain or with gzip", encoding)
+	}
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return unreadable(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return nil
+}
+
+// unreadable says why a body did not arrive, without what is the server's own business, such as addresses.
+func unreadable(err error) error {
+	var large *http.MaxBytesError
+	var network net.Error
+	switch {
+	case errors.As(err, &large):
+		return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", large.Limit)
+	case errors.As(err, &network) && network.Timeout():
+		return refuse(http.StatusRequestTimeout, "the body has not arrived in time; send the request again, all of it at once")
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+		return refuse(http.StatusBadRequest, "the body is not gzip, as its header Content-Encoding says")
+	}
+	return refuse(http.StatusBadRequest, "the body cannot be read: it is cut off, or not encoded as its headers say")
+}
+
+// read decodes the body of a request that has arrived, one JSON value with known names only.
+func read[T interface{ check() error }](r *http.Request) (value T, err error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return value, refuse(http.StatusUnsupportedMediaType, "the body must be JSON, with the header Content-Type: application/json")
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBytes))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&value)
-	if err == nil {
-		if _, err = decoder.Token(); err == nil {
-			err = errors.New("there is more than one value")
-		} else if errors.Is(err, io.EOF) {
-			return value, value.check()
-		}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return value, unreadable(err)
 	}
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return value, refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", large.Limit)
+	if len(bytes.TrimSpace(data)) == 0 {
+		return value, refuse(http.StatusBadRequest, "the body is empty; send a JSON object, such as {\"history\": [\"ID\"]}")
 	}
-	return value, refuse(http.StatusBadRequest, "the body cannot be read: %v", err)
+	if err := artifact.ParseJSON(data, &value, artifact.KnownKeys); err != nil {
+		return value, refuse(http.StatusBadRequest, "the body cannot be read: %v", err)
+	}
+	return value, value.check()
 }
 
 // readItems reads the query of a search.
@@ -137,10 +190,10 @@ func readItems(r *http.Request) (itemsRequest, error) {
 }
 
 // items finds those that a request names.
-func items(s *service.Service, ids []string) ([]int32, error) {
+func items(s *service.Service, ids []itemID) ([]int32, error) {
 	found := make([]int32, len(ids))
 	for i, id := range ids {
-		item, ok := s.Item(id)
+		item, ok := s.Item(string(id))
 		if !ok {
 			return nil, refuse(http.StatusBadRequest, "history: the data set has no item with the id %q; GET /v1/items?query= finds items", id)
 		}

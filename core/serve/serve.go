@@ -105,6 +105,9 @@ func (s *Server) Reload() error {
 // or find them closed when they want to use them.
 const idle = 10 * time.Second
 
+// arrival is how long a request may take to arrive.
+var arrival = 15 * time.Second
+
 // Serve answers what comes in until the context ends, then finishes what it has accepted. It closes the listener. An address that
 // others can reach needs keys.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
@@ -115,7 +118,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:           s.handler,
 		TLSConfig:         s.opts.TLS,
 		ReadHeaderTimeout: idle,
-		ReadTimeout:       15 * time.Second,
+		ReadTimeout:       arrival,
 		WriteTimeout:      s.opts.Timeout + 15*time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
@@ -228,7 +231,7 @@ func (s *Server) known(shown string) bool {
 }
 
 // local refuses, where there are no keys, requests under another name than this machine's own: those of pages whose host's name was
-// made to point here.
+// made to point here. Browsers always say a name; HTTP/1.0's health checks need not.
 func (s *Server) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -236,7 +239,8 @@ func (s *Server) local(next http.Handler) http.Handler {
 			host = name
 		}
 		ip := net.ParseIP(strings.Trim(host, "[]"))
-		if len(s.keys) == 0 && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		own := host == "" || strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || ip != nil && ip.IsLoopback()
+		if len(s.keys) == 0 && !own {
 			writeError(w, refuse(http.StatusForbidden, "without keys only requests to localhost are answered, not to %q", host))
 			return
 		}

@@ -113,22 +113,28 @@ typedef struct {
     char name[128];        /* general.name, may be empty */
     char file_type[32];    /* type of the majority of weights, e.g. "Q4_1" */
     int64_t n_parameters;
-    int64_t n_bytes; /* of the file */
+    int64_t n_bytes; /* of the file, or of all parts of a split one */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context, head_dim;
-    int32_t tied_head;     /* 1: the output matrix is the embedding table */
-    int32_t has_tokenizer; /* 0: text cannot be tokenised with this file */
-    int32_t has_chat_template;
-    int32_t bos, eos; /* token ids, -1 where the file names none */
-    int32_t eot;      /* closes an answer: as in the chat template, else as llama.cpp names it; -1: none */
+    int32_t tied_head;            /* 1: the output matrix is the embedding table */
+    int32_t has_tokenizer;        /* 0: text cannot be tokenised with this file */
+    int32_t has_chat_template;    /* one that llama.cpp knows */
+    int32_t has_unknown_template; /* there is one, but llama.cpp does not know it */
+    int32_t bos;                  /* token id, -1 where the file names none or sets add_bos_token to false */
+    int32_t eos;                  /* token id, -1 where the file names none */
+    int32_t eot;                  /* closes an answer: as in the chat template, else as llama.cpp names it; -1: none */
     float rope_base;
     float rms_eps;
     float embd_rms; /* root mean square of the token-embedding table: the scale of a soft token */
 } ri_gguf_info;
 
 /* Any GGUF opens that is whole and well formed (every tensor's bytes lie inside the file); the description works for
- * any architecture. The vocabulary and the embeddings need general.architecture = llama. */
+ * any architecture. The vocabulary and the embeddings need general.architecture = llama. Of a split file `path` is any
+ * part; the others lie beside it, and RI_FILE names one that is missing. */
 RI_API ri_status ri_gguf_open(const char *path, ri_gguf **out, ri_error *err);
 RI_API ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err);
+/* RI_UNSUPPORTED or RI_FILE, with the reason, when training and generation cannot run the file: what ri_llama_create
+ * would say, before any weight is read. */
+RI_API ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err);
 RI_API void ri_gguf_free(ri_gguf *gguf);
 
 /* Tokens of text[0..n_bytes). Special tokens written in the text are recognised when `parse_special` is 1. No BOS is
@@ -179,6 +185,7 @@ typedef struct {
     int32_t n_positions;
     int32_t n_hidden; /* units of the GRU */
     int32_t n_layers;
+    int32_t biases; /* RecBole: 1 if the GRU has biases, which RecBole's own code leaves out; the authors' always has */
 } ri_gru4rec_params;
 
 /* RecBole's has one user, the mean of those it was trained on: user_embedding.weight is [1, D]. */

@@ -1,5 +1,7 @@
 #include "gguf.h"
 
+#include "llama-cpp.h" // not "llama.h", which is our own
+
 #include <cmath>
 #include <cstring>
 #include <fcntl.h>
@@ -39,44 +41,83 @@ Gguf::Mapping::~Mapping() {
     if (data) munmap(const_cast<char *>(data), size);
 }
 
-Gguf::Gguf(const std::string &path) : path_(path), file_(path) {
-    silence_logs();
-    if (file_.size < 4 || memcmp(file_.data, "GGUF", 4) != 0)
+Gguf::Part::Part(const std::string &name) : path(name), file(name) {
+    if (file.size < 4 || memcmp(file.data, "GGUF", 4) != 0)
         fail(RI_FILE, "%s is not a GGUF file: it does not start with the letters GGUF", path.c_str());
     forget_logged_error();
-    metadata_.reset(gguf_init_from_buffer(file_.data, file_.size, {true, nullptr}));
-    if (!metadata_)
+    metadata.reset(gguf_init_from_buffer(file.data, file.size, {true, nullptr}));
+    if (!metadata)
         fail(RI_FILE, "%s is cut short or malformed (%s); fetch it again", path.c_str(), logged_error().c_str());
-    check_tensors();
+}
+
+Gguf::Gguf(const std::string &path) : path_(path) {
+    silence_logs();
+    parts_.push_back(std::make_unique<Part>(path));
+    open_parts();
+    index_tensors();
     describe();
     load_vocabulary();
 }
 
 Gguf::~Gguf() = default;
 
-void Gguf::check_tensors() const {
-    const gguf_context *m = metadata_.get();
-    if (gguf_get_alignment(m) % sizeof(float) != 0)
-        fail(RI_FILE, "%s: general.alignment is %zu, not a multiple of 4", path_.c_str(), gguf_get_alignment(m));
-    const size_t start = gguf_get_data_offset(m);
-    for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i) {
-        const size_t offset = gguf_get_tensor_offset(m, i), n_bytes = gguf_get_tensor_size(m, i);
-        if (start > file_.size || offset > file_.size - start || n_bytes > file_.size - start - offset)
-            fail(RI_FILE, "%s is cut short: needs %.0f bytes for %s, has %zu; fetch it again", path_.c_str(),
-                 double(start) + double(offset) + double(n_bytes), gguf_get_tensor_name(m, i), file_.size);
+// Opens the other parts of a split file, which lie beside the one that is open, under llama.cpp's names for them.
+void Gguf::open_parts() {
+    const int64_t count = integer("split.count").value_or(1), number = integer("split.no").value_or(0);
+    if (count <= 1) return;
+    std::vector<char> prefix(path_.size() + 1), name(path_.size() + 64);
+    if (count > 99999 || number < 0 || number >= count ||
+        !llama_split_prefix(prefix.data(), prefix.size(), path_.c_str(), int32_t(number), int32_t(count)))
+        fail(RI_FILE, "%s is part %lld of %lld of a split file; its name must end in -%05lld-of-%05lld.gguf",
+             path_.c_str(), static_cast<long long>(number + 1), static_cast<long long>(count),
+             static_cast<long long>(number + 1), static_cast<long long>(count));
+    std::vector<std::unique_ptr<Part>> parts;
+    for (int32_t i = 0; i < int32_t(count); ++i) {
+        llama_split_path(name.data(), name.size(), prefix.data(), i, int32_t(count));
+        if (access(name.data(), F_OK) != 0)
+            fail(RI_FILE, "%s, part %d of %lld of a split file, is missing; fetch all parts into one folder",
+                 name.data(), i + 1, static_cast<long long>(count));
+        parts.push_back(std::make_unique<Part>(name.data()));
     }
+    parts_ = std::move(parts);
+    path_ = parts_.front()->path;
 }
 
-bool Gguf::has(const std::string &tensor) const { return gguf_find_tensor(metadata_.get(), tensor.c_str()) >= 0; }
+void Gguf::index_tensors() {
+    for (const auto &part : parts_) {
+        const gguf_context *m = part->metadata.get();
+        const char *path = part->path.c_str();
+        if (gguf_get_alignment(m) % sizeof(float) != 0)
+            fail(RI_FILE, "%s: general.alignment is %zu, not a multiple of 4", path, gguf_get_alignment(m));
+        const size_t start = gguf_get_data_offset(m), size = part->file.size;
+        for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i) {
+            const size_t offset = gguf_get_tensor_offset(m, i), n_bytes = gguf_get_tensor_size(m, i);
+            if (start > size || offset > size - start || n_bytes > size - start - offset)
+                fail(RI_FILE, "%s is cut short: needs %.0f bytes for %s, has %zu; fetch it again", path,
+                     double(start) + double(offset) + double(n_bytes), gguf_get_tensor_name(m, i), size);
+            names_.push_back(gguf_get_tensor_name(m, i));
+            if (!tensors_.emplace(names_.back(), std::pair(part.get(), i)).second)
+                fail(RI_FILE, "%s: the tensor %s is in another part, too; fetch all parts again", path,
+                     names_.back().c_str());
+        }
+    }
+    const auto n = int64_t(names_.size()), whole = integer("split.tensors.count").value_or(n);
+    if (parts_.size() > 1 && n != whole)
+        fail(RI_FILE, "%s: its parts hold %lld tensors, not %lld; fetch all parts again", path_.c_str(),
+             static_cast<long long>(n), static_cast<long long>(whole));
+}
+
+bool Gguf::has(const std::string &tensor) const { return tensors_.count(tensor) != 0; }
 
 TensorView Gguf::tensor(const std::string &name) const {
-    const gguf_context *m = metadata_.get();
-    const int64_t id = gguf_find_tensor(m, name.c_str());
-    if (id < 0) fail(RI_FILE, "%s has no tensor %s", path_.c_str(), name.c_str());
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) fail(RI_FILE, "%s has no tensor %s", path_.c_str(), name.c_str());
+    const auto &[part, id] = found->second;
+    const gguf_context *m = part->metadata.get();
     const int64_t *ne = gguf_get_tensor_ne(m, id);
     return {gguf_get_tensor_type(m, id),
             {ne[0], ne[1], ne[2], ne[3]},
-            file_.data + gguf_get_data_offset(m) + gguf_get_tensor_offset(m, id),
+            part->file.data + gguf_get_data_offset(m) + gguf_get_tensor_offset(m, id),
             gguf_get_tensor_size(m, id)};
 }
 
@@ -114,7 +155,7 @@ void Gguf::embed(const int32_t *tokens, size_t n, float *dst) const {
 // ---- the metadata
 
 std::optional<int64_t> Gguf::integer(const std::string &key) const {
-    const gguf_context *m = metadata_.get();
+    const gguf_context *m = metadata();
     const int64_t id = gguf_find_key(m, key.c_str());
     if (id < 0) return std::nullopt;
     switch (gguf_get_kv_type(m, id)) {
@@ -136,7 +177,7 @@ std::optional<int64_t> Gguf::integer(const std::string &key) const {
 }
 
 std::optional<double> Gguf::number(const std::string &key) const {
-    const gguf_context *m = metadata_.get();
+    const gguf_context *m = metadata();
     const int64_t id = gguf_find_key(m, key.c_str());
     if (id < 0) return std::nullopt;
     if (gguf_get_kv_type(m, id) == GGUF_TYPE_FLOAT32) return gguf_get_val_f32(m, id);
@@ -146,7 +187,7 @@ std::optional<double> Gguf::number(const std::string &key) const {
 }
 
 std::optional<std::string> Gguf::text(const std::string &key) const {
-    const gguf_context *m = metadata_.get();
+    const gguf_context *m = metadata();
     const int64_t id = gguf_find_key(m, key.c_str());
     if (id < 0) return std::nullopt;
     if (gguf_get_kv_type(m, id) == GGUF_TYPE_STRING) return std::string(gguf_get_val_str(m, id));
@@ -176,17 +217,18 @@ float root_mean_square(const Gguf &gguf, const TensorView &table) {
 } // namespace
 
 void Gguf::describe() {
-    const gguf_context *m = metadata_.get();
+    const gguf_context *m = metadata();
     const std::string architecture = text("general.architecture").value_or("");
     if (architecture.empty()) fail(RI_FILE, "%s: the key general.architecture is missing", path_.c_str());
     snprintf(info_.architecture, sizeof info_.architecture, "%s", architecture.c_str());
     snprintf(info_.name, sizeof info_.name, "%s", text("general.name").value_or("").c_str());
-    info_.n_bytes = int64_t(file_.size);
+    for (const auto &part : parts_) info_.n_bytes += int64_t(part->file.size);
 
     std::map<ggml_type, int64_t> elements;
-    for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i) {
-        const int64_t *ne = gguf_get_tensor_ne(m, i), n = ne[0] * ne[1] * ne[2] * ne[3];
-        elements[gguf_get_tensor_type(m, i)] += n;
+    for (const std::string &name : names_) {
+        const TensorView view = tensor(name);
+        const int64_t n = view.ne[0] * view.ne[1] * view.ne[2] * view.ne[3];
+        elements[view.type] += n;
         info_.n_parameters += n;
     }
     int64_t most = 0;
@@ -252,6 +294,13 @@ ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err
         ri::require(gguf, "gguf");
         ri::require(out, "out");
         *out = gguf->impl->info();
+    });
+}
+
+ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(gguf, "gguf");
+        ri::require_llama(*gguf->impl);
     });
 }
 

@@ -7,9 +7,12 @@
 #include "ggml-cpp.h"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 struct llama_model;
 struct llama_vocab;
@@ -30,16 +33,18 @@ void require_token(int32_t value, int64_t n_vocab, const char *what, size_t inde
 // Immutable once made, so all methods may be called from several threads at once.
 class Gguf {
   public:
-    // Maps the file, checks that it is whole, and reads its description and, where there is one, its vocabulary.
+    // Maps the file, checks that it is whole, and reads its description and, where there is one, its vocabulary. Of a
+    // split file any part may be named; all of them are mapped.
     explicit Gguf(const std::string &path);
     ~Gguf();
     Gguf(const Gguf &) = delete;
     Gguf &operator=(const Gguf &) = delete;
 
     const ri_gguf_info &info() const { return info_; }
-    const std::string &path() const { return path_; }
-    const gguf_context *metadata() const { return metadata_.get(); }
+    const std::string &path() const { return path_; } // of a split file its first part's
+    const gguf_context *metadata() const { return parts_.front()->metadata.get(); }
 
+    const std::vector<std::string> &tensor_names() const { return names_; }
     bool has(const std::string &tensor) const;
     TensorView tensor(const std::string &name) const; // throws RI_FILE if there is none
     // Rows [first, first + n) of a tensor seen as rows of ne[0] numbers: dst [n, ne[0]]. The range must lie inside.
@@ -70,13 +75,23 @@ class Gguf {
         Mapping &operator=(const Mapping &) = delete;
     };
 
-    void check_tensors() const;
+    // A file, or one of those that it is split into.
+    struct Part {
+        std::string path;
+        Mapping file;
+        gguf_context_ptr metadata;
+        explicit Part(const std::string &path);
+    };
+
+    void open_parts();
+    void index_tensors();
     void describe();
     void load_vocabulary();
 
     std::string path_;
-    Mapping file_;
-    gguf_context_ptr metadata_;
+    std::vector<std::unique_ptr<Part>> parts_;
+    std::vector<std::string> names_;
+    std::map<std::string, std::pair<const Part *, int64_t>> tensors_; // their part, and their number there
     ri_gguf_info info_{};
     struct FreeModel {
         void operator()(llama_model *model) const;

@@ -43,8 +43,6 @@ class Check {
     void architecture() const {
         if (strcmp(info_.architecture, "llama") != 0)
             fail(RI_UNSUPPORTED, "%s has architecture %s; only llama can be run", path_, info_.architecture);
-        if (gguf_.integer("split.count").value_or(0) > 1)
-            fail(RI_UNSUPPORTED, "%s is one part of a split file; join the parts with llama-gguf-split --merge", path_);
     }
 
     void keys() const {
@@ -127,11 +125,9 @@ class Check {
             tensor(at + "ffn_up.weight", E, F);
             tensor(at + "ffn_down.weight", F, E);
         }
-        const gguf_context *m = gguf_.metadata();
-        for (int64_t i = 0; i < gguf_get_n_tensors(m); ++i)
-            if (!expected.count(gguf_get_tensor_name(m, i)))
-                fail(RI_UNSUPPORTED, "%s: the tensor %s has no place in a plain LLaMA", path_,
-                     gguf_get_tensor_name(m, i));
+        for (const std::string &name : gguf_.tensor_names())
+            if (!expected.count(name))
+                fail(RI_UNSUPPORTED, "%s: the tensor %s has no place in a plain LLaMA", path_, name.c_str());
     }
 
   private:

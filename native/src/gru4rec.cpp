@@ -2,8 +2,9 @@
 // catalogue scored, in two layouts:
 //   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/): a state is
 //            that of the GRU, and an output layer scores it;
-//   RecBole  1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/gru4rec.py): no biases; a dense
-//            layer brings the GRU's output to the width of the embeddings, products with which are the scores.
+//   RecBole  1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/gru4rec.py): the GRU has no
+//            biases unless they are asked for; a dense layer brings its output to the width of the embeddings, and
+//            products with these are the scores.
 // Gates are stacked in the order reset, update, new. Tensors of layer i end in "_li".
 #include "encoder_ops.h"
 
@@ -89,7 +90,7 @@ class RecBoleGRU4Rec final : public GRU4Rec {
 
     ri_recommender_info describe() const override { return {p_.n_items, p_.width, p_.width, p_.n_positions}; }
     Var encode(Graph &g, Source &source) const override {
-        return linear(*this, g, "dense", outputs(g, source, "item_embedding.weight", "gru_layers", false));
+        return linear(*this, g, "dense", outputs(g, source, "item_embedding.weight", "gru_layers", p_.biases != 0));
     }
     Head head(Graph &g) const override { return {use(g, "item_embedding.weight"), {}}; }
 
@@ -97,7 +98,7 @@ class RecBoleGRU4Rec final : public GRU4Rec {
     static std::vector<TensorSpec> layout(const ri_gru4rec_params &p) {
         check_sizes(p);
         std::vector<TensorSpec> specs = {{"item_embedding.weight", {p.n_items + 1, p.width}}};
-        add_layers(specs, p, "gru_layers", false);
+        add_layers(specs, p, "gru_layers", p.biases != 0);
         add_layer(specs, "dense", {p.width, p.n_hidden});
         return specs;
     }

@@ -122,13 +122,18 @@ void Gguf::load_vocabulary() {
     }
     info_.has_tokenizer = 1;
     const llama_vocab *vocab = llama_model_get_vocab(vocabulary_.get());
-    info_.bos = known(llama_vocab_bos(vocab));
+    // llama.cpp has a token of its own choice where a file names none.
+    if (integer("tokenizer.ggml.bos_token_id") && integer("tokenizer.ggml.add_bos_token").value_or(1) != 0)
+        info_.bos = known(llama_vocab_bos(vocab));
     info_.eos = known(llama_vocab_eos(vocab));
     info_.eot = known(llama_vocab_eot(vocab));
     const int64_t id = gguf_find_key(metadata(), "tokenizer.chat_template");
     if (id < 0 || gguf_get_kv_type(metadata(), id) != GGUF_TYPE_STRING) return;
     const std::string chat_template = gguf_get_val_str(metadata(), id);
-    if (!apply_template(chat_template, "")) return;
+    if (!apply_template(chat_template, "")) {
+        info_.has_unknown_template = 1;
+        return;
+    }
     chat_template_ = chat_template;
     info_.has_chat_template = 1;
     if (const int32_t end = end_of_answer(vocab, chat_template); end >= 0) info_.eot = end;

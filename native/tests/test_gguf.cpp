@@ -231,7 +231,6 @@ void test_refusals() {
                   "dimension_count");
     check_refused([](gguf_context *m) { gguf_set_val_f32(m, "llama.attention.layer_norm_rms_epsilon", -1); }, RI_FILE,
                   "epsilon");
-    check_refused([](gguf_context *m) { gguf_set_val_u32(m, "split.count", 2); }, RI_UNSUPPORTED, "split");
     check_refused(
         [](gguf_context *m) {
             const uint32_t heads[2] = {4, 2};

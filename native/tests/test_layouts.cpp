@@ -31,8 +31,8 @@ template <ri_layout layout> ri_model *sasrec(ri_engine *engine) {
     return model;
 }
 
-ri_model *gru4rec(ri_engine *engine) {
-    const ri_gru4rec_params params{RI_LAYOUT_RECBOLE, V, D, T, H, 2};
+template <int32_t biases> ri_model *gru4rec(ri_engine *engine) {
+    const ri_gru4rec_params params{RI_LAYOUT_RECBOLE, V, D, T, H, 2, biases};
     ri_model *model = nullptr;
     CHECK_OK(ri_gru4rec_create(engine, &params, &model, &err));
     return model;
@@ -47,7 +47,8 @@ ri_model *caser(ri_engine *engine) {
 
 const Layout layouts[] = {
     {"RecBole SASRec", "item_embedding.weight", D, sasrec<RI_LAYOUT_RECBOLE>},
-    {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec},
+    {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec<0>},
+    {"RecBole GRU4Rec with biases", "item_embedding.weight", D, gru4rec<1>},
     {"RecBole Caser", "item_embedding.weight", D, caser},
     {"pmixer", "item_emb.weight", D, sasrec<RI_LAYOUT_PMIXER>},
     {"pmixer norm-first", "item_emb.weight", D, sasrec<RI_LAYOUT_PMIXER_NORM_FIRST>},
