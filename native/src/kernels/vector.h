@@ -86,7 +86,8 @@ RI_INLINE Vector load_half(const void *p) {
 
 // ---- functions, of one float or of a vector of them
 
-template <typename T> RI_INLINE T all(float x) { return T{} + x; }
+// x in every lane. x - 0 is x, of -0 as well, so that nothing is computed; x + 0 is not.
+template <typename T> RI_INLINE T all(float x) { return x - T{}; }
 RI_INLINE float choose(bool condition, float a, float b) { return condition ? a : b; }
 RI_INLINE Vector choose(Integers condition, Vector a, Vector b) {
     return (Vector)((condition & (Integers)a) | (~condition & (Integers)b));
@@ -126,7 +127,7 @@ template <typename T> RI_INLINE T exponential(T x) {
     return choose(asked == asked, p, asked);
 }
 
-template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(T{} - x)); }
+template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(-x)); }
 template <typename T> RI_INLINE T tangent(T x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
 // erf on [-1, 1] by a polynomial in x^2, beyond by 1 - e^(-x q(x)); least-squares fits of ours, relative error 2e-8
