@@ -86,8 +86,7 @@ RI_INLINE Vector load_half(const void *p) {
 
 // ---- functions, of one float or of a vector of them
 
-// x in every lane. x - 0 is x, of -0 as well, so that nothing is computed; x + 0 is not.
-template <typename T> RI_INLINE T all(float x) { return x - T{}; }
+template <typename T> RI_INLINE T all(float x) { return x - T{}; } // x + 0 would not be x for -0, and costs a sum
 RI_INLINE float choose(bool condition, float a, float b) { return condition ? a : b; }
 RI_INLINE Vector choose(Integers condition, Vector a, Vector b) {
     return (Vector)((condition & (Integers)a) | (~condition & (Integers)b));
