@@ -333,18 +333,24 @@ Var Graph::tanh(Var a) {
     });
 }
 
-Var Graph::gelu_erf(Var a) {
+Var Graph::activation(Var a, decltype(KernelSet::gelu_erf) function, decltype(KernelSet::gelu_erf_back) back) {
     ggml_tensor *x = a.value;
-    const int64_t n = x->ne[0], rows = ggml_nrows(x), count = n * rows;
-    if (const KernelSet *k = kernels())
-        return record(
-            kernel(n, rows, {x},
-                   [=](ggml_tensor *dst, int ith, int nth) { k->gelu_erf(in(dst, 0), count, out(dst), ith, nth); }),
-            {a}, [=](ggml_tensor *dy) {
-                accumulate(a, kernel(n, rows, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-                               k->gelu_erf_back(in(dst, 0), in(dst, 1), count, out(dst), ith, nth);
-                           }));
-            });
+    const int64_t count = ggml_nelements(x);
+    auto like_x = [=](const std::vector<ggml_tensor *> &inputs, Kernel compute) {
+        return ggml_reshape(ctx(), kernel(x->ne[0], ggml_nrows(x), inputs, std::move(compute)), x);
+    };
+    ggml_tensor *y =
+        like_x({x}, [=](ggml_tensor *dst, int ith, int nth) { function(in(dst, 0), count, out(dst), ith, nth); });
+    return record(y, {a}, [=](ggml_tensor *dy) {
+        accumulate(a, like_x({x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                       back(in(dst, 0), in(dst, 1), count, out(dst), ith, nth);
+                   }));
+    });
+}
+
+Var Graph::gelu_erf(Var a) {
+    if (const KernelSet *k = kernels()) return activation(a, k->gelu_erf, k->gelu_erf_back);
+    ggml_tensor *x = a.value;
     return record(ggml_gelu_erf(ctx(), x), {a}, [=](ggml_tensor *dy) {
         // d/dx x Phi(x) = Phi(x) + x phi(x). ggml has no erf, but Phi(x) = gelu(x) / x, where 0 is moved aside.
         ggml_tensor *is_zero = ggml_scale_bias(ctx(), ggml_step(ctx(), ggml_abs(ctx(), x)), -1.0f, 1.0f);
@@ -362,6 +368,7 @@ Var Graph::relu(Var a) {
 }
 
 Var Graph::gelu(Var a) {
+    if (const KernelSet *k = kernels()) return activation(a, k->gelu_tanh, k->gelu_tanh_back);
     // y = x (1 + tanh u) / 2, u = c (x + b x^3); Hendrycks and Gimpel 2016, arXiv 1606.08415. ggml's own GELU looks its
     // values up in a 16-bit table on the CPU, so it is not used.
     const float c = std::sqrt(2.0f / float(M_PI)), b = 0.044715f;
@@ -442,6 +449,19 @@ Var Graph::swiglu(Var gate_up) {
 }
 
 Var Graph::softmax(Var a, ggml_tensor *mask, float factor) {
+    const KernelSet *k = kernels();
+    if (k && !mask) {
+        const int64_t n = a.value->ne[0], rows = ggml_nrows(a.value);
+        ggml_tensor *p = kernel(n, rows, {a.value}, [=](ggml_tensor *dst, int ith, int nth) {
+            k->softmax(in(dst, 0), factor, rows, n, out(dst), ith, nth);
+        });
+        return record(ggml_reshape(ctx(), p, a.value), {a}, [=](ggml_tensor *dy) {
+            ggml_tensor *dx = kernel(n, rows, {p, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+                k->softmax_back(in(dst, 0), in(dst, 1), factor, rows, n, out(dst), ith, nth);
+            });
+            accumulate(a, ggml_reshape(ctx(), dx, a.value));
+        });
+    }
     ggml_tensor *y = ggml_soft_max_ext(ctx(), a.value, mask, factor, 0.0f);
     return record(y, {a}, [=](ggml_tensor *dy) { accumulate(a, softmax_back(dy, y, factor)); });
 }
@@ -500,19 +520,21 @@ Var Graph::splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tens
 
 Var Graph::cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {
     const int64_t n_classes = logits.value->ne[0], n = logits.value->ne[1];
-    ggml_tensor *p = ggml_soft_max(ctx(), logits.value);
     if (const KernelSet *k = kernels()) {
-        ggml_tensor *losses = kernel(n, 1, {p, flat_targets}, [=](ggml_tensor *dst, int ith, int nth) {
-            k->negative_log(in(dst, 0), ids(dst, 1), n, out(dst), ith, nth);
+        ggml_tensor *x = logits.value;
+        ggml_tensor *logp = kernel(n, 1, {x, flat_targets}, [=](ggml_tensor *dst, int ith, int nth) {
+            k->log_probability(in(dst, 0), ids(dst, 1), n, n_classes, out(dst), ith, nth);
         });
-        if (logprobs) *logprobs = ggml_scale(ctx(), losses, -1.0f);
-        return record(ggml_sum(ctx(), ggml_mul(ctx(), losses, weights)), {logits}, [=](ggml_tensor *) {
-            accumulate(logits,
-                       kernel(n_classes, n, {p, flat_targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
-                           k->softmax_loss_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, n_classes, out(dst), ith, nth);
-                       }));
+        if (logprobs) *logprobs = logp;
+        ggml_tensor *loss = ggml_scale(ctx(), ggml_sum(ctx(), ggml_mul(ctx(), logp, weights)), -1.0f);
+        return record(loss, {logits}, [=](ggml_tensor *) {
+            auto back = [=](ggml_tensor *dst, int ith, int nth) {
+                k->cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, n_classes, out(dst), ith, nth);
+            };
+            accumulate(logits, kernel(n_classes, n, {x, flat_targets, weights}, back));
         });
     }
+    ggml_tensor *p = ggml_soft_max(ctx(), logits.value);
     ggml_tensor *p_target = ggml_get_rows(ctx(), ggml_reshape_2d(ctx(), p, 1, n_classes * n), flat_targets); // [1, n]
     // The clamp keeps a probability that underflowed finite; its gradient is the exact p - 1 all the same.
     ggml_tensor *logp = ggml_log(ctx(), ggml_clamp(ctx(), p_target, 1e-37f, 1.0f));
@@ -547,6 +569,20 @@ Var Graph::binary_cross_entropy(Var scores, ggml_tensor *weights) {
 }
 
 Var Graph::mean_squared_error(Var a, Var target) {
+    if (const KernelSet *k = kernels()) {
+        // The gradient, and behind it what each row adds to the loss.
+        const int64_t width = a.value->ne[0], rows = ggml_nrows(a.value), count = width * rows;
+        const float share = 1.0f / float(count);
+        ggml_tensor *all = kernel(count + rows, 1, {a.value, target.value}, [=](ggml_tensor *dst, int ith, int nth) {
+            k->squared_error(in(dst, 0), in(dst, 1), 2 * share, rows, width, out(dst), out(dst) + count, ith, nth);
+        });
+        ggml_tensor *gradient = ggml_reshape(ctx(), part(all, 0, count), a.value);
+        return record(ggml_scale(ctx(), ggml_sum(ctx(), part(all, count, rows)), share), {a, target},
+                      [=](ggml_tensor *) {
+                          accumulate(a, gradient);
+                          if (target.node >= 0) accumulate(target, ggml_scale(ctx(), gradient, -1.0f));
+                      });
+    }
     ggml_tensor *difference = ggml_sub(ctx(), a.value, target.value);
     const float n = float(ggml_nelements(difference));
     ggml_tensor *loss = ggml_scale(ctx(), ggml_sum(ctx(), ggml_sqr(ctx(), difference)), 1.0f / n);

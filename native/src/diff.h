@@ -123,6 +123,9 @@ class Graph {
     float scalar(ggml_tensor *value) const;
 
   private:
+    // y = function(a), number by number, and the kernel that gives da.
+    Var activation(Var a, decltype(KernelSet::gelu_erf) function, decltype(KernelSet::gelu_erf_back) back);
+
     struct Node {
         Rule rule;
         ggml_tensor *gradient = nullptr; // summed so far

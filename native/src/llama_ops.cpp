@@ -49,23 +49,8 @@ Var Llama::swiglu(Graph &g, Var gate_up) const {
 }
 
 Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
-    const int64_t n = pass.n_targets, classes = n_vocab_;
-    ggml_tensor *weights = g.input(std::vector<float>(size_t(n), float(weight)), n);
-    const KernelSet *kernels = g.kernels();
-    if (!kernels) return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
-    Var logits = pass.logits;
-    ggml_tensor *targets = pass.flat_targets;
-    ggml_tensor *logp = g.kernel(n, 1, {logits.value, targets}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels->log_probability(in(dst, 0), ids(dst, 1), n, classes, out(dst), ith, nth);
-    });
-    if (logprobs) *logprobs = logp;
-    ggml_tensor *total = ggml_scale(g.ctx(), ggml_sum(g.ctx(), ggml_mul(g.ctx(), logp, weights)), -1.0f);
-    return g.record(total, {logits}, [=, &g](ggml_tensor *) {
-        g.accumulate(
-            logits, g.kernel(classes, n, {logits.value, targets, weights}, [=](ggml_tensor *dst, int ith, int nth) {
-                kernels->cross_entropy_back(in(dst, 0), ids(dst, 1), in(dst, 2), n, classes, out(dst), ith, nth);
-            }));
-    });
+    ggml_tensor *weights = g.input(std::vector<float>(size_t(pass.n_targets), float(weight)), pass.n_targets);
+    return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
 }
 
 // ---- attention

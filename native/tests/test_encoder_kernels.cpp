@@ -1,6 +1,6 @@
-// The products and the random numbers of recommenders, of every kernel set that this processor supports, against plain
-// loops and against what random numbers must be like. The Go tests compare the other kernels with formulas, through the
-// models that use them.
+// The products, functions and random numbers of recommenders and adapters, of every kernel set that this processor
+// supports, against plain loops and against what random numbers must be like. The Go tests compare the other kernels
+// with formulas, through the models that use them.
 #include "support/kernel_sets.h"
 
 #include <algorithm>
@@ -96,8 +96,54 @@ void test_dropout_mask() {
     }
 }
 
+// Rows of softmax, GELU and the squared error, and their gradients, from formulas in double precision; on any number of
+// threads the same bits.
+void test_functions() {
+    for (int64_t rows : {1, 7})
+        for (int64_t n : {1, 5, 64, 131}) {
+            const int64_t count = rows * n;
+            auto x = draw(count), dy = draw(count);
+            for (float &value : x) value *= 6;
+            const size_t size = size_t(count);
+            std::vector<float> p(size), dp(size), y(size), dx(size), d(size), sums(static_cast<size_t>(rows));
+            std::vector<std::vector<float>> first;
+            for (int nth : {1, 2, 5}) {
+                for (int ith = 0; ith < nth; ++ith) {
+                    set->softmax(x.data(), 1.5f, rows, n, p.data(), ith, nth);
+                    set->softmax_back(p.data(), dy.data(), 1.5f, rows, n, dp.data(), ith, nth);
+                    set->gelu_tanh(x.data(), count, y.data(), ith, nth);
+                    set->gelu_tanh_back(x.data(), dy.data(), count, dx.data(), ith, nth);
+                    set->squared_error(x.data(), dy.data(), 0.5f, rows, n, d.data(), sums.data(), ith, nth);
+                }
+                if (first.empty()) first = {p, dp, y, dx, d, sums};
+                CHECK((first == std::vector<std::vector<float>>{p, dp, y, dx, d, sums}));
+            }
+            for (int64_t r = 0; r < rows; ++r) {
+                double total = 0, dot = 0, squares = 0;
+                auto at = [&](const std::vector<float> &values, int64_t i) {
+                    return double(values[size_t(r * n + i)]);
+                };
+                for (int64_t i = 0; i < n; ++i) total += std::exp(1.5 * at(x, i));
+                for (int64_t i = 0; i < n; ++i) dot += std::exp(1.5 * at(x, i)) / total * at(dy, i);
+                for (int64_t i = 0; i < n; ++i) {
+                    const double v = at(x, i), g = at(dy, i), probability = std::exp(1.5 * v) / total;
+                    CHECK_NEAR(at(p, i), probability, 3e-6 * probability + 1e-30);
+                    CHECK_NEAR(at(dp, i), 1.5 * probability * (g - dot), 2e-6);
+                    const double c = std::sqrt(2 / M_PI), t = std::tanh(c * (v + 0.044715 * v * v * v));
+                    CHECK_NEAR(at(y, i), 0.5 * v * (1 + t), 4e-6);
+                    const double slope = c * (1 + 3 * 0.044715 * v * v) * (1 - t * t);
+                    CHECK_NEAR(at(dx, i), g * 0.5 * (1 + t + v * slope), 4e-6);
+                    CHECK_NEAR(at(d, i), 0.5 * (v - g), 1e-6);
+                    squares += (v - g) * (v - g);
+                }
+                CHECK_NEAR(sums[size_t(r)], squares, 1e-6 * squares);
+            }
+        }
+}
+
 void test_set() {
     test_gemm();
+    test_functions();
     test_normal();
     test_dropout_mask();
 }

@@ -11,22 +11,23 @@ constexpr int64_t depth = 128; // rows of b that are packed at a time: a panel s
 constexpr int64_t widest = registers == 32 ? 4 : 2; // vectors of a tile of 6 rows: its sums fill the registers
 
 // A tile of c, R rows and V vectors wide, held in registers while k runs. Only `width` of its numbers exist in memory.
+// A function of its own: inside a larger one the compiler keeps constants in registers that the sums need.
 template <int R, int V>
-RI_INLINE void tile(int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b, int64_t b_row, float *c,
-                    int64_t c_row, bool accumulate, int64_t width) {
+__attribute__((noinline)) void tile(int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
+                                    int64_t b_row, float *c, int64_t c_row, bool accumulate, int64_t width) {
     Vector sum[R][V] = {};
     for (int64_t i = 0; i < k; ++i) {
         Vector y[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) y[v] = load(b + i * b_row + v * lanes);
-#pragma GCC unroll 6
+#pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
             const Vector x = all<Vector>(a[r * a_row + i * a_column]);
 #pragma GCC unroll 4
             for (int v = 0; v < V; ++v) sum[r][v] += x * y[v];
         }
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) {
@@ -85,10 +86,13 @@ void product(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float 
                 block_row = V * lanes;
             }
             const bool add = accumulate || p > 0;
-            for (int64_t i = 0; i < m; i += 6) {
-                const float *rows = a.data + i * a.row + p * a.column;
-                float *out = c + i * c_row + j;
-#define RI_TILE(R) tile<R, V>(part, rows, a.row, a.column, block, block_row, out, c_row, add, width)
+            int64_t i = 0;
+#define RI_TILE(R)                                                                                                     \
+    tile<R, V>(part, a.data + i * a.row + p * a.column, a.row, a.column, block, block_row, c + i * c_row + j, c_row,   \
+               add, width)
+            if constexpr (V == 1) // six sums would wait for each other
+                for (; i + 12 <= m; i += 12) RI_TILE(12);
+            for (; i < m; i += 6) {
                 switch (least(m - i, 6)) {
                 case 6: RI_TILE(6); break;
                 case 5: RI_TILE(5); break;

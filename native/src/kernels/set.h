@@ -7,7 +7,7 @@
 #include "vector.h"
 
 #ifndef RI_SET
-#error "the files in this folder are compiled by CMakeLists.txt, once for each kernel set"
+#error "the files in this folder are compiled by kernels.cmake, once for each kernel set"
 #endif
 
 namespace ri::kernels {

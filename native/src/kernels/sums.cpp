@@ -1,4 +1,4 @@
-// Sums, LayerNorm, look-up tables, losses and activations of recommenders and adapters.
+// Sums, LayerNorm, look-up tables, the squared error, softmax and activations of recommenders and adapters.
 #include "set.h"
 
 #include <math.h>
@@ -101,7 +101,7 @@ void layer_norm_back_weights(const float *x, const float *dy, float eps, int64_t
     }
 }
 
-// ---- tables and losses
+// ---- tables and the squared error
 
 void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n, float *table, int64_t n_rows, int ith,
                   int nth) {
@@ -116,24 +116,75 @@ void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n,
     }
 }
 
-void negative_log(const float *p, const int32_t *targets, int64_t rows, float *loss, int ith, int nth) {
-    const Share part = share_of(rows, ith, nth);
-    // A probability that underflowed stays finite; NaN stays NaN.
-    for (int64_t r = part.first; r < part.last; ++r) loss[r] = -logf(p[targets[r]] < 1e-37f ? 1e-37f : p[targets[r]]);
-}
-
-void softmax_loss_back(const float *p, const int32_t *targets, const float *weights, int64_t rows, int64_t n,
-                       float *dlogits, int ith, int nth) {
+void squared_error(const float *a, const float *b, float factor, int64_t rows, int64_t n, float *d, float *sums,
+                   int ith, int nth) {
     const Share part = share_of(rows, ith, nth);
     for (int64_t r = part.first; r < part.last; ++r) {
-        const float weight = weights[r];
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = r * n; i < (r + 1) * n; ++i) {
+            const float difference = a[i] - b[i];
+            d[i] = difference * factor;
+            sum += difference * difference;
+        }
+        sums[r] = sum;
+    }
+}
+
+// ---- softmax
+
+void softmax(const float *x, float factor, int64_t rows, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float *row = x + r * n;
+        float *p = y + r * n, most = -INFINITY, total = 0;
+#pragma omp simd reduction(max : most)
+        for (int64_t i = 0; i < n; ++i) most = factor * row[i] > most ? factor * row[i] : most;
+#pragma omp simd reduction(+ : total)
+        for (int64_t i = 0; i < n; ++i) total += p[i] = exponential(factor * row[i] - most);
+        const float inverse = 1.0f / total;
 #pragma omp simd
-        for (int64_t i = r * n; i < (r + 1) * n; ++i) dlogits[i] = p[i] * weight;
-        dlogits[targets[r]] = (p[targets[r]] - 1.0f) * weight;
+        for (int64_t i = 0; i < n; ++i) p[i] *= inverse;
+    }
+}
+
+void softmax_back(const float *y, const float *dy, float factor, int64_t rows, int64_t n, float *dx, int ith, int nth) {
+    // dx = y * (dy - sum(y * dy)) * factor
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        const float *p = y + r * n, *d = dy + r * n;
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t i = 0; i < n; ++i) dot += p[i] * d[i];
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) dx[r * n + i] = p[i] * (d[i] - dot) * factor;
     }
 }
 
 // ---- GELU
+
+namespace {
+
+// x (1 + tanh u) / 2 = x sigmoid(2u), 2u = c (x + b x^3); c = 2 sqrt(2 / pi).
+constexpr float c = 1.59576912f, b = 0.044715f;
+
+} // namespace
+
+void gelu_tanh(const float *x, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) y[i] = x[i] * sigmoid(c * x[i] * (1.0f + b * x[i] * x[i]));
+}
+
+void gelu_tanh_back(const float *x, const float *dy, int64_t n, float *dx, int ith, int nth) {
+    // sigmoid' = sigmoid (1 - sigmoid)
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) {
+        const float square = x[i] * x[i], s = sigmoid(c * x[i] * (1.0f + b * square));
+        dx[i] = dy[i] * (s + x[i] * s * (1.0f - s) * c * (1.0f + 3.0f * b * square));
+    }
+}
 
 void gelu_erf(const float *x, int64_t n, float *y, int ith, int nth) {
     const Share part = share_of(n, ith, nth, whole_vectors);

@@ -120,7 +120,7 @@ template <typename T> RI_INLINE T exponential(T x) {
     return p * power_of_two(n);
 }
 
-template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(T{} - x)); }
+template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(-x)); }
 template <typename T> RI_INLINE T tangent(T x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
 // erf on [-1, 1] by a polynomial in x^2, beyond by 1 - e^(-x q(x)); least-squares fits of ours, relative error 2e-8
