@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve test-cases soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve test-cases soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -71,6 +71,9 @@ test-go: $(RECINT)
 test-asan: ## run the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@bash native/build.sh build/asan -DRECINT_SANITIZE=ON
 	ctest --test-dir build/asan --output-on-failure
+
+test-kernels: $(RECINT) ## run the tests of what computes once with each kernel set that this processor supports
+	@bash .ci/test-kernels $(RECINT) $(NATIVE)
 
 test-arm64: ## compile the kernels for 64-bit Arm and run their tests under emulation
 	@bash native/test_arm64.sh build

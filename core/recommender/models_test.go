@@ -207,7 +207,9 @@ func TestRecommendLeavesOutTheHistory(t *testing.T) {
 	}
 	all := scores(t, r, [][]int32{history})
 	for i, s := range best[0] {
-		if slices.Contains(history, s.Item) || s.Score != all[s.Item] || i > 0 && s.Score > best[0][i-1].Score {
+		// Alone and beside another history, sums may run in another order: a few roundings of numbers below 1.
+		other := math.Abs(float64(s.Score-all[s.Item])) > 1e-6
+		if slices.Contains(history, s.Item) || other || i > 0 && s.Score > best[0][i-1].Score {
 			t.Errorf("place %d: item %d with %g of scores %v", i, s.Item, s.Score, all)
 		}
 	}
