@@ -1,5 +1,5 @@
-// The operations that recommenders are made of, each in two forms: fused CPU kernels (encoder_kernels.h), and ggml
-// operations that every backend has.
+// The operations that recommenders are made of: each runs on the engine's kernel set, or is composed of ggml operations
+// that every backend has.
 #pragma once
 
 #include "recommender.h"
