@@ -151,7 +151,7 @@ func evaluateRun[Result any](c *cli.Context, name string,
 	})
 }
 
-// samplesFor is how many samples an evaluation of so many minutes asks: what it was begun with, or what fits.
+// samplesFor gives the number of samples of an evaluation that has some minutes: the number it began with, or what fits.
 func samplesFor(minutes float64, path string, total int, ask func(samples int) error) (int, error) {
 	if n, err := evaluate.Begun(path); n > 0 || err != nil {
 		return n, err

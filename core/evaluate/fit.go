@@ -15,7 +15,7 @@ const (
 )
 
 // Fit measures how fast samples are answered and gives the number of them, of total, that can be
-// answered within a budget, the measurement included. ask answers so many samples; a first small call
+// answered within a budget, the measurement included. ask answers a number of samples; a first small call
 // is not timed, because it also prepares what all later ones share. now is the clock.
 func Fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
 	began := now()

@@ -570,7 +570,7 @@ Var Graph::binary_cross_entropy(Var scores, ggml_tensor *weights) {
 
 Var Graph::mean_squared_error(Var a, Var target) {
     if (const KernelSet *k = kernels()) {
-        // The gradient, and behind it what each row adds to the loss.
+        // The gradient, followed by what each row adds to the loss.
         const int64_t width = a.value->ne[0], rows = ggml_nrows(a.value), count = width * rows;
         const float share = 1.0f / float(count);
         ggml_tensor *all = kernel(count + rows, 1, {a.value, target.value}, [=](ggml_tensor *dst, int ith, int nth) {

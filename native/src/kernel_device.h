@@ -17,7 +17,7 @@ namespace ri {
 
 class KernelDevice {
   public:
-    // For a model of so many parameters. Only for an engine with kernels.
+    // For a model of n_parameters. The engine must have kernels.
     KernelDevice(Engine &engine, int64_t n_parameters);
     KernelDevice(const KernelDevice &) = delete;
     KernelDevice &operator=(const KernelDevice &) = delete;
