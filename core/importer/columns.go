@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
@@ -156,7 +157,7 @@ func (t *table) locate(file string, header []string) error {
 // remedy says what to do about a column that is not there.
 func remedy(header []string, c column) string {
 	switch {
-	case len(header) == 1:
+	case len(header) == 1 && strings.ContainsFunc(header[0], func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }):
 		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
 	case c.role == timeRole:
 		return "add the column, correct its name, say which one it is, or take the order of the rows"

@@ -239,7 +239,7 @@ func TestImportBadRows(t *testing.T) {
 		"swallowed items":     {"item,title\n1,A\n3,\"C\n2,B\n4,D\"\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{4, 3, 0, 1}}, "i.csv:3: a quotation mark"},
 		"list of titles":      {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":["B"]}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
 		"object for a title":  {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":{"en":"B"}}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
-		"two JSON arrays":     {`[{"item":1,"title":"A"}]` + "\n" + `[{"item":2,"title":"B"}, 7]`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:2: json: cannot unmarshal number"},
+		"two JSON arrays":     {`[{"item":1,"title":"A"}]` + "\n" + `[{"item":2,"title":"B"}, 7]`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:2: it is not an object but number: 7"},
 		"broken in an array":  {"[{\"item\":1,\"title\":\"A\"},\n{\"item\":2,\"title\"},\n{\"item\":2,\"title\":\"B\"}]", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:2: invalid character '}'"},
 		"broken JSON":         {`{"item":1,"title":"A"}` + "\n{\"item\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: unexpected end of JSON"},
 		"huge JSON":           {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":"` + long + `"}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: the line is longer"},

@@ -221,6 +221,9 @@ func parseObject(text []byte) (map[string]json.RawMessage, error) {
 			return object, nil
 		}
 	}
+	if kind := (*json.UnmarshalTypeError)(nil); errors.As(err, &kind) {
+		err = fmt.Errorf("it is not an object but %s: %.60s", kind.Value, text)
+	}
 	return object, err
 }
 
