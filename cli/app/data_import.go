@@ -52,7 +52,7 @@ func dataImport(c *cli.Context) error {
 	from, to := c.Args().First(), c.String("to")
 	how := c.String("titles")
 	switch {
-	case c.Args().Len() > 1, from == "" && !c.IsSet("sql"):
+	case c.Args().Len() > 1, from == "" && c.String("sql") == "":
 		return usage(c, "name one folder or file to import")
 	case to == "":
 		return usage(c, "--to is missing")

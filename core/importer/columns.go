@@ -3,8 +3,12 @@ package importer
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
@@ -71,11 +75,19 @@ func (c Columns) events() []column {
 	return append(columns, c.column(ratingRole, "rating", c.Rating, true))
 }
 
+// items and users are the columns of tables of their own, where an id needs no other name.
 func (c Columns) items() []column {
-	return []column{c.column(itemRole, "item", c.Item, false), c.column(titleRole, "title", c.Title, false)}
+	return []column{c.column(itemRole, "item", c.Item, false).orID(), c.column(titleRole, "title", c.Title, false)}
 }
 
-func (c Columns) users() []column { return []column{c.column(userRole, "user", c.User, false)} }
+func (c Columns) users() []column { return []column{c.column(userRole, "user", c.User, false).orID()} }
+
+func (c column) orID() column {
+	if len(c.names) > 1 {
+		c.names = append(slices.Clone(c.names), "id")
+	}
+	return c
+}
 
 // squash is the form in which usual names of columns are compared: userId, user_id and "User ID" are one.
 func squash(name string) string {
@@ -121,7 +133,9 @@ func (t *table) locate(file string, header []string) error {
 				break
 			}
 		}
-		if at >= 0 {
+		if at >= 0 && slices.Contains(header[at+1:], header[at]) {
+			return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("two columns are called %q", header[at]), Remedy: "rename one"}
+		} else if at >= 0 {
 			t.places[c.role] = at
 		} else if !c.optional {
 			what := fmt.Sprintf("no column %q", c.names[0])
@@ -129,10 +143,26 @@ func (t *table) locate(file string, header []string) error {
 				what = "no column that looks like the " + c.noun
 			}
 			return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("%s among %.300q", what, header),
-				Remedy: "add the column, correct its name, or say which one it is"}
+				Remedy: remedy(header, c)}
 		}
 	}
+	user, ok := t.places[userRole]
+	if item, both := t.places[itemRole]; ok && both && user == item {
+		return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("the column %q is that of users and that of items", header[user]),
+			Remedy: "name two columns"}
+	}
 	return nil
+}
+
+// remedy says what to do about a column that is not there.
+func remedy(header []string, c column) string {
+	switch {
+	case len(header) == 1 && strings.ContainsFunc(header[0], func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }):
+		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
+	case c.role == timeRole:
+		return "add the column, correct its name, say which one it is, or take the order of the rows"
+	}
+	return "add the column, correct its name, or say which one it is"
 }
 
 // noun is the word for a column.
@@ -220,17 +250,41 @@ func (r row) id(c role) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	id = wholeNumber(id)
+	if id, err = wholeNumber(id), nil; len(id) > 3 && bytes.IndexByte(id, '+') > 0 {
+		if id, err = r.written(c, id); err != nil {
+			return nil, err
+		}
+	}
 	if !norm.NFC.IsNormal(id) {
 		id = norm.NFC.Bytes(id)
 	}
 	if len(id) == 0 {
 		return nil, r.errorf("give it one or remove the line", "%s is empty", r.noun(c))
 	}
-	if bytes.ContainsAny(id, "\t\r\n") {
-		return nil, r.errorf("ids must be without tabs and line breaks", "%s is %.60q", r.noun(c), id)
+	if bytes.ContainsAny(id, "\t\r\n\x00") {
+		return nil, r.errorf("ids must be without tabs, line breaks and zeros", "%s is %.60q", r.noun(c), id)
+	}
+	if at := r.places[c]; r.header[at] == string(id) {
+		return nil, r.errorf("remove the line", "the line repeats the names of the columns")
 	}
 	return id, nil
+}
+
+// scientific is a number as programs write large ones in floating point: 1e+05.
+var scientific = regexp.MustCompile(`^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$`)
+
+// written returns the digits of an id that a program has written as a number in floating point. Where digits were lost,
+// different ids have become one.
+func (r row) written(c role, id []byte) ([]byte, error) {
+	if !scientific.Match(id) {
+		return id, nil
+	}
+	const exact = 1 << 53
+	v, err := strconv.ParseFloat(string(id), 64)
+	if err != nil || math.Abs(v) > exact || v != math.Trunc(v) || bytes.IndexByte(id, 'E') >= 0 { // E: spreadsheets round
+		return nil, r.errorf("export the column as text", "%s %.60q may have lost digits", r.noun(c), id)
+	}
+	return strconv.AppendInt(nil, int64(v), 10), nil
 }
 
 // wholeNumber turns "10.0" into "10".

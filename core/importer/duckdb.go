@@ -131,10 +131,11 @@ func eachRow(chunk mapping.DataChunk, fields [][]byte, each func([][]byte) error
 	return nil
 }
 
-// message makes an error of DuckDB's, without what it says of the statement, which a person has not written.
+// message makes an error of DuckDB's of its first paragraph: the others are about the statement, which a person has not
+// written, and about settings.
 func message(problem string) error {
-	problem, _, _ = strings.Cut(problem, "\n\nLINE ")
-	return errors.New(strings.TrimSpace(problem))
+	problem, _, _ = strings.Cut(problem, "\n\n")
+	return errors.New(strings.ReplaceAll(strings.TrimSpace(problem), "\n", "; "))
 }
 
 // readSQL reads the rows of a relation: a query in brackets or a function that reads a file.
@@ -186,8 +187,8 @@ func (d *database) readSQL(ctx context.Context, relation string, t *table, to re
 	})
 }
 
-// textOf gives the SQL expression that writes a column as text: whole numbers in floating point without a fraction, dates
-// and timestamps as seconds since 1970, the values of a list between "|". It is "" for what is nested and cannot be written
+// textOf gives the SQL expression that writes a column as text: whole numbers in floating point without a fraction where
+// they are exact, the values of a list between "|". It is "" for what is nested and cannot be written
 // so; problem says what a column of the role must not be.
 func textOf(name, kind string, as role) (expression, problem string) {
 	is := func(prefixes ...string) bool {
@@ -204,14 +205,12 @@ func textOf(name, kind string, as role) (expression, problem string) {
 		return "array_to_string(CAST(" + name + " AS VARCHAR[]), '|')", ""
 	case list || is("STRUCT", "MAP", "UNION", "VARIANT") || as == attributeRole && is("BLOB"):
 		return "", ""
-	case as == timeRole && is("TIMESTAMP", "DATE"):
-		return fmt.Sprintf("CASE WHEN isfinite(%[1]s) THEN CAST(CAST(floor(epoch(%[1]s)) AS BIGINT) AS VARCHAR) END", name), ""
-	case as == timeRole && is("TIME", "INTERVAL", "BOOLEAN"):
+	case as == timeRole && !is("TIMESTAMP", "DATE") && is("TIME", "INTERVAL", "BOOLEAN"):
 		return "", fmt.Sprintf("is of the type %s, which does not order events: name a column of dates, timestamps or numbers", kind)
 	case as == ratingRole && is("BOOLEAN"):
 		return "CAST(CAST(" + name + " AS TINYINT) AS VARCHAR)", ""
 	case is("FLOAT", "DOUBLE") && as != ratingRole:
-		return fmt.Sprintf("CASE WHEN %[1]s = trunc(%[1]s) AND abs(%[1]s) < 1e18 THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
+		return fmt.Sprintf("CASE WHEN %[1]s = trunc(%[1]s) AND abs(%[1]s) <= 9007199254740992 THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
 			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name), ""
 	}
 	return "CAST(" + name + " AS VARCHAR)", ""
@@ -229,8 +228,20 @@ func (im *importer) readParquet(f file, t *table, to reading) error {
 	if err := im.startDatabase(); err != nil {
 		return err
 	}
+	name := quote(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)) // it is not a pattern
+	var wide string                                                                      // DuckDB misreads decimal numbers of more than 38 digits
+	err := im.db.query(im.ctx, "SELECT name FROM parquet_schema("+name+") WHERE \"precision\" > 38", func(fields [][]byte) error {
+		wide = string(fields[0])
+		return nil
+	})
+	if err == nil && wide != "" {
+		return f.fail(0, "write the column with up to 38 digits", "the column %q has decimal numbers of more than 38 digits", wide)
+	}
 	var stopped error
-	err := im.db.readSQL(im.ctx, "read_parquet("+quote(path)+", binary_as_string = true)", t, to.noting(&stopped))
+	if err == nil {
+		const options = ", binary_as_string = true, hive_types_autocast = false)" // ids in names of folders are text, too
+		err = im.db.readSQL(im.ctx, "read_parquet("+name+options, t, to.noting(&stopped))
+	}
 	if err != nil && stopped == nil && im.ctx.Err() == nil {
 		return f.fail(0, "write the file again, or name another column", "it cannot be read as Parquet: %v", err)
 	}

@@ -5,9 +5,11 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
@@ -19,6 +21,10 @@ type eventReader struct {
 	last     int32 // the user of the row before; -1: none
 	times    dataset.TimeReader
 	units    [4]tally // of times that are numbers, as dataset.TimeUnits
+	numbers  int      // of times
+	calendar int      // of numbers: dates written as 20240501 or 20240501083000
+	cut      int      // of numbers: small ones whose fraction was dropped
+	rated    bool     // a row with a column of ratings was there
 	rowOrder bool
 }
 
@@ -50,7 +56,7 @@ func (er *eventReader) event(r row) (e dataset.Event, err error) {
 		}
 		unit = tally{1, r.file, r.line}
 	}
-	if e.Rating, err = rating(r); err != nil {
+	if e.Rating, err = er.rating(r); err != nil {
 		return e, err
 	}
 	id, err := r.id(itemRole)
@@ -105,15 +111,49 @@ func (er *eventReader) time(r row) (t int64, unit int, err error) {
 		d := er.im.unit.PerSecond
 		return (t - (t%d+d)%d) / d, -1, nil // rounded down before 1970, too
 	}
+	er.numbers++
+	if _, ok := calendarTime(t); ok {
+		er.calendar++
+	}
 	of, clear := dataset.UnitOf(t)
 	if !clear {
+		if bytes.IndexByte(field, '.') >= 0 && len(wholeNumber(field)) == len(field) {
+			er.cut++
+		}
 		return t, -1, nil
 	}
 	return t, slices.IndexFunc(dataset.TimeUnits, func(u dataset.TimeUnit) bool { return u.Name == of.Name }), nil
 }
 
-// checkUnits refuses times in more than one unit and notes one that is not the usual one.
+// calendarTime reads a number that is written like a date, 20240501 or 20240501083000.
+func calendarTime(t int64) (seconds int64, ok bool) {
+	layout, first, last := "20060102", int64(1900_01_01), int64(2100_12_31)
+	if t > last {
+		layout, first, last = "20060102150405", first*1e6, last*1e6+235959
+	}
+	if t < first || t > last {
+		return 0, false
+	}
+	at, err := time.Parse(layout, strconv.FormatInt(t, 10))
+	return at.Unix(), err == nil
+}
+
+// checkUnits refuses times in more than one unit and notes one that is not the usual one. Where all of them are numbers
+// that are written like dates, they are dates.
 func (er *eventReader) checkUnits() error {
+	if er.cut > 0 {
+		er.im.note("the fractions of %d small times were dropped: events with the same whole number have no order", er.cut)
+	}
+	if er.numbers > 0 && er.calendar == er.numbers {
+		er.im.note("times are numbers that are written like dates, such as 20240501, and were read as dates")
+		for i := range er.im.d.Events {
+			e := &er.im.d.Events[i]
+			if t, ok := calendarTime(e.Time); ok {
+				e.Time = t
+			}
+		}
+		return nil
+	}
 	var parts []string
 	var last tally
 	for at, u := range er.units {
@@ -138,11 +178,22 @@ func (er *eventReader) checkUnits() error {
 // absent are the words that programs write for a value that is not there.
 var absent = []string{"null", "none", "na", "n/a", `\n`}
 
+// thousands is a number with a comma that may stand before a fraction or between thousands.
+var thousands = regexp.MustCompile(`^[+-]?[1-9][0-9]{0,2},[0-9]{3}$`)
+
 // rating reads the rating of a row: a number, true as 1 and false as 0, NaN where there is none. Without a column of ratings
-// each is 1.
-func rating(r row) (float32, error) {
-	if !r.has(ratingRole) {
+// in any of the files each is 1.
+func (er *eventReader) rating(r row) (float32, error) {
+	if !r.has(ratingRole) && !er.rated {
 		return 1, nil
+	} else if !r.has(ratingRole) {
+		return float32(math.NaN()), nil
+	}
+	if !er.rated {
+		er.rated = true
+		for i := range er.im.d.Events { // those of files, or of the beginning of one, without ratings
+			er.im.d.Events[i].Rating = float32(math.NaN())
+		}
 	}
 	field, err := r.field(ratingRole)
 	if err != nil {
@@ -152,6 +203,9 @@ func rating(r row) (float32, error) {
 		return float32(math.NaN()), nil
 	}
 	v, err := strconv.ParseFloat(string(field), 32)
+	if err != nil && thousands.Match(field) {
+		return 0, r.errorf("write it with a point or without the comma", "rating %.60q has either thousands or a fraction", field)
+	}
 	if err != nil && bytes.Count(field, []byte{','}) == 1 { // as spreadsheets write fractions in many languages
 		v, err = strconv.ParseFloat(strings.Replace(string(field), ",", ".", 1), 32)
 	}
@@ -180,9 +234,7 @@ func (im *importer) readEvents(s source) error {
 		switch {
 		case err != nil:
 			return err
-		case im.o.MinRating != nil && !r.has(ratingRole):
-			return fmt.Errorf("dataset: %s has no column of ratings, so that none can be too low", r.file)
-		case im.o.MinRating != nil && !(e.Rating >= *im.o.MinRating): // or NaN
+		case im.o.MinRating != nil && (!er.rated || !(e.Rating >= *im.o.MinRating)): // or NaN
 			im.report.BelowRating++
 			return nil
 		case len(d.Events) == math.MaxInt32:
@@ -191,6 +243,9 @@ func (im *importer) readEvents(s source) error {
 		d.Events = append(im.grow(d.Events), e)
 		return nil
 	})
+	if err == nil && im.o.MinRating != nil && !er.rated && im.report.Rows > 0 {
+		err = fmt.Errorf("dataset: %s has no column of ratings, so that none can be too low", t.label())
+	}
 	if err == nil {
 		err = er.checkUnits()
 	}
@@ -205,6 +260,9 @@ func (im *importer) readEvents(s source) error {
 	im.progress("sorting and filtering", 0)
 	if err := im.filter(); err != nil {
 		return err
+	}
+	if im.report.Rows == 0 {
+		return &dataset.FormatError{File: t.label(), Problem: "it has no events", Remedy: "add a row for each event"}
 	}
 	if len(d.Events) == 0 {
 		return &dataset.FormatError{File: t.label(), Problem: fmt.Sprintf("of %d events none is left", im.report.Rows),

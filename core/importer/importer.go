@@ -203,6 +203,9 @@ func (im *importer) readFile(t *table, f file, bad *int, each func(row) error) e
 	to := im.reading(t, f, bad, each)
 	switch o.format {
 	case Parquet:
+		if o.packed {
+			return f.fail(0, "unpack it", "a Parquet file, which is compressed by itself, is packed once more")
+		}
 		return im.readParquet(f, t, to)
 	case JSON:
 		return f.readJSON(o, to)

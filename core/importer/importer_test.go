@@ -118,6 +118,11 @@ func TestImportEveryForm(t *testing.T) {
 			Options{Items: "i.csv"}, nil},
 		"spaces after commas": {"e.csv", []string{"i.csv", "movieId, title\n1, \"Matrix, The (1999)\" \n3, \"Café \"\"A\"\", B (2001)\"\n",
 			"e.csv", strings.ReplaceAll(csvEvents, ",", ", ")}, Options{Items: "i.csv"}, nil},
+		"separators at the end, blank lines": {"e.csv", []string{"i.csv", csvItems, "e.csv", "  \n" + strings.Replace(strings.ReplaceAll(csvEvents, "\n",
+			",\n   \n"), "timestamp,", "timestamp", 1)}, Options{Items: "i.csv"}, nil},
+		"two marks": {"e.csv", []string{"i.csv", csvItems, "e.csv", "\ufeff\ufeff" + csvEvents}, Options{Items: "i.csv"}, nil},
+		"an id is called id, marks between tabs": {"e.csv", []string{"i.dat", "id\ttitle\n1\tMatrix, The (1999)\n3\tCafé \"A\", B (2001)\n", "e.csv", csvEvents},
+			Options{Items: "i.dat"}, nil},
 		"backslashes": {"e.csv", []string{"i.csv", "movieId,title\n1,\"Matrix, The (1999)\"\n3,\"Café \\\"A\\\", B (2001)\"\n", "e.csv", csvEvents},
 			Options{Items: "i.csv"}, nil},
 		"UTF-16": {"e.csv", []string{"i.csv", utf16(csvItems, false), "e.csv", utf16(csvEvents, true)}, Options{Items: "i.csv"}, nil},
@@ -137,13 +142,18 @@ func TestImportEveryForm(t *testing.T) {
 		"JSON arrays, objects over lines": {"e.json", []string{"i.json", "{\n \"item_id\": 1, \"title\": \"Matrix, The (1999)\"\n}\n{\n\"title\":" +
 			" \"Caf\u00e9 \\\"A\\\", B (2001)\", \"item_id\": 3\n}", "e.json", "\ufeff[ {\"user\":12,\"item_id\":3.0,\"time\":5,\"rating\":4.5}," +
 			"\n{\"user\":7,\"item_id\":1,\"time\":86400,\"rating\":1}, {\"user\":7,\"item_id\":3,\"time\":86401,\"rating\":2} ]"}, Options{Items: "i.json"}, nil},
+		"JSON objects one behind the other": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":12,"item_id":3,"time":5,"rating":4.5}` +
+			`{"user":7,"item_id":1,"time":86400,"rating":1} {"user":7,"item_id":3,"time":86401,"rating":2}`}, Options{Items: "i.csv"}, nil},
+		"JSON lines with commas, a sparse one over two lines": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":12,"item_id":3,"time":5,` +
+			"\n" + `"rating":4.5},` + "\n" + `{"user":7,"item_id":1,"time":86400,"rating":1,"x":NaN},` + "\n" +
+			`{"user":7,"item_id":3,"time":86401,"rating":2,"x":-Infinity}`}, Options{Items: "i.csv"}, nil},
 		"Python literals": {"e.csv", []string{"e.csv", csvEvents, "i.json",
 			"{u'movieId': 1L, u'title': u'Matrix, The (1999)', 'new': True}\n{'movieId': 3, 'title': 'Caf\\xe9 \"A\", B (2001)', 'of': (1, None)}\n"},
 			Options{Items: "i.json"}, nil},
 		"Mongo": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":{"$numberLong":"12"},"item_id":{"$oid":"3"},"time":{"$date":5000},"rating":4.5}` +
 			"\n" + `{"user":7,"item_id":1,"time":{"$date":{"$numberLong":"86400000"}},"rating":1}` + "\n" +
 			`{"user":7,"item_id":3,"time":{"$date":"1970-01-02T00:00:01.000Z"},"rating":2}`}, Options{Items: "i.csv"}, nil},
-		"parts": {"e", []string{"i.csv", csvItems, "e/_SUCCESS", "", "e/.part-0.crc", "x", "e/a/part-0.csv", csvEvents[:strings.Index(csvEvents, "7,1")],
+		"parts": {"e", []string{"i.csv", csvItems, "e/_SUCCESS", "", "e/.part-0.crc", "x", "e/a/part-2.csv", "", "e/a/part-0.csv", csvEvents[:strings.Index(csvEvents, "7,1")],
 			"e/b/part-1.csv", "userId,movieId,timestamp,rating\n7,1,86400,1\n7,3,86401,2\n"}, Options{Items: "i.csv"}, nil},
 		"a pattern": {"e-*.csv", []string{"i.csv", csvItems, "e-1.csv", csvEvents[:strings.Index(csvEvents, "7,1")],
 			"e-2.csv", "timestamp,userId,movieId,rating\n86400,7,1,1\n86401,7,3,2\n"}, Options{Items: "i.csv"}, nil},
@@ -207,6 +217,11 @@ func TestImportBadRows(t *testing.T) {
 		"no time":             {"", good + "u,1,,3\n", bad(2), "e.csv:3: time is empty"},
 		"infinite rating":     {"", good + "u,1,6,Inf\n", bad(2), "e.csv:3: rating \"Inf\" is not a finite number"},
 		"no user":             {"", good + ",1,6,3\n", bad(2), "e.csv:3: user is empty"},
+		"the header again":    {"item,title\n1,A\nitem,title\n2,B\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:3: the line repeats the names"},
+		"zero in an id":       {"", good + "u\x00,1,6,3\n", bad(2), `e.csv:3: user is "u\x00"`},
+		"rounded id":          {"", good + "1.23457E+11,1,6,3\n", bad(2), `e.csv:3: user "1.23457E+11" may have lost digits`},
+		"inexact id":          {"", good + "1.2345678901234568e+18,1,6,3\n", bad(2), `e.csv:3: user "1.2345678901234568e+18" may have lost digits`},
+		"thousands":           {"", good + "u,1,6,\"1,234\"\n", bad(2), `e.csv:3: rating "1,234" has either thousands or a fraction`},
 		"tab in an id":        {"", good + "\"u\tv\",1,6,3\n", bad(2), `e.csv:3: user is "u\tv"`},
 		"untitled":            {"", good + "u,9,6,3\n", Report{Rows: 2, Imported: 1, Untitled: 1, Items: items}, `e.csv:3: item "9" is not in i.csv; add the item`},
 		"huge field":          {"", good + strings.Repeat("u", dataset.LongestField+1) + ",1,6,3\n", bad(2), "e.csv:3: user is 65537 bytes long, expected at most 65536"},
@@ -224,6 +239,8 @@ func TestImportBadRows(t *testing.T) {
 		"swallowed items":     {"item,title\n1,A\n3,\"C\n2,B\n4,D\"\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{4, 3, 0, 1}}, "i.csv:3: a quotation mark"},
 		"list of titles":      {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":["B"]}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
 		"object for a title":  {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":{"en":"B"}}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: title is a list or an object"},
+		"two JSON arrays":     {`[{"item":1,"title":"A"}]` + "\n" + `[{"item":2,"title":"B"}, 7]`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:2: it is not an object but number: 7"},
+		"broken in an array":  {"[{\"item\":1,\"title\":\"A\"},\n{\"item\":2,\"title\"},\n{\"item\":2,\"title\":\"B\"}]", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:2: invalid character '}'"},
 		"broken JSON":         {`{"item":1,"title":"A"}` + "\n{\"item\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: unexpected end of JSON"},
 		"huge JSON":           {`{"item":1,"title":"A"}` + "\n" + `{"item":2,"title":"` + long + `"}`, good, Report{Rows: 1, Imported: 1, Items: ItemReport{2, 1, 0, 1}}, "i.csv:2: the line is longer"},
 	} {
@@ -272,7 +289,19 @@ func TestImportRefuses(t *testing.T) {
 		"e.csv:2: it is not valid JSON":                           {"[{\"user\":1},\n{\"us", items, Options{}},
 		"e.csv: it cannot be read as Parquet":                     {"PAR1, but not really", items, Options{}},
 		"e.csv: it cannot be unpacked":                            {"\x1f\x8b, but not really", items, Options{}},
-		"e.csv: it is a ZIP archive; unpack it":                   {"PK\x03\x04", items, Options{}},
+		"e.csv: it is a ZIP archive or a spreadsheet; unpack it":  {"PK\x03\x04", items, Options{}},
+		"e.csv: it is packed with xz":                             {"\xfd7zXZ\x00", items, Options{}},
+		"e.csv: it is a Python pickle":                            {"\x80\x04\x95", items, Options{}},
+		"e.csv: it is a pointer of Git LFS":                       {"version https://git-lfs.github.com/spec/v1\n", items, Options{}},
+		"e.csv: it is not a text":                                 {"e.csv\x00\x00000644", items, Options{}},
+		"name all columns in the first line, with commas":         {"user item time\nu 1 5\n", items, Options{}},
+		"or take the order of the rows":                           {"user,item\nu,1\n", items, Options{}},
+		`e.csv:1: two columns are called "item"`:                  {"user,item,item,time\nu,1,1,5\n", items, Options{}},
+		`"item" is that of users and that of items`:               {events, items, Options{Columns: Columns{User: "item"}}},
+		"e.csv: it has no events; add a row":                      {"user,item,time\n", items, Options{}},
+		"e.csv:1: invalid character ':'":                          {`{"user"::1}`, items, Options{}},
+		"e.csv:2: it is not valid JSON: an object or array does":  {"[{\"user\":1},\n", items, Options{}},
+		"** is not known":                                         {"", items, Options{Users: "x/**/*.csv"}},
 		"e.csv has no column of ratings":                          {events, items, Options{MinRating: &stars}},
 		"the k of a k-core is -1":                                 {events, items, Options{KCore: -1}},
 		`no split is called "random"`:                             {events, items, Options{SplitBy: "random"}},
@@ -319,6 +348,7 @@ func TestImportParquetTypes(t *testing.T) {
 		"UUID":            {"'00000000-0000-0000-0000-000000000001'::UUID", "5", "NULL::FLOAT", "00000000-0000-0000-0000-000000000001 5 NaN"},
 		"Boolean":         {"'u'", "5", "true", "u 5 1"},
 		"text":            {"' 007 '", "'1970-01-01T00:00:07+0000'", "'4,5'", "007 7 4.5"},
+		"large number":    {"1e15::DOUBLE", "1714521600e9::DOUBLE", "1", "1000000000000000 1714521600000000000 1"},
 		"date":            {"'u'", "'1970-01-02'::DATE", "'NaN'::DOUBLE", "u 86400 NaN"},
 		"timestamp":       {"'u'", "'1969-12-31 23:59:59.5'::TIMESTAMP", "1", "u -1 1"},
 		"timestamp in ns": {"'u'", "'1970-01-01 00:00:09.999999999'::TIMESTAMP_NS", "1", "u 9 1"},
@@ -341,6 +371,21 @@ func TestImportParquetTypes(t *testing.T) {
 	parquet(t, "COPY (SELECT 'u' AS user, 1 AS item, '12:00:00'::TIME AS time) TO 'e.parquet'")
 	if _, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"}); err == nil || !strings.Contains(err.Error(), `"time" is of the type TIME`) {
 		t.Errorf("a time of day: %v", err)
+	}
+}
+
+// What DuckDB would take for something else.
+func TestImportParquetAsItIs(t *testing.T) {
+	inFolder(t, "i.csv", shortItems, "a1/e.parquet", "PAR1, not the one that is meant", "a[1]/x", "", "day=007/x", "")
+	parquet(t, "COPY (SELECT 'u' AS user, 1 AS item, TIMESTAMP '2024-05-01 00:00:00' AS time) TO 'a[1]/e.parquet'",
+		"COPY (SELECT 1 AS item, 5 AS time) TO 'day=007/e.parquet'")
+	d, _, err := bring(t.Context(), "a[1]/e.parquet", Options{Items: "i.csv", TimeUnit: "ms"})
+	if err != nil || d.Events[0].Time != 1714521600 {
+		t.Errorf("a date is in no unit, and a path no pattern: %+v, %v", d.Events, err)
+	}
+	d, _, err = bring(t.Context(), "day=007/e.parquet", Options{Items: "i.csv", Columns: Columns{User: "day"}})
+	if err != nil || d.Users[0] != "007" {
+		t.Errorf("an id in the name of a folder: %q, %v", d.Users, err)
 	}
 }
 
@@ -377,7 +422,7 @@ func TestImportTimes(t *testing.T) {
 		"2024-05-01 02:00:00 +0200": 1714521600, "2024-05-01T02:00:00.5+02": 1714521600, "2024-04-30 22:00:00-02:00": 1714521600,
 		"2024-05-01 00:00:00 UTC": 1714521600, "2024-05-01T00:00:00Z": 1714521600, "\"Wed, 01 May 2024 00:00:00 +0000\"": 1714521600,
 		"\"Wed, 1 May 2024 02:00:00 +0200\"": 1714521600, "1 May 2024 00:00:00 GMT": 1714521600, "Wed May 01 00:00:00 +0000 2024": 1714521600,
-		"1714521600123": 1714521600123,
+		"1714521600123": 1714521600123, "20240501": 1714521600, "20240501083000": 1714552200, "20241501": 20241501,
 	} {
 		inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,"+text+"\n")
 		d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv"})
@@ -394,6 +439,10 @@ func TestImportTimes(t *testing.T) {
 	if err != nil || d.Events[1].Time != 1714521600123456 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "microseconds") {
 		t.Errorf("microseconds as they are: %+v, %q, %v", d.Events, report.Notes, err)
 	}
+	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,0.5\nu,2,0.25\n")
+	if _, report, err = bring(t.Context(), "e.csv", Options{Items: "i.csv"}); err != nil || !strings.Contains(fmt.Sprint(report.Notes), "fractions of 2") {
+		t.Errorf("fractions: %q, %v", report.Notes, err)
+	}
 	d, _, err = bring(t.Context(), "e.csv", Options{Items: "i.csv", Columns: Columns{Time: RowOrder}})
 	if err != nil || d.Events[0].Time != 1 || d.Events[1].Time != 2 {
 		t.Errorf("order of rows: %+v, %v", d.Events, err)
@@ -403,7 +452,7 @@ func TestImportTimes(t *testing.T) {
 // Ids are text, of which only a fraction of zero, surrounding spaces and the normal form are not kept.
 func TestImportIDs(t *testing.T) {
 	inFolder(t, "i.csv", "item_id,item,title\n007,x,A\n7.0,x,B\n9223372036854775808,x,C\nAme\u0301lie,x,Ame\u0301lie\n",
-		"e.csv", "user,user_id,item_id,time\nAnn, 1 ,007,1\nAnn,1.00,7,2\nAnn,01,9223372036854775808.0,3\nBob,v1.0,Amélie,4\n")
+		"e.csv", "user,user_id,item_id,time\nAnn, 1 ,007,1\nAnn,1.00,7,2\nAnn,1e+00,007,9\nAnn,01,9223372036854775808.0,3\nBob,v1.0,Amélie,4\n")
 	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Strict: true})
 	if err != nil {
 		t.Fatal(err)
@@ -445,6 +494,24 @@ func TestImportRatings(t *testing.T) {
 		d, report, err = bring(t.Context(), from, Options{Items: "i.csv", MinRating: &lowest})
 		if err != nil || len(d.Events) != 1 || report.BelowRating != len(want)-1 {
 			t.Errorf("at least 2: %+v, %+v, %v", d, report, err)
+		}
+	}
+}
+
+// Ratings that turn up late leave those before without one, whatever the order of the parts.
+func TestImportLateRatings(t *testing.T) {
+	first := `{"user":"u","item":1,"time":1}` + "\n"
+	inFolder(t, "i.csv", shortItems, "e.json", strings.Repeat(first, sampled)+`{"user":"u","item":1,"time":2,"rating":2.5}`,
+		"p/a.csv", "user,item,time\nu,1,1\n", "p/b.csv", "user,item,time,rating\nu,1,2,2.5\n")
+	for _, from := range []string{"e.json", "p"} {
+		d, report, err := bring(t.Context(), from, Options{Items: "i.csv"})
+		if err != nil || len(d.Events) != 2 || !math.IsNaN(float64(d.Events[0].Rating)) || d.Events[1].Rating != 2.5 {
+			t.Errorf("%s: %+v, %+v, %v", from, d.Events, report, err)
+		}
+		lowest := float32(2)
+		d, report, err = bring(t.Context(), from, Options{Items: "i.csv", MinRating: &lowest})
+		if err != nil || len(d.Events) != 1 || report.BelowRating != report.Rows-1 {
+			t.Errorf("%s, at least 2: %+v, %+v, %v", from, d.Events, report, err)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/lines"
 )
 
-// jsonReader reads objects: one a line, or the elements of an array. A key that an object lacks, or null, gives an empty
+// jsonReader reads objects: one a line, in arrays, or one behind the other. A key that an object lacks, or null, gives an empty
 // field.
 type jsonReader struct {
 	file    file
@@ -42,9 +42,9 @@ func (f file) readJSON(o *opened, to reading) error {
 		o.Discard(len(mark))
 	}
 	start, _ := o.Peek(o.Size())
-	read := j.lines
-	if start = bytes.TrimLeft(start, " \t\r\n"); len(start) == 0 || start[0] == '[' || bytes.Equal(firstLine(start), []byte{'{'}) {
-		read = j.values
+	read := j.values
+	if oneALine(bytes.TrimLeft(start, " \t\r\n")) {
+		read = j.lines
 	}
 	if err := read(o); err != nil {
 		return err
@@ -52,15 +52,58 @@ func (f file) readJSON(o *opened, to reading) error {
 	if err := j.flush(); err != nil {
 		return err
 	}
-	if len(j.header) == 0 {
-		return f.fail(1, "write a JSON object for each row, on a line of its own or in an array", "it has no JSON objects")
+	if len(j.header) > 0 {
+		return nil
 	}
-	return nil
+	if len(j.waiting) > 0 && j.waiting[0].bad != nil {
+		return j.waiting[0].bad
+	}
+	return f.fail(1, "write a JSON object for each row, on a line of its own or in an array", "it has no JSON objects")
 }
 
-func firstLine(text []byte) []byte {
-	line, _, _ := bytes.Cut(text, []byte{'\n'})
-	return bytes.TrimRight(line, " \t\r")
+// oneALine tells by the beginning of a text whether its lines are objects: the first object ends with its line, or the next
+// line begins another one.
+func oneALine(start []byte) bool {
+	if len(start) == 0 || start[0] != '{' {
+		return false
+	}
+	first, next, more := bytes.Cut(start, []byte{'\n'})
+	if more && bytes.HasPrefix(bytes.TrimLeft(next, " \t\r\n"), []byte{'{'}) && len(bytes.TrimSpace(first)) > 1 {
+		return !bytes.HasSuffix(bytes.TrimSpace(first), []byte{','})
+	}
+	e := enclosed{}
+	for at, c := range first {
+		if e.next(c); e.depth == 0 {
+			behind := bytes.TrimSpace(first[at+1:])
+			return len(behind) == 0 || behind[0] != '{' && behind[0] != ','
+		}
+	}
+	return !more
+}
+
+// enclosed follows a text to the end of an object or array.
+type enclosed struct {
+	depth   int
+	mark    byte // that closes the string; 0 outside of one
+	escaped bool
+}
+
+func (e *enclosed) next(c byte) {
+	switch {
+	case c == '\n': // no string goes on behind it
+		e.mark, e.escaped = 0, false
+	case e.mark != 0:
+		if c == e.mark && !e.escaped {
+			e.mark = 0
+		}
+		e.escaped = c == '\\' && !e.escaped
+	case c == '"' || c == '\'':
+		e.mark = c
+	case c == '{' || c == '[':
+		e.depth++
+	case c == '}' || c == ']':
+		e.depth--
+	}
 }
 
 // lines reads an object a line.
@@ -71,7 +114,7 @@ func (j *jsonReader) lines(o *opened) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return j.file.fail(line+1, "it may be cut off or damaged: fetch or write it again", "it cannot be read: %v", err)
+			return j.broken(line+1, err)
 		}
 		switch record = bytes.TrimSpace(record); {
 		case tooLong:
@@ -89,71 +132,80 @@ func (j *jsonReader) lines(o *opened) error {
 	}
 }
 
-// values reads an array of objects, or objects that go on for several lines. Behind one that is broken nothing can be told
-// apart, so that it ends the reading.
+// values reads objects wherever they are: in arrays, over several lines, or one behind the other.
 func (j *jsonReader) values(o *opened) error {
-	at := &lineCounter{r: o.Reader, line: 1}
-	decoder := json.NewDecoder(at)
-	broken := func(err error) error {
-		where := decoder.InputOffset()
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			where = at.read
-		}
-		return j.file.fail(at.of(where), "it may be cut off: fetch or write it again", "it is not valid JSON: %v", err)
+	cut := func(line int) error {
+		return j.file.fail(line, "it may be cut off: fetch or write it again", "it is not valid JSON: an object or array does not end")
 	}
-	start, _ := o.Peek(o.Size())
-	if start = bytes.TrimLeft(start, " \t\r\n"); len(start) > 0 && start[0] == '[' {
-		if _, err := decoder.Token(); err != nil {
-			return broken(err)
+	line, arrays := 1, 0
+	for {
+		c, err := o.ReadByte()
+		if errors.Is(err, io.EOF) && arrays > 0 {
+			return cut(line)
+		} else if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return j.broken(line, err)
+		}
+		switch c {
+		case '\n':
+			line++
+		case ' ', '\t', '\r', ',':
+		case '[':
+			arrays++
+		case ']':
+			arrays--
+		default:
+			from := line
+			value, err := j.value(o, c, &line)
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return cut(from)
+			} else if err != nil {
+				return j.broken(line, err)
+			}
+			var object map[string]json.RawMessage
+			bad := j.file.fail(from, "shorten it or remove it", "the object is longer than %d bytes", dataset.LongestRecord)
+			if len(value) <= dataset.LongestRecord {
+				if object, bad = parseObject(value); bad != nil {
+					bad = j.file.fail(from, "every element must be a JSON object", "%v", bad)
+				}
+			}
+			if err := j.add(from, object, bad); err != nil {
+				return err
+			}
 		}
 	}
-	for decoder.More() {
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return broken(err)
-		}
-		line := at.of(decoder.InputOffset())
-		object, bad := parseObject(value)
-		if bad != nil {
-			bad = j.file.fail(line, "every element must be a JSON object", "%v", bad)
-		} else if len(value) > dataset.LongestRecord {
-			bad = j.file.fail(line, "shorten it or remove it", "the object is longer than %d bytes", dataset.LongestRecord)
-		}
-		if err := j.add(line, object, bad); err != nil {
-			return err
-		}
-	}
-	if _, err := decoder.Token(); err != nil && !errors.Is(err, io.EOF) {
-		return broken(err)
-	}
-	return nil
 }
 
-// lineCounter tells in which line an offset lies. Offsets must not become smaller.
-type lineCounter struct {
-	r    io.Reader
-	ends []int64 // of lines that were read but not asked for
-	read int64
-	line int
-}
-
-func (l *lineCounter) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	for i, c := range p[:n] {
+// value reads the object that c begins, or else what stands there in its place. Of a long one it returns the beginning.
+func (j *jsonReader) value(o *opened, c byte, line *int) (value []byte, err error) {
+	e := enclosed{}
+	for object := c == '{'; ; {
+		if len(value) <= dataset.LongestRecord {
+			value = append(value, c)
+		}
+		if e.next(c); object && e.depth == 0 {
+			return value, nil
+		}
+		if !object {
+			if next, _ := o.Peek(1); len(next) == 0 || bytes.Contains([]byte(" \t\r\n,[]{"), next) {
+				return value, nil
+			}
+		}
+		if c, err = o.ReadByte(); errors.Is(err, io.EOF) {
+			return nil, io.ErrUnexpectedEOF
+		} else if err != nil {
+			return nil, err
+		}
 		if c == '\n' {
-			l.ends = append(l.ends, l.read+int64(i))
+			*line++
 		}
 	}
-	l.read += int64(n)
-	return n, err
 }
 
-func (l *lineCounter) of(offset int64) int {
-	for len(l.ends) > 0 && l.ends[0] < offset {
-		l.ends = l.ends[1:]
-		l.line++
-	}
-	return l.line
+// broken says that a file cannot be read on.
+func (j *jsonReader) broken(line int, err error) error {
+	return j.file.fail(line, "it may be cut off or damaged: fetch or write it again", "it cannot be read: %v", err)
 }
 
 // parseObject parses a JSON object, or a Python literal of one. What is not UTF-8 is Windows-1252.
@@ -168,6 +220,9 @@ func parseObject(text []byte) (map[string]json.RawMessage, error) {
 		if literal, ok := fromPython(text); ok && json.Unmarshal(literal, &object) == nil {
 			return object, nil
 		}
+	}
+	if kind := (*json.UnmarshalTypeError)(nil); errors.As(err, &kind) {
+		err = fmt.Errorf("it is not an object but %s: %.60s", kind.Value, text)
 	}
 	return object, err
 }
@@ -271,10 +326,11 @@ func extended(value json.RawMessage) (field []byte, nested bool) {
 	return nil, true
 }
 
-// fromPython turns a Python literal, as repr writes it, into JSON: {u'title': u'A', 'new': True}.
+// fromPython turns what Python writes into JSON: literals such as {u'title': u'A', 'new': True}, and NaN, which its writer of
+// JSON leaves as it is.
 func fromPython(text []byte) (out []byte, ok bool) {
-	if bytes.IndexByte(text, '\'') < 0 && !bytes.Contains(text, []byte("True")) && !bytes.Contains(text, []byte("False")) &&
-		!bytes.Contains(text, []byte("None")) {
+	signs := []string{"'", "True", "False", "None", "NaN", "Infinity"}
+	if !slices.ContainsFunc(signs, func(sign string) bool { return bytes.Contains(text, []byte(sign)) }) {
 		return nil, false
 	}
 	for i := 0; i < len(text); {
@@ -299,8 +355,10 @@ func fromPython(text []byte) (out []byte, ok bool) {
 			switch word := string(text[from:i]); {
 			case word == "True" || word == "False":
 				out = append(out, bytes.ToLower([]byte(word))...)
-			case word == "None":
+			case word == "None" || word == "NaN":
 				out = append(out, "null"...)
+			case word == "Infinity":
+				out = append(bytes.TrimSuffix(out, []byte{'-'}), `"Infinity"`...)
 			case i < len(text) && (text[i] == '\'' || text[i] == '"'): // u'…'
 			case word == "L": // of a long number
 			case word == "e" || word == "E":

@@ -98,17 +98,30 @@ func (im *importer) files(at string, format Format) (files []file, err error) {
 		return []file{f}, err
 	case err == nil && !info.IsDir():
 		return []file{{folder: paths{}, path: at, format: format}}, nil
+	case err != nil && strings.Contains(at, "**"):
+		return nil, fmt.Errorf("dataset: ** is not known in the pattern %s; name the folder: all files in it and in its folders are read", at)
+	}
+	matches := []string{at}
+	if err != nil {
+		if some, bad := filepath.Glob(at); bad == nil && len(some) > 0 {
+			matches, err = some, nil
+		}
 	}
 	var found []string
-	if err == nil {
-		found, err = partsIn(at)
-	} else if matches, bad := filepath.Glob(at); bad == nil && len(matches) > 0 {
-		found, err = matches, nil
+	for _, match := range matches {
+		var parts []string
+		if err == nil {
+			parts, err = partsIn(match)
+		}
+		found = append(found, parts...)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dataset: cannot read: %w", err)
 	}
 	for _, path := range found {
+		if info, err := os.Stat(path); err == nil && info.Size() == 0 && len(found) > 1 { // a part without rows
+			continue
+		}
 		files = append(files, file{folder: paths{}, path: path, format: format})
 	}
 	if len(files) == 0 {
@@ -117,7 +130,7 @@ func (im *importer) files(at string, format Format) (files []file, err error) {
 	return files, nil
 }
 
-// partsIn finds the files in a folder and its folders, but those that programs leave beside their output, such as _SUCCESS
+// partsIn finds a file, or the files in a folder and its folders, but those that programs leave beside their output, such as _SUCCESS
 // and .part-0.crc.
 func partsIn(dir string) (found []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

@@ -73,6 +73,7 @@ type opened struct {
 	format Format
 	utf16  bool
 	raw    fs.File
+	packed bool
 	size   int64
 	done   int64 // of size
 }
@@ -104,6 +105,23 @@ var unpackers = []struct {
 	{"BZh", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
 }
 
+// others are files that cannot be read, by their first bytes.
+var others = []struct{ magic, what, remedy string }{
+	{"PK\x03\x04", "a ZIP archive or a spreadsheet", "unpack it and name what is in it, or save the sheet as CSV"},
+	{"\xd0\xcf\x11\xe0", "a spreadsheet", "save the sheet as CSV"},
+	{"\xfd7zXZ", "packed with xz", "unpack it, or pack it with gzip or zstd"},
+	{"\x1f\x8b", "packed twice", "unpack it once"},
+	{"ARROW1", "an Arrow or Feather file", "write the table as Parquet"},
+	{"ORC", "an ORC file", "write the table as Parquet"},
+	{"Obj\x01", "an Avro file", "write the table as Parquet"},
+	{"SQLite format 3", "an SQLite database", "export the table as CSV"},
+	{"\x80\x04", "a Python pickle", "write the table as Parquet or CSV"},
+	{"\x80\x05", "a Python pickle", "write the table as Parquet or CSV"},
+	{"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch the file with git lfs pull"},
+	{"<!DOCTYPE", "a web page", "fetch the file again: a page may have come in its place"},
+	{"<html", "a web page", "fetch the file again: a page may have come in its place"},
+}
+
 // open opens the file and finds out how it is written.
 func (f file) open() (*opened, error) {
 	raw, err := f.folder.Open(f.path)
@@ -123,13 +141,15 @@ func (f file) open() (*opened, error) {
 				raw.Close()
 				return nil, f.fail(0, "pack it again", "it cannot be unpacked: %v", err)
 			}
-			o.Reader = bufio.NewReaderSize(unpacked, window)
+			o.Reader, o.packed = bufio.NewReaderSize(unpacked, window), true
 			break
 		}
 	}
-	if o.startsWith("PK\x03\x04") {
-		raw.Close()
-		return nil, f.fail(0, "unpack it and name what is in it", "it is a ZIP archive")
+	for _, b := range others {
+		if o.startsWith(b.magic) {
+			raw.Close()
+			return nil, f.fail(0, b.remedy, "it is %s", b.what)
+		}
 	}
 	if order, ok := o.isUTF16(); ok {
 		o.utf16 = true
@@ -138,7 +158,17 @@ func (f file) open() (*opened, error) {
 	if o.format == "" {
 		o.format = o.guess(f)
 	}
+	const enough = 1 << 12
+	if start, _ := o.Peek(enough); o.format != Parquet && bytes.IndexByte(before(start, '\n'), 0) >= 0 {
+		raw.Close()
+		return nil, f.fail(0, "save its rows as CSV, JSON or Parquet", "it is not a text")
+	}
 	return o, nil
+}
+
+func before(text []byte, end byte) []byte {
+	first, _, _ := bytes.Cut(text, []byte{end})
+	return first
 }
 
 func (o *opened) startsWith(magic string) bool {

@@ -57,7 +57,7 @@ func (f file) readText(o *opened, to reading) error {
 	header := f.header
 	if header == nil {
 		first, err := t.next()
-		for err == nil && len(first.text) == 0 {
+		for err == nil && blank(first.text) {
 			first, err = t.next()
 		}
 		if errors.Is(err, io.EOF) {
@@ -76,7 +76,7 @@ func (f file) readText(o *opened, to reading) error {
 		}
 		fields, _ := t.split(first.text)
 		for _, field := range fields {
-			name, _ := toUTF8(bytes.TrimSpace(field))
+			name, _ := toUTF8(bytes.TrimSpace(bytes.TrimPrefix(field, lines.Mark)))
 			header = append(header, string(name))
 		}
 	}
@@ -91,7 +91,7 @@ func (f file) readText(o *opened, to reading) error {
 		} else if err != nil {
 			return err
 		}
-		if len(line.text) == 0 {
+		if blank(line.text) {
 			continue
 		}
 		r.line, r.bad = line.line, nil
@@ -105,6 +105,9 @@ func (f file) readText(o *opened, to reading) error {
 		}
 	}
 }
+
+// blank reports whether a line holds nothing but spaces.
+func blank(line []byte) bool { return len(bytes.Trim(line, " ")) == 0 }
 
 // next returns the next line; the text of one that was not read ahead is valid until the call after.
 func (t *textReader) next() (textLine, error) {
@@ -140,6 +143,9 @@ func separatorOf(header []byte, quoted bool) byte {
 // stands where none can, the record is bad and its first line is all that is lost.
 func (t *textReader) record(line textLine, want int, to reading) ([][]byte, error) {
 	fields, closed := t.split(line.text)
+	if closed && len(fields) == want+1 && len(fields[want]) == 0 { // a separator at the end of the line
+		fields = fields[:want]
+	}
 	if closed && len(fields) == want {
 		return fields, nil
 	}
@@ -175,6 +181,9 @@ func (t *textReader) record(line textLine, want int, to reading) ([][]byte, erro
 		return fields, nil
 	}
 	t.ahead = append(taken, t.ahead...)
+	if plain := bytes.Split(line.text, t.separator); t.separator[0] == '\t' && len(plain) == want {
+		return plain, nil // fields between tabs are seldom quoted, so that the mark is a part of one: "A" Film
+	}
 	return nil, t.file.fail(line.line, `remove the mark, or close it; inside of a quoted field it is written ""`,
 		"a quotation mark is not closed, or something follows the one that closes a field")
 }

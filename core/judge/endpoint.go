@@ -219,7 +219,7 @@ func readReply(data []byte) (Reply, error) {
 	case json.Unmarshal(content, &reply.Text) == nil:
 	case json.Unmarshal(content, &parts) == nil:
 		for _, part := range parts {
-			if part.Type == "text" {
+			if part.Type == "text" || part.Type == "output_text" {
 				reply.Text += part.Text
 			}
 		}

@@ -179,7 +179,11 @@ func TestEndpoint_forms(t *testing.T) {
 		`"I would choose 1."`: 1, `"They would prefer option 2, since 12 Monkeys is near."`: 2,
 		`"My choice is number 2."`:           2,
 		`"I cannot choose between 1 and 2."`: 0, `"It is between option 1 and option 2."`: 0, `"1 or 2"`: 0, `""`: 0, `null`: 0,
-		`"12 Monkeys"`: 0,
+		`"12 Monkeys"`: 0, `"1/2"`: 0, `"1, 2"`: 0,
+		`"<think>Option 1 is"`: 0, `"[THINK]1?[/THINK]2"`: 2, `"<thinking>I choose 1.</thinking> 2"`: 2,
+		`"<|channel|>analysis<|message|>choose 1?<|end|><|start|>assistant<|channel|>final<|message|>2"`: 2,
+		`"I would not choose 1, but 2."`: 0, `"I don't pick option 1; I choose 2."`: 2, `"Not option 1."`: 0, `"Rather 2 than option 1."`: 0,
+		`"\\boxed{\\textbf{Option 2}}"`: 2, `"{\"choice\": \"2\"}"`: 2, `"1️⃣"`: 1, `[{"type":"output_text","text":"1"}]`: 1,
 	} {
 		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, replied(content)) })
 		reply, err := e.Ask(t.Context(), "q")

@@ -80,22 +80,31 @@ func (c Case) Question(order string) string {
 		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
 }
 
-// thought is what a reasoning model writes before its answer; where its template opens the tag only the end is in the reply.
-const thought = "</think>"
+// thoughts are what a reasoning model writes before its answer; where its template opens the tag only the end is in the
+// reply. unfinished are thoughts that were cut off.
+var (
+	thoughts = regexp.MustCompile(`(?is)^.*(?:</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|` +
+		`<\|channel\|>final(?:<\|message\|>)?)`)
+	unfinished = regexp.MustCompile(`(?is)(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷|<\|channel\|>analysis).*$`)
+)
 
 // The forms of a verdict: the number at the start of a reply, after nothing but words that announce it; \boxed{1}; and a
 // sentence that names one option after a word of choice. Numbers in titles do not count.
 var (
 	startPattern    = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
-	boxedPattern    = regexp.MustCompile(`\\boxed\{\s*(?:\\text\{)?\s*([12])\s*\}`)
+	bothPattern     = regexp.MustCompile(`^\W*(?:1\W+2|2\W+1)\W*$`)
+	boxedPattern    = regexp.MustCompile(`(?i)\\boxed\{\W*(?:(?:text|textbf|mathbf|option|number)\W+)*([12])\b`)
+	deniedPattern   = regexp.MustCompile(`(?i)(?:\bnot|n['’]t|\bnever|\bthan|\binstead of|\bover)\W+(?:\w+\W+)?$`)
 	sentencePattern = regexp.MustCompile(`(?i)\b(?:option|number|answer|choice|choose|chosen|pick|select|prefer|is|be|go with)\W+` +
 		`(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
 )
 
 // verdict reads a reply: 1, 2, or 0 where it is neither or both.
 func verdict(reply string) int {
-	reply = reply[max(0, strings.LastIndex(reply, thought)):]
-	reply = strings.TrimPrefix(reply, thought)
+	reply = unfinished.ReplaceAllString(thoughts.ReplaceAllString(reply, ""), "")
+	if bothPattern.MatchString(reply) {
+		return 0
+	}
 	if match := startPattern.FindStringSubmatch(reply); match != nil {
 		if match[2] != "" {
 			return 0
@@ -104,8 +113,10 @@ func verdict(reply string) int {
 	}
 	for _, pattern := range []*regexp.Regexp{boxedPattern, sentencePattern} {
 		found := map[string]bool{}
-		for _, match := range pattern.FindAllStringSubmatch(reply, -1) {
-			found[match[1]] = true
+		for _, match := range pattern.FindAllStringSubmatchIndex(reply, -1) {
+			if !deniedPattern.MatchString(reply[:match[0]]) {
+				found[reply[match[2]:match[3]]] = true
+			}
 		}
 		if found["1"] != found["2"] {
 			return map[bool]int{true: 1, false: 2}[found["1"]]

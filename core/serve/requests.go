@@ -110,10 +110,11 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 	if text[0] == '"' {
 		return json.Unmarshal(text, (*string)(i))
 	}
-	if _, err := strconv.ParseInt(string(text), 10, 64); err != nil {
+	whole, fraction, _ := strings.Cut(string(text), ".")
+	if digits := strings.TrimPrefix(whole, "-"); strings.Trim(digits, "0123456789") != "" || strings.Trim(fraction, "0") != "" {
 		return fmt.Errorf("%.60s is no item's id; ids are texts in quotes or whole numbers", text)
 	}
-	*i = itemID(text)
+	*i = itemID(whole)
 	return nil
 }
 
@@ -122,7 +123,7 @@ func receive(w http.ResponseWriter, r *http.Request) error {
 	in := io.Reader(http.MaxBytesReader(w, r.Body, mostBytes))
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
-	case "gzip":
+	case "gzip", "x-gzip":
 		unpacked, err := gzip.NewReader(in)
 		if err != nil {
 			return unreadable(err)

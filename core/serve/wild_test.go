@@ -87,7 +87,8 @@ func TestEncodings(t *testing.T) {
 
 // Ids may be written as numbers.
 func TestItemID(t *testing.T) {
-	for text, want := range map[string]string{`"007"`: "007", `7`: "7", `-1`: "-1", `9007199254740993`: "9007199254740993", `1.5`: "", `true`: "",
+	for text, want := range map[string]string{`"007"`: "007", `7`: "7", `-1`: "-1", `9007199254740993`: "9007199254740993",
+		`18446744073709551615`: "18446744073709551615", `7.0`: "7", `1.5`: "", `1.0e3`: "", `true`: "",
 		`null`: "", `{}`: "", `1e3`: ""} {
 		var got itemID
 		if err := json.Unmarshal([]byte("["+text+"]"), &[]*itemID{&got}); text != "null" && (err != nil) != (want == "") || err == nil && string(got) != want {
