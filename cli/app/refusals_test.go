@@ -79,7 +79,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"run has no adapter.safetensors", "the same recint align command goes on"}},
 		"no run": {nothing, []string{"interpret", "--run", "@data", "--user", "100"},
 			[]string{"data is not a run: it has no run.json", "recint align makes one"}},
-		"another run": {nothing, with(alignment, "--seed", "2"), []string{"run is another run: its config.seed is 1, not 2",
+		"another run": {nothing, with(alignment, "--seed", "2"), []string{"run is another run: its config.seed was 1, is 2",
 			"or another folder"}},
 
 		"unknown title": {nothing, say("--history", "The Silent Harbour, The Sylent Leter"),

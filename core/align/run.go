@@ -1,6 +1,7 @@
 package align
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -214,7 +213,8 @@ func (r *run) restore() error {
 	if err := was.provenance.Check(now.Recommender, now.LLM, now.Dataset); err != nil {
 		return fmt.Errorf("align: %s: %w", path, err)
 	}
-	if differs := difference(was.shape, r.job.Shape) + difference(was.config, r.job.Config); differs != "" {
+	differs := cmp.Or(artifact.Difference(was.shape, r.job.Shape), artifact.Difference(was.config, r.job.Config))
+	if differs != "" {
 		return fmt.Errorf("align: %s was made under another configuration (%s); give the same one to go on, or another "+
 			"folder to start again", path, differs)
 	}
@@ -237,18 +237,6 @@ func (r *run) restore() error {
 		}
 	}
 	return nil
-}
-
-// difference names the first field in which two values of the same struct type differ; "" if none does.
-func difference(was, is any) string {
-	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
-	for i := range a.NumField() {
-		if a.Field(i).Interface() != b.Field(i).Interface() {
-			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Sprintf("%s was %v, is %v", name, a.Field(i), b.Field(i))
-		}
-	}
-	return ""
 }
 
 // stopped saves a run that was told to stop, so that it can go on later; other errors it passes on.

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -146,7 +144,8 @@ func (t *trainer) resume(file *artifact.File) error {
 	if err != nil {
 		return fmt.Errorf("its %s: %w", keyConfig, err)
 	}
-	if differs := difference(was, t.config); differs != "" {
+	was.MaxEpochs, was.Patience = t.config.MaxEpochs, t.config.Patience // when to stop may differ
+	if differs := artifact.Difference(was, t.config); differs != "" {
 		return fmt.Errorf("it was made under another configuration: %s", differs)
 	}
 	if file.Metadata[keyDataset] != t.opts.Dataset {
@@ -173,25 +172,4 @@ func (t *trainer) resume(file *artifact.File) error {
 		}
 	}
 	return nil
-}
-
-// difference names the first field in which two configurations differ; "" if none does. When to stop may differ.
-func difference(was, is Config) string {
-	was.MaxEpochs, was.Patience = is.MaxEpochs, is.Patience
-	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
-	for i := range a.NumField() {
-		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Sprintf("%s was %s, is %s", name, jsonOf(a.Field(i)), jsonOf(b.Field(i)))
-		}
-	}
-	return ""
-}
-
-func jsonOf(value reflect.Value) string {
-	text, err := json.Marshal(value.Interface())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }
