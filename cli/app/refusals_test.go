@@ -182,7 +182,7 @@ func TestVerifyNowhere(t *testing.T) {
 func TestRefusedTrainingKeepsTheLog(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "sasrec.log.jsonl")
 	before := read(t, filepath.Join(dir, "sasrec.log.jsonl"))
-	fails(t, 2, []string{"width is 0, expected 1 to 65536"}, dir, with(trainTiny, "--width", "0")...)
+	fails(t, 2, []string{"--width is 0; it must be 1 to 65536"}, dir, with(trainTiny, "--width", "0")...)
 	if after := read(t, filepath.Join(dir, "sasrec.log.jsonl")); after != before || before == "" {
 		t.Errorf("the log was %q and is %q", before, after)
 	}

@@ -240,7 +240,8 @@ type reproduction struct {
 }
 
 // Run does what is missing of a plan, and gives the table of all results; it also stands in the folder, with a report of all runs.
-func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table, error) {
+func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Table, err error) {
+	defer func() { err = artifact.Resumable(err) }()
 	if o.Stage == nil {
 		o.Stage = func(string) {}
 	}
