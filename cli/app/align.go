@@ -1,16 +1,16 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"runtime/debug"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -76,6 +76,9 @@ func alignAction(c *cli.Context) error {
 			}
 			showEvent(bar, e)
 		})
+		if errors.Is(err, artifact.ErrDoesNotFit) {
+			return fmt.Errorf("%w; %s", err, howToFit)
+		}
 		if err != nil {
 			return err
 		}
@@ -129,21 +132,9 @@ func spec(c *cli.Context) (run.Spec, error) {
 		s.Config.WarmSteps = c.Int("warm-steps")
 	}
 	if err := s.Validate(); err != nil {
-		return s, usage(c, "%s", configField.ReplaceAllStringFunc(err.Error(), asFlag))
+		return s, refused(c, err)
 	}
 	return s, nil
-}
-
-// configField is how the library starts when it speaks of a field of the configuration.
-var configField = regexp.MustCompile(`^align: config: [a-z_]+`)
-
-// asFlag gives the flag for such a field.
-func asFlag(field string) string {
-	name := strings.ReplaceAll(strings.TrimPrefix(field, "align: config: "), "_", "-")
-	if name == "batch-size" {
-		name = "batch"
-	}
-	return "--" + name
 }
 
 // showEvent turns what the training tells into progress.

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // Exit codes.
@@ -40,11 +41,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, errSaid) {
 		return exitFailure
 	}
-	text := strings.TrimPrefix(err.Error(), "recint: ")
-	if errors.Is(err, context.Canceled) {
-		text = interrupted(text)
-	}
-	fmt.Fprintln(stderr, "recint: "+text)
+	fmt.Fprintln(stderr, "recint: "+explain(err))
 	var usage usageError
 	var library cli.ExitCoder // help that was asked for what there is not
 	switch {
@@ -56,11 +53,18 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitFailure
 }
 
-// interrupted words the error of an interruption, and says how to go on where it does not.
-func interrupted(text string) string {
-	text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
-	if !strings.Contains(text, "the same command") {
-		text += "; give the same command to go on"
+// explain words an error for who gave the command: an interruption as such, with what becomes of the work, and what flags do
+// about it.
+func explain(err error) string {
+	text := strings.TrimPrefix(err.Error(), "recint: ")
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+		if !errors.Is(err, artifact.ErrResumable) {
+			text += "; the same command starts again"
+		}
+	}
+	if errors.Is(err, cgo.ErrBackend) {
+		text += "; --backend and --strict-device say where to compute"
 	}
 	return text
 }
@@ -73,6 +77,24 @@ type usageError struct{ error }
 
 func usage(c *cli.Context, format string, args ...any) error {
 	return usageError{fmt.Errorf(format+"; see %s --help", append(args, c.Command.HelpName)...)}
+}
+
+// refused is the usage error for a configuration that flags have made; it gives fields the names of their flags.
+func refused(c *cli.Context, err error) error {
+	var field *artifact.FieldError
+	if !errors.As(err, &field) {
+		return usage(c, "%w", err)
+	}
+	name, ok := map[string]string{"batch_size": "batch", "max_epochs": "epochs", "horizontal": "filters"}[field.Field]
+	if !ok {
+		name = strings.ReplaceAll(field.Field, "_", "-")
+	}
+	for _, flag := range c.Command.Flags {
+		if slices.Contains(flag.Names(), name) {
+			return usage(c, "--%s is %v; it must be %s", name, field.Value, field.Want)
+		}
+	}
+	return usage(c, "%w", err)
 }
 
 // New makes the command-line application. Results go to stdout, progress and notes to stderr.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -126,9 +125,6 @@ func benchAction(c *cli.Context) (err error) {
 	}
 	result, err := bench.Run(c.Context, o)
 	bar.end()
-	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("bench: %w; the same command begins anew", err)
-	}
 	if result == nil || len(result.Figures) == 0 {
 		return err
 	}

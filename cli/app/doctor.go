@@ -110,7 +110,7 @@ func doctor(c *cli.Context) error {
 		f.Engine = &info
 		return err
 	}); err != nil {
-		f.Missing = append(f.Missing, strings.TrimPrefix(err.Error(), "recint: "))
+		f.Missing = append(f.Missing, explain(err))
 	}
 	if c.Bool("json") {
 		return printJSON(c, f)

@@ -64,9 +64,13 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	if err := w.Flush(); err != nil || p.Fits {
 		return err
 	}
-	_, err := fmt.Fprintf(c.App.Writer, "It does not fit: %s.\n", align.HowToFit)
+	_, err := fmt.Fprintf(c.App.Writer, "It does not fit: %s.\n", howToFit)
 	return err
 }
+
+// howToFit is what to do about a run that does not fit.
+const howToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden, --tokens and " +
+	"--adapter mlp the adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
 
 // peakMemory says how much memory this process has had at most, where the system tells, and how much of the GPU's was taken.
 func peakMemory(ofGPU int64) string {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -190,7 +189,7 @@ func configOf(c *cli.Context, items int) (recommender.Config, error) {
 		}
 	}
 	if err := config.Validate(); err != nil {
-		return config, usage(c, "%v", err)
+		return config, refused(c, err)
 	}
 	return config, nil
 }
@@ -241,20 +240,13 @@ func recommenderTrain(c *cli.Context) error {
 		return err
 	}
 	defer lock.Release()
-	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	return withEngine(c, func(engine *cgo.Engine) error {
 		if exists(checkpoint) {
-			mode = os.O_CREATE | os.O_WRONLY | os.O_APPEND
 			fmt.Fprintf(c.App.ErrWriter, "going on from %s\n", checkpoint)
 		}
-		log, err := os.OpenFile(stem+".log.jsonl", mode, 0o666)
-		if err != nil {
-			return fmt.Errorf("the log cannot be written: %w; choose a folder that you may write to", err)
-		}
-		defer func() { err = errors.Join(err, log.Close()) }()
 		bar := newProgress(c.App.ErrWriter, "training "+config.Model)
 		trained, err := recommender.Train(c.Context, engine, config, split, recommender.Options{
-			Dataset: d.Hash(), CheckpointPath: checkpoint, Log: log,
+			Dataset: d.Hash(), CheckpointPath: checkpoint, LogPath: stem + ".log.jsonl",
 			Progress: func(p recommender.Progress) {
 				detail := fmt.Sprintf("steps, epoch %d of at most %d, loss %.3f", p.Epoch, p.MaxEpochs, p.Loss)
 				if p.Best != nil {

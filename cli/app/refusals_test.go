@@ -79,7 +79,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"run has no adapter.safetensors", "the same recint align command goes on"}},
 		"no run": {nothing, []string{"interpret", "--run", "@data", "--user", "100"},
 			[]string{"data is not a run: it has no run.json", "recint align makes one"}},
-		"another run": {nothing, with(alignment, "--seed", "2"), []string{"run is another run: its config.seed is 1, not 2",
+		"another run": {nothing, with(alignment, "--seed", "2"), []string{"run is another run: its config.seed was 1, is 2",
 			"or another folder"}},
 
 		"unknown title": {nothing, say("--history", "The Silent Harbour, The Sylent Leter"),
@@ -182,7 +182,7 @@ func TestVerifyNowhere(t *testing.T) {
 func TestRefusedTrainingKeepsTheLog(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "sasrec.log.jsonl")
 	before := read(t, filepath.Join(dir, "sasrec.log.jsonl"))
-	fails(t, 2, []string{"width is 0, expected 1 to 65536"}, dir, with(trainTiny, "--width", "0")...)
+	fails(t, 2, []string{"--width is 0; it must be 1 to 65536"}, dir, with(trainTiny, "--width", "0")...)
 	if after := read(t, filepath.Join(dir, "sasrec.log.jsonl")); after != before || before == "" {
 		t.Errorf("the log was %q and is %q", before, after)
 	}

@@ -2,7 +2,9 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
@@ -160,17 +163,17 @@ func TestAlignGoesOn(t *testing.T) {
 func TestInterruptedWarmStart(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 	p := start(t, dir, filepath.Join("run", align.LogFile), 0, with(longAlign, "--warm-steps", "1000000")...)
-	p.interrupt(t, "recint: interrupted; give the same command to go on")
+	p.interrupt(t, "recint: interrupted; the same command starts again")
 }
 
-func TestInterruptedWords(t *testing.T) {
-	for text, want := range map[string]string{
-		"context canceled": "interrupted; give the same command to go on",
-		"evaluate: state, samples 0 to 9: context canceled":   "evaluate: state, samples 0 to 9: interrupted; give the same command to go on",
-		"stopped; the same command goes on: context canceled": "stopped; the same command goes on: interrupted",
+func TestExplain(t *testing.T) {
+	for want, err := range map[string]error{
+		"a: interrupted; the same command starts again":                      fmt.Errorf("a: %w", context.Canceled),
+		"a: interrupted; the same command goes on with it":                   artifact.Resumable(fmt.Errorf("a: %w", context.Canceled)),
+		"engine: no GPU; --backend and --strict-device say where to compute": &cgo.Error{Op: "engine", Code: cgo.Backend, Message: "no GPU"},
 	} {
-		if got := interrupted(text); got != want {
-			t.Errorf("%q became %q, want %q", text, got, want)
+		if got := explain(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }
@@ -190,7 +193,7 @@ func TestRecommenderGoesOn(t *testing.T) {
 			}
 		},
 		"interrupted": func(dir string) {
-			start(t, dir, log, 3, longTrain...).interrupt(t, "the same command goes on after epoch ")
+			start(t, dir, log, 3, longTrain...).interrupt(t, "recommender: stopped after epoch ")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

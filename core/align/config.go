@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // Config is how an adapter is trained. It is part of every checkpoint, and a checkpoint resumes only under the
@@ -61,7 +62,7 @@ func DefaultConfig() Config {
 // Validate reports what is wrong with the configuration, or nil.
 func (c Config) Validate() error {
 	bad := func(name string, value any, want string) error {
-		return fmt.Errorf("align: config: %s is %v; it must be %s", name, value, want)
+		return fmt.Errorf("align: config: %w", &artifact.FieldError{Field: name, Value: value, Want: want})
 	}
 	switch {
 	case c.Samples < 0 || c.Samples > 1<<40:

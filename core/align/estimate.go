@@ -37,10 +37,6 @@ func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optim
 // Mebibytes writes a size for people.
 func Mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// HowToFit is what to do about a run that does not fit.
-const HowToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden, --tokens and " +
-	"--adapter mlp the adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
-
 // productShare is how much of a step goes into the large products (docs/training.md says where that was measured). Where they
 // do not run on the core's own kernels it was not measured, and less is to be expected.
 const productShare = 0.65

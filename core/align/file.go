@@ -1,7 +1,6 @@
 package align
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -77,17 +76,8 @@ func (a *Adapter) Export(path string, p Provenance) error {
 
 // file says what the adapter is and what it was made from, without its tensors.
 func (a *Adapter) file(p Provenance) (*artifact.File, error) {
-	shape, err := json.Marshal(a.Shape)
-	if err != nil {
-		return nil, err
-	}
-	provenance, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	return &artifact.File{Metadata: map[string]string{
-		keyFormat: adapterFormat, keyShape: string(shape), keyProvenance: string(provenance),
-	}}, nil
+	file := &artifact.File{Metadata: map[string]string{keyFormat: adapterFormat}}
+	return file, file.PutJSON(map[string]any{keyShape: a.Shape, keyProvenance: p})
 }
 
 // LoadAdapter reads what Save wrote.
@@ -106,14 +96,11 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 			path, adapterFormat)
 	}
 	a := &Adapter{}
-	if err := artifact.ParseJSON([]byte(file.Metadata[keyShape]), &a.Shape, artifact.KnownKeys); err != nil {
-		return nil, p, fmt.Errorf("align: %s: shape: %w", path, err)
+	if err := file.TakeJSON(map[string]any{keyShape: &a.Shape, keyProvenance: &p}); err != nil {
+		return nil, p, fmt.Errorf("align: %w", err)
 	}
 	if err := a.Validate(); err != nil {
 		return nil, p, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := artifact.ParseJSON([]byte(file.Metadata[keyProvenance]), &p, artifact.KnownKeys); err != nil {
-		return nil, p, fmt.Errorf("align: %s: provenance: %w", path, err)
 	}
 	if a.Values, err = takeTensors(file, a.Shape, tensorPrefix); err != nil {
 		return nil, p, fmt.Errorf("align: %s: %w", path, err)

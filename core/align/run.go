@@ -1,15 +1,13 @@
 package align
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -46,10 +44,10 @@ type run struct {
 	standard Standard
 	data     string // fingerprint
 	model    *cgo.Model
-	prefixes []*cgo.Prefix // of each prompt
-	best     [][]float32   // values of the adapter at its best validation; nil before the first
-	logFile  *os.File
-	saved    time.Time // when the checkpoint was written or taken up
+	prefixes []*cgo.Prefix   // of each prompt
+	best     [][]float32     // values of the adapter at its best validation; nil before the first
+	lines    *artifact.Lines // the log
+	saved    time.Time       // when the checkpoint was written or taken up
 }
 
 // open starts a job or takes it up again from its checkpoint.
@@ -92,18 +90,14 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 		}
 		r.prefixes = append(r.prefixes, prefix)
 	}
-	path := filepath.Join(r.job.Dir, LogFile)
-	if r.logFile, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644); err != nil {
-		return fmt.Errorf("align: the log cannot be written: %w", err)
-	}
 	err = r.restore()
 	resumed := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	r.saved = time.Now()
-	if err := r.logFile.Truncate(r.LogBytes); err != nil {
-		return err
+	if r.lines, err = artifact.OpenLines(filepath.Join(r.job.Dir, LogFile), r.LogBytes); err != nil {
+		return fmt.Errorf("align: the log: %w", err)
 	}
 	if !resumed {
 		if err := r.begin(ctx, rms); err != nil {
@@ -143,15 +137,10 @@ func (r *run) begin(ctx context.Context, rms float64) (err error) {
 func (r *run) log(event Event) error {
 	event.Step, event.Plan, event.Samples = r.Step, r.Plan, r.Step*r.job.Config.BatchSize
 	event.Seconds = r.Seconds
-	line, err := json.Marshal(event)
-	if err != nil {
-		return err
+	if err := r.lines.Append(event); err != nil {
+		return fmt.Errorf("align: the log: %w", err)
 	}
-	n, err := r.logFile.WriteAt(append(line, '\n'), r.LogBytes)
-	r.LogBytes += int64(n)
-	if err != nil {
-		return fmt.Errorf("align: log: %w", err)
-	}
+	r.LogBytes = r.lines.Length()
 	if r.job.Progress != nil {
 		r.job.Progress(event)
 	}
@@ -161,14 +150,11 @@ func (r *run) log(event Event) error {
 // save writes the checkpoint; the one before it stays whole until this one is.
 func (r *run) save() error {
 	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat, keyData: r.data}}
-	for key, value := range map[string]any{
+	err := file.PutJSON(map[string]any{
 		keyShape: r.job.Shape, keyConfig: r.job.Config, keyProvenance: r.job.Provenance, keyCursor: r.Cursor,
-	} {
-		text, err := json.Marshal(value)
-		if err != nil {
-			return err
-		}
-		file.Metadata[key] = string(text)
+	})
+	if err != nil {
+		return err
 	}
 	for _, s := range slots {
 		values, err := readSlot(r.model, r.job.Shape, s.slot)
@@ -203,18 +189,18 @@ func (r *run) restore() error {
 		config     Config
 		provenance Provenance
 	}
-	for key, value := range map[string]any{
+	err = file.TakeJSON(map[string]any{
 		keyShape: &was.shape, keyConfig: &was.config, keyProvenance: &was.provenance, keyCursor: &r.Cursor,
-	} {
-		if err := artifact.ParseJSON([]byte(file.Metadata[key]), value, artifact.KnownKeys); err != nil {
-			return fmt.Errorf("align: %s: %s: %w", path, key, err)
-		}
+	})
+	if err != nil {
+		return fmt.Errorf("align: %w", err)
 	}
 	now := r.job.Provenance
 	if err := was.provenance.Check(now.Recommender, now.LLM, now.Dataset); err != nil {
 		return fmt.Errorf("align: %s: %w", path, err)
 	}
-	if differs := difference(was.shape, r.job.Shape) + difference(was.config, r.job.Config); differs != "" {
+	differs := cmp.Or(artifact.Difference(was.shape, r.job.Shape), artifact.Difference(was.config, r.job.Config))
+	if differs != "" {
 		return fmt.Errorf("align: %s was made under another configuration (%s); give the same one to go on, or another "+
 			"folder to start again", path, differs)
 	}
@@ -239,18 +225,6 @@ func (r *run) restore() error {
 	return nil
 }
 
-// difference names the first field in which two values of the same struct type differ; "" if none does.
-func difference(was, is any) string {
-	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
-	for i := range a.NumField() {
-		if a.Field(i).Interface() != b.Field(i).Interface() {
-			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Sprintf("%s was %v, is %v", name, a.Field(i), b.Field(i))
-		}
-	}
-	return ""
-}
-
 // stopped saves a run that was told to stop, so that it can go on later; other errors it passes on.
 func (r *run) stopped(err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -259,7 +233,7 @@ func (r *run) stopped(err error) error {
 	if failed := r.save(); failed != nil {
 		return errors.Join(err, failed)
 	}
-	return fmt.Errorf("align: stopped after step %d and saved; the same command goes on from there: %w", r.Step, err)
+	return artifact.Resumable(fmt.Errorf("align: stopped after step %d and saved: %w", r.Step, err))
 }
 
 // finish saves the trained adapter, as it was at its best validation (at the end, if there are no validation samples), and
@@ -290,8 +264,8 @@ func (r *run) finish() (*Result, error) {
 
 // close releases what the run holds.
 func (r *run) close() {
-	if r.logFile != nil {
-		r.logFile.Close()
+	if r.lines != nil {
+		r.lines.Close()
 	}
 	for _, prefix := range r.prefixes {
 		prefix.Close()

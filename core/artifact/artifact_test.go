@@ -288,3 +288,25 @@ func FuzzReadSafetensors(f *testing.F) {
 		}
 	})
 }
+
+func TestFile_json(t *testing.T) {
+	file := &File{path: "a.safetensors"}
+	want := document{Name: "<é>", Seed: 1<<64 - 1, List: []string{"a"}}
+	if err := file.PutJSON(map[string]any{"document": want, "n": 3}); err != nil {
+		t.Fatal(err)
+	}
+	var got document
+	var n int
+	if err := file.TakeJSON(map[string]any{"document": &got, "n": &n}); err != nil || !reflect.DeepEqual(got, want) || n != 3 {
+		t.Errorf("%+v, %d, %v", got, n, err)
+	}
+	if err := file.PutJSON(map[string]any{"n": make(chan int)}); err == nil {
+		t.Error("a channel became JSON")
+	}
+	file.Metadata["document"] = `{"colour": 1}`
+	for key, says := range map[string]string{"document": `its document: line 1, column 2: there is no key "colour"`, "none": "its none: line 1, column 1: nothing is here"} {
+		if err := file.TakeJSON(map[string]any{key: &got}); err == nil || !strings.Contains(err.Error(), "a.safetensors: "+says) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}

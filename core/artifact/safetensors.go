@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -22,6 +24,31 @@ type File struct {
 	Tensors  []Tensor
 
 	path string // where it was read from, for messages
+}
+
+// PutJSON adds values to the metadata, as JSON under their keys.
+func (f *File) PutJSON(values map[string]any) error {
+	if f.Metadata == nil {
+		f.Metadata = map[string]string{}
+	}
+	for key, value := range values {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		f.Metadata[key] = string(text)
+	}
+	return nil
+}
+
+// TakeJSON reads what PutJSON added, by pointers. It refuses keys of objects that these have no field for.
+func (f *File) TakeJSON(values map[string]any) error {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if err := ParseJSON([]byte(f.Metadata[key]), values[key], KnownKeys); err != nil {
+			return f.errorf("its %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // Find returns the tensor of that name, or an error that names the file.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -87,12 +88,13 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		return nil, err
 	}
 	n := to - from
-	j, err := openJournal(opts.Path, Header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(),
-		Seed: opts.Seed, Conditions: conditions}, samples[from:to])
+	h := Header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(), Seed: opts.Seed,
+		Conditions: conditions}
+	j, err := artifact.OpenJournal(opts.Path, h, func(records []Record) (int, error) { return belong(records, h, samples[from:to]) })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("evaluate: the answers: %w", err)
 	}
-	defer func() { err = errors.Join(err, j.close()) }()
+	defer func() { err = errors.Join(err, j.Close()) }()
 
 	total := n * len(conditions)
 	for done := len(j.Records); done < total; done = len(j.Records) {
@@ -106,7 +108,11 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 		}
 		given, err := rank(ctx, asked)
 		if err != nil {
-			return nil, fmt.Errorf("evaluate: %s, samples %d to %d: %w", condition, first, last-1, err)
+			err = fmt.Errorf("evaluate: %s, samples %d to %d: %w", condition, first, last-1, err)
+			if opts.Path != "" {
+				err = artifact.Resumable(err)
+			}
+			return nil, err
 		}
 		if len(given) != len(asked) {
 			return nil, fmt.Errorf("evaluate: %d answers to %d questions", len(given), len(asked))
@@ -130,14 +136,14 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			}
 			records = append(records, r)
 		}
-		if err := j.add(records); err != nil {
-			return nil, err
+		if err := j.Append(records...); err != nil {
+			return nil, fmt.Errorf("evaluate: the answers: %w", err)
 		}
 		if opts.Progress != nil {
 			opts.Progress(len(j.Records), total)
 		}
 	}
-	return &j.Answers, nil
+	return &Answers{h, j.Records, n}, nil
 }
 
 // unranked makes a ranker of one answer.

@@ -203,7 +203,7 @@ func TestResidual_earlierVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err == nil ||
-		!strings.Contains(err.Error(), "remove it to start again") {
+		!strings.Contains(err.Error(), "move the file away to start again") {
 		t.Errorf("a file of an earlier version goes on: error %v", err)
 	}
 }
@@ -256,8 +256,8 @@ func TestResidual_refusals(t *testing.T) {
 		"none":          {nil, Options{}, "no samples"},
 		"short state":   {short, Options{}, "sample 1"},
 		"same id":       {twice, Options{}, "two samples"},
-		"foreign file":  {samples, Options{Path: notes}, "another evaluation"},
-		"other label":   {samples, Options{Path: used, Label: "b"}, "another evaluation"},
+		"foreign file":  {samples, Options{Path: notes}, "a header is expected"},
+		"other label":   {samples, Options{Path: used, Label: "b"}, `label was "a", is "b"`},
 		"other samples": {other, Options{Path: used, Label: "a"}, "line 4"},
 		"no folder":     {samples, Options{Path: filepath.Join(dir, "none", "x")}, "cannot be written"},
 	} {

@@ -1,11 +1,10 @@
 package evaluate
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -54,76 +53,41 @@ func (s Shard) of(samples int) (from, to int, err error) {
 // byte.
 func Merge(to string, shards []string) error {
 	var whole Header
-	lines := make([][][]byte, len(shards)) // of each shard, in their order
+	answers := make([][]json.RawMessage, len(shards)) // of each shard, in their order
 	for _, path := range shards {
-		h, answers, err := readLines(path)
+		j, _, err := readAnswers[json.RawMessage](path)
 		if err != nil {
 			return err
 		}
+		h := j.Header
 		if h.Shard == "" {
-			return fmt.Errorf("evaluate: %s is no shard: it was made without --shard", path)
+			return fmt.Errorf("evaluate: %s is no shard but a whole evaluation; give the shards", path)
 		}
 		shard, err := ParseShard(h.Shard)
 		if err != nil || shard.N != len(shards) {
 			return fmt.Errorf("evaluate: %s is shard %q, but there are %d files; give one for each shard", path, h.Shard, len(shards))
 		}
-		from, last, err := shard.of(h.N)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if want := (last - from) * len(h.Conditions); len(answers) != want {
-			return fmt.Errorf("evaluate: %s holds %d of its %d answers; the same command with --shard %s goes on with it", path,
-				len(answers), want, h.Shard)
-		}
-		if lines[shard.I-1] != nil {
+		if answers[shard.I-1] != nil {
 			return fmt.Errorf("evaluate: shard %s is there twice; the second time in %s", h.Shard, path)
 		}
-		lines[shard.I-1] = answers
+		answers[shard.I-1] = j.Records
 		h.Shard = ""
-		if whole.N != 0 && !whole.same(h) {
-			return fmt.Errorf("evaluate: %s is of another evaluation than the files before it", path)
+		if differs := artifact.Difference(whole, h); whole.N != 0 && differs != "" {
+			return fmt.Errorf("evaluate: %s is of another evaluation than the files before it: %s", path, differs)
 		}
 		whole = h
 	}
-	return artifact.WriteAtomic(to, func(w io.Writer) error { return writeMerged(w, whole, lines) })
-}
-
-// readLines gives a file's header and its complete lines.
-func readLines(path string) (Header, [][]byte, error) {
-	var h Header
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return h, nil, fmt.Errorf("evaluate: %w", err)
-	}
-	lines := bytes.SplitAfter(data, []byte("\n"))
-	lines = lines[:len(lines)-1] // what stands behind the last line break is not complete
-	if len(lines) == 0 || json.Unmarshal(lines[0], &h) != nil || h.N < 1 {
-		return h, nil, fmt.Errorf("evaluate: %s is no file of answers", path)
-	}
-	return h, lines[1:], nil
-}
-
-func (h Header) same(other Header) bool {
-	a, errA := json.Marshal(h)
-	b, errB := json.Marshal(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
-}
-
-func writeMerged(w io.Writer, whole Header, shards [][][]byte) error {
-	first, err := json.Marshal(whole)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(append(first, '\n')); err != nil {
-		return err
-	}
-	for c := range whole.Conditions {
-		for _, lines := range shards {
-			n := len(lines) / len(whole.Conditions)
-			if _, err := w.Write(bytes.Join(lines[c*n:(c+1)*n], nil)); err != nil {
-				return err
+	return artifact.WriteAtomic(to, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		err := encoder.Encode(whole)
+		for c := range whole.Conditions {
+			for _, records := range answers {
+				n := len(records) / len(whole.Conditions)
+				for _, record := range records[c*n : (c+1)*n] {
+					err = cmp.Or(err, encoder.Encode(record))
+				}
 			}
 		}
-	}
-	return nil
+		return err
+	})
 }

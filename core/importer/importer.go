@@ -89,7 +89,7 @@ func Import(ctx context.Context, from, to string, o Options) (*dataset.Dataset, 
 		err = im.d.SaveNew(ctx, to)
 	}
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("dataset: the import was stopped and has left nothing, the same command starts it again: %w", ctx.Err())
+		err = fmt.Errorf("dataset: the import was stopped and has left nothing: %w", ctx.Err())
 	}
 	if err != nil {
 		return nil, im.report, err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
@@ -159,7 +160,7 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, t.close()) }()
+	defer func() { err = errors.Join(err, t.Close()) }()
 	var questions []question
 	for _, c := range cases {
 		for _, order := range []string{OracleFirst, ItemFirst} {
@@ -169,6 +170,9 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 		}
 	}
 	if err := askAll(ctx, questions, judge, t, opts); err != nil {
+		if opts.Path != "" {
+			err = artifact.Resumable(err)
+		}
 		return nil, err
 	}
 	return t.count(), nil

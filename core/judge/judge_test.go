@@ -146,7 +146,7 @@ func TestCompare_resumes(t *testing.T) {
 		"other cases": func() { opts.Label = "a"; all[3].Oracle = "Else" },
 	} {
 		change()
-		if _, err := Compare(t.Context(), all, never, opts); err == nil || !strings.Contains(err.Error(), "remove") {
+		if _, err := Compare(t.Context(), all, never, opts); err == nil || !strings.Contains(err.Error(), "move the file away") {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -256,7 +256,7 @@ func TestCompare_otherFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Compare(t.Context(), cases(1), prefers("Oracle"), Options{Path: path}); err == nil ||
-		!strings.Contains(err.Error(), "no transcripts") {
+		!strings.Contains(err.Error(), "a header is expected") {
 		t.Errorf("error %v", err)
 	}
 	if data, _ := os.ReadFile(path); string(data) != "somebody's notes" {

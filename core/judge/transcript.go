@@ -1,13 +1,9 @@
 package judge
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 
@@ -36,85 +32,41 @@ type exchange struct {
 
 // transcript is what has been said so far; it is safe for concurrent use.
 type transcript struct {
-	header transcriptHeader
-	file   *os.File // nil: in memory alone
-	lock   *artifact.Lock
-	mu     sync.Mutex
-	length int64                  // of what is whole in the file
-	broken error                  // why nothing can be written any more
-	said   map[[2]string]exchange // by case and order
-	spent  int
-	fresh  int // exchanges of this sitting
+	*artifact.Journal[transcriptHeader, exchange]
+	mu    sync.Mutex
+	said  map[[2]string]exchange // by case and order
+	spent int
+	fresh int // exchanges of this sitting
 }
 
-// openTranscript takes up what earlier sittings left in a file, but for a last line that was cut, and refuses what belongs to
-// other questions.
+// openTranscript goes on with what earlier sittings left in a file, and refuses what belongs to other questions.
 func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript, error) {
-	t := &transcript{header: h, said: map[[2]string]exchange{}}
-	if path == "" {
-		return t, nil
-	}
-	var err error
-	if t.lock, err = artifact.Claim(path); err != nil {
-		return nil, err
-	}
-	if err := t.open(path, cases); err != nil {
-		return nil, errors.Join(err, t.close())
-	}
-	return t, nil
-}
-
-func (t *transcript) open(path string, cases []Case) error {
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("judge: %w", err)
-	}
-	whole := bytes.LastIndexByte(data, '\n') + 1
-	if own, err := json.Marshal(t.header); err != nil || whole == 0 && !bytes.HasPrefix(own, data) {
-		return fmt.Errorf("judge: %s holds no transcripts; choose another file", path)
-	}
-	if err := t.read(path, data[:whole], cases); err != nil {
-		return err
-	}
-	if t.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-		return fmt.Errorf("judge: the transcripts cannot be written: %w", err)
-	}
-	if err = t.file.Truncate(int64(whole)); err == nil {
-		_, err = t.file.Seek(int64(whole), 0)
-	}
-	t.length = int64(whole)
-	if err == nil && whole == 0 {
-		err = t.write(t.header)
-	}
-	return err
-}
-
-func (t *transcript) read(path string, data []byte, cases []Case) error {
-	if len(data) == 0 {
-		return nil
-	}
-	first, rest, _ := bytes.Cut(data, []byte("\n"))
-	var h transcriptHeader
-	if json.Unmarshal(first, &h) != nil || h != t.header {
-		return fmt.Errorf("judge: %s holds the transcripts of another comparison; remove it to start again", path)
-	}
 	questions := map[[2]string]string{}
 	for _, c := range cases {
 		for _, order := range []string{OracleFirst, ItemFirst} {
 			questions[[2]string{c.ID, order}] = c.Question(order)
 		}
 	}
-	n := 1
-	for line := range bytes.Lines(rest) {
-		n++
-		var e exchange
-		err := json.Unmarshal(line, &e)
-		if key := [2]string{e.Case, e.Order}; err != nil || questions[key] != e.Question {
-			return fmt.Errorf("judge: %s, line %d: no reply to a question of this comparison; remove the file to start again", path, n)
+	j, err := artifact.OpenJournal(path, h, func(exchanges []exchange) (int, error) {
+		for i, e := range exchanges {
+			if questions[[2]string{e.Case, e.Order}] != e.Question {
+				return 0, fmt.Errorf("line %d: it is no reply to a question of this comparison", i+2)
+			}
 		}
+		return len(exchanges), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("judge: the transcripts: %w", err)
+	}
+	return newTranscript(j), nil
+}
+
+func newTranscript(j *artifact.Journal[transcriptHeader, exchange]) *transcript {
+	t := &transcript{Journal: j, said: map[[2]string]exchange{}}
+	for _, e := range j.Records {
 		t.keep(e)
 	}
-	return nil
+	return t
 }
 
 func (t *transcript) keep(e exchange) {
@@ -126,36 +78,12 @@ func (t *transcript) keep(e exchange) {
 func (t *transcript) add(e exchange) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.write(e); err != nil {
-		return err
+	if err := t.Append(e); err != nil {
+		return fmt.Errorf("the transcripts: %w", err)
 	}
 	t.keep(e)
 	t.fresh++
 	return nil
-}
-
-func (t *transcript) write(line any) error {
-	if t.file == nil {
-		return nil
-	}
-	text, err := json.Marshal(line)
-	if err != nil {
-		return err
-	}
-	if t.broken != nil {
-		return t.broken
-	}
-	n, err := t.file.Write(append(text, '\n'))
-	if err == nil {
-		err = t.file.Sync()
-	}
-	if err == nil {
-		t.length += int64(n)
-		return nil
-	}
-	// Nothing is written behind a line that is cut.
-	t.broken = fmt.Errorf("the transcripts cannot be written: %w", err)
-	return errors.Join(t.broken, t.file.Truncate(t.length))
 }
 
 func (t *transcript) has(id, order string) bool {
@@ -175,45 +103,24 @@ func (t *transcript) answered() int {
 	return t.fresh
 }
 
-func (t *transcript) close() error {
-	var err error
-	if t.file != nil {
-		err = t.file.Close()
-	}
-	if t.lock != nil {
-		err = errors.Join(err, t.lock.Release())
-	}
-	return err
-}
-
 // Read gives the result of a finished comparison from its file.
 func Read(path string) (*Result, error) {
-	data, err := os.ReadFile(path)
+	j, err := artifact.ReadJournal[transcriptHeader, exchange](path)
 	if err != nil {
-		return nil, fmt.Errorf("judge: %w", err)
+		return nil, fmt.Errorf("judge: no transcripts: %w", err)
 	}
-	t := &transcript{said: map[[2]string]exchange{}}
-	first, rest, _ := bytes.Cut(data, []byte("\n"))
-	if err := json.Unmarshal(first, &t.header); err != nil || t.header.N < 1 {
-		return nil, fmt.Errorf("judge: %s holds no transcripts", path)
-	}
-	for line := range bytes.Lines(rest) {
-		var e exchange
-		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, fmt.Errorf("judge: %s: a line is cut; the same command goes on with it", path)
-		}
-		t.keep(e)
-	}
-	if len(t.said) != t.header.Questions {
-		return nil, fmt.Errorf("judge: %s holds %d of %d replies; the same command goes on with it", path, len(t.said), t.header.Questions)
+	t := newTranscript(j)
+	if len(t.said) != j.Header.Questions || j.Header.N < 1 {
+		return nil, fmt.Errorf("judge: %s holds %d of %d replies; %w", path, len(t.said), j.Header.Questions,
+			artifact.ErrResumable)
 	}
 	return t.count(), nil
 }
 
 // count sums up the verdicts.
 func (t *transcript) count() *Result {
-	r := &Result{Judge: t.header.Judge, Against: t.header.Against, Label: t.header.Label, N: t.header.N, Tokens: t.spent,
-		Same: t.header.N - t.header.Questions/2}
+	r := &Result{Judge: t.Header.Judge, Against: t.Header.Against, Label: t.Header.Label, N: t.Header.N, Tokens: t.spent,
+		Same: t.Header.N - t.Header.Questions/2}
 	ids := map[string]bool{}
 	for key := range t.said {
 		ids[key[0]] = true

@@ -58,7 +58,7 @@ func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender
 	progress func(Progress)) (_ *Report, err error) {
 	defer func() {
 		if err != nil && ctx.Err() != nil {
-			err = fmt.Errorf("probe: stopped before the end, so nothing is kept; the same command starts again: %w", ctx.Err())
+			err = fmt.Errorf("probe: stopped before the end, so nothing is kept: %w", ctx.Err())
 		}
 	}()
 	random := rand.New(rand.NewPCG(seed, streamDraw))

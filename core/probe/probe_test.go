@@ -224,7 +224,7 @@ func TestMeasure(t *testing.T) {
 			cancel()
 		}
 	})
-	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "the same command starts again") {
+	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "nothing is kept") {
 		t.Errorf("cancelled after batch 3: %v after batch %d", err, calls)
 	}
 	if _, err := Measure(t.Context(), engine, r, dataset.Split{}, 1, nil); err == nil ||

@@ -4,13 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -96,18 +93,12 @@ func (t *trainer) save() error {
 	if t.opts.CheckpointPath == "" {
 		return nil
 	}
-	config, err := json.Marshal(t.config)
-	if err != nil {
-		return err
-	}
-	cursor, err := json.Marshal(t.cursor)
-	if err != nil {
-		return err
-	}
 	file := &artifact.File{
-		Metadata: map[string]string{keyFormat: checkpointFormat, keyConfig: string(config), keyCursor: string(cursor),
-			keyData: t.data, keyDataset: t.opts.Dataset},
-		Tensors: t.best,
+		Metadata: map[string]string{keyFormat: checkpointFormat, keyData: t.data, keyDataset: t.opts.Dataset},
+		Tensors:  t.best,
+	}
+	if err := file.PutJSON(map[string]any{keyConfig: t.config, keyCursor: t.cursor}); err != nil {
+		return err
 	}
 	for _, s := range slots {
 		tensors, err := readSlot(t.model, s.slot, s.prefix)
@@ -142,11 +133,12 @@ func (t *trainer) resume(file *artifact.File) error {
 	if file.Metadata[keyFormat] != checkpointFormat {
 		return fmt.Errorf("it is no checkpoint of this version")
 	}
-	was, err := parseConfig(file.Metadata[keyConfig])
-	if err != nil {
-		return fmt.Errorf("its %s: %w", keyConfig, err)
+	var was Config
+	if err := file.TakeJSON(map[string]any{keyConfig: &was, keyCursor: &t.cursor}); err != nil {
+		return err
 	}
-	if differs := difference(was, t.config); differs != "" {
+	was.MaxEpochs, was.Patience = t.config.MaxEpochs, t.config.Patience // when to stop may differ
+	if differs := artifact.Difference(was, t.config); differs != "" {
 		return fmt.Errorf("it was made under another configuration: %s", differs)
 	}
 	if file.Metadata[keyDataset] != t.opts.Dataset {
@@ -155,15 +147,13 @@ func (t *trainer) resume(file *artifact.File) error {
 	if file.Metadata[keyData] != t.data {
 		return fmt.Errorf("it was made from other sequences")
 	}
-	if err := artifact.ParseJSON([]byte(file.Metadata[keyCursor]), &t.cursor, artifact.KnownKeys); err != nil {
-		return fmt.Errorf("its %s: %w", keyCursor, err)
-	}
 	if t.cursor.best() == nil {
 		return fmt.Errorf("its %s names no best epoch", keyCursor)
 	}
 	if err := writeSlot(t.model, cgo.Value, file, bestPrefix); err != nil {
 		return err
 	}
+	var err error
 	if t.best, err = readSlot(t.model, cgo.Value, bestPrefix); err != nil {
 		return err
 	}
@@ -173,25 +163,4 @@ func (t *trainer) resume(file *artifact.File) error {
 		}
 	}
 	return nil
-}
-
-// difference names the first field in which two configurations differ; "" if none does. When to stop may differ.
-func difference(was, is Config) string {
-	was.MaxEpochs, was.Patience = is.MaxEpochs, is.Patience
-	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
-	for i := range a.NumField() {
-		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			return fmt.Sprintf("%s was %s, is %s", name, jsonOf(a.Field(i)), jsonOf(b.Field(i)))
-		}
-	}
-	return ""
-}
-
-func jsonOf(value reflect.Value) string {
-	text, err := json.Marshal(value.Interface())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }

@@ -102,15 +102,19 @@ type (
 func checkRanges(integers []integer, numbers []number) error {
 	for _, f := range integers {
 		if f.value < f.least || f.value > f.most {
-			return fmt.Errorf("recommender: %s is %d, expected %d to %d", f.name, f.value, f.least, f.most)
+			return fieldError(f.name, f.value, fmt.Sprintf("%d to %d", f.least, f.most))
 		}
 	}
 	for _, f := range numbers {
 		if !(f.value >= f.least && f.value < f.most) { // NaN fails too
-			return fmt.Errorf("recommender: %s is %g, expected at least %g and less than %g", f.name, f.value, f.least, f.most)
+			return fieldError(f.name, f.value, fmt.Sprintf("at least %g and less than %g", f.least, f.most))
 		}
 	}
 	return nil
+}
+
+func fieldError(name string, value any, want string) error {
+	return fmt.Errorf("recommender: %w", &artifact.FieldError{Field: name, Value: value, Want: want})
 }
 
 // Validate names the first field that is out of range.
@@ -156,7 +160,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if c.Width%c.Heads != 0 {
-		return fmt.Errorf("recommender: heads is %d, expected a divisor of width, %d", c.Heads, c.Width)
+		return fieldError("heads", c.Heads, fmt.Sprintf("a divisor of width, %d", c.Width))
 	}
 	if c.Model == DreamRec {
 		return c.checkDreamRec()
@@ -169,7 +173,7 @@ func (c Config) checkDreamRec() error {
 	case c.Diffusion == nil:
 		return fmt.Errorf("recommender: diffusion is missing; DreamRec needs its settings")
 	case c.Width < 4 || c.Width%2 != 0:
-		return fmt.Errorf("recommender: width is %d, expected an even number of at least 4 for DreamRec", c.Width)
+		return fieldError("width", c.Width, "an even number of at least 4 for DreamRec")
 	case c.Negatives > 0 || c.AllPositions:
 		return fmt.Errorf("recommender: DreamRec learns to denoise the next item; it has neither negatives nor all_positions")
 	}

@@ -160,12 +160,12 @@ func (c *Config) shorten(file *artifact.File, opts ImportOptions) error {
 	switch {
 	case opts.Positions == 0:
 		if _, said := file.Metadata[keyPositions]; c.Model == GRU4Rec && c.Layout == RecBole && !said {
-			opts.note("histories of up to %d items are assumed, but RecBole's default is 50: give its MAX_ITEM_LIST_LENGTH as --positions",
+			opts.note("histories of up to %d items are assumed, but RecBole's default is 50: give its MAX_ITEM_LIST_LENGTH as the number of positions",
 				c.Positions)
 		}
 		if c.Layout == Pmixer && c.Positions == 200 {
 			opts.note("histories of up to 200 items are assumed, but the project makes a table of 201 positions whatever its --maxlen is: " +
-				"give that as --positions")
+				"give that as the number of positions")
 		}
 		return nil
 	case c.Model == GRU4Rec:

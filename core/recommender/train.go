@@ -2,16 +2,15 @@ package recommender
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
@@ -20,7 +19,7 @@ type Options struct {
 	Dataset        string         // content hash of the data set, recorded in what is saved
 	CheckpointPath string         // written after each epoch, and taken up again if it exists; "": none
 	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
-	Log            io.Writer      // gets one JSON line for each epoch; may be nil
+	LogPath        string         // one JSON line for each epoch, in a file; "" for none
 	Progress       func(Progress) // may be nil; called on the caller's goroutine
 }
 
@@ -74,6 +73,12 @@ func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Spli
 
 // run trains, and puts the best weights in a recommender of their own.
 func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error) {
+	if err := t.openLog(); err != nil {
+		return nil, err
+	}
+	if t.log != nil {
+		defer t.log.Close()
+	}
 	if err := t.train(ctx); err != nil {
 		return nil, err
 	}
@@ -98,7 +103,8 @@ type trainer struct {
 	best         weights
 	split        dataset.Split
 	opts         Options
-	data         string // fingerprint of the split
+	data         string          // fingerprint of the split
+	log          *artifact.Lines // nil: none is asked for
 	order        []int
 }
 
@@ -313,15 +319,27 @@ func (t *trainer) endEpoch(loss float64, metrics Metrics, took time.Duration) er
 	if err := t.save(); err != nil {
 		return err
 	}
-	if t.opts.Log == nil {
+	if t.log == nil {
 		return nil
 	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
+	if err := t.log.Append(e); err != nil {
+		return fmt.Errorf("recommender: the log: %w", err)
 	}
-	if _, err := t.opts.Log.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("recommender: the log cannot be written: %w", err)
+	return nil
+}
+
+// openLog begins the log with the epochs that are over.
+func (t *trainer) openLog() (err error) {
+	if t.opts.LogPath == "" {
+		return nil
+	}
+	if t.log, err = artifact.OpenLines(t.opts.LogPath, 0); err != nil {
+		return fmt.Errorf("recommender: the log: %w", err)
+	}
+	for _, e := range t.cursor.Epochs {
+		if err := t.log.Append(e); err != nil {
+			return fmt.Errorf("recommender: the log: %w", err)
+		}
 	}
 	return nil
 }
@@ -332,8 +350,7 @@ func (t *trainer) stopped(err error) error {
 		return fmt.Errorf("recommender: stopped in epoch %d: %w", len(t.cursor.Epochs)+1, err)
 	}
 	if len(t.cursor.Epochs) == 0 {
-		return fmt.Errorf("recommender: stopped before the first epoch was whole, so nothing is kept; the same command starts "+
-			"again: %w", err)
+		return fmt.Errorf("recommender: stopped before the first epoch was whole, so nothing is kept: %w", err)
 	}
-	return fmt.Errorf("recommender: stopped; the same command goes on after epoch %d: %w", len(t.cursor.Epochs), err)
+	return artifact.Resumable(fmt.Errorf("recommender: stopped after epoch %d: %w", len(t.cursor.Epochs), err))
 }

@@ -1,7 +1,6 @@
 package recommender
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +37,16 @@ func values(t *testing.T, r *Recommender) []artifact.Tensor {
 	return tensors
 }
 
+// logged gives the lines of a log.
+func logged(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
 func same(a, b []artifact.Tensor) bool {
 	return slices.EqualFunc(a, b, func(a, b artifact.Tensor) bool {
 		return a.Name == b.Name && slices.EqualFunc(a.F32, b.F32, func(x, y float32) bool {
@@ -51,9 +60,9 @@ func TestTrainLearnsARule(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		c := small()
 		c.AllPositions = all // histories are random, so the other positions teach nothing but noise
-		var log bytes.Buffer
+		log := filepath.Join(t.TempDir(), "log.jsonl")
 		steps := 0
-		r := train(t, c, Options{Dataset: "abc", Log: &log, Progress: func(p Progress) { steps++ }})
+		r := train(t, c, Options{Dataset: "abc", LogPath: log, Progress: func(p Progress) { steps++ }})
 		m, err := Evaluate(t.Context(), r, ruleSplit().Test, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +70,7 @@ func TestTrainLearnsARule(t *testing.T) {
 		if least := map[bool]float64{false: 0.9, true: 0.5}[all]; m.HR[1] < least {
 			t.Errorf("all positions %v: HR@1 %v on unseen sequences, want at least %v", all, m.HR[1], least)
 		}
-		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		lines := logged(t, log)
 		var last Epoch
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 			t.Fatal(err)
@@ -106,9 +115,9 @@ func TestTrainGivesTheBestEpoch(t *testing.T) {
 func TestPatience(t *testing.T) {
 	c := small()
 	c.LearningRate, c.Patience = 0, 3 // nothing is learnt, so that the first epoch stays the best
-	var log bytes.Buffer
-	r := train(t, c, Options{Log: &log})
-	if n := strings.Count(log.String(), "\n"); n != 4 || r.Origin().Epoch != 1 {
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	r := train(t, c, Options{LogPath: log})
+	if n := len(logged(t, log)); n != 4 || r.Origin().Epoch != 1 {
 		t.Errorf("%d epochs, best %d; want 4, 1", n, r.Origin().Epoch)
 	}
 }
@@ -132,19 +141,30 @@ func TestResumeIsExact(t *testing.T) {
 			cancel()
 		}
 	}})
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "goes on after epoch 6") {
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped after epoch 6") {
 		t.Fatalf("cancelled: %v", err)
 	}
-	var log bytes.Buffer
-	if !same(want, values(t, train(t, small(), Options{CheckpointPath: path, Log: &log}))) {
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	if err := os.WriteFile(log, []byte(`{"epoch":1,"lo`), 0o644); err != nil { // as a kill leaves it
+		t.Fatal(err)
+	}
+	epochs := map[int]bool{}
+	opts := Options{CheckpointPath: path, LogPath: log, Progress: func(p Progress) { epochs[p.Epoch] = true }}
+	if !same(want, values(t, train(t, small(), opts))) {
 		t.Error("a cancelled and resumed run gave other weights")
 	}
-	if n := strings.Count(log.String(), "\n"); n != 14 {
-		t.Errorf("%d epochs after the resumption, want 14", n)
+	if len(epochs) != 14 {
+		t.Errorf("%d epochs after the resumption, want 14", len(epochs))
 	}
-	log.Reset()
-	if !same(want, values(t, train(t, small(), Options{CheckpointPath: path, Log: &log}))) || log.Len() > 0 {
+	clear(epochs)
+	if !same(want, values(t, train(t, small(), opts))) || len(epochs) > 0 {
 		t.Error("a finished run was not simply taken up")
+	}
+	for i, line := range logged(t, log) {
+		var e Epoch
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Epoch != i+1 {
+			t.Errorf("line %d of the log: %q, %v", i+1, line, err)
+		}
 	}
 }
 

@@ -313,7 +313,7 @@ func TestImport_positions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Config().Positions != 200 || !strings.Contains(note, "--positions") {
+	if r.Config().Positions != 200 || !strings.Contains(note, "the number of positions") {
 		t.Errorf("%d positions, note %q", r.Config().Positions, note)
 	}
 

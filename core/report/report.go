@@ -317,7 +317,7 @@ func (r *Run) addOracles(path string) error {
 		return fmt.Errorf("report: %w; remove the file, and recint oracle writes it again", err)
 	}
 	if len(result.Oracles) != result.N || result.N == 0 {
-		return fmt.Errorf("report: %s holds %d of %d oracles; the same command goes on with it", path, len(result.Oracles), result.N)
+		return fmt.Errorf("report: %s holds %d of %d oracles; %w", path, len(result.Oracles), result.N, artifact.ErrResumable)
 	}
 	for i, o := range result.Oracles {
 		if len(o.Nearest) == 0 {

@@ -4,6 +4,7 @@
 package reproduce
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -206,17 +207,19 @@ const PlanFile = "reproduce.json"
 
 // claim makes the folder the plan's, or refuses one that is another's.
 func (p *Plan) claim(folder string) error {
+	path := filepath.Join(folder, PlanFile)
+	var there Plan
+	err := artifact.ReadJSON(path, &there, artifact.KnownKeys)
+	if !errors.Is(err, os.ErrNotExist) {
+		differs := artifact.Difference(there, p)
+		if err == nil && differs == "" {
+			return nil
+		}
+		return fmt.Errorf("reproduce: %s holds another reproduction (%s); choose another folder, or the budget and the files that it was begun with",
+			folder, cmp.Or(err, errors.New(differs)))
+	}
 	own, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return err
-	}
-	path := filepath.Join(folder, PlanFile)
-	there, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(there)) != string(own) {
-		return fmt.Errorf("reproduce: %s holds another reproduction (%s); choose another folder, or the budget and the files that it was begun with",
-			folder, path)
-	}
-	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o777); err != nil {
@@ -237,7 +240,8 @@ type reproduction struct {
 }
 
 // Run does what is missing of a plan, and gives the table of all results; it also stands in the folder, with a report of all runs.
-func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (*Table, error) {
+func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Table, err error) {
+	defer func() { err = artifact.Resumable(err) }()
 	if o.Stage == nil {
 		o.Stage = func(string) {}
 	}

@@ -114,7 +114,8 @@ type OracleResult struct {
 // EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed; all if n is 0), and beside them
 // puts the embeddings of the items that came next through the same path. What is finished is kept in a file, from which the next
 // call goes on; a file that is about something else is refused.
-func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (*OracleResult, error) {
+func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (_ *OracleResult, err error) {
+	defer func() { err = artifact.Resumable(err) }()
 	lock, err := artifact.Claim(path)
 	if err != nil {
 		return nil, err

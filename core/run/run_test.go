@@ -249,20 +249,20 @@ func TestRefusesAnotherWidth(t *testing.T) {
 	}
 }
 
-// A folder is one run's: another one is refused by the first field that differs, and the folder is left as it was.
+// A folder is one run's: another one is refused by what differs, and the folder is left as it was.
 func TestRefusesAnotherRunsFolder(t *testing.T) {
 	w := trained(t)
 	before := listing(t, w.run())
 	for says, change := range map[string]func(*Spec){
-		"its hidden is 16, not 17":                      func(s *Spec) { s.Hidden = 17 },
-		"its precision is f32, not bf16":                func(s *Spec) { s.Precision = BF16 },
-		"its tokens is 2, not 3":                        func(s *Spec) { s.Tokens = 3 },
-		"its config.learning_rate is 0.01, not 0.02":    func(s *Spec) { s.Config.LearningRate = 0.02 },
-		"its config.samples is 40, not 80":              func(s *Spec) { s.Config.Samples = 80 },
-		"its template.name is residual, not other":      func(s *Spec) { s.Template.Name = "other" },
-		"other.gguf; give the same to go on":            func(s *Spec) { copyFile(t, &s.LLM, "other.gguf") },
-		"its recommender is " + w.spec().Recommender:    func(s *Spec) { copyFile(t, &s.Recommender, "other.safetensors") },
-		"its config.seed is 3, not 4; give the same to": func(s *Spec) { s.Config.Seed, s.Dataset = 4, relative(t, s.Dataset) },
+		"its hidden was 16, is 17":                         func(s *Spec) { s.Hidden = 17 },
+		"its precision was \"f32\", is \"bf16\"":           func(s *Spec) { s.Precision = BF16 },
+		"its tokens was 2, is 3":                           func(s *Spec) { s.Tokens = 3 },
+		"its config.learning_rate was 0.01, is 0.02":       func(s *Spec) { s.Config.LearningRate = 0.02 },
+		"its config.samples was 40, is 80":                 func(s *Spec) { s.Config.Samples = 80 },
+		"its template.name was \"residual\", is \"other\"": func(s *Spec) { s.Template.Name = "other" },
+		"other.gguf\"; give the same to go on":             func(s *Spec) { copyFile(t, &s.LLM, "other.gguf") },
+		"its recommender was \"" + w.spec().Recommender:    func(s *Spec) { copyFile(t, &s.Recommender, "other.safetensors") },
+		"its config.seed was 3, is 4; give the same to":    func(s *Spec) { s.Config.Seed, s.Dataset = 4, relative(t, s.Dataset) },
 	} {
 		s := w.spec()
 		change(&s)

@@ -15,9 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -188,7 +186,7 @@ func (s Spec) claim(dir string) error {
 	})
 }
 
-// Matches names the first field in which the run of a folder is another one; nil if there is none.
+// Matches refuses a folder with another run, and names the values in which the two differ.
 func (s Spec) Matches(dir string) error {
 	was, err := Read(dir)
 	if err != nil {
@@ -199,28 +197,8 @@ func (s Spec) Matches(dir string) error {
 			return err
 		}
 	}
-	if field := difference("", reflect.ValueOf(was), reflect.ValueOf(s)); field != "" {
-		return fmt.Errorf("run: %s is another run: %s; give the same to go on, or another folder", dir, field)
+	if differs := artifact.Difference(was, s); differs != "" {
+		return fmt.Errorf("run: %s is another run: its %s; give the same to go on, or another folder", dir, differs)
 	}
 	return nil
-}
-
-// difference names the first field of a struct, by its JSON names, in which two values differ; "" if none does.
-func difference(name string, was, is reflect.Value) string {
-	if was.Kind() != reflect.Struct {
-		if reflect.DeepEqual(was.Interface(), is.Interface()) {
-			return ""
-		}
-		return fmt.Sprintf("its %s is %v, not %v", name, was, is)
-	}
-	for i := range was.NumField() {
-		field, _, _ := strings.Cut(was.Type().Field(i).Tag.Get("json"), ",")
-		if name != "" {
-			field = name + "." + field
-		}
-		if found := difference(field, was.Field(i), is.Field(i)); found != "" {
-			return found
-		}
-	}
-	return ""
 }

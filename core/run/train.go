@@ -52,8 +52,8 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	if !estimate.Fits {
-		return nil, fmt.Errorf("run: training needs about %s, and %s are free on %s; %s", align.Mebibytes(estimate.Total()),
-			align.Mebibytes(estimate.Free), estimate.Device, align.HowToFit)
+		return nil, fmt.Errorf("run: training needs about %s, and %s are free on %s: %w", align.Mebibytes(estimate.Total()),
+			align.Mebibytes(estimate.Free), estimate.Device, artifact.ErrDoesNotFit)
 	}
 	stage(fmt.Sprintf("expecting %s of memory of %s and %.1f samples/s", align.Mebibytes(estimate.Total()), estimate.Device,
 		estimate.Rate))

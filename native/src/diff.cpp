@@ -612,7 +612,7 @@ void Graph::run() {
         for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
             const ggml_tensor *node = ggml_graph_node(graph_, i);
             if (!supported(node))
-                fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; use --backend cpu",
+                fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; compute on the CPU",
                      ggml_backend_name(engine_.backend()), ggml_op_desc(node));
         }
         if (!ggml_gallocr_alloc_graph(own_memory_ ? own_memory_.get() : engine_.scratch(), graph_))

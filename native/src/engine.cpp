@@ -78,8 +78,8 @@ ggml_backend_dev_t choose_device(const std::string &wanted, bool strict) {
     }
     if (!gpu && strict)
         fail(RI_BACKEND,
-             "no GPU was found (found: %s), and --strict-device lets no CPU stand in for it; ask for the CPU with "
-             "--backend cpu, or build with `make cuda` or `make RECINT_METAL=1`",
+             "no GPU was found (found: %s), and the strict engine lets no CPU stand in for it; ask for the CPU, "
+             "or build with `make cuda` or `make RECINT_METAL=1`",
              devices_found().c_str());
     if (!gpu && !cpu) fail(RI_BACKEND, "no compute backend was found beside librecint; run `make`");
     return gpu ? gpu : cpu;

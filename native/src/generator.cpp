@@ -196,7 +196,8 @@ class Generator {
         llama_memory_clear(memory(), false);
         if (kernels_->products() + kernels_->attentions() == 0)
             fail(RI_INTERNAL,
-                 "llama.cpp hands nothing of %s to the core's kernels; --backend portable does without them",
+                 "llama.cpp hands nothing of %s to the core's kernels; the backend portable does without "
+                 "them",
                  gguf_->path().c_str());
     }
 
@@ -365,8 +366,8 @@ class Generator {
                      logged_error().c_str());
             if (!stray_.empty())
                 fail(RI_UNSUPPORTED,
-                     "llama.cpp computes %s on the CPU and not on %s, which --strict-device forbids; "
-                     "leave that out, take another LLM, or use --backend cpu",
+                     "llama.cpp computes %s on the CPU and not on %s, which the strict engine forbids; "
+                     "allow that, take another LLM, or compute on the CPU",
                      stray_.c_str(), ggml_backend_dev_description(engine_->device()));
             std::vector<const float *> logits;
             for (int32_t i : outputs) {
