@@ -72,7 +72,7 @@ test-asan: ## run the native tests under AddressSanitizer and UndefinedBehaviorS
 	@bash native/build.sh build/asan -DRECINT_SANITIZE=ON
 	ctest --test-dir build/asan --output-on-failure
 
-test-kernels: $(RECINT) ## run the tests of what computes once with each kernel set that this processor supports
+test-kernels: $(RECINT) ## run the tests of what computes with each kernel set that make test does not run
 	@bash .ci/test-kernels $(RECINT) $(NATIVE)
 
 test-arm64: ## compile the kernels for 64-bit Arm and run their tests under emulation
