@@ -212,7 +212,8 @@ func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 		for rest, more := text, true; more; {
 			var field []byte
 			field, rest, more = bytes.Cut(rest, t.separator)
-			if !t.quoted && doubled.Match(field) { // by a program that quotes only such fields
+			// Some programs quote only fields with a quotation mark in them.
+			if !t.quoted && t.file.separator == "" && len(field) > 3 && field[0] == '"' && doubled.Match(field) {
 				field = bytes.ReplaceAll(field[1:len(field)-1], []byte(`""`), []byte{'"'})
 			}
 			t.fields = append(t.fields, field)
