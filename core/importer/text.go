@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -73,6 +74,9 @@ func (f file) readText(o *opened, to reading) error {
 		}
 		if len(t.separator) == 0 {
 			t.separator = []byte{separatorOf(first.text, t.quoted)}
+		}
+		if name := first.text; len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' && f.separator == "" { // as R writes tabs
+			t.quoted = true
 		}
 		fields, _ := t.split(first.text)
 		for _, field := range fields {
@@ -197,6 +201,9 @@ func (t *textReader) looksWhole(text []byte, want int, to reading) bool {
 	return to.row(fields)
 }
 
+// doubled is a field in quotation marks with others, doubled, inside.
+var doubled = regexp.MustCompile(`(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$`)
+
 // split cuts text at the separators. closed is false where a quotation mark is not closed, or is followed by something else
 // than a separator. A quotation mark inside of a quoted field is doubled or, in other dialects, escaped by a backslash.
 func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
@@ -205,6 +212,10 @@ func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 		for rest, more := text, true; more; {
 			var field []byte
 			field, rest, more = bytes.Cut(rest, t.separator)
+			// Some programs quote only fields with a quotation mark in them.
+			if !t.quoted && t.file.separator == "" && len(field) > 3 && field[0] == '"' && doubled.Match(field) {
+				field = bytes.ReplaceAll(field[1:len(field)-1], []byte(`""`), []byte{'"'})
+			}
 			t.fields = append(t.fields, field)
 		}
 		return t.fields, true
