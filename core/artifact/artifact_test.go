@@ -304,7 +304,10 @@ func TestFile_json(t *testing.T) {
 		t.Error("a channel became JSON")
 	}
 	file.Metadata["document"] = `{"colour": 1}`
-	for key, says := range map[string]string{"document": `its document: line 1, column 2: there is no key "colour"`, "none": "its none: line 1, column 1: nothing is here"} {
+	for key, says := range map[string]string{
+		"document": `its document: line 1, column 2: there is no key "colour"`,
+		"none":     "its none: line 1, column 1: nothing is here",
+	} {
 		if err := file.TakeJSON(map[string]any{key: &got}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", key, err)
 		}
