@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"text/tabwriter"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/reproduce"
 )
@@ -73,6 +75,9 @@ func reproduceAction(c *cli.Context) error {
 		}
 		o.Judge = func() (judge.Judge, func() error, error) { return openJudge(c, engine) }
 		table, err := reproduce.Run(c.Context, engine, o, plan)
+		if errors.Is(err, artifact.ErrDoesNotFit) {
+			return fmt.Errorf("%w; take a smaller --llm, or compute in the computer's own memory with --backend cpu", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 	}
 	a := &Adapter{}
 	if err := file.TakeJSON(map[string]any{keyShape: &a.Shape, keyProvenance: &p}); err != nil {
-		return nil, p, fmt.Errorf("align: %w", err)
+		return nil, p, fmt.Errorf("align: %s: %w", path, err)
 	}
 	if err := a.Validate(); err != nil {
 		return nil, p, fmt.Errorf("%s: %w", path, err)

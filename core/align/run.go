@@ -193,7 +193,7 @@ func (r *run) restore() error {
 		keyShape: &was.shape, keyConfig: &was.config, keyProvenance: &was.provenance, keyCursor: &r.Cursor,
 	})
 	if err != nil {
-		return fmt.Errorf("align: %w", err)
+		return fmt.Errorf("align: %s: %w", path, err)
 	}
 	now := r.job.Provenance
 	if err := was.provenance.Check(now.Recommender, now.LLM, now.Dataset); err != nil {

@@ -17,7 +17,8 @@ func TestDifference(t *testing.T) {
 		hidden   int
 	}
 	was := func() config {
-		return config{Seed: 1, Inner: inner{Rate: 0.5, Sizes: []int{1, 2}, Names: map[string]int{"a": 1}}, Far: &inner{Rate: 2}, List: []inner{{Rate: 3}}}
+		return config{Seed: 1, Inner: inner{Rate: 0.5, Sizes: []int{1, 2}, Names: map[string]int{"a": 1}},
+			Far: &inner{Rate: 2}, List: []inner{{Rate: 3}}}
 	}
 	for want, change := range map[string]func(c *config){
 		"":                                              func(c *config) { c.hidden, c.Inner.Names = 1, map[string]int{"a": 1} },

@@ -57,7 +57,8 @@ func TestJournal_goesOn(t *testing.T) {
 	if err := os.WriteFile(path, whole[:len(whole)-1], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if j, err := ReadJournal[header, record](path); err != nil || !reflect.DeepEqual(j.Header, h) || !reflect.DeepEqual(j.Records, records[:2]) {
+	j, err := ReadJournal[header, record](path)
+	if err != nil || !reflect.DeepEqual(j.Header, h) || !reflect.DeepEqual(j.Records, records[:2]) {
 		t.Errorf("%+v, %v", j, err)
 	}
 }
@@ -82,7 +83,8 @@ func TestJournal_refuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := OpenJournal(path, header{"a", 1, nil}, c.check)
-		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "move the file away") {
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.says) ||
+			!strings.Contains(err.Error(), "move the file away") {
 			t.Errorf("%q: %v, want %q", content, err, c.says)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != content {

@@ -45,7 +45,7 @@ func (f *File) PutJSON(values map[string]any) error {
 func (f *File) TakeJSON(values map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if err := ParseJSON([]byte(f.Metadata[key]), values[key], KnownKeys); err != nil {
-			return f.errorf("its %s: %w", key, err)
+			return fmt.Errorf("its %s: %w", key, err)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -176,16 +176,18 @@ func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path stri
 
 // takeUp reads what an earlier call has left.
 func (o *OracleResult) takeUp(path string) error {
-	data, err := os.ReadFile(path)
+	var kept OracleResult
+	err := artifact.ReadJSON(path, &kept, artifact.AnyKeys)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("run: %w", err)
+		return fmt.Errorf("run: the oracles: %w; move the file away to start again", err)
 	}
-	var kept OracleResult
-	if json.Unmarshal(data, &kept) != nil || kept.Label != o.Label || kept.N != o.N || kept.Seed != o.Seed || len(kept.Oracles) > o.N {
-		return fmt.Errorf("run: %s holds other oracles than those of this run and seed; move it away to start again", path)
+	was, is := OracleResult{Label: kept.Label, N: kept.N, Seed: kept.Seed}, OracleResult{Label: o.Label, N: o.N, Seed: o.Seed}
+	if differs := artifact.Difference(was, is); differs != "" || len(kept.Oracles) > o.N {
+		return fmt.Errorf("run: %s holds other oracles than those of this run and seed (%s); move it away to start again", path,
+			cmp.Or(differs, "too many of them"))
 	}
 	*o = kept
 	return nil
