@@ -13,7 +13,7 @@ func TestBench(t *testing.T) {
 	for _, name := range []string{"before", "after"} {
 		stdout, _ := runs(t, dir, "bench", "adapter", "--data", "@data", "--llm", "@tiny.gguf", "--rounds", "1", "--format", "markdown",
 			"--out", "@"+name+".json")
-		contains(t, stdout, "**adapter**", "| soft tokens of one state | recint |", "p99", "Peaks measured on this machine", "1 threads",
+		contains(t, stdout, "**adapter**", "| soft tokens of one state | recint |", "p99", "Multiply-adds in registers", "1 threads",
 			"median of 1 rounds")
 	}
 	stdout, stderr := runs(t, dir, "bench", "compare", "@before.json", "@after.json")
