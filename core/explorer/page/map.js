@@ -27,16 +27,16 @@ export class ItemMap {
     this.render();
   }
 
-  // recommend marks items, now or when the map is there.
+  // recommend marks items, now or when the map has arrived.
   recommend(best) {
     this.best = best;
-    if (this.map) this.render();
+    this.render();
   }
 
-  // place marks the oracle of a run, now or when the map of that run is there.
+  // place marks the oracle of a run, now or when the map of that run has arrived.
   place(run, place) {
     this.oracle = { run, place };
-    if (this.map) this.render();
+    this.render();
   }
 
   // forget takes away what was made of another history.
@@ -44,7 +44,9 @@ export class ItemMap {
     [this.best, this.oracle] = [[], null];
   }
 
+  // render draws the map if it is complete: a click may come while the next one is loading.
   render() {
+    if (!this.map) return;
     const { map, panel } = this, states = map.of === "states";
     const oracles = this.oracle?.run === this.run.name ? [this.oracle.place] : [];
     const chosen = this.pick(this.items), best = this.pick(this.best);
