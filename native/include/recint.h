@@ -77,12 +77,12 @@ typedef struct {
 } ri_engine_params;
 
 typedef struct {
-    char backend[32];      /* "cpu", "cuda", "metal", "portable" */
-    char device[128];      /* as the driver names it */
-    int64_t memory_total;  /* bytes of the device's memory */
-    int64_t memory_free;   /* bytes */
-    int32_t n_threads;     /* CPU threads in use by the engine */
-    char kernels[16];      /* the kernel set that graphs run on (RECINT_KERNELS); empty: ggml's operations alone */
+    char backend[32];     /* "cpu", "cuda", "metal", "portable" */
+    char device[128];     /* as the driver names it */
+    int64_t memory_total; /* bytes of the device's memory */
+    int64_t memory_free;  /* bytes */
+    int32_t n_threads;    /* CPU threads in use by the engine */
+    char kernels[16];     /* the kernel set that graphs run on (RECINT_KERNELS); empty: ggml's operations alone */
 } ri_engine_info;
 
 /* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16 and rounds the other operand of
