@@ -1,9 +1,15 @@
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12)
+    message(FATAL_ERROR "GCC ${CMAKE_CXX_COMPILER_VERSION} lacks __builtin_shufflevector: use GCC 12 or later, or Clang")
+endif()
+
 # The kernel sets: the same files, compiled once for the instructions of each (src/kernels/set.h). A library of objects
 # kernels_SET for each of ${kernel_sets}, all of them in ${kernel_libraries}.
 set(kernel_sets generic)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(APPEND kernel_sets avx2 avx512 avx512bf16)
-    set(flags_avx2 -mavx2 -mfma -mf16c)
+    # From the oldest processor on, whatever CXXFLAGS say: a set may need no more than it names.
+    set(flags_generic -march=x86-64)
+    set(flags_avx2 ${flags_generic} -mavx2 -mfma -mf16c)
     set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq)
     set(flags_avx512bf16 ${flags_avx512} -mavx512bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")

@@ -65,7 +65,6 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		return Estimate{}, err
 	}
 	m := matrices(info)
-	fused := device.Kernels != ""
 	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Device: device.Device, Free: device.MemoryFree,
 		Weights: weightBytes(info, precision)}
 	for _, p := range j.Prompts {
@@ -93,7 +92,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	e.Positions = float64(sum) / n
 	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
 	rows := int64(samples * longest)
-	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, fused) + int64(samples*answer)*int64(3*info.Vocab))
+	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, device.Kernels != "") + int64(samples*answer)*int64(3*info.Vocab))
 	if j.Shape.Kind == Recall { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
 		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
 	}
@@ -168,10 +167,10 @@ func weightBytes(info cgo.GGUFInfo, precision cgo.Precision) int64 {
 
 // kept is how many numbers of each position and layer wait for the gradient: the inputs of both norms and of the attention and
 // of SwiGLU; composed of ggml operations also what lies between them.
-func kept(info cgo.GGUFInfo, fused bool) int64 {
+func kept(info cgo.GGUFInfo, kernels bool) int64 {
 	e, f := int64(info.Embd), int64(info.FF)
 	n := 2*e + int64((info.Heads+2*info.HeadsKV)*info.HeadDim) + 2*f
-	if !fused {
+	if !kernels {
 		n += 4*e + 3*f + int64(4*(info.Heads+info.HeadsKV)*info.HeadDim)
 	}
 	return n

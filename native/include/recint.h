@@ -85,8 +85,8 @@ typedef struct {
     char kernels[16];     /* the kernel set that graphs run on (RECINT_KERNELS); empty: ggml's operations alone */
 } ri_engine_info;
 
-/* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16 and rounds the other operand of
- * each large product. */
+/* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16. GPUs and the
+ * kernel set avx512bf16 round the other operand of each large product, too. */
 typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
 
 RI_API ri_engine_params ri_engine_params_default(void);

@@ -42,7 +42,7 @@ class Engine {
     void use_threads(int n);
     // The CPU backend's threads, which wait for work; null where there is one thread or another backend.
     ggml_threadpool_t threads() const { return threads_.get(); }
-    // Runs body(ith, nth) on the threads of the CPU backend; only with kernels().
+    // Runs body(ith, nth) on the threads of the CPU backend; only on the CPU.
     void parallel(const std::function<void(int ith, int nth)> &body);
 
     // Runs what a graph's node does on one of its threads, past which nothing may be thrown; rethrow(), behind the

@@ -57,6 +57,7 @@ KernelDevice::KernelDevice(Engine &engine, int64_t n_parameters)
         props->name = ggml_backend_dev_name(d);
         props->description = ggml_backend_dev_description(d);
         props->type = ggml_backend_dev_type(d);
+        props->caps.buffer_from_host_ptr = false; // this device has no such function
     };
     device.init_backend = start;
     device.get_buffer_type = [](ggml_backend_dev_t d) { return ggml_backend_dev_buffer_type(of(d).engine_.device()); };

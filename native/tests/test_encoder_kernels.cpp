@@ -1,6 +1,7 @@
 // The products, functions and random numbers of recommenders and adapters, of every kernel set that this processor
 // supports, against plain loops and against what random numbers must be like. The Go tests compare the other kernels
 // with formulas, through the models that use them.
+#include "status.h"
 #include "support/kernel_sets.h"
 
 #include <algorithm>
@@ -148,6 +149,30 @@ void test_set() {
     test_dropout_mask();
 }
 
+// Without a name the fastest supported set; a name is taken or refused.
+void test_select() {
+    const Candidate *fastest = nullptr;
+    for (const Candidate &c : candidates()) {
+        if (c.supported() && !fastest) fastest = &c;
+        try {
+            CHECK(&select(c.set->name) == c.set && c.supported());
+        } catch (const ri::Error &e) {
+            CHECK(!c.supported() && e.code == RI_UNSUPPORTED && strstr(e.what(), c.missing.c_str()));
+        }
+    }
+    for (const char *none : {static_cast<const char *>(nullptr), ""}) CHECK(&select(none) == fastest->set);
+    bool refused = false;
+    try {
+        select("AVX2");
+    } catch (const ri::Error &e) {
+        refused = e.code == RI_INVALID && strstr(e.what(), "RECINT_KERNELS is AVX2") && strstr(e.what(), "generic");
+    }
+    CHECK(refused);
+}
+
 } // namespace
 
-int main() { return for_each_set(test_set); }
+int main() {
+    test_select();
+    return for_each_set(test_set);
+}

@@ -413,7 +413,7 @@ void test_device(ggml_type type, int64_t rows, int64_t n_out, int64_t n_in) {
 }
 
 // How many products and attentions of a decode the core's kernels compute: all that the graph has, of matrices in BF16
-// or quantised, and none of matrices in F32. Without them (on other processors, "portable", a GPU) no such device is
+// or quantised, and none of matrices in F32. Without them ("portable", a GPU) no such device is
 // made.
 void test_kernel_device() {
     ri_engine_params engine_params = ri_engine_params_default();

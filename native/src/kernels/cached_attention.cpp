@@ -75,7 +75,7 @@ RI_INLINE Parts parts_of(const CachedAttention &a) {
 }
 
 // Turns scores of a block into weights, and what went before, `out` [n], to the same scale. A hidden key's mask is
-// -infinity, and so is its score, whatever the key.
+// -infinity, and so is its score, for any finite key.
 RI_INLINE void add_block(Softmax &softmax, float *scores, const float *mask, float scale, int64_t n, float *out) {
     Vector s[block / lanes], highest = all<Vector>(softmax.highest);
     for (int64_t i = 0; i < block / lanes; ++i) {
@@ -95,9 +95,10 @@ RI_INLINE void add_block(Softmax &softmax, float *scores, const float *mask, flo
     for (int64_t d = 0; d < n; ++d) out[d] *= shrink;
 }
 
-} // namespace
+// How many threads can share the work.
+int64_t n_parts(const CachedAttention &a) { return a.streams * a.heads_kv * parts_of(a).of_head; }
 
-int64_t cached_attention_parts(const CachedAttention &a) { return a.streams * a.heads_kv * parts_of(a).of_head; }
+} // namespace
 
 void cached_attention(const CachedAttention &a, float *out, int ith, int nth) {
     const Parts parts = parts_of(a);
@@ -108,7 +109,7 @@ void cached_attention(const CachedAttention &a, float *out, int ith, int nth) {
     auto *softmax = reinterpret_cast<Softmax *>(values + block * n); // [rows]
     float *masks = values + block * n + 2 * rows;                    // [positions, block]
     uint32_t sees[rows_at_once];
-    for (int64_t task = ith; task < cached_attention_parts(a); task += nth) {
+    for (int64_t task = ith; task < n_parts(a); task += nth) {
         const int64_t stream = task / parts.of_head / a.heads_kv, head = task / parts.of_head % a.heads_kv;
         const int64_t first = task % parts.of_head * parts.positions;
         const int64_t count = least(parts.positions, a.queries - first);

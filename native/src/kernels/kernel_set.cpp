@@ -4,8 +4,12 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define RI_DECLARE(set)                                                                                                \
     namespace set {                                                                                                    \
@@ -32,18 +36,20 @@ struct Feature {
     bool present;
 };
 
-// The names of those that are missing.
-const char *missing(const std::vector<Feature> &features) {
+// The names of the missing ones.
+std::string missing(const std::vector<Feature> &features) {
     std::string names;
     for (const Feature &f : features)
         if (!f.present) names += (names.empty() ? "" : ", ") + std::string(f.name);
-    return strdup(names.c_str()); // once in a process
+    return names;
 }
 
 std::vector<Candidate> find() {
 #define RI_HAS(feature) {#feature, __builtin_cpu_supports(#feature) != 0}
     __builtin_cpu_init();
-    const std::vector<Feature> avx2{RI_HAS(avx2), RI_HAS(fma), RI_HAS(f16c)};
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C); // Clang 14 has no name for it
+    const std::vector<Feature> avx2{RI_HAS(avx2), RI_HAS(fma), {"f16c", f16c}};
     std::vector<Feature> avx512 = avx2;
     avx512.insert(avx512.end(), {RI_HAS(avx512f), RI_HAS(avx512bw), RI_HAS(avx512vl), RI_HAS(avx512dq)});
     std::vector<Feature> bf16 = avx512;
@@ -94,10 +100,10 @@ const KernelSet &select(const char *name) {
     for (const Candidate &c : candidates()) {
         if (strcmp(name, c.set->name) != 0) continue;
         if (c.supported()) return *c.set;
-        fail(RI_UNSUPPORTED, "this processor cannot run the kernel set %s: it lacks %s; it supports %s", name,
-             c.missing, supported.c_str());
+        fail(RI_UNSUPPORTED, "RECINT_KERNELS is %s, but this processor lacks %s; choose %s, or unset it", name,
+             c.missing.c_str(), supported.c_str());
     }
-    fail(RI_INVALID, "there is no kernel set %s; this processor supports %s", name, supported.c_str());
+    fail(RI_INVALID, "RECINT_KERNELS is %s, which is no kernel set; choose %s, or unset it", name, supported.c_str());
 }
 
 } // namespace ri::kernels

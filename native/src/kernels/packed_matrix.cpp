@@ -24,10 +24,10 @@ void PackedMatrix::Free::operator()(char *p) const { std::free(p); }
 PackedMatrix::PackedMatrix(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in)
     : set_(&set), weights_(weights), n_out_(n_out), n_in_(n_in) {
     const int64_t panels = (n_out + set.panel - 1) / set.panel;
-    n_bytes_ = size_t(panels * padded(weights, n_in) * set.panel) * number_size(weights);
-    data_.reset(static_cast<char *>(std::aligned_alloc(alignment, (n_bytes_ + alignment - 1) / alignment * alignment)));
+    const size_t n_bytes = size_t(panels * padded(weights, n_in) * set.panel) * number_size(weights);
+    data_.reset(static_cast<char *>(std::aligned_alloc(alignment, (n_bytes + alignment - 1) / alignment * alignment)));
     if (!data_) throw std::bad_alloc();
-    memset(data_.get(), 0, n_bytes_);
+    memset(data_.get(), 0, n_bytes);
 }
 
 template <typename Number> Number *PackedMatrix::at(int64_t out, int64_t in) {

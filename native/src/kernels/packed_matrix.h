@@ -4,6 +4,8 @@
 #include "kernel_set.h"
 #include "recint.h"
 
+#include <memory>
+
 namespace ri::kernels {
 
 // What a precision's frozen matrices are made of.
@@ -24,7 +26,6 @@ class PackedMatrix {
 
     int64_t n_out() const { return n_out_; }
     int64_t n_in() const { return n_in_; }
-    size_t n_bytes() const { return n_bytes_; }
 
   private:
     template <typename Number> Number *at(int64_t out, int64_t in);
@@ -36,7 +37,6 @@ class PackedMatrix {
     const KernelSet *set_;
     Weights weights_;
     int64_t n_out_, n_in_;
-    size_t n_bytes_;
     std::unique_ptr<char, Free> data_;
 };
 

@@ -8,7 +8,7 @@ namespace {
 // As many independent chains as hide each other's latency and fit the registers.
 constexpr int64_t chains = registers == 32 ? 24 : 12;
 
-// Each chain starts with another number, so that no compiler merges two, and converges.
+// Each chain starts with another number, so that no compiler merges two.
 template <typename Step> RI_INLINE float run(int64_t rounds, Step step) {
     Vector chain[chains];
 #pragma GCC unroll 24

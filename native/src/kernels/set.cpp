@@ -17,7 +17,6 @@ constexpr bool rounds_input = false;
 extern const KernelSet table;
 constexpr KernelSet table = {
     RI_NAME(RI_SET),
-    lanes,
     panel,
     rounds_input,
 #define RI_KERNEL(result, kernel, ...) kernel,

@@ -5,12 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 namespace ri::kernels {
-
-struct KernelSet;
 
 enum class Weights { f32, bf16 };
 

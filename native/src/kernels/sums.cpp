@@ -137,9 +137,12 @@ void softmax(const float *x, float factor, int64_t rows, int64_t n, float *y, in
     const Share part = share_of(rows, ith, nth);
     for (int64_t r = part.first; r < part.last; ++r) {
         const float *row = x + r * n;
-        float *p = y + r * n, most = -INFINITY, total = 0;
-#pragma omp simd reduction(max : most)
-        for (int64_t i = 0; i < n; ++i) most = factor * row[i] > most ? factor * row[i] : most;
+        float *p = y + r * n, total = 0;
+        Vector largest = all<Vector>(-INFINITY);
+        int64_t whole = 0;
+        for (; whole + lanes <= n; whole += lanes) largest = greater(load(row + whole) * factor, largest);
+        if (whole < n) largest = greater(load(row + whole, n - whole, row[whole]) * factor, largest);
+        const float most = greatest(largest);
 #pragma omp simd reduction(+ : total)
         for (int64_t i = 0; i < n; ++i) total += p[i] = exponential(factor * row[i] - most);
         const float inverse = 1.0f / total;
