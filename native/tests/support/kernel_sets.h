@@ -10,7 +10,7 @@ inline const ri::kernels::KernelSet *set = nullptr; // the one under test
 template <typename Test> int for_each_set(Test test) {
     for (const ri::kernels::Candidate &candidate : ri::kernels::candidates()) {
         if (!candidate.supported()) {
-            printf("%s: not run, this processor lacks %s\n", candidate.set->name, candidate.missing);
+            printf("%s: not run, this processor lacks %s\n", candidate.set->name, candidate.missing.c_str());
             continue;
         }
         set = candidate.set;
