@@ -123,7 +123,7 @@ func TestJournal_holds(t *testing.T) {
 	}
 }
 
-// What cannot be written leaves the lines before it whole, and nothing is written behind it.
+// A line that cannot be written leaves the lines before it whole, and nothing is written after it.
 func TestLines_broken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.jsonl")
 	lines, err := OpenLines(path, 0)

@@ -44,7 +44,7 @@ const (
 type column struct {
 	role     role
 	noun     string   // what it holds
-	names    []string // what it may be called: exactly, or as squash makes it; the first that is there counts
+	names    []string // accepted names: exact, or as squash makes them; the first one present counts
 	optional bool
 }
 

@@ -90,7 +90,7 @@ type enclosed struct {
 
 func (e *enclosed) next(c byte) {
 	switch {
-	case c == '\n': // no string goes on behind it
+	case c == '\n': // no string continues after it
 		e.mark, e.escaped = 0, false
 	case e.mark != 0:
 		if c == e.mark && !e.escaped {

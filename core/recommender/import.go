@@ -19,7 +19,7 @@ type ImportOptions struct {
 	Places    []int             // of each item, its place among the file's items, padding not counted; nil: they have the file's order
 	Rows      int               // how many items there are to which Places point; 0: not checked
 	Dataset   string            // content hash of the data set that the items are those of; "": not recorded
-	Note      func(text string) // is told of assumptions, and of what was ignored; may be nil
+	Note      func(text string) // receives assumptions and what was ignored; may be nil
 }
 
 func (o ImportOptions) note(format string, args ...any) {

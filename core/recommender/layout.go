@@ -104,7 +104,7 @@ var signatures = []struct {
 	{SASRec, Pmixer, []string{"attention_layers.0.in_proj_weight"}},
 }
 
-// modelOf tells model and layout by names that stand behind a prefix; "" if they are those of none.
+// modelOf recognises model and layout by the tensor names after a prefix; "" if no layout has them.
 func modelOf(file *artifact.File, prefix string) (model, layout string) {
 	for _, s := range signatures {
 		if !slices.ContainsFunc(s.tensors, func(name string) bool { _, err := file.Find(prefix + name); return err != nil }) {

@@ -32,7 +32,6 @@ constexpr int64_t lanes = 4, registers = 16;
 #endif
 
 typedef float Vector __attribute__((vector_size(4 * lanes)));
-typedef int32_t Integers __attribute__((vector_size(4 * lanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * lanes)));
 
 // ---- memory
