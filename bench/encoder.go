@@ -327,7 +327,7 @@ func checkStep(r *recommender.Recommender, sequences []dataset.Sequence) (check,
 			h.Items, targets = append(h.Items, item), append(targets, target)
 		}
 	}
-	loss, err := r.Model().RecommenderBackward(cgo.RecommenderBatch{Histories: h, Targets: targets})
+	loss, err := r.Model().Backward(cgo.RecommenderBatch{Histories: h, Targets: targets})
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (b *bed) training(name string, w *workload, pass int) work {
 type trainer struct {
 	*workload
 	pass   int // samples of a pass
-	model  *cgo.Model
+	model  *cgo.Adapter
 	llama  *cgo.LLaMA
 	prefix *cgo.Prefix
 	step   int64

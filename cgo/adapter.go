@@ -36,12 +36,15 @@ type AdapterParams struct {
 	Embd    int // E
 }
 
+// Adapter turns states into soft tokens.
+type Adapter struct {
+	Model
+	params AdapterParams
+}
+
 // NewAdapter makes an adapter of zeros.
-func NewAdapter(engine *Engine, params AdapterParams) (*Model, error) {
+func NewAdapter(engine *Engine, params AdapterParams) (*Adapter, error) {
 	const op = "make adapter"
-	if engine == nil {
-		return nil, closed(op)
-	}
 	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Entries, params.LookUps, params.Tokens,
 		params.Embd); err != nil {
 		return nil, err
@@ -51,32 +54,29 @@ func NewAdapter(engine *Engine, params AdapterParams) (*Model, error) {
 		n_mixed: C.int32_t(params.Mixed), n_entries: C.int32_t(params.Entries), n_lookups: C.int32_t(params.LookUps),
 		n_tokens: C.int32_t(params.Tokens), n_embd: C.int32_t(params.Embd),
 	}
-	var native *C.ri_model
-	err := engine.use(op, func(e *C.ri_engine) error {
-		return try(op, func(err *C.ri_error) C.ri_status { return C.ri_adapter_create(e, &p, &native, err) })
+	a := &Adapter{params: params}
+	err := a.create(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
+		return C.ri_adapter_create(e, &p, m, err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return (&Model{adapter: params}).adopt(native)
+	return a, nil
 }
 
-// checkAdapter refuses a recommender, and slices that do not hold n states and their soft tokens.
-func (m *Model) checkAdapter(op string, states []float32, tokensName string, tokens []float32, n int) error {
-	if m.adapter.In == 0 {
-		return invalid(op, "the model is not an adapter")
-	}
-	if err := checkLength(op, "states", len(states), n, m.adapter.In); err != nil {
+// check refuses slices that do not hold n states and their soft tokens.
+func (a *Adapter) check(op string, states []float32, tokensName string, tokens []float32, n int) error {
+	if err := checkLength(op, "states", len(states), n, a.params.In); err != nil {
 		return err
 	}
-	return checkLength(op, tokensName, len(tokens), n, m.adapter.Tokens, m.adapter.Embd)
+	return checkLength(op, tokensName, len(tokens), n, a.params.Tokens, a.params.Embd)
 }
 
 // SoftTokens writes the soft tokens of states [n, In] to dst [n, K, E]. ErrNumeric: a state holds NaN or infinity.
-func (m *Model) SoftTokens(dst, states []float32, n int) error {
+func (a *Adapter) SoftTokens(dst, states []float32, n int) error {
 	const op = "make soft tokens"
-	return m.use(op, func(p *C.ri_model) error {
-		if err := m.checkAdapter(op, states, "dst", dst, n); err != nil {
+	return a.use(op, func(p *C.ri_model) error {
+		if err := a.check(op, states, "dst", dst, n); err != nil {
 			return err
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
@@ -87,10 +87,10 @@ func (m *Model) SoftTokens(dst, states []float32, n int) error {
 
 // Regress adds the gradient of the mean squared error between the soft tokens of states [n, In] and targets [n, K, E]
 // to the adapter's, and gives that error.
-func (m *Model) Regress(states, targets []float32, n int) (loss float64, err error) {
+func (a *Adapter) Regress(states, targets []float32, n int) (loss float64, err error) {
 	const op = "regress adapter"
-	err = m.use(op, func(p *C.ri_model) error {
-		if err := m.checkAdapter(op, states, "targets", targets, n); err != nil {
+	err = a.use(op, func(p *C.ri_model) error {
+		if err := a.check(op, states, "targets", targets, n); err != nil {
 			return err
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {

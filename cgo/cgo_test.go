@@ -26,7 +26,7 @@ func newEngine(t *testing.T) *cgo.Engine {
 	return engine
 }
 
-func newProbe(t *testing.T) *cgo.Model {
+func newProbe(t *testing.T) *cgo.Probe {
 	t.Helper()
 	probe, err := cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 2, Classes: 3})
 	if err != nil {
@@ -36,7 +36,7 @@ func newProbe(t *testing.T) *cgo.Model {
 	return probe
 }
 
-func newModels(t *testing.T) (recommender, adapter *cgo.Model) {
+func newModels(t *testing.T) (*cgo.Recommender, *cgo.Adapter) {
 	t.Helper()
 	engine := newEngine(t)
 	recommender, err := cgo.NewSASRec(engine, tiny)
@@ -44,7 +44,7 @@ func newModels(t *testing.T) (recommender, adapter *cgo.Model) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { recommender.Close() })
-	adapter, err = cgo.NewAdapter(engine, cgo.AdapterParams{In: 4, Tokens: 2, Embd: 3})
+	adapter, err := cgo.NewAdapter(engine, cgo.AdapterParams{In: 4, Tokens: 2, Embd: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func second[T any](_ T, err error) error { return err }
 func one() cgo.Histories { return cgo.Histories{Items: []int32{0, 4, 5}, Lengths: []int32{2}} }
 
 // calls tries every method of every object. Those that need a file to be made are the zero value, which is closed.
-func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
+func calls(recommender *cgo.Recommender, adapter *cgo.Adapter, probe *cgo.Probe) map[string]func() error {
 	llama, generator, gguf := &cgo.LLaMA{}, &cgo.Generator{}, &cgo.GGUF{}
 	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: []int32{1}, Tokens: []int32{-1, -2, 0},
 		Targets: []int32{-1, -1, 1}, StateValues: make([]float32, 4), Weight: 1}
@@ -69,17 +69,17 @@ func calls(recommender, adapter, probe *cgo.Model) map[string]func() error {
 		"Update":  func() error { return second(recommender.Update(cgo.AdamW{Epsilon: 1e-8, Step: 1})) },
 		"States":  func() error { return recommender.States(make([]float32, 4), one(), false) },
 		"Scores":  func() error { return recommender.Scores(make([]float32, 5), one()) },
-		"RecommenderBackward": func() error {
+		"Recommender.Backward": func() error {
 			batch := cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}}
-			return second(recommender.RecommenderBackward(batch))
+			return second(recommender.Backward(batch))
 		},
-		"SoftTokens":    func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
-		"Regress":       func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
-		"ProbeBackward": func() error { return second(probe.ProbeBackward(make([]float32, 2), []int32{0}, 1)) },
-		"ProbeScores":   func() error { return probe.ProbeScores(make([]float32, 3), make([]float32, 2), 1) },
-		"NewPrefix":     func() error { return second(llama.NewPrefix(nil)) },
-		"Backward":      func() error { return second(llama.Backward(&cgo.Prefix{}, adapter, batch)) },
-		"LogProbs":      func() error { return llama.LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, batch) },
+		"SoftTokens":     func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
+		"Regress":        func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
+		"Probe.Backward": func() error { return second(probe.Backward(make([]float32, 2), []int32{0}, 1)) },
+		"Probe.Scores":   func() error { return probe.Scores(make([]float32, 3), make([]float32, 2), 1) },
+		"NewPrefix":      func() error { return second(llama.NewPrefix(nil)) },
+		"Backward":       func() error { return second(llama.Backward(&cgo.Prefix{}, adapter, batch)) },
+		"LogProbs":       func() error { return llama.LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, batch) },
 		"BranchLogProbs": func() error {
 			return llama.BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, cgo.Branches{Tokens: []int32{-1, -2}, Parents: []int32{-1, 0},
 				AskedCounts: []int32{0, 1}, Asked: []int32{1}, StateValues: make([]float32, 4)})
@@ -172,7 +172,6 @@ func TestWrongLengths(t *testing.T) {
 		"branches below 0":   branches(func(b *cgo.Branches) { b.AskedCounts[0] = -1 }),
 		"branches dst":       branches(func(b *cgo.Branches) { b.AskedCounts[0], b.Asked = 1, make([]int32, 2) }),
 		"branches states":    branches(func(b *cgo.Branches) { b.StateValues = make([]float32, 5) }),
-		"branches of":        (&cgo.LLaMA{}).BranchLogProbs(nil, &cgo.Prefix{}, recommender, cgo.Branches{}),
 		"read nil":           recommender.Read(nil, 0, cgo.Value),
 		"read short":         recommender.Read(make([]float32, 23), 0, cgo.Value),
 		"read long":          recommender.Read(make([]float32, 25), 0, cgo.Value),
@@ -183,22 +182,18 @@ func TestWrongLengths(t *testing.T) {
 		"states nil":         recommender.States(nil, one(), false),
 		"states positions":   recommender.States(make([]float32, 4), one(), true),
 		"states histories":   recommender.States(make([]float32, 4), short, false),
-		"states of adapter":  adapter.States(nil, one(), false),
 		"no history":         recommender.States(nil, cgo.Histories{}, false),
 		"scores nil":         recommender.Scores(nil, one()),
-		"targets nil":        second(recommender.RecommenderBackward(cgo.RecommenderBatch{Histories: one()})),
+		"targets nil":        second(recommender.Backward(cgo.RecommenderBatch{Histories: one()})),
 		"soft tokens states": adapter.SoftTokens(make([]float32, 6), nil, 1),
 		"soft tokens dst":    adapter.SoftTokens(nil, make([]float32, 4), 1),
 		"soft tokens n":      adapter.SoftTokens(make([]float32, 6), make([]float32, 4), -1),
 		"soft tokens huge":   adapter.SoftTokens(make([]float32, 6), make([]float32, 4), math.MaxInt),
-		"soft tokens of":     recommender.SoftTokens(nil, nil, 0),
 		"regress targets":    second(adapter.Regress(make([]float32, 4), nil, 1)),
-		"probe inputs":       second(probe.ProbeBackward(make([]float32, 3), []int32{0}, 1)),
-		"probe nothing":      second(probe.ProbeBackward(nil, nil, 0)),
-		"probe of adapter":   second(adapter.ProbeBackward(make([]float32, 4), []int32{0}, 1)),
-		"probe scores":       probe.ProbeScores(make([]float32, 2), make([]float32, 2), 1),
-		"probe scores n":     probe.ProbeScores(make([]float32, 3), make([]float32, 2), -1),
-		"probe scores of":    recommender.ProbeScores(nil, nil, 0),
+		"probe inputs":       second(probe.Backward(make([]float32, 3), []int32{0}, 1)),
+		"probe nothing":      second(probe.Backward(nil, nil, 0)),
+		"probe scores":       probe.Scores(make([]float32, 2), make([]float32, 2), 1),
+		"probe scores n":     probe.Scores(make([]float32, 3), make([]float32, 2), -1),
 		"align tokens":       align(func(b *cgo.AlignBatch) { b.Tokens = nil }),
 		"align states":       align(func(b *cgo.AlignBatch) { b.StateValues = b.StateValues[:3] }),
 		"align counts":       align(func(b *cgo.AlignBatch) { b.States = []int32{1, 1} }),
@@ -244,9 +239,9 @@ func TestBadValues(t *testing.T) {
 	}{
 		"write NaN":        {recommender.Write(3, cgo.Value, []float32{0, 0, nan, 0}), cgo.ErrNumeric},
 		"soft tokens NaN":  {adapter.SoftTokens(make([]float32, 6), []float32{0, nan, 0, 0}, 1), cgo.ErrNumeric},
-		"probe NaN":        {probe.ProbeScores(make([]float32, 3), []float32{0, nan}, 1), cgo.ErrNumeric},
-		"train probe NaN":  {second(probe.ProbeBackward([]float32{0, nan}, []int32{0}, 1)), cgo.ErrNumeric},
-		"probe target":     {second(probe.ProbeBackward(make([]float32, 2), []int32{3}, 1)), cgo.ErrInvalid},
+		"probe NaN":        {probe.Scores(make([]float32, 3), []float32{0, nan}, 1), cgo.ErrNumeric},
+		"train probe NaN":  {second(probe.Backward([]float32{0, nan}, []int32{0}, 1)), cgo.ErrNumeric},
+		"probe target":     {second(probe.Backward(make([]float32, 2), []int32{3}, 1)), cgo.ErrInvalid},
 		"item out of V":    {scores(1, 9, 5, 5), cgo.ErrInvalid},
 		"length 0":         {scores(0, 5, 5, 5), cgo.ErrInvalid},
 		"length above T":   {scores(4, 0, 0, 0), cgo.ErrInvalid},
@@ -321,7 +316,7 @@ func TestReadBackWhatWasWritten(t *testing.T) {
 // With all weights zero every item scores the output layer's bias, so that the loss is log V = log 5.
 func TestZeroModel(t *testing.T) {
 	recommender, _ := newModels(t)
-	loss, err := recommender.RecommenderBackward(cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}})
+	loss, err := recommender.Backward(cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}})
 	if err != nil || math.Abs(loss-math.Log(5)) > 1e-6 {
 		t.Errorf("loss %v, %v; want %v", loss, err, math.Log(5))
 	}

@@ -104,10 +104,7 @@ func (b AlignBatch) TargetCount() int {
 }
 
 // check holds the batch against its own sizes and the adapter.
-func (b AlignBatch) check(op string, adapter *Model) error {
-	if adapter.adapter.In == 0 {
-		return invalid(op, "the model is not an adapter")
-	}
+func (b AlignBatch) check(op string, adapter *Adapter) error {
 	if err := checkLength(op, "States", len(b.States), b.Samples); err != nil {
 		return err
 	}
@@ -121,11 +118,11 @@ func (b AlignBatch) check(op string, adapter *Model) error {
 	if err := checkLength(op, "Targets", len(b.Targets), b.Samples, b.Positions); err != nil {
 		return err
 	}
-	return checkLength(op, "StateValues", len(b.StateValues), states, adapter.adapter.In)
+	return checkLength(op, "StateValues", len(b.StateValues), states, adapter.params.In)
 }
 
 // align runs one of the functions on batches.
-func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
+func (l *LLaMA) align(op string, prefix *Prefix, adapter *Adapter, b AlignBatch,
 	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status) error {
 	if prefix == nil || adapter == nil {
 		return closed(op)
@@ -151,7 +148,7 @@ func (l *LLaMA) align(op string, prefix *Prefix, adapter *Model, b AlignBatch,
 }
 
 // with calls the core with all three held open.
-func (l *LLaMA) with(op string, prefix *Prefix, adapter *Model,
+func (l *LLaMA) with(op string, prefix *Prefix, adapter *Adapter,
 	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, err *C.ri_error) C.ri_status) error {
 	return l.use(op, func(lp *C.ri_llama) error {
 		return prefix.use(op, func(pp *C.ri_prefix) error {
@@ -163,7 +160,7 @@ func (l *LLaMA) with(op string, prefix *Prefix, adapter *Model,
 }
 
 // Backward gives Weight · Σ −log p(target) and adds its gradient to the adapter's.
-func (l *LLaMA) Backward(prefix *Prefix, adapter *Model, b AlignBatch) (loss float64, err error) {
+func (l *LLaMA) Backward(prefix *Prefix, adapter *Adapter, b AlignBatch) (loss float64, err error) {
 	err = l.align("train adapter", prefix, adapter, b,
 		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
 			return C.ri_align_backward(l, p, a, b, (*C.double)(&loss), err)
@@ -172,7 +169,7 @@ func (l *LLaMA) Backward(prefix *Prefix, adapter *Model, b AlignBatch) (loss flo
 }
 
 // LogProbs writes log p of each target in row-major order: dst [TargetCount].
-func (l *LLaMA) LogProbs(dst []float32, prefix *Prefix, adapter *Model, b AlignBatch) error {
+func (l *LLaMA) LogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
 	const op = "compute log-probabilities"
 	if err := checkLength(op, "dst", len(dst), b.TargetCount()); err != nil {
 		return err
@@ -184,7 +181,7 @@ func (l *LLaMA) LogProbs(dst []float32, prefix *Prefix, adapter *Model, b AlignB
 }
 
 // Logits writes the logits at each position that has a target: dst [TargetCount, vocabulary].
-func (l *LLaMA) Logits(dst []float32, prefix *Prefix, adapter *Model, b AlignBatch) error {
+func (l *LLaMA) Logits(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
 	const op = "compute logits"
 	if err := checkLength(op, "dst", len(dst), b.TargetCount(), l.vocab); err != nil {
 		return err
@@ -205,15 +202,12 @@ type Branches struct {
 }
 
 // BranchLogProbs writes log p, among all tokens, of each token asked about: dst [len(b.Asked)].
-func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Model, b Branches) error {
+func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b Branches) error {
 	const op = "compute log-probabilities of branches"
 	if prefix == nil || adapter == nil {
 		return closed(op)
 	}
-	if adapter.adapter.In == 0 {
-		return invalid(op, "the model is not an adapter")
-	}
-	states, asked := len(b.StateValues)/adapter.adapter.In, 0
+	states, asked := len(b.StateValues)/max(1, adapter.params.In), 0
 	for i, n := range b.AskedCounts {
 		if n < 0 {
 			return invalid(op, "AskedCounts[%d] is %d", i, n)
@@ -222,7 +216,7 @@ func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Model, b 
 	}
 	if err := cmp.Or(checkInt32(op, states), checkLength(op, "Parents", len(b.Parents), len(b.Tokens)),
 		checkLength(op, "AskedCounts", len(b.AskedCounts), len(b.Tokens)), checkLength(op, "Asked", len(b.Asked), asked),
-		checkLength(op, "dst", len(dst), asked), checkLength(op, "StateValues", len(b.StateValues), states, adapter.adapter.In)); err != nil {
+		checkLength(op, "dst", len(dst), asked), checkLength(op, "StateValues", len(b.StateValues), states, adapter.params.In)); err != nil {
 		return err
 	}
 	var pin runtime.Pinner

@@ -9,13 +9,10 @@ package cgo
 // #cgo noescape ri_model_update
 import "C"
 
-// Model is a set of named float32 tensors that can be trained: a recommender, an adapter or a probe. New tensors are zero.
+// Model is a set of named float32 tensors that can be trained. Recommender, Adapter and Probe embed it. New tensors are zero.
 type Model struct {
 	handle[*C.ri_model]
-	tensors     []TensorInfo
-	recommender RecommenderInfo // zero for another model, as are the next two
-	adapter     AdapterParams
-	probe       ProbeParams
+	tensors []TensorInfo
 }
 
 // TensorInfo names a tensor of a model. Its shape is row-major.
@@ -52,11 +49,21 @@ type AdamW struct {
 	Step                                int64   // 1 for the first update
 }
 
-// adopt takes over a native model and reads its layout.
-func (m *Model) adopt(native *C.ri_model) (*Model, error) {
-	const op = "describe model"
-	m.own(native, func(p *C.ri_model) { C.ri_model_free(p) })
-	err := m.use(op, func(p *C.ri_model) error {
+// create makes the native model, takes it over and reads its layout. After a failure the model is closed.
+func (m *Model) create(op string, engine *Engine,
+	native func(*C.ri_engine, **C.ri_model, *C.ri_error) C.ri_status) error {
+	if engine == nil {
+		return closed(op)
+	}
+	var made *C.ri_model
+	err := engine.use(op, func(e *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status { return native(e, &made, err) })
+	})
+	if err != nil {
+		return err
+	}
+	m.own(made, func(p *C.ri_model) { C.ri_model_free(p) })
+	err = m.use(op, func(p *C.ri_model) error {
 		for i := range C.ri_model_n_tensors(p) {
 			var info C.ri_tensor_info
 			err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_model_tensor(p, i, &info, e) })
@@ -73,9 +80,8 @@ func (m *Model) adopt(native *C.ri_model) (*Model, error) {
 	})
 	if err != nil {
 		m.Close()
-		return nil, err
 	}
-	return m, nil
+	return err
 }
 
 // Tensors lists the model's tensors; a tensor's place in the list is its index.

@@ -28,6 +28,13 @@ const (
 	PmixerOriginal  Layout = C.RI_LAYOUT_PMIXER_ORIGINAL   // before it had that: SASRec only
 )
 
+// Recommender gives a state after each item of a history, and scores all items by states.
+type Recommender struct {
+	Model
+	info      RecommenderInfo
+	generates bool
+}
+
 // SASRecParams sizes a SASRec (Kang and McAuley 2018, arXiv 1808.09781).
 type SASRecParams struct {
 	Layout    Layout
@@ -71,7 +78,7 @@ type CaserParams struct {
 }
 
 // NewSASRec makes a recommender of zeros. Its tensors have the names of the layout.
-func NewSASRec(engine *Engine, params SASRecParams) (*Model, error) {
+func NewSASRec(engine *Engine, params SASRecParams) (*Recommender, error) {
 	const op = "make sasrec"
 	p, err := params.native(op)
 	if err != nil {
@@ -83,7 +90,7 @@ func NewSASRec(engine *Engine, params SASRecParams) (*Model, error) {
 }
 
 // NewGRU4Rec makes a recommender of zeros. Its tensors have the names of the layout.
-func NewGRU4Rec(engine *Engine, params GRU4RecParams) (*Model, error) {
+func NewGRU4Rec(engine *Engine, params GRU4RecParams) (*Recommender, error) {
 	const op = "make gru4rec"
 	err := checkInt32(op, params.Items, params.Width, params.Positions, params.Hidden, params.Layers)
 	if err != nil {
@@ -100,7 +107,7 @@ func NewGRU4Rec(engine *Engine, params GRU4RecParams) (*Model, error) {
 }
 
 // NewCaser makes a recommender of zeros. Its tensors have the names of the layout.
-func NewCaser(engine *Engine, params CaserParams) (*Model, error) {
+func NewCaser(engine *Engine, params CaserParams) (*Recommender, error) {
 	const op = "make caser"
 	numbers := append([]int{params.Items, params.Width, params.Positions, params.Horizontal, params.Vertical}, params.Heights...)
 	if err := checkInt32(op, numbers...); err != nil {
@@ -123,33 +130,23 @@ func NewCaser(engine *Engine, params CaserParams) (*Model, error) {
 }
 
 func newRecommender(op string, engine *Engine,
-	create func(*C.ri_engine, **C.ri_model, *C.ri_error) C.ri_status) (*Model, error) {
-	if engine == nil {
-		return nil, closed(op)
-	}
-	var native *C.ri_model
-	err := engine.use(op, func(e *C.ri_engine) error {
-		return try(op, func(err *C.ri_error) C.ri_status { return create(e, &native, err) })
-	})
-	if err != nil {
-		return nil, err
-	}
-	m, err := new(Model).adopt(native)
-	if err != nil {
+	create func(*C.ri_engine, **C.ri_model, *C.ri_error) C.ri_status) (*Recommender, error) {
+	r := &Recommender{}
+	if err := r.create(op, engine, create); err != nil {
 		return nil, err
 	}
 	var info C.ri_recommender_info
-	err = m.use(op, func(p *C.ri_model) error {
+	err := r.use(op, func(p *C.ri_model) error {
 		return try(op, func(err *C.ri_error) C.ri_status { return C.ri_recommender_describe(p, &info, err) })
 	})
 	if err != nil {
-		m.Close()
+		r.Close()
 		return nil, err
 	}
-	m.recommender = RecommenderInfo{
+	r.info = RecommenderInfo{
 		Items: int(info.n_items), Width: int(info.width), StateWidth: int(info.state_width), Positions: int(info.n_positions),
 	}
-	return m, nil
+	return r, nil
 }
 
 // RecommenderInfo sizes what goes into a recommender and comes out of it.
@@ -160,8 +157,16 @@ type RecommenderInfo struct {
 	Positions  int // T
 }
 
-// Recommender tells the sizes of a recommender; all are 0 for an adapter.
-func (m *Model) Recommender() RecommenderInfo { return m.recommender }
+// Diffusion is the recommender as one that generates oracles; nil if it does not.
+func (r *Recommender) Diffusion() *Diffusion {
+	if !r.generates {
+		return nil
+	}
+	return &Diffusion{r}
+}
+
+// Info tells the sizes of the recommender.
+func (r *Recommender) Info() RecommenderInfo { return r.info }
 
 // Histories are B sequences of items, oldest first.
 type Histories struct {
@@ -170,25 +175,22 @@ type Histories struct {
 	Vectors []float32 // [n, D], or nil: each row stands for an item; not in training
 }
 
-// check holds the histories against the model.
-func (h Histories) check(op string, m *Model) error {
-	if m.recommender.Items == 0 {
-		return invalid(op, "the model is not a recommender")
-	}
-	if err := checkLength(op, "Items", len(h.Items), len(h.Lengths), m.recommender.Positions); err != nil {
+// check compares the histories with the recommender.
+func (h Histories) check(op string, r *Recommender) error {
+	if err := checkLength(op, "Items", len(h.Items), len(h.Lengths), r.info.Positions); err != nil {
 		return err
 	}
-	return checkLength(op, "Vectors", len(h.Vectors), len(h.Vectors)/m.recommender.Width, m.recommender.Width)
+	return checkLength(op, "Vectors", len(h.Vectors), len(h.Vectors)/r.info.Width, r.info.Width)
 }
 
 // native is the C form, whose memory is pinned.
-func (h Histories) native(pin *runtime.Pinner, m *Model) C.ri_histories {
+func (h Histories) native(pin *runtime.Pinner, r *Recommender) C.ri_histories {
 	pinned(pin, h.Items)
 	pinned(pin, h.Lengths)
 	pinned(pin, h.Vectors)
 	return C.ri_histories{
 		n_sequences: C.size_t(len(h.Lengths)), items: data[C.int32_t](h.Items), lengths: data[C.int32_t](h.Lengths),
-		vectors: data[C.float](h.Vectors), n_vectors: C.size_t(len(h.Vectors) / m.recommender.Width),
+		vectors: data[C.float](h.Vectors), n_vectors: C.size_t(len(h.Vectors) / r.info.Width),
 	}
 }
 
@@ -200,10 +202,10 @@ func pinned[T any](pin *runtime.Pinner, s []T) {
 }
 
 // encode runs a function that gives numbers of that shape. It is the way of every request to a service, and allocates nothing.
-func (m *Model) encode(op string, dst []float32, h Histories,
+func (r *Recommender) encode(op string, dst []float32, h Histories,
 	call func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status, shape ...int) error {
-	return m.use(op, func(p *C.ri_model) error {
-		if err := h.check(op, m); err != nil {
+	return r.use(op, func(p *C.ri_model) error {
+		if err := h.check(op, r); err != nil {
 			return err
 		}
 		if err := checkLength(op, "dst", len(dst), shape...); err != nil {
@@ -211,44 +213,41 @@ func (m *Model) encode(op string, dst []float32, h Histories,
 		}
 		var pin runtime.Pinner
 		defer pin.Unpin()
-		histories := h.native(&pin, m)
+		histories := h.native(&pin, r)
 		return try(op, func(e *C.ri_error) C.ri_status { return call(p, histories, data[C.float](dst), e) })
 	})
 }
 
 // States writes the state after the last item of each history, dst [B, W]; with allPositions the state after each item,
 // dst [B, T, W], zero at padding. Of DreamRec the guidance.
-func (m *Model) States(dst []float32, h Histories, allPositions bool) error {
+func (r *Recommender) States(dst []float32, h Histories, allPositions bool) error {
 	const op = "encode histories"
 	if allPositions {
-		return m.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+		return r.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
 			return C.ri_recommender_states(p, &h, 1, dst, err)
-		}, len(h.Lengths), m.recommender.Positions, m.recommender.StateWidth)
+		}, len(h.Lengths), r.info.Positions, r.info.StateWidth)
 	}
-	return m.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+	return r.encode(op, dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
 		return C.ri_recommender_states(p, &h, 0, dst, err)
-	}, len(h.Lengths), m.recommender.StateWidth)
+	}, len(h.Lengths), r.info.StateWidth)
 }
 
 // Scores writes the scores of all items after the last item of each history, dst [B, V]. ErrUnsupported for DreamRec,
 // which scores oracles.
-func (m *Model) Scores(dst []float32, h Histories) error {
-	return m.encode("score items", dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
+func (r *Recommender) Scores(dst []float32, h Histories) error {
+	return r.encode("score items", dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
 		return C.ri_recommender_scores(p, &h, dst, err)
-	}, len(h.Lengths), m.recommender.Items)
+	}, len(h.Lengths), r.info.Items)
 }
 
 // ScoreStates writes the scores of all items from states [n, W], or from DreamRec's oracles [n, D]: dst [n, V].
-func (m *Model) ScoreStates(dst, states []float32, n int) error {
+func (r *Recommender) ScoreStates(dst, states []float32, n int) error {
 	const op = "score items"
-	return m.use(op, func(p *C.ri_model) error {
-		if m.recommender.Items == 0 {
-			return invalid(op, "the model is not a recommender")
-		}
-		if err := checkLength(op, "states", len(states), n, m.recommender.StateWidth); err != nil {
+	return r.use(op, func(p *C.ri_model) error {
+		if err := checkLength(op, "states", len(states), n, r.info.StateWidth); err != nil {
 			return err
 		}
-		if err := checkLength(op, "dst", len(dst), n, m.recommender.Items); err != nil {
+		if err := checkLength(op, "dst", len(dst), n, r.info.Items); err != nil {
 			return err
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
@@ -266,16 +265,16 @@ type RecommenderBatch struct {
 	Seed      uint64  // of this batch's dropout masks
 }
 
-// RecommenderBackward adds a gradient to the model's and gives the loss: over the targets, the mean of the full-softmax
+// Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the full-softmax
 // cross-entropy, or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)). ErrUnsupported for
 // DreamRec, which learns to denoise.
-func (m *Model) RecommenderBackward(b RecommenderBatch) (loss float64, err error) {
+func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
-	err = m.use(op, func(p *C.ri_model) error {
-		if err := b.check(op, m); err != nil {
+	err = r.use(op, func(p *C.ri_model) error {
+		if err := b.check(op, r); err != nil {
 			return err
 		}
-		if err := checkLength(op, "Targets", len(b.Targets), len(b.Lengths), m.recommender.Positions); err != nil {
+		if err := checkLength(op, "Targets", len(b.Targets), len(b.Lengths), r.info.Positions); err != nil {
 			return err
 		}
 		negatives := len(b.Negatives) / max(len(b.Targets), 1)
@@ -287,7 +286,7 @@ func (m *Model) RecommenderBackward(b RecommenderBatch) (loss float64, err error
 		pinned(&pin, b.Targets)
 		pinned(&pin, b.Negatives)
 		batch := C.ri_recommender_batch{
-			histories: b.native(&pin, m), targets: data[C.int32_t](b.Targets), negatives: data[C.int32_t](b.Negatives),
+			histories: b.native(&pin, r), targets: data[C.int32_t](b.Targets), negatives: data[C.int32_t](b.Negatives),
 			n_negatives: C.size_t(negatives), dropout: C.float(b.Dropout), seed: C.uint64_t(b.Seed),
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {

@@ -9,19 +9,19 @@ import (
 )
 
 // small makes one of each recommender: 5 items, 4 wide, histories of at most 3.
-func small(t *testing.T) map[string]*cgo.Model {
+func small(t *testing.T) map[string]*cgo.Recommender {
 	t.Helper()
 	engine := newEngine(t)
-	models := map[string]*cgo.Model{}
-	for name, create := range map[string]func() (*cgo.Model, error){
-		"sasrec": func() (*cgo.Model, error) { return cgo.NewSASRec(engine, tiny) },
-		"gru4rec": func() (*cgo.Model, error) {
+	models := map[string]*cgo.Recommender{}
+	for name, create := range map[string]func() (*cgo.Recommender, error){
+		"sasrec": func() (*cgo.Recommender, error) { return cgo.NewSASRec(engine, tiny) },
+		"gru4rec": func() (*cgo.Recommender, error) {
 			return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: 5, Width: 4, Positions: 3, Hidden: 6, Layers: 1})
 		},
-		"caser": func() (*cgo.Model, error) {
+		"caser": func() (*cgo.Recommender, error) {
 			return cgo.NewCaser(engine, cgo.CaserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{1, 3}, Horizontal: 2, Vertical: 1})
 		},
-		"dreamrec": func() (*cgo.Model, error) {
+		"dreamrec": func() (*cgo.Recommender, error) {
 			return cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: tiny, Denoiser: cgo.MLP2, Betas: []float64{0.1, 0.2}})
 		},
 	} {
@@ -39,7 +39,7 @@ func TestRecommenderSizes(t *testing.T) {
 	for name, model := range small(t) {
 		want := cgo.RecommenderInfo{Items: 5, Width: 4, Positions: 3,
 			StateWidth: map[string]int{"sasrec": 4, "gru4rec": 6, "caser": 2*2 + 4, "dreamrec": 4}[name]}
-		if got := model.Recommender(); got != want {
+		if got := model.Info(); got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 		if err := model.States(make([]float32, want.StateWidth), one(), false); err != nil {
@@ -53,15 +53,15 @@ func TestRecommenderSizes(t *testing.T) {
 
 func TestBadRecommenderCalls(t *testing.T) {
 	models := small(t)
-	engine, nan, dream := newEngine(t), float32(math.NaN()), models["dreamrec"]
+	engine, nan, dream := newEngine(t), float32(math.NaN()), models["dreamrec"].Diffusion()
 	four := make([]float32, 4)
 	vectors := func(items []int32, values []float32) error {
 		return models["gru4rec"].States(make([]float32, 6), cgo.Histories{Items: items, Lengths: []int32{2}, Vectors: values}, false)
 	}
-	learn := func(change func(*cgo.DreamRecBatch)) error {
-		b := cgo.DreamRecBatch{Histories: one(), Targets: []int32{1}, Steps: []int32{1}, Noise: make([]float32, 4), Unconditional: []int32{0}}
+	learn := func(change func(*cgo.DiffusionBatch)) error {
+		b := cgo.DiffusionBatch{Histories: one(), Targets: []int32{1}, Steps: []int32{1}, Noise: make([]float32, 4), Unconditional: []int32{0}}
 		change(&b)
-		return second(dream.DreamRecBackward(b))
+		return second(dream.Backward(b))
 	}
 	sample := func(change func(*cgo.Sampling)) error {
 		s := cgo.Sampling{Guidance: make([]float32, 4), Steps: []int32{1, 0}}
@@ -70,9 +70,9 @@ func TestBadRecommenderCalls(t *testing.T) {
 	}
 	negatives := func(values []int32) error {
 		b := cgo.RecommenderBatch{Histories: one(), Targets: []int32{-1, 2, -1}, Negatives: values}
-		return second(models["caser"].RecommenderBackward(b))
+		return second(models["caser"].Backward(b))
 	}
-	if err := errors.Join(vectors([]int32{-1, 2, 5}, four), learn(func(*cgo.DreamRecBatch) {}), sample(func(*cgo.Sampling) {}),
+	if err := errors.Join(vectors([]int32{-1, 2, 5}, four), learn(func(*cgo.DiffusionBatch) {}), sample(func(*cgo.Sampling) {}),
 		negatives([]int32{9, 9, 0, 4, 9, 9})); err != nil {
 		t.Fatalf("good calls fail: %v", err)
 	}
@@ -81,18 +81,16 @@ func TestBadRecommenderCalls(t *testing.T) {
 		"half a vector":       {vectors([]int32{-1, 2, 5}, make([]float32, 6)), cgo.ErrInvalid},
 		"NaN in a vector":     {vectors([]int32{-1, 2, 5}, []float32{0, nan, 0, 0}), cgo.ErrNumeric},
 		"scores of DreamRec":  {dream.Scores(make([]float32, 5), one()), cgo.ErrUnsupported},
-		"train DreamRec":      {second(dream.RecommenderBackward(cgo.RecommenderBatch{Histories: one(), Targets: []int32{-1, 2, -1}})), cgo.ErrUnsupported},
-		"denoise a SASRec":    {models["sasrec"].Denoise(four, four, []int32{0}, nil), cgo.ErrInvalid},
-		"sample a SASRec":     {models["sasrec"].Sample(four, cgo.Sampling{Guidance: four, Steps: []int32{0}}), cgo.ErrInvalid},
+		"train DreamRec":      {second(dream.Recommender.Backward(cgo.RecommenderBatch{Histories: one(), Targets: []int32{-1, 2, -1}})), cgo.ErrUnsupported},
 		"states too few":      {dream.ScoreStates(make([]float32, 5), nil, 1), cgo.ErrInvalid},
 		"negative out of V":   {negatives([]int32{9, 9, 0, 5, 9, 9}), cgo.ErrInvalid},
 		"negatives uneven":    {negatives([]int32{1, 2}), cgo.ErrInvalid},
-		"target out of V":     {learn(func(b *cgo.DreamRecBatch) { b.Targets[0] = 5 }), cgo.ErrInvalid},
-		"step out of T":       {learn(func(b *cgo.DreamRecBatch) { b.Steps[0] = 2 }), cgo.ErrInvalid},
-		"no steps":            {learn(func(b *cgo.DreamRecBatch) { b.Steps = nil }), cgo.ErrInvalid},
-		"noise too short":     {learn(func(b *cgo.DreamRecBatch) { b.Noise = nil }), cgo.ErrInvalid},
-		"NaN in noise":        {learn(func(b *cgo.DreamRecBatch) { b.Noise[1] = nan }), cgo.ErrNumeric},
-		"dropout of 1":        {learn(func(b *cgo.DreamRecBatch) { b.Dropout = 1 }), cgo.ErrInvalid},
+		"target out of V":     {learn(func(b *cgo.DiffusionBatch) { b.Targets[0] = 5 }), cgo.ErrInvalid},
+		"step out of T":       {learn(func(b *cgo.DiffusionBatch) { b.Steps[0] = 2 }), cgo.ErrInvalid},
+		"no steps":            {learn(func(b *cgo.DiffusionBatch) { b.Steps = nil }), cgo.ErrInvalid},
+		"noise too short":     {learn(func(b *cgo.DiffusionBatch) { b.Noise = nil }), cgo.ErrInvalid},
+		"NaN in noise":        {learn(func(b *cgo.DiffusionBatch) { b.Noise[1] = nan }), cgo.ErrNumeric},
+		"dropout of 1":        {learn(func(b *cgo.DiffusionBatch) { b.Dropout = 1 }), cgo.ErrInvalid},
 		"denoise beyond T":    {dream.Denoise(four, four, []int32{2}, nil), cgo.ErrInvalid},
 		"denoise by too much": {dream.Denoise(four, four, []int32{0}, make([]float32, 8)), cgo.ErrInvalid},
 		"DDPM leaves a step":  {sample(func(s *cgo.Sampling) { s.Steps = []int32{1} }), cgo.ErrInvalid},
@@ -114,13 +112,19 @@ func TestBadRecommenderCalls(t *testing.T) {
 	}
 	for name, model := range models {
 		model.Close()
-		for call, err := range map[string]error{
-			"ScoreStates": model.ScoreStates(nil, nil, 0), "DreamRecBackward": second(model.DreamRecBackward(cgo.DreamRecBatch{})),
-			"Denoise": model.Denoise(nil, nil, nil, nil), "Sample": model.Sample(nil, cgo.Sampling{}),
-		} {
-			if !errors.Is(err, cgo.ErrClosed) {
-				t.Errorf("%s: %s: %v, want ErrClosed", name, call, err)
-			}
+		if err := model.ScoreStates(nil, nil, 0); !errors.Is(err, cgo.ErrClosed) {
+			t.Errorf("%s: ScoreStates: %v, want ErrClosed", name, err)
+		}
+		if d := model.Diffusion(); (d != nil) != (name == "dreamrec") {
+			t.Errorf("%s as one that generates oracles: %v", name, d)
+		}
+	}
+	for call, err := range map[string]error{
+		"Backward": second(dream.Backward(cgo.DiffusionBatch{})), "Denoise": dream.Denoise(nil, nil, nil, nil),
+		"Sample": dream.Sample(nil, cgo.Sampling{}),
+	} {
+		if !errors.Is(err, cgo.ErrClosed) {
+			t.Errorf("%s: %v, want ErrClosed", call, err)
 		}
 	}
 	for name, create := range map[string]func(*cgo.Engine) error{

@@ -183,7 +183,7 @@ func elements(shape []int) int {
 }
 
 // Model puts the adapter on an engine. The caller closes it.
-func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
+func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Adapter, error) {
 	kinds := map[Kind]cgo.AdapterKind{Linear: cgo.AdapterLinear, MLP: cgo.AdapterMLP, Mixture: cgo.AdapterMixture,
 		Positions: cgo.AdapterMLP, Dictionary: cgo.AdapterDictionary, Recall: cgo.AdapterRecall}
 	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, LookUps: a.LookUps,
@@ -200,7 +200,7 @@ func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Model, error) {
 }
 
 // writeSlot writes one slot of all the model's tensors; values are in the order of Shape.tensors.
-func writeSlot(model *cgo.Model, s Shape, slot cgo.Slot, values [][]float32) error {
+func writeSlot(model *cgo.Adapter, s Shape, slot cgo.Slot, values [][]float32) error {
 	for i, t := range s.tensors() {
 		index, err := tensorIndex(model, t)
 		if err != nil {
@@ -214,7 +214,7 @@ func writeSlot(model *cgo.Model, s Shape, slot cgo.Slot, values [][]float32) err
 }
 
 // readSlot reads one slot of all the model's tensors in the order of Shape.tensors.
-func readSlot(model *cgo.Model, s Shape, slot cgo.Slot) ([][]float32, error) {
+func readSlot(model *cgo.Adapter, s Shape, slot cgo.Slot) ([][]float32, error) {
 	var values [][]float32
 	for _, t := range s.tensors() {
 		index, err := tensorIndex(model, t)
@@ -231,7 +231,7 @@ func readSlot(model *cgo.Model, s Shape, slot cgo.Slot) ([][]float32, error) {
 }
 
 // tensorIndex finds a tensor of the native model by its name.
-func tensorIndex(model *cgo.Model, want cgo.TensorInfo) (int, error) {
+func tensorIndex(model *cgo.Adapter, want cgo.TensorInfo) (int, error) {
 	infos, err := model.Tensors()
 	if err != nil {
 		return 0, err
@@ -259,6 +259,6 @@ func (a *Adapter) Fits(in, embd int) error {
 
 // Gradient reads the gradient that has been accumulated in a native adapter of a's shape, one slice for each tensor in
 // the order of Values.
-func (a *Adapter) Gradient(model *cgo.Model) ([][]float32, error) {
+func (a *Adapter) Gradient(model *cgo.Adapter) ([][]float32, error) {
 	return readSlot(model, a.Shape, cgo.Gradient)
 }

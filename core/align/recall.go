@@ -27,7 +27,7 @@ func (r *run) retell(ctx context.Context) error {
 		return err
 	}
 	defer probe.Close()
-	if err := copyLayers(probe, r.model); err != nil {
+	if err := copyLayers(&probe.Model, &r.model.Model); err != nil {
 		return err
 	}
 	if err := r.retellEach(ctx, probe, r.job.Train); err != nil {
@@ -36,7 +36,7 @@ func (r *run) retell(ctx context.Context) error {
 	return r.retellEach(ctx, probe, r.job.Validation)
 }
 
-func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt.Sample) error {
+func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt.Sample) error {
 	var shown [][]int32
 	entries := r.job.Shape.Entries
 	for batch := range slices.Chunk(samples, recallBatch) {
@@ -48,7 +48,7 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Model, samples []prompt
 			inputs = append(inputs, sample.Values...)
 		}
 		scores := make([]float32, len(batch)*entries)
-		if err := probe.ProbeScores(scores, inputs, len(batch)); err != nil {
+		if err := probe.Scores(scores, inputs, len(batch)); err != nil {
 			return err
 		}
 		for i, sample := range batch {

@@ -43,7 +43,7 @@ type run struct {
 	job      Job // standardised
 	standard Standard
 	data     string // fingerprint
-	model    *cgo.Model
+	model    *cgo.Adapter
 	prefixes []*cgo.Prefix   // of each prompt
 	best     [][]float32     // values of the adapter at its best validation; nil before the first
 	lines    *artifact.Lines // the log

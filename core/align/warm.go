@@ -57,7 +57,7 @@ func (p warmPace) plan(step int) int {
 // adapters regress to these from states, standardised; the loss that is reported, of the first and of the last update, is then the mean
 // squared error in units of the embedding table's mean square. An adapter with entries is given them as these and learns to tell from a
 // state which to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
-func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace warmPace, report func(step int, loss float64)) (
+func warmStart(ctx context.Context, job Job, model *cgo.Adapter, rms float64, pace warmPace, report func(step int, loss float64)) (
 	first, last float64, err error) {
 	c, s := job.Config, job.Shape
 	words, err := embeddings(job.GGUF, job.Warm, s)
@@ -72,7 +72,7 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace
 	}
 	// The pupil learns, from states and the lessons that they belong to, what the adapter needs.
 	var titles []float32
-	pupil, learn := model, func(states []float32, lessons []Pair) (float64, error) {
+	pupil, learn := &model.Model, func(states []float32, lessons []Pair) (float64, error) {
 		titles = titles[:0]
 		for _, pair := range lessons {
 			titles = embed(titles, pair.Titles[0])
@@ -81,11 +81,13 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace
 		return loss / (rms * rms), err
 	}
 	if s.Kind.HasEntries() {
-		if pupil, err = cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries}); err != nil {
+		probe, err := cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
+		if err != nil {
 			return 0, 0, err
 		}
-		defer pupil.Close()
-		if err := copyLayers(pupil, model); err != nil {
+		defer probe.Close()
+		pupil = &probe.Model
+		if err := copyLayers(pupil, &model.Model); err != nil {
 			return 0, 0, err
 		}
 		learn = func(states []float32, lessons []Pair) (float64, error) {
@@ -94,7 +96,7 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace
 			for i, pair := range lessons {
 				copy(items[i*each:], pair.Items)
 			}
-			return pupil.ProbeBackward(states, items, len(lessons))
+			return probe.Backward(states, items, len(lessons))
 		}
 	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
@@ -124,7 +126,7 @@ func warmStart(ctx context.Context, job Job, model *cgo.Model, rms float64, pace
 		report(step+1, last)
 	}
 	if s.Kind.HasEntries() {
-		return first, last, errors.Join(copyLayers(model, pupil), writeEntries(model, s, job.Warm, embed))
+		return first, last, errors.Join(copyLayers(&model.Model, pupil), writeEntries(model, s, job.Warm, embed))
 	}
 	for _, slot := range []cgo.Slot{cgo.Moment1, cgo.Moment2} {
 		if err := clearSlot(model, s, slot); err != nil {
@@ -151,7 +153,7 @@ func copyLayers(dst, src *cgo.Model) error {
 }
 
 // writeEntries makes titles the entries of their items; embed appends one.
-func writeEntries(model *cgo.Model, s Shape, pairs []Pair, embed func([]float32, []int32) []float32) error {
+func writeEntries(model *cgo.Adapter, s Shape, pairs []Pair, embed func([]float32, []int32) []float32) error {
 	tensors := s.tensors()
 	tensor := tensors[slices.IndexFunc(tensors, func(t cgo.TensorInfo) bool { return t.Name == "entries" })]
 	index, err := tensorIndex(model, tensor)
@@ -207,7 +209,7 @@ func embeddings(gguf *cgo.GGUF, pairs []Pair, s Shape) (map[int32][]float32, err
 }
 
 // clearSlot sets one slot of all the model's tensors to zero.
-func clearSlot(model *cgo.Model, s Shape, slot cgo.Slot) error {
+func clearSlot(model *cgo.Adapter, s Shape, slot cgo.Slot) error {
 	var zero [][]float32
 	for _, t := range s.tensors() {
 		zero = append(zero, make([]float32, elements(t.Shape)))

@@ -56,7 +56,7 @@ type Answer struct {
 type Interpreter struct {
 	engine    *cgo.Engine
 	gguf      *cgo.GGUF
-	adapter   *cgo.Model
+	adapter   *cgo.Adapter
 	generator *cgo.Generator
 	prompt    *prompt.Prompt
 	shape     align.Shape

@@ -131,7 +131,7 @@ func Train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config,
 // probe is a training under way.
 type probe struct {
 	Config
-	model        *cgo.Model
+	model        *cgo.Probe
 	tensors      []cgo.TensorInfo
 	width, items int
 	standard     align.Standard
@@ -159,7 +159,7 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, progress func()) 
 			}
 			rows := order[step*p.BatchSize : min(n, (step+1)*p.BatchSize)]
 			inputs, targets := p.batch(d.Train, rows)
-			if _, err := p.model.ProbeBackward(inputs, targets, len(rows)); err != nil {
+			if _, err := p.model.Backward(inputs, targets, len(rows)); err != nil {
 				return err
 			}
 			done := epoch*p.steps(n) + step
@@ -231,7 +231,7 @@ func (p *probe) measure(ctx context.Context, e Examples) (evaluate.Share, error)
 		targets := e.Targets[from:min(from+p.BatchSize, len(e.Targets))]
 		inputs, scores := p.inputs[:len(targets)*p.width], p.scores[:len(targets)*p.items]
 		p.standard.Apply(inputs, e.Inputs[from*p.width:][:len(inputs)])
-		if err := p.model.ProbeScores(scores, inputs, len(targets)); err != nil {
+		if err := p.model.Scores(scores, inputs, len(targets)); err != nil {
 			return evaluate.Share{}, err
 		}
 		for i, item := range targets {

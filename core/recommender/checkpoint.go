@@ -101,7 +101,7 @@ func (t *trainer) save() error {
 		return err
 	}
 	for _, s := range slots {
-		tensors, err := readSlot(t.model, s.slot, s.prefix)
+		tensors, err := readSlot(&t.model.Model, s.slot, s.prefix)
 		if err != nil {
 			return err
 		}
@@ -150,15 +150,15 @@ func (t *trainer) resume(file *artifact.File) error {
 	if t.cursor.best() == nil {
 		return fmt.Errorf("its %s names no best epoch", keyCursor)
 	}
-	if err := writeSlot(t.model, cgo.Value, file, bestPrefix); err != nil {
+	if err := writeSlot(&t.model.Model, cgo.Value, file, bestPrefix); err != nil {
 		return err
 	}
 	var err error
-	if t.best, err = readSlot(t.model, cgo.Value, bestPrefix); err != nil {
+	if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
 		return err
 	}
 	for _, s := range slots {
-		if err := writeSlot(t.model, s.slot, file, s.prefix); err != nil {
+		if err := writeSlot(&t.model.Model, s.slot, file, s.prefix); err != nil {
 			return err
 		}
 	}

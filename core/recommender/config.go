@@ -198,7 +198,7 @@ func (c Config) inner() int {
 }
 
 // build makes the native model, its weights zero.
-func (c Config) build(engine *cgo.Engine) (*cgo.Model, error) {
+func (c Config) build(engine *cgo.Engine) (*cgo.Recommender, error) {
 	layout, err := c.layout()
 	if err != nil {
 		return nil, err

@@ -122,7 +122,7 @@ func (r *Recommender) oracles(ctx context.Context, dst []float32, histories [][]
 		if err := r.model.States(guidance, h, false); err != nil {
 			return err
 		}
-		err := r.model.Sample(dst, cgo.Sampling{
+		err := r.model.Diffusion().Sample(dst, cgo.Sampling{
 			Guidance: guidance, Strength: float32(d.Strength), Steps: d.samplingSteps(), Deterministic: d.DDIMSteps > 0,
 			Seed: seed, First: uint64(first),
 		})

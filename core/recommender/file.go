@@ -49,7 +49,7 @@ func (r *Recommender) Save(path string) error {
 
 // file is the weights with what they say of themselves.
 func (r *Recommender) file() (*artifact.File, error) {
-	tensors, err := readSlot(r.model, cgo.Value, "")
+	tensors, err := readSlot(&r.model.Model, cgo.Value, "")
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) 
 		r.Close()
 		return err
 	}
-	if err := writeSlot(r.model, cgo.Value, file, ""); err != nil {
+	if err := writeSlot(&r.model.Model, cgo.Value, file, ""); err != nil {
 		r.Close()
 		if errors.Is(err, cgo.ErrNumeric) {
 			return fmt.Errorf("its weights are broken, train it again: %w", err)

@@ -38,7 +38,7 @@ func TestCaserStartsWithoutBiases(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		values, err := readSlot(r.Model(), cgo.Value, "")
+		values, err := readSlot(&r.Model().Model, cgo.Value, "")
 		if err != nil {
 			t.Fatal(err)
 		}

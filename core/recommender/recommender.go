@@ -14,7 +14,7 @@ import (
 
 // Recommender is a trained model on an engine. It may be used by many goroutines, of which one may save it; Close it once.
 type Recommender struct {
-	model  *cgo.Model
+	model  *cgo.Recommender
 	config Config
 	origin Origin
 	hash   atomic.Pointer[string]
@@ -39,7 +39,7 @@ func New(engine *cgo.Engine, c Config) (*Recommender, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := initialise(model, c); err != nil {
+	if err := initialise(&model.Model, c); err != nil {
 		model.Close()
 		return nil, err
 	}
@@ -53,13 +53,13 @@ func (r *Recommender) Close() error { return r.model.Close() }
 func (r *Recommender) Config() Config { return r.config.clone() }
 
 // StateWidth is W, the numbers in a state.
-func (r *Recommender) StateWidth() int { return r.model.Recommender().StateWidth }
+func (r *Recommender) StateWidth() int { return r.model.Info().StateWidth }
 
 // Positions is T, the most items of a history that count.
 func (r *Recommender) Positions() int { return r.config.Positions }
 
 // Model is the native model, for those who verify or measure it. It belongs to the recommender.
-func (r *Recommender) Model() *cgo.Model { return r.model }
+func (r *Recommender) Model() *cgo.Recommender { return r.model }
 
 // Origin says where the weights came from.
 func (r *Recommender) Origin() Origin { return r.origin }

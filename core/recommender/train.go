@@ -86,7 +86,7 @@ func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.best.write(best.model); err != nil {
+	if err := t.best.write(&best.model.Model); err != nil {
 		best.Close()
 		return nil, err
 	}
@@ -212,9 +212,9 @@ func (t *trainer) step(indices []int, random *rand.Rand) (loss float64, err erro
 		return 0, err
 	}
 	if c.Model == DreamRec {
-		loss, err = t.model.DreamRecBackward(c.noised(h, next, random))
+		loss, err = t.model.Diffusion().Backward(c.noised(h, next, random))
 	} else {
-		loss, err = t.model.RecommenderBackward(c.targets(h, next, random))
+		loss, err = t.model.Backward(c.targets(h, next, random))
 	}
 	if err != nil {
 		return 0, err
@@ -282,9 +282,9 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 }
 
 // noised makes a batch of DreamRec: for each history a step of the diffusion, its noise, and whether guidance is dropped.
-func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.DreamRecBatch {
+func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.DiffusionBatch {
 	n := len(next)
-	batch := cgo.DreamRecBatch{Histories: h, Targets: next, Steps: make([]int32, n), Unconditional: make([]int32, n),
+	batch := cgo.DiffusionBatch{Histories: h, Targets: next, Steps: make([]int32, n), Unconditional: make([]int32, n),
 		Noise: make([]float32, n*c.Width), Dropout: float32(c.Dropout)}
 	for i := range batch.Steps {
 		batch.Steps[i] = random.Int32N(int32(c.Diffusion.Steps))
@@ -311,7 +311,7 @@ func (t *trainer) endEpoch(loss float64, metrics Metrics, took time.Duration) er
 	t.cursor.Epochs = append(t.cursor.Epochs, e)
 	if e.Best {
 		var err error
-		if t.best, err = readSlot(t.model, cgo.Value, bestPrefix); err != nil {
+		if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
 			return err
 		}
 		t.cursor.Metrics = metrics

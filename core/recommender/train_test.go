@@ -30,7 +30,7 @@ func train(t *testing.T, c Config, opts Options) *Recommender {
 
 func values(t *testing.T, r *Recommender) []artifact.Tensor {
 	t.Helper()
-	tensors, err := readSlot(r.model, cgo.Value, "")
+	tensors, err := readSlot(&r.model.Model, cgo.Value, "")
 	if err != nil {
 		t.Fatal(err)
 	}

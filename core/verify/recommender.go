@@ -97,7 +97,7 @@ func (c *recommenderCase) encoder() {
 // training, and a whole sampling run with its recorded noise.
 func (c *recommenderCase) dreamRec(weights *artifact.File) {
 	const tolerance = 1e-4
-	model, n, width := c.Model(), c.n, c.config.Width
+	model, n, width := c.Model().Diffusion(), c.n, c.config.Width
 	diffusion := c.config.Diffusion
 	steps, err := c.expected.Int32("step", n)
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *recommenderCase) dreamRec(weights *artifact.File) {
 	c.compare("x0_unconditional", maxRelative, tolerance,
 		func(dst []float32) error { return model.Denoise(dst, noised, steps, nil) }, n, width)
 	c.compare("loss_mse", maxRelative, tolerance, func(dst []float32) error {
-		loss, err := model.DreamRecBackward(cgo.DreamRecBatch{Histories: c.histories, Targets: targets, Steps: steps,
+		loss, err := model.Backward(cgo.DiffusionBatch{Histories: c.histories, Targets: targets, Steps: steps,
 			Noise: noise, Unconditional: make([]int32, n)})
 		dst[0] = float32(loss)
 		return err

@@ -21,32 +21,32 @@ type layoutCase struct {
 	name  string
 	table string // the items'
 	fixed string // a row of this tensor stands for padding, which no gradient reaches; "": of none but the table
-	build func(engine *cgo.Engine, number func(key string) int) (*cgo.Model, error)
+	build func(engine *cgo.Engine, number func(key string) int) (*cgo.Recommender, error)
 }
 
-func recboleSASRec(engine *cgo.Engine, number func(string) int) (*cgo.Model, error) {
+func recboleSASRec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
 	return cgo.NewSASRec(engine, cgo.SASRecParams{
 		Layout: cgo.RecBole, Items: number("item_num"), Width: number("hidden_size"), Positions: number("max_seq_length"),
 		Blocks: number("n_layers"), Heads: number("n_heads"), Inner: number("inner_size"),
 	})
 }
 
-func recboleGRU4Rec(engine *cgo.Engine, number func(string) int) (*cgo.Model, error) {
+func recboleGRU4Rec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
 	return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{
 		Layout: cgo.RecBole, Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
 		Hidden: number("hidden_size"), Layers: number("num_layers"),
 	})
 }
 
-func recboleCaser(engine *cgo.Engine, number func(string) int) (*cgo.Model, error) {
+func recboleCaser(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
 	return cgo.NewCaser(engine, cgo.CaserParams{
 		Layout: cgo.RecBole, Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
 		Horizontal: number("nh"), Vertical: number("nv"),
 	})
 }
 
-func pmixerSASRec(layout cgo.Layout) func(*cgo.Engine, func(string) int) (*cgo.Model, error) {
-	return func(engine *cgo.Engine, number func(string) int) (*cgo.Model, error) {
+func pmixerSASRec(layout cgo.Layout) func(*cgo.Engine, func(string) int) (*cgo.Recommender, error) {
+	return func(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
 		return cgo.NewSASRec(engine, cgo.SASRecParams{
 			Layout: layout, Items: number("item_num"), Width: number("hidden_units"), Positions: number("maxlen"),
 			Blocks: number("num_blocks"), Heads: number("num_heads"), Inner: number("hidden_units"),
@@ -97,7 +97,7 @@ func (c layoutCase) ours(w artifact.Tensor) artifact.Tensor {
 }
 
 // load makes the model of the file.
-func (c layoutCase) load(t *testing.T, engine *cgo.Engine) *cgo.Model {
+func (c layoutCase) load(t *testing.T, engine *cgo.Engine) *cgo.Recommender {
 	t.Helper()
 	weights := c.read(t, ".safetensors")
 	model, err := c.build(engine, func(key string) int {
@@ -171,7 +171,7 @@ func TestLayouts_vsProjects(t *testing.T) {
 		for _, c := range layoutCases {
 			t.Run(c.name, func(t *testing.T) {
 				model := c.load(t, engine)
-				info := model.Recommender()
+				info := model.Info()
 				h, hidden, scores := c.expected(t)
 				positions, width := info.Positions, info.StateWidth
 
@@ -215,7 +215,7 @@ func TestLayouts_vsProjects(t *testing.T) {
 
 				// An item's own embedding in its place is the item.
 				vectors := cgo.Histories{Items: slices.Clone(h.Items), Lengths: h.Lengths}
-				vectors.Vectors = readTensor(t, model, c.table, cgo.Value)[:info.Items*info.Width]
+				vectors.Vectors = readTensor(t, &model.Model, c.table, cgo.Value)[:info.Items*info.Width]
 				for i, item := range vectors.Items {
 					if int(item) < info.Items {
 						vectors.Items[i] = -1 - item
@@ -308,7 +308,7 @@ func TestLayouts_gradients(t *testing.T) {
 			for _, all := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, all targets %t", c.name, all), func(t *testing.T) {
 					model := c.load(t, engine)
-					info := model.Recommender()
+					info := model.Info()
 					h, _, _ := c.expected(t)
 					batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items))}
 					for i := range h.Items {
@@ -323,7 +323,7 @@ func TestLayouts_gradients(t *testing.T) {
 					}
 					backward := func() float64 {
 						t.Helper()
-						loss, err := model.RecommenderBackward(batch)
+						loss, err := model.Backward(batch)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -336,7 +336,7 @@ func TestLayouts_gradients(t *testing.T) {
 					}
 					gradients := map[string][]float32{}
 					for _, i := range infos {
-						gradients[i.Name] = readTensor(t, model, i.Name, cgo.Gradient)
+						gradients[i.Name] = readTensor(t, &model.Model, i.Name, cgo.Gradient)
 					}
 					for i, tensor := range infos {
 						gradient, square := gradients[tensor.Name], 0.0
@@ -363,7 +363,7 @@ func TestLayouts_gradients(t *testing.T) {
 							var slopes []float64
 							agrees := false
 							for _, step := range []float64{1e-3, 3e-4, 1e-4} {
-								slope := slopeAlong(t, model, i, direction, step, backward)
+								slope := slopeAlong(t, &model.Model, i, direction, step, backward)
 								slopes = append(slopes, slope)
 								if agrees = math.Abs(slope-want) <= 1e-2*norm+5e-7*max(1, loss/4)/step; agrees {
 									break
@@ -398,13 +398,13 @@ func TestLayouts_dropout(t *testing.T) {
 				h, _, _ := c.expected(t)
 				targets := make([]int32, len(h.Items))
 				for i := range targets {
-					targets[i] = min(h.Items[i], int32(model.Recommender().Items-1))
-					if i%model.Recommender().Positions >= int(h.Lengths[i/model.Recommender().Positions]) {
+					targets[i] = min(h.Items[i], int32(model.Info().Items-1))
+					if i%model.Info().Positions >= int(h.Lengths[i/model.Info().Positions]) {
 						targets[i] = -1
 					}
 				}
 				loss := func(dropout float32, seed uint64) float64 {
-					loss, err := model.RecommenderBackward(
+					loss, err := model.Backward(
 						cgo.RecommenderBatch{Histories: h, Targets: targets, Dropout: dropout, Seed: seed})
 					if err != nil {
 						t.Fatal(err)

@@ -23,7 +23,7 @@ var adapters = map[string]complexstep.AdapterShape{
 // newAdapter makes an adapter with random weights that lives as long as the test.
 func newAdapter(
 	t *testing.T, engine *cgo.Engine, a complexstep.AdapterShape, embd int,
-) (*cgo.Model, complexstep.Params) {
+) (*cgo.Adapter, complexstep.Params) {
 	t.Helper()
 	kind := cgo.AdapterLinear
 	switch {
@@ -44,7 +44,7 @@ func newAdapter(
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { model.Close() })
-	return model, fill(t, model, rand.New(rand.NewPCG(23, uint64(a.Hidden))), func(string) bool { return false })
+	return model, fill(t, &model.Model, rand.New(rand.NewPCG(23, uint64(a.Hidden))), func(string) bool { return false })
 }
 
 func TestAdapterRegression(t *testing.T) {
@@ -67,7 +67,7 @@ func TestAdapterRegression(t *testing.T) {
 					return complexstep.AdapterLoss(p, a, embd, complexstep.Lift(states), complexstep.Lift(targets))
 				}
 				near(t, "the loss", loss, func() complex128 { return formula(params) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 1e-3))
-				compareGradients(t, model, formula, params, gradientTolerance(info.Backend, 1e-3))
+				compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3))
 			})
 		}
 	})
@@ -155,7 +155,7 @@ func TestLLaMA(t *testing.T) {
 }
 
 // compareAlignment holds log p, loss and gradients of one batch against the formulas.
-func compareAlignment(t *testing.T, llama *cgo.LLaMA, model *cgo.Model, start []int32, params complexstep.Params,
+func compareAlignment(t *testing.T, llama *cgo.LLaMA, model *cgo.Adapter, start []int32, params complexstep.Params,
 	shape complexstep.LlamaShape, a complexstep.AdapterShape, m mode) {
 	t.Helper()
 	prefix, err := llama.NewPrefix(start)
@@ -182,5 +182,5 @@ func compareAlignment(t *testing.T, llama *cgo.LLaMA, model *cgo.Model, start []
 		t.Fatal(err)
 	}
 	near(t, "the loss", loss, func() complex128 { return formula(params) }, m.rounds, m.coarse)
-	compareGradients(t, model, formula, params, m.gradient)
+	compareGradients(t, &model.Model, formula, params, m.gradient)
 }

@@ -24,24 +24,24 @@ func TestProbe(t *testing.T) {
 				}
 				defer model.Close()
 				random := rand.New(rand.NewPCG(9, 1))
-				params := fill(t, model, random, func(string) bool { return false })
+				params := fill(t, &model.Model, random, func(string) bool { return false })
 				targets := []int32{3, 0, 6, 3}
 				inputs := normal(random, 5*len(targets), 0, 1)
 
 				scores := make([]float32, V*len(targets))
-				if err := model.ProbeScores(scores, inputs, len(targets)); err != nil {
+				if err := model.Scores(scores, inputs, len(targets)); err != nil {
 					t.Fatal(err)
 				}
 				isClose(t, "scores", scores, func() []complex128 { return complexstep.ProbeScores(params, inputs, 5) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 5e-3))
 				for _, targets := range [][]int32{targets, {3, 5, 0, -1, 6, -1, 3, 1}} {
 					loss := func(p complexstep.Params) complex128 { return complexstep.ProbeLoss(p, inputs, 5, targets) }
-					got, err := model.ProbeBackward(inputs, targets, 4)
+					got, err := model.Backward(inputs, targets, 4)
 					if err != nil {
 						t.Fatal(err)
 					}
 					near(t, "the loss", got, func() complex128 { return loss(params) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 1e-3))
-					compareGradients(t, model, loss, params, gradientTolerance(info.Backend, 1e-2))
-					clearGradients(t, model)
+					compareGradients(t, &model.Model, loss, params, gradientTolerance(info.Backend, 1e-2))
+					clearGradients(t, &model.Model)
 				}
 			})
 		}

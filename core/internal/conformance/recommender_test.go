@@ -30,11 +30,11 @@ func schedule(steps int) []float64 {
 // models are the recommenders of the suite, each in both implementations.
 func models(engine *cgo.Engine) map[string]struct {
 	formula complexstep.Recommender
-	create  func() (*cgo.Model, error)
+	create  func() (*cgo.Recommender, error)
 } {
 	type model = struct {
 		formula complexstep.Recommender
-		create  func() (*cgo.Model, error)
+		create  func() (*cgo.Recommender, error)
 	}
 	sasrec := func(width, blocks, heads, inner int) (complexstep.SASRecShape, cgo.SASRecParams) {
 		return complexstep.SASRecShape{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner},
@@ -45,19 +45,19 @@ func models(engine *cgo.Engine) map[string]struct {
 		"SASRec": {8, 1, 1, 8}, "SASRec, 2 heads": {16, 1, 2, 16}, "SASRec, 2 blocks": {8, 2, 2, 12},
 	} {
 		shape, params := sasrec(size[0], size[1], size[2], size[3])
-		found[name] = model{shape, func() (*cgo.Model, error) { return cgo.NewSASRec(engine, params) }}
+		found[name] = model{shape, func() (*cgo.Recommender, error) { return cgo.NewSASRec(engine, params) }}
 	}
 	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {
 		found[name] = model{
 			complexstep.GRU4RecShape{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers},
-			func() (*cgo.Model, error) {
+			func() (*cgo.Recommender, error) {
 				return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers})
 			},
 		}
 	}
 	found["Caser"] = model{
 		complexstep.CaserShape{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3, Vertical: 2},
-		func() (*cgo.Model, error) {
+		func() (*cgo.Recommender, error) {
 			return cgo.NewCaser(engine, cgo.CaserParams{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3,
 				Vertical: 2})
 		},
@@ -71,7 +71,7 @@ func models(engine *cgo.Engine) map[string]struct {
 		found[name] = model{
 			complexstep.DreamRecShape{Guidance: shape, TwoLayers: params.Denoiser == cgo.MLP2, Betas: params.Betas,
 				Rounding: float64(params.Rounding)},
-			func() (*cgo.Model, error) { return cgo.NewDreamRec(engine, params) },
+			func() (*cgo.Recommender, error) { return cgo.NewDreamRec(engine, params) },
 		}
 	}
 	return found
@@ -79,7 +79,7 @@ func models(engine *cgo.Engine) map[string]struct {
 
 // modelCase is a model with the formula that it must follow.
 type modelCase struct {
-	*cgo.Model
+	*cgo.Recommender
 	formula complexstep.Recommender
 	params  complexstep.Params
 	allowed tolerance // of gradients
@@ -100,7 +100,7 @@ func onEveryModel(t *testing.T, test func(t *testing.T, c modelCase)) {
 					t.Fatal(err)
 				}
 				defer model.Close()
-				params := fill(t, model, rand.New(rand.NewPCG(8, 1)), isNorm)
+				params := fill(t, &model.Model, rand.New(rand.NewPCG(8, 1)), isNorm)
 				infos, err := model.Tensors()
 				if err != nil {
 					t.Fatal(err)
@@ -129,7 +129,7 @@ var (
 // States, with vectors in place of items among them, and scores.
 func TestRecommenderForward(t *testing.T) {
 	onEveryModel(t, func(t *testing.T, c modelCase) {
-		info, coarse := c.Recommender(), testllm.BoundOn(c.backend, 0, 5e-3)
+		info, coarse := c.Info(), testllm.BoundOn(c.backend, 0, 5e-3)
 		random := rand.New(rand.NewPCG(2, 2))
 		vectors := normal(random, 2*info.Width, 0, 0.5)
 		mixed := append([]int32(nil), items...)
@@ -188,7 +188,7 @@ func TestRecommenderGradients(t *testing.T) {
 			for loss, negatives := range map[string][]int32{"cross-entropy": nil, "binary cross-entropy": negatives} {
 				t.Run(name+", "+loss, func(t *testing.T) {
 					histories := cgo.Histories{Items: items, Lengths: lengths}
-					got, err := c.RecommenderBackward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
+					got, err := c.Backward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
 						Negatives: negatives})
 					if err != nil {
 						t.Fatal(err)
@@ -197,8 +197,8 @@ func TestRecommenderGradients(t *testing.T) {
 						Negatives: negatives}
 					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, batch) }
 					near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
-					compareGradients(t, c.Model, of, c.params, c.allowed)
-					clearGradients(t, c.Model)
+					compareGradients(t, &c.Model, of, c.params, c.allowed)
+					clearGradients(t, &c.Model)
 				})
 			}
 		}
@@ -221,7 +221,7 @@ func clearGradients(t *testing.T, model *cgo.Model) {
 func dreamGradients(t *testing.T, formula complexstep.DreamRecShape, c modelCase) {
 	noise := normal(rand.New(rand.NewPCG(3, 3)), len(lengths)*formula.Guidance.Width, 0, 1)
 	next, steps, unconditional := []int32{1, 4, 3}, []int32{0, 5, 2}, []int32{0, 1, 0}
-	got, err := c.DreamRecBackward(cgo.DreamRecBatch{Histories: cgo.Histories{Items: items, Lengths: lengths}, Targets: next,
+	got, err := c.Diffusion().Backward(cgo.DiffusionBatch{Histories: cgo.Histories{Items: items, Lengths: lengths}, Targets: next,
 		Steps: steps, Noise: noise, Unconditional: unconditional})
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func dreamGradients(t *testing.T, formula complexstep.DreamRecShape, c modelCase
 		Steps: steps, Noise: noise, Unconditional: unconditional}
 	of := func(p complexstep.Params) complex128 { return formula.Loss(p, batch) }
 	near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
-	compareGradients(t, c.Model, of, c.params, c.allowed)
+	compareGradients(t, &c.Model, of, c.params, c.allowed)
 }
 
 // The denoiser, and whole sampling runs of both samplers with given noise.
@@ -246,7 +246,7 @@ func TestDreamRecSampling(t *testing.T) {
 		at := []int32{0, 3, 5}
 		x0 := make([]float32, n*width)
 		for what, by := range map[string][]float32{"guided": guidance, "unguided": nil} {
-			if err := c.Denoise(x0, x, at, by); err != nil {
+			if err := c.Diffusion().Denoise(x0, x, at, by); err != nil {
 				t.Fatal(err)
 			}
 			var lifted []complex128
@@ -263,7 +263,7 @@ func TestDreamRecSampling(t *testing.T) {
 		} {
 			s.Guidance, s.Strength = guidance, 1.5
 			oracles := make([]float32, n*width)
-			if err := c.Sample(oracles, s); err != nil {
+			if err := c.Diffusion().Sample(oracles, s); err != nil {
 				t.Fatal(err)
 			}
 			isClose(t, what, oracles, func() []complex128 {

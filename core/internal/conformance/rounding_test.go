@@ -103,8 +103,8 @@ func TestGradientProblems_planted(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer model.Close()
-			params := fill(t, model, rand.New(rand.NewPCG(8, 1)), isNorm)
-			if _, err := model.RecommenderBackward(cgo.RecommenderBatch{
+			params := fill(t, &model.Model, rand.New(rand.NewPCG(8, 1)), isNorm)
+			if _, err := model.Backward(cgo.RecommenderBatch{
 				Histories: cgo.Histories{Items: items, Lengths: lengths}, Targets: targets,
 			}); err != nil {
 				t.Fatal(err)
@@ -112,7 +112,7 @@ func TestGradientProblems_planted(t *testing.T) {
 			batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets}
 			loss := func(p complexstep.Params) complex128 { return complexstep.Loss(m.formula, p, batch) }
 			const tensor = "s_fc.bias"
-			right := readTensor(t, model, tensor, cgo.Gradient)
+			right := readTensor(t, &model.Model, tensor, cgo.Gradient)
 			largest := 0
 			for i, g := range right {
 				if math.Abs(float64(g)) > math.Abs(float64(right[largest])) {

@@ -28,8 +28,11 @@ type DreamRecParams struct {
 	Rounding float32   // weight in the loss of the target's cross-entropy, given the prediction; 0: none
 }
 
+// Diffusion is a recommender that generates oracles: vectors in the space of its item embeddings.
+type Diffusion struct{ *Recommender }
+
 // NewDreamRec makes a recommender of zeros. Its tensors have the names of the authors' layout.
-func NewDreamRec(engine *Engine, params DreamRecParams) (*Model, error) {
+func NewDreamRec(engine *Engine, params DreamRecParams) (*Recommender, error) {
 	const op = "make dreamrec"
 	guidance, err := params.Guidance.native(op)
 	if err != nil {
@@ -45,13 +48,18 @@ func NewDreamRec(engine *Engine, params DreamRecParams) (*Model, error) {
 		guidance: guidance, denoiser: C.ri_denoiser(params.Denoiser), n_steps: C.int32_t(len(params.Betas)),
 		betas: data[C.double](params.Betas), rounding: C.float(params.Rounding),
 	}
-	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
+	r, err := newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
 		return C.ri_dreamrec_create(e, &p, m, err)
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.generates = true
+	return r, nil
 }
 
-// DreamRecBatch is what one step of DreamRec learns from.
-type DreamRecBatch struct {
+// DiffusionBatch is what one step of DreamRec learns from.
+type DiffusionBatch struct {
 	Histories
 	Targets       []int32   // [B]: the item whose embedding is to be recovered
 	Steps         []int32   // [B]: of the diffusion, from 0
@@ -61,13 +69,13 @@ type DreamRecBatch struct {
 	Seed          uint64    // of this batch's dropout masks
 }
 
-// DreamRecBackward adds a gradient to the model's and gives the loss: the mean squared error between the denoiser's prediction
+// Backward adds a gradient to the model's and gives the loss: the mean squared error between the denoiser's prediction
 // and the target's embedding (DreamRec, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
 // of the prediction with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
-func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
+func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
 	const op = "train dreamrec"
-	err = m.use(op, func(p *C.ri_model) error {
-		if err := b.check(op, m); err != nil {
+	err = d.use(op, func(p *C.ri_model) error {
+		if err := b.check(op, d.Recommender); err != nil {
 			return err
 		}
 		n := len(b.Lengths)
@@ -78,7 +86,7 @@ func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
 				return err
 			}
 		}
-		if err := checkLength(op, "Noise", len(b.Noise), n, m.recommender.Width); err != nil {
+		if err := checkLength(op, "Noise", len(b.Noise), n, d.info.Width); err != nil {
 			return err
 		}
 		var pin runtime.Pinner
@@ -88,7 +96,7 @@ func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
 		pinned(&pin, b.Noise)
 		pinned(&pin, b.Unconditional)
 		batch := C.ri_dreamrec_batch{
-			histories: b.native(&pin, m), targets: data[C.int32_t](b.Targets), steps: data[C.int32_t](b.Steps),
+			histories: b.native(&pin, d.Recommender), targets: data[C.int32_t](b.Targets), steps: data[C.int32_t](b.Steps),
 			noise: data[C.float](b.Noise), unconditional: data[C.int32_t](b.Unconditional), dropout: C.float(b.Dropout),
 			seed: C.uint64_t(b.Seed),
 		}
@@ -101,18 +109,18 @@ func (m *Model) DreamRecBackward(b DreamRecBatch) (loss float64, err error) {
 
 // Denoise writes the embedding that DreamRec predicts, dst [n, D], from x [n, D] at steps [n] of the diffusion, with guidance
 // [n, D], or nil for none.
-func (m *Model) Denoise(dst, x []float32, steps []int32, guidance []float32) error {
+func (d *Diffusion) Denoise(dst, x []float32, steps []int32, guidance []float32) error {
 	const op = "denoise"
-	return m.use(op, func(p *C.ri_model) error {
+	return d.use(op, func(p *C.ri_model) error {
 		n := len(steps)
-		if err := checkLength(op, "x", len(x), n, m.recommender.Width); err != nil {
+		if err := checkLength(op, "x", len(x), n, d.info.Width); err != nil {
 			return err
 		}
-		if err := checkLength(op, "dst", len(dst), n, m.recommender.Width); err != nil {
+		if err := checkLength(op, "dst", len(dst), n, d.info.Width); err != nil {
 			return err
 		}
 		if guidance != nil {
-			if err := checkLength(op, "guidance", len(guidance), n, m.recommender.Width); err != nil {
+			if err := checkLength(op, "guidance", len(guidance), n, d.info.Width); err != nil {
 				return err
 			}
 		}
@@ -135,13 +143,10 @@ type Sampling struct {
 }
 
 // Sample writes oracles, dst [n, D]: vectors in the space of DreamRec's item embeddings.
-func (m *Model) Sample(dst []float32, s Sampling) error {
+func (d *Diffusion) Sample(dst []float32, s Sampling) error {
 	const op = "sample oracles"
-	return m.use(op, func(p *C.ri_model) error {
-		if m.recommender.Items == 0 {
-			return invalid(op, "the model is not a recommender")
-		}
-		width := m.recommender.Width
+	return d.use(op, func(p *C.ri_model) error {
+		width := d.info.Width
 		n := len(s.Guidance) / width
 		if err := checkLength(op, "Guidance", len(s.Guidance), n, width); err != nil {
 			return err
