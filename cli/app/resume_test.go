@@ -159,11 +159,11 @@ func TestAlignGoesOn(t *testing.T) {
 	}
 }
 
-// Interrupted where nothing has been saved yet, the command says to give it again.
+// Interrupted during the warm start, a run is saved as well.
 func TestInterruptedWarmStart(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 	p := start(t, dir, filepath.Join("run", align.LogFile), 0, with(longAlign, "--warm-steps", "1000000")...)
-	p.interrupt(t, "recint: interrupted; the same command starts again")
+	p.interrupt(t, "of the warm start and saved: interrupted; the same command goes on with it")
 }
 
 func TestExplain(t *testing.T) {

@@ -14,7 +14,8 @@ type Cursor struct {
 	InARow  int `json:"in_a_row"`
 
 	Loss        float64      `json:"loss"`        // of training: exponential mean over about 20 batches
-	WarmSteps   int          `json:"warm_steps"`  // that the warm start took
+	Warming     bool         `json:"warming"`     // the warm start is not over
+	WarmSteps   int          `json:"warm_steps"`  // updates of the warm start so far
 	WarmFirst   float64      `json:"warm_first"`  // warm start's error at its first update, over the mean square
 	WarmLast    float64      `json:"warm_last"`   // and at its last
 	Validations []Validation `json:"validations"` // in order

@@ -27,7 +27,7 @@ func (r *run) retell(ctx context.Context) error {
 		return err
 	}
 	defer probe.Close()
-	if err := copyLayers(&probe.Model, &r.model.Model); err != nil {
+	if err := copyLayers(&probe.Model, &r.model.Model, cgo.Value); err != nil {
 		return err
 	}
 	if err := r.retellEach(ctx, probe, r.job.Train); err != nil {

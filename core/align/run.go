@@ -44,6 +44,7 @@ type run struct {
 	standard Standard
 	data     string // fingerprint
 	model    *cgo.Adapter
+	pupil    *cgo.Model      // learns the layers of an adapter with entries during the warm start; else nil
 	prefixes []*cgo.Prefix   // of each prompt
 	best     [][]float32     // values of the adapter at its best validation; nil before the first
 	lines    *artifact.Lines // the log
@@ -99,7 +100,7 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if r.lines, err = artifact.OpenLines(filepath.Join(r.job.Dir, LogFile), r.LogBytes); err != nil {
 		return fmt.Errorf("align: the log: %w", err)
 	}
-	if !resumed {
+	if !resumed || r.Warming {
 		if err := r.begin(ctx, rms); err != nil {
 			return err
 		}
@@ -107,28 +108,18 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	return r.retell(ctx)
 }
 
-// begin makes the plan and, where it is asked for, the warm start, and leaves the first checkpoint.
-func (r *run) begin(ctx context.Context, rms float64) (err error) {
+// begin makes the plan, runs the warm start from where it stands, and saves the run before training.
+func (r *run) begin(ctx context.Context, rms float64) error {
 	c := r.job.Config
 	if c.Samples > 0 {
 		r.Plan = c.steps()
 	}
 	if c.WarmSteps > 0 {
-		began := r.job.clock()
-		elapsed := func() time.Duration { return r.job.clock().Sub(began) }
-		pace := c.pace(elapsed)
-		report := func(step int, loss float64) {
-			r.WarmSteps = step
-			plan := pace.plan(step)
-			if r.job.Progress != nil && (step%20 == 0 || step == plan) {
-				r.job.Progress(Event{Phase: "warm start", Step: step, Plan: plan, Samples: step * c.WarmBatch,
-					Loss: loss, Seconds: elapsed().Seconds()})
-			}
-		}
-		if r.WarmFirst, r.WarmLast, err = warmStart(ctx, r.job, r.model, rms, pace, report); err != nil {
+		r.Warming = true
+		if err := r.warmStart(ctx, rms); err != nil {
 			return err
 		}
-		r.Seconds = elapsed().Seconds()
+		r.Warming = false
 	}
 	return r.save()
 }
@@ -147,8 +138,22 @@ func (r *run) log(event Event) error {
 	return nil
 }
 
+// saveBefore writes the checkpoint if the work ahead, which takes about as long as next, would end later
+// than longestLoss after the last one.
+func (r *run) saveBefore(next time.Duration) error {
+	if time.Since(r.saved)+next <= longestLoss {
+		return nil
+	}
+	return r.save()
+}
+
 // save writes the checkpoint; the one before it stays whole until this one is.
 func (r *run) save() error {
+	if r.pupil != nil {
+		if err := copyLayers(&r.model.Model, r.pupil, cgo.Value, cgo.Moment1, cgo.Moment2); err != nil {
+			return err
+		}
+	}
 	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat, keyData: r.data}}
 	err := file.PutJSON(map[string]any{
 		keyShape: r.job.Shape, keyConfig: r.job.Config, keyProvenance: r.job.Provenance, keyCursor: r.Cursor,
@@ -232,6 +237,9 @@ func (r *run) stopped(err error) error {
 	}
 	if failed := r.save(); failed != nil {
 		return errors.Join(err, failed)
+	}
+	if r.Warming {
+		return artifact.Resumable(fmt.Errorf("align: stopped after step %d of the warm start and saved: %w", r.WarmSteps, err))
 	}
 	return artifact.Resumable(fmt.Errorf("align: stopped after step %d and saved: %w", r.Step, err))
 }

@@ -183,7 +183,7 @@ func scaleToUnit(v []float32) {
 	}
 }
 
-// Pairs makes the lessons of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
+// Pairs makes the training pairs of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
 // that is shown, with the tokens of its last item's title.
 func Pairs(ctx context.Context, encoder Encoder, slots []string, histories, titles [][]int32) ([]Pair, error) {
 	slot := prompt.SlotAfter

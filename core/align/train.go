@@ -19,7 +19,7 @@ type Job struct {
 	Shape   Shape            // Tokens and Embd fit the prompts and the LLM
 
 	Train, Validation []prompt.Sample // states as the recommender gives them
-	Warm              []Pair          // lessons of the warm start
+	Warm              []Pair          // training pairs of the warm start
 	// Tell gives the answers that name items, in their order. Only a recall adapter needs it, and the samples' items: see retell.
 	Tell func(items [][]int32) ([][]int32, error)
 
@@ -46,7 +46,7 @@ type Event struct {
 	Step    int     `json:"step"`
 	Plan    int     `json:"plan"` // steps of this phase; 0 while the speed is being measured
 	Samples int     `json:"samples"`
-	Loss    float64 `json:"loss"` // nats for each answer token; of the warm start, see warmStart
+	Loss    float64 `json:"loss"` // nats for each answer token; of the warm start, see run.warmStart
 	Rate    float64 `json:"rate,omitempty"`
 	Norm    float64 `json:"grad_norm,omitempty"`
 	Speed   float64 `json:"samples_per_second,omitempty"`
@@ -61,7 +61,7 @@ type Result struct {
 	Cursor     Cursor
 }
 
-// longestLoss is how much work a kill may cost, but for an update that takes longer.
+// longestLoss is how much work a kill may cost, unless one update or validation takes longer.
 var longestLoss = time.Minute
 
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
@@ -113,11 +113,13 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 		if err := r.log(event); err != nil {
 			return nil, err
 		}
-		late := time.Since(r.saved)+time.Since(start) > longestLoss // before the next update is done
-		if planned || late || c.CheckpointEvery > 0 && r.Step%c.CheckpointEvery == 0 {
-			if err := r.save(); err != nil {
-				return nil, err
-			}
+		if planned || c.CheckpointEvery > 0 && r.Step%c.CheckpointEvery == 0 {
+			err = r.save()
+		} else {
+			err = r.saveBefore(took)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	if err := r.validate(ctx); err != nil {
@@ -160,6 +162,12 @@ func (r *run) validate(ctx context.Context) error {
 	n := prompt.Targets(r.job.Validation)
 	if n == 0 || len(r.Validations) > 0 && r.Validations[len(r.Validations)-1].Step == r.Step {
 		return nil
+	}
+	if earlier := len(r.Validations); earlier > 0 {
+		took := r.Validations[earlier-1].Seconds
+		if err := r.saveBefore(time.Duration(took * float64(time.Second))); err != nil {
+			return err
+		}
 	}
 	start, sum := r.job.clock(), 0.0
 	for _, micro := range passes(r.job.Prompts[0], r.job.Validation, r.job.Config.PassPositions) {

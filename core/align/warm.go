@@ -12,8 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Pair is one lesson of the warm start: the state after an item, and the tokens of that item's title, end token included;
-// for a recall adapter what all states of a history add up to, and its items.
+// Pair is one training pair of the warm start: the state after an item, and the tokens of that item's
+// title, end token included; for a recall adapter the sum of all states of a history, and its items.
 type Pair struct {
 	State  []float32 // [D]
 	Items  []int32   // numbers in the catalogue: one, or for recall as many as are looked up at most
@@ -24,21 +24,21 @@ type Pair struct {
 // needs the rest: with most of its minutes in the warm start a run names fewer items.
 const warmShare = 0.2
 
-// warmPace says how much of a warm start is over. The learning rate falls with what is left.
+// warmPace tells how much of a warm start is over. The learning rate falls with what is left.
 type warmPace struct {
 	steps   int           // of a warm start that has the time for them
 	budget  time.Duration // ends it earlier; 0: never
 	elapsed func() time.Duration
 }
 
-// pace is that of a run's warm start. A run whose length is given in samples has its number of steps
-// fixed, so that nothing in it depends on the speed of the machine.
+// pace returns that of a run's warm start. A run whose length is given in samples has a fixed number of
+// steps, so that nothing in it depends on the speed of the machine.
 func (c Config) pace(elapsed func() time.Duration) warmPace {
 	return warmPace{c.WarmSteps, time.Duration(warmShare * c.Minutes * float64(time.Minute)), elapsed}
 }
 
-// done is the part that is over before step number step, 0-based; 1 or more at the end. The first step is
-// always taken.
+// done returns the part that is over before a step, counted from 0; 1 or more at the end. The first step
+// is always taken.
 func (p warmPace) done(step int) float64 {
 	done := float64(step) / float64(p.steps)
 	if p.budget > 0 && step > 0 {
@@ -47,22 +47,23 @@ func (p warmPace) done(step int) float64 {
 	return done
 }
 
-// plan is the number of steps to expect after some of them.
+// plan returns the number of steps to expect after some of them.
 func (p warmPace) plan(step int) int {
 	return max(step, int(float64(step)/p.done(step)))
 }
 
-// warmStart teaches the adapter, before the LLM is asked, to speak in words: in place of a title's first K tokens it is to write their
-// embeddings. A title shorter than K is filled up with its last token, the end token: the same mark that will close the answer. Most
-// adapters regress to these from states, standardised; the loss that is reported, of the first and of the last update, is then the mean
-// squared error in units of the embedding table's mean square. An adapter with entries is given them as these and learns to tell from a
-// state which to look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
-func warmStart(ctx context.Context, job Job, model *cgo.Adapter, rms float64, pace warmPace, report func(step int, loss float64)) (
-	first, last float64, err error) {
-	c, s := job.Config, job.Shape
+// warmStart pre-trains the adapter without the LLM, from where the run stands. In place of a title's
+// first K tokens the adapter is to write their embeddings; a title shorter than K is filled up with its
+// last token, the end token, which will also end the answer. Most adapters regress to these from
+// standardised states; WarmFirst and WarmLast are then the mean squared error of the first and of the
+// last update in units of the embedding table's mean square, rms². An adapter with entries receives the
+// embeddings as its entries and learns to tell from a state which entry to look up; the loss is then
+// the cross-entropy in nats. The optimiser's moments are zero afterwards.
+func (r *run) warmStart(ctx context.Context, rms float64) error {
+	job, c, s := r.job, r.job.Config, r.job.Shape
 	words, err := embeddings(job.GGUF, job.Warm, s)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	embed := func(dst []float32, title []int32) []float32 { // appends [K, E]
 		for _, token := range prompt.FirstTokens(title, s.TokensOfEntry()) {
@@ -70,83 +71,100 @@ func warmStart(ctx context.Context, job Job, model *cgo.Adapter, rms float64, pa
 		}
 		return dst
 	}
-	// The pupil learns, from states and the lessons that they belong to, what the adapter needs.
+	// The pupil learns what the adapter needs, from states and the training pairs they belong to.
 	var titles []float32
-	pupil, learn := &model.Model, func(states []float32, lessons []Pair) (float64, error) {
+	pupil, learn := &r.model.Model, func(states []float32, pairs []Pair) (float64, error) {
 		titles = titles[:0]
-		for _, pair := range lessons {
+		for _, pair := range pairs {
 			titles = embed(titles, pair.Titles[0])
 		}
-		loss, err := model.Regress(states, titles, len(lessons))
+		loss, err := r.model.Regress(states, titles, len(pairs))
 		return loss / (rms * rms), err
 	}
 	if s.Kind.HasEntries() {
 		probe, err := cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
 		if err != nil {
-			return 0, 0, err
+			return err
 		}
 		defer probe.Close()
 		pupil = &probe.Model
-		if err := copyLayers(pupil, &model.Model); err != nil {
-			return 0, 0, err
+		if err := copyLayers(pupil, &r.model.Model, cgo.Value, cgo.Moment1, cgo.Moment2); err != nil {
+			return err
 		}
-		learn = func(states []float32, lessons []Pair) (float64, error) {
+		r.pupil = pupil
+		defer func() { r.pupil = nil }()
+		learn = func(states []float32, pairs []Pair) (float64, error) {
 			each := max(1, s.LookUps)
-			items := slices.Repeat([]int32{-1}, each*len(lessons))
-			for i, pair := range lessons {
+			items := slices.Repeat([]int32{-1}, each*len(pairs))
+			for i, pair := range pairs {
 				copy(items[i*each:], pair.Items)
 			}
-			return probe.Backward(states, items, len(lessons))
+			return probe.Backward(states, items, len(pairs))
 		}
 	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
-	states, lessons := make([]float32, 0, c.WarmBatch*s.In), make([]Pair, c.WarmBatch)
-	for step := 0; ; step++ {
-		done := pace.done(step)
+	for range r.WarmSteps * c.WarmBatch { // drawn before the checkpoint
+		random.IntN(len(job.Warm))
+	}
+	states, pairs := make([]float32, 0, c.WarmBatch*s.In), make([]Pair, c.WarmBatch)
+	pace := c.pace(func() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) })
+	for before := job.clock(); ; {
+		done := pace.done(r.WarmSteps)
 		if done >= 1 {
 			break
 		}
 		if err := ctx.Err(); err != nil {
-			return 0, 0, err
+			return r.stopped(err)
 		}
 		states = states[:0]
-		for i := range lessons {
-			lessons[i] = job.Warm[random.IntN(len(job.Warm))]
-			states = append(states, lessons[i].State...)
+		for i := range pairs {
+			pairs[i] = job.Warm[random.IntN(len(job.Warm))]
+			states = append(states, pairs[i].State...)
 		}
-		if last, err = learn(states, lessons); err != nil {
-			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
+		loss, err := learn(states, pairs)
+		if err == nil {
+			_, err = pupil.Update(c.adamW(c.WarmRate*(1-done), r.WarmSteps+1))
 		}
-		if _, err := pupil.Update(c.adamW(c.WarmRate*(1-done), step+1)); err != nil {
-			return 0, 0, fmt.Errorf("align: warm start, step %d: %w", step+1, err)
+		if err != nil {
+			return fmt.Errorf("align: warm start, step %d: %w", r.WarmSteps+1, err)
 		}
-		if step == 0 {
-			first = last
+		if r.WarmLast = loss; r.WarmSteps == 0 {
+			r.WarmFirst = loss
 		}
-		report(step+1, last)
+		r.WarmSteps++
+		now := job.clock()
+		took := now.Sub(before)
+		before, r.Seconds = now, r.Seconds+took.Seconds()
+		plan := pace.plan(r.WarmSteps)
+		if job.Progress != nil && (r.WarmSteps%20 == 0 || r.WarmSteps == plan) {
+			job.Progress(Event{Phase: "warm start", Step: r.WarmSteps, Plan: plan, Samples: r.WarmSteps * c.WarmBatch,
+				Loss: loss, Seconds: r.Seconds})
+		}
+		if err := r.saveBefore(took); err != nil {
+			return err
+		}
 	}
 	if s.Kind.HasEntries() {
-		return first, last, errors.Join(copyLayers(&model.Model, pupil), writeEntries(model, s, job.Warm, embed))
-	}
-	for _, slot := range []cgo.Slot{cgo.Moment1, cgo.Moment2} {
-		if err := clearSlot(model, s, slot); err != nil {
-			return 0, 0, err
+		if err := errors.Join(copyLayers(&r.model.Model, pupil, cgo.Value), writeEntries(r.model, s, job.Warm, embed)); err != nil {
+			return err
 		}
 	}
-	return first, last, nil
+	return errors.Join(clearSlot(r.model, s, cgo.Moment1), clearSlot(r.model, s, cgo.Moment2))
 }
 
-// copyLayers copies what an adapter with entries and the probe that learns its keys have in common: the hidden layer, and the scores of
-// entries.
-func copyLayers(dst, src *cgo.Model) error {
+// copyLayers copies the tensors that an adapter with entries shares with the probe that learns its
+// keys: the hidden layer and the scores of entries.
+func copyLayers(dst, src *cgo.Model, slots ...cgo.Slot) error {
 	infos, err := dst.Tensors()
 	if err != nil {
 		return err
 	}
 	for i, info := range infos[:4] {
 		values := make([]float32, info.Elements())
-		if err := errors.Join(src.Read(values, i, cgo.Value), dst.Write(i, cgo.Value, values)); err != nil {
-			return err
+		for _, slot := range slots {
+			if err := errors.Join(src.Read(values, i, slot), dst.Write(i, slot, values)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
