@@ -193,7 +193,7 @@ func TestRecommenderGoesOn(t *testing.T) {
 			}
 		},
 		"interrupted": func(dir string) {
-			start(t, dir, log, 3, longTrain...).interrupt(t, "recommender: stopped after epoch ")
+			start(t, dir, log, 3, longTrain...).interrupt(t, "recommender: stopped after step ")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

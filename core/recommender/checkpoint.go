@@ -40,11 +40,20 @@ func (w weights) write(model *cgo.Model) error {
 	return writeSlot(model, cgo.Value, &artifact.File{Tensors: w}, bestPrefix)
 }
 
-// cursor is how far a run has got. Random numbers need no more: an epoch draws its own from the seed and its number.
+// cursor is how far a run has got. An epoch draws its random numbers from the seed and its number.
 type cursor struct {
-	Step    int64   `json:"step"` // optimiser steps made
-	Epochs  []Epoch `json:"epochs"`
-	Metrics Metrics `json:"metrics"` // of the best epoch
+	Step    int64    `json:"step"` // optimiser steps made
+	Epochs  []Epoch  `json:"epochs"`
+	Metrics Metrics  `json:"metrics"` // of the best epoch
+	Under   underWay `json:"under_way"`
+}
+
+// underWay is how far the current epoch has got; zero between epochs.
+type underWay struct {
+	Steps   int     `json:"steps"`
+	Loss    float64 `json:"loss"` // their sum
+	Seconds float64 `json:"seconds"`
+	Random  []byte  `json:"random"` // state of the generator
 }
 
 // best is the best epoch so far, or nil.
@@ -88,6 +97,15 @@ func fingerprint(split dataset.Split) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// saveBefore writes the checkpoint if the work ahead, which takes about as long as next, would end later
+// than longestLoss after the last one.
+func (t *trainer) saveBefore(next time.Duration) error {
+	if time.Since(t.saved)+next <= longestLoss {
+		return nil
+	}
+	return t.save()
+}
+
 // save writes the checkpoint; the one before it stays whole until this one is.
 func (t *trainer) save() error {
 	if t.opts.CheckpointPath == "" {
@@ -107,6 +125,7 @@ func (t *trainer) save() error {
 		}
 		file.Tensors = append(file.Tensors, tensors...)
 	}
+	t.saved = time.Now()
 	return artifact.WriteSafetensors(t.opts.CheckpointPath, file)
 }
 
@@ -147,15 +166,17 @@ func (t *trainer) resume(file *artifact.File) error {
 	if file.Metadata[keyData] != t.data {
 		return fmt.Errorf("it was made from other sequences")
 	}
-	if t.cursor.best() == nil {
-		return fmt.Errorf("its %s names no best epoch", keyCursor)
-	}
-	if err := writeSlot(&t.model.Model, cgo.Value, file, bestPrefix); err != nil {
-		return err
-	}
-	var err error
-	if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
-		return err
+	if len(t.cursor.Epochs) > 0 {
+		if t.cursor.best() == nil {
+			return fmt.Errorf("its %s names no best epoch", keyCursor)
+		}
+		var err error
+		if err = writeSlot(&t.model.Model, cgo.Value, file, bestPrefix); err != nil {
+			return err
+		}
+		if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
+			return err
+		}
 	}
 	for _, s := range slots {
 		if err := writeSlot(&t.model.Model, s.slot, file, s.prefix); err != nil {

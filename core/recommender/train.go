@@ -17,7 +17,7 @@ import (
 // Options are what training may need beside its configuration and data.
 type Options struct {
 	Dataset        string         // content hash of the data set, recorded in what is saved
-	CheckpointPath string         // written after each epoch, and taken up again if it exists; "": none
+	CheckpointPath string         // written each minute and after each epoch, and taken up again if it exists; "": none
 	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
 	LogPath        string         // one JSON line for each epoch, in a file; "" for none
 	Progress       func(Progress) // may be nil; called on the caller's goroutine
@@ -54,8 +54,8 @@ func (t *Trained) Close() error { return errors.Join(t.Best.Close(), t.Last.Clos
 // Train learns from split.Train and chooses by split.Validation. split.Test is not looked at. It ends after MaxEpochs
 // epochs, or Patience epochs without a better one.
 //
-// A run that is cancelled, or killed at any moment, goes on from the last whole epoch when it is started again with the
-// same checkpoint path, and gives bit for bit what an uninterrupted run gives. Only max_epochs and patience may then
+// A run that is cancelled, or killed at any moment, goes on from its checkpoint, at most a minute old, when it is started
+// again with the same path, and gives bit for bit what an uninterrupted run gives. Only max_epochs and patience may then
 // differ from the configuration it was started with. The context is looked at between native calls; its error is
 // returned. The caller closes what is returned.
 func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*Trained, error) {
@@ -106,7 +106,12 @@ type trainer struct {
 	data         string          // fingerprint of the split
 	log          *artifact.Lines // nil: none is asked for
 	order        []int
+	saved        time.Time     // of the checkpoint
+	validation   time.Duration // how long the last one took
 }
+
+// longestLoss is how much work a kill may cost, unless one step or validation takes longer.
+var longestLoss = time.Minute
 
 // newTrainer starts a run or takes it up again.
 func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*trainer, error) {
@@ -127,30 +132,47 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 }
 
 func (t *trainer) train(ctx context.Context) error {
-	c := t.config
+	c, at := t.config, &t.cursor.Under
+	t.saved = time.Now()
 	for !t.cursor.done(c) && t.cursor.fits(t.opts.Within) {
-		began := time.Now()
 		epoch := len(t.cursor.Epochs) + 1
-		random := rand.New(rand.NewPCG(c.Seed, uint64(epoch)))
+		source := rand.NewPCG(c.Seed, uint64(epoch))
+		random := rand.New(source)
 		for i := range t.order {
 			t.order[i] = i
 		}
 		random.Shuffle(len(t.order), func(i, j int) { t.order[i], t.order[j] = t.order[j], t.order[i] })
+		if at.Steps > 0 {
+			if err := source.UnmarshalBinary(at.Random); err != nil {
+				return fmt.Errorf("recommender: the checkpoint's random state: %w", err)
+			}
+		}
 		steps := (len(t.order) + c.BatchSize - 1) / c.BatchSize
-		sum := 0.0
-		for step := range steps {
+		for before := time.Now(); at.Steps < steps; {
 			if err := ctx.Err(); err != nil {
 				return t.stopped(err)
 			}
-			loss, err := t.step(t.order[step*c.BatchSize:min((step+1)*c.BatchSize, len(t.order))], random)
+			loss, err := t.step(t.order[at.Steps*c.BatchSize:min((at.Steps+1)*c.BatchSize, len(t.order))], random)
 			if err != nil {
-				return fmt.Errorf("recommender: epoch %d, step %d: %w", epoch, step+1, err)
+				return fmt.Errorf("recommender: epoch %d, step %d: %w", epoch, at.Steps+1, err)
 			}
-			sum += loss
+			at.Steps, at.Loss = at.Steps+1, at.Loss+loss
+			if at.Random, err = source.MarshalBinary(); err != nil {
+				return err
+			}
+			took := time.Since(before)
+			before, at.Seconds = before.Add(took), at.Seconds+took.Seconds()
 			if t.opts.Progress != nil {
-				t.opts.Progress(Progress{epoch, c.MaxEpochs, step + 1, steps, sum / float64(step+1), t.cursor.best()})
+				t.opts.Progress(Progress{epoch, c.MaxEpochs, at.Steps, steps, at.Loss / float64(at.Steps), t.cursor.best()})
+			}
+			if err := t.saveBefore(took); err != nil {
+				return err
 			}
 		}
+		if err := t.saveBefore(t.validation); err != nil {
+			return err
+		}
+		began := time.Now()
 		metrics, err := Evaluate(ctx, t.Recommender, t.split.Validation, nil)
 		if ctx.Err() != nil {
 			return t.stopped(ctx.Err())
@@ -158,7 +180,8 @@ func (t *trainer) train(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.endEpoch(sum/float64(steps), metrics, time.Since(began)); err != nil {
+		t.validation = time.Since(began)
+		if err := t.endEpoch(metrics); err != nil {
 			return err
 		}
 	}
@@ -299,13 +322,15 @@ func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.Dif
 	return batch
 }
 
-// endEpoch notes how an epoch went, keeps its weights if they are the best, and saves and logs the state of the run.
-func (t *trainer) endEpoch(loss float64, metrics Metrics, took time.Duration) error {
-	e := Epoch{Epoch: len(t.cursor.Epochs) + 1, Loss: loss, HR10: metrics.HR[10], NDCG10: metrics.NDCG[10],
-		Seconds: took.Seconds()}
+// endEpoch records an epoch, keeps its weights if they are the best, and saves and logs the state of the run.
+func (t *trainer) endEpoch(metrics Metrics) error {
+	at := t.cursor.Under
+	e := Epoch{Epoch: len(t.cursor.Epochs) + 1, Loss: at.Loss / float64(at.Steps), HR10: metrics.HR[10], NDCG10: metrics.NDCG[10],
+		Seconds: at.Seconds + t.validation.Seconds()}
 	if n := len(t.cursor.Epochs); n > 0 {
 		e.Seconds += t.cursor.Epochs[n-1].Seconds
 	}
+	t.cursor.Under = underWay{}
 	best := t.cursor.best()
 	e.Best = best == nil || e.HR10 > best.HR10 || e.HR10 == best.HR10 && e.NDCG10 > best.NDCG10
 	t.cursor.Epochs = append(t.cursor.Epochs, e)
@@ -344,13 +369,14 @@ func (t *trainer) openLog() (err error) {
 	return nil
 }
 
-// stopped says how to go on after a cancellation.
+// stopped saves a run that was told to stop, so that it can go on later.
 func (t *trainer) stopped(err error) error {
+	epoch, step := len(t.cursor.Epochs)+1, t.cursor.Under.Steps
 	if t.opts.CheckpointPath == "" {
-		return fmt.Errorf("recommender: stopped in epoch %d: %w", len(t.cursor.Epochs)+1, err)
+		return fmt.Errorf("recommender: stopped in epoch %d: %w", epoch, err)
 	}
-	if len(t.cursor.Epochs) == 0 {
-		return fmt.Errorf("recommender: stopped before the first epoch was whole, so nothing is kept: %w", err)
+	if failed := t.save(); failed != nil {
+		return errors.Join(err, failed)
 	}
-	return artifact.Resumable(fmt.Errorf("recommender: stopped after epoch %d: %w", len(t.cursor.Epochs), err))
+	return artifact.Resumable(fmt.Errorf("recommender: stopped after step %d of epoch %d and saved: %w", step, epoch, err))
 }

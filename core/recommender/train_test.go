@@ -141,7 +141,7 @@ func TestResumeIsExact(t *testing.T) {
 			cancel()
 		}
 	}})
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped after epoch 6") {
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped after step 4 of epoch 7 and saved") {
 		t.Fatalf("cancelled: %v", err)
 	}
 	log := filepath.Join(t.TempDir(), "log.jsonl")
@@ -164,6 +164,43 @@ func TestResumeIsExact(t *testing.T) {
 		var e Epoch
 		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Epoch != i+1 {
 			t.Errorf("line %d of the log: %q, %v", i+1, line, err)
+		}
+	}
+}
+
+// Checkpoints follow the clock, so that a kill costs at most a minute of an epoch that is longer.
+func TestKilledInAnEpoch(t *testing.T) {
+	defer func(was time.Duration) { longestLoss = was }(longestLoss)
+	longestLoss = 0
+	for _, at := range []struct{ epoch, step int }{{1, 3}, {7, 4}} {
+		c := small()
+		c.MaxEpochs = at.epoch + 2
+		dir := t.TempDir()
+		path, killed := filepath.Join(dir, "checkpoint.safetensors"), filepath.Join(dir, "killed.safetensors")
+		want := values(t, train(t, c, Options{CheckpointPath: path, Progress: func(p Progress) {
+			if p.Epoch != at.epoch || p.Step != at.step {
+				return
+			}
+			content, err := os.ReadFile(path)
+			if err == nil {
+				err = os.WriteFile(killed, content, 0o600)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}}))
+		var first Progress
+		got := values(t, train(t, c, Options{CheckpointPath: killed, Progress: func(p Progress) {
+			if first.Step == 0 {
+				first = p
+			}
+		}}))
+		if first.Epoch != at.epoch || first.Step != at.step {
+			t.Errorf("killed in step %d of epoch %d, the run goes on with step %d of epoch %d", at.step, at.epoch, first.Step,
+				first.Epoch)
+		}
+		if !same(want, got) {
+			t.Errorf("killed in epoch %d: other weights", at.epoch)
 		}
 	}
 }
