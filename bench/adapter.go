@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 func (b *bed) adapters(ctx context.Context) (works []work, err error) {
-	w, err := b.newWorkload(ctx, prompt.Residual().Name, 4*workloadBatch, 0)
+	w, err := b.newWorkload(ctx, residual, 4*workloadBatch, 0)
 	if err != nil {
 		return nil, err
 	}

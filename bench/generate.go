@@ -88,7 +88,7 @@ func (b *bed) generation(slots, beginning int) work {
 			Formula: "2 × numbers in the LLM's matrices × tokens"},
 		peers: b.llamaPeers(folder, "--alone", "--slots", strconv.Itoa(slots)),
 		open: func(ctx context.Context) (_ *ready, err error) {
-			w, err := b.newWorkload(ctx, prompt.Residual().Name, answerSamples, beginning)
+			w, err := b.newWorkload(ctx, residual, answerSamples, beginning)
 			if err != nil {
 				return nil, err
 			}
@@ -144,7 +144,7 @@ func decode(g *cgo.Generator, slots int, prefix []int32) (measured, error) {
 }
 
 func (b *bed) evaluations(ctx context.Context) ([]work, error) {
-	w, err := b.newWorkload(ctx, prompt.Residual().Name, answerSamples, answerBeginning)
+	w, err := b.newWorkload(ctx, residual, answerSamples, answerBeginning)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ func (b *bed) titles(w *workload) work {
 	for _, item := range b.data.Items {
 		titles = append(titles, item.Title)
 	}
-	answers, err := prompt.Answers(b.gguf, titles)
+	answers, err := prompt.AllTokens(b.gguf, titles)
 	beginnings := map[string]bool{}
 	for _, answer := range answers {
 		for n := range answer { // with the empty one, without the end token

@@ -22,10 +22,10 @@ func (b *bed) passSamples() int {
 }
 
 // trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten times as long, fewer.
-var trainingSizes = map[string]int{prompt.Residual().Name: 4 * workloadBatch, prompt.Recovery().Name: workloadBatch}
+var trainingSizes = map[string]int{residual: 4 * workloadBatch, recovery: workloadBatch}
 
 func (b *bed) trainings(ctx context.Context) (works []work, err error) {
-	for _, name := range []string{prompt.Residual().Name, prompt.Recovery().Name} {
+	for _, name := range []string{residual, recovery} {
 		w, err := b.newWorkload(ctx, name, trainingSizes[name], 0)
 		if err != nil {
 			return nil, err
@@ -54,13 +54,13 @@ func (b *bed) training(name string, w *workload, pass int) work {
 	n := float64(len(w.samples))
 	// bfloat16 has 8 significant bits. Where the gradient is small, as that of whole histories read from one random state, its noise shows:
 	// 4.31 in float32, 4.73 in our bfloat16 and 5.50 in PyTorch's.
-	norms := map[string]float64{prompt.Residual().Name: 0.05, prompt.Recovery().Name: 0.35}
+	norms := map[string]float64{residual: 0.05, recovery: 0.35}
 	agree := closeTo(map[string]float64{"loss": 0.01, "gradient_norm": norms[name]})
 	command := func(script string, more ...string) []string {
 		return append([]string{script, b.LLM, folder}, more...)
 	}
 	asked := "2 × tuned PyTorch, 10 × the authors' way; 60 % of the peak"
-	if name == prompt.Recovery().Name {
+	if name == recovery {
 		asked = "2 × tuned PyTorch, 6 × the authors' way; 60 % of the peak"
 	}
 	return work{
@@ -135,7 +135,7 @@ func (t *trainer) backward(batch []prompt.Sample) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		loss, err := t.llama.Backward(t.prefix, t.model, laid)
+		loss, err := t.llama.Backward(t.prefix, t.model, cgo.AlignBatch(laid))
 		if err != nil {
 			return 0, err
 		}

@@ -8,13 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // workload is real training samples of SASRec's states, ready for the LLM, and a new adapter of the default shape. Peers read it in
@@ -28,6 +27,12 @@ type workload struct {
 // workloadBatch is how many samples an update takes.
 const workloadBatch = 64
 
+// The prompts that workloads are made of.
+const (
+	residual = "residual"
+	recovery = "recovery"
+)
+
 // newWorkload takes samples evenly from the training part. The prompt's constant beginning
 // is cut, or repeated, to so many tokens; 0: it stays as it is.
 func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning int) (w *workload, err error) {
@@ -38,30 +43,26 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	defer func() { err = errors.Join(err, r.Close()) }()
 	w = &workload{}
 	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 6, Embd: b.info.Embd}
-	template, err := prompt.Named(name)
+	template, err := task.Prompt(name)
 	if err != nil {
 		return nil, err
 	}
-	prompts, err := prompt.Compile(b.gguf, template, prompt.Shown{Tokens: shape.Tokens, PerState: 1})
+	prompts, err := task.Compile(b.gguf, template, prompt.Shown{Tokens: shape.Tokens, PerState: 1})
 	if err != nil {
 		return nil, err
 	}
 	w.prompt = prompts[0]
+	asked, err := task.Of(template)
+	if err != nil {
+		return nil, err
+	}
 	var histories [][]int32
 	var texts []string
 	for i := range samples {
-		s := b.split.Train[i*len(b.split.Train)/samples]
-		asked, history := []int32{s.Next}, append(slices.Clone(s.History), s.Next)
-		if template.Asks == prompt.History {
-			asked, history = s.History, s.History
-		}
-		var titles []string
-		for _, item := range asked {
-			titles = append(titles, b.data.Items[item].Title)
-		}
-		histories, texts = append(histories, history), append(texts, strings.Join(titles, "\n"))
+		q := asked.Question(b.data, b.split.Train[i*len(b.split.Train)/samples], r.Positions())
+		histories, texts = append(histories, q.History), append(texts, q.Text())
 	}
-	answers, err := prompt.Answers(b.gguf, texts)
+	answers, err := prompt.AllTokens(b.gguf, texts)
 	if err != nil {
 		return nil, err
 	}

@@ -120,6 +120,12 @@ func (g *GGUF) Describe() (GGUFInfo, error) {
 	return g.info, nil
 }
 
+// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that the file does not name.
+func (g *GGUF) Special() (bos, eos, eot int32, err error) {
+	info, err := g.Describe()
+	return info.BOS, info.EOS, info.EOT, err
+}
+
 // CheckLLaMA reports why training and generation cannot run the file, or nil: ErrUnsupported or ErrFile.
 func (g *GGUF) CheckLLaMA() error {
 	const op = "check llama"

@@ -71,8 +71,10 @@ type Error struct {
 // Error gives "recint: <op>: <message>".
 func (e *Error) Error() string { return "recint: " + e.Op + ": " + e.Message }
 
-// Is reports whether target is the error's code.
-func (e *Error) Is(target error) bool { return target == error(e.Code) }
+// Is reports whether target is the error's code; of Unsupported, errors.ErrUnsupported is as well.
+func (e *Error) Is(target error) bool {
+	return target == error(e.Code) || e.Code == Unsupported && target == errors.ErrUnsupported
+}
 
 // invalid is the error for an argument that must not reach C.
 func invalid(op, format string, args ...any) error {

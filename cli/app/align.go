@@ -12,6 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 func alignCommand() *cli.Command {
@@ -32,7 +33,7 @@ func alignFlags() []cli.Flag {
 		dataFlag(),
 		&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
 		llmFlag(),
-		&cli.StringFlag{Name: "prompt", Value: d.Template.Name, Usage: promptUsage},
+		promptFlag(),
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
 		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
 		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: dictionary, an entry for each item; mlp; linear, as in the paper; mixture, the authors' for recovery; recall, several entries " +
@@ -104,7 +105,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("minutes") && !(c.Float64("minutes") > 0) || c.IsSet("samples") && c.Int("samples") < 1 {
 		return run.Spec{}, usage(c, "the length of the training must be above 0")
 	}
-	asked, err := template(c.String("prompt"))
+	asked, err := task.Prompt(c.String("prompt"))
 	if err != nil {
 		return run.Spec{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // A prompt of one's own is shown token by token, with where the soft tokens stand.
@@ -24,7 +25,7 @@ func TestPromptShow(t *testing.T) {
 	}
 	stdout, _ = runs(t, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "recovery", "--tokens", "1", "--states", "3")
 	contains(t, stdout, "{state}, state 3 of 3")
-	fails(t, 1, []string{"known are residual, recovery"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "none")
+	fails(t, 1, []string{"known are residual"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "none")
 	fails(t, 2, []string{"1 or more"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--states", "0")
 	write(t, filepath.Join(dir, "mine.json"), []byte(`{"name":"mine","asks":"the weather","texts":["{state}"]}`))
 	fails(t, 1, []string{"mine.json", "the weather", "last item"}, dir, "prompt", "show", "--llm", "@tiny.gguf", "--prompt", "@mine.json")
@@ -55,7 +56,7 @@ func TestRecovery(t *testing.T) {
 			contains(t, stdout, "items recovered on the test split", "n = 3", "adapter "+string(kind), "mean, exact", "more than 5",
 				"own states", "control: zero state", "samples by the number of items recovered")
 			contains(t, stderr, "answering: 12 of 12 samples")
-			var r evaluate.RecoveryResult
+			var r task.Recovery
 			parses(t, &r, dir, "evaluate", "recovery", "--run", "@run", "--samples", "3", "--json")
 			if r.N != 3 || len(r.Conditions) != 4 || len(r.Conditions[0].Exact.Histogram) < 4 {
 				t.Errorf("%+v", r)

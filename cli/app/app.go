@@ -135,7 +135,9 @@ func finish(commands []*cli.Command) {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageProblem
 		if len(c.Subcommands) > 0 {
-			c.Action = group
+			if c.Action == nil {
+				c.Action = group
+			}
 			finish(c.Subcommands)
 		}
 	}

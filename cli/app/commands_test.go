@@ -16,10 +16,10 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
-	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Figures: see walks.
@@ -119,7 +119,7 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	if len(answers) != 1+20 {
 		t.Errorf("%d lines of answers, want 21", len(answers))
 	}
-	var r evaluate.Result
+	var r task.Residual
 	parses(t, &r, dir, "evaluate", "residual", "--run", "@run", "--no-controls", "--json")
 	if r.N != 27 || len(r.Conditions) != 2 || r.Conditions[0].Exact.N != 27 || r.Conditions[1].Valid.Hits != 27 {
 		t.Errorf("%+v", r)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // The scripts ask recint completion words, so that they need not change with the commands.
@@ -77,7 +78,7 @@ var values = map[string][]string{
 	"model MODEL":    strings.Fields(strings.ToLower(strings.Join(recommender.Models, " "))),
 	"part PART":      {"train", "validation", "test"},
 	"precision TYPE": {"bf16", "f32"},
-	"prompt PROMPT":  {"residual", "recovery", "item", "residual-varied", "recovery-varied"},
+	"prompt PROMPT":  task.Prompts(),
 	"schedule NAME":  {string(align.LinearDecay), string(align.CosineDecay), string(align.Constant)},
 	"split SPLIT":    {"chronological", "leave-one-out"},
 	"tokenizer FILE": {smollm2},

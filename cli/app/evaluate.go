@@ -1,12 +1,8 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -15,6 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 func runFlag() cli.Flag {
@@ -22,52 +19,53 @@ func runFlag() cli.Flag {
 }
 
 func evaluateCommand() *cli.Command {
-	return &cli.Command{
+	c := &cli.Command{
 		Name:  "evaluate",
 		Usage: "measure how often a run's answers are right",
-		Subcommands: []*cli.Command{
-			{
-				Name:        "residual",
-				Usage:       "the item between two states, on the test split",
-				Description: described("residual", "the answer is the title"),
-				Flags:       evaluateFlags(),
-				Action: func(c *cli.Context) error {
-					return evaluateRun(c, "residual", (*run.Run).EvaluateResidual, showResidual)
-				},
-			},
-			{
-				Name:        "recovery",
-				Usage:       "the items of a history from its state, on the test split",
-				Description: described("recovery", "a line of the answer is the title"),
-				Flags:       evaluateFlags(),
-				Action: func(c *cli.Context) error {
-					return evaluateRun(c, "recovery", (*run.Run).EvaluateRecovery, showRecovery)
-				},
-			},
-			{
-				Name:      "merge",
-				Usage:     "join the files of answers of all shards of an evaluation",
-				ArgsUsage: "SHARD.jsonl…",
-				Description: "The result is the file that the evaluation would have written without --shard, byte for byte. Put it where that\n" +
-					"would have been, and the same command without --shard shows the figures.",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "to", Usage: "the merged `FILE` (required)"}},
-				Action: func(c *cli.Context) error {
-					if c.String("to") == "" || c.NArg() == 0 {
-						return usage(c, "name the merged file with --to, and the files of all shards")
-					}
-					return evaluate.Merge(c.String("to"), c.Args().Slice())
-				},
-			},
+		Description: "The run's prompt says what is asked; the commands below are the same for one kind of question each.\n" +
+			evaluated("NAME", "it is what was asked for, and nothing else"),
+		Flags: evaluateFlags(),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() || c.NumFlags() == 0 {
+				return group(c)
+			}
+			return evaluateRun(c, nil)
 		},
 	}
+	for _, t := range task.Evaluations() {
+		c.Subcommands = append(c.Subcommands, &cli.Command{
+			Name:        t.Name,
+			Usage:       t.Usage + ", on the test split",
+			Description: evaluated(t.Name, t.Right),
+			Flags:       evaluateFlags(),
+			Action:      func(c *cli.Context) error { return evaluateRun(c, &t) },
+		})
+	}
+	c.Subcommands = append(c.Subcommands, &cli.Command{
+		Name:      "merge",
+		Usage:     "join the files of answers of all shards of an evaluation",
+		ArgsUsage: "SHARD.jsonl…",
+		Description: "The result is the file that the evaluation would have written without --shard, byte for byte. Put it where that\n" +
+			"would have been, and the same command without --shard shows the figures.",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "to", Usage: "the merged `FILE` (required)"}},
+		Action: func(c *cli.Context) error {
+			if c.String("to") == "" || c.NArg() == 0 {
+				return usage(c, "name the merged file with --to, and the files of all shards")
+			}
+			return evaluate.Merge(c.String("to"), c.Args().Slice())
+		},
+	})
+	return c
 }
 
-func described(name, exact string) string {
-	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (by --minutes in " + name + "-MINUTESmin-SEED.jsonl, behind --no-controls in …-no-controls.jsonl, of a\n" +
+// evaluated describes what an evaluation leaves, and its scorers.
+func evaluated(name, right string) string {
+	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (by --minutes in " + name + "-MINUTESmin-SEED.jsonl, after --no-controls in …-no-controls.jsonl, of a\n" +
 		"shard in …-shard-2-of-4.jsonl), with the probability of each token; the same command goes on after an interruption.\n" +
-		"Three scorers stand side by side: exact (" + exact + "), contains (the answer holds the title as whole words),\n" +
+		"Three scorers stand side by side: exact (" + right + "), contains (the answer holds the title as whole words),\n" +
 		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Answers are free, and then once more\n" +
-		"restricted to the titles of the catalogue, by beam search. Controls: a state of zeros, and the states of another sample."
+		"restricted to those that are allowed, such as the titles of the catalogue, by beam search. Controls: a state of zeros, and the\n" +
+		"states of another sample."
 }
 
 func evaluateFlags() []cli.Flag {
@@ -85,10 +83,8 @@ func evaluateFlags() []cli.Flag {
 	}
 }
 
-// evaluateRun measures a run and shows what came of it.
-func evaluateRun[Result any](c *cli.Context, name string,
-	measure func(*run.Run, context.Context, int, evaluate.Options) (*Result, error),
-	show func(*cli.Context, *run.Run, *Result) error) error {
+// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what came of it.
+func evaluateRun(c *cli.Context, only *task.Task) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
 	}
@@ -112,26 +108,21 @@ func evaluateRun[Result any](c *cli.Context, name string,
 			return err
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
+		if only != nil && r.Task.Name != only.Name {
+			return fmt.Errorf("the prompt of this run asks for the %s, not for the %s; recint evaluate %s measures that", r.Task.Asks, only.Asks,
+				r.Task.Name)
+		}
 		n := c.Int("samples")
 		if n == 0 {
 			n = len(r.Split.Test)
 		}
-		file := fmt.Sprintf("%s-%d-%d", name, n, c.Uint64("seed"))
-		if c.IsSet("minutes") {
-			file = fmt.Sprintf("%s-%gmin-%d", name, c.Float64("minutes"), c.Uint64("seed"))
-		}
-		if c.Bool("no-controls") {
-			file += "-no-controls"
-		}
-		if shard.N > 0 {
-			file += fmt.Sprintf("-shard-%d-of-%d", shard.I, shard.N)
-		}
 		bar := newProgress(c.App.ErrWriter, "answering")
 		opts := evaluate.Options{Seed: c.Uint64("seed"), Shard: shard, Controls: !c.Bool("no-controls")}
-		path := filepath.Join(dir, file+".jsonl")
+		path := run.AnswersPath(dir, r.Task, run.AnswersOf{Samples: n, Minutes: c.Float64("minutes"), Seed: opts.Seed, Controls: opts.Controls,
+			Shard: shard})
 		if c.IsSet("minutes") {
 			if n, err = samplesFor(c.Float64("minutes"), path, n, func(n int) error {
-				_, err := measure(r, c.Context, n, opts)
+				_, err := r.Evaluate(c.Context, n, opts)
 				return err
 			}); err != nil {
 				return err
@@ -139,7 +130,7 @@ func evaluateRun[Result any](c *cli.Context, name string,
 			bar.note(fmt.Sprintf("%g minutes have time for %d of %d test sequences", c.Float64("minutes"), n, len(r.Split.Test)))
 		}
 		opts.Path, opts.Progress = path, func(done, total int) { bar.to(done, total, "samples") }
-		result, err := measure(r, c.Context, n, opts)
+		result, err := r.Evaluate(c.Context, n, opts)
 		bar.end()
 		if err != nil {
 			return err
@@ -147,7 +138,9 @@ func evaluateRun[Result any](c *cli.Context, name string,
 		if c.Bool("json") {
 			return printJSON(c, result)
 		}
-		return show(c, r, result)
+		about := result.About()
+		fmt.Fprintln(c.App.Writer, trainedFor(r, result.What(), about.N, about.Shard))
+		return result.Write(c.App.Writer)
 	})
 }
 
@@ -166,52 +159,4 @@ func trainedFor(r *run.Run, what string, n int, shard string) string {
 	}
 	return fmt.Sprintf("%s on the test split, n = %d%s; adapter %s trained on %d samples in %.1f minutes",
 		what, n, shard, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
-}
-
-func showResidual(c *cli.Context, r *run.Run, result *evaluate.Result) error {
-	fmt.Fprintln(c.App.Writer, trainedFor(r, "residual accuracy", result.N, result.Shard))
-	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
-	for _, condition := range result.Conditions {
-		fmt.Fprint(w, evaluate.ConditionNames[condition.Name])
-		for _, s := range []evaluate.Share{condition.Exact, condition.Contains, condition.Paper} {
-			fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
-		}
-		fmt.Fprintf(w, "\t%.1f %%\n", 100*condition.Valid.Value)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, condition := range result.Conditions {
-		if s := condition.Ranked; s != nil {
-			fmt.Fprintf(c.App.Writer, "among the %d likeliest titles: %.2f %% (%.2f–%.2f)\n", condition.Places, 100*s.Value, 100*s.Low,
-				100*s.High)
-		}
-	}
-	return nil
-}
-
-func showRecovery(c *cli.Context, r *run.Run, result *evaluate.RecoveryResult) error {
-	fmt.Fprintln(c.App.Writer, trainedFor(r, "items recovered", result.N, result.Shard))
-	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tmean, exact\tmore than 5\t95 % interval\tmean, contains\tmore than 5\tmean, paper\tmore than 5\ttitles in an answer")
-	for _, condition := range result.Conditions {
-		over := condition.Exact.OverFive
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f %%\t%.2f–%.2f", evaluate.ConditionNames[condition.Name], condition.Exact.Mean, 100*over.Value,
-			100*over.Low, 100*over.High)
-		for _, s := range []evaluate.Recovered{condition.Contains, condition.Paper} {
-			fmt.Fprintf(w, "\t%.2f\t%.2f %%", s.Mean, 100*s.OverFive.Value)
-		}
-		fmt.Fprintf(w, "\t%.1f\n", condition.Valid)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(c.App.Writer, "\nsamples by the number of items recovered, own states, exact:")
-	w = tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for n, samples := range result.Conditions[0].Exact.Histogram {
-		fmt.Fprintf(w, "%d\t%d\t%.1f %%\t %s\n", n, samples, 100*float64(samples)/float64(result.N),
-			strings.Repeat("█", (50*samples+result.N-1)/result.N))
-	}
-	return w.Flush()
 }

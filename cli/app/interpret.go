@@ -14,7 +14,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -72,7 +71,7 @@ func interpretAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.Spec.Template.Asks == prompt.History && !c.IsSet("titles") {
+		if !r.Task.Last && !c.IsSet("titles") {
 			return showRecovered(c, r, sampling, history)
 		}
 		if len(history) < 2 {
@@ -165,12 +164,12 @@ func showTitles(c *cli.Context, r *run.Run, history []int32) error {
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.
 func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history []int32) error {
-	history = history[max(0, len(history)-r.Recommender.Positions()):]
-	answers, err := r.Interpret(c.Context, [][]int32{history})
+	q := r.Question(history)
+	answers, err := r.Interpret(c.Context, [][]int32{q.History})
 	if err != nil {
 		return err
 	}
-	titles := r.Titles(history)
+	titles := q.Answer
 	lines := evaluate.Lines(answers[0].Text, titles)
 	if c.Bool("json") {
 		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "sampling": drawn(sampling)})

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -85,11 +84,10 @@ func judgeAction(c *cli.Context) error {
 		}
 		defer func() { err = errors.Join(err, closeJudge()) }()
 		against := strings.TrimSuffix(filepath.Base(c.String("against")), ".safetensors")
-		file := fmt.Sprintf("judge-%d-%d-%s-%s.jsonl", c.Int("samples"), c.Uint64("seed"), against,
-			regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(j.Name(), "_"))
+		path := run.JudgedPath(c.String("run"), c.Int("samples"), c.Uint64("seed"), against, j.Name())
 		bar := newProgress(c.App.ErrWriter, "judging")
 		result, err := judge.Compare(c.Context, cases, j, judge.Options{
-			Path: filepath.Join(c.String("run"), file), Label: label, Against: against, Parallel: c.Int("parallel"), Budget: c.Int("budget"),
+			Path: path, Label: label, Against: against, Parallel: c.Int("parallel"), Budget: c.Int("budget"),
 			Progress: func(done, total int) { bar.to(done, total, "questions") },
 		})
 		bar.end()

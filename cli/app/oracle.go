@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -101,7 +100,7 @@ func testOracles(c *cli.Context, r *run.Run) (*run.OracleResult, error) {
 	n, seed := c.Int("samples"), c.Uint64("seed")
 	bar := newProgress(c.App.ErrWriter, "reading oracles")
 	defer bar.end()
-	return r.EvaluateOracles(c.Context, n, seed, filepath.Join(c.String("run"), fmt.Sprintf("oracles-%d-%d.json", n, seed)),
+	return r.EvaluateOracles(c.Context, n, seed, run.OraclesPath(c.String("run"), n, seed),
 		func(done, total int) { bar.to(done, total, "oracles") })
 }
 

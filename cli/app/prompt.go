@@ -8,9 +8,14 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-const promptUsage = "`PROMPT`: residual, recovery, item (an item from its own vector), residual-varied or recovery-varied (five wordings, drawn at random), or FILE.json (recint prompt show --help)"
+// promptFlag names a prompt.
+func promptFlag() cli.Flag {
+	return &cli.StringFlag{Name: "prompt", Value: task.Default().Name, Usage: "`PROMPT`: " + strings.Join(task.Prompts(), ", ") +
+		", or FILE.json (recint prompt show --help); of varied ones training draws a wording at random"}
+}
 
 func promptCommand() *cli.Command {
 	return &cli.Command{
@@ -24,7 +29,7 @@ func promptCommand() *cli.Command {
 				"and {after} are the state after the history, {before} that without its last item. docs/training.md has an example.",
 			Flags: []cli.Flag{
 				llmFlag(),
-				&cli.StringFlag{Name: "prompt", Value: prompt.Residual().Name, Usage: promptUsage},
+				promptFlag(),
 				&cli.IntFlag{Name: "tokens", Value: run.DefaultSpec().Tokens, Usage: "soft `TOKENS` for each state"},
 				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot, as a positions adapter gives them"},
 				&cli.StringFlag{Name: "answer", Usage: "also the `TEXT` to answer with, as it is trained"},
@@ -41,7 +46,7 @@ func promptShow(c *cli.Context) error {
 	if c.Int("tokens") < 1 || c.Int("states") < 1 {
 		return usage(c, "--tokens and --states must be 1 or more")
 	}
-	t, err := template(c.String("prompt"))
+	t, err := task.Prompt(c.String("prompt"))
 	if err != nil {
 		return err
 	}
@@ -53,13 +58,13 @@ func promptShow(c *cli.Context) error {
 	if info, err := gguf.Describe(); err == nil && info.OddTemplate {
 		fmt.Fprintln(c.App.ErrWriter, "note: the model has a chat template that llama.cpp does not understand; the prompt is written without it")
 	}
-	prompts, err := prompt.Compile(gguf, t, prompt.Shown{Tokens: c.Int("tokens"), PerState: 1, AllItems: c.Int("states") > 1})
+	prompts, err := task.Compile(gguf, t, prompt.Shown{Tokens: c.Int("tokens"), PerState: 1, AllItems: c.Int("states") > 1})
 	if err != nil {
 		return err
 	}
 	var answer []int32
 	if c.IsSet("answer") {
-		if answer, err = prompt.Answer(gguf, c.String("answer")); err != nil {
+		if answer, err = prompt.Tokens(gguf, c.String("answer")); err != nil {
 			return err
 		}
 	}
@@ -76,12 +81,4 @@ func promptShow(c *cli.Context) error {
 		}
 	}
 	return nil
-}
-
-// template reads a prompt by its name or from a file.
-func template(name string) (prompt.Template, error) {
-	if strings.HasSuffix(name, ".json") {
-		return prompt.ReadTemplate(name)
-	}
-	return prompt.Named(name)
 }

@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		"short history": {nothing, say("--history", "The Silent Harbour"), []string{"the history has one item", "name at least two"}},
 		"empty history": {nothing, say("--history", " , "), []string{"the history is empty", "name at least one title"}},
 
-		"unknown prompt": {nothing, with(alignment, "--prompt", "haiku"), []string{`no template is called "haiku"`, "known are residual"}},
+		"unknown prompt": {nothing, with(alignment, "--prompt", "haiku"), []string{`no prompt is called "haiku"`, "known are residual"}},
 		"prompt without slots": {file("p.json", `{"name": "p", "asks": "history", "texts": ["Say it."]}`), with(alignment, "--prompt", "@p.json"),
 			[]string{"p.json", `template "p" has a text without a slot`, "{before}"}},
 		"prompt of another version": {file("p.json", `{"name": "p", "text": "Say it.{after}"}`), with(alignment, "--prompt", "@p.json"),

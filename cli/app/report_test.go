@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/report"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 func TestReport(t *testing.T) {
@@ -30,13 +31,19 @@ func TestReport(t *testing.T) {
 		t.Errorf("the page asks for something outside it: %q", outside)
 	}
 
-	var r report.Report
+	var r struct {
+		Runs []struct {
+			Training, Validation []report.Point
+			Residual             []task.ResidualSection
+			Unfinished           []string
+		}
+	}
 	decode(t, filepath.Join(dir, "page.json"), &r)
 	if len(r.Runs) != 1 || len(r.Runs[0].Residual) == 0 || len(r.Runs[0].Unfinished) != 1 || len(r.Runs[0].Training) == 0 ||
 		len(r.Runs[0].Validation) == 0 {
 		t.Fatalf("%+v", r)
 	}
-	at := slices.IndexFunc(r.Runs[0].Residual, func(one report.Residual) bool { return one.File == "residual-9-1.jsonl" })
+	at := slices.IndexFunc(r.Runs[0].Residual, func(one task.ResidualSection) bool { return one.File == "residual-9-1.jsonl" })
 	if at < 0 {
 		t.Fatalf("%+v", r.Runs[0].Residual)
 	}
@@ -44,7 +51,7 @@ func TestReport(t *testing.T) {
 	if residual.Result.N != 9 || len(residual.Answers) != 9 || len(residual.Answers[0].Restricted.Others) != 4 {
 		t.Errorf("%+v", residual)
 	}
-	for name, groups := range map[string][]report.Group{"popularity": residual.ByPopularity, "history": residual.ByHistory} {
+	for name, groups := range map[string][]task.Group{"popularity": residual.ByPopularity, "history": residual.ByHistory} {
 		n, hits, restricted := 0, 0, 0
 		for _, g := range groups {
 			n, hits, restricted = n+g.Free.N, hits+g.Free.Hits, restricted+g.Restricted.Hits
@@ -55,7 +62,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, a := range residual.Answers {
 		named := a.Restricted.Text == a.Titles[0] || slices.Contains(a.Restricted.Others, a.Titles[0])
-		if (a.Kind == report.Near) != (named && a.Kind != report.Right) {
+		if (a.Kind == task.Near) != (named && a.Kind != task.Right) {
 			t.Errorf("%+v", a)
 		}
 		if len(a.Free.LogProbs) < len(a.Free.Tokens) || len(a.Restricted.LogProbs) != len(a.Restricted.Tokens)+1 {

@@ -193,7 +193,7 @@ func TestFitStandard_refusals(t *testing.T) {
 }
 
 func TestSaveLoad(t *testing.T) {
-	provenance := Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Residual(),
+	provenance := Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Template{Name: "mine", Asks: "last item", Texts: []string{"{state}"}},
 		Config: DefaultConfig(), Samples: 640, Minutes: 1.5}
 	for _, s := range shapes {
 		a, err := NewAdapter(s, 0.5, 3)

@@ -153,7 +153,7 @@ func (r *run) backward(ctx context.Context, wording int, micro []prompt.Sample, 
 	if err != nil {
 		return 0, err
 	}
-	return r.job.LLaMA.Backward(r.prefixes[wording], r.model, laid)
+	return r.job.LLaMA.Backward(r.prefixes[wording], r.model, cgo.AlignBatch(laid))
 }
 
 // validate measures the mean loss over the fixed validation samples, unless that has been done at this step, and keeps the
@@ -179,7 +179,7 @@ func (r *run) validate(ctx context.Context) error {
 			return err
 		}
 		logProbs := make([]float32, prompt.Targets(micro))
-		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[0], r.model, laid); err != nil {
+		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[0], r.model, cgo.AlignBatch(laid)); err != nil {
 			return err
 		}
 		for _, logProb := range logProbs {

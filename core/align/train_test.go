@@ -42,7 +42,7 @@ func tinyJob(t *testing.T) Job {
 	random := rand.New(rand.NewPCG(9, 9))
 	job := Job{Engine: engine, GGUF: gguf, LLaMA: llama, Prompts: []*prompt.Prompt{p},
 		Shape:      Shape{Kind: MLP, In: 3, Hidden: 16, Tokens: 2, Embd: int(info.Embd)},
-		Provenance: Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Residual()},
+		Provenance: Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Template{Name: "mine", Asks: "last item", Texts: []string{"{state}"}}},
 		Dir:        filepath.Join(t.TempDir(), "run"),
 		Config: Config{Seed: 11, Samples: 160, BatchSize: 8, PassPositions: 30, LearningRate: 1e-2, WarmupSteps: 4, Schedule: LinearDecay,
 			WeightDecay: 0.01, MaxNorm: 1, WarmSteps: 30, WarmBatch: 16, WarmRate: 1e-2,

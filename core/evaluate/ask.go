@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
-	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -21,10 +20,10 @@ type Sample struct {
 }
 
 // Answerer answers samples; the method Answer of an interpreter is one.
-type Answerer func(ctx context.Context, samples []prompt.States) ([]interpret.Answer, error)
+type Answerer func(ctx context.Context, samples []prompt.States) ([]prompt.Answer, error)
 
 // Ranker gives each sample one or more answers, the likeliest first; the method Rank of an interpreter is one.
-type Ranker func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error)
+type Ranker func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error)
 
 // The conditions under which the same samples are asked.
 const (
@@ -65,10 +64,10 @@ type Hits struct {
 // is answered side by side changes the last digits of probabilities.
 const Chunk = 128
 
-// ask puts every question, with a sample's own states and then with those of the controls, and scores the answers. They
+// Ask asks every question, with a sample's own states and then with those of the controls, and scores the answers. They
 // are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
-// of one that was not.
-func ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) Hits,
+// of one that was not. evaluation is the name that the file records.
+func Ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) Hits,
 	opts Options) (answers *Answers, err error) {
 	if err := check(samples); err != nil {
 		return nil, err
@@ -148,9 +147,9 @@ func ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 
 // unranked makes a ranker of one answer.
 func unranked(answer Answerer) Ranker {
-	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+	return func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error) {
 		answers, err := answer(ctx, samples)
-		ranked := make([][]interpret.Answer, len(answers))
+		ranked := make([][]prompt.Answer, len(answers))
 		for i := range answers {
 			ranked[i] = answers[i : i+1]
 		}
@@ -237,17 +236,10 @@ type Titles map[string]bool
 func NewTitles(catalogue []string) Titles {
 	titles := Titles{}
 	for _, title := range catalogue {
-		titles[normalise(title)] = true
+		titles[Normalise(title)] = true
 	}
 	return titles
 }
 
 // Has says whether a text is one of them and nothing else, as Exact says of one title.
-func (t Titles) Has(text string) bool { return t[normalise(text)] }
-
-func count(hit bool) int {
-	if hit {
-		return 1
-	}
-	return 0
-}
+func (t Titles) Has(text string) bool { return t[Normalise(text)] }

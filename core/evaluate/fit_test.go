@@ -48,7 +48,7 @@ func TestBegun(t *testing.T) {
 		t.Errorf("no file: %d, %v", n, err)
 	}
 	samples, catalogue := cases(7)
-	if _, err := Residual(t.Context(), samples, catalogue, reader, Options{Path: path}); err != nil {
+	if _, err := asking(t.Context(), samples, catalogue, reader, Options{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := Begun(path); n != 7 || err != nil {

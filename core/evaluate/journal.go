@@ -78,6 +78,9 @@ func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err
 	return j, to - from, nil
 }
 
+// N is how many samples the answers are about.
+func (a *Answers) N() int { return a.n }
+
 // Of gives the records of one condition.
 func (a *Answers) Of(condition string) []Record {
 	at := slices.Index(a.Header.Conditions, condition)

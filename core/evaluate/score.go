@@ -13,12 +13,12 @@ import (
 
 // Exact says whether the answer is the title and nothing else, up to case, runs of white space and punctuation at
 // either end.
-func Exact(answer, title string) bool { return normalise(answer) == normalise(title) }
+func Exact(answer, title string) bool { return Normalise(answer) == Normalise(title) }
 
 // Contains says whether the title occurs in the answer as whole words, up to case, runs of white space and punctuation
 // at either end. Short titles that are also common words ("It") are easily contained: read it beside Exact.
 func Contains(answer, title string) bool {
-	text, words := normalise(answer), normalise(title)
+	text, words := Normalise(answer), Normalise(title)
 	if words == "" {
 		return false
 	}
@@ -44,12 +44,12 @@ func Paper(answer, title string) bool { return title != "" && strings.Contains(a
 // Close says whether the answer is the title but for a few letters: at most one in five of the title's has to be put in, taken
 // out or replaced (Levenshtein's distance), up to what Exact overlooks.
 func Close(answer, title string) bool {
-	title = normalise(title)
-	return 5*levenshtein.ComputeDistance(normalise(answer), title) <= utf8.RuneCountInString(title)
+	title = Normalise(title)
+	return 5*levenshtein.ComputeDistance(Normalise(answer), title) <= utf8.RuneCountInString(title)
 }
 
-// normalise folds case, collapses white space and takes punctuation off both ends, unless there is nothing else.
-func normalise(text string) string {
+// Normalise folds case, collapses white space and takes punctuation off both ends, unless there is nothing else.
+func Normalise(text string) string {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	if trimmed := strings.TrimFunc(text, func(r rune) bool { return unicode.IsPunct(r) || r == ' ' }); trimmed != "" {
 		return trimmed

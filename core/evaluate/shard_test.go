@@ -15,7 +15,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 	samples, catalogue := cases(5*Chunk + 7)
 	dir := t.TempDir()
 	opts := Options{Seed: 3, Controls: true, Restricted: ranker, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
-	whole, err := Residual(t.Context(), samples, catalogue, reader, opts)
+	whole, err := asking(t.Context(), samples, catalogue, reader, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 		opts.Path = filepath.Join(dir, fmt.Sprintf("%d.jsonl", i))
 		paths = append(paths, opts.Path)
 		for range 2 {
-			result, err := Residual(t.Context(), samples, catalogue, reader, opts)
+			result, err := asking(t.Context(), samples, catalogue, reader, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 		t.Fatalf("merged to other bytes (%v)", err)
 	}
 	opts.Path, opts.Shard = merged, Shard{}
-	result, err := Residual(t.Context(), samples, catalogue, nil, opts) // nothing is asked
+	result, err := asking(t.Context(), samples, catalogue, nil, opts) // nothing is asked
 	if err != nil || !reflect.DeepEqual(result, whole) {
 		t.Errorf("%+v, %v; want %+v", result, err, whole)
 	}
@@ -77,7 +77,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	opts = Options{Label: "b", Path: filepath.Join(dir, "other.jsonl"), Shard: Shard{1, 3}, Controls: true, Restricted: ranker, Seed: 3}
-	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err != nil {
+	if _, err := asking(t.Context(), samples, catalogue, reader, opts); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

@@ -33,7 +33,7 @@ func walk(t *testing.T, g *Grammar, tokens []int32) bool {
 
 func answer(t *testing.T, v prompt.Vocabulary, titles ...string) []int32 {
 	t.Helper()
-	tokens, err := prompt.Answer(v, strings.Join(titles, "\n"))
+	tokens, err := prompt.Tokens(v, strings.Join(titles, "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,16 +42,6 @@ func (s Sampling) Validate() error {
 	return nil
 }
 
-// Answer is what the LLM says about one sample.
-type Answer struct {
-	Text     string    // without surrounding white space
-	Tokens   []int32   // without the end token
-	Pieces   []string  // what each token adds to the text, white space included; a character that tokens share is the last one's
-	LogProbs []float64 // of each token among all tokens, in nats, and of the end token where it ended
-	LogProb  float64   // their sum, and of a list that was cut in a title that title's too
-	Ended    bool      // false where it was cut at MaxTokens
-}
-
 // Interpreter answers one prompt through one adapter. It is not safe for concurrent use.
 type Interpreter struct {
 	engine    *cgo.Engine
@@ -146,12 +136,12 @@ func (i *Interpreter) Close() error {
 
 // Answer answers each sample, choosing tokens as Options.Sampling says. The answers do not depend on how many samples are answered
 // side by side, up to rounding.
-func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]Answer, error) {
+func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]prompt.Answer, error) {
 	ranked, err := i.search(ctx, samples, nil, 1)
 	if err != nil {
 		return nil, err
 	}
-	answers := make([]Answer, len(ranked))
+	answers := make([]prompt.Answer, len(ranked))
 	for n := range ranked {
 		answers[n] = ranked[n][0]
 	}
@@ -161,7 +151,7 @@ func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]An
 // Rank gives, for each sample, up to `width` of the likeliest answers that g allows, the likeliest first. It is a beam search:
 // of the beginnings of answers only the `width` likeliest are pursued, so that a title that starts unlikely can be missed. An answer
 // that is cut at MaxTokens ends with its last whole title.
-func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]Answer, error) {
+func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]prompt.Answer, error) {
 	if width < 1 || width > i.opts.Slots {
 		return nil, fmt.Errorf("interpret: %d answers at a time; at least 1, and at most the %d slots", width, i.opts.Slots)
 	}

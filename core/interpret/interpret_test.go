@@ -64,7 +64,7 @@ func randomStates(n int) []prompt.States {
 	return samples
 }
 
-func answer(t *testing.T, i *Interpreter, states []prompt.States) []Answer {
+func answer(t *testing.T, i *Interpreter, states []prompt.States) []prompt.Answer {
 	t.Helper()
 	answers, err := i.Answer(context.Background(), states)
 	if err != nil {
@@ -108,7 +108,7 @@ func TestAnswer_doesNotDependOnTheSlots(t *testing.T) {
 }
 
 // checkTokens wants a log-probability for each token and for the end, and pieces that are the text.
-func checkTokens(t *testing.T, a Answer) {
+func checkTokens(t *testing.T, a prompt.Answer) {
 	t.Helper()
 	want := len(a.Tokens)
 	if a.Ended {
@@ -126,7 +126,7 @@ func TestWrite_charactersOfSeveralTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := Answer{Tokens: tokens}
+	a := prompt.Answer{Tokens: tokens}
 	if err := i.write(&a); err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type edge struct {
 
 // NewScorer makes a scorer of titles, which loads the LLM's weights once more, for training.
 func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scorer, error) {
-	answers, err := prompt.Answers(i.gguf, titles)
+	answers, err := prompt.AllTokens(i.gguf, titles)
 	if err != nil {
 		return nil, err
 	}

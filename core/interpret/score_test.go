@@ -25,7 +25,7 @@ func scorer(t *testing.T, titles []string, precision cgo.Precision, nodes int) *
 			t.Error(err)
 		}
 	})
-	answers, err := prompt.Answers(testllm.GGUF(t), titles)
+	answers, err := prompt.AllTokens(testllm.GGUF(t), titles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestScores_orderOfRank(t *testing.T) {
 
 // Every beginning of a title is a node once, and every title ends somewhere.
 func TestPlant(t *testing.T) {
-	answers, err := prompt.Answers(testllm.GGUF(t), titles)
+	answers, err := prompt.AllTokens(testllm.GGUF(t), titles)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ type beam struct {
 	*Question
 	live   []hypothesis
 	spare  []int // slots of its own that no hypothesis is in
-	done   []Answer
+	done   []prompt.Answer
 	said   int        // bytes of the text that Said was told of
 	random *rand.Rand // that tokens are drawn by
 }
@@ -44,7 +44,7 @@ type candidate struct {
 
 // search answers samples side by side; where some are done the next ones take their slots. It waits until half of the slots are
 // free: a prompt by itself costs nearly as much as several side by side.
-func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]Answer, error) {
+func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]prompt.Answer, error) {
 	if err := i.check(samples); err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *gr
 			return nil, err
 		}
 	}
-	answers := make([][]Answer, len(questions))
+	answers := make([][]prompt.Answer, len(questions))
 	for n, q := range questions {
 		answers[n] = q.Answers
 	}
@@ -160,17 +160,17 @@ func (s *Session) moveOn(b *beam, candidates []candidate) error {
 		}
 		switch {
 		case c.Ends:
-			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb, Ended: true})
+			b.done = append(b.done, prompt.Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb, Ended: true})
 		case len(tokens) == s.of.opts.MaxTokens && b.Grammar != nil:
-			b.done = append(b.done, Answer{Tokens: tokens[:parent.whole], LogProbs: logProbs[:parent.whole], LogProb: c.logProb})
+			b.done = append(b.done, prompt.Answer{Tokens: tokens[:parent.whole], LogProbs: logProbs[:parent.whole], LogProb: c.logProb})
 		case len(tokens) == s.of.opts.MaxTokens:
-			b.done = append(b.done, Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb})
+			b.done = append(b.done, prompt.Answer{Tokens: tokens, LogProbs: logProbs, LogProb: c.logProb})
 		default:
 			b.live = append(b.live, hypothesis{parent: c.parent, tokens: tokens, whole: parent.whole, logProbs: logProbs, logProb: c.logProb,
 				at: c.To})
 		}
 	}
-	slices.SortStableFunc(b.done, func(x, y Answer) int { return cmp.Compare(y.LogProb, x.LogProb) })
+	slices.SortStableFunc(b.done, func(x, y prompt.Answer) int { return cmp.Compare(y.LogProb, x.LogProb) })
 	b.done = b.done[:min(b.Width, len(b.done))]
 	if b.Said != nil && b.Grammar == nil && !candidates[0].Ends {
 		if err := s.say(b); err != nil {
@@ -194,7 +194,7 @@ func (s *Session) moveOn(b *beam, candidates []candidate) error {
 }
 
 // write gives an answer the text of its tokens.
-func (i *Interpreter) write(a *Answer) error {
+func (i *Interpreter) write(a *prompt.Answer) error {
 	text, err := i.gguf.Detokenize(a.Tokens, false)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 	defer prefix.Close()
 	logProbsOf := map[string][]float64{}
 	for _, title := range titles {
-		tokens, err := prompt.Answer(gguf, title)
+		tokens, err := prompt.Tokens(gguf, title)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 			t.Fatal(err)
 		}
 		logProbs := make([]float32, len(tokens))
-		if err := llama.LogProbs(logProbs, prefix, model, batch); err != nil {
+		if err := llama.LogProbs(logProbs, prefix, model, cgo.AlignBatch(batch)); err != nil {
 			t.Fatal(err)
 		}
 		for _, x := range logProbs {
@@ -66,16 +66,16 @@ func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 }
 
 // likeliest gives the titles by their probabilities.
-func likeliest(t *testing.T, states prompt.States) (answers []Answer) {
+func likeliest(t *testing.T, states prompt.States) (answers []prompt.Answer) {
 	t.Helper()
 	for title, logProbs := range titleLogProbs(t, states) {
-		a := Answer{Text: title, LogProbs: logProbs}
+		a := prompt.Answer{Text: title, LogProbs: logProbs}
 		for _, x := range logProbs {
 			a.LogProb += x
 		}
 		answers = append(answers, a)
 	}
-	slices.SortFunc(answers, func(a, b Answer) int { return cmp.Compare(b.LogProb, a.LogProb) })
+	slices.SortFunc(answers, func(a, b prompt.Answer) int { return cmp.Compare(b.LogProb, a.LogProb) })
 	return answers
 }
 
@@ -109,7 +109,7 @@ func TestRank_doesNotDependOnTheSlots(t *testing.T) {
 	states := randomStates(20)
 	for _, lines := range []int{1, 3} {
 		for _, width := range []int{1, 3} {
-			var want [][]Answer
+			var want [][]prompt.Answer
 			for _, slots := range []int{width, 2 * width, 8, 64} {
 				i := tinyInterpreter(t, Options{Slots: slots, MaxTokens: 40, MaxStates: 2})
 				ranked, err := i.Rank(t.Context(), states, titleGrammar(t, lines), width)

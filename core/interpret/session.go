@@ -32,8 +32,8 @@ type Question struct {
 	// log-probability in nats. A character that the answer ends in the middle of is not told. It is called in Ask and Step.
 	Said func(piece string, logProb float64)
 
-	Answers []Answer // the likeliest first; nil while the question is under way
-	Err     error    // why Ask has left it out: the LLM cannot compute with its soft tokens
+	Answers []prompt.Answer // the likeliest first; nil while the question is under way
+	Err     error           // why Ask has left it out: the LLM cannot compute with its soft tokens
 }
 
 // Session begins anew: what an earlier session had under way is forgotten.

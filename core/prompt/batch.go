@@ -1,10 +1,6 @@
 package prompt
 
-import (
-	"fmt"
-
-	"github.com/recinterpreter/recinterpreter/cgo"
-)
+import "fmt"
 
 // States are what a sample puts into the slots of a prompt.
 type States struct {
@@ -28,26 +24,36 @@ type Sample struct {
 	Items  []int32 // of the history, where a recall adapter is taught; else nil
 }
 
+// Batch is samples laid out for the LLM: B of them, of S positions each.
+type Batch struct {
+	Samples, Positions int
+	States             []int32   // [B]: how many states each sample has
+	Tokens             []int32   // [B, S]: an id, or -1-j for soft token j of the sample, each used once
+	Targets            []int32   // [B, S]: the id to predict at this position (the token that follows), or -1
+	StateValues        []float32 // the states of all samples
+	Weight             float64   // of each target in the loss
+}
+
 // Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token, padded at the end
 // to the longest row; the target of a position is the token that follows it, from the last position of the suffix
 // (which predicts the answer's first token) to the last one fed. weight multiplies each target's loss.
-func (p *Prompt) Batch(samples []Sample, weight float64) (cgo.AlignBatch, error) {
+func (p *Prompt) Batch(samples []Sample, weight float64) (Batch, error) {
 	if len(samples) == 0 {
-		return cgo.AlignBatch{}, fmt.Errorf("prompt: a batch of no samples")
+		return Batch{}, fmt.Errorf("prompt: a batch of no samples")
 	}
 	width := len(samples[0].Values) / max(samples[0].N(), 1)
 	suffixes, longest := make([][]int32, len(samples)), 0
 	for i, s := range samples {
 		if len(s.Answer) == 0 {
-			return cgo.AlignBatch{}, fmt.Errorf("prompt: sample %d of the batch has an empty answer", i)
+			return Batch{}, fmt.Errorf("prompt: sample %d of the batch has an empty answer", i)
 		}
 		if err := p.Check(s.States, width); err != nil {
-			return cgo.AlignBatch{}, fmt.Errorf("sample %d of the batch: %w", i, err)
+			return Batch{}, fmt.Errorf("sample %d of the batch: %w", i, err)
 		}
 		suffixes[i] = p.Suffix(s.Counts)
 		longest = max(longest, len(suffixes[i])+len(s.Answer)-1)
 	}
-	batch := cgo.AlignBatch{
+	batch := Batch{
 		Samples:   len(samples),
 		Positions: longest,
 		States:    make([]int32, len(samples)),

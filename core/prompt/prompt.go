@@ -6,16 +6,15 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
-
-	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
 // Vocabulary is what a prompt needs of an LLM; *cgo.GGUF is one.
 type Vocabulary interface {
-	Describe() (cgo.GGUFInfo, error)
+	// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that there is not.
+	Special() (bos, eos, eot int32, err error)
 	Tokenize(text string, parseSpecial bool) ([]int32, error)
 	Detokenize(tokens []int32, special bool) (string, error)
+	// Chat wraps a user message in the model's chat template. errors.ErrUnsupported: there is none.
 	Chat(user string) (string, error)
 }
 
@@ -32,6 +31,9 @@ type Shown struct {
 	Tokens   int  // K, soft tokens of a title
 	PerState int  // titles that one state shows: 1, or as many as a recall adapter looks up
 	AllItems bool // a slot shows all items of a history, not the last alone
+
+	// Answer is what is to be said of an example's titles, oldest first. A template without examples needs none.
+	Answer func(titles []string) string
 }
 
 // Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has one,
@@ -44,9 +46,6 @@ func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 	slots, err := t.Slots()
 	if err != nil {
 		return nil, err
-	}
-	if t.Asks == History && !shown.AllItems {
-		t.Examples = nil
 	}
 	var prompts []*Prompt
 	for _, text := range t.Texts {
@@ -62,18 +61,18 @@ func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 // compile makes a prompt of one text.
 func (t Template) compile(v Vocabulary, text string, slots []string, shown Shown) (*Prompt, error) {
 	wrapped, err := v.Chat(text)
-	if errors.Is(err, cgo.ErrUnsupported) {
+	if errors.Is(err, errors.ErrUnsupported) {
 		wrapped, err = text+"\n", nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prompt: %w", err)
 	}
-	info, err := v.Describe()
+	bos, _, _, err := v.Special()
 	if err != nil {
 		return nil, err
 	}
 	var start []int32 // what stands before the reply, where there are examples, or nothing
-	if bos := int32(info.BOS); bos >= 0 {
+	if bos >= 0 {
 		start = []int32{bos}
 	}
 	if len(t.Examples) > 0 {
@@ -141,7 +140,7 @@ func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []stri
 			about = about[len(about)-1:]
 		}
 		for _, title := range about {
-			words, err := Answer(v, title)
+			words, err := Tokens(v, title)
 			if err != nil {
 				return nil, err
 			}
@@ -149,11 +148,7 @@ func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []stri
 		}
 		tokens = append(tokens, segments[i+1]...)
 	}
-	text := titles[len(titles)-1]
-	if t.Asks == History {
-		text = strings.Join(titles, "\n")
-	}
-	answer, err := Answer(v, text)
+	answer, err := Tokens(v, shown.Answer(titles))
 	return append(tokens, answer...), err
 }
 
@@ -250,22 +245,21 @@ func (p *Prompt) Check(s States, width int) error {
 
 // End is the token that closes an answer: the model's end-of-turn token, or else its end-of-sequence token.
 func End(v Vocabulary) (int32, error) {
-	info, err := v.Describe()
-	if err != nil {
-		return -1, err
-	}
+	_, eos, eot, err := v.Special()
 	switch {
-	case info.EOT >= 0:
-		return int32(info.EOT), nil
-	case info.EOS >= 0:
-		return int32(info.EOS), nil
+	case err != nil:
+		return -1, err
+	case eot >= 0:
+		return eot, nil
+	case eos >= 0:
+		return eos, nil
 	}
 	return -1, errors.New("prompt: the model names neither an end-of-turn nor an end-of-sequence token, " +
 		"so an answer would have no end")
 }
 
-// Answer is the tokens of an answer's text followed by the end token. Special tokens written in the text are text.
-func Answer(v Vocabulary, text string) ([]int32, error) {
+// Tokens gives the tokens of an answer's text followed by the end token. Special tokens written in the text are text.
+func Tokens(v Vocabulary, text string) ([]int32, error) {
 	end, err := End(v)
 	if err != nil {
 		return nil, err
@@ -277,14 +271,14 @@ func Answer(v Vocabulary, text string) ([]int32, error) {
 	return append(tokens, end), nil
 }
 
-// Answers gives the tokens of each text as Answer does; equal texts share theirs.
-func Answers(v Vocabulary, texts []string) ([][]int32, error) {
+// AllTokens gives the tokens of each text as Tokens does; equal texts share theirs.
+func AllTokens(v Vocabulary, texts []string) ([][]int32, error) {
 	known := map[string][]int32{}
 	answers := make([][]int32, len(texts))
 	for i, text := range texts {
 		if known[text] == nil {
 			var err error
-			if known[text], err = Answer(v, text); err != nil {
+			if known[text], err = Tokens(v, text); err != nil {
 				return nil, err
 			}
 		}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
 // letters is a vocabulary of one token for each byte, with 256 = "<end>" and 257 = "<user>" as special tokens.
@@ -19,14 +17,10 @@ type letters struct {
 }
 
 func plain(user string) (string, error) {
-	return "", fmt.Errorf("no template: %w", cgo.ErrUnsupported)
+	return "", fmt.Errorf("no template: %w", errors.ErrUnsupported)
 }
 
-func (v letters) Describe() (cgo.GGUFInfo, error) {
-	var info cgo.GGUFInfo
-	info.BOS, info.EOT, info.EOS = v.bos, v.eot, -1
-	return info, nil
-}
+func (v letters) Special() (bos, eos, eot int32, err error) { return v.bos, -1, v.eot, nil }
 
 func (v letters) Tokenize(text string, parseSpecial bool) ([]int32, error) {
 	var tokens []int32
@@ -63,7 +57,7 @@ func chatted(user string) (string, error) { return "<user>" + user + "<end>", ni
 
 func TestCompile(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: LastItem, Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, Shown{Tokens: 2, PerState: 1})
+	prompts, err := Compile(v, Template{Name: "t", Asks: "last item", Texts: []string{"ab{before}c{after}", "{before}{after}d"}}, Shown{Tokens: 2, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +84,7 @@ func TestCompile(t *testing.T) {
 }
 
 func TestCompile_withoutChatTemplate(t *testing.T) {
-	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{"a{state}"}}, Shown{Tokens: 1, PerState: 1})
+	prompts, err := Compile(letters{chat: plain, bos: 1, eot: 256}, Template{Name: "t", Asks: "history", Texts: []string{"a{state}"}}, Shown{Tokens: 1, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,14 +99,14 @@ func TestCompile_withoutChatTemplate(t *testing.T) {
 
 func TestCompile_examples(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	template := Template{Name: "t", Asks: LastItem, Texts: []string{"ab"}, Reply: "{before}{after}:",
+	template := Template{Name: "t", Asks: "last item", Texts: []string{"ab"}, Reply: "{before}{after}:",
 		Examples: [][]string{{"wxyz", "k", "lmn"}}}
-	end := int32(256)
+	end, said := int32(256), func(titles []string) string { return titles[len(titles)-1] }
 	for everyItem, want := range map[bool][]int32{
 		false: {257, 'a', 'b', end, 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
 		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'l', 'm', 'n', end},
 	} {
-		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem})
+		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem, Answer: said})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,12 +117,12 @@ func TestCompile_examples(t *testing.T) {
 			t.Errorf("suffix %v, want %v", got, want)
 		}
 	}
-	template.Asks, template.Reply = History, "{state}:"
+	template.Reply = "{state}:"
+	said = func(titles []string) string { return strings.Join(titles, "\n") }
 	for everyItem, want := range map[bool][]int32{
-		false: {257, 'a', 'b', end},
-		true:  {257, 'a', 'b', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'w', 'x', 'y', 'z', '\n', 'k', '\n', 'l', 'm', 'n', end},
+		true: {257, 'a', 'b', end, 'w', 'x', 'k', end, 'l', 'm', ':', 'w', 'x', 'y', 'z', '\n', 'k', '\n', 'l', 'm', 'n', end},
 	} {
-		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem})
+		prompts, err := Compile(v, template, Shown{Tokens: 2, PerState: 1, AllItems: everyItem, Answer: said})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,12 +131,12 @@ func TestCompile_examples(t *testing.T) {
 		}
 	}
 	for name, broken := range map[string]Template{
-		"one title": {Name: "t", Asks: LastItem, Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a"}}},
-		"no title":  {Name: "t", Asks: LastItem, Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a", ""}}},
-		"slots in the text": {Name: "t", Asks: LastItem, Texts: []string{"{before}"}, Reply: "{after}",
+		"one title": {Name: "t", Asks: "last item", Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a"}}},
+		"no title":  {Name: "t", Asks: "last item", Texts: []string{"a"}, Reply: "{state}", Examples: [][]string{{"a", ""}}},
+		"slots in the text": {Name: "t", Asks: "last item", Texts: []string{"{before}"}, Reply: "{after}",
 			Examples: [][]string{{"a", "b"}}},
 	} {
-		if _, err := Compile(v, broken, Shown{Tokens: 1, PerState: 1}); err == nil {
+		if _, err := Compile(v, broken, Shown{Tokens: 1, PerState: 1, Answer: said}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -159,7 +153,6 @@ func TestCompile_refusals(t *testing.T) {
 		"no slot":          {"hello", chatted, 1, "without a slot"},
 		"unknown slot":     {"a{film}", chatted, 1, "{film}"},
 		"vector and state": {"{item}{state}", chatted, 1, "{item} stands alone"},
-		"history of one":   {"{item}", chatted, 1, "the last item is asked for"},
 		"slot twice":       {"{state}{state}", chatted, 1, "twice"},
 		"no soft token":    {"{state}", chatted, 0, "at least 1"},
 		"slot lost":        {"{state}", func(string) (string, error) { return "<user>", nil }, 1, "loses"},
@@ -167,7 +160,7 @@ func TestCompile_refusals(t *testing.T) {
 		"slots swapped":    {"{before}{after}", func(string) (string, error) { return "{after}{before}", nil }, 1, "moves"},
 		"chat has failed":  {"{state}", func(string) (string, error) { return "", broken }, 1, "broken"},
 	} {
-		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: History, Texts: []string{c.text}}, Shown{Tokens: c.k, PerState: 1})
+		_, err := Compile(letters{chat: c.chat, bos: -1, eot: 256}, Template{Name: "t", Asks: "history", Texts: []string{c.text}}, Shown{Tokens: c.k, PerState: 1})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}
@@ -175,7 +168,7 @@ func TestCompile_refusals(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	tokens, err := Answer(letters{eot: 256}, "x<end>")
+	tokens, err := Tokens(letters{eot: 256}, "x<end>")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,14 +176,14 @@ func TestAnswer(t *testing.T) {
 	if want := []int32{'x', '<', 'e', 'n', 'd', '>', 256}; !slices.Equal(tokens, want) {
 		t.Errorf("answer %v, want %v", tokens, want)
 	}
-	several, err := Answers(letters{eot: 256}, []string{"ab", "c", "ab"})
+	several, err := AllTokens(letters{eot: 256}, []string{"ab", "c", "ab"})
 	if err != nil || len(several) != 3 || !slices.Equal(several[1], []int32{'c', 256}) || !slices.Equal(several[2], []int32{'a', 'b', 256}) {
 		t.Errorf("answers %v, %v", several, err)
 	}
-	if _, err := Answers(letters{eot: -1}, []string{"x"}); err == nil {
+	if _, err := AllTokens(letters{eot: -1}, []string{"x"}); err == nil {
 		t.Error("a vocabulary without an end token was accepted for several")
 	}
-	if _, err := Answer(letters{eot: -1}, "x"); err == nil {
+	if _, err := Tokens(letters{eot: -1}, "x"); err == nil {
 		t.Error("a vocabulary without an end token was accepted")
 	}
 }
@@ -286,21 +279,9 @@ func TestParseTemplate(t *testing.T) {
 	}
 }
 
-func TestNamed(t *testing.T) {
-	for _, name := range []string{"residual", "recovery", "residual-varied", "recovery-varied", "item"} {
-		tpl, err := Named(name)
-		if err != nil || tpl.Validate() != nil {
-			t.Errorf("%s: %v, %v", name, err, tpl.Validate())
-		}
-	}
-	if _, err := Named("nonsense"); err == nil || !strings.Contains(err.Error(), "residual") {
-		t.Errorf("unknown name: error %v should list the known ones", err)
-	}
-}
-
 func TestShow(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
-	prompts, err := Compile(v, Template{Name: "t", Asks: History, Texts: []string{"a{before}{after}"}}, Shown{Tokens: 2, PerState: 1})
+	prompts, err := Compile(v, Template{Name: "t", Asks: "history", Texts: []string{"a{before}{after}"}}, Shown{Tokens: 2, PerState: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

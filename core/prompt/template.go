@@ -22,14 +22,8 @@ const (
 
 var slotNames = []string{SlotState, SlotBefore, SlotAfter, SlotItem}
 
-// Asked is what a template asks for.
+// Asked is what a template asks for, a text that tasks understand (package task).
 type Asked string
-
-// What a template may ask for.
-const (
-	LastItem Asked = "last item" // the title of the history's last item: the residual task of the paper
-	History  Asked = "history"   // the titles of the whole history, a line for each, oldest first where states tell: its recovery task
-)
 
 // Template is a question to the LLM as data: a user message in one or more wordings, and how the reply starts, behind which
 // the answer follows. Named slots in braces stand in the message or in the start of the reply, the same in the same order
@@ -40,77 +34,12 @@ const (
 // Examples are histories of titles, the oldest first, that show how a question is answered: each is a start of the reply in
 // which the soft tokens of a state are the first tokens of its last title, as the warm start teaches them, and the answer.
 // They stand in the constant beginning, before the start of the reply that is to be answered, which must then hold all slots.
-// Where one state stands for a whole history that is asked for, no title's tokens would be an example of it; there they are
-// left out.
 type Template struct {
 	Name     string     `json:"name"`
 	Asks     Asked      `json:"asks"`
 	Texts    []string   `json:"texts"`
 	Reply    string     `json:"reply,omitempty"`
 	Examples [][]string `json:"examples,omitempty"`
-}
-
-// pairs are the examples of prompts that ask for one item.
-var pairs = [][]string{
-	{"Back to the Future", "Jaws"}, {"The Godfather", "Singin' in the Rain"}, {"Fargo", "One Flew Over the Cuckoo's Nest"},
-	{"Toy Story", "The Silence of the Lambs"}, {"Dr. Strangelove", "Heat"}, {"The Lion King", "Four Weddings and a Funeral"},
-}
-
-// residual and recovery are the default templates with other names and texts. The LLM is asked for titles as if the soft tokens
-// were words, which is what the warm start makes of them.
-func residual(name string, texts ...string) Template {
-	return Template{Name: name, Asks: LastItem, Texts: texts, Reply: "{before}{after}:", Examples: pairs}
-}
-
-func recovery(name string, texts ...string) Template {
-	return Template{Name: name, Asks: History, Texts: texts, Reply: "{state}:", Examples: [][]string{
-		{"Back to the Future", "Jaws", "Singin' in the Rain"}, {"The Silence of the Lambs", "Heat", "The Lion King", "Fargo"},
-	}}
-}
-
-// known are the templates that have a name.
-func known() []Template {
-	return []Template{
-		Residual(),
-		Recovery(),
-		Item(),
-		residual("residual-varied",
-			"Repeat the second title.",
-			"Two titles, one chosen after the other. Say the second one.",
-			"Which title was chosen last?",
-			"Here is what a person liked, before and after one more choice. Which title was added?",
-			"Name the title of the last choice, word for word."),
-		recovery("recovery-varied",
-			"Repeat the titles, one on each line.",
-			"A person chose these titles. List them in their order.",
-			"Which titles were chosen? Give each a line, the oldest first.",
-			"Write the titles down, first to last.",
-			"List what the person has chosen, a title on each line."),
-	}
-}
-
-// Residual is the default template for naming the item that separates two states.
-func Residual() Template { return residual("residual", "Repeat the second title.") }
-
-// Recovery is the default template for naming the items of a history from its state or states.
-func Recovery() Template { return recovery("recovery", "Repeat the titles, one on each line.") }
-
-// Item is the default template for naming an item from its vector, and so for what lies among items, as DreamRec's oracles do.
-func Item() Template {
-	return Template{Name: "item", Asks: LastItem, Texts: []string{"Repeat the title."}, Reply: "{item}:", Examples: pairs}
-}
-
-// Named returns a template that has a name.
-func Named(name string) (Template, error) {
-	var names []string
-	for _, t := range known() {
-		if t.Name == name {
-			return t, nil
-		}
-		names = append(names, t.Name)
-	}
-	return Template{}, fmt.Errorf("prompt: no template is called %q; known are %s, or give a JSON file",
-		name, strings.Join(names, ", "))
 }
 
 // ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and, where they are wanted,
@@ -146,8 +75,8 @@ func (t Template) Validate() error {
 	if t.Name == "" {
 		return fmt.Errorf("prompt: the template has no name")
 	}
-	if t.Asks != LastItem && t.Asks != History {
-		return fmt.Errorf("prompt: template %q asks for %q; it can ask for %q or %q", t.Name, t.Asks, LastItem, History)
+	if t.Asks == "" {
+		return fmt.Errorf("prompt: template %q asks for %q; its asks must say what, such as \"last item\"", t.Name, t.Asks)
 	}
 	slots, err := t.Slots()
 	if err != nil {
@@ -155,9 +84,8 @@ func (t Template) Validate() error {
 	}
 	switch {
 	case slices.Contains(slots, SlotItem):
-		if len(slots) > 1 || t.Asks != LastItem {
-			return fmt.Errorf("prompt: template %q: {%s} stands alone, and the %s is asked for, since it says nothing of others", t.Name, SlotItem,
-				LastItem)
+		if len(slots) > 1 {
+			return fmt.Errorf("prompt: template %q: {%s} stands alone, since it says nothing of other items", t.Name, SlotItem)
 		}
 	case !slices.Contains(slots, SlotState) && !slices.Contains(slots, SlotAfter):
 		return fmt.Errorf("prompt: template %q shows neither {%s} nor {%s}, so nothing of the last item", t.Name, SlotState, SlotAfter)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // answersFile writes a file of answers.
@@ -40,6 +41,16 @@ func answersFile(t *testing.T, task string, records ...evaluate.Record) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// named is the task whose evaluations have a name.
+func named(t *testing.T, name string) task.Task {
+	t.Helper()
+	found, err := task.Named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // films is a data set of eight films, A to H, of which number i comes next in training i/2 times, and a test part in which film i
@@ -90,16 +101,16 @@ func TestAddResidual(t *testing.T) {
 			ordered = append(ordered, records[i])
 		}
 	}
-	r := Run{label: "mine"}
-	if err := r.addResidual(answersFile(t, evaluate.ResidualTask, ordered...), data, split); err != nil {
+	r := newRun("mine")
+	if err := r.addAnswers(answersFile(t, "residual", ordered...), named(t, "residual"), data, split); err != nil {
 		t.Fatal(err)
 	}
-	one := r.Residual[0]
+	one := r.Evaluations[0].Sections[0].(task.ResidualSection)
 	var kinds []string
 	for _, a := range one.Answers {
 		kinds = append(kinds, a.Kind)
 	}
-	if want := []string{Right, Right, Near, Near, Near, Wrong, Right, Right}; !reflect.DeepEqual(kinds, want) {
+	if want := []string{task.Right, task.Right, task.Near, task.Near, task.Near, task.Wrong, task.Right, task.Right}; !reflect.DeepEqual(kinds, want) {
 		t.Errorf("kinds %q, want %q", kinds, want)
 	}
 	if got, want := shares(one.ByPopularity), "0 times: 2/2 1/2; 1 times: 0/2 1/2; 2 times: 0/2 0/2; 3 times: 2/2 2/2; "; got != want {
@@ -109,10 +120,10 @@ func TestAddResidual(t *testing.T) {
 		t.Errorf("by history %s, want %s", got, want)
 	}
 	none, once := 0, 1
-	if got, want := one.ByItem[1], (Item{"id1", "Film B", 0, 1, 1, &none}); len(one.ByItem) != 8 || !reflect.DeepEqual(got, want) {
+	if got, want := one.ByItem[1], (task.Item{ID: "id1", Title: "Film B", Asked: 1, Free: 1, Restricted: &none}); len(one.ByItem) != 8 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%d items, the second %+v", len(one.ByItem), got)
 	}
-	if got, want := one.ByItem[6], (Item{"id6", "Film G", 3, 1, 1, &once}); !reflect.DeepEqual(got, want) {
+	if got, want := one.ByItem[6], (task.Item{ID: "id6", Title: "Film G", Trained: 3, Asked: 1, Free: 1, Restricted: &once}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if got := worst(one.ByItem); len(got) != 5 || got[0].Title != "Film D" || got[1].Title != "Film E" || got[3].Title != "Film B" {
@@ -120,7 +131,7 @@ func TestAddResidual(t *testing.T) {
 	}
 }
 
-func shares(groups []Group) string {
+func shares(groups []task.Group) string {
 	var text strings.Builder
 	for _, g := range groups {
 		fmt.Fprintf(&text, "%s: %d/%d %d/%d; ", g.Name, g.Free.Hits, g.Free.N, g.Restricted.Hits, g.Restricted.N)
@@ -128,21 +139,14 @@ func shares(groups []Group) string {
 	return text.String()
 }
 
-// Quarters of the samples would end within a run of items that come next equally often; the parts do not.
-func TestByPopularity_partsAreDisjoint(t *testing.T) {
-	trained := map[int32]int{0: 7, 1: 1, 2: 1, 3: 1, 4: 4, 5: 4, 6: 9, 7: 12}
-	q := &questions{restricted: true}
-	for item := range int32(8) {
-		q.all = append(q.all, question{item: item})
-	}
-	const want = "1 times: 0/3 0/3; 4 times: 0/2 0/2; 7 times: 0/1 0/1; 9 to 12 times: 0/2 0/2; "
-	if got := shares(q.byPopularity(trained)); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	q.all = q.all[4:6]
-	if got := shares(q.byPopularity(trained)); got != "4 times: 0/2 0/2; " {
-		t.Errorf("two questions: %s", got)
-	}
+func mean(n int, logProb float64) task.Mean { return task.Mean{N: n, LogProb: logProb} }
+
+func place(number int, right, wrong task.Mean) task.Place {
+	return task.Place{Number: number, Right: right, Wrong: wrong}
+}
+
+func curve(condition string, places ...task.Place) task.Curve {
+	return task.Curve{Condition: condition, Places: places}
 }
 
 func TestAddRecovery(t *testing.T) {
@@ -152,35 +156,35 @@ func TestAddRecovery(t *testing.T) {
 		return evaluate.Record{Condition: condition, Sample: "test-1", Titles: titles, Answer: answer, Hits: evaluate.Hits{Exact: exact},
 			Tokens: tokens, LogProbs: logProbs, Ended: true}
 	}
-	path := answersFile(t, evaluate.RecoveryTask,
+	path := answersFile(t, "recovery",
 		record(evaluate.TrueState, "Film X\n\nFilm B", 1, []string{" Film", " X", "\n", "\n", "Film", " B"}, -3, -4, -5, -9, -1, -2, -0.5),
 		record(evaluate.RestrictedState, "Film A\nFilm B", 2, []string{"Film A\nFilm", " B"}, -1, -2, -3))
-	r := Run{label: "mine"}
-	if err := r.addRecovery(path, data, split); err != nil {
+	r := newRun("mine")
+	if err := r.addAnswers(path, named(t, "recovery"), data, split); err != nil {
 		t.Fatal(err)
 	}
-	one := r.Recovery[0]
+	one := r.Evaluations[1].Sections[0].(task.RecoverySection)
 	if got, want := shares(one.ByPlace), "the last item: 1/1 1/1; 1 before it: 0/1 1/1; "; got != want {
 		t.Errorf("by place %s, want %s", got, want)
 	}
-	want := []Curve{
-		{evaluate.TrueState, []Place{{1, Mean{1, -1}, Mean{1, -3}}, {2, Mean{1, -2}, Mean{1, -4}}, {3, Mean{1, -0.5}, Mean{1, -5}}}},
-		{evaluate.RestrictedState, []Place{{1, Mean{2, -1.5}, Mean{}}, {2, Mean{1, -3}, Mean{}}}},
+	want := []task.Curve{
+		curve(evaluate.TrueState, place(1, mean(1, -1), mean(1, -3)), place(2, mean(1, -2), mean(1, -4)), place(3, mean(1, -0.5), mean(1, -5))),
+		curve(evaluate.RestrictedState, place(1, mean(2, -1.5), task.Mean{}), place(2, mean(1, -3), task.Mean{})),
 	}
 	if !reflect.DeepEqual(one.ByToken, want) {
 		t.Errorf("by token %+v, want %+v", one.ByToken, want)
 	}
-	if a := one.Answers[0]; a.Kind != Wrong || a.Restricted.Text != "Film A\nFilm B" || len(one.ByItem) != 2 {
+	if a := one.Answers[0]; a.Kind != task.Wrong || a.Restricted.Text != "Film A\nFilm B" || len(one.ByItem) != 2 {
 		t.Errorf("%+v, %+v", a, one.ByItem)
 	}
 	split.Test = split.Test[:1]
-	if err := r.addRecovery(path, data, split); err == nil || !strings.Contains(err.Error(), "another one by now") {
+	if err := r.addAnswers(path, named(t, "recovery"), data, split); err == nil || !strings.Contains(err.Error(), "another one by now") {
 		t.Errorf("another data set: error %v", err)
 	}
 }
 
 func TestTokens(t *testing.T) {
-	said := Said{Text: "It\nUp", Tokens: []string{"It", "\n", "Up"}, LogProbs: []float64{0, -0.2, math.Log(0.03), -1}}
+	said := task.Said{Text: "It\nUp", Tokens: []string{"It", "\n", "Up"}, LogProbs: []float64{0, -0.2, math.Log(0.03), -1}}
 	want := []token{{"It", "1", ""}, {" · ", "0.82", "unsure"}, {"Up", "0.03", "unlikely"}, {"⏎", "0.37", "doubtful"}}
 	if got := tokens(said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // The places of lines in a chart, in its units.
@@ -97,8 +99,8 @@ func losses(r Run) *drawing {
 const fewest = 5
 
 // sureness draws the mean log-probabilities of right and wrong titles, by the token's place.
-func sureness(c Curve) *drawing {
-	of := func(class string, mean func(Place) Mean) series {
+func sureness(c task.Curve) *drawing {
+	of := func(class string, mean func(task.Place) task.Mean) series {
 		s := series{class: class}
 		for _, p := range c.Places {
 			if m := mean(p); m.N >= fewest {
@@ -108,5 +110,5 @@ func sureness(c Curve) *drawing {
 		}
 		return s
 	}
-	return chart(1, of(Right, func(p Place) Mean { return p.Right }), of(Wrong, func(p Place) Mean { return p.Wrong }))
+	return chart(1, of(task.Right, func(p task.Place) task.Mean { return p.Right }), of(task.Wrong, func(p task.Place) task.Mean { return p.Wrong }))
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Report is what is known of some runs.
@@ -29,15 +29,14 @@ type Report struct {
 
 // Run is what is known of one run.
 type Run struct {
-	Name       string             `json:"name"` // of its folder
-	Facts      []Fact             `json:"facts"`
-	Training   []Point            `json:"training"`   // means of some steps each
-	Validation []Point            `json:"validation"` // each one
-	Residual   []Residual         `json:"residual"`
-	Recovery   []Recovery         `json:"recovery"`
-	Oracles    []run.OracleResult `json:"oracles"`
-	Judged     []judge.Result     `json:"judged"`
-	Unfinished []string           `json:"unfinished"` // what cannot be shown, with the reason
+	Name        string // of its folder
+	Facts       []Fact
+	Training    []Point     // means of some steps each
+	Validation  []Point     // each one
+	Evaluations []Evaluated // of each task
+	Oracles     []run.OracleResult
+	Judged      []judge.Result
+	Unfinished  []string // what cannot be shown, with the reason
 
 	label string // of evaluations of this adapter on this data set
 }
@@ -54,54 +53,34 @@ type Point struct {
 	Loss    float64 `json:"loss"`
 }
 
-// Residual is a residual evaluation.
-type Residual struct {
-	File         string           `json:"file"`
-	Result       *evaluate.Result `json:"result"`
-	ByPopularity []Group          `json:"by_popularity"`
-	ByHistory    []Group          `json:"by_history"` // by its length
-	Details
+// Evaluated are a task's evaluations.
+type Evaluated struct {
+	Name     string
+	Sections []any // of finished evaluations
 }
 
-// Recovery is a recovery evaluation.
-type Recovery struct {
-	File    string                   `json:"file"`
-	Result  *evaluate.RecoveryResult `json:"result"`
-	ByPlace []Group                  `json:"by_place"` // in the history, its last item first
-	Details
+// MarshalJSON writes each task's evaluations under the name of the task.
+func (r Run) MarshalJSON() ([]byte, error) {
+	type fields struct { // of a run, in their order
+		key   string
+		value any
+	}
+	all := []fields{{"name", r.Name}, {"facts", r.Facts}, {"training", r.Training}, {"validation", r.Validation}}
+	for _, e := range r.Evaluations {
+		all = append(all, fields{e.Name, e.Sections})
+	}
+	all = append(all, fields{"oracles", r.Oracles}, fields{"judged", r.Judged}, fields{"unfinished", r.Unfinished})
+	var text bytes.Buffer
+	for i, field := range all {
+		value, err := json.Marshal(field.value)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&text, "%c%q:%s", "{,"[min(i, 1)], field.key, value)
+	}
+	text.WriteByte('}')
+	return text.Bytes(), nil
 }
-
-// Details are what both have.
-type Details struct {
-	ByItem  []Item   `json:"by_item"`  // every item that is asked for, by its number in the data set
-	ByToken []Curve  `json:"by_token"` // of each condition that keeps tokens
-	Answers []Answer `json:"answers"`
-}
-
-// Answer is what was said about one sample.
-type Answer struct {
-	Sample     string   `json:"sample"`
-	Kind       string   `json:"kind"` // Right, Near or Wrong: the free answer
-	Titles     []string `json:"titles"`
-	Free       Said     `json:"free"`
-	Restricted *Said    `json:"restricted,omitempty"`
-}
-
-// Said is an answer under one condition.
-type Said struct {
-	Text        string    `json:"text"`
-	Probability float64   `json:"probability"`
-	Tokens      []string  `json:"tokens,omitempty"`
-	LogProbs    []float64 `json:"log_probs,omitempty"` // of the tokens and, where the answer ended, of its end
-	Others      []string  `json:"others,omitempty"`    // the next likeliest answers
-}
-
-// The kinds of answers.
-const (
-	Right = "right"
-	Near  = "near miss" // the title is among the likeliest, or said but for a few letters; of recovery, more than half are named
-	Wrong = "wrong"
-)
 
 // New gathers what the folders of runs hold.
 func New(folders []string) (*Report, error) {
@@ -114,6 +93,16 @@ func New(folders []string) (*Report, error) {
 		r.Runs = append(r.Runs, *one)
 	}
 	return r, nil
+}
+
+// newRun is a run of which nothing is known but what its evaluations are labelled.
+func newRun(label string) *Run {
+	r := &Run{Training: []Point{}, Validation: []Point{}, Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{},
+		label: label}
+	for _, t := range task.Evaluations() {
+		r.Evaluations = append(r.Evaluations, Evaluated{Name: t.Name, Sections: []any{}})
+	}
+	return r
 }
 
 func gather(folder string) (*Run, error) {
@@ -133,8 +122,8 @@ func gather(folder string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Name: filepath.Base(absolute), Training: []Point{}, Validation: []Point{}, Residual: []Residual{}, Recovery: []Recovery{},
-		Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{}}
+	r := newRun("")
+	r.Name = filepath.Base(absolute)
 	if hash, err := artifact.HashFile(filepath.Join(folder, align.AdapterFile)); err == nil {
 		r.label = run.Label(hash, data.Hash())
 	}
@@ -144,21 +133,18 @@ func gather(folder string) (*Run, error) {
 	if err := r.readLog(filepath.Join(folder, align.LogFile)); err != nil {
 		return nil, err
 	}
-	files, err := os.ReadDir(folder)
+	files, err := run.Leavings(folder)
 	if err != nil {
 		return nil, err
 	}
 	for _, file := range files {
-		path, name := filepath.Join(folder, file.Name()), file.Name()
-		switch {
-		case strings.HasPrefix(name, "residual-") && strings.HasSuffix(name, ".jsonl"):
-			err = r.addResidual(path, data, split)
-		case strings.HasPrefix(name, "recovery-") && strings.HasSuffix(name, ".jsonl"):
-			err = r.addRecovery(path, data, split)
-		case strings.HasPrefix(name, "oracles-") && strings.HasSuffix(name, ".json"):
-			err = r.addOracles(path)
-		case strings.HasPrefix(name, "judge-") && strings.HasSuffix(name, ".jsonl"):
-			err = r.addJudged(path)
+		switch file.Kind {
+		case run.AnswersFile:
+			err = r.addAnswers(file.Path, file.Task, data, split)
+		case run.OraclesFile:
+			err = r.addOracles(file.Path)
+		case run.JudgedFile:
+			err = r.addJudged(file.Path)
 		}
 		if err != nil {
 			r.Unfinished = append(r.Unfinished, err.Error())
@@ -252,62 +238,21 @@ func (r *Run) answers(path string) (*evaluate.Answers, error) {
 	return answers, r.mine(path, answers.Header.Label)
 }
 
-func (r *Run) addResidual(path string, data *dataset.Dataset, split dataset.Split) error {
+func (r *Run) addAnswers(path string, t task.Task, data *dataset.Dataset, split dataset.Split) error {
 	answers, err := r.answers(path)
 	if err != nil {
 		return err
 	}
-	result, err := answers.Residual()
-	if err != nil {
-		return err
+	if answers.Header.Evaluation != t.Name {
+		return fmt.Errorf("report: %s holds the answers of a %s evaluation, not of %s", path, answers.Header.Evaluation, t.Name)
 	}
-	asked, err := questionsOf(answers, split)
-	if err != nil {
-		return fmt.Errorf("report: %s: %w", path, err)
-	}
-	trained := countTrained(split)
-	one := Residual{File: filepath.Base(path), Result: result, ByPopularity: asked.byPopularity(trained), ByHistory: asked.byHistory(),
-		Details: Details{ByItem: asked.byItem(data, trained), ByToken: curves(answers), Answers: said(answers)}}
-	for i := range one.Answers {
-		a := &one.Answers[i]
-		title := a.Titles[0]
-		among := a.Restricted != nil && (evaluate.Exact(a.Restricted.Text, title) ||
-			slices.ContainsFunc(a.Restricted.Others, func(other string) bool { return evaluate.Exact(other, title) }))
-		switch {
-		case evaluate.Exact(a.Free.Text, title):
-			a.Kind = Right
-		case among || evaluate.Close(a.Free.Text, title):
-			a.Kind = Near
-		}
-	}
-	r.Residual = append(r.Residual, one)
-	return nil
-}
-
-func (r *Run) addRecovery(path string, data *dataset.Dataset, split dataset.Split) error {
-	answers, err := r.answers(path)
-	if err != nil {
-		return err
-	}
-	result, err := answers.Recovery()
-	if err != nil {
-		return err
-	}
-	asked, err := questionsOf(answers, split)
+	asked, err := task.NewBreakdown(t, answers, data, split)
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	one := Recovery{File: filepath.Base(path), Result: result, ByPlace: asked.byPlace(),
-		Details: Details{ByItem: asked.byItem(data, countTrained(split)), ByToken: curves(answers), Answers: said(answers)}}
-	for i, record := range answers.Of(evaluate.TrueState) {
-		switch {
-		case record.Exact == len(record.Titles):
-			one.Answers[i].Kind = Right
-		case 2*record.Exact > len(record.Titles):
-			one.Answers[i].Kind = Near
-		}
-	}
-	r.Recovery = append(r.Recovery, one)
+	section := t.Section(filepath.Base(path), asked)
+	at := slices.IndexFunc(r.Evaluations, func(e Evaluated) bool { return e.Name == t.Name })
+	r.Evaluations[at].Sections = append(r.Evaluations[at].Sections, section)
 	return nil
 }
 
@@ -341,28 +286,6 @@ func (r *Run) addJudged(path string) error {
 	}
 	r.Judged = append(r.Judged, *result)
 	return nil
-}
-
-// said gives the answers to all samples, as if all were wrong.
-func said(answers *evaluate.Answers) (all []Answer) {
-	restricted := answers.Of(evaluate.RestrictedState)
-	for i, record := range answers.Of(evaluate.TrueState) {
-		a := Answer{Sample: record.Sample, Kind: Wrong, Titles: record.Titles, Free: saidIn(record)}
-		if restricted != nil {
-			other := saidIn(restricted[i])
-			a.Restricted = &other
-		}
-		all = append(all, a)
-	}
-	return all
-}
-
-func saidIn(record evaluate.Record) Said {
-	s := Said{Text: record.Answer, Probability: math.Exp(record.LogProb), Tokens: record.Tokens, LogProbs: record.LogProbs}
-	for _, other := range record.Others {
-		s.Others = append(s.Others, other.Answer)
-	}
-	return s
 }
 
 // WriteJSON writes all of it for programs.

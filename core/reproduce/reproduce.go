@@ -22,10 +22,10 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/report"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Options are what is reproduced, and where.
@@ -76,6 +76,13 @@ type Share struct {
 	Adapter     align.Kind `json:"adapter"`
 	Minutes     float64    `json:"minutes"`
 }
+
+// The prompts of a reproduction.
+const (
+	residual = "residual"
+	recovery = "recovery"
+	item     = "item"
+)
 
 // A budget is shared out between recommenders, adapters and evaluations.
 const (
@@ -131,13 +138,13 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 		Share
 		weight float64
 	}{
-		{Share{Name: "residual-sasrec", Recommender: recommender.SASRec, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
-		{Share{Name: "residual-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
-		{Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: prompt.Item().Name, Adapter: align.Dictionary}, 0.5},
-		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
-		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: prompt.Residual().Name, Adapter: align.Dictionary}, 1},
-		{Share{Name: "recovery-recall", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Recall}, 1.5},
-		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: prompt.Recovery().Name, Adapter: align.Positions}, 1.5},
+		{Share{Name: "residual-sasrec", Recommender: recommender.SASRec, Prompt: residual, Adapter: align.Dictionary}, 1},
+		{Share{Name: "residual-dreamrec", Recommender: recommender.DreamRec, Prompt: residual, Adapter: align.Dictionary}, 1},
+		{Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: item, Adapter: align.Dictionary}, 0.5},
+		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: residual, Adapter: align.Dictionary}, 1},
+		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: residual, Adapter: align.Dictionary}, 1},
+		{Share{Name: "recovery-recall", Recommender: recommender.SASRec, Prompt: recovery, Adapter: align.Recall}, 1.5},
+		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: recovery, Adapter: align.Positions}, 1.5},
 	}
 	sum, left := 0.0, (1-evaluationShare)*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
 	for _, s := range shares {
@@ -323,7 +330,7 @@ func (r *reproduction) recommender(ctx context.Context, training Training) error
 
 // align trains a run's adapter, or what is left of it.
 func (r *reproduction) align(ctx context.Context, share Share) error {
-	template, err := prompt.Named(share.Prompt)
+	template, err := task.Prompt(share.Prompt)
 	if err != nil {
 		return err
 	}
@@ -353,18 +360,11 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
 	opts := evaluate.Options{Seed: 1, Controls: true}
-	path := filepath.Join(folder, share.Prompt+"-answers.jsonl")
+	path := run.PlannedAnswers(folder, share.Prompt)
 	measure := func(n int) error {
-		if one.Spec.Template.Asks == prompt.LastItem {
-			result, err := one.EvaluateResidual(ctx, n, opts)
-			if err == nil && opts.Path != "" {
-				r.table.addResidual(share, one.Provenance.Minutes, result)
-			}
-			return err
-		}
-		result, err := one.EvaluateRecovery(ctx, n, opts)
+		result, err := one.Evaluate(ctx, n, opts)
 		if err == nil && opts.Path != "" {
-			r.table.addRecovery(share, one.Provenance.Minutes, result)
+			r.table.addEvaluation(share, one.Provenance.Minutes, result)
 		}
 		return err
 	}
@@ -398,7 +398,7 @@ func (r *reproduction) judge(ctx context.Context, share Share) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: filepath.Join(folder, "judge-answers.jsonl"),
+	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: run.PlannedJudged(folder),
 		Label: oracles.Label, Against: recommender.SASRec, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
 	if err == nil {
 		r.table.addOracles(share, oracles, result)
@@ -418,7 +418,7 @@ func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, sasrec.Close()) }()
-	oracles, err = one.EvaluateOracles(ctx, r.plan.Oracles, 1, filepath.Join(folder, "oracles-answers.json"),
+	oracles, err = one.EvaluateOracles(ctx, r.plan.Oracles, 1, run.PlannedOracles(folder),
 		func(done, total int) { r.Progress("oracles", "oracles", done, total) })
 	if err != nil {
 		return nil, nil, err

@@ -8,9 +8,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Table sets each figure beside the paper's, and says what differs.
@@ -55,10 +55,19 @@ func (t *Table) differs(share Share, minutes float64) string {
 	return text
 }
 
-func (t *Table) addResidual(share Share, minutes float64, r *evaluate.Result) {
+func (t *Table) addEvaluation(share Share, minutes float64, found task.Summary) {
+	switch found := found.(type) {
+	case *task.Residual:
+		t.addResidual(share, minutes, found)
+	case *task.Recovery:
+		t.addRecovery(share, minutes, found)
+	}
+}
+
+func (t *Table) addResidual(share Share, minutes float64, r *task.Residual) {
 	paper, name := "", "residual accuracy, "+share.Recommender
 	switch {
-	case share.Prompt == prompt.Item().Name:
+	case share.Prompt == item:
 		name = "items named from their own vectors, " + share.Recommender
 	case share.Recommender == recommender.DreamRec:
 		paper = paperResidual
@@ -77,7 +86,7 @@ func (t *Table) addResidual(share Share, minutes float64, r *evaluate.Result) {
 	}
 }
 
-func (t *Table) addRecovery(share Share, minutes float64, r *evaluate.RecoveryResult) {
+func (t *Table) addRecovery(share Share, minutes float64, r *task.Recovery) {
 	what := fmt.Sprintf("more than 5 items recovered, %s, %s", share.Recommender, share.Adapter)
 	for _, c := range r.Conditions {
 		paper, differs := paperRecovery, t.differs(share, minutes)+"; histories of fewer than 6 items count as missed"
@@ -101,7 +110,7 @@ func (t *Table) addRecovery(share Share, minutes float64, r *evaluate.RecoveryRe
 
 func (t *Table) addOracles(share Share, oracles *run.OracleResult, verdicts *judge.Result) {
 	way, how := " (as the last of the history)", "read as a virtual item at the end of the history"
-	if share.Prompt == prompt.Item().Name {
+	if share.Prompt == item {
 		way, how = " (by its own prompt)", "read by the item prompt, from its direction alone"
 	}
 	t.add("an item's own embedding in the oracle's place names it"+way, oracles.Sanity, "", "how far the words of an oracle can be trusted")

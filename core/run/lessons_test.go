@@ -4,13 +4,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // parts are those of a new world, closed at the end of the test.
@@ -99,7 +97,7 @@ func TestNoisy(t *testing.T) {
 func TestItemPrompt(t *testing.T) {
 	w := dreams(t)
 	s := w.spec()
-	s.Template, s.Drawn = prompt.Item(), 0.5
+	s.Template, s.Drawn = promptOf(t, "item"), 0.5
 	dir := w.run() + "-item"
 	if _, err := Train(t.Context(), testllm.Engine(t), dir, s, nil, nil); err != nil {
 		t.Fatal(err)
@@ -123,11 +121,8 @@ func TestItemPrompt(t *testing.T) {
 	if err != nil || got[0].Words != want[0].Text {
 		t.Errorf("%+v, want %q: %v", got, want[0].Text, err)
 	}
-	result, err := r.EvaluateResidual(t.Context(), 5, evaluate.Options{Seed: 1})
-	if err != nil || result.N != 5 {
+	result, err := r.Evaluate(t.Context(), 5, evaluate.Options{Seed: 1})
+	if err != nil || result.About().N != 5 {
 		t.Errorf("%+v, %v", result, err)
-	}
-	if _, err := r.EvaluateRecovery(t.Context(), 5, evaluate.Options{}); err == nil || !strings.Contains(err.Error(), "last item") {
-		t.Errorf("recovery: %v", err)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -72,7 +71,7 @@ func (r *Run) describe(ctx context.Context, histories [][]int32, vectors []float
 }
 
 // Oracle tells of an oracle [D] what the LLM has said, the likeliest titles, and the items that fit it best.
-func (r *Run) Oracle(history []int32, vector []float32, words interpret.Answer, ranked []interpret.Answer) (Oracle, error) {
+func (r *Run) Oracle(history []int32, vector []float32, words prompt.Answer, ranked []prompt.Answer) (Oracle, error) {
 	o := Oracle{History: r.Titles(history), Words: words.Text}
 	for _, a := range ranked {
 		o.Titles = append(o.Titles, ScoredTitle{a.Text, math.Exp(a.LogProb)})
@@ -87,9 +86,8 @@ func (r *Run) Oracle(history []int32, vector []float32, words interpret.Answer, 
 
 // Appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
 func (r *Run) Appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
-	if asks := r.Spec.Template.Asks; asks != prompt.LastItem {
-		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the %s; this run's asks for the %s",
-			prompt.LastItem, asks)
+	if !r.Task.Last {
+		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
 	longer := make([][]int32, len(histories))
 	for i, history := range histories {

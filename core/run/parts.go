@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Parts is what a run stands on, opened.
@@ -24,6 +26,7 @@ type Parts struct {
 	GGUF        *cgo.GGUF
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
+	Task        task.Task        // that the template asks
 
 	encoding, engine *cgo.Engine // of the recommender, and of all else
 	kind             align.Kind  // of the adapter
@@ -61,7 +64,10 @@ func (p *Parts) open(s Spec) (err error) {
 	if s.Adapter == align.Recall {
 		shown.PerState = p.lookUps()
 	}
-	if p.Prompts, err = prompt.Compile(p.GGUF, s.Template, shown); err != nil {
+	if p.Task, err = task.Of(s.Template); err != nil {
+		return err
+	}
+	if p.Prompts, err = task.Compile(p.GGUF, s.Template, shown); err != nil {
 		return err
 	}
 	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
@@ -113,20 +119,13 @@ func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 	return lessons
 }
 
-// questions gives, for each sequence, the history that is asked about and the items that answer it.
-func (p *Parts) questions(sequences []dataset.Sequence) (histories, items [][]int32) {
-	if p.Hashes.Template.Asks == prompt.History {
-		for _, history := range recommender.Histories(sequences) {
-			last := history[max(0, len(history)-p.Recommender.Positions()):]
-			histories, items = append(histories, last), append(items, last)
-		}
-		return histories, items
+// questions makes the task's questions of sequences.
+func (p *Parts) questions(sequences []dataset.Sequence) []task.Question {
+	questions := make([]task.Question, len(sequences))
+	for i, s := range sequences {
+		questions[i] = p.Task.Question(p.Data, s, p.Recommender.Positions())
 	}
-	histories = recommender.Extended(sequences)
-	for _, s := range sequences {
-		items = append(items, []int32{s.Next})
-	}
-	return histories, items
+	return questions
 }
 
 // tell gives the tokens that name items: a title on each line.
@@ -135,13 +134,16 @@ func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 	for i := range items {
 		texts[i] = strings.Join(p.Titles(items[i]), "\n")
 	}
-	return prompt.Answers(p.GGUF, texts)
+	return prompt.AllTokens(p.GGUF, texts)
 }
 
 // answers gives, for each sequence, the history that is asked about and the tokens to answer with.
 func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
-	histories, items := p.questions(sequences)
-	answers, err = p.tell(items)
+	var texts []string
+	for _, q := range p.questions(sequences) {
+		histories, texts = append(histories, q.History), append(texts, q.Text())
+	}
+	answers, err = prompt.AllTokens(p.GGUF, texts)
 	return histories, answers, err
 }
 
@@ -155,23 +157,23 @@ func (p *Parts) lookUps() int {
 	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
 
-// longestAnswer is how many tokens the longest title of the catalogue takes, or the longest answer of the training part, about:
-// titles joined by line breaks can take a few less or more than one by one.
+// longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of the training part, about: lines
+// can take a few tokens less or more together than one by one.
 func (p *Parts) longestAnswer() (int, error) {
-	tokens := make([]int, len(p.Data.Items))
-	for i, item := range p.Data.Items {
-		answer, err := prompt.Answer(p.GGUF, item.Title)
+	tokens := map[string]int{}
+	lines, _ := p.Task.Allowed(p.Data, p.Recommender.Positions())
+	for _, line := range lines {
+		answer, err := prompt.Tokens(p.GGUF, line)
 		if err != nil {
 			return 0, err
 		}
-		tokens[i] = len(answer)
+		tokens[line] = len(answer)
 	}
-	longest := slices.Max(tokens)
-	_, items := p.questions(p.Split.Train)
-	for _, answered := range items {
+	longest := slices.Max(slices.Collect(maps.Values(tokens)))
+	for _, q := range p.questions(p.Split.Train) {
 		sum := 0
-		for _, item := range answered {
-			sum += tokens[item]
+		for _, line := range q.Answer {
+			sum += tokens[line]
 		}
 		longest = max(longest, sum)
 	}
@@ -201,7 +203,7 @@ func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []da
 	for i, s := range sequences {
 		titles[i] = p.Data.Items[s.Next].Title
 	}
-	answers, err := prompt.Answers(p.GGUF, titles)
+	answers, err := prompt.AllTokens(p.GGUF, titles)
 	if err != nil {
 		return nil, err
 	}

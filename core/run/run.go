@@ -16,6 +16,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/grammar"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Run is a trained run, open for questions. It is not safe for concurrent use.
@@ -110,7 +111,7 @@ func (r *Run) Close() error {
 
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
 // what the last item was, or what the items were.
-func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.Answer, error) {
+func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answer, error) {
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
@@ -118,34 +119,45 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]interpret.A
 	return r.Interpreter.Answer(ctx, states)
 }
 
-// EvaluateResidual asks for the next item of test sequences (n of them drawn by the seed; all if n is 0) and counts the right
-// answers. opts.Label is set here.
-func (r *Run) EvaluateResidual(ctx context.Context, n int, opts evaluate.Options) (*evaluate.Result, error) {
-	samples, err := r.samplesOf(ctx, prompt.LastItem, n, &opts)
+// Question is the one that the run asks about a history, with its true answer.
+func (r *Run) Question(history []int32) task.Question {
+	return r.Task.Ask(task.Subject{Data: r.Data, History: history, Positions: r.Recommender.Positions()})
+}
+
+// Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.
+// opts.Label is set here.
+func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.Summary, error) {
+	chosen := draw(len(r.Split.Test), n, opts.Seed)
+	questions := r.questions(r.testSequences(n, opts.Seed))
+	histories := make([][]int32, len(questions))
+	for i, q := range questions {
+		histories[i] = q.History
+	}
+	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
-	opts.Restricted = r.ranker(Places)
-	return evaluate.Residual(ctx, samples, r.catalogue(), r.Interpreter.Answer, opts)
-}
-
-// EvaluateRecovery asks for the items of the histories of test sequences (n of them drawn by the seed; all if n is 0) and counts
-// those that are named. opts.Label is set here.
-func (r *Run) EvaluateRecovery(ctx context.Context, n int, opts evaluate.Options) (*evaluate.RecoveryResult, error) {
-	samples, err := r.samplesOf(ctx, prompt.History, n, &opts)
+	samples := make([]evaluate.Sample, len(questions))
+	for i, q := range questions {
+		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i], Titles: q.Answer}
+	}
+	opts.Label, opts.Restricted = r.label(), r.ranker(r.Task.Places)
+	lines, _ := r.Task.Allowed(r.Data, r.Recommender.Positions())
+	known := evaluate.NewTitles(lines)
+	score := func(answer string, truth []string) evaluate.Hits { return r.Task.Score(answer, truth, known) }
+	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, r.Interpreter.Answer, score, opts)
 	if err != nil {
 		return nil, err
 	}
-	opts.Restricted = r.ranker(1)
-	return evaluate.Recovery(ctx, samples, r.catalogue(), r.Interpreter.Answer, opts)
+	return r.Task.Summarise(answers), nil
 }
 
-// Places is how many of the likeliest titles a residual evaluation and an oracle have.
+// Places is how many of the likeliest titles an oracle has.
 const Places = 5
 
-// ranker gives the likeliest answers that name items of the catalogue.
+// ranker gives the likeliest of the answers that the task allows.
 func (r *Run) ranker(width int) evaluate.Ranker {
-	return func(ctx context.Context, samples []prompt.States) ([][]interpret.Answer, error) {
+	return func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error) {
 		g, err := r.Grammar()
 		if err != nil {
 			return nil, err
@@ -154,38 +166,13 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 	}
 }
 
-// Grammar is that of answers that name items of the catalogue: one, or the items of a history. It is made at the first call.
+// Grammar is that of the answers that the task allows. It is made at the first call.
 func (r *Run) Grammar() (g *grammar.Grammar, err error) {
 	if r.grammar == nil {
-		lines := 1
-		if r.Spec.Template.Asks == prompt.History {
-			lines = r.Recommender.Positions()
-		}
-		r.grammar, err = grammar.Titles(r.GGUF, r.catalogue(), lines)
+		lines, most := r.Task.Allowed(r.Data, r.Recommender.Positions())
+		r.grammar, err = grammar.Titles(r.GGUF, lines, most)
 	}
 	return r.grammar, err
-}
-
-// samplesOf draws test sequences and makes samples of them, for a run that asks for what is to be measured.
-func (r *Run) samplesOf(ctx context.Context, asked prompt.Asked, n int, opts *evaluate.Options) ([]evaluate.Sample, error) {
-	if asks := r.Spec.Template.Asks; asks != asked {
-		command := map[prompt.Asked]string{prompt.LastItem: "residual", prompt.History: "recovery"}[asks]
-		return nil, fmt.Errorf("run: the prompt of this run asks for the %s, not for the %s; recint evaluate %s measures that", asks, asked,
-			command)
-	}
-	chosen := draw(len(r.Split.Test), n, opts.Seed)
-	sequences := r.testSequences(n, opts.Seed)
-	histories, items := r.questions(sequences)
-	states, err := r.States(ctx, r.Recommender, histories)
-	if err != nil {
-		return nil, err
-	}
-	samples := make([]evaluate.Sample, len(sequences))
-	for i := range samples {
-		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i], Titles: r.Titles(items[i])}
-	}
-	opts.Label = r.label()
-	return samples, nil
 }
 
 // label says what an evaluation is of.

@@ -21,7 +21,18 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
+
+// promptOf is a prompt with a name.
+func promptOf(t *testing.T, name string) prompt.Template {
+	t.Helper()
+	template, err := task.Prompt(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return template
+}
 
 func TestTrainOpenAnswer(t *testing.T) {
 	w := newWorld(t)
@@ -48,10 +59,11 @@ func TestTrainOpenAnswer(t *testing.T) {
 		t.Errorf("spec %+v, provenance %+v", r.Spec, r.Provenance)
 	}
 	path := filepath.Join(w.run(), "answers.jsonl")
-	evaluation, err := r.EvaluateResidual(t.Context(), 5, evaluate.Options{Seed: 2, Controls: true, Path: path})
+	summary, err := r.Evaluate(t.Context(), 5, evaluate.Options{Seed: 2, Controls: true, Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
+	evaluation := summary.(*task.Residual)
 	hash, err := artifact.HashFile(filepath.Join(w.run(), align.AdapterFile))
 	if err != nil {
 		t.Fatal(err)
@@ -329,15 +341,15 @@ func TestTrainRefuses(t *testing.T) {
 			s.Template = prompt.Template{Name: "half", Texts: []string{"Name it.{after}"}}
 		},
 		"drawn share is 1":                                 func(s *Spec) { s.Drawn = 1 },
-		`"recovery" asks for the history`:                  func(s *Spec) { s.Template, s.Drawn = prompt.Recovery(), 0.5 },
-		"of which a positions adapter has nothing to read": func(s *Spec) { s.Template, s.Adapter = prompt.Item(), align.Positions },
+		`"recovery" asks for the history`:                  func(s *Spec) { s.Template, s.Drawn = promptOf(t, "recovery"), 0.5 },
+		"of which a positions adapter has nothing to read": func(s *Spec) { s.Template, s.Adapter = promptOf(t, "item"), align.Positions },
 		"learns in the warm start what to look up": func(s *Spec) {
-			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = align.Recall, prompt.Recovery(), 0, 0
+			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = align.Recall, promptOf(t, "recovery"), 0, 0
 		},
 		"shows the items of a history, and prompt \"residual\" asks for the last item": func(s *Spec) { s.Adapter, s.Config.WarmSteps = align.Recall, 1 },
 		"reads one vector; prompt \"two\" has the slots": func(s *Spec) {
 			s.Adapter, s.Config.WarmSteps, s.Drawn = align.Recall, 1, 0
-			s.Template = prompt.Template{Name: "two", Asks: prompt.History, Texts: []string{"{before}{after}"}}
+			s.Template = prompt.Template{Name: "two", Asks: "history", Texts: []string{"{before}{after}"}}
 		},
 		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
 		`no adapter kind is called "cnn"`:             func(s *Spec) { s.Adapter = "cnn" },

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // ScoredItem is an item of the catalogue with log p(its title | states) under the LLM, in nats.
@@ -18,8 +16,8 @@ type ScoredItem struct {
 // Scores gives every item of the catalogue the probability that the LLM says its title, and no more, when it is shown the states of a
 // history (dense item ids, oldest first); for each history the likeliest item first. Items of one title share their number.
 func (r *Run) Scores(ctx context.Context, histories [][]int32) ([][]ScoredItem, error) {
-	if asks := r.Spec.Template.Asks; asks != prompt.LastItem {
-		return nil, fmt.Errorf("run: titles are scored by a prompt that asks for the %s; this run's asks for the %s", prompt.LastItem, asks)
+	if !r.Task.Last {
+		return nil, fmt.Errorf("run: titles are scored by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {

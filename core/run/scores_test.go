@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Against a beam as wide as the slots allow: the same items first, with the same probabilities.
@@ -38,7 +38,7 @@ func TestScores(t *testing.T) {
 	if scores[0][0].LogProb == scores[1][0].LogProb {
 		t.Error("the scores do not depend on the history")
 	}
-	r.Spec.Template.Asks = prompt.History
+	r.Task, _ = task.Named("recovery")
 	if _, err := r.Scores(t.Context(), histories); err == nil || !strings.Contains(err.Error(), "asks for the history") {
 		t.Errorf("a prompt for lists: error %v", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // SpecFile is the file of a run's folder that says what the run is.
@@ -63,10 +64,10 @@ func (p Precision) native() (cgo.Precision, error) {
 // MostDrawn bounds the share of drawn sequences.
 const MostDrawn = 0.9
 
-// DefaultSpec is the demonstration's run, without paths and length: the residual prompt, a dictionary of 1,024 hidden
+// DefaultSpec is the demonstration's run, without paths and length: the default prompt, a dictionary of 1,024 hidden
 // units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: prompt.Residual(), Adapter: align.Dictionary, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: task.Default(), Adapter: align.Dictionary, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
@@ -74,7 +75,7 @@ func DefaultSpec() Spec {
 // for, hidden units, or a warm start.
 func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
 	s.Template, s.Adapter = t, kind
-	if t.Asks == prompt.History {
+	if asked, err := task.Of(t); err == nil && !asked.Last {
 		s.Drawn = 0
 	}
 	if !kind.HasHidden() {
@@ -88,17 +89,21 @@ func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
 
 // Validate refuses what can be seen to be wrong without opening anything.
 func (s Spec) Validate() error {
+	asked, err := task.Of(s.Template)
+	if err != nil {
+		return err
+	}
 	switch {
 	case s.Adapter == align.Mixture && s.Config.WarmSteps > 0:
 		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
 	case s.Adapter == align.Recall && s.Config.WarmSteps == 0:
 		return errors.New("run: a recall adapter learns in the warm start what to look up; set its warm steps above 0")
-	case s.Adapter == align.Recall && s.Template.Asks != prompt.History:
+	case s.Adapter == align.Recall && asked.Last:
 		return fmt.Errorf("run: a recall adapter shows the items of a history, and prompt %q asks for the %s; choose %s, %s or %s", s.Template.Name,
 			s.Template.Asks, align.Dictionary, align.MLP, align.Linear)
 	case !(s.Drawn >= 0 && s.Drawn <= MostDrawn):
 		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MostDrawn)
-	case s.Drawn > 0 && s.Template.Asks == prompt.History:
+	case s.Drawn > 0 && !asked.Last:
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}
 	slots, err := s.Template.Slots()
@@ -120,7 +125,7 @@ func (s Spec) Validate() error {
 		shape.LookUps = 1
 	}
 	_, err = s.Precision.native()
-	return cmp.Or(s.Config.Validate(), shape.Validate(), s.Template.Validate(), err)
+	return cmp.Or(s.Config.Validate(), shape.Validate(), err)
 }
 
 // paths are the fields that are paths, for conversion.

@@ -367,17 +367,10 @@ func lines(h *held, text string) []namedLine {
 
 // judge holds words against the history that they are about, as evaluations do: its last item, or those of its items that count.
 func judge(answer *interpretAnswer, a asked) {
-	truth := a.history[max(0, len(a.history)-a.Info().Positions):]
-	if answer.Asks == prompt.LastItem {
-		truth = a.history[len(a.history)-1:]
-	}
+	truth, named := a.Judge(a.history, answer.Text)
 	titles := make([]string, len(truth))
 	for i, id := range truth {
 		titles[i] = a.Describe(id).Title
-	}
-	named := evaluate.Named(answer.Text, titles)
-	if answer.Asks == prompt.LastItem {
-		named[0] = evaluate.Exact(answer.Text, titles[0])
 	}
 	for i, id := range truth {
 		answer.Truth = append(answer.Truth, judgedItem{describe(a.held, id), named[i]})

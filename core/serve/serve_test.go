@@ -17,7 +17,6 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
@@ -54,7 +53,7 @@ func TestOpenAPI(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery", "dreams")
 	runs := decoded[runsAnswer](t, call(t, s, "GET", "/v1/runs", "")).Runs
-	if len(runs) != 3 || runs[0].Name != "residual" || runs[1].Asks != prompt.History || !runs[2].Oracles {
+	if len(runs) != 3 || runs[0].Name != "residual" || runs[1].Asks != "history" || !runs[2].Oracles {
 		t.Fatalf("%+v", runs)
 	}
 	found := decoded[itemsAnswer](t, call(t, s, "GET", "/v1/items?query=golden+letter&limit=2", ""))

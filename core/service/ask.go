@@ -36,14 +36,14 @@ type Token struct {
 
 // Interpret says in words what the states hold: the likeliest token each time. said, if it is not nil, is called for each token as soon as
 // it is there, in the caller's goroutine: it may take its time, which holds up nobody else.
-func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (interpret.Answer, error) {
+func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (prompt.Answer, error) {
 	words, _, err := s.InterpretAndRank(ctx, q, 0, said)
 	return words, err
 }
 
 // Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest first, found by a beam of that width: n
 // sequences are pursued side by side.
-func (s *Service) Rank(ctx context.Context, q Question, n int) ([]interpret.Answer, error) {
+func (s *Service) Rank(ctx context.Context, q Question, n int) ([]prompt.Answer, error) {
 	titles, err := s.ranking(n)
 	if err != nil {
 		return nil, err
@@ -57,17 +57,17 @@ func (s *Service) Rank(ctx context.Context, q Question, n int) ([]interpret.Answ
 // InterpretAndRank does both for the same states, which are computed once. These are two questions, for both of which the queue has room
 // or for neither; if one of them fails, the other is given up. An n of 0 leaves the ranking out.
 func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (
-	words interpret.Answer, ranked []interpret.Answer, err error) {
+	words prompt.Answer, ranked []prompt.Answer, err error) {
 	asked := []*ticket{{Question: interpret.Question{Width: 1}}}
 	if n != 0 {
 		titles, err := s.ranking(n)
 		if err != nil {
-			return interpret.Answer{}, nil, err
+			return prompt.Answer{}, nil, err
 		}
 		asked = append(asked, titles)
 	}
 	if err := s.ask(ctx, q, said, asked...); err != nil {
-		return interpret.Answer{}, nil, err
+		return prompt.Answer{}, nil, err
 	}
 	if n != 0 {
 		ranked = asked[1].Answers
@@ -118,9 +118,8 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 	}
 	least := s.info.Shortest
 	if q.Vector != nil {
-		if s.info.Asks != prompt.LastItem {
-			return prompt.States{}, invalid("a vector is named by a run that asks for the %s; this one asks for the %s", prompt.LastItem,
-				s.info.Asks)
+		if !s.run.Task.Last {
+			return prompt.States{}, invalid("a vector is named by a run that asks for the last item; this one asks for the %s", s.info.Asks)
 		}
 		least--
 	}

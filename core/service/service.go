@@ -77,6 +77,12 @@ type Info struct {
 	Hash        string       `json:"hash"`        // of the adapter's file
 }
 
+// Judge compares an answer about a history with the truth: the items that it should name, and which of them it names.
+func (s *Service) Judge(history []int32, answer string) (items []int32, named []bool) {
+	q := s.run.Question(history)
+	return q.Items, s.run.Task.Named(answer, q.Answer)
+}
+
 // Open opens a trained run and starts to answer.
 func Open(dir string, opts Options) (*Service, error) {
 	if opts.Slots == 0 {
@@ -131,7 +137,7 @@ func (s *Service) open(dir string, opts Options) error {
 		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}
-	s.info.Oracles = config.Model == recommender.DreamRec && s.info.Asks == prompt.LastItem
+	s.info.Oracles = config.Model == recommender.DreamRec && s.run.Task.Last
 	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
 		s.info.Shortest = 2
 	}

@@ -47,7 +47,7 @@ func histories(n int) [][]int32 {
 func TestStateAndRecommend(t *testing.T) {
 	s, r := open(t, residual, Options{}), openRun(t, residual)
 	info := s.Info()
-	if info.Asks != prompt.LastItem || info.Recommender != recommender.SASRec || info.Items != 30 || info.StateWidth != 16 ||
+	if info.Asks != "last item" || info.Recommender != recommender.SASRec || info.Items != 30 || info.StateWidth != 16 ||
 		info.Shortest != 2 || info.Oracles || info.MaxTokens != 24 || info.Hash != r.Hash() {
 		t.Errorf("%+v", info)
 	}
@@ -155,7 +155,7 @@ func split(states prompt.States, width int) [][]float32 {
 	return slices.Collect(slices.Chunk(states.Values, width))
 }
 
-func same(t *testing.T, got, want interpret.Answer) {
+func same(t *testing.T, got, want prompt.Answer) {
 	t.Helper()
 	if !slices.Equal(got.Tokens, want.Tokens) || got.Text != want.Text || math.Abs(got.LogProb-want.LogProb) > 1e-3 {
 		t.Errorf("%+v, alone %+v", got, want)

@@ -35,7 +35,7 @@ var precisions = []precision{
 type llmCase struct {
 	adapter  *align.Adapter
 	prompt   *prompt.Prompt
-	batch    cgo.AlignBatch
+	batch    prompt.Batch
 	answers  []int32 // [B, A], -1 where an answer is over
 	shape    []int   // of answers
 	logProbs []float32
@@ -183,7 +183,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 		return nil, err
 	}
 	defer prefix.Close()
-	loss, err := llama.Backward(prefix, adapter, c.batch)
+	loss, err := llama.Backward(prefix, adapter, cgo.AlignBatch(c.batch))
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (c *llmCase) spread(llama *cgo.LLaMA, prefix *cgo.Prefix, adapter *cgo.Adap
 		}
 	}
 	dense := make([]float32, targets)
-	if err := llama.LogProbs(dense, prefix, adapter, c.batch); err != nil {
+	if err := llama.LogProbs(dense, prefix, adapter, cgo.AlignBatch(c.batch)); err != nil {
 		return nil, err
 	}
 	all := make([]float32, len(c.answers))

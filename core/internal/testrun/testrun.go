@@ -12,9 +12,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // All makes the runs of the tests below dir, and gives their folders: residual and recovery of SASRec, dreams (residual) and item of
@@ -22,17 +22,19 @@ import (
 func All(dir string) (map[string]string, error) {
 	folders := map[string]string{}
 	for name, of := range map[string]struct {
-		model    string
-		template prompt.Template
-		kind     align.Kind
+		model, prompt string
+		kind          align.Kind
 	}{
-		"residual": {recommender.SASRec, prompt.Residual(), align.MLP},
-		"recovery": {recommender.SASRec, prompt.Recovery(), align.Positions},
-		"dreams":   {recommender.DreamRec, prompt.Residual(), align.MLP},
-		"item":     {recommender.DreamRec, prompt.Item(), align.Linear},
+		"residual": {recommender.SASRec, "residual", align.MLP},
+		"recovery": {recommender.SASRec, "recovery", align.Positions},
+		"dreams":   {recommender.DreamRec, "residual", align.MLP},
+		"item":     {recommender.DreamRec, "item", align.Linear},
 	} {
-		var err error
-		if folders[name], err = write(filepath.Join(dir, name), of.model, run.DefaultSpec().With(of.template, of.kind)); err != nil {
+		template, err := task.Prompt(of.prompt)
+		if err != nil {
+			return nil, err
+		}
+		if folders[name], err = write(filepath.Join(dir, name), of.model, run.DefaultSpec().With(template, of.kind)); err != nil {
 			return nil, err
 		}
 	}

@@ -1,19 +1,18 @@
-package evaluate
+package task
 
 import (
 	"context"
 	"reflect"
-	"slices"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 func TestRecovered_byHand(t *testing.T) {
 	titles := []string{"It", "The Matrix", "Heat", "Heat"}
-	known := NewTitles([]string{"It", "The Matrix", "Heat", "Kolya"})
-	for answer, want := range map[string]Hits{
+	known := evaluate.NewTitles([]string{"It", "The Matrix", "Heat", "Kolya"})
+	for answer, want := range map[string]evaluate.Hits{
 		"It\nThe Matrix\nHeat\nHeat":      {Exact: 4, Contains: 3, Paper: 3, Valid: 4},
 		"heat.\n\nthe  matrix\n":          {Exact: 2, Contains: 2, Paper: 0, Valid: 2},
 		"Heat\nHeat\nHeat":                {Exact: 2, Contains: 1, Paper: 1, Valid: 3},
@@ -29,49 +28,32 @@ func TestRecovered_byHand(t *testing.T) {
 	}
 }
 
-func TestNamed(t *testing.T) {
-	titles := []string{"Heat", "The Matrix", "Heat", "It"}
-	for answer, want := range map[string][]bool{
-		"it.\nHEAT":               {true, false, false, true},
-		"Heat\n\nHeat\nHeat":      {true, false, true, false},
-		"The Matrix and It\nItem": {false, false, false, false},
-		"":                        {false, false, false, false},
-	} {
-		if got := Named(answer, titles); !slices.Equal(got, want) {
-			t.Errorf("%q: %v, want %v", answer, got, want)
-		}
-	}
-}
-
 func TestRecovery_counts(t *testing.T) {
 	var titles []string
 	for _, letter := range "ABCDEFGHIJ" {
 		titles = append(titles, string(letter))
 	}
-	var samples []Sample
+	var samples []evaluate.Sample
 	for i := range 11 { // sample i is answered with its first i titles
-		samples = append(samples, Sample{ID: titles[0] + string(rune('a'+i)), States: one(float32(i)), Titles: titles})
+		samples = append(samples, evaluate.Sample{ID: titles[0] + string(rune('a'+i)), States: state(float32(i)), Titles: titles})
 	}
-	samples = append(samples, Sample{ID: "short", States: one(2), Titles: titles[:3]})
-	answer := func(_ context.Context, asked []prompt.States) (answers []interpret.Answer, err error) {
+	samples = append(samples, evaluate.Sample{ID: "short", States: state(2), Titles: titles[:3]})
+	answer := func(_ context.Context, asked []prompt.States) (answers []prompt.Answer, err error) {
 		for _, s := range asked {
 			text := ""
 			for _, title := range titles[:int(s.Values[0])] {
 				text += title + "\n"
 			}
-			answers = append(answers, interpret.Answer{Text: text})
+			answers = append(answers, prompt.Answer{Text: text})
 		}
 		return answers, nil
 	}
-	result, err := Recovery(t.Context(), samples, titles, answer, Options{Controls: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	result := evaluated(t, recovery(), samples, titles, answer, evaluate.Options{Controls: true}).(*Recovery)
 	own, zero := result.Conditions[0].Exact, result.Conditions[1].Exact
 	if want := []int{1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1}; !reflect.DeepEqual(own.Histogram, want) {
 		t.Errorf("histogram %v, want %v", own.Histogram, want)
 	}
-	if own.Mean != 57./12 || own.OverFive != NewShare(5, 12) {
+	if own.Mean != 57./12 || own.OverFive != evaluate.NewShare(5, 12) {
 		t.Errorf("mean %g, over five %+v", own.Mean, own.OverFive)
 	}
 	if zero.Mean != 0 || zero.OverFive.Hits != 0 || result.Conditions[2].Exact.Mean == 0 {

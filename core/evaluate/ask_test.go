@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -30,23 +29,55 @@ func cases(n int) (samples []Sample, catalogue []string) {
 func one(x float32) prompt.States { return prompt.States{Counts: []int{1}, Values: []float32{x}} }
 
 // reader answers with the title that the state stands for, and with nonsense to a zero state.
-func reader(_ context.Context, states []prompt.States) ([]interpret.Answer, error) {
-	var answers []interpret.Answer
+func reader(_ context.Context, states []prompt.States) ([]prompt.Answer, error) {
+	var answers []prompt.Answer
 	for _, s := range states {
 		x := s.Values[0]
 		text := "nothing"
 		if x > 0 {
 			text = fmt.Sprintf("film %g.", x-1)
 		}
-		answers = append(answers, interpret.Answer{Text: text, Pieces: strings.SplitAfter(text, " "), LogProb: -float64(x) / 3, Ended: true,
+		answers = append(answers, prompt.Answer{Text: text, Pieces: strings.SplitAfter(text, " "), LogProb: -float64(x) / 3, Ended: true,
 			LogProbs: []float64{-1.23456, -0.0001, -float64(x) / 3}})
 	}
 	return answers, nil
 }
 
-func TestResidual_countsAndControls(t *testing.T) {
+// tally is what answers come to under each condition.
+type tally struct {
+	N          int
+	Shard      string
+	Conditions []tallied
+}
+
+type tallied struct{ Exact, Contains, Paper, Valid Share }
+
+// asking asks for the title of each sample and counts the hits.
+func asking(ctx context.Context, samples []Sample, catalogue []string, answer Answerer, opts Options) (*tally, error) {
+	known := NewTitles(catalogue)
+	one := map[bool]int{true: 1}
+	answers, err := Ask(ctx, "titles", samples, answer, func(answer string, titles []string) Hits {
+		return Hits{one[Exact(answer, titles[0])], one[Contains(answer, titles[0])], one[Paper(answer, titles[0])], one[known.Has(answer)]}
+	}, opts)
+	if err != nil {
+		return nil, err
+	}
+	result := &tally{N: answers.N(), Shard: answers.Header.Shard}
+	for _, condition := range answers.Header.Conditions {
+		var sum Hits
+		records := answers.Of(condition)
+		for _, r := range records {
+			sum.Exact, sum.Contains, sum.Paper, sum.Valid = sum.Exact+r.Exact, sum.Contains+r.Contains, sum.Paper+r.Paper, sum.Valid+r.Valid
+		}
+		share := func(hits int) Share { return NewShare(hits, len(records)) }
+		result.Conditions = append(result.Conditions, tallied{share(sum.Exact), share(sum.Contains), share(sum.Paper), share(sum.Valid)})
+	}
+	return result, nil
+}
+
+func TestAsk_countsAndControls(t *testing.T) {
 	samples, catalogue := cases(300)
-	result, err := Residual(context.Background(), samples, catalogue, reader, Options{Seed: 7, Controls: true})
+	result, err := asking(context.Background(), samples, catalogue, reader, Options{Seed: 7, Controls: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,35 +98,35 @@ func TestResidual_countsAndControls(t *testing.T) {
 }
 
 // ranker reads a state as reader does and puts another title in front, unless the state says film 0.
-func ranker(ctx context.Context, states []prompt.States) (ranked [][]interpret.Answer, err error) {
+func ranker(ctx context.Context, states []prompt.States) (ranked [][]prompt.Answer, err error) {
 	answers, err := reader(ctx, states)
 	for i, a := range answers {
-		list := []interpret.Answer{a}
+		list := []prompt.Answer{a}
 		if states[i].Values[0] > 1 {
-			list = []interpret.Answer{{Text: "film 0", LogProb: -1}, {Text: "film 3", LogProb: -2}, a}
+			list = []prompt.Answer{{Text: "film 0", LogProb: -1}, {Text: "film 3", LogProb: -2}, a}
 		}
 		ranked = append(ranked, list)
 	}
 	return ranked, err
 }
 
-func TestResidual_restricted(t *testing.T) {
+func TestAsk_restricted(t *testing.T) {
 	samples, catalogue := cases(12) // three samples for each of the films 0, 3, 6 and 9
 	path := filepath.Join(t.TempDir(), "answers.jsonl")
 	opts := Options{Restricted: ranker, Path: path}
 	for range 2 { // the second time from the file alone
-		result, err := Residual(t.Context(), samples, catalogue, reader, opts)
+		result, err := asking(t.Context(), samples, catalogue, reader, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(result.Conditions) != 2 || result.Conditions[0].Ranked != nil {
+		if len(result.Conditions) != 2 {
 			t.Fatalf("%+v", result)
 		}
 		restricted := result.Conditions[1]
-		if restricted.Exact.Hits != 3 || restricted.Ranked.Hits != 12 || restricted.Places != 3 || restricted.Valid.Hits != 12 {
-			t.Errorf("%+v, ranked %+v", restricted, restricted.Ranked)
+		if restricted.Exact.Hits != 3 || restricted.Valid.Hits != 12 {
+			t.Errorf("%+v", restricted)
 		}
-		opts.Restricted = func(context.Context, []prompt.States) ([][]interpret.Answer, error) {
+		opts.Restricted = func(context.Context, []prompt.States) ([][]prompt.Answer, error) {
 			return nil, errors.New("asked again")
 		}
 	}
@@ -111,10 +142,10 @@ func TestResidual_restricted(t *testing.T) {
 		`{"answer":"film 3","log_prob":-2},{"answer":"film 9.",`; !bytes.Contains(data, []byte(line)) {
 		t.Errorf("no line with %s in\n%s", line, data)
 	}
-	silent := func(_ context.Context, states []prompt.States) ([][]interpret.Answer, error) {
-		return make([][]interpret.Answer, len(states)), nil
+	silent := func(_ context.Context, states []prompt.States) ([][]prompt.Answer, error) {
+		return make([][]prompt.Answer, len(states)), nil
 	}
-	if _, err := Residual(t.Context(), samples, catalogue, reader, Options{Restricted: silent}); err == nil ||
+	if _, err := asking(t.Context(), samples, catalogue, reader, Options{Restricted: silent}); err == nil ||
 		!strings.Contains(err.Error(), "restricted, sample 0: no answer") {
 		t.Errorf("no answers: error %v", err)
 	}
@@ -122,10 +153,10 @@ func TestResidual_restricted(t *testing.T) {
 
 // Killed at any byte, the file is completed to the same bytes, and what was complete is not asked again. Answers depend on what
 // is answered beside them, as those of an LLM do in their last digits.
-func TestResidual_resumesToTheSameBytes(t *testing.T) {
+func TestAsk_resumesToTheSameBytes(t *testing.T) {
 	samples, catalogue := cases(Chunk + 100)
 	asked := 0
-	sensitive := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
+	sensitive := func(ctx context.Context, states []prompt.States) ([]prompt.Answer, error) {
 		asked += len(states)
 		answers, err := reader(ctx, states)
 		for i := range answers {
@@ -135,7 +166,7 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	opts := Options{Seed: 3, Restricted: ranker, Controls: true, Label: "a", Path: filepath.Join(dir, "whole.jsonl")}
-	whole, err := Residual(t.Context(), samples, catalogue, sensitive, opts)
+	whole, err := asking(t.Context(), samples, catalogue, sensitive, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +188,7 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		asked = 0
-		result, err := Residual(t.Context(), samples, catalogue, sensitive, opts)
+		result, err := asking(t.Context(), samples, catalogue, sensitive, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,9 +211,9 @@ func TestResidual_resumesToTheSameBytes(t *testing.T) {
 }
 
 // A finished file of an earlier version, which kept no tokens, is read; one that is not finished is not mixed with new answers.
-func TestResidual_earlierVersion(t *testing.T) {
+func TestAsk_earlierVersion(t *testing.T) {
 	samples, catalogue := cases(2 * Chunk)
-	untold := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
+	untold := func(ctx context.Context, states []prompt.States) ([]prompt.Answer, error) {
 		answers, err := reader(ctx, states)
 		for i := range answers {
 			answers[i].Pieces, answers[i].LogProbs = nil, nil
@@ -191,7 +222,7 @@ func TestResidual_earlierVersion(t *testing.T) {
 	}
 	opts := Options{Path: filepath.Join(t.TempDir(), "answers.jsonl")}
 	for range 2 {
-		if result, err := Residual(t.Context(), samples, catalogue, untold, opts); err != nil || result.Conditions[0].Exact.Hits != 2*Chunk {
+		if result, err := asking(t.Context(), samples, catalogue, untold, opts); err != nil || result.Conditions[0].Exact.Hits != 2*Chunk {
 			t.Fatalf("%+v, %v", result, err)
 		}
 	}
@@ -202,23 +233,23 @@ func TestResidual_earlierVersion(t *testing.T) {
 	if err := os.Truncate(opts.Path, int64(len(data)-10)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Residual(t.Context(), samples, catalogue, reader, opts); err == nil ||
+	if _, err := asking(t.Context(), samples, catalogue, reader, opts); err == nil ||
 		!strings.Contains(err.Error(), "move the file away to start again") {
 		t.Errorf("a file of an earlier version goes on: error %v", err)
 	}
 }
 
-func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
+func TestAsk_stoppedKeepsWhatIsFinished(t *testing.T) {
 	samples, catalogue := cases(2*Chunk + 10)
 	path := filepath.Join(t.TempDir(), "answers.jsonl")
 	calls := 0
-	stopping := func(ctx context.Context, states []prompt.States) ([]interpret.Answer, error) {
+	stopping := func(ctx context.Context, states []prompt.States) ([]prompt.Answer, error) {
 		if calls++; calls == 3 {
 			return nil, context.Canceled
 		}
 		return reader(ctx, states)
 	}
-	_, err := Residual(context.Background(), samples, catalogue, stopping, Options{Path: path})
+	_, err := asking(context.Background(), samples, catalogue, stopping, Options{Path: path})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
 	}
@@ -231,7 +262,7 @@ func TestResidual_stoppedKeepsWhatIsFinished(t *testing.T) {
 	}
 }
 
-func TestResidual_refusals(t *testing.T) {
+func TestAsk_refusals(t *testing.T) {
 	samples, catalogue := cases(4)
 	dir := t.TempDir()
 	notes := filepath.Join(dir, "notes.txt")
@@ -239,7 +270,7 @@ func TestResidual_refusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := filepath.Join(dir, "used.jsonl")
-	if _, err := Residual(context.Background(), samples, catalogue, reader, Options{Path: used, Label: "a"}); err != nil {
+	if _, err := asking(context.Background(), samples, catalogue, reader, Options{Path: used, Label: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	other := append([]Sample(nil), samples...)
@@ -261,7 +292,7 @@ func TestResidual_refusals(t *testing.T) {
 		"other samples": {other, Options{Path: used, Label: "a"}, "line 4"},
 		"no folder":     {samples, Options{Path: filepath.Join(dir, "none", "x")}, "cannot be written"},
 	} {
-		_, err := Residual(context.Background(), c.samples, catalogue, reader, c.opts)
+		_, err := asking(context.Background(), c.samples, catalogue, reader, c.opts)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
 		}

@@ -1,0 +1,95 @@
+package run
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/task"
+)
+
+// The kinds of files that evaluations leave in a run's folder.
+const (
+	AnswersFile = "answers" // of an evaluation of the run's task
+	OraclesFile = "oracles"
+	JudgedFile  = "judge"
+)
+
+// AnswersOf describes an evaluation whose answers a file in a run's folder keeps.
+type AnswersOf struct {
+	Samples  int
+	Minutes  float64 // in place of a number of samples
+	Seed     uint64
+	Controls bool
+	Shard    evaluate.Shard
+}
+
+// AnswersPath is the file with the answers of an evaluation.
+func AnswersPath(dir string, t task.Task, a AnswersOf) string {
+	name := fmt.Sprintf("%s-%d-%d", t.Name, a.Samples, a.Seed)
+	if a.Minutes > 0 {
+		name = fmt.Sprintf("%s-%gmin-%d", t.Name, a.Minutes, a.Seed)
+	}
+	if !a.Controls {
+		name += "-no-controls"
+	}
+	if a.Shard.N > 0 {
+		name += fmt.Sprintf("-shard-%d-of-%d", a.Shard.I, a.Shard.N)
+	}
+	return filepath.Join(dir, name+".jsonl")
+}
+
+// PlannedAnswers, PlannedOracles and PlannedJudged are the files of evaluations whose plan says all that other names tell, as a
+// reproduction's does.
+func PlannedAnswers(dir, prompt string) string { return filepath.Join(dir, prompt+"-answers.jsonl") }
+
+func PlannedOracles(dir string) string { return filepath.Join(dir, "oracles-answers.json") }
+
+func PlannedJudged(dir string) string { return filepath.Join(dir, "judge-answers.jsonl") }
+
+// OraclesPath is the file with the oracles of so many test sequences.
+func OraclesPath(dir string, samples int, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("oracles-%d-%d.json", samples, seed))
+}
+
+// unusual is what file names should not hold.
+var unusual = regexp.MustCompile(`[^\w.-]+`)
+
+// JudgedPath is the file with a judge's replies about these oracles beside another recommender's choices.
+func JudgedPath(dir string, samples int, seed uint64, against, judge string) string {
+	return filepath.Join(dir, fmt.Sprintf("judge-%d-%d-%s-%s.jsonl", samples, seed, against,
+		unusual.ReplaceAllString(judge, "_")))
+}
+
+// Left is a file that an evaluation has left in a run's folder.
+type Left struct {
+	Path, Kind string
+	Task       task.Task // of AnswersFile
+}
+
+// Leavings lists what evaluations have left in a run's folder, by name.
+func Leavings(dir string) ([]Left, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("run: %w", err)
+	}
+	var found []Left
+	for _, file := range files {
+		name, path := file.Name(), filepath.Join(dir, file.Name())
+		for _, t := range task.Evaluations() {
+			if strings.HasPrefix(name, t.Name+"-") && strings.HasSuffix(name, ".jsonl") {
+				found = append(found, Left{Path: path, Kind: AnswersFile, Task: t})
+			}
+		}
+		switch {
+		case strings.HasPrefix(name, OraclesFile+"-") && strings.HasSuffix(name, ".json"):
+			found = append(found, Left{Path: path, Kind: OraclesFile})
+		case strings.HasPrefix(name, JudgedFile+"-") && strings.HasSuffix(name, ".jsonl"):
+			found = append(found, Left{Path: path, Kind: JudgedFile})
+		}
+	}
+	return found, nil
+}

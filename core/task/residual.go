@@ -1,0 +1,171 @@
+package task
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+//go:embed residual.html
+var residualPage string
+
+// residual asks for the title of the item that separates two states, the residual task of the paper. The LLM is asked as if the
+// soft tokens were words, which is what the warm start makes of them.
+func residual() Task {
+	const asks prompt.Asked = "last item"
+	worded := func(name string, texts ...string) prompt.Template {
+		return prompt.Template{Name: name, Asks: asks, Texts: texts, Reply: "{before}{after}:", Examples: pairs()}
+	}
+	return Task{
+		Name: "residual", Asks: asks, Last: true,
+		Prompts: []prompt.Template{
+			worded("residual", "Repeat the second title."),
+			worded("residual-varied",
+				"Repeat the second title.",
+				"Two titles, one chosen after the other. Say the second one.",
+				"Which title was chosen last?",
+				"Here is what a person liked, before and after one more choice. Which title was added?",
+				"Name the title of the last choice, word for word."),
+		},
+		Usage: "the item between two states", Right: "the answer is the title",
+		Ask: func(s Subject) Question {
+			items := s.History[len(s.History)-1:]
+			return Question{History: s.History, Items: items, Answer: titles(s.Data, items)}
+		},
+		Allowed: func(d *dataset.Dataset, _ int) ([]string, int) { return catalogue(d), 1 },
+		Places:  5,
+		Score: func(answer string, truth []string, known evaluate.Titles) evaluate.Hits {
+			title := truth[0]
+			return evaluate.Hits{Exact: count(evaluate.Exact(answer, title)), Contains: count(evaluate.Contains(answer, title)),
+				Paper: count(evaluate.Paper(answer, title)), Valid: count(known.Has(answer))}
+		},
+		Summarise: func(a *evaluate.Answers) Summary { return summariseResidual(a) },
+		Named:     func(answer string, truth []string) []bool { return []bool{evaluate.Exact(answer, truth[0])} },
+		Parts:     func(r evaluate.Record) []Part { return []Part{{r.LogProbs, r.Exact > 0}} },
+		Kind:      residualKind,
+		Section: func(file string, b *Breakdown) any {
+			return ResidualSection{File: file, Result: summariseResidual(b.answers), ByPopularity: b.ByPopularity(), ByHistory: b.ByHistory(),
+				Details: b.Details()}
+		},
+		Page: residualPage,
+	}
+}
+
+// pairs are the examples of prompts that ask for one item.
+func pairs() [][]string {
+	return [][]string{
+		{"Back to the Future", "Jaws"}, {"The Godfather", "Singin' in the Rain"}, {"Fargo", "One Flew Over the Cuckoo's Nest"},
+		{"Toy Story", "The Silence of the Lambs"}, {"Dr. Strangelove", "Heat"}, {"The Lion King", "Four Weddings and a Funeral"},
+	}
+}
+
+// Residual is what an evaluation of the residual task found.
+type Residual struct {
+	Basis
+	Conditions []ResidualCondition `json:"conditions"`
+}
+
+// ResidualCondition is the outcome under one condition.
+type ResidualCondition struct {
+	Name     string          `json:"name"`
+	Exact    evaluate.Share  `json:"exact"`
+	Contains evaluate.Share  `json:"contains"`
+	Paper    evaluate.Share  `json:"paper"`
+	Valid    evaluate.Share  `json:"valid"`            // answers that are the title of any item of the catalogue, right or wrong
+	Ranked   *evaluate.Share `json:"ranked,omitempty"` // exact, among the likeliest answers: of restricted answers alone
+	Places   int             `json:"places,omitempty"` // how many those are at most
+}
+
+func summariseResidual(a *evaluate.Answers) *Residual {
+	result := &Residual{Basis: basis(a)}
+	for _, name := range a.Header.Conditions {
+		var sum evaluate.Hits
+		records := a.Of(name)
+		for _, r := range records {
+			sum.Exact += r.Exact
+			sum.Contains += r.Contains
+			sum.Paper += r.Paper
+			sum.Valid += r.Valid
+		}
+		n := len(records)
+		c := ResidualCondition{Name: name, Exact: evaluate.NewShare(sum.Exact, n), Contains: evaluate.NewShare(sum.Contains, n),
+			Paper: evaluate.NewShare(sum.Paper, n), Valid: evaluate.NewShare(sum.Valid, n)}
+		if name == evaluate.RestrictedState {
+			c.rank(records)
+		}
+		result.Conditions = append(result.Conditions, c)
+	}
+	return result
+}
+
+// rank counts the samples whose title is among the likeliest answers.
+func (c *ResidualCondition) rank(records []evaluate.Record) {
+	hits := 0
+	for _, r := range records {
+		named := r.Exact > 0
+		for _, other := range r.Others {
+			named = named || evaluate.Exact(other.Answer, r.Titles[0])
+		}
+		hits += count(named)
+		c.Places = max(c.Places, 1+len(r.Others))
+	}
+	share := evaluate.NewShare(hits, len(records))
+	c.Ranked = &share
+}
+
+// What is the figure.
+func (r *Residual) What() string { return "residual accuracy" }
+
+// Write writes a row for each condition.
+func (r *Residual) Write(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
+	for _, c := range r.Conditions {
+		fmt.Fprint(w, evaluate.ConditionNames[c.Name])
+		for _, s := range []evaluate.Share{c.Exact, c.Contains, c.Paper} {
+			fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
+		}
+		fmt.Fprintf(w, "\t%.1f %%\n", 100*c.Valid.Value)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, c := range r.Conditions {
+		if s := c.Ranked; s != nil {
+			if _, err := fmt.Fprintf(to, "among the %d likeliest titles: %.2f %% (%.2f–%.2f)\n", c.Places, 100*s.Value, 100*s.Low,
+				100*s.High); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ResidualSection is what a report shows of an evaluation.
+type ResidualSection struct {
+	File         string    `json:"file"`
+	Result       *Residual `json:"result"`
+	ByPopularity []Group   `json:"by_popularity"`
+	ByHistory    []Group   `json:"by_history"` // by its length
+	Details
+}
+
+// residualKind calls an answer near where the title is among the likeliest, or said but for a few letters.
+func residualKind(free evaluate.Record, restricted *evaluate.Record) string {
+	title := free.Titles[0]
+	among := restricted != nil && (evaluate.Exact(restricted.Answer, title) ||
+		slices.ContainsFunc(restricted.Others, func(o evaluate.Alternative) bool { return evaluate.Exact(o.Answer, title) }))
+	switch {
+	case evaluate.Exact(free.Answer, title):
+		return Right
+	case among || evaluate.Close(free.Answer, title):
+		return Near
+	}
+	return Wrong
+}
