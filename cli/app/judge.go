@@ -14,7 +14,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/judge/local"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/reproduce"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -132,7 +134,7 @@ func judgeCases(c *cli.Context, engine *cgo.Engine) (cases []judge.Case, label s
 	if err != nil {
 		return nil, "", err
 	}
-	cases, err = r.Cases(c.Context, oracles, other)
+	cases, err = reproduce.Cases(c.Context, r, oracles, other)
 	return cases, fmt.Sprintf("%s, against %s", oracles.Label, other.Hash()), err
 }
 
@@ -150,7 +152,7 @@ func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, e
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := judge.NewLocal(engine, gguf, filepath.Base(path))
+	l, err := local.New(engine, gguf, filepath.Base(path))
 	if err != nil {
 		return nil, nil, errors.Join(err, gguf.Close())
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
 func cases(n int) (all []Case) {
@@ -173,24 +172,6 @@ func TestCompare_stops(t *testing.T) {
 	if _, err := Compare(t.Context(), cases(1), judge, Options{Path: filepath.Join(t.TempDir(), "absent", "file")}); err == nil ||
 		!strings.Contains(err.Error(), "cannot be written") {
 		t.Errorf("no place for the file: %v", err)
-	}
-}
-
-func TestLocal(t *testing.T) {
-	judge, err := NewLocal(testllm.Engine(t), testllm.GGUF(t), "tiny")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer judge.Close()
-	r, err := Compare(t.Context(), cases(4), judge, Options{Parallel: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Judge != "tiny" || r.Unclear != 0 || r.Preferred.N != 8 || r.Tokens < 8*20 {
-		t.Errorf("%+v", r)
-	}
-	if _, err := judge.Ask(t.Context(), strings.Repeat("long ", 5000)); err == nil || !strings.Contains(err.Error(), "tokens") {
-		t.Errorf("a long question: %v", err)
 	}
 }
 

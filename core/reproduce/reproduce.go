@@ -423,8 +423,21 @@ func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.
 	if err != nil {
 		return nil, nil, err
 	}
-	cases, err = one.Cases(ctx, oracles, sasrec)
+	cases, err = Cases(ctx, one, oracles, sasrec)
 	return cases, oracles, err
+}
+
+// Cases pairs the words of a run's oracles with the first recommendations of another recommender for the same histories.
+func Cases(ctx context.Context, r *run.Run, oracles *run.OracleResult, other *recommender.Recommender) ([]judge.Case, error) {
+	choices, err := r.Choices(ctx, oracles, other)
+	if err != nil {
+		return nil, err
+	}
+	cases := make([]judge.Case, len(choices))
+	for i, o := range oracles.Oracles {
+		cases[i] = judge.Case{ID: fmt.Sprint(i), History: o.History, Oracle: o.Words, Item: choices[i]}
+	}
+	return cases, nil
 }
 
 // write leaves the table and the report in the folder.

@@ -14,7 +14,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -228,8 +227,8 @@ func (r *Run) testSequences(n int, seed uint64) []dataset.Sequence {
 	return sequences
 }
 
-// Cases sets the words of oracles against the first recommendation that another recommender gives for the same histories.
-func (r *Run) Cases(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) ([]judge.Case, error) {
+// Choices gives the titles of the first recommendations of another recommender for the histories that oracles were drawn for.
+func (r *Run) Choices(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) ([]string, error) {
 	if err := other.TrainedOn(r.Data); err != nil {
 		return nil, err
 	}
@@ -237,9 +236,9 @@ func (r *Run) Cases(ctx context.Context, oracles *OracleResult, other *recommend
 	if err != nil {
 		return nil, err
 	}
-	cases := make([]judge.Case, len(best))
-	for i, o := range oracles.Oracles {
-		cases[i] = judge.Case{ID: fmt.Sprint(i), History: o.History, Oracle: o.Words, Item: r.Data.Items[best[i][0].Item].Title}
+	titles := make([]string, len(best))
+	for i, first := range best {
+		titles[i] = r.Data.Items[first[0].Item].Title
 	}
-	return cases, nil
+	return titles, nil
 }

@@ -149,18 +149,18 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	cases, err := r.Cases(t.Context(), oracles, other)
-	if err != nil || len(cases) != 4 {
-		t.Fatalf("%d cases, %v", len(cases), err)
+	choices, err := r.Choices(t.Context(), oracles, other)
+	if err != nil || len(choices) != 4 {
+		t.Fatalf("%d choices, %v", len(choices), err)
 	}
-	for i, c := range cases {
+	for i, title := range choices {
 		history := r.Split.Test[draw(len(r.Split.Test), 4, 1)[i]].History
 		best, err := other.Recommend(t.Context(), [][]int32{history}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Oracle != oracles.Oracles[i].Words || c.Item != r.Data.Items[best[0][0].Item].Title || !slices.Equal(c.History, r.Titles(history)) {
-			t.Errorf("%+v", c)
+		if title != r.Data.Items[best[0][0].Item].Title || !slices.Equal(oracles.Oracles[i].History, r.Titles(history)) {
+			t.Errorf("%q, %+v", title, oracles.Oracles[i])
 		}
 	}
 	saveRecommender(t, path, r.Data, "d00d", 2)
@@ -169,7 +169,7 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stranger.Close()
-	if _, err := r.Cases(t.Context(), oracles, stranger); err == nil || !strings.Contains(err.Error(), "data set") {
+	if _, err := r.Choices(t.Context(), oracles, stranger); err == nil || !strings.Contains(err.Error(), "data set") {
 		t.Errorf("a recommender of other data: %v", err)
 	}
 }

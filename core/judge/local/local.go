@@ -1,4 +1,5 @@
-package judge
+// Package local holds a judge that runs here, on an LLM of one's own.
+package local
 
 import (
 	"context"
@@ -7,10 +8,11 @@ import (
 	"sync"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/judge"
 )
 
-// Local is a judge that runs here: it takes the likelier of the two numbers at the start of the reply.
-type Local struct {
+// Judge takes the likelier of the two numbers at the start of the reply.
+type Judge struct {
 	name      string
 	gguf      *cgo.GGUF
 	mu        sync.Mutex // of the generator
@@ -19,13 +21,13 @@ type Local struct {
 	numbers   []int32 // the tokens of 1 and 2
 }
 
-// NewLocal makes a judge of an LLM, which may be of the llama architecture and is called name. It keeps using engine and gguf.
-func NewLocal(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Local, error) {
+// New makes a judge of an LLM, which may be of the llama architecture and is called name. It keeps using engine and gguf.
+func New(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Judge, error) {
 	info, err := gguf.Describe()
 	if err != nil {
 		return nil, err
 	}
-	l := &Local{name: name, gguf: gguf, context: min(int(info.Context), 2048)}
+	l := &Judge{name: name, gguf: gguf, context: min(int(info.Context), 2048)}
 	for _, digit := range []string{"1", "2"} {
 		tokens, err := gguf.Tokenize(digit, false)
 		if err != nil {
@@ -41,42 +43,42 @@ func NewLocal(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Local, error) {
 }
 
 // Close releases the generator. A second Close does nothing.
-func (l *Local) Close() error { return l.generator.Close() }
+func (l *Judge) Close() error { return l.generator.Close() }
 
 // Name is what the judge was called.
-func (l *Local) Name() string { return l.name }
+func (l *Judge) Name() string { return l.name }
 
 // Ask compares the probabilities of the two numbers as the reply's first token.
-func (l *Local) Ask(ctx context.Context, question string) (Reply, error) {
+func (l *Judge) Ask(ctx context.Context, question string) (judge.Reply, error) {
 	if err := ctx.Err(); err != nil {
-		return Reply{}, err
+		return judge.Reply{}, err
 	}
 	text, err := l.gguf.Chat(question)
 	if errors.Is(err, cgo.ErrUnsupported) {
 		text, err = question+"\n", nil
 	}
 	if err != nil {
-		return Reply{}, err
+		return judge.Reply{}, err
 	}
 	tokens, err := l.gguf.Tokenize(text, true)
 	if err != nil {
-		return Reply{}, err
+		return judge.Reply{}, err
 	}
 	if len(tokens) > l.context {
-		return Reply{}, fmt.Errorf("the question has %d tokens; %s is given %d", len(tokens), l.name, l.context)
+		return judge.Reply{}, fmt.Errorf("the question has %d tokens; %s is given %d", len(tokens), l.name, l.context)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.generator.Reset(0); err != nil {
-		return Reply{}, err
+		return judge.Reply{}, err
 	}
 	logProbs := make([]float32, 2)
 	batch := cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{int32(len(tokens))}, Tokens: tokens, AskedCounts: []int32{2},
 		Asked: l.numbers}
 	if err := l.generator.Decode(batch, cgo.Decoded{Asked: logProbs}); err != nil {
-		return Reply{}, err
+		return judge.Reply{}, err
 	}
-	reply := Reply{Text: "1", Tokens: len(tokens) + 1}
+	reply := judge.Reply{Text: "1", Tokens: len(tokens) + 1}
 	if logProbs[1] > logProbs[0] {
 		reply.Text = "2"
 	}
