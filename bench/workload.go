@@ -56,10 +56,11 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	if err != nil {
 		return nil, err
 	}
+	facts := task.NewFacts(b.data, b.split)
 	var histories [][]int32
 	var texts []string
 	for i := range samples {
-		q := asked.Question(b.data, b.split.Train[i*len(b.split.Train)/samples], r.Positions())
+		q := asked.Question(facts, b.split.Train[i*len(b.split.Train)/samples], r.Positions())
 		histories, texts = append(histories, q.History), append(texts, q.Text())
 	}
 	answers, err := prompt.AllTokens(b.gguf, texts)

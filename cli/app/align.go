@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
@@ -34,6 +36,8 @@ func alignFlags() []cli.Flag {
 		&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
 		llmFlag(),
 		promptFlag(),
+		&cli.StringFlag{Name: "task", DefaultText: "that of --prompt", Usage: "train on `TASKS` together, in place of --prompt: prompts separated by commas, e.g. genres,decade,residual"},
+		&cli.Float64Flag{Name: "hold-out-items", Usage: "keep `SHARE` of the items out of all that the adapter is trained on; evaluations report them apart"},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
 		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
 		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: dictionary, an entry for each item; mlp; linear, as in the paper; mixture, the authors' for recovery; recall, several entries " +
@@ -105,11 +109,27 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("minutes") && !(c.Float64("minutes") > 0) || c.IsSet("samples") && c.Int("samples") < 1 {
 		return run.Spec{}, usage(c, "the length of the training must be above 0")
 	}
-	asked, err := task.Prompt(c.String("prompt"))
-	if err != nil {
-		return run.Spec{}, err
+	names := []string{c.String("prompt")}
+	if c.IsSet("task") {
+		if c.IsSet("prompt") {
+			return run.Spec{}, usage(c, "give --prompt or --task, not both")
+		}
+		names = strings.Split(c.String("task"), ",")
 	}
-	s := run.DefaultSpec().With(asked, align.Kind(c.String("adapter")))
+	var asked []prompt.Template
+	for _, name := range names {
+		t, err := task.Prompt(strings.TrimSpace(name))
+		if err != nil {
+			return run.Spec{}, err
+		}
+		asked = append(asked, t)
+	}
+	s := run.DefaultSpec().With(asked[0], align.Kind(c.String("adapter")))
+	s.Also, s.HoldOut = asked[1:], c.Float64("hold-out-items")
+	if len(s.Also) == 0 {
+		s.Also = nil
+	}
+	var err error
 	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
 		return run.Spec{}, err
 	}

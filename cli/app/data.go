@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"text/tabwriter"
 	"time"
@@ -106,7 +107,20 @@ func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
 	for i, item := range s.TopItems {
 		fmt.Fprintf(w, "%s\t%s (%d)\n", first(i, "most seen"), item.Title, item.Events)
 	}
+	showColumns(w, "attributes of items", s.ItemColumns)
+	showColumns(w, "attributes of users", s.UserColumns)
 	return w.Flush()
+}
+
+// showColumns writes a line for each column of attributes.
+func showColumns(w io.Writer, label string, columns []dataset.Column) {
+	for i, c := range columns {
+		fmt.Fprintf(w, "%s\t%s: known of %d, %d values", first(i, label), c.Name, c.Known, c.Values)
+		for _, v := range c.Top {
+			fmt.Fprintf(w, ", %s (%d)", v.Value, v.Rows)
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // inUnit names a unit of times that is not the usual one.

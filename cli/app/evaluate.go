@@ -22,7 +22,8 @@ func evaluateCommand() *cli.Command {
 	c := &cli.Command{
 		Name:  "evaluate",
 		Usage: "measure how often a run's answers are right",
-		Description: "The run's prompt says what is asked; the commands below are the same for one kind of question each.\n" +
+		Description: "The run's prompt says what is asked, or --task, of those that it was trained on. Where training kept items out, evaluations report\n" +
+			"the samples that end in them apart. The commands below are the same for one kind of question each.\n" +
 			evaluated("NAME", "it is what was asked for, and nothing else"),
 		Flags: evaluateFlags(),
 		Action: func(c *cli.Context) error {
@@ -33,6 +34,9 @@ func evaluateCommand() *cli.Command {
 		},
 	}
 	for _, t := range task.Evaluations() {
+		if !t.Own {
+			continue
+		}
 		c.Subcommands = append(c.Subcommands, &cli.Command{
 			Name:        t.Name,
 			Usage:       t.Usage + ", on the test split",
@@ -71,6 +75,8 @@ func evaluated(name, right string) string {
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
 		runFlag(),
+		&cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "measure this `TASK`, of a run that was trained on several"},
+		&cli.IntFlag{Name: "wording", Value: 1, Usage: "put the question in wording `NUMBER` of the prompt; those that training never drew come last"},
 		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
 			"number stays when the command is repeated"},
@@ -103,7 +109,8 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 	}
 	dir := c.String("run")
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		r, err := run.Open(engine, dir, interpret.Options{Slots: c.Int("side-by-side")})
+		asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
+		r, err := run.OpenAsking(engine, engine, dir, asking, interpret.Options{Slots: c.Int("side-by-side")})
 		if err != nil {
 			return err
 		}
@@ -119,7 +126,7 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 		bar := newProgress(c.App.ErrWriter, "answering")
 		opts := evaluate.Options{Seed: c.Uint64("seed"), Shard: shard, Controls: !c.Bool("no-controls")}
 		path := run.AnswersPath(dir, r.Task, run.AnswersOf{Samples: n, Minutes: c.Float64("minutes"), Seed: opts.Seed, Controls: opts.Controls,
-			Shard: shard})
+			Wording: asking.Wording, Shard: shard})
 		if c.IsSet("minutes") {
 			if n, err = samplesFor(c.Float64("minutes"), path, n, func(n int) error {
 				_, err := r.Evaluate(c.Context, n, opts)

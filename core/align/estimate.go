@@ -3,6 +3,7 @@ package align
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
@@ -52,6 +53,7 @@ const regressionShare = 0.55
 type Length struct {
 	Counts []int // states in each slot
 	Answer int   // tokens, the end token included
+	Task   int   // as in a sample
 }
 
 // NewEstimate works out what a job will take, of which it needs the prompts, the shape and the configuration, through an LLM
@@ -67,7 +69,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	m := matrices(info)
 	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Device: device.Device, Free: device.MemoryFree,
 		Weights: weightBytes(info, precision)}
-	for _, p := range j.Prompts {
+	for _, p := range slices.Concat(j.Prompts...) {
 		// Keys and values as rows and as columns, in float32.
 		e.Prefix += int64(info.Layers) * 4 * 4 * int64(info.HeadsKV*info.HeadDim*len(p.Prefix()))
 	}
@@ -75,9 +77,11 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		e.Optimiser += 4 * 4 * int64(elements(t.Shape))
 	}
 
-	prefix, longest, answer, sum, answers := len(j.Prompts[0].Prefix()), 0, 0, 0, 0
+	longest, answer, sum, answers := 0, 0, 0, 0
 	for i, l := range lengths {
-		behind := j.Prompts[0].Positions(l.Counts, l.Answer) - prefix
+		p := j.Prompts[l.Task][0]
+		prefix := len(p.Prefix())
+		behind := p.Positions(l.Counts, l.Answer) - prefix
 		if prefix+behind > info.Context {
 			return Estimate{}, fmt.Errorf("align: training sample %d: prompt and answer take %d positions; the LLM's context has %d",
 				i, prefix+behind, info.Context)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -24,7 +25,7 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 	switch {
 	case j.Shape.Embd != int(info.Embd):
 		return fmt.Errorf("align: an adapter for embeddings of width %d; the LLM's are %d wide", j.Shape.Embd, info.Embd)
-	case len(j.Prompts) == 0:
+	case len(j.Prompts) == 0 || slices.ContainsFunc(j.Prompts, func(wordings []*prompt.Prompt) bool { return len(wordings) == 0 }):
 		return errors.New("align: there is no prompt")
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
@@ -32,12 +33,12 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return errors.New("align: a recall adapter learns what to look up in the warm start alone; set warm_steps above 0")
 	case j.Shape.Kind == Recall && j.Tell == nil:
 		return errors.New("align: a recall adapter answers in the order of what it finds, and nothing tells it how; give Tell")
-	case j.Shape.Kind == Recall && j.Prompts[0].Slots() != 1:
-		return fmt.Errorf("align: a recall adapter reads one vector; the prompt has %d slots", j.Prompts[0].Slots())
+	case j.Shape.Kind == Recall && j.Prompts[0][0].Slots() != 1:
+		return fmt.Errorf("align: a recall adapter reads one vector; the prompt has %d slots", j.Prompts[0][0].Slots())
 	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
 		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
 	}
-	for _, p := range j.Prompts {
+	for _, p := range slices.Concat(j.Prompts...) {
 		if j.Shape.Tokens != p.TokensPerState() {
 			return fmt.Errorf("align: an adapter of %d soft tokens for a prompt with %d", j.Shape.Tokens, p.TokensPerState())
 		}
@@ -85,7 +86,10 @@ func (j Job) check(s prompt.Sample, context int) error {
 	if j.Shape.Kind == Recall && len(s.Items) == 0 {
 		return errors.New("it has no items, which a recall adapter is taught by")
 	}
-	for _, p := range j.Prompts {
+	if s.Task < 0 || s.Task >= len(j.Prompts) {
+		return fmt.Errorf("it is of task %d; there are %d", s.Task, len(j.Prompts))
+	}
+	for _, p := range j.Prompts[s.Task] {
 		if err := p.Check(s.States, j.Shape.Width()); err != nil {
 			return err
 		}
@@ -147,9 +151,14 @@ func (j Job) fingerprint() string {
 	number := func(n int) { binary.Write(hash, binary.LittleEndian, int64(n)) }
 	tokens := func(t []int32) { number(len(t)); binary.Write(hash, binary.LittleEndian, t) }
 	values := func(v []float32) { number(len(v)); binary.Write(hash, binary.LittleEndian, v) }
-	for _, p := range j.Prompts {
-		tokens(p.Prefix())
-		tokens(p.Suffix(j.Train[0].Counts))
+	for task, wordings := range j.Prompts {
+		first := slices.IndexFunc(j.Train, func(s prompt.Sample) bool { return s.Task == task })
+		for _, p := range wordings {
+			tokens(p.Prefix())
+			if first >= 0 {
+				tokens(p.Suffix(j.Train[first].Counts))
+			}
+		}
 	}
 	for _, samples := range [][]prompt.Sample{j.Train, j.Validation} {
 		number(len(samples))
@@ -160,6 +169,9 @@ func (j Job) fingerprint() string {
 			values(s.Values)
 			tokens(s.Answer)
 			tokens(s.Items)
+			if s.Task > 0 {
+				number(s.Task)
+			}
 		}
 	}
 	number(len(j.Warm))

@@ -1,6 +1,7 @@
 package align
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 
@@ -45,14 +46,16 @@ func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
 
 // passes splits a batch into groups of samples that go through the LLM together: of like length, so that little is padded, and of at most so many
 // positions behind the prompt's beginning, padding included, but at least one sample.
-func passes(p *prompt.Prompt, batch []prompt.Sample, positions int) [][]prompt.Sample {
-	prefix := len(p.Prefix())
-	length := func(s prompt.Sample) int { return p.Positions(s.Counts, len(s.Answer)) - prefix }
+func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, positions int) [][]prompt.Sample {
+	length := func(s prompt.Sample) int {
+		p := prompts[s.Task][0]
+		return p.Positions(s.Counts, len(s.Answer)) - len(p.Prefix())
+	}
 	sorted := slices.Clone(batch)
-	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return length(a) - length(b) })
+	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return cmp.Or(a.Task-b.Task, length(a)-length(b)) })
 	var all [][]prompt.Sample
 	for first, i := 0, 1; i <= len(sorted); i++ {
-		if i == len(sorted) || (i+1-first)*length(sorted[i]) > positions {
+		if i == len(sorted) || sorted[i].Task != sorted[first].Task || (i+1-first)*length(sorted[i]) > positions {
 			all = append(all, sorted[first:i])
 			first = i
 		}

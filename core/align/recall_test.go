@@ -37,7 +37,7 @@ func recallJob(t *testing.T) Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job.Prompts = []*prompt.Prompt{p}
+	job.Prompts = [][]*prompt.Prompt{{p}}
 	job.Shape = Shape{Kind: Recall, In: 5, Hidden: 16, Entries: 6, LookUps: 2, Tokens: 4, Embd: job.Shape.Embd}
 	titles := [][]int32{{8, 2}, {9, 10, 2}, {10, 8, 11, 2}, {11, 2}, {12, 9, 2}}
 	job.Tell = func(items [][]int32) ([][]int32, error) {

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // The files of a run's folder.
@@ -44,8 +46,8 @@ type run struct {
 	standard Standard
 	data     string // fingerprint
 	model    *cgo.Adapter
-	pupil    *cgo.Model      // learns the layers of an adapter with entries during the warm start; else nil
-	prefixes []*cgo.Prefix   // of each prompt
+	pupil    *cgo.Model // learns the layers of an adapter with entries during the warm start; else nil
+	prefixes map[*prompt.Prompt]*cgo.Prefix
 	best     [][]float32     // values of the adapter at its best validation; nil before the first
 	lines    *artifact.Lines // the log
 	saved    time.Time       // when the checkpoint was written or taken up
@@ -84,12 +86,11 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if r.model, err = adapter.Model(r.job.Engine); err != nil {
 		return err
 	}
-	for _, p := range r.job.Prompts {
-		prefix, err := r.job.LLaMA.NewPrefix(p.Prefix())
-		if err != nil {
+	r.prefixes = map[*prompt.Prompt]*cgo.Prefix{}
+	for _, p := range slices.Concat(r.job.Prompts...) {
+		if r.prefixes[p], err = r.job.LLaMA.NewPrefix(p.Prefix()); err != nil {
 			return err
 		}
-		r.prefixes = append(r.prefixes, prefix)
 	}
 	err = r.restore()
 	resumed := err == nil

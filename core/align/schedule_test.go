@@ -65,7 +65,7 @@ func TestPassPositionses(t *testing.T) {
 	}
 	var lengths []int
 	// Samples take 2 soft tokens, of the last one 4, and their answers without the last token: 6, 2, 4, 2 and 7 positions.
-	for _, micro := range passes(p, batch, 13) {
+	for _, micro := range passes([][]*prompt.Prompt{{p}}, batch, 13) {
 		for _, s := range micro {
 			lengths = append(lengths, len(s.Answer))
 		}

@@ -14,9 +14,9 @@ import (
 type Job struct {
 	Engine  *cgo.Engine
 	GGUF    *cgo.GGUF
-	LLaMA   *cgo.LLaMA       // of the same file; frozen
-	Prompts []*prompt.Prompt // the wordings; each pass draws one, validation uses the first
-	Shape   Shape            // Tokens and Embd fit the prompts and the LLM
+	LLaMA   *cgo.LLaMA         // of the same file; frozen
+	Prompts [][]*prompt.Prompt // of each task the wordings; each pass draws one, validation uses the first
+	Shape   Shape              // Tokens and Embd fit the prompts and the LLM
 
 	Train, Validation []prompt.Sample // states as the recommender gives them
 	Warm              []Pair          // training pairs of the warm start
@@ -133,8 +133,9 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
-	for i, micro := range passes(r.job.Prompts[0], batch, c.PassPositions) {
-		part, err := r.backward(ctx, wording(c.Seed, r.Step*c.BatchSize+i, len(r.job.Prompts)), micro, weight)
+	for i, micro := range passes(r.job.Prompts, batch, c.PassPositions) {
+		wordings := r.job.Prompts[micro[0].Task]
+		part, err := r.backward(ctx, wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))], micro, weight)
 		if err != nil { // what was accumulated so far belongs to no update
 			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
 		}
@@ -145,11 +146,11 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 }
 
 // backward adds the gradient of one pass, in one wording, to the adapter's and gives the pass's share of the loss.
-func (r *run) backward(ctx context.Context, wording int, micro []prompt.Sample, weight float64) (float64, error) {
+func (r *run) backward(ctx context.Context, wording *prompt.Prompt, micro []prompt.Sample, weight float64) (float64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	laid, err := r.job.Prompts[wording].Batch(micro, weight)
+	laid, err := wording.Batch(micro, weight)
 	if err != nil {
 		return 0, err
 	}
@@ -170,16 +171,17 @@ func (r *run) validate(ctx context.Context) error {
 		}
 	}
 	start, sum := r.job.clock(), 0.0
-	for _, micro := range passes(r.job.Prompts[0], r.job.Validation, r.job.Config.PassPositions) {
+	for _, micro := range passes(r.job.Prompts, r.job.Validation, r.job.Config.PassPositions) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		laid, err := r.job.Prompts[0].Batch(micro, 1)
+		p := r.job.Prompts[micro[0].Task][0]
+		laid, err := p.Batch(micro, 1)
 		if err != nil {
 			return err
 		}
 		logProbs := make([]float32, prompt.Targets(micro))
-		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[0], r.model, cgo.AlignBatch(laid)); err != nil {
+		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[p], r.model, cgo.AlignBatch(laid)); err != nil {
 			return err
 		}
 		for _, logProb := range logProbs {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 )
 
 // Stats describes a data set in numbers. The JSON names are stable.
@@ -24,15 +25,55 @@ type Stats struct {
 	Train           int         `json:"train"` // sequences of the split
 	Validation      int         `json:"validation"`
 	Test            int         `json:"test"`
-	Leakage         Leakage     `json:"leakage"`          // of the split
-	DuplicateTitles int         `json:"duplicate_titles"` // items whose clean title an earlier item has
-	TopItems        []ItemCount `json:"top_items"`        // the ten with most events (given data: targets), ties in catalogue order
+	Leakage         Leakage     `json:"leakage"`                // of the split
+	DuplicateTitles int         `json:"duplicate_titles"`       // items whose clean title an earlier item has
+	TopItems        []ItemCount `json:"top_items"`              // the ten with most events (given data: targets), ties in catalogue order
+	ItemColumns     []Column    `json:"item_columns,omitempty"` // attributes of items
+	UserColumns     []Column    `json:"user_columns,omitempty"` // and of users
 }
 
 // ItemCount is an item with its number of events.
 type ItemCount struct {
 	Title  string `json:"title"`
 	Events int    `json:"events"`
+}
+
+// Column is a column of attributes, summed up.
+type Column struct {
+	Name   string       `json:"name"`
+	Known  int          `json:"known"`  // rows that have a value
+	Values int          `json:"values"` // different ones
+	Top    []ValueCount `json:"top"`    // the five of most rows, ties by name
+}
+
+// ValueCount is a value with the number of rows that have it.
+type ValueCount struct {
+	Value string `json:"value"`
+	Rows  int    `json:"rows"`
+}
+
+// columns sums attributes up.
+func (a Attributes) columns() (all []Column) {
+	const top = 5
+	for at, name := range a.Names {
+		c, rows := Column{Name: name}, map[string]int{}
+		for _, row := range a.Values {
+			if row[at] == "" {
+				continue
+			}
+			c.Known++
+			for value := range strings.SplitSeq(row[at], "|") {
+				rows[value]++
+			}
+		}
+		for value, n := range rows {
+			c.Top = append(c.Top, ValueCount{value, n})
+		}
+		slices.SortFunc(c.Top, func(a, b ValueCount) int { return cmp.Or(b.Rows-a.Rows, strings.Compare(a.Value, b.Value)) })
+		c.Values, c.Top = len(rows), c.Top[:min(top, len(rows))]
+		all = append(all, c)
+	}
+	return all
 }
 
 // Describe counts. Data too small to split is described, too: parts of the split may be 0. A wrong protocol is an
@@ -54,6 +95,7 @@ func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 		}
 	}
 	s := Stats{Name: d.Name, Users: len(d.Users), Items: len(d.Items), Events: len(d.Events), SplitBy: d.Kind()}
+	s.ItemColumns, s.UserColumns = d.ItemAttributes.columns(), d.UserAttributes.columns()
 	perUser := make([]int, s.Users)
 	perItem := make([]ItemCount, s.Items)
 	for i, e := range d.Events {

@@ -14,9 +14,10 @@ import (
 
 // Sample is one question with its right answer.
 type Sample struct {
-	ID     string        // unique in the evaluation
-	States prompt.States // as the recommender gives them
-	Titles []string      // clean titles of the items to name, at least one
+	ID      string        // unique in the evaluation
+	States  prompt.States // as the recommender gives them
+	Titles  []string      // clean titles of the items to name, or other lines of a true answer; at least one
+	HeldOut bool          // it is about an item that training kept out
 }
 
 // Answerer answers samples; the method Answer of an interpreter is one.
@@ -125,7 +126,7 @@ func Ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 			a := ranked[0]
 			r := Record{
 				Condition: condition, Sample: s.ID, Titles: s.Titles, Answer: a.Text, LogProb: a.LogProb, Ended: a.Ended,
-				Hits: score(a.Text, s.Titles),
+				Hits: score(a.Text, s.Titles), HeldOut: s.HeldOut,
 			}
 			if condition == TrueState || condition == RestrictedState {
 				r.Tokens, r.LogProbs = a.Pieces, rounded(a.LogProbs)

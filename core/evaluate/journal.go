@@ -24,6 +24,7 @@ type Record struct {
 	Titles    []string `json:"titles"`
 	Answer    string   `json:"answer"`
 	Hits
+	HeldOut  bool          `json:"held_out,omitempty"` // it is about an item that training kept out
 	LogProb  float64       `json:"log_prob"`
 	Ended    bool          `json:"ended"`
 	Tokens   []string      `json:"tokens,omitempty"`    // pieces of the answer's text; of the sample's own states alone
@@ -80,6 +81,24 @@ func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err
 
 // N is how many samples the answers are about.
 func (a *Answers) N() int { return a.n }
+
+// Parts gives the answers about items that the adapter was trained on and about those that training kept out; nil where all are of one
+// kind.
+func (a *Answers) Parts() (seen, heldOut *Answers) {
+	seen, heldOut = &Answers{Header: a.Header}, &Answers{Header: a.Header}
+	for _, r := range a.Records {
+		part := seen
+		if r.HeldOut {
+			part = heldOut
+		}
+		part.Records = append(part.Records, r)
+	}
+	if len(seen.Records) == 0 || len(heldOut.Records) == 0 {
+		return nil, nil
+	}
+	seen.n, heldOut.n = len(seen.Records)/len(a.Header.Conditions), len(heldOut.Records)/len(a.Header.Conditions)
+	return seen, heldOut
+}
 
 // Of gives the records of one condition.
 func (a *Answers) Of(condition string) []Record {

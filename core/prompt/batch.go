@@ -22,6 +22,7 @@ type Sample struct {
 	States
 	Answer []int32 // token ids, the end token included; at least one
 	Items  []int32 // of the history, where a recall adapter is taught; else nil
+	Task   int     // number of the question that it answers, of those that are trained together
 }
 
 // Batch is samples laid out for the LLM: B of them, of S positions each.

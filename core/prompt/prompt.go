@@ -36,7 +36,7 @@ type Shown struct {
 	Answer func(titles []string) string
 }
 
-// Compile makes a prompt of each of the template's texts: it wraps the text in the model's chat template, where it has one,
+// Compile makes a prompt of each of the template's wordings, those that training draws first: it wraps the text in the model's chat template, where it has one,
 // adds examples and the start of the reply, and tokenises what lies between slots piece by piece. The model's
 // beginning-of-sequence token, where it names one, starts the prompt.
 func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
@@ -48,7 +48,7 @@ func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 		return nil, err
 	}
 	var prompts []*Prompt
-	for _, text := range t.Texts {
+	for _, text := range slices.Concat(t.Texts, t.Untrained) {
 		p, err := t.compile(v, text, slots, shown)
 		if err != nil {
 			return nil, fmt.Errorf("template %q: %w", t.Name, err)

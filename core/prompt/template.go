@@ -35,11 +35,13 @@ type Asked string
 // which the soft tokens of a state are the first tokens of its last title, as the warm start teaches them, and the answer.
 // They stand in the constant beginning, before the start of the reply that is to be answered, which must then hold all slots.
 type Template struct {
-	Name     string     `json:"name"`
-	Asks     Asked      `json:"asks"`
-	Texts    []string   `json:"texts"`
-	Reply    string     `json:"reply,omitempty"`
-	Examples [][]string `json:"examples,omitempty"`
+	Name  string   `json:"name"`
+	Asks  Asked    `json:"asks"`
+	Texts []string `json:"texts"`
+	// Untrained are wordings that training never draws, to find out whether an answer depends on the wording.
+	Untrained []string   `json:"untrained,omitempty"`
+	Reply     string     `json:"reply,omitempty"`
+	Examples  [][]string `json:"examples,omitempty"`
 }
 
 // ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and, where they are wanted,
@@ -119,7 +121,7 @@ func (t Template) Slots() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, text := range t.Texts[1:] {
+	for i, text := range slices.Concat(t.Texts[1:], t.Untrained) {
 		slots, err := t.slots(text + t.Reply)
 		if err != nil {
 			return nil, err

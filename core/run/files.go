@@ -24,14 +24,18 @@ type AnswersOf struct {
 	Minutes  float64 // in place of a number of samples
 	Seed     uint64
 	Controls bool
+	Wording  int // number of the wording that questions are put in, from 0
 	Shard    evaluate.Shard
 }
 
 // AnswersPath is the file with the answers of an evaluation.
 func AnswersPath(dir string, t task.Task, a AnswersOf) string {
-	name := fmt.Sprintf("%s-%d-%d", t.Name, a.Samples, a.Seed)
+	name := fmt.Sprintf("%s-%d-%d", fileName(t), a.Samples, a.Seed)
 	if a.Minutes > 0 {
-		name = fmt.Sprintf("%s-%gmin-%d", t.Name, a.Minutes, a.Seed)
+		name = fmt.Sprintf("%s-%gmin-%d", fileName(t), a.Minutes, a.Seed)
+	}
+	if a.Wording > 0 {
+		name += fmt.Sprintf("-wording-%d", a.Wording+1)
 	}
 	if !a.Controls {
 		name += "-no-controls"
@@ -54,6 +58,9 @@ func PlannedJudged(dir string) string { return filepath.Join(dir, "judge-answers
 func OraclesPath(dir string, samples int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("oracles-%d-%d.json", samples, seed))
 }
+
+// fileName is what the files of a task's evaluations begin with.
+func fileName(t task.Task) string { return unusual.ReplaceAllString(t.Name, "_") }
 
 // unusual is what file names should not hold.
 var unusual = regexp.MustCompile(`[^\w.-]+`)
@@ -80,7 +87,7 @@ func Leavings(dir string) ([]Left, error) {
 	for _, file := range files {
 		name, path := file.Name(), filepath.Join(dir, file.Name())
 		for _, t := range task.Evaluations() {
-			if strings.HasPrefix(name, t.Name+"-") && strings.HasSuffix(name, ".jsonl") {
+			if strings.HasPrefix(name, fileName(t)+"-") && strings.HasSuffix(name, ".jsonl") {
 				found = append(found, Left{Path: path, Kind: AnswersFile, Task: t})
 			}
 		}

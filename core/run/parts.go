@@ -27,9 +27,20 @@ type Parts struct {
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
 	Task        task.Task        // that the template asks
+	Facts       *task.Facts      // that true answers are made of
+
+	asked []asked        // each task of the run, the first one being Task with Prompts
+	held  map[int32]bool // items that training is kept from
 
 	encoding, engine *cgo.Engine // of the recommender, and of all else
 	kind             align.Kind  // of the adapter
+}
+
+// asked is a task that the adapter is trained on.
+type asked struct {
+	task.Task
+	prompts []*prompt.Prompt // wordings, those that training draws first
+	trained int              // how many those are
 }
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
@@ -64,12 +75,20 @@ func (p *Parts) open(s Spec) (err error) {
 	if s.Adapter == align.Recall {
 		shown.PerState = p.lookUps()
 	}
-	if p.Task, err = task.Of(s.Template); err != nil {
-		return err
+	p.Facts = task.NewFacts(p.Data, p.Split)
+	p.held = heldOut(p.Data, s.HoldOut, s.Config.Seed)
+	for _, template := range s.Templates() {
+		one := asked{trained: len(template.Texts)}
+		if one.Task, err = task.Of(template); err != nil {
+			return err
+		}
+		template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
+		if one.prompts, err = task.Compile(p.GGUF, template, shown); err != nil {
+			return err
+		}
+		p.asked = append(p.asked, one)
 	}
-	if p.Prompts, err = task.Compile(p.GGUF, s.Template, shown); err != nil {
-		return err
-	}
+	p.Task, p.Prompts = p.asked[0].Task, p.asked[0].prompts
 	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
 	p.Hashes.LLM, err = artifact.HashFile(s.LLM)
 	return err
@@ -110,7 +129,7 @@ func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 	var items []int
 	for range int(drawn / (1 - drawn) * float64(len(p.Split.Train))) {
 		if len(items) == 0 {
-			items = random.Perm(len(p.Data.Items))
+			items = slices.DeleteFunc(random.Perm(len(p.Data.Items)), func(item int) bool { return p.held[int32(item)] })
 		}
 		lesson := p.Split.Train[random.IntN(len(p.Split.Train))]
 		lesson.Next, items = int32(items[0]), items[1:]
@@ -119,11 +138,19 @@ func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 	return lessons
 }
 
+// shows says whether an example's titles are of items that are held out.
+func (p *Parts) shows(titles []string) bool {
+	return slices.ContainsFunc(titles, func(title string) bool {
+		item, ok := p.Data.Catalogue().Lookup(title)
+		return ok && p.held[item]
+	})
+}
+
 // questions makes the task's questions of sequences.
 func (p *Parts) questions(sequences []dataset.Sequence) []task.Question {
 	questions := make([]task.Question, len(sequences))
 	for i, s := range sequences {
-		questions[i] = p.Task.Question(p.Data, s, p.Recommender.Positions())
+		questions[i] = p.Task.Question(p.Facts, s, p.Recommender.Positions())
 	}
 	return questions
 }
@@ -137,14 +164,72 @@ func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 	return prompt.AllTokens(p.GGUF, texts)
 }
 
-// answers gives, for each sequence, the history that is asked about and the tokens to answer with.
-func (p *Parts) answers(sequences []dataset.Sequence) (histories, answers [][]int32, err error) {
+// lesson is a question that an adapter is trained on.
+type lesson struct {
+	history []int32
+	answer  []int32 // tokens
+	task    int     // number in asked
+}
+
+// lessonsOf makes lessons of sequences, for all tasks in turn. What tells of held-out items is left out, and so is what nobody knows
+// the answer to.
+func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
+	var lessons []lesson
 	var texts []string
-	for _, q := range p.questions(sequences) {
-		histories, texts = append(histories, q.History), append(texts, q.Text())
+	facts := p.Facts.Without(p.held)
+	for number, one := range p.asked {
+		before, about := len(lessons), sequences
+		if !one.Last { // of which copies that end in drawn items say nothing new
+			about = about[:min(len(about), len(p.Split.Train))]
+		}
+		for _, s := range about {
+			q := one.Question(facts, s, p.Recommender.Positions())
+			if len(q.Answer) == 0 || p.tells(one.Task, q) {
+				continue
+			}
+			lessons, texts = append(lessons, lesson{history: q.History, task: number}), append(texts, q.Text())
+		}
+		if len(lessons) == before {
+			return nil, fmt.Errorf("run: nothing is known of the %s; does the data set have such a column? recint data stats lists them",
+				one.Asks)
+		}
 	}
-	answers, err = prompt.AllTokens(p.GGUF, texts)
-	return histories, answers, err
+	answers, err := prompt.AllTokens(p.GGUF, texts)
+	for i := range answers {
+		lessons[i].answer = answers[i]
+	}
+	return lessons, err
+}
+
+// samples puts lessons before an encoder.
+func (p *Parts) samples(ctx context.Context, encoder align.Encoder, lessons []lesson) ([]prompt.Sample, error) {
+	var all []prompt.Sample
+	for number, one := range p.asked {
+		var histories, answers [][]int32
+		for _, l := range lessons {
+			if l.task == number {
+				histories, answers = append(histories, l.history), append(answers, l.answer)
+			}
+		}
+		samples, err := p.kind.Samples(ctx, encoder, one.prompts[0].SlotNames(), histories, answers)
+		if err != nil {
+			return nil, err
+		}
+		for i := range samples {
+			samples[i].Task = number
+		}
+		all = append(all, samples...)
+	}
+	return all, nil
+}
+
+// trainedOn are the wordings of each task that training draws.
+func (p *Parts) trainedOn() [][]*prompt.Prompt {
+	wordings := make([][]*prompt.Prompt, len(p.asked))
+	for i, one := range p.asked {
+		wordings[i] = one.prompts[:one.trained]
+	}
+	return wordings
 }
 
 // most is how many items of a history can get soft tokens of their own: no more than there were in training.
@@ -161,7 +246,7 @@ func (p *Parts) lookUps() int {
 // can take a few tokens less or more together than one by one.
 func (p *Parts) longestAnswer() (int, error) {
 	tokens := map[string]int{}
-	lines, _ := p.Task.Allowed(p.Data, p.Recommender.Positions())
+	lines, _ := p.Task.Allowed(p.Facts, p.Recommender.Positions())
 	for _, line := range lines {
 		answer, err := prompt.Tokens(p.GGUF, line)
 		if err != nil {
@@ -193,21 +278,45 @@ func (p *Parts) States(ctx context.Context, encoder align.Encoder, histories [][
 	return p.kind.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start: what stands for an item with that item's title; for a recall adapter, which learns there to look
-// up what the samples name, these with all their titles.
+// pairs makes those of the warm start: what stands for an item with the answer to the first question about it, such as its title; for
+// a recall adapter, which learns there to look up what the samples name, these with all their titles.
 func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.kind == align.Recall {
 		return p.recalls(samples)
 	}
-	titles := make([]string, len(sequences))
-	for i, s := range sequences {
-		titles[i] = p.Data.Items[s.Next].Title
+	var histories [][]int32
+	var texts []string
+	for _, s := range sequences {
+		q := p.Task.Question(p.Facts, s, p.Recommender.Positions())
+		text := q.Text()
+		history := slices.Concat(s.History, []int32{s.Next})
+		if !p.Task.Last {
+			text = p.Data.Items[s.Next].Title
+		}
+		if text != "" && !p.held[s.Next] {
+			histories, texts = append(histories, history), append(texts, text)
+		}
 	}
-	answers, err := prompt.AllTokens(p.GGUF, titles)
+	answers, err := prompt.AllTokens(p.GGUF, texts)
 	if err != nil {
 		return nil, err
 	}
-	return align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), recommender.Extended(sequences), answers)
+	pairs, err := align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), histories, answers)
+	for i := range pairs {
+		pairs[i].Items[0] = p.entry(pairs[i].Items[0])
+	}
+	return pairs, err
+}
+
+// entry is the number of an item's entry in an adapter that has some: its place among the items that are not held out.
+func (p *Parts) entry(item int32) int32 {
+	place := item
+	for held := range p.held {
+		if held < item {
+			place--
+		}
+	}
+	return place
 }
 
 // recalls makes the lessons of a recall adapter's warm start.

@@ -20,28 +20,28 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	histories, answers, err := parts.answers(parts.lessons(s.Drawn, s.Config.Seed))
+	lessons, err := parts.lessonsOf(parts.lessons(s.Drawn, s.Config.Seed))
 	if err != nil {
 		return align.Estimate{}, err
 	}
-	return parts.estimate(engine, s, precision, histories, answers)
+	return parts.estimate(engine, s, precision, lessons)
 }
 
-// estimate is what training a run on histories with their answers will take.
-func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, histories, answers [][]int32) (align.Estimate, error) {
+// estimate is what training a run on lessons will take.
+func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, lessons []lesson) (align.Estimate, error) {
 	info, err := p.GGUF.Describe()
 	if err != nil {
 		return align.Estimate{}, err
 	}
-	job := align.Job{Prompts: p.Prompts, Shape: p.shape(s, info), Config: s.Config}
+	job := align.Job{Prompts: p.trainedOn(), Shape: p.shape(s, info), Config: s.Config}
 	if err := job.Shape.Validate(); err != nil {
 		return align.Estimate{}, err
 	}
-	lengths := make([]align.Length, len(histories))
-	for i, history := range histories {
-		lengths[i].Answer = len(answers[i])
-		for _, slot := range p.Prompts[0].SlotNames() {
-			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Recommender, slot, history))
+	lengths := make([]align.Length, len(lessons))
+	for i, l := range lessons {
+		lengths[i].Answer, lengths[i].Task = len(l.answer), l.task
+		for _, slot := range p.asked[l.task].prompts[0].SlotNames() {
+			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Recommender, slot, l.history))
 		}
 	}
 	return align.NewEstimate(engine, info, precision, job, lengths)
@@ -54,7 +54,7 @@ func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
 		shape.Mixed = p.Recommender.Positions()
 	}
 	if s.Adapter.HasEntries() {
-		shape.Entries = len(p.Data.Items)
+		shape.Entries = len(p.Data.Items) - len(p.held)
 	}
 	if s.Adapter == align.Recall {
 		shape.LookUps, shape.Tokens = p.lookUps(), s.Tokens*p.lookUps()

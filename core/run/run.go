@@ -24,9 +24,10 @@ type Run struct {
 	*Parts
 	Spec       Spec
 	Provenance align.Provenance // what the adapter was made from, and how long it trained
-	// Interpreter answers by the prompt's first wording. It belongs to the run.
+	// Interpreter answers by one of the prompt's wordings. It belongs to the run.
 	Interpreter *interpret.Interpreter
 
+	wording int               // number of the prompt that questions are put in
 	grammar *grammar.Grammar  // nil until it is needed
 	scorer  *interpret.Scorer // nil until it is needed
 	hash    string            // of the adapter's file
@@ -41,8 +42,23 @@ func Open(engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) 
 // OpenApart opens a run whose recommender has an engine of its own: states need not wait then until the LLM has computed something
 // on the other one.
 func OpenApart(encoding, engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) {
+	return OpenAsking(encoding, engine, dir, Asking{}, opts)
+}
+
+// Asking says which question a run is opened for, of those that its adapter was trained on. The zero value is the first one in its first
+// wording.
+type Asking struct {
+	Task    string // its name; "": the first
+	Wording int    // number of the wording, from 0; those that training draws come first
+}
+
+// OpenAsking opens a run for one of its questions.
+func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts interpret.Options) (*Run, error) {
 	s, err := Read(dir)
 	if err != nil {
+		return nil, err
+	}
+	if s, err = s.first(asking); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, align.AdapterFile)
@@ -58,7 +74,7 @@ func OpenApart(encoding, engine *cgo.Engine, dir string, opts interpret.Options)
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Parts: parts, Spec: s, Provenance: provenance}
+	r := &Run{Parts: parts, Spec: s, Provenance: provenance, wording: asking.Wording}
 	if err := r.open(adapter, path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -93,7 +109,7 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
-	r.Interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[0], opts)
+	r.Interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[r.wording], opts)
 	return err
 }
 
@@ -121,28 +137,35 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answ
 
 // Question is the one that the run asks about a history, with its true answer.
 func (r *Run) Question(history []int32) task.Question {
-	return r.Task.Ask(task.Subject{Data: r.Data, History: history, Positions: r.Recommender.Positions()})
+	return r.Task.Ask(task.Subject{Facts: r.Facts, User: -1, History: history, Positions: r.Recommender.Positions()})
 }
 
 // Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.
 // opts.Label is set here.
 func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.Summary, error) {
 	chosen := draw(len(r.Split.Test), n, opts.Seed)
-	questions := r.questions(r.testSequences(n, opts.Seed))
-	histories := make([][]int32, len(questions))
-	for i, q := range questions {
-		histories[i] = q.History
+	var samples []evaluate.Sample
+	var histories [][]int32
+	for i, q := range r.questions(r.testSequences(n, opts.Seed)) {
+		if len(q.Answer) == 0 {
+			continue // nobody knows it
+		}
+		histories = append(histories, q.History)
+		samples = append(samples, evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), Titles: q.Answer,
+			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
+	}
+	if len(samples) == 0 {
+		return nil, fmt.Errorf("run: nothing is known of the %s of any test sequence", r.Task.Asks)
 	}
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
-	samples := make([]evaluate.Sample, len(questions))
-	for i, q := range questions {
-		samples[i] = evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), States: states[i], Titles: q.Answer}
+	for i := range samples {
+		samples[i].States = states[i]
 	}
 	opts.Label, opts.Restricted = r.label(), r.ranker(r.Task.Places)
-	lines, _ := r.Task.Allowed(r.Data, r.Recommender.Positions())
+	lines, _ := r.Task.Allowed(r.Facts, r.Recommender.Positions())
 	known := evaluate.NewTitles(lines)
 	score := func(answer string, truth []string) evaluate.Hits { return r.Task.Score(answer, truth, known) }
 	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, r.Interpreter.Answer, score, opts)
@@ -169,7 +192,7 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 // Grammar is that of the answers that the task allows. It is made at the first call.
 func (r *Run) Grammar() (g *grammar.Grammar, err error) {
 	if r.grammar == nil {
-		lines, most := r.Task.Allowed(r.Data, r.Recommender.Positions())
+		lines, most := r.Task.Allowed(r.Facts, r.Recommender.Positions())
 		r.grammar, err = grammar.Titles(r.GGUF, lines, most)
 	}
 	return r.grammar, err

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
@@ -29,16 +30,18 @@ const SpecFile = "run.json"
 
 // Spec is what a run is made from and how.
 type Spec struct {
-	Dataset     string          `json:"dataset"`     // folder of the data set
-	Recommender string          `json:"recommender"` // its weights, safetensors
-	LLM         string          `json:"llm"`         // GGUF of the llama architecture
-	Template    prompt.Template `json:"template"`
-	Adapter     align.Kind      `json:"adapter"`
-	Hidden      int             `json:"hidden,omitempty"` // hidden units of mlp, positions, dictionary and recall adapters
-	Tokens      int             `json:"tokens"`           // K, soft tokens per state, or per title that a recall adapter shows
-	Precision   Precision       `json:"precision"`        // of the LLM while training
-	Drawn       float64         `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
-	Config      align.Config    `json:"config"`
+	Dataset     string            `json:"dataset"`     // folder of the data set
+	Recommender string            `json:"recommender"` // its weights, safetensors
+	LLM         string            `json:"llm"`         // GGUF of the llama architecture
+	Template    prompt.Template   `json:"template"`
+	Also        []prompt.Template `json:"also,omitempty"`           // further questions that the adapter is trained on
+	HoldOut     float64           `json:"hold_out_items,omitempty"` // share of the items that training is kept from
+	Adapter     align.Kind        `json:"adapter"`
+	Hidden      int               `json:"hidden,omitempty"` // hidden units of mlp, positions, dictionary and recall adapters
+	Tokens      int               `json:"tokens"`           // K, soft tokens per state, or per title that a recall adapter shows
+	Precision   Precision         `json:"precision"`        // of the LLM while training
+	Drawn       float64           `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
+	Config      align.Config      `json:"config"`
 }
 
 // Precision names how the LLM's weights are kept for training.
@@ -61,8 +64,11 @@ func (p Precision) native() (cgo.Precision, error) {
 	return 0, fmt.Errorf("run: no precision is called %q; known are %q and %q", p, F32, BF16)
 }
 
-// MostDrawn bounds the share of drawn sequences.
-const MostDrawn = 0.9
+// MostDrawn bounds the share of drawn sequences, and MostHeldOut that of the items that are held out.
+const (
+	MostDrawn   = 0.9
+	MostHeldOut = 0.5
+)
 
 // DefaultSpec is the demonstration's run, without paths and length: the default prompt, a dictionary of 1,024 hidden
 // units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
@@ -87,13 +93,66 @@ func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
 	return s
 }
 
+// Templates are the run's prompts, one for each of its tasks.
+func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.Template}, s.Also...) }
+
+// first gives the spec with the template of a question as its own, and refuses what the run does not ask.
+func (s Spec) first(asking Asking) (Spec, error) {
+	templates := s.Templates()
+	at := 0
+	if asking.Task != "" {
+		at = slices.IndexFunc(templates, func(t prompt.Template) bool {
+			of, err := task.Of(t)
+			return err == nil && of.Name == asking.Task
+		})
+	}
+	if at < 0 {
+		return s, fmt.Errorf("run: this run does not ask for the %s; it asks for the %s", asking.Task, s.asks())
+	}
+	s.Template = templates[at]
+	s.Also = slices.Delete(templates, at, at+1)
+	if n := len(s.Template.Texts) + len(s.Template.Untrained); asking.Wording < 0 || asking.Wording >= n {
+		return s, fmt.Errorf("run: wording %d of %q; it has %d", asking.Wording+1, s.Template.Name, n)
+	}
+	if len(s.Also) == 0 {
+		s.Also = nil
+	}
+	return s, nil
+}
+
+// asks lists what the run's prompts ask for.
+func (s Spec) asks() string {
+	var all []string
+	for _, t := range s.Templates() {
+		all = append(all, string(t.Asks))
+	}
+	return strings.Join(all, ", ")
+}
+
 // Validate refuses what can be seen to be wrong without opening anything.
 func (s Spec) Validate() error {
 	asked, err := task.Of(s.Template)
 	if err != nil {
 		return err
 	}
+	for i, t := range s.Also {
+		other, err := task.Of(t)
+		if err != nil {
+			return err
+		}
+		if asked.Vector || other.Vector || s.Adapter.EveryItem() {
+			return fmt.Errorf("run: prompt %q cannot be trained together with %q: both must show single states, to an adapter that reads one",
+				t.Name, s.Template.Name)
+		}
+		if slices.ContainsFunc(s.Templates()[:i+1], func(before prompt.Template) bool { return before.Asks == t.Asks }) {
+			return fmt.Errorf("run: two prompts ask for the %s", t.Asks)
+		}
+	}
 	switch {
+	case !(s.HoldOut >= 0 && s.HoldOut <= MostHeldOut):
+		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MostHeldOut)
+	case s.HoldOut > 0 && s.Adapter == align.Recall:
+		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history", s.Adapter)
 	case s.Adapter == align.Mixture && s.Config.WarmSteps > 0:
 		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
 	case s.Adapter == align.Recall && s.Config.WarmSteps == 0:

@@ -38,16 +38,16 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	job := align.Job{
-		Engine: engine, GGUF: parts.GGUF, Prompts: parts.Prompts, Config: s.Config, Provenance: parts.Hashes,
+		Engine: engine, GGUF: parts.GGUF, Prompts: parts.trainedOn(), Config: s.Config, Provenance: parts.Hashes,
 		Shape: parts.shape(s, info), Tell: parts.tell, Dir: dir, Progress: progress,
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	lessons := parts.lessons(s.Drawn, s.Config.Seed)
-	histories, answers, err := parts.answers(lessons)
+	sequences := parts.lessons(s.Drawn, s.Config.Seed)
+	lessons, err := parts.lessonsOf(sequences)
 	if err != nil {
 		return nil, err
 	}
-	estimate, err := parts.estimate(engine, s, precision, histories, answers)
+	estimate, err := parts.estimate(engine, s, precision, lessons)
 	if err != nil {
 		return nil, err
 	}
@@ -68,20 +68,22 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if err := s.claim(dir); err != nil {
 		return nil, err
 	}
+	if err := recordHeldOut(dir, parts.Data, parts.held); err != nil {
+		return nil, err
+	}
 	stage("computing the recommender's states")
-	slots := parts.Prompts[0].SlotNames()
 	teacher := noisy{parts.Recommender, rand.New(rand.NewPCG(s.Config.Seed, 1))}
-	if job.Train, err = s.Adapter.Samples(ctx, teacher, slots, histories, answers); err != nil {
+	if job.Train, err = parts.samples(ctx, teacher, lessons); err != nil {
 		return nil, err
 	}
-	if histories, answers, err = parts.answers(parts.Split.Validation); err != nil {
+	if lessons, err = parts.lessonsOf(parts.Split.Validation); err != nil {
 		return nil, err
 	}
-	if job.Validation, err = s.Adapter.Samples(ctx, parts.Recommender, slots, histories, answers); err != nil {
+	if job.Validation, err = parts.samples(ctx, parts.Recommender, lessons); err != nil {
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {
-		if job.Warm, err = parts.pairs(ctx, teacher, lessons, job.Train); err != nil {
+		if job.Warm, err = parts.pairs(ctx, teacher, sequences, job.Train); err != nil {
 			return nil, err
 		}
 	}

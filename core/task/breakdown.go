@@ -49,14 +49,17 @@ type asked struct {
 // NewBreakdown finds the items that samples are about in the test sequences.
 func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, split dataset.Split) (*Breakdown, error) {
 	b := &Breakdown{task: task, answers: answers, data: data, trained: countTrained(split)}
-	restricted := answers.Of(evaluate.RestrictedState)
+	facts, restricted := NewFacts(data, split), answers.Of(evaluate.RestrictedState)
 	for i, record := range answers.Of(evaluate.TrueState) {
 		at, err := strconv.Atoi(strings.TrimPrefix(record.Sample, "test-"))
 		if err != nil || at < 0 || at >= len(split.Test) {
 			return nil, fmt.Errorf("there is no test sequence %q; is the data set another one by now?", record.Sample)
 		}
 		s := split.Test[at]
-		items := task.Question(data, s, len(record.Titles)).Items
+		items := task.Question(facts, s, len(record.Titles)).Items
+		if items == nil { // it asks for something else
+			continue
+		}
 		if len(items) != len(record.Titles) {
 			return nil, fmt.Errorf("sample %s has %d titles, its test sequence %d; is the data set another one by now?", record.Sample,
 				len(record.Titles), len(items))

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -26,7 +25,7 @@ func recovery() Task {
 		}}
 	}
 	return Task{
-		Name: "recovery", Asks: asks,
+		Name: "recovery", Asks: asks, Own: true,
 		Prompts: []prompt.Template{
 			worded("recovery", "Repeat the titles, one on each line."),
 			worded("recovery-varied",
@@ -41,7 +40,7 @@ func recovery() Task {
 			items := s.History[max(0, len(s.History)-s.Positions):]
 			return Question{History: items, Items: items, Answer: titles(s.Data, items)}
 		},
-		Allowed:   func(d *dataset.Dataset, positions int) ([]string, int) { return catalogue(d), positions },
+		Allowed:   func(f *Facts, positions int) ([]string, int) { return catalogue(f.Data), positions },
 		Places:    1,
 		Score:     recovered,
 		Summarise: func(a *evaluate.Answers) Summary { return summariseRecovery(a) },

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -23,7 +22,7 @@ func residual() Task {
 		return prompt.Template{Name: name, Asks: asks, Texts: texts, Reply: "{before}{after}:", Examples: pairs()}
 	}
 	return Task{
-		Name: "residual", Asks: asks, Last: true,
+		Name: "residual", Asks: asks, Own: true, Last: true,
 		Prompts: []prompt.Template{
 			worded("residual", "Repeat the second title."),
 			worded("residual-varied",
@@ -38,7 +37,7 @@ func residual() Task {
 			items := s.History[len(s.History)-1:]
 			return Question{History: s.History, Items: items, Answer: titles(s.Data, items)}
 		},
-		Allowed: func(d *dataset.Dataset, _ int) ([]string, int) { return catalogue(d), 1 },
+		Allowed: func(f *Facts, _ int) ([]string, int) { return catalogue(f.Data), 1 },
 		Places:  5,
 		Score: func(answer string, truth []string, known evaluate.Titles) evaluate.Hits {
 			title := truth[0]
@@ -69,6 +68,8 @@ func pairs() [][]string {
 type Residual struct {
 	Basis
 	Conditions []ResidualCondition `json:"conditions"`
+	Seen       *Residual           `json:"seen,omitempty"`
+	HeldOut    *Residual           `json:"held_out,omitempty"` // of samples that end in an item that training kept out
 }
 
 // ResidualCondition is the outcome under one condition.
@@ -100,6 +101,9 @@ func summariseResidual(a *evaluate.Answers) *Residual {
 			c.rank(records)
 		}
 		result.Conditions = append(result.Conditions, c)
+	}
+	if seen, held := a.Parts(); held != nil {
+		result.Seen, result.HeldOut = summariseResidual(seen), summariseResidual(held)
 	}
 	return result
 }
@@ -140,6 +144,17 @@ func (r *Residual) Write(to io.Writer) error {
 		if s := c.Ranked; s != nil {
 			if _, err := fmt.Fprintf(to, "among the %d likeliest titles: %.2f %% (%.2f–%.2f)\n", c.Places, 100*s.Value, 100*s.Low,
 				100*s.High); err != nil {
+				return err
+			}
+		}
+	}
+	for _, part := range []struct {
+		of    string
+		found *Residual
+	}{{"items that the adapter was trained on", r.Seen}, {"items that training kept out", r.HeldOut}} {
+		if part.found != nil {
+			fmt.Fprintf(to, "\n%s, n = %d:\n", part.of, part.found.N)
+			if err := part.found.Write(to); err != nil {
 				return err
 			}
 		}

@@ -18,6 +18,7 @@ type Task struct {
 	Name   string       // of its evaluation: a command, and the beginning of file names
 	Asks   prompt.Asked // the value of "asks" in its prompts
 	Vector bool         // its prompts show an item's vector, {item}, and no states
+	Own    bool         // its evaluation has a command of its own, recint evaluate NAME, beside --task
 	Last   bool         // it asks about the last item alone, so that another item or a vector can stand there
 
 	Prompts []prompt.Template // with names; the first is the default
@@ -27,7 +28,7 @@ type Task struct {
 	// Ask makes a question of what is known of somebody.
 	Ask func(Subject) Question
 	// Allowed gives the lines that a restricted answer may consist of, and how many lines it has at most.
-	Allowed func(d *dataset.Dataset, positions int) (lines []string, most int)
+	Allowed func(f *Facts, positions int) (lines []string, most int)
 	// Places is how many of the likeliest restricted answers an evaluation keeps.
 	Places int
 	// Score compares an answer with the true lines; known are all lines that are allowed.
@@ -45,9 +46,10 @@ type Task struct {
 	Page    string
 }
 
-// Subject is what a question is about: a history in a data set.
+// Subject is what a question is about: a history, and what is known.
 type Subject struct {
-	Data      *dataset.Dataset
+	*Facts
+	User      int32   // whose history it is; -1 where nobody knows
 	History   []int32 // dense item ids, oldest first
 	Positions int     // of the recommender's memory
 }
@@ -55,18 +57,22 @@ type Subject struct {
 // Question is what is asked about one history.
 type Question struct {
 	History []int32  // dense item ids, oldest first
-	Items   []int32  // the items that the answer names
-	Answer  []string // the lines of the true answer
+	Items   []int32  // the items that the answer names, where it names some
+	Answer  []string // the lines of the true answer; none where it is not known
 }
 
 // Question makes a question of a sequence, for a recommender whose memory is that many positions. Tasks that ask about the last item
 // ask about the one that came next.
-func (t Task) Question(d *dataset.Dataset, s dataset.Sequence, positions int) Question {
+func (t Task) Question(f *Facts, s dataset.Sequence, positions int) Question {
 	history := s.History
 	if t.Last {
 		history = slices.Concat(history, []int32{s.Next})
 	}
-	return t.Ask(Subject{Data: d, History: history, Positions: positions})
+	user := s.User
+	if f.Data.Kind() == dataset.Given {
+		user = -1
+	}
+	return t.Ask(Subject{Facts: f, User: user, History: history, Positions: positions})
 }
 
 // Text is the true answer as it is trained.
@@ -96,7 +102,9 @@ func basis(a *evaluate.Answers) Basis {
 }
 
 // All are the tasks that there are.
-func All() []Task { return []Task{residual(), recovery(), item()} }
+func All() []Task {
+	return slices.Concat([]Task{residual(), recovery(), item()}, attributes(), persons(), []Task{profile()})
+}
 
 // Evaluations are the tasks whose evaluations have names of their own.
 func Evaluations() (tasks []Task) {
@@ -119,6 +127,9 @@ func Of(t prompt.Template) (Task, error) {
 	slots, err := t.Slots()
 	if err != nil {
 		return Task{}, err
+	}
+	if task, ok := column(string(t.Asks)); ok {
+		return task, nil
 	}
 	vector := slices.Contains(slots, prompt.SlotItem)
 	var asks []string
@@ -176,8 +187,11 @@ func Prompt(name string) (prompt.Template, error) {
 			}
 		}
 	}
-	return prompt.Template{}, fmt.Errorf("task: no prompt is called %q; known are %s, or give a JSON file", name,
-		strings.Join(Prompts(), ", "))
+	if task, ok := column(name); ok {
+		return task.Prompts[0], nil
+	}
+	return prompt.Template{}, fmt.Errorf("task: no prompt is called %q; known are %s, %sCOLUMN, %sCOLUMN, or give a JSON file", name,
+		strings.Join(Prompts(), ", "), itemColumn, userColumn)
 }
 
 // Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. Where one state stands for all that is

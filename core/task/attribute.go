@@ -1,0 +1,59 @@
+package task
+
+import (
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// itemColumn begins the name of a task about any column of items.
+const itemColumn = "item:"
+
+// attributes are tasks about the last item: its genres, the decade of its year, and how popular it is.
+func attributes() []Task {
+	genres := attribute("genres", "the genres of the last choice", ofColumn("genres"))
+	decades := attribute("decade", "the decade of the last choice", func(f *Facts, item int32) []string {
+		return decade(strings.Join(valuesOf(f.Data.ItemAttributes, item, "year"), ""))
+	})
+	popularity := attribute("popularity", "how popular the last choice is", func(f *Facts, item int32) []string {
+		return []string{[]string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}[f.Quarters[item]-1]}
+	})
+	popularity.Allowed = func(f *Facts, _ int) ([]string, int) {
+		return []string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}, 1
+	}
+	return []Task{genres, decades, popularity}
+}
+
+// ofColumn gives an item's values in a column.
+func ofColumn(column string) func(*Facts, int32) []string {
+	return func(f *Facts, item int32) []string { return valuesOf(f.Data.ItemAttributes, item, column) }
+}
+
+// attribute asks for what is known of the last item.
+func attribute(name, what string, values func(*Facts, int32) []string) Task {
+	t := claims(name, what, "{after}:")
+	t.Last = true
+	t.Ask = func(s Subject) Question {
+		return Question{History: s.History, Answer: values(s.Facts, s.History[len(s.History)-1])}
+	}
+	t.Allowed = func(f *Facts, _ int) ([]string, int) {
+		return distinct(f.Data.ItemAttributes, func(item int32) []string { return values(f, item) })
+	}
+	return t
+}
+
+// userColumn begins the name of a task about any column of users.
+const userColumn = "user:"
+
+// column makes the task about a column that its name names, if it does.
+func column(name string) (Task, bool) {
+	if of, ok := strings.CutPrefix(name, itemColumn); ok {
+		return attribute(name, "the "+of+" of the last choice", ofColumn(of)), true
+	}
+	if of, ok := strings.CutPrefix(name, userColumn); ok {
+		return person(name, "the "+of+" of this person", func(f *Facts, user int32, _ []int32) []string {
+			return valuesOf(f.Data.UserAttributes, user, of)
+		}, func(f *Facts) dataset.Attributes { return f.Data.UserAttributes }), true
+	}
+	return Task{}, false
+}

@@ -1,0 +1,170 @@
+package task
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+//go:embed claims.html
+var claimsPage string
+
+// claims is a task whose answers are lines from a closed set, each of them a claim. what says in words what is asked for.
+func claims(name, what, reply string) Task {
+	return Task{
+		Name: name, Asks: prompt.Asked(name), Usage: what, Right: "all lines of the answer are right, and none is missing",
+		Prompts: []prompt.Template{{
+			Name: name, Asks: prompt.Asked(name), Reply: reply,
+			Texts: []string{"Say " + what + ".", "Give " + what + ", one on each line.", "Tell me " + what + ".", "What do you know? Answer with " +
+				what + "."},
+			Untrained: []string{"I would like to know " + what + ".", "Write down " + what + " and nothing else."},
+		}},
+		Places: 1,
+		Score: func(answer string, truth []string, known evaluate.Titles) (h evaluate.Hits) {
+			for _, line := range evaluate.Lines(answer, truth) {
+				h.Exact += count(line.Right)
+				h.Valid += count(known.Has(line.Text))
+			}
+			h.Contains, h.Paper = h.Exact, h.Exact
+			return h
+		},
+		Summarise: func(a *evaluate.Answers) Summary { return summariseClaims(name, a) },
+		Named:     evaluate.Named,
+		Parts:     byLine,
+		Kind: func(free evaluate.Record, _ *evaluate.Record) string {
+			switch {
+			case whole(free):
+				return Right
+			case free.Exact > 0:
+				return Near
+			}
+			return Wrong
+		},
+		Section: func(file string, b *Breakdown) any {
+			return ClaimsSection{File: file, Result: summariseClaims(name, b.answers), Answers: b.said()}
+		},
+		Page: claimsPage,
+	}
+}
+
+// whole says whether an answer makes all true claims and no other.
+func whole(r evaluate.Record) bool {
+	return r.Exact == len(r.Titles) && len(evaluate.Lines(r.Answer, r.Titles)) == r.Exact
+}
+
+// Claims is what an evaluation found whose answers are lists of claims.
+type Claims struct {
+	Basis
+	Task       string            `json:"task"`
+	Conditions []ClaimsCondition `json:"conditions"`
+	Constant   ClaimsCondition   `json:"constant"` // one answer to all questions: the most frequent true one
+	Seen       *Claims           `json:"seen,omitempty"`
+	HeldOut    *Claims           `json:"held_out,omitempty"` // of samples that end in an item that training kept out
+}
+
+// ClaimsCondition is the outcome under one condition.
+type ClaimsCondition struct {
+	Name      string         `json:"name"`
+	Exact     evaluate.Share `json:"exact"` // answers that make all true claims and no other
+	Precision float64        `json:"precision"`
+	Recall    float64        `json:"recall"`
+	F1        float64        `json:"f1"`       // of all claims together (micro)
+	Balanced  float64        `json:"balanced"` // mean recall of the values
+	Allowed   evaluate.Share `json:"allowed"`  // answers of allowed lines alone
+}
+
+func summariseClaims(name string, a *evaluate.Answers) *Claims {
+	c := &Claims{Basis: basis(a), Task: name}
+	for _, condition := range a.Header.Conditions {
+		c.Conditions = append(c.Conditions, countClaims(condition, a.Of(condition)))
+	}
+	c.Constant = constant(a.Of(evaluate.TrueState))
+	if seen, held := a.Parts(); held != nil {
+		c.Seen, c.HeldOut = summariseClaims(name, seen), summariseClaims(name, held)
+	}
+	return c
+}
+
+func countClaims(name string, records []evaluate.Record) ClaimsCondition {
+	made, right, trueOnes, exact, allowed := 0, 0, 0, 0, 0
+	asked, named := map[string]int{}, map[string]int{}
+	for _, r := range records {
+		lines := evaluate.Lines(r.Answer, r.Titles)
+		made, right, trueOnes = made+len(lines), right+r.Exact, trueOnes+len(r.Titles)
+		exact += count(whole(r))
+		allowed += count(len(lines) > 0 && r.Valid == len(lines))
+		for i, is := range evaluate.Named(r.Answer, r.Titles) {
+			asked[r.Titles[i]]++
+			named[r.Titles[i]] += count(is)
+		}
+	}
+	c := ClaimsCondition{Name: name, Exact: evaluate.NewShare(exact, len(records)), Allowed: evaluate.NewShare(allowed, len(records)),
+		Precision: ratio(right, made), Recall: ratio(right, trueOnes), F1: ratio(2*right, made+trueOnes)}
+	for value, n := range asked {
+		c.Balanced += ratio(named[value], n) / float64(len(asked))
+	}
+	return c
+}
+
+func ratio(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
+
+// constant is what the most frequent true answer would score, which knows more than any constant that is chosen beforehand.
+func constant(records []evaluate.Record) ClaimsCondition {
+	times := map[string]int{}
+	best := ""
+	for _, r := range records {
+		text := strings.Join(r.Titles, "\n")
+		if times[text]++; times[text] > times[best] || times[text] == times[best] && text < best {
+			best = text
+		}
+	}
+	same := slices.Clone(records)
+	for i := range same {
+		same[i].Answer, same[i].Exact, same[i].Valid = best, 0, 0
+		for _, line := range evaluate.Lines(best, same[i].Titles) {
+			same[i].Exact += count(line.Right)
+			same[i].Valid++
+		}
+	}
+	return countClaims(strings.ReplaceAll(best, "\n", ", "), same)
+}
+
+// What is the figure.
+func (c *Claims) What() string { return c.Task + " named" }
+
+// Write writes a row for each condition, of all samples and, where training kept items out, of both parts.
+func (c *Claims) Write(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tn\texact\t95 % interval\tF1\tprecision\trecall\tbalanced\tallowed answers")
+	row := func(name string, n int, x ClaimsCondition) {
+		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%.2f–%.2f\t%.3f\t%.3f\t%.3f\t%.3f\t%.1f %%\n", name, n, 100*x.Exact.Value, 100*x.Exact.Low,
+			100*x.Exact.High, x.F1, x.Precision, x.Recall, x.Balanced, 100*x.Allowed.Value)
+	}
+	parts := []struct {
+		of     string
+		claims *Claims
+	}{{"", c}, {"seen items: ", c.Seen}, {"held-out items: ", c.HeldOut}}
+	for _, part := range parts {
+		if part.claims == nil {
+			continue
+		}
+		for _, x := range part.claims.Conditions {
+			row(part.of+evaluate.ConditionNames[x.Name], part.claims.N, x)
+		}
+		row(part.of+"always "+part.claims.Constant.Name, part.claims.N, part.claims.Constant)
+	}
+	return w.Flush()
+}
+
+// ClaimsSection is what a report shows of an evaluation.
+type ClaimsSection struct {
+	File    string   `json:"file"`
+	Result  *Claims  `json:"result"`
+	Answers []Answer `json:"answers"`
+}

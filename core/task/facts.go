@@ -1,0 +1,94 @@
+package task
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// Facts are what answers are made of: a data set, and what is counted in it.
+type Facts struct {
+	Data     *dataset.Dataset
+	Quarters []int          // of each item: 1 for the quarter of the catalogue that came next most often in training, to 4
+	Hidden   map[int32]bool // items that no answer says anything of, as in the training of an adapter that is not to know them
+}
+
+// NewFacts counts.
+func NewFacts(d *dataset.Dataset, split dataset.Split) *Facts {
+	f := &Facts{Data: d, Quarters: make([]int, len(d.Items))}
+	trained := countTrained(split)
+	order := make([]int32, len(d.Items))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int { return trained[b] - trained[a] })
+	for place, item := range order {
+		f.Quarters[item] = 1 + 4*place/len(order)
+	}
+	return f
+}
+
+// Without gives the facts with items hidden.
+func (f *Facts) Without(items map[int32]bool) *Facts {
+	other := *f
+	other.Hidden = items
+	return &other
+}
+
+// valuesOf gives the values of a column in a row of attributes; none where nothing is known.
+func valuesOf(a dataset.Attributes, row int32, column string) []string {
+	at := slices.Index(a.Names, column)
+	if at < 0 || a.Values == nil || row < 0 {
+		return nil
+	}
+	return strings.FieldsFunc(a.Values[row][at], func(r rune) bool { return r == '|' })
+}
+
+// distinct gives all values that rows of attributes have, sorted, and the most that one of them has.
+func distinct(a dataset.Attributes, values func(row int32) []string) (all []string, most int) {
+	known := map[string]bool{}
+	for row := range a.Values {
+		own := values(int32(row))
+		most = max(most, len(own))
+		for _, value := range own {
+			known[value] = true
+		}
+	}
+	for value := range known {
+		all = append(all, value)
+	}
+	slices.Sort(all)
+	return all, most
+}
+
+// decade is the decade of a year, such as 1990s.
+func decade(year string) []string {
+	number, err := strconv.Atoi(year)
+	if err != nil {
+		return nil
+	}
+	return []string{strconv.Itoa(number/10*10) + "s"}
+}
+
+// frequent gives the values that occur most often, at most so many and each at least twice; those that occur equally often by name.
+func frequent(values []string, most int) []string {
+	times := map[string]int{}
+	for _, value := range values {
+		times[value]++
+	}
+	var common []string
+	for value, n := range times {
+		if n >= 2 {
+			common = append(common, value)
+		}
+	}
+	slices.SortFunc(common, func(a, b string) int {
+		if times[a] != times[b] {
+			return times[b] - times[a]
+		}
+		return strings.Compare(a, b)
+	})
+	return common[:min(most, len(common))]
+}

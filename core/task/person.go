@@ -1,0 +1,75 @@
+package task
+
+import (
+	"strconv"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+)
+
+// persons are tasks about whoever a history is of: the genres that it has most of, an age group, and a gender.
+func persons() []Task {
+	users := func(f *Facts) dataset.Attributes { return f.Data.UserAttributes }
+	tastes := person("main-genres", "the main genres of what this person chooses", mainGenres,
+		func(f *Facts) dataset.Attributes { return f.Data.ItemAttributes })
+	tastes.Allowed = func(f *Facts, _ int) ([]string, int) {
+		genres, _ := distinct(f.Data.ItemAttributes, func(item int32) []string { return valuesOf(f.Data.ItemAttributes, item, "genres") })
+		return genres, mostMain
+	}
+	ages := person("age-group", "the age group of this person", func(f *Facts, user int32, _ []int32) []string {
+		return ageGroup(valuesOf(f.Data.UserAttributes, user, "age"))
+	}, users)
+	gender := person("gender", "the gender of this person", func(f *Facts, user int32, _ []int32) []string {
+		return valuesOf(f.Data.UserAttributes, user, "gender")
+	}, users)
+	return []Task{tastes, ages, gender}
+}
+
+// mostMain is how many main genres a history has at most.
+const mostMain = 3
+
+// mainGenres gives the genres that most items of a history have.
+func mainGenres(f *Facts, _ int32, history []int32) []string {
+	var all []string
+	for _, item := range history {
+		if !f.Hidden[item] {
+			all = append(all, valuesOf(f.Data.ItemAttributes, item, "genres")...)
+		}
+	}
+	return frequent(all, mostMain)
+}
+
+// ageGroup is the group of an age in years.
+func ageGroup(age []string) []string {
+	if len(age) != 1 {
+		return nil
+	}
+	years, err := strconv.Atoi(age[0])
+	switch {
+	case err != nil:
+		return nil
+	case years < 18:
+		return []string{"under 18"}
+	case years < 25:
+		return []string{"18 to 24"}
+	case years < 35:
+		return []string{"25 to 34"}
+	case years < 45:
+		return []string{"35 to 44"}
+	case years < 55:
+		return []string{"45 to 54"}
+	}
+	return []string{"55 and over"}
+}
+
+// person asks for what is known of a user and a history. of holds the rows whose values are allowed.
+func person(name, what string, values func(*Facts, int32, []int32) []string, of func(*Facts) dataset.Attributes) Task {
+	t := claims(name, what, "{state}:")
+	t.Ask = func(s Subject) Question {
+		history := s.History[max(0, len(s.History)-s.Positions):]
+		return Question{History: history, Answer: values(s.Facts, s.User, history)}
+	}
+	t.Allowed = func(f *Facts, _ int) ([]string, int) {
+		return distinct(of(f), func(row int32) []string { return values(f, row, nil) })
+	}
+	return t
+}

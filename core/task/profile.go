@@ -1,0 +1,56 @@
+package task
+
+import "strings"
+
+// The beginnings of a profile's lines.
+const (
+	recently   = "Recently chosen: "
+	likes      = "Main genre: "
+	mostlyFrom = "Main decade: "
+)
+
+// How many lines of each kind a profile has at most.
+const (
+	profileItems   = 2
+	profileGenres  = 2
+	profileDecades = 1
+)
+
+// profile asks for a short text about whoever a history is of, made of facts: a line for each of the last items, of the main genres
+// and of the decades that most of its items are from. Each line is a claim.
+func profile() Task {
+	t := claims("profile", "what this person chooses", "{state}:")
+	t.Ask = func(s Subject) Question {
+		history := s.History[max(0, len(s.History)-s.Positions):]
+		var lines, genres, decades []string
+		for i := len(history) - 1; i >= 0; i-- {
+			item := history[i]
+			if s.Hidden[item] {
+				continue
+			}
+			if len(lines) < profileItems {
+				lines = append(lines, recently+s.Data.Items[item].Title)
+			}
+			genres = append(genres, valuesOf(s.Data.ItemAttributes, item, "genres")...)
+			decades = append(decades, decade(strings.Join(valuesOf(s.Data.ItemAttributes, item, "year"), ""))...)
+		}
+		lines = append(lines, prefixed(likes, frequent(genres, profileGenres))...)
+		return Question{History: history, Answer: append(lines, prefixed(mostlyFrom, frequent(decades, profileDecades))...)}
+	}
+	t.Allowed = func(f *Facts, _ int) ([]string, int) {
+		of := f.Data.ItemAttributes
+		genres, _ := distinct(of, func(item int32) []string { return valuesOf(of, item, "genres") })
+		decades, _ := distinct(of, func(item int32) []string { return decade(strings.Join(valuesOf(of, item, "year"), "")) })
+		lines := append(prefixed(recently, catalogue(f.Data)), prefixed(likes, genres)...)
+		return append(lines, prefixed(mostlyFrom, decades)...), profileItems + profileGenres + profileDecades
+	}
+	return t
+}
+
+func prefixed(prefix string, values []string) []string {
+	lines := make([]string, len(values))
+	for i, value := range values {
+		lines[i] = prefix + value
+	}
+	return lines
+}
