@@ -21,12 +21,12 @@ import (
 // Oracle is DreamRec's vector for the ideal next item after a history, put into words. With the residual prompt the vector stands at
 // the end of the history as a virtual item; the item prompt reads it by itself.
 type Oracle struct {
-	History []string      `json:"history"`        // titles, oldest first
-	Next    string        `json:"next,omitempty"` // the item that came next, of test sequences
-	Own     string        `json:"own,omitempty"`  // what the LLM says of that item's own embedding in the oracle's place
-	Words   string        `json:"words"`          // what the LLM says, free
-	Titles  []ScoredTitle `json:"titles"`         // the likeliest titles, with their probability under the LLM
-	Nearest []ScoredTitle `json:"nearest"`        // the items whose embeddings fit the vector best, with their scores
+	History []string      `json:"history" doc:"Titles, oldest first."`
+	Next    string        `json:"next,omitempty" doc:"The item that came next, of test sequences."`
+	Own     string        `json:"own,omitempty" doc:"What the LLM says of that item's own embedding in the oracle's place."`
+	Words   string        `json:"words" doc:"What the LLM says, free."`
+	Titles  []ScoredTitle `json:"titles" doc:"The likeliest titles, with their probability under the LLM."`
+	Nearest []ScoredTitle `json:"nearest" doc:"The items whose embeddings fit the vector best, with their scores."`
 }
 
 // ScoredTitle is a title with a number that ranks it.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -23,57 +25,58 @@ type (
 		Runs []namedRun `json:"runs"`
 	}
 	namedRun struct {
-		Name string `json:"name"`
+		Name string `json:"name" doc:"What requests give as run."`
 		service.Info
 	}
-	item struct {
-		ID    string `json:"id"`
-		Title string `json:"title"`
+	// Item is exported for huma, which skips embedded fields of other types.
+	Item struct {
+		ID    string `json:"id" doc:"In the data set."`
+		Title string `json:"title" doc:"What an interpretation should say."`
 	}
 	itemsAnswer struct {
 		Run     string      `json:"run"`
 		Items   []foundItem `json:"items"`
-		Similar bool        `json:"similar"`
+		Similar bool        `json:"similar" doc:"No title holds the words; these are the most similar ones."`
 	}
 	foundItem struct {
-		item
-		RawTitle string `json:"raw_title"`
+		Item
+		RawTitle string `json:"raw_title" doc:"The title as the data set has it."`
 	}
 	statesAnswer struct {
 		Run   string    `json:"run"`
-		State []float32 `json:"state"`
+		State []float32 `json:"state" doc:"[W]"`
 	}
 	recommendAnswer struct {
 		Run   string       `json:"run"`
-		Items []scoredItem `json:"items"`
+		Items []scoredItem `json:"items" doc:"Best first."`
 	}
 	scoredItem struct {
-		item
-		Score float32 `json:"score"`
+		Item
+		Score float32 `json:"score" doc:"The recommender's."`
 	}
 	interpretAnswer struct {
 		Run     string          `json:"run"`
-		Asks    prompt.Asked    `json:"asks"`
-		Text    string          `json:"text"`
-		LogProb float64         `json:"log_prob"`
-		Ended   bool            `json:"ended"` // false where it was cut
+		Asks    prompt.Asked    `json:"asks" doc:"What the run's prompt asks for."`
+		Text    string          `json:"text" doc:"What the LLM says, free: the likeliest token each time."`
+		LogProb float64         `json:"log_prob" doc:"Of the whole text and its end, in nats."`
+		Ended   bool            `json:"ended" doc:"false if the text was cut."`
 		Tokens  []service.Token `json:"tokens"`
 		Lines   []namedLine     `json:"lines"`
-		Truth   []judgedItem    `json:"truth,omitempty"` // what a history asks for
-		Titles  []rankedAnswer  `json:"titles,omitempty"`
+		Truth   []judgedItem    `json:"truth,omitempty" doc:"What the words about a history should name: its last item, or those of its items that count. Missing for vectors and states."`
+		Titles  []rankedAnswer  `json:"titles,omitempty" doc:"The likeliest answers that are titles, if the request asks for them."`
 	}
 	namedLine struct {
-		Text  string `json:"text"`
-		Item  *item  `json:"item"`            // that the line names
-		Right *bool  `json:"right,omitempty"` // beside a truth: it is one of its titles
+		Text  string `json:"text" doc:"A line of an answer."`
+		Item  *Item  `json:"item"` // nil: the line names none
+		Right *bool  `json:"right,omitempty" doc:"Of words about a history: the line is one of the titles in truth, which no line before it has used up."`
 	}
 	judgedItem struct {
-		item
-		Named bool `json:"named"`
+		Item
+		Named bool `json:"named" doc:"The exact scorer of recint evaluate finds the title in the words."`
 	}
 	rankedAnswer struct {
 		Lines   []namedLine `json:"lines"`
-		LogProb float64     `json:"log_prob"`
+		LogProb float64     `json:"log_prob" doc:"In nats."`
 	}
 	oracleAnswer struct {
 		Run string `json:"run"`
@@ -82,33 +85,39 @@ type (
 	}
 	mapAnswer struct {
 		Run    string       `json:"run"`
-		Of     string       `json:"of"` // what has a path
-		Shares [2]float64   `json:"shares"`
+		Of     string       `json:"of" enum:"states,items" doc:"What paths show: states, each at the length of an item's vector, or, if states do not live among the items' vectors, the items of the history."`
+		Shares [2]float64   `json:"shares" doc:"Of the vectors' variance, along x and y."`
 		Items  []placedItem `json:"items"`
 	}
 	placedItem struct {
-		item
+		Item
 		service.Point
 	}
 	pathAnswer struct {
 		Run    string          `json:"run"`
-		Of     string          `json:"of"`
+		Of     string          `json:"of" enum:"states,items" doc:"As of the map."`
 		Points []service.Point `json:"points"`
 	}
 	errorAnswer struct {
-		Error     string `json:"error"`
-		Status    int    `json:"status"` // of the answer; of a stream that has begun, the one that it would have had
-		RequestID string `json:"request_id"`
+		Error     string `json:"error" doc:"What was wrong, and what to do."`
+		Status    int    `json:"status" doc:"The answer's status; of a stream, which has begun with 200, the one that it would have had."`
+		RequestID string `json:"request_id" doc:"As in the header X-Request-Id and in the server's log."`
 	}
 )
 
+// TransformSchema lets a line name no item: huma itself lets no object be null.
+func (namedLine) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["item"] = &huma.Schema{Description: "The item that the line names, if there is one.",
+		AllOf: []*huma.Schema{s.Properties["item"]}, Extensions: map[string]any{"nullable": true}}
+	return s
+}
+
 const internal = "something failed here; the server's log says what, beside the request's id"
 
-// answer wraps what computes an answer: with limits on requests at a time and on time, and with JSON or an error for the client. A
-// request counts once its body has arrived, so that slow clients lock out nobody. A nil answer without an error has been written
-// already.
-func (s *Server) answer(compute func(w http.ResponseWriter, r *http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// admit lets a request through once its body has arrived, so that slow clients lock out nobody, if there is room for one more. It
+// limits the request's time.
+func (s *Server) admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := receive(w, r); err != nil {
 			writeError(w, err)
 			return
@@ -122,18 +131,8 @@ func (s *Server) answer(compute func(w http.ResponseWriter, r *http.Request) (an
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
 		defer cancel()
-		inner := r.WithContext(ctx)
-		value, err := compute(w, inner)
-		if err == nil && value != nil {
-			err = writeJSON(w, http.StatusOK, value)
-		}
-		if err != nil {
-			if status, _ := explain(err); status >= http.StatusInternalServerError {
-				logOf(r).Warn("a request failed", "error", err)
-			}
-			writeError(w, err)
-		}
-	}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // explain gives the status and the message of an error.
@@ -191,12 +190,12 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	w.Write([]byte(text))
 }
 
-func describe(s *held, id int32) item {
+func describe(s *held, id int32) Item {
 	d := s.Describe(id)
-	return item{d.ID, d.Title}
+	return Item{d.ID, d.Title}
 }
 
-func (s *Server) list(http.ResponseWriter, *http.Request) (any, error) {
+func (s *Server) list(http.ResponseWriter, *http.Request, *struct{}) (*runsAnswer, error) {
 	answer := runsAnswer{[]namedRun{}}
 	for _, name := range s.runs.names {
 		_, h, err := s.runs.use(name)
@@ -206,15 +205,11 @@ func (s *Server) list(http.ResponseWriter, *http.Request) (any, error) {
 		answer.Runs = append(answer.Runs, namedRun{name, h.Info()})
 		h.release()
 	}
-	return answer, nil
+	return &answer, nil
 }
 
-func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
-	request, err := readItems(r)
-	if err != nil {
-		return nil, err
-	}
-	name, h, err := s.runs.use(request.Run)
+func (s *Server) items(_ http.ResponseWriter, _ *http.Request, request *itemsRequest) (*itemsAnswer, error) {
+	name, h, err := s.runs.use(string(request.Run))
 	if err != nil {
 		return nil, err
 	}
@@ -224,55 +219,24 @@ func (s *Server) items(_ http.ResponseWriter, r *http.Request) (any, error) {
 	for _, id := range found {
 		answer.Items = append(answer.Items, foundItem{describe(h, id), h.Describe(id).RawTitle})
 	}
-	return answer, nil
+	return &answer, nil
 }
 
-func (s *Server) states(w http.ResponseWriter, r *http.Request) (any, error) {
-	_, a, err := readAsked[statesRequest](s, r)
-	if err != nil {
-		return nil, err
-	}
-	defer a.release()
+func (s *Server) states(_ http.ResponseWriter, _ *http.Request, a asked, _ statesRequest) (*statesAnswer, error) {
 	state := make([]float32, a.Info().StateWidth)
 	if err := a.State(state, a.history); err != nil {
 		return nil, err
 	}
-	return statesAnswer{a.name, state}, nil
+	return &statesAnswer{a.name, state}, nil
 }
 
-// asked is the run of a request, in use, and the items that the request is about.
-type asked struct {
-	*held
-	name    string
-	history []int32
-}
-
-// readAsked reads a request and finds its run and items. The caller releases the run if there is no error.
-func readAsked[T body](s *Server, r *http.Request) (request T, a asked, err error) {
-	if request, err = read[T](r); err != nil {
-		return request, a, err
-	}
-	run, ids := request.about()
-	if a.name, a.held, err = s.runs.use(run); err != nil {
-		return request, a, err
-	}
-	if a.history, err = items(a.Service, ids); err != nil {
-		a.release()
-	}
-	return request, a, err
-}
-
-func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[recommendRequest](s, r)
-	if err != nil {
-		return nil, err
-	}
-	defer a.release()
+func (s *Server) recommend(_ http.ResponseWriter, r *http.Request, a asked, request recommendRequest) (*recommendAnswer, error) {
 	k := min(usualItems, a.Info().Items)
 	if request.K != nil {
 		k = *request.K
 	}
 	var best []recommender.Scored
+	var err error
 	if request.State != nil {
 		best, err = a.RecommendState(request.State, a.history, k)
 	} else {
@@ -285,20 +249,11 @@ func (s *Server) recommend(w http.ResponseWriter, r *http.Request) (any, error) 
 	for i, b := range best {
 		answer.Items[i] = scoredItem{describe(a.held, b.Item), b.Score}
 	}
-	return answer, nil
+	return &answer, nil
 }
 
-func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[oracleRequest](s, r)
-	if err != nil {
-		return nil, err
-	}
-	defer a.release()
-	seed := uint64(1)
-	if request.Seed != nil {
-		seed = *request.Seed
-	}
-	oracle, err := a.Oracle(r.Context(), a.history, seed)
+func (s *Server) oracle(_ http.ResponseWriter, r *http.Request, a asked, request oracleRequest) (*oracleAnswer, error) {
+	oracle, err := a.Oracle(r.Context(), a.history, *request.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -306,15 +261,10 @@ func (s *Server) oracle(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return oracleAnswer{a.name, oracle, chart.Place(oracle.Vector)}, nil
+	return &oracleAnswer{a.name, oracle, chart.Place(oracle.Vector)}, nil
 }
 
-func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) {
-	request, a, err := readAsked[interpretRequest](s, r)
-	if err != nil {
-		return nil, err
-	}
-	defer a.release()
+func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, request interpretRequest) (*interpretAnswer, error) {
 	q := service.Question{History: a.history, Vector: request.Vector, States: request.States}
 	if len(a.history) == 0 {
 		q.History = nil
@@ -342,7 +292,7 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request) (any, error) 
 		answer.Titles = append(answer.Titles, rankedAnswer{lines(a.held, title.Text), title.LogProb})
 	}
 	if said == nil {
-		return answer, nil
+		return &answer, nil
 	}
 	events.send("answer", answer)
 	return nil, events.end(r, nil)

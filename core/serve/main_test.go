@@ -100,7 +100,7 @@ func listen(t testing.TB, s *Server) (url string, stop func() error) {
 	return "http://" + listener.Addr().String(), stop
 }
 
-// call makes a request to the handler, holds the answer against the OpenAPI description, and gives it.
+// call makes a request to the handler, compares the answer with the OpenAPI description, and gives it.
 func call(t testing.TB, s *Server, method, path, body string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, strings.NewReader(body))
@@ -112,7 +112,7 @@ func call(t testing.TB, s *Server, method, path, body string, header ...string) 
 	}
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, r)
-	if err := conforms(r, body, w); err != nil {
+	if err := conforms(s, r, body, w); err != nil {
 		t.Errorf("%s %s %s: %d %s: %v", method, path, body, w.Code, w.Body, err)
 	}
 	if w.Header().Get("X-Request-Id") == "" {
@@ -128,9 +128,14 @@ func record(s *Server, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// conforms holds an answer against the description.
-func conforms(r *http.Request, body string, w *httptest.ResponseRecorder) error {
-	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+// description reads the description that a server gives.
+func description(s *Server) (*openapi3.T, error) {
+	return openapi3.NewLoader().LoadFromData(record(s, httptest.NewRequest("GET", "http://localhost/openapi.json", nil)).Body.Bytes())
+}
+
+// conforms compares an answer with the description.
+func conforms(s *Server, r *http.Request, body string, w *httptest.ResponseRecorder) error {
+	doc, err := description(s)
 	if err != nil {
 		return err
 	}

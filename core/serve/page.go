@@ -31,8 +31,8 @@ func pathOf(states bool) string {
 	return "items"
 }
 
-func (s *Server) plot(_ http.ResponseWriter, r *http.Request) (any, error) {
-	name, h, err := s.runs.use(r.URL.Query().Get("run"))
+func (s *Server) plot(_ http.ResponseWriter, _ *http.Request, request *runRequest) (*mapAnswer, error) {
+	name, h, err := s.runs.use(string(request.Run))
 	if err != nil {
 		return nil, err
 	}
@@ -45,15 +45,10 @@ func (s *Server) plot(_ http.ResponseWriter, r *http.Request) (any, error) {
 	for i, id := range m.Items {
 		answer.Items[i] = placedItem{describe(h, id), m.Places[i]}
 	}
-	return answer, nil
+	return &answer, nil
 }
 
-func (s *Server) path(w http.ResponseWriter, r *http.Request) (any, error) {
-	_, a, err := readAsked[statesRequest](s, r)
-	if err != nil {
-		return nil, err
-	}
-	defer a.release()
+func (s *Server) path(_ http.ResponseWriter, r *http.Request, a asked, _ statesRequest) (*pathAnswer, error) {
 	points, err := a.Path(r.Context(), a.history)
 	if err != nil {
 		return nil, err
@@ -62,5 +57,5 @@ func (s *Server) path(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pathAnswer{a.name, pathOf(m.States), points}, nil
+	return &pathAnswer{a.name, pathOf(m.States), points}, nil
 }

@@ -10,52 +10,66 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 
-	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
-// Limits of a request. What a run can take is checked by its service.
 const (
-	mostBytes   = 1 << 20 // of a body
-	mostHistory = 1000    // items, of which the last ones count
-	mostItems   = 1000    // of an answer
-	mostTitles  = 20
-	usualItems  = 10
+	mostBytes  = 1 << 20 // of a body
+	usualItems = 10      // of an answer
 )
 
-// The bodies of requests. Items are named by their ids in the data set; an empty run is the first one.
+// The parameters and bodies of requests, with their limits; what a run can take is checked by its service.
 type (
-	statesRequest struct { // also of a path
-		Run     string   `json:"run"`
-		History []itemID `json:"history"`
-	}
-	recommendRequest struct {
-		Run     string    `json:"run"`
-		History []itemID  `json:"history"`
-		State   []float32 `json:"state"` // in place of ranking by the history, whose items are left out all the same
-		K       *int      `json:"k"`
-	}
-	interpretRequest struct {
-		Run     string      `json:"run"`
-		History []itemID    `json:"history"`
-		Vector  []float32   `json:"vector"`
-		States  [][]float32 `json:"states"`
-		Titles  int         `json:"titles"` // how many of the likeliest titles to give beside the words
-	}
-	oracleRequest struct {
-		Run     string   `json:"run"`
-		History []itemID `json:"history"`
-		Seed    *uint64  `json:"seed"`
+	runName string   // "": the first one
+	itemIDs []itemID // in the data set, oldest first
+
+	runRequest struct {
+		Run runName `query:"run"`
 	}
 	itemsRequest struct {
-		Run   string
-		Query string
-		Limit int
+		Run   runName `query:"run"`
+		Query string  `query:"query" maxLength:"200" doc:"Words that a title holds; without any the first items of the catalogue."`
+		Limit int     `query:"limit" minimum:"1" maximum:"1000" default:"10"`
+	}
+	statesRequest struct { // also of a path
+		Run     runName `json:"run,omitempty"`
+		History itemIDs `json:"history"`
+	}
+	recommendRequest struct {
+		Run     runName   `json:"run,omitempty"`
+		History itemIDs   `json:"history,omitempty"`
+		State   []float32 `json:"state,omitempty" doc:"[W]: what to rank by in place of the history, whose items are left out all the same; of DreamRec an oracle [D]."`
+		K       *int      `json:"k,omitempty" minimum:"1" maximum:"1000" doc:"How many items; 10 if it is missing."`
+	}
+	interpretRequest struct {
+		Run     runName     `json:"run,omitempty"`
+		History itemIDs     `json:"history,omitempty"`
+		Vector  []float32   `json:"vector,omitempty" doc:"[D], in the space of item embeddings: stands after the history like one more item. For runs that ask for the last item."`
+		States  [][]float32 `json:"states,omitempty" doc:"In place of history and vector: what the run's prompt shows, such as the state before and the one after an item, each [W]."`
+		Titles  int         `json:"titles,omitempty" minimum:"0" maximum:"20" doc:"How many of the likeliest answers that are titles to give beside the words."`
+	}
+	oracleRequest struct {
+		Run     runName `json:"run,omitempty"`
+		History itemIDs `json:"history"`
+		Seed    *uint64 `json:"seed,omitempty" default:"1" doc:"The oracle follows from it and the history."`
 	}
 )
+
+// Schema describes a run's name.
+func (runName) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Description: "Name of the run; the first one if it is missing or empty."}
+}
+
+// Schema describes a history.
+func (itemIDs) Schema(huma.Registry) *huma.Schema {
+	most := 1000
+	return &huma.Schema{Type: huma.TypeArray, MaxItems: &most, Description: "Ids of items in the data set, oldest first. Of long ones the last items count.",
+		Items: &huma.Schema{AnyOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger}}}}
+}
 
 // refusal is an error with the status that tells it.
 type refusal struct {
@@ -69,38 +83,15 @@ func refuse(status int, format string, args ...any) error {
 	return refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// body is what is read of a request about a history.
+// body is that of a request about a history.
 type body interface {
-	check() error
 	about() (run string, history []itemID)
 }
 
-func (r statesRequest) about() (string, []itemID)    { return r.Run, r.History }
-func (r recommendRequest) about() (string, []itemID) { return r.Run, r.History }
-func (r interpretRequest) about() (string, []itemID) { return r.Run, r.History }
-func (r oracleRequest) about() (string, []itemID)    { return r.Run, r.History }
-
-func (r statesRequest) check() error    { return checkLengths(r.History, 0) }
-func (r interpretRequest) check() error { return checkLengths(r.History, r.Titles) }
-func (r oracleRequest) check() error    { return checkLengths(r.History, 0) }
-
-func (r recommendRequest) check() error {
-	if r.K != nil && (*r.K < 1 || *r.K > mostItems) {
-		return refuse(http.StatusBadRequest, "k is %d; it must be 1 to %d", *r.K, mostItems)
-	}
-	return checkLengths(r.History, 0)
-}
-
-func checkLengths(history []itemID, titles int) error {
-	if len(history) > mostHistory {
-		return refuse(http.StatusBadRequest, "the history has %d items; at most %d are taken, of which the last ones count",
-			len(history), mostHistory)
-	}
-	if titles < 0 || titles > mostTitles {
-		return refuse(http.StatusBadRequest, "titles is %d; it must be 0 to %d", titles, mostTitles)
-	}
-	return nil
-}
+func (r statesRequest) about() (string, []itemID)    { return string(r.Run), r.History }
+func (r recommendRequest) about() (string, []itemID) { return string(r.Run), r.History }
+func (r interpretRequest) about() (string, []itemID) { return string(r.Run), r.History }
+func (r oracleRequest) about() (string, []itemID)    { return string(r.Run), r.History }
 
 // itemID is the id of an item in the data set, which may be written as a number.
 type itemID string
@@ -118,7 +109,8 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// receive waits for all of a request's body, of at most mostBytes when it is unpacked, and puts it in the body's place.
+// receive waits for all of a request's body, of at most mostBytes when it is unpacked, and puts it in the body's place. The body of
+// a POST must be there and be JSON.
 func receive(w http.ResponseWriter, r *http.Request) error {
 	in := io.Reader(http.MaxBytesReader(w, r.Body, mostBytes))
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
@@ -135,6 +127,15 @@ func receive(w http.ResponseWriter, r *http.Request) error {
 	data, err := io.ReadAll(in)
 	if err != nil {
 		return unreadable(err)
+	}
+	if r.Method == http.MethodPost {
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+			return refuse(http.StatusUnsupportedMediaType, "the body must be JSON, with the header Content-Type: application/json")
+		}
+		if len(bytes.TrimSpace(data)) == 0 {
+			return refuse(http.StatusBadRequest, "the body is empty; send a JSON object, such as {\"history\": [\"ID\"]}")
+		}
+		r.Header.Set("Content-Type", "application/json") // huma wants it so, in lower case
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
 	return nil
@@ -153,41 +154,6 @@ func unreadable(err error) error {
 		return refuse(http.StatusBadRequest, "the body is not gzip, as its header Content-Encoding says")
 	}
 	return refuse(http.StatusBadRequest, "the body cannot be read: it is cut off, or not encoded as its headers say")
-}
-
-// read decodes the body of a request that has arrived, one JSON value with known names only.
-func read[T interface{ check() error }](r *http.Request) (value T, err error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return value, refuse(http.StatusUnsupportedMediaType, "the body must be JSON, with the header Content-Type: application/json")
-	}
-	data, err := io.ReadAll(r.Body)
-	if err != nil {
-		return value, unreadable(err)
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return value, refuse(http.StatusBadRequest, "the body is empty; send a JSON object, such as {\"history\": [\"ID\"]}")
-	}
-	if err := artifact.ParseJSON(data, &value, artifact.KnownKeys); err != nil {
-		return value, refuse(http.StatusBadRequest, "the body cannot be read: %v", err)
-	}
-	return value, value.check()
-}
-
-// readItems reads the query of a search.
-func readItems(r *http.Request) (itemsRequest, error) {
-	values := r.URL.Query()
-	request := itemsRequest{Run: values.Get("run"), Query: values.Get("query"), Limit: usualItems}
-	if text := values.Get("limit"); text != "" {
-		limit, err := strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > mostItems {
-			return request, refuse(http.StatusBadRequest, "limit is %q; it must be 1 to %d", text, mostItems)
-		}
-		request.Limit = limit
-	}
-	if len(request.Query) > 200 {
-		return request, refuse(http.StatusBadRequest, "the query has %d bytes; at most 200 are taken", len(request.Query))
-	}
-	return request, nil
 }
 
 // items finds those that a request names.

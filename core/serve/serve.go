@@ -1,6 +1,6 @@
 // Package serve answers questions about runs over HTTP: package service behind JSON, server-sent events, limits, keys and metrics.
 //
-// docs/serving.md shows the requests, and openapi.json, which a server gives at /openapi.json, describes each of them.
+// docs/serving.md shows the requests; a server describes each of them at /openapi.json.
 package serve
 
 import (
@@ -83,7 +83,9 @@ func New(named []Run, opts Options) (*Server, error) {
 		s.keys = append(s.keys, sha256.Sum256([]byte(key)))
 	}
 	s.metrics = newMetrics(s)
-	s.handler = s.routes()
+	if s.handler, err = s.routes(); err != nil {
+		return nil, errors.Join(err, all.close())
+	}
 	return s, nil
 }
 
@@ -148,40 +150,45 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 // routes puts together who answers what.
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive\n") })
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(openAPI)
-	})
-	if s.opts.Page != nil {
-		mux.Handle("GET /", page(s.opts.Page))
-	}
-	api, methods := http.NewServeMux(), map[string]string{} // of each path
-	for pattern, compute := range map[string]func(http.ResponseWriter, *http.Request) (any, error){
-		"POST /v1/states": s.states, "POST /v1/recommend": s.recommend, "POST /v1/interpret": s.interpret, "POST /v1/oracle": s.oracle,
-		"GET /v1/items": s.items, "GET /v1/runs": s.list, "GET /v1/map": s.plot, "POST /v1/path": s.path,
-	} {
-		api.Handle(pattern, s.key(s.answer(compute)))
-		method, path, _ := strings.Cut(pattern, " ")
-		methods[path] = method
-	}
-	api.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
-		method, known := methods[r.URL.Path]
-		if !known {
+func (s *Server) routes() (http.Handler, error) {
+	below, mux := http.NewServeMux(), http.NewServeMux() // two of them: a page at / would hide what is not there below /v1/
+	api := s.newAPI(below)
+	below.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		known, method := api.OpenAPI().Paths[r.URL.Path], http.MethodGet
+		if known == nil {
 			writeError(w, refuse(http.StatusNotFound, "there is no %s here; GET /openapi.json says what there is", r.URL.Path))
 			return
+		}
+		if known.Post != nil {
+			method = http.MethodPost
 		}
 		w.Header().Set("Allow", method)
 		writeError(w, refuse(http.StatusMethodNotAllowed, "%s is asked with %s, not with %s", r.URL.Path, method, r.Method))
 	})
+
+	document(api, "alive", "/healthz", "Is the server alive?", "text/plain")
+	document(api, "ready", "/readyz", "Does it welcome requests? 503: it stops, or the LLM of a run cannot go on.", "text/plain",
+		http.StatusServiceUnavailable)
+	document(api, "metrics", "/metrics", "Numbers for Prometheus", "text/plain")
+	document(api, "openapi", "/openapi.json", "This description", "application/json")
+	description, err := api.OpenAPI().Downgrade() // to version 3.0, which more tools read
+	if err != nil {
+		return nil, err
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.key(s.metrics.handler()))
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(description)
+	})
+	if s.opts.Page != nil {
+		mux.Handle("GET /", page(s.opts.Page))
+	}
 
 	handler := s.local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1/") { // a mux of its own: a page at / would hide what is not there
-			api.ServeHTTP(w, r)
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			below.ServeHTTP(w, r)
 		} else {
 			mux.ServeHTTP(w, r)
 		}
@@ -192,7 +199,7 @@ func (s *Server) routes() http.Handler {
 			AllowedHeaders: []string{"Authorization", "Content-Type"}, ExposedHeaders: []string{"X-Request-Id", "Retry-After"},
 		}).Handler(handler)
 	}
-	return s.observe(handler)
+	return s.observe(handler), nil
 }
 
 // ready says whether more requests are welcome: not while the server stops, nor where the LLM of a run cannot go on.

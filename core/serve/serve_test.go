@@ -15,22 +15,17 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/getkin/kin-openapi/openapi3"
-
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
 func TestOpenAPI(t *testing.T) {
-	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	s := open(t, Options{Service: usual}, "residual")
+	doc, err := description(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := doc.Validate(context.Background()); err != nil {
 		t.Fatal(err)
-	}
-	s := open(t, Options{Service: usual}, "residual")
-	if got := call(t, s, "GET", "/openapi.json", ""); !bytes.Equal(got.Body.Bytes(), openAPI) {
-		t.Error("the server gives another description")
 	}
 	for path, item := range doc.Paths.Map() { // each path is one of the server's
 		for method := range item.Operations() {
@@ -40,9 +35,9 @@ func TestOpenAPI(t *testing.T) {
 			}
 			if strings.HasPrefix(path, "/v1/") { // another method is answered as the path says
 				r := httptest.NewRequest("PUT", "http://127.0.0.1:8080"+path, nil)
-				w, described := record(s, r), r.Clone(t.Context())
-				described.Method = method
-				if err := conforms(described, "", w); err != nil || w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != method {
+				w, allowed := record(s, r), r.Clone(t.Context())
+				allowed.Method = method
+				if err := conforms(s, allowed, "", w); err != nil || w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != method {
 					t.Errorf("PUT %s: %d %v %s: %v", path, w.Code, w.Header(), w.Body, err)
 				}
 			}
@@ -57,7 +52,7 @@ func TestAnswers(t *testing.T) {
 		t.Fatalf("%+v", runs)
 	}
 	found := decoded[itemsAnswer](t, call(t, s, "GET", "/v1/items?query=golden+letter&limit=2", ""))
-	letter := foundItem{item{"film-8", "The Golden Letter"}, "Golden Letter, The (1968)"}
+	letter := foundItem{Item{"film-8", "The Golden Letter"}, "Golden Letter, The (1968)"}
 	if found.Run != "residual" || len(found.Items) != 1 || found.Items[0] != letter || found.Similar {
 		t.Errorf("%+v", found)
 	}
@@ -84,7 +79,7 @@ func TestAnswers(t *testing.T) {
 	for _, body := range []string{`{"k":3,` + history + `}`, `{"k":3,"state":` + string(text) + "," + history + `}`} {
 		got := decoded[recommendAnswer](t, call(t, s, "POST", "/v1/recommend", body))
 		for i, b := range best {
-			if len(got.Items) != 3 || got.Items[i].item != describe(h, b.Item) {
+			if len(got.Items) != 3 || got.Items[i].Item != describe(h, b.Item) {
 				t.Errorf("%s: %+v, want %v", body, got, best)
 			}
 		}
@@ -298,7 +293,7 @@ func TestPanic(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery")
-	long := `{"history":["film-1"` + strings.Repeat(`,"film-1"`, mostHistory) + `]}`
+	long := `{"history":["film-1"` + strings.Repeat(`,"film-1"`, 1000) + `]}`
 	vector, huge := "["+strings.Repeat("0,", 15)+"1]", "["+strings.Repeat("3e38,", 15)+"3e38]"
 	for _, c := range []struct {
 		path, body string

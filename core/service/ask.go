@@ -30,8 +30,8 @@ type Question struct {
 
 // Token is a piece of an answer.
 type Token struct {
-	Text    string  `json:"text"`     // what it adds, white space included
-	LogProb float64 `json:"log_prob"` // among all tokens, in nats
+	Text    string  `json:"text" doc:"What it adds, white space included; of a character that several tokens share all of it is the last one's."`
+	LogProb float64 `json:"log_prob" doc:"Among all tokens, in nats."`
 }
 
 // Interpret says in words what the states hold: the likeliest token each time. said, if it is not nil, is called for each token as soon as
@@ -87,7 +87,7 @@ func (s *Service) ranking(n int) (*ticket, error) {
 // Oracle is DreamRec's, in words.
 type Oracle struct {
 	run.Oracle
-	Vector []float32 `json:"vector"` // [D], by whose products with the items' embeddings they are ranked
+	Vector []float32 `json:"vector" doc:"[D], by whose products with the items' embeddings they are ranked."`
 }
 
 // Oracle draws DreamRec's oracle after a history and says what it means. It follows from history and seed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,7 @@ func (s *Service) work(session *interpret.Session) {
 				return
 			}
 		}
+		runtime.Gosched() // on a busy machine callers would see their tokens only when an answer is whole
 	}
 }
 

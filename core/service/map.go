@@ -16,8 +16,8 @@ const mostPlaces = 4000
 
 // Point is a place on a map.
 type Point struct {
-	X float32 `json:"x"`
-	Y float32 `json:"y"`
+	X float32 `json:"x" doc:"Along the first component."`
+	Y float32 `json:"y" doc:"Along the second one."`
 }
 
 // Map shows a catalogue in the plane: the two principal components of the vectors that items are scored by. An item's score is the

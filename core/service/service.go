@@ -63,18 +63,18 @@ type Service struct {
 
 // Info says what a service answers with.
 type Info struct {
-	Asks        prompt.Asked `json:"asks"`        // what the run's prompt asks for: "last item" or "history"
-	Recommender string       `json:"recommender"` // its model
-	Adapter     align.Kind   `json:"adapter"`
-	Dataset     string       `json:"dataset"`
-	Items       int          `json:"items"`       // V
-	StateWidth  int          `json:"state_width"` // W
-	ItemWidth   int          `json:"item_width"`  // D
-	Positions   int          `json:"positions"`   // T: the last items of a history that count
-	Shortest    int          `json:"shortest"`    // items that a history needs to be interpreted
-	Oracles     bool         `json:"oracles"`     // there are oracles, and the run's prompt can put them into words
-	MaxTokens   int          `json:"max_tokens"`  // where answers are cut
-	Hash        string       `json:"hash"`        // of the adapter's file
+	Asks        prompt.Asked `json:"asks" doc:"What the run's prompt asks for."`
+	Recommender string       `json:"recommender" doc:"The recommender's model."`
+	Adapter     align.Kind   `json:"adapter" doc:"The adapter's kind."`
+	Dataset     string       `json:"dataset" doc:"The data set's name."`
+	Items       int          `json:"items" doc:"V, of the catalogue."`
+	StateWidth  int          `json:"state_width" doc:"W, the numbers in a state."`
+	ItemWidth   int          `json:"item_width" doc:"D, the numbers in an item's vector."`
+	Positions   int          `json:"positions" doc:"T: the last items of a history that count."`
+	Shortest    int          `json:"shortest" doc:"Items that a history needs to be interpreted."`
+	Oracles     bool         `json:"oracles" doc:"There are oracles, and the run's prompt can put them into words."`
+	MaxTokens   int          `json:"max_tokens" doc:"Answers are cut at this length."`
+	Hash        string       `json:"hash" doc:"Of the adapter's file."`
 }
 
 // Judge compares an answer about a history with the truth: the items that it should name, and which of them it names.
