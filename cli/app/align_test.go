@@ -105,3 +105,19 @@ func without(align []string, flag string) []string {
 	}
 	return plan
 }
+
+// One adapter is trained on several questions without some of the items; each is evaluated apart, and beside controls.
+func TestTasks(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
+	train := with(alignTiny, "--samples", "40", "--adapter", "mlp", "--hold-out-items", "0.3", "--task", "popularity, residual")
+	runs(t, dir, train...)
+	stdout, _ := runs(t, dir, "evaluate", "--run", "@run", "--samples", "20")
+	contains(t, stdout, "popularity named on the test split", "held-out items: own states", "restricted", "always ")
+	stdout, _ = runs(t, dir, "evaluate", "residual", "--task", "residual", "--run", "@run", "--samples", "20", "--wording", "1")
+	contains(t, stdout, "residual accuracy", "items that training kept out")
+	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
+	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm")
+	fails(t, 1, []string{"does not ask for the decade", "popularity, last item"}, dir, "evaluate", "--run", "@run", "--task", "decade")
+	fails(t, 2, []string{"--beside", "NAME=FOLDER"}, dir, "evaluate", "controls", "--run", "@run", "--beside", "x")
+	fails(t, 2, []string{"--prompt or --task"}, dir, with(train, "--prompt", "residual")...)
+}

@@ -45,7 +45,7 @@ func evaluateCommand() *cli.Command {
 			Action:      func(c *cli.Context) error { return evaluateRun(c, &t) },
 		})
 	}
-	c.Subcommands = append(c.Subcommands, &cli.Command{
+	c.Subcommands = append(c.Subcommands, controlsCommand(), &cli.Command{
 		Name:      "merge",
 		Usage:     "join the files of answers of all shards of an evaluation",
 		ArgsUsage: "SHARD.jsonl…",
@@ -72,36 +72,62 @@ func evaluated(name, right string) string {
 		"states of another sample."
 }
 
+// evaluateFlags are those of an evaluation of one run.
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
-		runFlag(),
-		&cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "measure this `TASK`, of a run that was trained on several"},
-		&cli.IntFlag{Name: "wording", Value: 1, Usage: "put the question in wording `NUMBER` of the prompt; those that training never drew come last"},
-		&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"},
+		runFlag(), taskFlag(), wordingFlag(), samplesFlag(),
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
 			"number stays when the command is repeated"},
-		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"},
+		evaluationSeed(),
 		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer `PART` of the samples alone, e.g. 2/4; a part is made of groups of %d samples, "+
 			"and recint evaluate merge joins the files", evaluate.Chunk)},
 		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out"},
-		&cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"},
+		sideBySideFlag(),
 		jsonFlag,
 	}
 }
 
-// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what came of it.
-func evaluateRun(c *cli.Context, only *task.Task) error {
+func taskFlag() cli.Flag {
+	return &cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "measure this `TASK`, of a run that was trained on several"}
+}
+
+func wordingFlag() cli.Flag {
+	return &cli.IntFlag{Name: "wording", Value: 1, Usage: "put the question in wording `NUMBER` of the prompt; those that training never drew come last"}
+}
+
+func samplesFlag() cli.Flag {
+	return &cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"}
+}
+
+func evaluationSeed() cli.Flag {
+	return &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"}
+}
+
+func sideBySideFlag() cli.Flag {
+	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"}
+}
+
+// checkEvaluation refuses flags that no evaluation can be run with.
+func checkEvaluation(c *cli.Context) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
 	}
 	if c.Int("samples") < 0 {
 		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
 	}
-	if c.IsSet("minutes") && (c.IsSet("samples") || c.IsSet("shard") || !(c.Float64("minutes") > 0)) {
-		return usage(c, "--minutes is %g; it must be above 0, and stand without --samples and --shard", c.Float64("minutes"))
-	}
 	if n := c.Int("side-by-side"); n < 1 || n > 255 {
 		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
+	}
+	return nil
+}
+
+// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what came of it.
+func evaluateRun(c *cli.Context, only *task.Task) error {
+	if err := checkEvaluation(c); err != nil {
+		return err
+	}
+	if c.IsSet("minutes") && (c.IsSet("samples") || c.IsSet("shard") || !(c.Float64("minutes") > 0)) {
+		return usage(c, "--minutes is %g; it must be above 0, and stand without --samples and --shard", c.Float64("minutes"))
 	}
 	shard, err := evaluate.ParseShard(c.String("shard"))
 	if err != nil {

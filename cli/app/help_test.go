@@ -40,6 +40,7 @@ func TestHelp(t *testing.T) {
 		"adapter info":      {"what it was made from", "(required)"},
 		"adapter export":    {"nn.Sequential", "mixture", "(required)"},
 		"evaluate":          {"residual", "recovery", "merge", "--run", "restricted"},
+		"evaluate controls": {"--beside", "(required)", "Holm"},
 		"evaluate merge":    {"byte for byte", "SHARD.jsonl…", "(required)"},
 		"evaluate recovery": {"restricted", "a line of the answer is the title", "Controls", "recovery-N-SEED.jsonl", "shard-2-of-4.jsonl"},
 		"evaluate residual": {"restricted", "exact", "contains", "paper", "Controls", "default: all", "residual-N-SEED.jsonl", "groups of 128 samples"},

@@ -100,6 +100,9 @@ func newRun(label string) *Run {
 	r := &Run{Training: []Point{}, Validation: []Point{}, Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{},
 		label: label}
 	for _, t := range task.Evaluations() {
+		if !t.Own { // those that have none are left out
+			continue
+		}
 		r.Evaluations = append(r.Evaluations, Evaluated{Name: t.Name, Sections: []any{}})
 	}
 	return r
@@ -252,6 +255,10 @@ func (r *Run) addAnswers(path string, t task.Task, data *dataset.Dataset, split 
 	}
 	section := t.Section(filepath.Base(path), asked)
 	at := slices.IndexFunc(r.Evaluations, func(e Evaluated) bool { return e.Name == t.Name })
+	if at < 0 {
+		at = len(r.Evaluations)
+		r.Evaluations = append(r.Evaluations, Evaluated{Name: t.Name})
+	}
 	r.Evaluations[at].Sections = append(r.Evaluations[at].Sections, section)
 	return nil
 }

@@ -1,0 +1,137 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+func TestMcNemar_byHand(t *testing.T) {
+	for _, c := range []struct {
+		first, second int
+		want          float64
+	}{{0, 0, 1}, {1, 0, 1}, {5, 0, 2. / 32}, {0, 5, 2. / 32}, {8, 2, 2 * (1 + 10 + 45) / 1024.}, {3, 3, 1}} {
+		if got := McNemar(c.first, c.second); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%d and %d: %g, want %g", c.first, c.second, got, c.want)
+		}
+	}
+}
+
+func TestHolm_byHand(t *testing.T) {
+	got := Holm([]float64{0.01, 0.04, 0.03, 0.005})
+	for i, want := range []float64{0.03, 0.06, 0.06, 0.02} {
+		if math.Abs(got[i]-want) > 1e-12 {
+			t.Errorf("%v", got)
+		}
+	}
+}
+
+// One user with a hundred equal values is one draw, not a hundred: the interval must not shrink with the repetition.
+func TestBootstrap_drawsUsers(t *testing.T) {
+	var users []int32
+	var values []float64
+	for user := range int32(4) {
+		for range 100 {
+			users, values = append(users, user), append(values, float64(user%2*2)-0.5) // -0.5 or 1.5
+		}
+	}
+	i, p := Bootstrap(users, values, 1)
+	if i.Mean != 0.5 || i.Low != -0.5 || i.High != 1.5 || p < 0.05 {
+		t.Errorf("%+v, p = %g", i, p)
+	}
+	if again, _ := Bootstrap(users, values, 1); again != i {
+		t.Errorf("another interval from the same seed: %+v", again)
+	}
+	for at := range values {
+		values[at] = 1
+	}
+	if i, p := Bootstrap(users, values, 1); i.Low != 1 || p > 0.01 {
+		t.Errorf("equal values: %+v, p = %g", i, p)
+	}
+}
+
+// planted evaluates 300 samples of 50 users, of which two in three are Drama, with a way of answering.
+func planted(t *testing.T, say func(state float32) string) *evaluate.Answers {
+	t.Helper()
+	values := []string{"Drama", "Drama", "War"}
+	var samples []evaluate.Sample
+	for i := range 300 {
+		samples = append(samples, evaluate.Sample{ID: fmt.Sprint("test-", i), Titles: []string{values[i%3]}, HeldOut: i%5 == 0,
+			States: prompt.States{Counts: []int{1}, Values: []float32{float32(1 + i%3)}}})
+	}
+	answer := func(_ context.Context, states []prompt.States) (answers []prompt.Answer, err error) {
+		for _, s := range states {
+			answers = append(answers, prompt.Answer{Text: say(s.Values[0])})
+		}
+		return answers, nil
+	}
+	answers, err := evaluate.Ask(t.Context(), "genres", samples, answer,
+		func(string, []string) evaluate.Hits { return evaluate.Hits{} }, evaluate.Options{Seed: 1, Controls: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+func userOf(sample string) (int32, error) {
+	number, err := strconv.Atoi(strings.TrimPrefix(sample, "test-"))
+	return int32(number % 50), err
+}
+
+// honest reads the state.
+func honest(state float32) string { return map[float32]string{1: "Drama", 2: "Drama", 3: "War"}[state] }
+
+func flags(t *testing.T, answers *evaluate.Answers, others ...Other) map[string]bool {
+	t.Helper()
+	table, err := New(answers, others, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flagged := map[string]bool{}
+	for _, r := range table.Rows {
+		flagged[r.Part+": "+r.Control] = r.Flagged
+	}
+	return flagged
+}
+
+// Two cheats are flagged, and what reads the states is not.
+func TestTable_plantedCheats(t *testing.T) {
+	for row, flagged := range flags(t, planted(t, honest)) {
+		if flagged {
+			t.Errorf("honest answers are flagged: %s", row)
+		}
+	}
+	ignoring := func(float32) string { return "Drama" } // an adapter that ignores its input: every state says the same
+	for row, flagged := range flags(t, planted(t, ignoring)) {
+		if !flagged {
+			t.Errorf("an adapter that ignores its input is not flagged: %s", row)
+		}
+	}
+	// A prompt that leaks the answer: an adapter of the same prompt that ignores the state is as right as this one is.
+	leaked := flags(t, planted(t, honest), Other{"adapter that ignores the state", planted(t, honest)})
+	if !leaked["all: adapter that ignores the state"] || !leaked["held-out items: adapter that ignores the state"] {
+		t.Errorf("a prompt that leaks the answer is not flagged: %v", leaked)
+	}
+}
+
+func TestTable_write(t *testing.T) {
+	table, err := New(planted(t, honest), nil, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := table.Write(&text); err != nil || !strings.Contains(text.String(), "do better than every control") || len(table.Rows) != 9 {
+		t.Errorf("%d rows, %v:\n%s", len(table.Rows), err, text.String())
+	}
+	short := planted(t, honest)
+	short.Records[0].Sample = "test-900"
+	if _, err := New(planted(t, honest), []Other{{"another", short}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {
+		t.Errorf("other samples: error %v", err)
+	}
+}

@@ -1,0 +1,88 @@
+// Package control asks who does the work: it compares answers from a recommender's states with what controls answer to the same
+// questions, sample by sample.
+package control
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// McNemar is the exact two-sided p-value of McNemar's test: of samples on which two ways of answering differ, so many are right
+// by one alone and so many by the other alone.
+func McNemar(onlyFirst, onlySecond int) float64 {
+	n, fewer := onlyFirst+onlySecond, min(onlyFirst, onlySecond)
+	p := 0.0
+	for k := 0; k <= fewer; k++ {
+		p += math.Exp(logChoose(n, k) - float64(n)*math.Ln2)
+	}
+	return min(1, 2*p)
+}
+
+func logChoose(n, k int) float64 {
+	all, _ := math.Lgamma(float64(n + 1))
+	chosen, _ := math.Lgamma(float64(k + 1))
+	left, _ := math.Lgamma(float64(n - k + 1))
+	return all - chosen - left
+}
+
+// Interval is a mean with its 95 % interval, by a bootstrap over users.
+type Interval struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// draws is how many samples of users a bootstrap draws.
+const draws = 10_000
+
+// Bootstrap gives the mean of values with its interval, and a two-sided p-value of its being 0. It draws users with all of their
+// values, since what one user's samples say is not independent.
+func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p float64) {
+	place, sums, counts := map[int32]int{}, []float64(nil), []float64(nil)
+	total := 0.0
+	for at, user := range users {
+		if _, known := place[user]; !known {
+			place[user] = len(sums)
+			sums, counts = append(sums, 0), append(counts, 0)
+		}
+		sums[place[user]] += values[at]
+		counts[place[user]]++
+		total += values[at]
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	means, below, above := make([]float64, draws), 1, 1 // of draws; what was seen counts as one
+	for d := range means {
+		sum, count := 0.0, 0.0
+		for range sums {
+			at := random.IntN(len(sums))
+			sum, count = sum+sums[at], count+counts[at]
+		}
+		means[d] = sum / count
+		if means[d] <= 0 {
+			below++
+		}
+		if means[d] >= 0 {
+			above++
+		}
+	}
+	slices.Sort(means)
+	return Interval{total / float64(len(values)), means[draws/40], means[draws-1-draws/40]}, min(1, 2*float64(min(below, above))/(draws+1))
+}
+
+// Holm adjusts p-values of several tests so that the chance of any false finding stays below the level that one of them is compared
+// with (Holm 1979).
+func Holm(p []float64) []float64 {
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p[a], p[b]) })
+	adjusted, highest := make([]float64, len(p)), 0.0
+	for rank, at := range order {
+		highest = max(highest, min(1, float64(len(p)-rank)*p[at]))
+		adjusted[at] = highest
+	}
+	return adjusted
+}

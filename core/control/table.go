@@ -1,0 +1,196 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+)
+
+// Level is the adjusted p-value below which a control is told apart.
+const Level = 0.01
+
+// Row compares answers from the samples' own states with those of a control.
+type Row struct {
+	Part       string   `json:"part"`    // all samples, or those that end in seen or in held-out items
+	Control    string   `json:"control"` // what answers in place of the states
+	N          int      `json:"n"`
+	Users      int      `json:"users"`
+	Own        float64  `json:"own"`        // mean score of the own states: F1 of each sample's lines
+	Other      float64  `json:"other"`      // and of the control
+	Difference Interval `json:"difference"` // own less control
+	McNemar    float64  `json:"mcnemar"`    // p-value, of answers that are wholly right
+	Bootstrap  float64  `json:"bootstrap"`  // p-value, of the difference
+	Adjusted   float64  `json:"adjusted"`   // after Holm's correction: McNemar's where every true answer has one line, else the bootstrap's
+	Flagged    bool     `json:"flagged"`    // the own states are not shown to do better: the answers may not come from them
+}
+
+// Table is an evaluation beside its controls.
+type Table struct {
+	Label string `json:"label"`
+	Task  string `json:"task"`
+	Rows  []Row  `json:"rows"`
+}
+
+// Other is a control that is another evaluation of the same samples, such as that of an adapter that ignores the state.
+type Other struct {
+	Name    string
+	Answers *evaluate.Answers
+}
+
+// New compares answers with their own controls (zero and shuffled states, one constant answer) and with other evaluations. userOf
+// gives the user of a sample.
+func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (int32, error)) (*Table, error) {
+	t := &Table{Label: answers.Header.Label, Task: answers.Header.Evaluation}
+	seen, held := answers.Parts()
+	for _, part := range []struct {
+		name    string
+		answers *evaluate.Answers
+	}{{"all", answers}, {"seen items", seen}, {"held-out items", held}} {
+		if part.answers == nil {
+			continue
+		}
+		own := part.answers.Of(evaluate.TrueState)
+		controls := []Other{}
+		for _, condition := range []string{evaluate.ZeroState, evaluate.ShuffledState} {
+			if part.answers.Of(condition) != nil {
+				controls = append(controls, Other{evaluate.ConditionNames[condition], part.answers})
+			}
+		}
+		for i, c := range controls {
+			condition := []string{evaluate.ZeroState, evaluate.ShuffledState}[i]
+			if err := t.add(part.name, c.Name, own, c.Answers.Of(condition), userOf); err != nil {
+				return nil, err
+			}
+		}
+		if err := t.add(part.name, "one constant answer", own, constant(own), userOf); err != nil {
+			return nil, err
+		}
+		for _, other := range others {
+			matched, err := match(own, other)
+			if err != nil {
+				return nil, err
+			}
+			if err := t.add(part.name, other.Name, own, matched, userOf); err != nil {
+				return nil, err
+			}
+		}
+	}
+	single := !slices.ContainsFunc(answers.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 })
+	p := make([]float64, len(t.Rows))
+	for i, r := range t.Rows {
+		if p[i] = r.Bootstrap; single {
+			p[i] = r.McNemar
+		}
+	}
+	for i, adjusted := range Holm(p) {
+		t.Rows[i].Adjusted = adjusted
+		t.Rows[i].Flagged = !(t.Rows[i].Difference.Mean > 0 && adjusted < Level)
+	}
+	return t, nil
+}
+
+// match gives another evaluation's answers to the samples of records.
+func match(records []evaluate.Record, other Other) ([]evaluate.Record, error) {
+	of := map[string]evaluate.Record{}
+	for _, r := range other.Answers.Of(evaluate.TrueState) {
+		of[r.Sample] = r
+	}
+	matched := make([]evaluate.Record, len(records))
+	for i, r := range records {
+		found, ok := of[r.Sample]
+		if !ok || strings.Join(found.Titles, "\n") != strings.Join(r.Titles, "\n") {
+			return nil, fmt.Errorf("control: %s does not answer sample %s, or is asked for something else there; evaluate the same samples "+
+				"of the same data set", other.Name, r.Sample)
+		}
+		matched[i] = found
+	}
+	return matched, nil
+}
+
+// constant answers everything with what is most often true.
+func constant(records []evaluate.Record) []evaluate.Record {
+	times, best := map[string]int{}, ""
+	for _, r := range records {
+		text := strings.Join(r.Titles, "\n")
+		if times[text]++; times[text] > times[best] || times[text] == times[best] && text < best {
+			best = text
+		}
+	}
+	same := make([]evaluate.Record, len(records))
+	for i, r := range records {
+		same[i] = r
+		same[i].Answer = best
+	}
+	return same
+}
+
+// score is the F1 of an answer's lines, and whether they are the true ones and no others.
+func score(r evaluate.Record) (f1 float64, whole bool) {
+	lines, right := evaluate.Lines(r.Answer, r.Titles), 0
+	for _, line := range lines {
+		if line.Right {
+			right++
+		}
+	}
+	return 2 * float64(right) / float64(len(lines)+len(r.Titles)), right == len(r.Titles) && right == len(lines)
+}
+
+func (t *Table) add(part, name string, own, other []evaluate.Record, userOf func(string) (int32, error)) error {
+	if len(own) == 0 {
+		return errors.New("control: there are no answers")
+	}
+	row := Row{Part: part, Control: name, N: len(own)}
+	users, differences, known := make([]int32, len(own)), make([]float64, len(own)), map[int32]bool{}
+	onlyOwn, onlyOther := 0, 0
+	for i := range own {
+		a, aWhole := score(own[i])
+		b, bWhole := score(other[i])
+		row.Own, row.Other = row.Own+a/float64(len(own)), row.Other+b/float64(len(own))
+		differences[i] = a - b
+		switch {
+		case aWhole && !bWhole:
+			onlyOwn++
+		case bWhole && !aWhole:
+			onlyOther++
+		}
+		var err error
+		if users[i], err = userOf(own[i].Sample); err != nil {
+			return err
+		}
+		known[users[i]] = true
+	}
+	row.Users, row.McNemar = len(known), McNemar(onlyOwn, onlyOther)
+	row.Difference, row.Bootstrap = Bootstrap(users, differences, uint64(len(t.Rows)))
+	t.Rows = append(t.Rows, row)
+	return nil
+}
+
+// Write writes the table for a terminal.
+func (t *Table) Write(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tn\tusers\town states\tcontrol\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
+	flagged := 0
+	for _, r := range t.Rows {
+		mark := ""
+		if r.Flagged {
+			mark, flagged = "NOT SHOWN", flagged+1
+		}
+		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%.3f\t%.3f\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.Own, r.Other,
+			r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	verdict := "the own states do better than every control"
+	if flagged > 0 {
+		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", flagged, len(t.Rows))
+	}
+	_, err := fmt.Fprintf(to, "scores are the mean F1 of each sample's lines; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
+		verdict)
+	return err
+}
