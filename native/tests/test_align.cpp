@@ -233,34 +233,35 @@ void test_branches(int32_t head_dim, ri_precision precision) {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     TinyGguf model;
-    test_against_generator(model);
-    test_gradient(model, 0);
-    test_gradient(model, 5);
+    CASE(test_against_generator(model));
+    CASE(test_gradient(model, 0));
+    CASE(test_gradient(model, 5));
     model.tied = false;
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim
     model.n_head = 6;
     model.n_head_kv = 1;
-    test_against_generator(model);
-    test_gradient(model, 5);
+    CASE(test_against_generator(model));
+    CASE(test_gradient(model, 5));
     model = {};
     model.n_head_kv = 4;
     model.edit = [](gguf_context *m) { // positions at half speed
         gguf_set_val_str(m, "llama.rope.scaling.type", "linear");
         gguf_set_val_f32(m, "llama.rope.scaling.factor", 2);
     };
-    test_against_generator(model);
+    CASE(test_against_generator(model));
     for (int32_t head_dim : {16, 32, 64, 128}) { // 16: composed of ggml operations; the others: the kernels, if any
-        test_bf16(head_dim, 0);
-        test_bf16(head_dim, 5);
+        CASE(test_bf16(head_dim, 0));
+        CASE(test_bf16(head_dim, 5));
     }
-    test_same_samples(16, RI_F32);
-    test_same_samples(16, RI_BF16);
-    test_same_samples(64, RI_BF16);
-    test_branches(16, RI_F32);
-    test_branches(16, RI_BF16);
-    test_branches(64, RI_BF16);
-    return finish();
+    CASE(test_same_samples(16, RI_F32));
+    CASE(test_same_samples(16, RI_BF16));
+    CASE(test_same_samples(64, RI_BF16));
+    CASE(test_branches(16, RI_F32));
+    CASE(test_branches(16, RI_BF16));
+    CASE(test_branches(64, RI_BF16));
+    return cases.finish();
 }

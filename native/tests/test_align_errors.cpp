@@ -255,12 +255,13 @@ void test_branches() {
 
 } // namespace
 
-int main() {
-    test_speed();
-    test_batches();
-    test_branches();
-    test_objects();
-    test_damaged_weights();
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
+    CASE(test_speed());
+    CASE(test_batches());
+    CASE(test_branches());
+    CASE(test_objects());
+    CASE(test_damaged_weights());
     for (int kind = 0; kind < RI_LIVE_KINDS; ++kind) CHECK(ri_debug_live(ri_live_kind(kind)) == 0);
-    return finish();
+    return cases.finish();
 }

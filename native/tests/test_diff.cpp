@@ -255,25 +255,28 @@ void test_backward_from_a_constant() {
 
 } // namespace
 
-int main() {
+static void test_composed(ggml_op op) {
+    lacking = op;
+    times_refused = 0;
+    test_functions();
+    test_rows_and_losses();
+    CHECK(times_refused > 0);
+}
+
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     ri_engine_params params = ri_engine_params_default();
     params.backend = test_backend();
     params.n_threads = 1; // thousands of tiny graphs: waiting for a second thread would be most of the work
     engine = std::make_shared<ri::Engine>(params);
-    test_arithmetic();
-    test_shapes();
-    test_functions();
-    test_rows_and_losses();
-    test_values();
-    test_backward_from_a_constant();
+    CASE(test_arithmetic());
+    CASE(test_shapes());
+    CASE(test_functions());
+    CASE(test_rows_and_losses());
+    CASE(test_values());
+    CASE(test_backward_from_a_constant());
     if (strcmp(params.backend, "made-up") == 0) // what such a GPU lacks is composed of other operations
-        for (ggml_op op : {GGML_OP_GET_ROWS_BACK, GGML_OP_RMS_NORM_BACK}) {
-            lacking = op;
-            times_refused = 0;
-            test_functions();
-            test_rows_and_losses();
-            CHECK(times_refused > 0);
-        }
+        for (ggml_op op : {GGML_OP_GET_ROWS_BACK, GGML_OP_RMS_NORM_BACK}) CASE(test_composed(op));
     engine.reset(); // before the libraries that it runs on
-    return finish();
+    return cases.finish();
 }

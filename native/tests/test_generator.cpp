@@ -515,33 +515,34 @@ void test_same_bits() {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     TinyGguf model;
     // Keys and values in half precision alone take half a thousandth from each sum of an attention.
-    test_against_llama_cpp(model, 5e-3);
+    CASE(test_against_llama_cpp(model, 5e-3));
     model.tied = false;
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim
-    test_against_llama_cpp(model, 5e-3);
+    CASE(test_against_llama_cpp(model, 5e-3));
     // The reference rounds what a matrix is multiplied with to the matrix's type, which the generator may not.
     model.type = GGML_TYPE_Q8_0;
-    test_against_llama_cpp(model, 0.1);
+    CASE(test_against_llama_cpp(model, 0.1));
     model.type = GGML_TYPE_BF16;
-    test_against_llama_cpp(model, 0.05);
+    CASE(test_against_llama_cpp(model, 0.05));
     model.type = GGML_TYPE_Q4_1;
-    test_against_llama_cpp(model, 0.3);
-    test_device(GGML_TYPE_BF16, 1, 50, 34);
-    test_device(GGML_TYPE_BF16, 200, 97, 31);
-    test_device(GGML_TYPE_Q4_1, 5, 48, 64);
-    test_kernel_device();
-    test_same_bits();
+    CASE(test_against_llama_cpp(model, 0.3));
+    CASE(test_device(GGML_TYPE_BF16, 1, 50, 34));
+    CASE(test_device(GGML_TYPE_BF16, 200, 97, 31));
+    CASE(test_device(GGML_TYPE_Q4_1, 5, 48, 64));
+    CASE(test_kernel_device());
+    CASE(test_same_bits());
     model = {};
     model.tokenizer = false;
     Fixture(model, "plain.gguf");
-    test_slots();
-    test_copy_and_asked();
-    test_errors();
-    test_damaged_files();
-    test_lifetime();
-    return finish();
+    CASE(test_slots());
+    CASE(test_copy_and_asked());
+    CASE(test_errors());
+    CASE(test_damaged_files());
+    CASE(test_lifetime());
+    return cases.finish();
 }

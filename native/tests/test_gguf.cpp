@@ -269,12 +269,13 @@ void test_truncation_and_damage() {
 
 } // namespace
 
-int main() {
-    test_description();
-    test_vocabulary();
-    test_other_files();
-    test_odd_vocabularies();
-    test_refusals();
-    test_truncation_and_damage();
-    return finish();
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
+    CASE(test_description());
+    CASE(test_vocabulary());
+    CASE(test_other_files());
+    CASE(test_odd_vocabularies());
+    CASE(test_refusals());
+    CASE(test_truncation_and_damage());
+    return cases.finish();
 }

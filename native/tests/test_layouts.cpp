@@ -156,18 +156,19 @@ void test_largest(ri_engine *engine) {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     for (const char *backend : {"cpu", "portable"}) {
         ri_engine_params params = ri_engine_params_default();
         params.backend = backend;
         params.n_threads = 1; // the graphs are too small to share
         ri_engine *engine = nullptr;
         CHECK_OK(ri_engine_create(&params, &engine, &err));
-        for (const Layout &layout : layouts) test_layout(layout, engine);
-        test_refused(engine);
-        test_largest(engine);
+        for (const Layout &layout : layouts) CASE(test_layout(layout, engine));
+        CASE(test_refused(engine));
+        CASE(test_largest(engine));
         ri_engine_free(engine);
     }
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 0 && ri_debug_live(RI_LIVE_ENGINE) == 0);
-    return finish();
+    return cases.finish();
 }

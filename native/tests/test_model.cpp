@@ -308,20 +308,21 @@ void test_lifetime() {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     engine = test_engine(1); // the graphs are too small to share
-    test_slots();
-    test_adamw(0);
-    test_adamw(1.5f);
-    test_adapter(RI_ADAPTER_LINEAR);
-    test_adapter(RI_ADAPTER_MLP);
-    test_adapter(RI_ADAPTER_MIXTURE);
-    test_adapter(RI_ADAPTER_DICTIONARY);
-    test_adapter(RI_ADAPTER_RECALL);
-    test_fixed();
-    test_creation();
-    test_kinds();
-    test_lifetime();
+    CASE(test_slots());
+    CASE(test_adamw(0));
+    CASE(test_adamw(1.5f));
+    CASE(test_adapter(RI_ADAPTER_LINEAR));
+    CASE(test_adapter(RI_ADAPTER_MLP));
+    CASE(test_adapter(RI_ADAPTER_MIXTURE));
+    CASE(test_adapter(RI_ADAPTER_DICTIONARY));
+    CASE(test_adapter(RI_ADAPTER_RECALL));
+    CASE(test_fixed());
+    CASE(test_creation());
+    CASE(test_kinds());
+    CASE(test_lifetime());
     ri_engine_free(engine);
-    return finish();
+    return cases.finish();
 }

@@ -145,14 +145,15 @@ void test_errors() {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     engine = test_engine(1);
-    test_scores_and_loss(0);
-    test_scores_and_loss(3);
-    test_several();
-    test_zero();
-    test_errors();
+    CASE(test_scores_and_loss(0));
+    CASE(test_scores_and_loss(3));
+    CASE(test_several());
+    CASE(test_zero());
+    CASE(test_errors());
     ri_engine_free(engine);
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 0 && ri_debug_live(RI_LIVE_ENGINE) == 0);
-    return finish();
+    return cases.finish();
 }

@@ -207,14 +207,15 @@ void test_errors() {
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
     engine = test_engine(1); // the graphs are too small to share
-    test_zero_model();
-    test_states(1, 1);
-    test_states(2, 4);
-    test_dropout();
-    test_errors();
+    CASE(test_zero_model());
+    CASE(test_states(1, 1));
+    CASE(test_states(2, 4));
+    CASE(test_dropout());
+    CASE(test_errors());
     ri_engine_free(engine);
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 0 && ri_debug_live(RI_LIVE_ENGINE) == 0);
-    return finish();
+    return cases.finish();
 }

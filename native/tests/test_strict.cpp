@@ -95,11 +95,12 @@ void test_training() {
 
 } // namespace
 
-int main() {
-    test_without_gpu();
+int main(int argc, char **argv) {
+    Cases cases(argc, argv);
+    CASE(test_without_gpu());
     register_made_up_gpu();
-    test_auto_is_the_gpu();
-    test_generation();
-    test_training();
-    return finish();
+    CASE(test_auto_is_the_gpu());
+    CASE(test_generation());
+    CASE(test_training());
+    return cases.finish();
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 inline int &failed_checks() {
     static int n = 0;
@@ -40,8 +41,38 @@ inline bool check_near(double a, double b, double tolerance, const char *text, c
             fprintf(stderr, "    it says (%d): %s\n", int(err.code), err.message);                                     \
     } while (0)
 
-// Last line of main: return finish();
+// Last line of main without cases: return finish();
 inline int finish() {
     if (failed_checks()) fprintf(stderr, "%d checks failed\n", failed_checks());
     return failed_checks() ? 1 : 0;
 }
+
+// The cases of a test program. Arguments choose the cases whose names contain one of them; --list prints the names.
+class Cases {
+  public:
+    Cases(int argc, char **argv) : parts_(argv + 1, argv + argc), list_(argc == 2 && strcmp(argv[1], "--list") == 0) {}
+
+    template <typename Body> void run(const char *name, const Body &body) {
+        bool wanted = parts_.empty() || list_;
+        for (const char *part : parts_) wanted = wanted || strstr(name, part) != nullptr;
+        n_ += wanted;
+        if (list_) puts(name);
+        if (list_ || !wanted) return;
+        const int before = failed_checks();
+        body();
+        if (failed_checks() > before) fprintf(stderr, "in the case %s\n", name);
+    }
+
+    // Last line of main: return cases.finish();
+    int finish() const {
+        return n_ > 0 ? ::finish() : (fprintf(stderr, "no case has such a name; --list prints the names\n"), 1);
+    }
+
+  private:
+    std::vector<const char *> parts_;
+    bool list_;
+    int n_ = 0;
+};
+
+// Runs a call as a case that has its text as its name. Needs a variable `cases`.
+#define CASE(call) cases.run(#call, [&] { call; })
