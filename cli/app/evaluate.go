@@ -88,7 +88,7 @@ func evaluateFlags() []cli.Flag {
 }
 
 func taskFlag() cli.Flag {
-	return &cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "measure this `TASK`, of a run that was trained on several"}
+	return &cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "ask this `TASK`, of a run that was trained on several"}
 }
 
 func wordingFlag() cli.Flag {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -21,12 +22,12 @@ func interpretCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "interpret",
 		Usage: "say in words what the recommender's states hold of a person",
-		Description: "With a run of a residual prompt the person's history is walked through: at each choice the LLM is shown the\n" +
-			"recommender's state before and after it, and nothing else, and says what was chosen. With one of a recovery prompt it is\n" +
+		Description: "With a run that asks for the last item the person's history is walked through: at each choice the LLM is shown the\n" +
+			"recommender's state before and after it, and nothing else, and says what was chosen. With one that asks about the history it is\n" +
 			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
 			"last items. --titles weighs all titles of the catalogue instead, for the last choice alone.",
 		Flags: []cli.Flag{
-			runFlag(),
+			runFlag(), taskFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
 			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
@@ -62,7 +63,7 @@ func interpretAction(c *cli.Context) error {
 		return usage(c, "--titles lists the likeliest titles, at least 1, and draws nothing: give it no --temperature")
 	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		r, err := run.Open(engine, c.String("run"), interpret.Options{Sampling: sampling})
+		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, interpret.Options{Sampling: sampling})
 		if err != nil {
 			return err
 		}
@@ -91,7 +92,13 @@ func interpretAction(c *cli.Context) error {
 		titles := r.Titles(history)
 		readings := make([]reading, len(answers))
 		for i, a := range answers {
-			readings[i] = reading{titles[i+1], a.Text, evaluate.Exact(a.Text, titles[i+1]), math.Exp(a.LogProb)}
+			truth := r.Question(-1, prefixes[i]).Answer
+			chosen, right := titles[i+1], !slices.Contains(r.Task.Named(a.Text, truth), false)
+			if !r.Task.Title {
+				chosen += ": " + strings.Join(truth, ", ")
+				right = right && len(evaluate.Lines(a.Text, truth)) == len(truth)
+			}
+			readings[i] = reading{chosen, a.Text, right, math.Exp(a.LogProb)}
 		}
 		if c.Bool("json") {
 			return printJSON(c, map[string]any{"first": titles[0], "choices": readings, "sampling": drawn(sampling)})
@@ -164,7 +171,11 @@ func showTitles(c *cli.Context, r *run.Run, history []int32) error {
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.
 func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history []int32) error {
-	q := r.Question(history)
+	user := int32(-1)
+	if c.IsSet("user") {
+		user, _ = r.Data.User(c.String("user"))
+	}
+	q := r.Question(user, history)
 	answers, err := r.Interpret(c.Context, [][]int32{q.History})
 	if err != nil {
 		return err

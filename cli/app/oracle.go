@@ -22,7 +22,7 @@ func oracleCommand() *cli.Command {
 		Name:  "oracle",
 		Usage: "put into words the ideal next item that DreamRec imagines",
 		Description: "DreamRec draws an oracle: a vector for the ideal next item, which need not be that of any item. A run on DreamRec says\n" +
-			"what it is, in free words and as the likeliest titles of the catalogue: one of a residual prompt reads it at the end of the\n" +
+			"what it is, in free words and as the likeliest titles of the catalogue: one that asks for the last item reads it at the end of the\n" +
 			"history, as a virtual item, and one of the item prompt by itself. Beside them stand the items that fit the vector best.",
 		Flags: []cli.Flag{
 			runFlag(),

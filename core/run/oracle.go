@@ -18,7 +18,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// Oracle is DreamRec's vector for the ideal next item after a history, put into words. With the residual prompt the vector stands at
+// Oracle is DreamRec's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
 // the end of the history as a virtual item; the item prompt reads it by itself.
 type Oracle struct {
 	History []string      `json:"history" doc:"Titles, oldest first."`
@@ -85,7 +85,7 @@ func (r *Run) Oracle(history []int32, vector []float32, words prompt.Answer, ran
 
 // Appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
 func (r *Run) Appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
-	if !r.Task.Last {
+	if !r.Task.Title {
 		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
 	longer := make([][]int32, len(histories))

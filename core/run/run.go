@@ -135,9 +135,9 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answ
 	return r.Interpreter.Answer(ctx, states)
 }
 
-// Question is the one that the run asks about a history, with its true answer.
-func (r *Run) Question(history []int32) task.Question {
-	return r.Task.Ask(task.Subject{Facts: r.Facts, User: -1, History: history, Positions: r.Recommender.Positions()})
+// Question is the one that the run asks about a history of a user, -1 where nobody knows whose it is, with its true answer.
+func (r *Run) Question(user int32, history []int32) task.Question {
+	return r.Task.Ask(task.Subject{Facts: r.Facts, User: user, History: history, Positions: r.Recommender.Positions()})
 }
 
 // Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.

@@ -16,7 +16,7 @@ type ScoredItem struct {
 // Scores gives every item of the catalogue the probability that the LLM says its title, and no more, when it is shown the states of a
 // history (dense item ids, oldest first); for each history the likeliest item first. Items of one title share their number.
 func (r *Run) Scores(ctx context.Context, histories [][]int32) ([][]ScoredItem, error) {
-	if !r.Task.Last {
+	if !r.Task.Title {
 		return nil, fmt.Errorf("run: titles are scored by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
 	states, err := r.States(ctx, r.Recommender, histories)

@@ -318,6 +318,9 @@ func lines(h *held, text string) []namedLine {
 // judge holds words against the history that they are about, as evaluations do: its last item, or those of its items that count.
 func judge(answer *interpretAnswer, a asked) {
 	truth, named := a.Judge(a.history, answer.Text)
+	if len(truth) == 0 { // it is not about items
+		return
+	}
 	titles := make([]string, len(truth))
 	for i, id := range truth {
 		titles[i] = a.Describe(id).Title

@@ -118,7 +118,7 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 	}
 	least := s.info.Shortest
 	if q.Vector != nil {
-		if !s.run.Task.Last {
+		if !s.run.Task.Title {
 			return prompt.States{}, invalid("a vector is named by a run that asks for the last item; this one asks for the %s", s.info.Asks)
 		}
 		least--

@@ -79,7 +79,7 @@ type Info struct {
 
 // Judge compares an answer about a history with the truth: the items that it should name, and which of them it names.
 func (s *Service) Judge(history []int32, answer string) (items []int32, named []bool) {
-	q := s.run.Question(history)
+	q := s.run.Question(-1, history)
 	return q.Items, s.run.Task.Named(answer, q.Answer)
 }
 
@@ -137,7 +137,7 @@ func (s *Service) open(dir string, opts Options) error {
 		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}
-	s.info.Oracles = config.Model == recommender.DreamRec && s.run.Task.Last
+	s.info.Oracles = config.Model == recommender.DreamRec && s.run.Task.Title
 	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
 		s.info.Shortest = 2
 	}
