@@ -133,8 +133,8 @@ type statusError struct {
 
 func (s *statusError) Error() string { return fmt.Sprintf("status %d: %.500s", s.code, s.body) }
 
-// mostReply bounds the bytes of a reply.
-const mostReply = 4 << 20
+// maxReply bounds the bytes of a reply.
+const maxReply = 4 << 20
 
 // ask makes one attempt.
 func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
@@ -159,7 +159,7 @@ func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
 		return Reply{}, err
 	}
 	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, mostReply))
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
 	if err != nil {
 		return Reply{}, fmt.Errorf("the reply was cut off: %w", err)
 	}

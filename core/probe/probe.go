@@ -28,7 +28,7 @@ const (
 )
 
 // Of a larger data set so many sequences are drawn, so that the time does not grow with it.
-const mostTrain, mostHeld = 100_000, 20_000
+const maxTrain, maxHeld = 100_000, 20_000
 
 // Report is what Measure gives.
 type Report struct {
@@ -67,7 +67,7 @@ func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender
 		to   *Examples
 		from []dataset.Sequence
 		most int
-	}{{&both.Train, split.Train, mostTrain}, {&both.Validation, split.Validation, mostHeld}, {&both.Test, split.Test, mostHeld}} {
+	}{{&both.Train, split.Train, maxTrain}, {&both.Validation, split.Validation, maxHeld}, {&both.Test, split.Test, maxHeld}} {
 		sequences := draw(part.from, part.most, random)
 		states, err := align.Linear.States(ctx, r, []string{prompt.SlotBefore, prompt.SlotAfter}, recommender.Extended(sequences))
 		if err != nil {

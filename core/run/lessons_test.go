@@ -88,8 +88,8 @@ func TestNoisy(t *testing.T) {
 		cosine := dot / math.Sqrt(a*b)
 		least, most = min(least, cosine), max(most, cosine)
 	}
-	if least < leastCosine-1e-4 || least > leastCosine+0.02 || most < 0.98 {
-		t.Errorf("cosines from %g to %g, want %g to 1", least, most, leastCosine)
+	if least < minCosine-1e-4 || least > minCosine+0.02 || most < 0.98 {
+		t.Errorf("cosines from %g to %g, want %g to 1", least, most, minCosine)
 	}
 }
 

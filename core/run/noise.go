@@ -8,12 +8,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// leastCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles of DreamRec on
+// minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles of DreamRec on
 // MovieLens-100K have a cosine of 0.56 with the nearest item at the median and 0.50 at the fifth percentile.
-const leastCosine = 0.5
+const minCosine = 0.5
 
 // noisy is a recommender that gives items' vectors with noise, as lessons for an adapter that is to read what lies among items: each
-// is turned in a random direction until its cosine with the item's own is a random number from leastCosine to 1.
+// is turned in a random direction until its cosine with the item's own is a random number from minCosine to 1.
 type noisy struct {
 	*recommender.Recommender
 	random *rand.Rand
@@ -49,7 +49,7 @@ func (n noisy) turn(v []float32) {
 	if across == 0 { // of one number
 		return
 	}
-	cosine := leastCosine + (1-leastCosine)*n.random.Float64()
+	cosine := minCosine + (1-minCosine)*n.random.Float64()
 	scale := math.Sqrt((1/(cosine*cosine) - 1) * own / across)
 	for i := range v {
 		v[i] += float32(scale * aside[i])

@@ -64,10 +64,10 @@ func (p Precision) native() (cgo.Precision, error) {
 	return 0, fmt.Errorf("run: no precision is called %q; known are %q and %q", p, F32, BF16)
 }
 
-// MostDrawn bounds the share of drawn sequences, and MostHeldOut that of the items that are held out.
+// MaxDrawn bounds the share of drawn sequences, and MaxHeldOut that of the items that are held out.
 const (
-	MostDrawn   = 0.9
-	MostHeldOut = 0.5
+	MaxDrawn   = 0.9
+	MaxHeldOut = 0.5
 )
 
 // DefaultSpec is the demonstration's run, without paths and length: the default prompt, a dictionary of 1,024 hidden
@@ -149,8 +149,8 @@ func (s Spec) Validate() error {
 		}
 	}
 	switch {
-	case !(s.HoldOut >= 0 && s.HoldOut <= MostHeldOut):
-		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MostHeldOut)
+	case !(s.HoldOut >= 0 && s.HoldOut <= MaxHeldOut):
+		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MaxHeldOut)
 	case s.HoldOut > 0 && s.Adapter == align.Recall:
 		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history", s.Adapter)
 	case s.Adapter == align.Mixture && s.Config.WarmSteps > 0:
@@ -160,8 +160,8 @@ func (s Spec) Validate() error {
 	case s.Adapter == align.Recall && asked.Last:
 		return fmt.Errorf("run: a recall adapter shows the items of a history, and prompt %q asks for the %s; choose %s, %s or %s", s.Template.Name,
 			s.Template.Asks, align.Dictionary, align.MLP, align.Linear)
-	case !(s.Drawn >= 0 && s.Drawn <= MostDrawn):
-		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MostDrawn)
+	case !(s.Drawn >= 0 && s.Drawn <= MaxDrawn):
+		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MaxDrawn)
 	case s.Drawn > 0 && !asked.Last:
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}

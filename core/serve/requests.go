@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	mostBytes  = 1 << 20 // of a body
+	maxBytes   = 1 << 20 // of a body
 	usualItems = 10      // of an answer
 )
 
@@ -109,10 +109,10 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// receive waits for all of a request's body, of at most mostBytes when it is unpacked, and puts it in the body's place. The body of
+// receive waits for all of a request's body, of at most maxBytes when it is unpacked, and puts it in the body's place. The body of
 // a POST must be there and be JSON.
 func receive(w http.ResponseWriter, r *http.Request) error {
-	in := io.Reader(http.MaxBytesReader(w, r.Body, mostBytes))
+	in := io.Reader(http.MaxBytesReader(w, r.Body, maxBytes))
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 	case "gzip", "x-gzip":
@@ -120,7 +120,7 @@ func receive(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return unreadable(err)
 		}
-		in = http.MaxBytesReader(w, unpacked, mostBytes)
+		in = http.MaxBytesReader(w, unpacked, maxBytes)
 	default:
 		return refuse(http.StatusUnsupportedMediaType, "the body has the encoding %q; send it plain or with gzip", encoding)
 	}

@@ -318,7 +318,7 @@ func TestRefusals(t *testing.T) {
 		{"/v1/states", `{"history":[]}`, 400, "0 items"},
 		{"/v1/states", `{"history":null}`, 400, "0 items"},
 		{"/v1/states", long, 400, "1001 items"},
-		{"/v1/states", `{"history":["` + strings.Repeat("x", mostBytes) + `"]}`, 413, "larger than 1048576"},
+		{"/v1/states", `{"history":["` + strings.Repeat("x", maxBytes) + `"]}`, 413, "larger than 1048576"},
 		{"/v1/states", `{"run":"other","history":["film-1"]}`, 404, "residual, recovery"},
 		{"/v1/recommend", `{"history":["film-1"],"k":0}`, 400, "1 to 1000"},
 		{"/v1/recommend", `{"history":["film-1"],"k":31}`, 400, "1 to 30"},

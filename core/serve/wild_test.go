@@ -70,7 +70,7 @@ func TestEncodings(t *testing.T) {
 		"mark":           {"", "\ufeff" + twoFilms, 200, "score"},
 		"not gzip":       {"gzip", twoFilms, 400, "not gzip"},
 		"cut":            {"gzip", packed(twoFilms)[:20], 400, "cut off"},
-		"unpacks to all": {"gzip", packed(strings.Repeat(" ", mostBytes+1)), 413, "larger than"},
+		"unpacks to all": {"gzip", packed(strings.Repeat(" ", maxBytes+1)), 413, "larger than"},
 		"another":        {"br", twoFilms, 415, "gzip"},
 	} {
 		r, err := http.NewRequest("POST", "http://localhost/v1/recommend", strings.NewReader(c.body))
