@@ -97,7 +97,7 @@ type trainer struct {
 	*workload
 	pass   int // samples of a pass
 	model  *cgo.Adapter
-	llama  *cgo.LLaMA
+	llama  *cgo.LLM
 	prefix *cgo.Prefix
 	step   int64
 }
@@ -106,7 +106,7 @@ func (t *trainer) open(b *bed) (err error) {
 	if t.model, err = t.adapter.Model(b.engine); err != nil {
 		return err
 	}
-	if t.llama, err = cgo.NewLLaMA(b.engine, b.gguf, cgo.BF16); err != nil {
+	if t.llama, err = cgo.NewLLM(b.engine, b.gguf, cgo.BF16); err != nil {
 		return err
 	}
 	t.prefix, err = t.llama.NewPrefix(t.prompt.Prefix())

@@ -59,7 +59,7 @@ func one() cgo.Histories { return cgo.Histories{Items: []int32{0, 4, 5}, Lengths
 
 // calls tries every method of every object. Those that need a file to be made are the zero value, which is closed.
 func calls(recommender *cgo.Recommender, adapter *cgo.Adapter, probe *cgo.Probe) map[string]func() error {
-	llama, generator, gguf := &cgo.LLaMA{}, &cgo.Generator{}, &cgo.GGUF{}
+	llama, generator, gguf := &cgo.LLM{}, &cgo.Generator{}, &cgo.GGUF{}
 	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: []int32{1}, Tokens: []int32{-1, -2, 0},
 		Targets: []int32{-1, -1, 1}, StateValues: make([]float32, 4), Weight: 1}
 	return map[string]func() error{
@@ -119,7 +119,7 @@ func TestClosedObjects(t *testing.T) {
 		"NewSASRec":    func(e *cgo.Engine) error { return second(cgo.NewSASRec(e, tiny)) },
 		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{})) },
 		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
-		"NewLLaMA":     func(e *cgo.Engine) error { return second(cgo.NewLLaMA(e, &cgo.GGUF{}, cgo.F32)) },
+		"NewLLM":     func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
 		"NewGenerator": func(e *cgo.Engine) error { return second(cgo.NewGenerator(e, nil, cgo.GeneratorParams{})) },
 	} {
 		for _, e := range []*cgo.Engine{engine, nil, {}} {
@@ -155,13 +155,13 @@ func TestWrongLengths(t *testing.T) {
 		b := cgo.AlignBatch{Samples: 1, Positions: 2, States: []int32{1}, Tokens: make([]int32, 2), Targets: []int32{-1, 1},
 			StateValues: make([]float32, 4)}
 		change(&b)
-		return (&cgo.LLaMA{}).LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
+		return (&cgo.LLM{}).LogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
 	branches := func(change func(*cgo.Branches)) error {
 		b := cgo.Branches{Tokens: make([]int32, 2), Parents: make([]int32, 2), AskedCounts: []int32{0, 1}, Asked: make([]int32, 1),
 			StateValues: make([]float32, 4)}
 		change(&b)
-		return (&cgo.LLaMA{}).BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
+		return (&cgo.LLM{}).BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
 	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, cgo.Decoded{}) }
 	sasrec := func(p cgo.SASRecParams) error { return second(cgo.NewSASRec(newEngine(t), p)) }

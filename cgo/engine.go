@@ -99,7 +99,7 @@ func (e *Engine) Describe() (EngineInfo, error) {
 	}, nil
 }
 
-// ProductSpeed measures, in a fraction of a second, how fast the engine multiplies by a frozen matrix of a LLaMA's size:
+// ProductSpeed measures, in a fraction of a second, how fast the engine multiplies by a frozen matrix of an LLM's size:
 // FLOP/s.
 func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 	const op = "measure products"

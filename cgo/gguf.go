@@ -126,8 +126,8 @@ func (g *GGUF) Special() (bos, eos, eot int32, err error) {
 	return info.BOS, info.EOS, info.EOT, err
 }
 
-// CheckLLaMA reports why training and generation cannot run the file, or nil: ErrUnsupported or ErrFile.
-func (g *GGUF) CheckLLaMA() error {
+// CheckTraining reports why training and generation cannot run the file, or nil: ErrUnsupported or ErrFile.
+func (g *GGUF) CheckTraining() error {
 	const op = "check llama"
 	return g.use(op, func(p *C.ri_gguf) error {
 		return try(op, func(e *C.ri_error) C.ri_status { return C.ri_gguf_check(p, e) })

@@ -10,7 +10,7 @@ import (
 
 // LiveCounts is the number of native objects alive, by kind.
 type LiveCounts struct {
-	Engines, GGUFs, Models, LLaMAs, Prefixes, Generators int64
+	Engines, GGUFs, Models, LLMs, Prefixes, Generators int64
 }
 
 // Live counts the native objects alive; for leak tests. Objects that were lost without Close count until the garbage
@@ -21,7 +21,7 @@ func Live() LiveCounts {
 		Engines:    count(C.RI_LIVE_ENGINE),
 		GGUFs:      count(C.RI_LIVE_GGUF),
 		Models:     count(C.RI_LIVE_MODEL),
-		LLaMAs:     count(C.RI_LIVE_LLAMA),
+		LLMs:     count(C.RI_LIVE_LLM),
 		Prefixes:   count(C.RI_LIVE_PREFIX),
 		Generators: count(C.RI_LIVE_GENERATOR),
 	}

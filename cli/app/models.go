@@ -71,7 +71,7 @@ func modelInfo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	unusable := gguf.CheckLLaMA()
+	unusable := gguf.CheckTraining()
 	if unusable != nil {
 		unusable = fmt.Errorf("align refuses this model: %w", unusable)
 	}

@@ -88,7 +88,7 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	}
 	r.prefixes = map[*prompt.Prompt]*cgo.Prefix{}
 	for _, p := range slices.Concat(r.job.Prompts...) {
-		if r.prefixes[p], err = r.job.LLaMA.NewPrefix(p.Prefix()); err != nil {
+		if r.prefixes[p], err = r.job.LLM.NewPrefix(p.Prefix()); err != nil {
 			return err
 		}
 	}

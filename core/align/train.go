@@ -14,7 +14,7 @@ import (
 type Job struct {
 	Engine  *cgo.Engine
 	GGUF    *cgo.GGUF
-	LLaMA   *cgo.LLaMA         // of the same file; frozen
+	LLM     *cgo.LLM         // of the same file; frozen
 	Prompts [][]*prompt.Prompt // of each task the wordings; each pass draws one, validation uses the first
 	Shape   Shape              // Tokens and Embd fit the prompts and the LLM
 
@@ -154,7 +154,7 @@ func (r *run) backward(ctx context.Context, wording *prompt.Prompt, micro []prom
 	if err != nil {
 		return 0, err
 	}
-	return r.job.LLaMA.Backward(r.prefixes[wording], r.model, cgo.AlignBatch(laid))
+	return r.job.LLM.Backward(r.prefixes[wording], r.model, cgo.AlignBatch(laid))
 }
 
 // validate measures the mean loss over the fixed validation samples, unless that has been done at this step, and keeps the
@@ -181,7 +181,7 @@ func (r *run) validate(ctx context.Context) error {
 			return err
 		}
 		logProbs := make([]float32, prompt.Targets(micro))
-		if err := r.job.LLaMA.LogProbs(logProbs, r.prefixes[p], r.model, cgo.AlignBatch(laid)); err != nil {
+		if err := r.job.LLM.LogProbs(logProbs, r.prefixes[p], r.model, cgo.AlignBatch(laid)); err != nil {
 			return err
 		}
 		for _, logProb := range logProbs {

@@ -26,7 +26,7 @@ import (
 func tinyJob(t *testing.T) Job {
 	t.Helper()
 	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
-	llama, err := cgo.NewLLaMA(engine, gguf, cgo.F32)
+	llama, err := cgo.NewLLM(engine, gguf, cgo.F32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func tinyJob(t *testing.T) Job {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(9, 9))
-	job := Job{Engine: engine, GGUF: gguf, LLaMA: llama, Prompts: [][]*prompt.Prompt{{p}},
+	job := Job{Engine: engine, GGUF: gguf, LLM: llama, Prompts: [][]*prompt.Prompt{{p}},
 		Shape:      Shape{Kind: MLP, In: 3, Hidden: 16, Tokens: 2, Embd: int(info.Embd)},
 		Provenance: Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Template{Name: "mine", Asks: "last item", Texts: []string{"{state}"}}},
 		Dir:        filepath.Join(t.TempDir(), "run"),

@@ -44,7 +44,7 @@ func TestBOS(t *testing.T) {
 }
 
 // What training would refuse is known as soon as the file is open.
-func TestCheckLLaMA(t *testing.T) {
+func TestCheckTraining(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(f *gguf.File)
 		says string
@@ -69,7 +69,7 @@ func TestCheckLLaMA(t *testing.T) {
 	} {
 		f := random(t, small, gguf.F32, 1)
 		c.edit(f)
-		err := open(t, gguftest.Bytes(f)).CheckLLaMA()
+		err := open(t, gguftest.Bytes(f)).CheckTraining()
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -149,11 +149,11 @@ func TestSplit(t *testing.T) {
 		if info != want || !slices.Equal(row(g), row(whole)) {
 			t.Errorf("%s: %+v, want %+v", path, info, want)
 		}
-		if err := g.CheckLLaMA(); err != nil {
+		if err := g.CheckTraining(); err != nil {
 			t.Error(err)
 		}
 		engine := testllm.Engine(t)
-		llama, err := cgo.NewLLaMA(engine, g, cgo.F32)
+		llama, err := cgo.NewLLM(engine, g, cgo.F32)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ const nodesAtOnce = 256
 // titles begin with is computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
 type Scorer struct {
 	of     *Interpreter
-	llama  *cgo.LLaMA
+	llama  *cgo.LLM
 	prefix *cgo.Prefix
 	trees  []tree
 	titles int
@@ -45,7 +45,7 @@ func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scor
 		return nil, err
 	}
 	s := &Scorer{of: i, trees: plant(answers, nodesAtOnce), titles: len(titles)}
-	if s.llama, err = cgo.NewLLaMA(i.engine, i.gguf, precision); err == nil {
+	if s.llama, err = cgo.NewLLM(i.engine, i.gguf, precision); err == nil {
 		s.prefix, err = s.llama.NewPrefix(i.prompt.Prefix())
 	}
 	if err != nil {

@@ -34,7 +34,7 @@ func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 		t.Fatal(err)
 	}
 	defer model.Close()
-	llama, err := cgo.NewLLaMA(engine, gguf, cgo.F32)
+	llama, err := cgo.NewLLM(engine, gguf, cgo.F32)
 	if err != nil {
 		t.Fatal(err)
 	}

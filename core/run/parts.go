@@ -68,7 +68,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if p.GGUF, err = cgo.OpenGGUF(s.LLM); err != nil {
 		return err
 	}
-	if err := p.GGUF.CheckLLaMA(); err != nil {
+	if err := p.GGUF.CheckTraining(); err != nil {
 		return fmt.Errorf("run: the LLM cannot be used: %w", err)
 	}
 	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter.ShowsAllItems()}

@@ -88,10 +88,10 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		}
 	}
 	stage("loading the LLM's weights")
-	if job.LLaMA, err = cgo.NewLLaMA(engine, parts.GGUF, precision); err != nil {
+	if job.LLM, err = cgo.NewLLM(engine, parts.GGUF, precision); err != nil {
 		return nil, err
 	}
-	defer job.LLaMA.Close()
+	defer job.LLM.Close()
 	stage("training")
 	return align.Train(ctx, job)
 }

@@ -173,7 +173,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 		return nil, err
 	}
 	defer adapter.Close()
-	llama, err := cgo.NewLLaMA(engine, gguf, p.mode)
+	llama, err := cgo.NewLLM(engine, gguf, p.mode)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 }
 
 // spread computes the log-probability of each answer token, [B, A], 0 where an answer is over.
-func (c *llmCase) spread(llama *cgo.LLaMA, prefix *cgo.Prefix, adapter *cgo.Adapter) ([]float32, error) {
+func (c *llmCase) spread(llama *cgo.LLM, prefix *cgo.Prefix, adapter *cgo.Adapter) ([]float32, error) {
 	targets := 0
 	for _, token := range c.answers {
 		if token >= 0 {

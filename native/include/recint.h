@@ -56,7 +56,7 @@ typedef enum {
     RI_LIVE_ENGINE,
     RI_LIVE_GGUF,
     RI_LIVE_MODEL,
-    RI_LIVE_LLAMA,
+    RI_LIVE_LLM,
     RI_LIVE_PREFIX,
     RI_LIVE_GENERATOR,
     RI_LIVE_KINDS
@@ -132,7 +132,7 @@ typedef struct {
  * part; the others lie beside it, and RI_FILE names one that is missing. */
 RI_API ri_status ri_gguf_open(const char *path, ri_gguf **out, ri_error *err);
 RI_API ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err);
-/* RI_UNSUPPORTED or RI_FILE, with the reason, when training and generation cannot run the file: what ri_llama_create
+/* RI_UNSUPPORTED or RI_FILE, with the reason, when training and generation cannot run the file: what ri_llm_create
  * would say, before any weight is read. */
 RI_API ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err);
 RI_API void ri_gguf_free(ri_gguf *gguf);
@@ -384,15 +384,15 @@ RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n,
 
 /* ---- 8. LLaMA for training: frozen, differentiable with respect to its soft tokens ----------------------- */
 
-typedef struct ri_llama ri_llama;
+typedef struct ri_llm ri_llm;
 typedef struct ri_prefix ri_prefix;
 
-RI_API ri_status ri_llama_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llama **out,
+RI_API ri_status ri_llm_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llm **out,
                                  ri_error *err);
-RI_API void ri_llama_free(ri_llama *llama);
+RI_API void ri_llm_free(ri_llm *llama);
 
 /* Keys and values of the tokens that every sample starts with, computed once. n may be 0. */
-RI_API ri_status ri_prefix_create(ri_llama *llama, const int32_t *tokens, size_t n, ri_prefix **out, ri_error *err);
+RI_API ri_status ri_prefix_create(ri_llm *llama, const int32_t *tokens, size_t n, ri_prefix **out, ri_error *err);
 RI_API void ri_prefix_free(ri_prefix *prefix);
 
 typedef struct {
@@ -407,13 +407,13 @@ typedef struct {
 } ri_align_batch;
 
 /* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLaMA is never written. */
-RI_API ri_status ri_align_backward(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+RI_API ri_status ri_align_backward(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    double *loss, ri_error *err);
 /* log p of each target in row-major order: dst [number of targets]. */
-RI_API ri_status ri_align_logprobs(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+RI_API ri_status ri_align_logprobs(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    float *dst, ri_error *err);
 /* Logits at each position that has a target: dst [number of targets, n_vocab]. */
-RI_API ri_status ri_align_logits(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+RI_API ri_status ri_align_logits(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                  float *dst, ri_error *err);
 
 /* One sample whose answer goes on in several ways: its positions are the nodes of a tree. */
@@ -428,7 +428,7 @@ typedef struct {
 } ri_branches;
 
 /* log p, among all tokens, of each token asked about: dst [sum of asked_counts]. */
-RI_API ri_status ri_align_branches(ri_llama *llama, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
+RI_API ri_status ri_align_branches(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
                                    float *dst, ri_error *err);
 
 /* ---- 9. Generation on llama.cpp ------------------------------------------------------------------------- */

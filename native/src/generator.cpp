@@ -4,6 +4,7 @@
 // and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
 #include "engine.h"
 #include "kernel_device.h"
+#include "llm/shape.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -40,7 +41,7 @@ class Generator {
   public:
     Generator(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, const ri_generator_params &params)
         : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
-        require_llama(*gguf_);
+        llm_shape(*gguf_);
         const ri_gguf_info &info = gguf_->info();
         if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
         if (n_context_ < 1 || n_context_ > info.n_context)
@@ -130,7 +131,7 @@ class Generator {
         strcpy(overrides[0].key, "tokenizer.ggml.model");
         strcpy(overrides[0].val_str, "none");
         overrides[1].tag = LLAMA_KV_OVERRIDE_TYPE_INT;
-        strcpy(overrides[1].key, "llama.vocab_size");
+        snprintf(overrides[1].key, sizeof overrides[1].key, "%s.vocab_size", gguf_->info().architecture);
         overrides[1].val_i64 = n_vocab_;
         params.kv_overrides = overrides;
         forget_logged_error();

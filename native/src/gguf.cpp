@@ -1,5 +1,7 @@
 #include "gguf.h"
 
+#include "llm/shape.h"
+
 #include "llama-cpp.h" // not "llama.h", which is our own
 
 #include <cmath>
@@ -141,15 +143,15 @@ void require_token(int32_t value, int64_t n_vocab, const char *what, size_t inde
 }
 
 void Gguf::embed(const int32_t *tokens, size_t n, float *dst) const {
-    if (strcmp(info_.architecture, "llama") != 0)
-        fail(RI_UNSUPPORTED, "%s has architecture %s; embeddings are read from llama only", path_.c_str(),
-             info_.architecture);
     const TensorView table = tensor("token_embd.weight");
     if (table.ne[0] != info_.n_embd)
-        fail(RI_FILE, "%s: token_embd.weight is %lld wide, llama.embedding_length is %d", path_.c_str(),
-             static_cast<long long>(table.ne[0]), info_.n_embd);
+        fail(RI_FILE, "%s: token_embd.weight is %lld wide, %s.embedding_length is %d", path_.c_str(),
+             static_cast<long long>(table.ne[0]), info_.architecture, info_.n_embd);
     for (size_t i = 0; i < n; ++i) require_token(tokens[i], table.ne[1], "token", i);
+    const Architecture *architecture = find_architecture(info_.architecture);
+    const float scale = architecture && architecture->scales_tokens ? std::sqrt(float(info_.n_embd)) : 1;
     for (size_t i = 0; i < n; ++i) dequantise_rows(table, tokens[i], 1, dst + i * size_t(table.ne[0]));
+    for (size_t i = 0; scale != 1 && i < n * size_t(table.ne[0]); ++i) dst[i] *= scale;
 }
 
 // ---- the metadata
@@ -300,7 +302,7 @@ ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err
 ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(gguf, "gguf");
-        ri::require_llama(*gguf->impl);
+        ri::llm_shape(*gguf->impl);
     });
 }
 

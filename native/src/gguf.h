@@ -101,10 +101,6 @@ class Gguf {
     std::string chat_template_;
 };
 
-// Throws unless the file is a LLaMA that the training graph and the generator both compute: every key known and sane,
-// every tensor present with the right shape and no other. Keys that would change the model silently are refused.
-void require_llama(const Gguf &gguf);
-
 } // namespace ri
 
 struct ri_gguf : ri::Counted<RI_LIVE_GGUF> {

@@ -15,8 +15,6 @@ namespace {
 // Why llama.cpp could not load this vocabulary, or would abort on it; empty when it can.
 std::string obstacle(const Gguf &gguf) {
     const gguf_context *m = gguf.metadata();
-    if (strcmp(gguf.info().architecture, "llama") != 0)
-        return "has architecture " + std::string(gguf.info().architecture) + "; only llama is tokenised";
     const std::string model = gguf.text("tokenizer.ggml.model").value_or("none");
     if (model == "none" || model == "no_vocab") return "has no tokenizer";
     if (model != "llama" && model != "gpt2")

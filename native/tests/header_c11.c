@@ -106,7 +106,7 @@ static int null_arguments(void) {
 #define RECOMMENDER_BACKWARD(err) ri_recommender_backward(NULL, NULL, NULL, err)
 #define ADAPTER_FORWARD(err) ri_adapter_forward(NULL, NULL, 0, NULL, err)
 #define ADAPTER_REGRESS(err) ri_adapter_regress(NULL, NULL, NULL, 0, NULL, err)
-#define LLAMA_CREATE(err) ri_llama_create(NULL, NULL, RI_F32, NULL, err)
+#define LLM_CREATE(err) ri_llm_create(NULL, NULL, RI_F32, NULL, err)
 #define PREFIX_CREATE(err) ri_prefix_create(NULL, NULL, 0, NULL, err)
 #define ALIGN_BACKWARD(err) ri_align_backward(NULL, NULL, NULL, NULL, NULL, err)
 #define ALIGN_LOGPROBS(err) ri_align_logprobs(NULL, NULL, NULL, NULL, NULL, err)
@@ -137,7 +137,7 @@ static int null_arguments(void) {
     INVALID(RECOMMENDER_BACKWARD);
     INVALID(ADAPTER_FORWARD);
     INVALID(ADAPTER_REGRESS);
-    INVALID(LLAMA_CREATE);
+    INVALID(LLM_CREATE);
     INVALID(PREFIX_CREATE);
     INVALID(ALIGN_BACKWARD);
     INVALID(ALIGN_LOGPROBS);
@@ -160,7 +160,7 @@ static int free_nothing(void) {
     ri_engine_free(NULL);
     ri_gguf_free(NULL);
     ri_model_free(NULL);
-    ri_llama_free(NULL);
+    ri_llm_free(NULL);
     ri_prefix_free(NULL);
     ri_generator_free(NULL);
     for (int kind = 0; kind < RI_LIVE_KINDS; ++kind) CHECK(ri_debug_live((ri_live_kind)kind) == 0);

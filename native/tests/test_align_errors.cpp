@@ -73,22 +73,22 @@ void test_objects() {
     const ri_align_batch batch = samples.batch(1);
     ri_prefix *prefix = f.prefix({1, 2, 3});
     double loss = -7;
-    auto refuse = [&](ri_llama *llama, ri_prefix *start, ri_model *adapter, const char *text) {
+    auto refuse = [&](ri_llm *llama, ri_prefix *start, ri_model *adapter, const char *text) {
         CHECK_FAILS(ri_align_backward(llama, start, adapter, &batch, &loss, &err), RI_INVALID, text);
         CHECK(loss == -7);
     };
-    refuse(nullptr, prefix, f.adapter, "llama is NULL");
+    refuse(nullptr, prefix, f.adapter, "llm is NULL");
     refuse(f.llama, nullptr, f.adapter, "prefix is NULL");
     refuse(f.llama, prefix, nullptr, "model is NULL");
 
-    ri_llama *other = nullptr;
-    CHECK_OK(ri_llama_create(f.engine, f.gguf, RI_F32, &other, &err));
-    CHECK(ri_debug_live(RI_LIVE_LLAMA) == 2 && ri_debug_live(RI_LIVE_PREFIX) == 1);
-    refuse(other, prefix, f.adapter, "the prefix was made by another LLaMA");
-    ri_llama_free(other);
+    ri_llm *other = nullptr;
+    CHECK_OK(ri_llm_create(f.engine, f.gguf, RI_F32, &other, &err));
+    CHECK(ri_debug_live(RI_LIVE_LLM) == 2 && ri_debug_live(RI_LIVE_PREFIX) == 1);
+    refuse(other, prefix, f.adapter, "the prefix was made by another LLM");
+    ri_llm_free(other);
 
     ri_model *wrong = make_adapter(f.engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 65});
-    refuse(f.llama, prefix, wrong, "soft tokens of width 65, this LLaMA reads 64");
+    refuse(f.llama, prefix, wrong, "soft tokens of width 65, this LLM reads 64");
     ri_model_free(wrong);
     const ri_sasrec_params params{RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 1, 8};
     CHECK_OK(ri_sasrec_create(f.engine, &params, &wrong, &err));
@@ -107,16 +107,16 @@ void test_objects() {
     CHECK_FAILS(ri_prefix_create(f.llama, outside, 2, &none, &err), RI_INVALID, "prefix token 1 is 288");
     CHECK_FAILS(ri_prefix_create(f.llama, negative, 1, &none, &err), RI_INVALID, "prefix token 0 is -1");
     CHECK_FAILS(ri_prefix_create(f.llama, nullptr, 1, &none, &err), RI_INVALID, "tokens is NULL");
-    CHECK_FAILS(ri_llama_create(f.engine, f.gguf, ri_precision(2), &other, &err), RI_INVALID, "no precision 2");
-    CHECK(none == nullptr && ri_debug_live(RI_LIVE_LLAMA) == 1 && ri_debug_live(RI_LIVE_PREFIX) == 1);
+    CHECK_FAILS(ri_llm_create(f.engine, f.gguf, ri_precision(2), &other, &err), RI_INVALID, "no precision 2");
+    CHECK(none == nullptr && ri_debug_live(RI_LIVE_LLM) == 1 && ri_debug_live(RI_LIVE_PREFIX) == 1);
 
     // A prefix keeps alive what it stands on.
-    ri_llama_free(f.llama);
+    ri_llm_free(f.llama);
     f.llama = nullptr;
     ri_gguf_free(f.gguf);
     f.gguf = nullptr;
     ri_prefix_free(prefix);
-    CHECK(ri_debug_live(RI_LIVE_LLAMA) == 0 && ri_debug_live(RI_LIVE_PREFIX) == 0);
+    CHECK(ri_debug_live(RI_LIVE_LLM) == 0 && ri_debug_live(RI_LIVE_PREFIX) == 0);
 }
 
 // Files that are whole and hold no numbers.
@@ -131,12 +131,12 @@ void test_damaged_weights() {
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         return gguf;
     };
-    ri_llama *llama = nullptr;
+    ri_llm *llama = nullptr;
     model.weight_scale = inf;
     ri_gguf *gguf = open();
     for (ri_precision precision : {RI_F32, RI_BF16}) {
-        CHECK_FAILS(ri_llama_create(engine, gguf, precision, &llama, &err), RI_NUMERIC, "weight: number");
-        CHECK(llama == nullptr && ri_debug_live(RI_LIVE_LLAMA) == 0);
+        CHECK_FAILS(ri_llm_create(engine, gguf, precision, &llama, &err), RI_NUMERIC, "weight: number");
+        CHECK(llama == nullptr && ri_debug_live(RI_LIVE_LLM) == 0);
     }
     ri_gguf_free(gguf);
 
@@ -149,7 +149,7 @@ void test_damaged_weights() {
         gguf_set_tensor_data(m, "token_embd.weight", table.data());
     };
     gguf = open();
-    CHECK_OK(ri_llama_create(engine, gguf, RI_F32, &llama, &err));
+    CHECK_OK(ri_llm_create(engine, gguf, RI_F32, &llama, &err));
     ri_prefix *prefix = nullptr;
     const int32_t bad[] = {1, 9};
     CHECK_FAILS(ri_prefix_create(llama, bad, 2, &prefix, &err), RI_NUMERIC, "is NaN");
@@ -165,14 +165,14 @@ void test_damaged_weights() {
     CHECK_FAILS(ri_align_logprobs(llama, prefix, adapter, &batch, logp.data(), &err), RI_NUMERIC, "is NaN");
     CHECK(loss == -7);
     ri_prefix_free(prefix);
-    ri_llama_free(llama);
+    ri_llm_free(llama);
     ri_gguf_free(gguf);
 
     // An adapter that overflows: never a probability.
     model = {};
     gguf = open();
     for (ri_precision precision : {RI_F32, RI_BF16}) {
-        CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
+        CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
         CHECK_OK(ri_prefix_create(llama, nullptr, 0, &prefix, &err));
         fill(adapter, 1, 3e38f);
         samples = make_samples(1, 8);
@@ -182,7 +182,7 @@ void test_damaged_weights() {
         if (ri_align_logprobs(llama, prefix, adapter, &large, logp.data(), &err) == RI_OK)
             CHECK(std::isnan(logp.back()));
         ri_prefix_free(prefix);
-        ri_llama_free(llama);
+        ri_llm_free(llama);
     }
     ri_gguf_free(gguf);
     ri_model_free(adapter);

@@ -3,7 +3,7 @@
 #include "support/check.h"
 #include "support/tiny_gguf.h"
 
-#include "gguf.h"
+#include "llm/shape.h"
 
 #include <cstring>
 #include <fstream>
@@ -71,7 +71,7 @@ void test_description() {
     CHECK(info.rope_base == 10000.0f && info.rms_eps == 1e-5f);
     CHECK_NEAR(info.embd_rms, 1.0 / 8.0, 0.005); // drawn with variance 1/64; 18,432 draws
     gguf->impl->rope_frequency_scale();
-    ri::require_llama(*gguf->impl);
+    ri::llm_shape(*gguf->impl);
     ri_gguf_free(gguf);
     CHECK(ri_debug_live(RI_LIVE_GGUF) == 0);
     remove(path.c_str());
@@ -136,7 +136,7 @@ void test_other_files() {
     CHECK_FAILS(ri_gguf_open(path.c_str(), &gguf, &err), RI_FILE, "not a GGUF");
 
     TinyGguf model;
-    model.architecture = "qwen2";
+    model.architecture = "starcoder2";
     write_tiny_gguf(path, model);
     int32_t tokens[4] = {};
     size_t n = 0;
@@ -144,9 +144,10 @@ void test_other_files() {
     CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
     ri_gguf_info info;
     CHECK_OK(ri_gguf_describe(gguf, &info, &err));
-    CHECK(strcmp(info.architecture, "qwen2") == 0 && info.n_layer == 2 && info.has_tokenizer == 0);
-    CHECK_FAILS(ri_gguf_tokenize(gguf, "a", 1, 0, tokens, 4, &n, &err), RI_UNSUPPORTED, "qwen2");
-    CHECK_FAILS(ri_gguf_embed(gguf, tokens, 1, row, &err), RI_UNSUPPORTED, "qwen2");
+    CHECK(strcmp(info.architecture, "starcoder2") == 0 && info.n_layer == 2 && info.has_tokenizer == 1);
+    CHECK_OK(ri_gguf_tokenize(gguf, "a", 1, 0, tokens, 4, &n, &err));
+    CHECK_OK(ri_gguf_embed(gguf, tokens, 1, row, &err));
+    CHECK_FAILS(ri_gguf_check(gguf, &err), RI_UNSUPPORTED, "has architecture starcoder2; adapters");
     ri_gguf_free(gguf);
 
     model = {};
@@ -201,13 +202,13 @@ void test_odd_vocabularies() {
     remove(path.c_str());
 }
 
-// What require_llama says of a file whose keys were edited.
+// What llm_shape says of a file whose keys were edited.
 void check_refused(void (*edit)(gguf_context *), ri_status code, const char *text) {
     const std::string path = temporary_path("refused.gguf");
     TinyGguf model;
     model.edit = edit;
     write_tiny_gguf(path, model);
-    CHECK_FAILS(ri::guard(&err, [&] { ri::require_llama(ri::Gguf(path)); }), code, text);
+    CHECK_FAILS(ri::guard(&err, [&] { ri::llm_shape(ri::Gguf(path)); }), code, text);
     remove(path.c_str());
 }
 

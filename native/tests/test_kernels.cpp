@@ -199,7 +199,7 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
             const int64_t kv = head / (a.heads / a.heads_kv);
             const double *q = rotated.data() + s * width + head * hd;
             double total = 0, *to = out.data() + (s * a.heads + head) * hd;
-            for (int64_t j = 0; j < P + s + 1; ++j) {
+            for (int64_t j = a.window ? std::max(int64_t(0), P + s + 1 - a.window) : 0; j < P + s + 1; ++j) {
                 const double *own = rotated.data() + (j - P) * width + (a.heads + kv) * hd;
                 double score = 0;
                 for (int64_t d = 0; d < hd; ++d) score += q[d] * (j < P ? prefix.k[(kv * P + j) * hd + d] : own[d]);
@@ -214,7 +214,8 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
 }
 
 // Sample b has `positions` rows, less b.
-void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples, int64_t positions, int64_t P) {
+void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples, int64_t positions, int64_t P,
+                    int64_t window = 0) {
     const int64_t width = (heads + 2 * heads_kv) * hd;
     std::vector<int64_t> first(1);
     for (int64_t b = 0; b < samples; ++b) first.push_back(first.back() + positions - b);
@@ -225,8 +226,12 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
         sin[i + 1] = std::sin(0.37f * float(i / 2));
         sin[i] = -sin[i + 1];
     }
-    const Attention a{heads,      heads_kv,   hd,     samples, positions, first.data(), 1 / std::sqrt(float(hd)),
-                      cos.data(), sin.data(), nullptr};
+    Attention a{};
+    a.heads = heads, a.heads_kv = heads_kv, a.head_dim = hd;
+    a.samples = samples, a.longest = positions, a.first = first.data();
+    a.scale = 1 / std::sqrt(float(hd));
+    a.window = window;
+    a.cos = cos.data(), a.sin = sin.data();
     const auto k = draw(size_t(heads_kv * P * hd)), v = draw(k.size());
     std::vector<float> k_t(size_t(heads_kv * hd * P)), v_t(k_t.size());
     for (int64_t h = 0; h < heads_kv; ++h)
@@ -375,6 +380,8 @@ void test_set() {
     test_attention(4, 2, 20, 3, 7, 9);
     test_attention(2, 1, 80, 2, 9, 33);
     test_attention(60, 1, 16, 1, 3, 20); // a group of more heads than a block has rows
+    for (int64_t window : {1, 5, 20, 70}) test_attention(4, 2, 18, 2, 40, 21, window); // within samples, and before
+    test_attention(4, 1, 32, 2, 9, 0, 3);
     test_cached_attention(1, 1, 1, 16, 1, 1, 32);
     test_cached_attention(3, 9, 3, 64, 1, 190, 256);
     test_cached_attention(2, 9, 3, 64, 13, 202, 256);

@@ -135,7 +135,7 @@ func TestLLaMA(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer gguf.Close()
-					llama, err := cgo.NewLLaMA(engine, gguf, m.precision)
+					llama, err := cgo.NewLLM(engine, gguf, m.precision)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -155,7 +155,7 @@ func TestLLaMA(t *testing.T) {
 }
 
 // compareAlignment holds log p, loss and gradients of one batch against the formulas.
-func compareAlignment(t *testing.T, llama *cgo.LLaMA, model *cgo.Adapter, start []int32, params complexstep.Params,
+func compareAlignment(t *testing.T, llama *cgo.LLM, model *cgo.Adapter, start []int32, params complexstep.Params,
 	shape complexstep.LlamaShape, a complexstep.AdapterShape, m mode) {
 	t.Helper()
 	prefix, err := llama.NewPrefix(start)

@@ -110,6 +110,7 @@ class Task {
         for (int64_t r = 0; r < rows(); ++r) {
             const int64_t s = start + r / group_;
             if (a_.parents) hide_others(p + r * stride_ + prefix_.n, s);
+            if (a_.window) hide_far(p + r * stride_, s);
             softmax_row(p + r * stride_, prefix_.n + s + 1, keys(), a_.scale);
         }
     }
@@ -167,6 +168,13 @@ class Task {
             before = a_.parents[s];
             fill(own + before + 1, s - before - 1, -INFINITY);
         }
+    }
+    // Hides from position s what lies before its window.
+    void hide_far(float *row, int64_t s) const {
+        int64_t seen = 0;
+        for (; s >= 0 && seen < a_.window; ++seen) s = a_.parents ? a_.parents[s] : s - 1;
+        if (s >= 0) fill(row + prefix_.n, s + 1, -INFINITY);
+        if (prefix_.n > a_.window - seen) fill(row, prefix_.n - (a_.window - seen), -INFINITY);
     }
     int64_t place(int64_t r) const {
         return ((first_ + start + r / group_) * a_.heads + kv_ * group_ + r % group_) * hd_;

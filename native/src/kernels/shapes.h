@@ -39,6 +39,7 @@ struct Attention {
     int64_t samples, longest;          // B, and the most rows of one
     const int64_t *first;              // [B + 1]: sample b has the rows first[b] to first[b + 1] - 1
     float scale;
+    int64_t window; // positions that one sees, itself included; 0: all that come before
     // [longest, head_dim] at the suffix's positions: each angle's cosine twice, and its sine twice, the first negated.
     const float *cos, *sin;
     const int32_t *parents; // [longest]: the row of the same sample that comes before, or -1; NULL: the one above

@@ -18,7 +18,7 @@ struct AlignFixture {
     ri_engine *engine;
     ri_gguf *gguf = nullptr;
     ri_gguf_info info{};
-    ri_llama *llama = nullptr;
+    ri_llm *llama = nullptr;
     ri_model *adapter = nullptr;
 
     explicit AlignFixture(const TinyGguf &model = {}, ri_precision precision = RI_F32, int32_t n_threads = 1)
@@ -26,13 +26,13 @@ struct AlignFixture {
         write_tiny_gguf(path, model);
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));
-        CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
+        CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
         adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, info.n_embd});
         fill(adapter, 50, 0.2f); // soft tokens of the size of this file's embeddings
     }
     ~AlignFixture() {
         ri_model_free(adapter);
-        ri_llama_free(llama);
+        ri_llm_free(llama);
         ri_gguf_free(gguf);
         ri_engine_free(engine);
         remove(path.c_str());

@@ -221,10 +221,10 @@ void run_adapters_through_llama(const TinyGguf &shape, ri_precision precision) {
     write_tiny_gguf(path, shape);
     ri_gguf *gguf = nullptr;
     ri_gguf_info info{};
-    ri_llama *llama = nullptr;
+    ri_llm *llama = nullptr;
     CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
     CHECK_OK(ri_gguf_describe(gguf, &info, &err));
-    CHECK_OK(ri_llama_create(engine, gguf, precision, &llama, &err));
+    CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
     for (const ri_adapter_params &params :
          {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, info.n_embd},
           ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, 0, 0, n_tokens, info.n_embd},
@@ -253,7 +253,7 @@ void run_adapters_through_llama(const TinyGguf &shape, ri_precision precision) {
         }
         ri_model_free(adapter);
     }
-    ri_llama_free(llama);
+    ri_llm_free(llama);
     ri_gguf_free(gguf);
     remove(path.c_str());
 }

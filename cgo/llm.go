@@ -17,7 +17,7 @@ import (
 	"unsafe"
 )
 
-// Precision is how a LLaMA keeps its weights for training.
+// Precision is how an LLM keeps its weights for training.
 type Precision int32
 
 // The precisions.
@@ -34,42 +34,42 @@ func (p Precision) String() string {
 	return "f32"
 }
 
-// LLaMA is a frozen language model that can be differentiated with respect to the soft tokens in its input.
-type LLaMA struct {
-	handle[*C.ri_llama]
+// LLM is a frozen language model that can be differentiated with respect to the soft tokens in its input.
+type LLM struct {
+	handle[*C.ri_llm]
 	vocab int
 }
 
 // Prefix holds the keys and values of the tokens that every sample starts with.
 type Prefix struct{ handle[*C.ri_prefix] }
 
-// NewLLaMA loads the weights of a file of the llama architecture. The file may be closed afterwards.
-func NewLLaMA(engine *Engine, gguf *GGUF, precision Precision) (*LLaMA, error) {
+// NewLLM loads the weights of a file of the llama architecture. The file may be closed afterwards.
+func NewLLM(engine *Engine, gguf *GGUF, precision Precision) (*LLM, error) {
 	const op = "load llama"
 	if engine == nil || gguf == nil {
 		return nil, closed(op)
 	}
-	var native *C.ri_llama
+	var native *C.ri_llm
 	err := engine.use(op, func(e *C.ri_engine) error {
 		return gguf.use(op, func(g *C.ri_gguf) error {
 			return try(op, func(err *C.ri_error) C.ri_status {
-				return C.ri_llama_create(e, g, C.ri_precision(precision), &native, err)
+				return C.ri_llm_create(e, g, C.ri_precision(precision), &native, err)
 			})
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	l := &LLaMA{vocab: gguf.info.Vocab}
-	l.own(native, func(p *C.ri_llama) { C.ri_llama_free(p) })
+	l := &LLM{vocab: gguf.info.Vocab}
+	l.own(native, func(p *C.ri_llm) { C.ri_llm_free(p) })
 	return l, nil
 }
 
 // NewPrefix computes the keys and values of tokens, which may be none.
-func (l *LLaMA) NewPrefix(tokens []int32) (*Prefix, error) {
+func (l *LLM) NewPrefix(tokens []int32) (*Prefix, error) {
 	const op = "compute prefix"
 	var native *C.ri_prefix
-	err := l.use(op, func(p *C.ri_llama) error {
+	err := l.use(op, func(p *C.ri_llm) error {
 		return try(op, func(e *C.ri_error) C.ri_status {
 			return C.ri_prefix_create(p, data[C.int32_t](tokens), C.size_t(len(tokens)), &native, e)
 		})
@@ -122,8 +122,8 @@ func (b AlignBatch) check(op string, adapter *Adapter) error {
 }
 
 // align runs one of the functions on batches.
-func (l *LLaMA) align(op string, prefix *Prefix, adapter *Adapter, b AlignBatch,
-	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status) error {
+func (l *LLM) align(op string, prefix *Prefix, adapter *Adapter, b AlignBatch,
+	call func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status) error {
 	if prefix == nil || adapter == nil {
 		return closed(op)
 	}
@@ -142,15 +142,15 @@ func (l *LLaMA) align(op string, prefix *Prefix, adapter *Adapter, b AlignBatch,
 		targets: data[C.int32_t](b.Targets), states: data[C.float](b.StateValues),
 		weight: C.double(b.Weight),
 	}
-	return l.with(op, prefix, adapter, func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
+	return l.with(op, prefix, adapter, func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
 		return call(l, p, a, &batch, e)
 	})
 }
 
 // with calls the core with all three held open.
-func (l *LLaMA) with(op string, prefix *Prefix, adapter *Adapter,
-	call func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, err *C.ri_error) C.ri_status) error {
-	return l.use(op, func(lp *C.ri_llama) error {
+func (l *LLM) with(op string, prefix *Prefix, adapter *Adapter,
+	call func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, err *C.ri_error) C.ri_status) error {
+	return l.use(op, func(lp *C.ri_llm) error {
 		return prefix.use(op, func(pp *C.ri_prefix) error {
 			return adapter.use(op, func(ap *C.ri_model) error {
 				return try(op, func(e *C.ri_error) C.ri_status { return call(lp, pp, ap, e) })
@@ -160,34 +160,34 @@ func (l *LLaMA) with(op string, prefix *Prefix, adapter *Adapter,
 }
 
 // Backward gives Weight · Σ −log p(target) and adds its gradient to the adapter's.
-func (l *LLaMA) Backward(prefix *Prefix, adapter *Adapter, b AlignBatch) (loss float64, err error) {
+func (l *LLM) Backward(prefix *Prefix, adapter *Adapter, b AlignBatch) (loss float64, err error) {
 	err = l.align("train adapter", prefix, adapter, b,
-		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+		func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
 			return C.ri_align_backward(l, p, a, b, (*C.double)(&loss), err)
 		})
 	return loss, err
 }
 
 // LogProbs writes log p of each target in row-major order: dst [TargetCount].
-func (l *LLaMA) LogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
+func (l *LLM) LogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
 	const op = "compute log-probabilities"
 	if err := checkLength(op, "dst", len(dst), b.TargetCount()); err != nil {
 		return err
 	}
 	return l.align(op, prefix, adapter, b,
-		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+		func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
 			return C.ri_align_logprobs(l, p, a, b, data[C.float](dst), err)
 		})
 }
 
 // Logits writes the logits at each position that has a target: dst [TargetCount, vocabulary].
-func (l *LLaMA) Logits(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
+func (l *LLM) Logits(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBatch) error {
 	const op = "compute logits"
 	if err := checkLength(op, "dst", len(dst), b.TargetCount(), l.vocab); err != nil {
 		return err
 	}
 	return l.align(op, prefix, adapter, b,
-		func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+		func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
 			return C.ri_align_logits(l, p, a, b, data[C.float](dst), err)
 		})
 }
@@ -202,7 +202,7 @@ type Branches struct {
 }
 
 // BranchLogProbs writes log p, among all tokens, of each token asked about: dst [len(b.Asked)].
-func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b Branches) error {
+func (l *LLM) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Adapter, b Branches) error {
 	const op = "compute log-probabilities of branches"
 	if prefix == nil || adapter == nil {
 		return closed(op)
@@ -230,7 +230,7 @@ func (l *LLaMA) BranchLogProbs(dst []float32, prefix *Prefix, adapter *Adapter, 
 		asked_counts: data[C.int32_t](b.AskedCounts), asked: data[C.int32_t](b.Asked),
 		n_states: C.int32_t(states), states: data[C.float](b.StateValues),
 	}
-	return l.with(op, prefix, adapter, func(l *C.ri_llama, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
+	return l.with(op, prefix, adapter, func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, e *C.ri_error) C.ri_status {
 		return C.ri_align_branches(l, p, a, &branches, data[C.float](dst), e)
 	})
 }

@@ -1,9 +1,10 @@
-// A frozen LLaMA that can be differentiated with respect to the soft tokens in its input.
+// A frozen LLM that can be differentiated with respect to the soft tokens in its input.
 #pragma once
 
 #include "adapter.h"
-#include "gguf.h"
+#include "diff.h"
 #include "kernels/packed_matrix.h"
+#include "shape.h"
 
 namespace ri {
 
@@ -59,12 +60,12 @@ struct SampleRows {
     }
 };
 
-class Llama {
+class Llm {
   public:
-    Llama(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision);
+    Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision);
 
     Engine &engine() const { return *engine_; }
-    int64_t n_vocab() const { return n_vocab_; }
+    int64_t n_vocab() const { return shape_.n_vocab; }
     std::unique_ptr<Prefix> make_prefix(const int32_t *tokens, size_t n) const;
 
     // The graph of a batch up to the logits [n_vocab, targets], in the order of the targets.
@@ -77,27 +78,43 @@ class Llama {
                  std::vector<int32_t> parents = {}) const;
     // weight * sum of -log p(target); *logprobs [targets], if asked for.
     Var loss(Graph &graph, const Pass &pass, double weight, ggml_tensor **logprobs) const;
-    // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach `depth` positions behind
+    // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach `depth` positions after
     // the prefix.
     void check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, size_t depth) const;
 
   private:
+    // What the architecture does not have is null.
     struct Layer {
         FrozenLinear qkv, attention_out, gate_up, down;
-        ggml_tensor *attention_norm, *ffn_norm; // [E]
+        ggml_tensor *qkv_bias = nullptr;
+        ggml_tensor *attention_norm = nullptr, *ffn_norm = nullptr; // [E]
+        ggml_tensor *attention_post_norm = nullptr, *ffn_post_norm = nullptr;
+        ggml_tensor *q_norm = nullptr, *k_norm = nullptr; // [head_dim]
     };
     struct RopeTable {
         std::vector<float> cos, sin; // [positions, head_dim]: see kernels::Attention
     };
+    // What layers with the same kind of attention have in common in one graph.
+    struct AttentionPlan {
+        LayerAttention kind;
+        int64_t prefix = 0; // P
+        const SampleRows *rows = nullptr;
+        const RopeTable *rope = nullptr;       // by kernels
+        ggml_tensor *rope_positions = nullptr; // composed: I32 [rows]
+        ggml_tensor *mask = nullptr;           // composed: [P + S, group*S]
+    };
     class Loader;
 
-    RopeTable rope_table(int64_t first, const std::vector<int64_t> &places) const; // of positions first + place
+    RopeTable rope_table(const LayerAttention &kind, int64_t first, const std::vector<int64_t> &places) const;
     Var linear(Graph &graph, const FrozenLinear &matrix, Var x) const;
     Var rms_norm(Graph &graph, Var x, ggml_tensor *weight) const;
-    Var swiglu(Graph &graph, Var gate_up) const;
-    // What the attention of all layers has in common in one graph.
-    struct AttentionPlan;
-    AttentionPlan plan_attention(Graph &graph, int64_t prefix, const SampleRows &rows) const;
+    Var gated(Graph &graph, Var gate_up) const;                             // activation(gate) * up
+    Var queries_keys_values(Graph &graph, const Layer &layer, Var x) const; // before rotation
+    Var head_norms(Graph &graph, const Layer &layer, Var qkv) const;
+    // Adds to x what attention or feed-forward layer gave.
+    Var add_block(Graph &graph, Var x, Var given, ggml_tensor *post_norm) const;
+    AttentionPlan plan_attention(Graph &graph, const LayerAttention &kind, int64_t prefix,
+                                 const SampleRows &rows) const;
     Var attention(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
     Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
                              Var qkv) const;
@@ -110,9 +127,8 @@ class Llama {
 
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
-    int64_t n_embd_, n_vocab_, n_heads_, n_heads_kv_, head_dim_, n_ff_, n_context_;
-    float rms_eps_;
-    std::vector<float> rope_factors_; // [head_dim / 2], empty if the file has none
+    const LlmShape shape_;
+    std::vector<float> rope_factors_; // [n_rotated / 2], empty if the file has none
     std::vector<Layer> layers_;
     FrozenLinear head_;
     ggml_tensor *output_norm_ = nullptr, *rope_factor_tensor_ = nullptr;
@@ -122,11 +138,11 @@ class Llama {
 
 } // namespace ri
 
-struct ri_llama : ri::Counted<RI_LIVE_LLAMA> {
-    std::shared_ptr<const ri::Llama> impl;
+struct ri_llm : ri::Counted<RI_LIVE_LLM> {
+    std::shared_ptr<const ri::Llm> impl;
 };
 
 struct ri_prefix : ri::Counted<RI_LIVE_PREFIX> {
-    std::shared_ptr<const ri::Llama> llama;
+    std::shared_ptr<const ri::Llm> llm;
     std::unique_ptr<const ri::Prefix> impl;
 };

@@ -1,12 +1,12 @@
-// The operations of a LLaMA block: by a kernel set on the CPU, composed of ggml operations elsewhere.
-#include "llama.h"
-#include "llama_attention.h"
+// The operations of an LLM's layer: by a kernel set on the CPU, composed of ggml operations elsewhere.
+#include "llm.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace ri {
 
-Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
+Var Llm::linear(Graph &g, const FrozenLinear &m, Var x) const {
     if (!m.packed)
         return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
                         [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
@@ -19,11 +19,11 @@ Var Llama::linear(Graph &g, const FrozenLinear &m, Var x) const {
                     [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), dy)); });
 }
 
-Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
+Var Llm::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
     const KernelSet *kernels = g.kernels();
-    if (!kernels) return g.rms_norm(x, weight, rms_eps_);
+    if (!kernels) return g.rms_norm(x, weight, shape_.rms_eps);
     const int64_t n = x.value->ne[0], rows = x.value->ne[1];
-    const float eps = rms_eps_;
+    const float eps = shape_.rms_eps;
     ggml_tensor *y = g.kernel(n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels->rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
     });
@@ -34,10 +34,12 @@ Var Llama::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
     });
 }
 
-Var Llama::swiglu(Graph &g, Var gate_up) const {
+Var Llm::gated(Graph &g, Var gate_up) const {
+    const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
+    if (shape_.architecture->activation == Activation::gelu_tanh)
+        return g.mul(g.gelu(g.slice(gate_up, 0, n)), g.slice(gate_up, n, n));
     const KernelSet *kernels = g.kernels();
     if (!kernels) return g.swiglu(gate_up);
-    const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
     ggml_tensor *y = g.kernel(n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels->swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
     });
@@ -48,79 +50,135 @@ Var Llama::swiglu(Graph &g, Var gate_up) const {
     });
 }
 
-Var Llama::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
+Var Llm::add_block(Graph &g, Var x, Var given, ggml_tensor *post_norm) const {
+    if (post_norm) given = rms_norm(g, given, post_norm);
+    if (shape_.residual_scale != 1) given = g.scale(given, shape_.residual_scale);
+    return g.add(x, given);
+}
+
+Var Llm::queries_keys_values(Graph &g, const Layer &layer, Var x) const {
+    Var qkv = linear(g, layer.qkv, rms_norm(g, x, layer.attention_norm));
+    if (layer.qkv_bias) qkv = g.add(qkv, g.constant(layer.qkv_bias));
+    return layer.q_norm ? head_norms(g, layer, qkv) : qkv;
+}
+
+Var Llm::head_norms(Graph &g, const Layer &layer, Var qkv) const {
+    const int64_t rows = qkv.value->ne[1], hd = shape_.head_dim, width = shape_.width_qkv();
+    const int64_t H = shape_.n_heads, Hkv = shape_.n_heads_kv, width_qk = (H + Hkv) * hd;
+    const float eps = shape_.rms_eps;
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) {
+        auto normalised = [&](int64_t first, int64_t heads, ggml_tensor *weight) {
+            Var part = g.reshape(g.slice(qkv, first, heads * hd), hd, heads * rows);
+            return g.reshape(g.rms_norm(part, weight, eps), heads * hd, rows);
+        };
+        Var qk = g.concat(normalised(0, H, layer.q_norm), normalised(H * hd, Hkv, layer.k_norm));
+        return g.concat(qk, g.slice(qkv, width_qk, Hkv * hd));
+    }
+    // Each thread takes some rows: of each the heads of the queries, those of the keys, and the values as they are.
+    auto each_row = [=](int ith, int nth, auto &&body) {
+        for (int64_t at = rows * ith / nth * width; at < rows * (ith + 1) / nth * width; at += width) body(at);
+    };
+    ggml_tensor *x = qkv.value, *q_norm = layer.q_norm, *k_norm = layer.k_norm;
+    ggml_tensor *y = g.kernel(width, rows, {x, q_norm, k_norm}, [=](ggml_tensor *dst, int ith, int nth) {
+        each_row(ith, nth, [=](int64_t at) {
+            const float *from = in(dst, 0) + at;
+            float *to = out(dst) + at;
+            kernels->rms_norm(from, in(dst, 1), eps, H, hd, to, 0, 1);
+            kernels->rms_norm(from + H * hd, in(dst, 2), eps, Hkv, hd, to + H * hd, 0, 1);
+            std::copy(from + width_qk, from + width, to + width_qk);
+        });
+    });
+    return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(qkv, g.kernel(width, rows, {x, q_norm, k_norm, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            each_row(ith, nth, [=](int64_t at) {
+                const float *from = in(dst, 0) + at, *d = in(dst, 3) + at;
+                float *to = out(dst) + at;
+                kernels->rms_norm_back(from, in(dst, 1), d, eps, H, hd, to, 0, 1);
+                kernels->rms_norm_back(from + H * hd, in(dst, 2), d + H * hd, eps, Hkv, hd, to + H * hd, 0, 1);
+                std::copy(d + width_qk, d + width, to + width_qk);
+            });
+        }));
+    });
+}
+
+Var Llm::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
     ggml_tensor *weights = g.input(std::vector<float>(size_t(pass.n_targets), float(weight)), pass.n_targets);
     return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
 }
 
 // ---- attention
 
-Llama::RopeTable Llama::rope_table(int64_t first, const std::vector<int64_t> &places) const {
-    const int64_t hd = head_dim_, count = int64_t(places.size());
-    const ri_gguf_info &info = gguf_->info();
-    RopeTable table{std::vector<float>(size_t(count * hd)), std::vector<float>(size_t(count * hd))};
-    for (int64_t i = 0; i < hd / 2; ++i) {
-        // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by Llama 3's factor where there is one.
-        double theta = std::pow(double(info.rope_base), -2.0 * double(i) / double(hd)) * gguf_->rope_frequency_scale();
+Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const std::vector<int64_t> &places) const {
+    const int64_t hd = shape_.head_dim, n = shape_.n_rotated, count = int64_t(places.size());
+    RopeTable table{std::vector<float>(size_t(count * hd), 1.0f), std::vector<float>(size_t(count * hd))};
+    for (int64_t i = 0; kind.rotates && i < n / 2; ++i) {
+        // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor where there is one.
+        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(n)) * shape_.rope_frequency_scale;
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
             const size_t at = size_t(p * hd + 2 * i);
-            table.cos[at] = table.cos[at + 1] = float(std::cos(angle));
-            table.sin[at + 1] = float(std::sin(angle));
+            table.cos[at] = table.cos[at + 1] = shape_.rope_magnitude * float(std::cos(angle));
+            table.sin[at + 1] = shape_.rope_magnitude * float(std::sin(angle));
             table.sin[at] = -table.sin[at + 1];
         }
     }
     return table;
 }
 
-Llama::AttentionPlan Llama::plan_attention(Graph &g, int64_t prefix, const SampleRows &rows) const {
+Llm::AttentionPlan Llm::plan_attention(Graph &g, const LayerAttention &kind, int64_t prefix,
+                                       const SampleRows &rows) const {
     AttentionPlan plan;
+    plan.kind = kind;
     plan.prefix = prefix;
     plan.rows = g.keep(std::make_shared<SampleRows>(rows));
-    plan.scale = 1.0f / std::sqrt(float(head_dim_));
+    const std::vector<int64_t> places = rows.places();
     if (g.kernels()) {
-        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(prefix, rows.places())));
+        plan.rope = g.keep(std::make_shared<RopeTable>(rope_table(kind, prefix, places)));
         return plan;
     }
     const int64_t positions = rows.longest();
     std::vector<int32_t> at(size_t(rows.count()));
-    const std::vector<int64_t> places = rows.places();
     for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + places[i % places.size()]);
-    plan.rope_positions = g.input(std::move(at), rows.count());
+    if (kind.rotates) plan.rope_positions = g.input(std::move(at), rows.count());
     // The heads of a key-value group are folded into the rows of the queries: row s*group + i is head i at position s.
-    const int64_t group = n_heads_ / n_heads_kv_, keys = prefix + positions;
+    const int64_t group = shape_.n_heads / shape_.n_heads_kv, keys = prefix + positions;
     std::vector<float> mask(size_t(keys * group * positions), -INFINITY);
     for (int64_t row = 0; row < group * positions; ++row) {
         float *seen = mask.data() + row * keys;
-        std::fill(seen, seen + prefix, 0.0f);
-        for (int64_t s = row / group; s >= 0; s = rows.before(s)) seen[prefix + s] = 0.0f;
+        const int64_t position = prefix + places[size_t(row / group)];
+        const int64_t first = kind.window ? std::max(int64_t(0), position + 1 - kind.window) : 0; // that is seen
+        std::fill(seen + std::min(first, prefix), seen + prefix, 0.0f);
+        for (int64_t s = row / group; s >= 0 && prefix + places[size_t(s)] >= first; s = rows.before(s))
+            seen[prefix + s] = 0.0f;
     }
     plan.mask = g.input(std::move(mask), keys, group * positions);
     return plan;
 }
 
-Var Llama::attention(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+Var Llm::attention(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
     return g.kernels() ? attention_by_kernels(g, plan, prefix, layer, qkv)
                        : attention_composed(g, plan, prefix, layer, qkv);
 }
 
-Var Llama::attention_by_kernels(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
-                                Var qkv) const {
+Var Llm::attention_by_kernels(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
     const KernelSet *kernels = g.kernels();
-    const kernels::Attention shape = {n_heads_,
-                                      n_heads_kv_,
-                                      head_dim_,
-                                      plan.rows->samples(),
-                                      plan.rows->longest(),
-                                      plan.rows->first.data(),
-                                      plan.scale,
-                                      plan.rope->cos.data(),
-                                      plan.rope->sin.data(),
-                                      plan.rows->parents.empty() ? nullptr : plan.rows->parents.data()};
+    kernels::Attention shape{};
+    shape.heads = shape_.n_heads;
+    shape.heads_kv = shape_.n_heads_kv;
+    shape.head_dim = shape_.head_dim;
+    shape.samples = plan.rows->samples();
+    shape.longest = plan.rows->longest();
+    shape.first = plan.rows->first.data();
+    shape.scale = shape_.attention_scale;
+    shape.window = plan.kind.window;
+    shape.cos = plan.rope->cos.data();
+    shape.sin = plan.rope->sin.data();
+    shape.parents = plan.rows->parents.empty() ? nullptr : plan.rows->parents.data();
     const kernels::PrefixCache cache = prefix.cache(layer);
     const int64_t rows = plan.rows->count();
-    ggml_tensor *y = g.kernel(n_heads_ * head_dim_, rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
+    ggml_tensor *y = g.kernel(shape_.width_q(), rows, {qkv.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels->attention(shape, cache, in(dst, 0), out(dst), ith, nth);
     });
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
@@ -130,21 +188,24 @@ Var Llama::attention_by_kernels(Graph &g, const AttentionPlan &plan, const Prefi
     });
 }
 
-Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
+Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
     ggml_context *ctx = g.ctx();
-    const int64_t hd = head_dim_, H = n_heads_, Hkv = n_heads_kv_, group = H / Hkv;
+    const int64_t hd = shape_.head_dim, H = shape_.n_heads, Hkv = shape_.n_heads_kv, group = H / Hkv;
     const int64_t S = plan.rows->longest(), B = plan.rows->samples(), N = S * B, P = plan.prefix;
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
-    const float frequency_scale = gguf_->rope_frequency_scale(), base = gguf_->info().rope_base;
-    const int n_rot = int(hd);
+    const int n_rot = int(shape_.n_rotated);
+    const float base = plan.kind.rope_base, frequency_scale = shape_.rope_frequency_scale;
+    const float magnitude = shape_.rope_magnitude, attention_scale = shape_.attention_scale;
 
     auto rope = [=](ggml_tensor *x) {
+        if (!plan.rope_positions) return x;
         return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
-                             frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+                             frequency_scale, 0.0f, magnitude, 0.0f, 0.0f);
     };
     auto rope_back = [=](ggml_tensor *dx) {
+        if (!plan.rope_positions) return dx;
         return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
-                                  base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+                                  base, frequency_scale, 0.0f, magnitude, 0.0f, 0.0f);
     };
     // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
     // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].
@@ -181,7 +242,7 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
     ggml_tensor *v = by_group(qkv.value, H + 2 * Hkv, H + Hkv, 1); // [hd, S, B*Hkv]
     ggml_tensor *scores =
         joined(P ? by_prefix(cached->k, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, B*Hkv]
-    ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, plan.scale, 0.0f);
+    ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, attention_scale, 0.0f);
     ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, B*Hkv]
     if (P) mixed = ggml_add(ctx, mixed, by_prefix(cached->v_t, part(p, false)));
     ggml_tensor *y = ggml_reshape_2d(ctx, by_position(mixed, group), hd * H, N);
@@ -189,7 +250,7 @@ Var Llama::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix 
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *d = by_group(dy, H, 0, group); // [hd, group*S, B*Hkv]
         ggml_tensor *dp = joined(P ? by_prefix(cached->v, d) : nullptr, ggml_mul_mat(ctx, v, d));
-        ggml_tensor *ds = g.softmax_back(dp, p, plan.scale), *own = part(ds, true);
+        ggml_tensor *ds = g.softmax_back(dp, p, attention_scale), *own = part(ds, true);
         ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), own);
         if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t, part(ds, false)));
         ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(own));           // [hd, S, B*Hkv]

@@ -1,0 +1,76 @@
+// Keys and values of the constant beginning, computed once.
+#include "llm.h"
+
+namespace ri {
+
+kernels::PrefixCache Prefix::cache(size_t layer) const {
+    if (n == 0) return {};
+    const Layer &l = layers[layer];
+    auto data = [](const ggml_tensor *t) { return static_cast<const float *>(t->data); };
+    return {n, data(l.k), data(l.v), data(l.k_t), data(l.v_t)};
+}
+
+std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const {
+    auto prefix = std::make_unique<Prefix>();
+    if (n == 0) return prefix;
+    if (int64_t(n) >= shape_.n_context)
+        fail(RI_INVALID, "a prefix of %zu tokens does not fit a context of %lld", n,
+             static_cast<long long>(shape_.n_context));
+    for (size_t i = 0; i < n; ++i)
+        if (tokens[i] < 0 || tokens[i] >= shape_.n_vocab)
+            fail(RI_INVALID, "prefix token %zu is %d; the vocabulary has %lld", i, tokens[i],
+                 static_cast<long long>(shape_.n_vocab));
+
+    const int64_t P = int64_t(n), hd = shape_.head_dim, Hkv = shape_.n_heads_kv;
+    const int64_t width = shape_.width_qkv();
+    Graph graph(*engine_, false);
+    std::vector<float> rows(n * size_t(shape_.n_embd));
+    gguf_->embed(tokens, n, rows.data());
+    require_finite(rows.data(), rows.size(), "embeddings of the prefix");
+    std::vector<ggml_tensor *> qkv;
+    hidden_states(graph, *prefix, graph.constant(graph.input(std::move(rows), shape_.n_embd, P)), SampleRows({P}),
+                  nullptr, &qkv);
+    for (ggml_tensor *t : qkv) graph.output(t);
+    graph.run();
+
+    prefix->layers.resize(layers_.size());
+    prefix->ctx.reset(ggml_init({ggml_tensor_overhead() * layers_.size() * 4, nullptr, true}));
+    if (!prefix->ctx) throw std::bad_alloc();
+    for (Prefix::Layer &layer : prefix->layers) {
+        for (ggml_tensor **rows : {&layer.k, &layer.v})
+            *rows = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
+        for (ggml_tensor **columns : {&layer.k_t, &layer.v_t})
+            *columns = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
+    }
+    prefix->buffer.reset(ggml_backend_alloc_ctx_tensors(prefix->ctx.get(), engine_->backend()));
+    if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
+    const std::vector<int64_t> places = SampleRows({P}).places();
+    std::vector<float> raw(size_t(P * width));
+    for (size_t l = 0; l < layers_.size(); ++l) {
+        graph.read(qkv[l], raw.data());
+        const RopeTable rope = rope_table(shape_.layers[l], 0, places);
+        // Rows [hd, P] of each head, and the same as columns [P, hd].
+        std::vector<float> k(size_t(Hkv * P * hd)), v(k.size()), k_t(k.size()), v_t(k.size());
+        for (int64_t h = 0; h < Hkv; ++h)
+            for (int64_t p = 0; p < P; ++p) {
+                const float *key = raw.data() + p * width + (shape_.n_heads + h) * hd, *value = key + Hkv * hd;
+                const float *cos = rope.cos.data() + p * hd, *sin = rope.sin.data() + p * hd;
+                float *k_row = k.data() + (h * P + p) * hd, *v_row = v.data() + (h * P + p) * hd;
+                for (int64_t i = 0; i < hd; ++i) k_row[i] = key[i] * cos[i] + key[i ^ 1] * sin[i];
+                std::copy(value, value + hd, v_row);
+                for (int64_t d = 0; d < hd; ++d) {
+                    k_t[size_t((h * hd + d) * P + p)] = k_row[d];
+                    v_t[size_t((h * hd + d) * P + p)] = v_row[d];
+                }
+            }
+        const Prefix::Layer &layer = prefix->layers[l];
+        ggml_backend_tensor_set(layer.k, k.data(), 0, ggml_nbytes(layer.k));
+        ggml_backend_tensor_set(layer.v, v.data(), 0, ggml_nbytes(layer.v));
+        ggml_backend_tensor_set(layer.k_t, k_t.data(), 0, ggml_nbytes(layer.k_t));
+        ggml_backend_tensor_set(layer.v_t, v_t.data(), 0, ggml_nbytes(layer.v_t));
+    }
+    prefix->n = P;
+    return prefix;
+}
+
+} // namespace ri

@@ -1,0 +1,243 @@
+// Which files hold an LLM as this core computes it: llama.cpp would abort on some that do not, and the training graph
+// would compute something else than llama.cpp on others.
+#include "shape.h"
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace ri {
+
+namespace {
+
+// Keys below the architecture's name that are read for all architectures, or that change nothing.
+const std::set<std::string> known_keys = {
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "vocab_size",
+    "tensor_data_layout",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scale_linear",
+};
+// Keys that are harmless at this value only.
+const std::set<std::string> zero_keys = {"expert_count", "expert_used_count", "expert_group_count",
+                                         "expert_group_used_count", "nextn_predict_layers"};
+
+class Check {
+  public:
+    explicit Check(const Gguf &gguf) : gguf_(gguf), info_(gguf.info()), path_(gguf.path().c_str()) {}
+
+    LlmShape shape() {
+        LlmShape shape;
+        shape.architecture = architecture();
+        keys(*shape.architecture);
+        sizes(shape);
+        if (shape.architecture->read) shape.architecture->read(gguf_, shape);
+        tensors(shape);
+        return shape;
+    }
+
+  private:
+    const Architecture *architecture() const {
+        const Architecture *a = find_architecture(info_.architecture);
+        if (!a)
+            fail(RI_UNSUPPORTED, "%s has architecture %s; adapters can be trained through %s", path_,
+                 info_.architecture, architecture_names().c_str());
+        return a;
+    }
+
+    std::string key(const char *name) const { return std::string(info_.architecture) + "." + name; }
+
+    void keys(const Architecture &architecture) const {
+        const gguf_context *m = gguf_.metadata();
+        const std::string prefix = key("");
+        const std::set<std::string> own(architecture.keys.begin(), architecture.keys.end());
+        for (int64_t i = 0; i < gguf_get_n_kv(m); ++i) {
+            const std::string key = gguf_get_key(m, i);
+            if (key.compare(0, prefix.size(), prefix) != 0) continue;
+            const std::string name = key.substr(prefix.size());
+            if (own.count(name)) continue;
+            if (known_keys.count(name)) {
+                if (gguf_get_kv_type(m, i) == GGUF_TYPE_ARRAY)
+                    fail(RI_UNSUPPORTED, "%s: %s differs from layer to layer", path_, key.c_str());
+                continue;
+            }
+            if (zero_keys.count(name) && gguf_.integer(key) == 0) continue;
+            if (name == "attention.causal" && gguf_.integer(key) == 1) continue;
+            fail(RI_UNSUPPORTED, "%s: the key %s makes it another model than a plain one of architecture %s", path_,
+                 key.c_str(), info_.architecture);
+        }
+    }
+
+    void sizes(LlmShape &shape) const {
+        in_range("vocab_size (rows of token_embd.weight)", info_.n_vocab, 1, INT32_MAX);
+        in_range("block_count", info_.n_layer, 1, 512);
+        in_range("embedding_length", info_.n_embd, 1, 1 << 20);
+        in_range("attention.head_count", info_.n_head, 1, 1 << 16);
+        in_range("attention.head_count_kv", info_.n_head_kv, 1, info_.n_head);
+        in_range("attention.key_length", info_.head_dim, 2, 1 << 16);
+        in_range("feed_forward_length", info_.n_ff, 1, 1 << 24);
+        in_range("context_length", info_.n_context, 1, INT32_MAX);
+        if (info_.n_head % info_.n_head_kv != 0)
+            fail(RI_FILE, "%s: %d heads cannot share %d key-value heads evenly", path_, info_.n_head, info_.n_head_kv);
+        if (info_.head_dim % 2 != 0)
+            fail(RI_FILE, "%s: a head of %d numbers cannot be rotated in pairs", path_, info_.head_dim);
+        const auto rotated = gguf_.integer(key("rope.dimension_count")).value_or(info_.head_dim);
+        if (!shape.architecture->rotates_part) equal("rope.dimension_count", info_.head_dim);
+        in_range("rope.dimension_count", rotated, 2, info_.head_dim);
+        if (rotated % 2 != 0)
+            fail(RI_FILE, "%s: %lld numbers of a head cannot be rotated in pairs", path_,
+                 static_cast<long long>(rotated));
+        if (shape.architecture->square_attention && int64_t(info_.n_head) * info_.head_dim != info_.n_embd)
+            fail(RI_FILE, "%s: %d heads of %d numbers are not as wide as an embedding, %d", path_, info_.n_head,
+                 info_.head_dim, info_.n_embd);
+        equal("attention.value_length", info_.head_dim);
+        equal("vocab_size", info_.n_vocab);
+        if (!(info_.rms_eps > 0 && info_.rms_eps < 1))
+            fail(RI_FILE, "%s: %s is missing or not between 0 and 1", path_,
+                 key("attention.layer_norm_rms_epsilon").c_str());
+        if (!(info_.rope_base > 0) || !std::isfinite(info_.rope_base))
+            fail(RI_FILE, "%s: %s is %g", path_, key("rope.freq_base").c_str(), double(info_.rope_base));
+        const std::string scaling = gguf_.text(key("rope.scaling.type")).value_or("linear");
+        if (scaling != "linear" && scaling != "none")
+            fail(RI_UNSUPPORTED, "%s: RoPE scaling of type %s; only linear and Llama 3's can be run", path_,
+                 scaling.c_str());
+        shape.rope_frequency_scale = gguf_.rope_frequency_scale();
+        if (!(shape.rope_frequency_scale > 0) || !std::isfinite(shape.rope_frequency_scale))
+            fail(RI_FILE, "%s: the factor of RoPE scaling is not positive", path_);
+
+        shape.n_layer = info_.n_layer;
+        shape.n_embd = info_.n_embd;
+        shape.n_heads = info_.n_head;
+        shape.n_heads_kv = info_.n_head_kv;
+        shape.head_dim = info_.head_dim;
+        shape.n_rotated = rotated;
+        shape.n_ff = info_.n_ff;
+        shape.n_vocab = info_.n_vocab;
+        shape.n_context = info_.n_context;
+        shape.rms_eps = info_.rms_eps;
+        shape.attention_scale = 1.0f / std::sqrt(float(info_.head_dim));
+        shape.tied_head = info_.tied_head;
+        shape.fused_qkv = gguf_.has("blk.0.attn_qkv.weight");
+        if (gguf_.has("rope_freqs.weight")) shape.rope_factors = "rope_freqs.weight";
+        LayerAttention layer;
+        layer.rope_base = info_.rope_base;
+        shape.layers.assign(size_t(shape.n_layer), layer);
+    }
+
+    void tensors(const LlmShape &shape) const {
+        std::set<std::string> expected;
+        for (const TensorShape &t : all_tensors(shape)) {
+            expected.insert(t.name);
+            check(t);
+        }
+        if (!shape.rope_factors.empty()) {
+            std::vector<float> factors(size_t(shape.n_rotated / 2));
+            gguf_.dequantise_rows(gguf_.tensor(shape.rope_factors), 0, 1, factors.data());
+            for (float factor : factors)
+                if (!(factor > 0) || !std::isfinite(factor))
+                    fail(RI_FILE, "%s: %s holds %g", path_, shape.rope_factors.c_str(), double(factor));
+        }
+        for (const std::string &name : gguf_.tensor_names())
+            if (!expected.count(name))
+                fail(RI_UNSUPPORTED, "%s: the tensor %s has no place in a plain model of architecture %s", path_,
+                     name.c_str(), info_.architecture);
+    }
+
+    void in_range(const char *name, int64_t value, int64_t low, int64_t high) const {
+        if (value < low || value > high)
+            fail(RI_FILE, "%s: %s is %lld, not %lld to %lld", path_, key(name).c_str(), static_cast<long long>(value),
+                 static_cast<long long>(low), static_cast<long long>(high));
+    }
+
+    // An optional key that can only have one value.
+    void equal(const char *name, int64_t expected) const {
+        const int64_t value = gguf_.integer(key(name)).value_or(expected);
+        if (value != expected)
+            fail(RI_UNSUPPORTED, "%s: %s is %lld where %lld is expected", path_, key(name).c_str(),
+                 static_cast<long long>(value), static_cast<long long>(expected));
+    }
+
+    // A matrix of any type that can be read, or a float32 vector.
+    void check(const TensorShape &expected) const {
+        const char *name = expected.name.c_str();
+        const TensorView t = gguf_.tensor(expected.name);
+        if (t.ne[0] != expected.n_in || t.ne[1] != expected.n_out || t.ne[2] != 1 || t.ne[3] != 1)
+            fail(RI_FILE, "%s: %s has shape [%lld, %lld, %lld, %lld], not [%lld, %lld]", path_, name,
+                 static_cast<long long>(t.ne[0]), static_cast<long long>(t.ne[1]), static_cast<long long>(t.ne[2]),
+                 static_cast<long long>(t.ne[3]), static_cast<long long>(expected.n_in),
+                 static_cast<long long>(expected.n_out));
+        const bool readable = t.type == GGML_TYPE_F32 || (expected.n_out > 1 && ggml_get_type_traits(t.type)->to_float);
+        if (!readable)
+            fail(RI_UNSUPPORTED, "%s: %s has type %s, which cannot be used there", path_, name, ggml_type_name(t.type));
+    }
+
+    const Gguf &gguf_;
+    const ri_gguf_info &info_;
+    const char *path_;
+};
+
+} // namespace
+
+LayerTensors layer_tensors(const LlmShape &s, int64_t layer) {
+    const std::string at = "blk." + std::to_string(layer) + ".";
+    const int64_t E = s.n_embd, F = s.n_ff, Q = s.width_q(), K = s.width_kv();
+    LayerTensors t;
+    for (const auto &[name, n] :
+         s.fused_qkv ? std::vector<std::pair<const char *, int64_t>>{{"attn_qkv", Q + 2 * K}}
+                     : std::vector<std::pair<const char *, int64_t>>{{"attn_q", Q}, {"attn_k", K}, {"attn_v", K}}) {
+        t.qkv.push_back({at + name + ".weight", E, n});
+        if (s.architecture->qkv_biases) t.qkv_bias.push_back({at + name + ".bias", n, 1});
+    }
+    if (s.architecture->fused_gate_up)
+        t.gate_up = {{at + "ffn_up.weight", E, 2 * F}};
+    else
+        t.gate_up = {{at + "ffn_gate.weight", E, F}, {at + "ffn_up.weight", E, F}};
+    t.attention_out = {at + "attn_output.weight", Q, E};
+    t.down = {at + "ffn_down.weight", F, E};
+    t.attention_norm = {at + "attn_norm.weight", E, 1};
+    t.ffn_norm = {at + "ffn_norm.weight", E, 1};
+    if (s.architecture->head_norms) {
+        t.q_norm = {at + "attn_q_norm.weight", s.head_dim, 1};
+        t.k_norm = {at + "attn_k_norm.weight", s.head_dim, 1};
+    }
+    if (s.architecture->post_norms) {
+        t.attention_post_norm = {at + "post_attention_norm.weight", E, 1};
+        t.ffn_post_norm = {at + "post_ffw_norm.weight", E, 1};
+    }
+    return t;
+}
+
+TensorShape head_tensor(const LlmShape &s) {
+    return {s.tied_head ? "token_embd.weight" : "output.weight", s.n_embd, s.n_vocab};
+}
+
+std::vector<TensorShape> all_tensors(const LlmShape &s) {
+    std::vector<TensorShape> all = {{"token_embd.weight", s.n_embd, s.n_vocab}, {"output_norm.weight", s.n_embd, 1}};
+    if (!s.tied_head) all.push_back(head_tensor(s));
+    if (!s.rope_factors.empty()) all.push_back({s.rope_factors, s.n_rotated / 2, 1});
+    for (int64_t layer = 0; layer < s.n_layer; ++layer) {
+        const LayerTensors t = layer_tensors(s, layer);
+        for (const auto *parts : {&t.qkv, &t.qkv_bias, &t.gate_up}) all.insert(all.end(), parts->begin(), parts->end());
+        for (const TensorShape *one : {&t.attention_out, &t.down, &t.attention_norm, &t.q_norm, &t.k_norm,
+                                       &t.attention_post_norm, &t.ffn_norm, &t.ffn_post_norm})
+            if (!one->name.empty()) all.push_back(*one);
+    }
+    return all;
+}
+
+LlmShape llm_shape(const Gguf &gguf) { return Check(gguf).shape(); }
+
+} // namespace ri
