@@ -119,7 +119,7 @@ func TestClosedObjects(t *testing.T) {
 		"NewSASRec":    func(e *cgo.Engine) error { return second(cgo.NewSASRec(e, tiny)) },
 		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{})) },
 		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
-		"NewLLM":     func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
+		"NewLLM":       func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
 		"NewGenerator": func(e *cgo.Engine) error { return second(cgo.NewGenerator(e, nil, cgo.GeneratorParams{})) },
 	} {
 		for _, e := range []*cgo.Engine{engine, nil, {}} {

@@ -21,7 +21,7 @@ func Live() LiveCounts {
 		Engines:    count(C.RI_LIVE_ENGINE),
 		GGUFs:      count(C.RI_LIVE_GGUF),
 		Models:     count(C.RI_LIVE_MODEL),
-		LLMs:     count(C.RI_LIVE_LLM),
+		LLMs:       count(C.RI_LIVE_LLM),
 		Prefixes:   count(C.RI_LIVE_PREFIX),
 		Generators: count(C.RI_LIVE_GENERATOR),
 	}

@@ -14,7 +14,7 @@ import (
 type Job struct {
 	Engine  *cgo.Engine
 	GGUF    *cgo.GGUF
-	LLM     *cgo.LLM         // of the same file; frozen
+	LLM     *cgo.LLM           // of the same file; frozen
 	Prompts [][]*prompt.Prompt // of each task the wordings; each pass draws one, validation uses the first
 	Shape   Shape              // Tokens and Embd fit the prompts and the LLM
 

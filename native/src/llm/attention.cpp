@@ -198,7 +198,7 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     const float magnitude = shape_.rope_magnitude, attention_scale = shape_.attention_scale;
 
     auto rope = [=](ggml_tensor *x) {
-        if (!plan.rope_positions) return x;
+        if (!plan.rope_positions) return ggml_cont(ctx, x);
         return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
                              frequency_scale, 0.0f, magnitude, 0.0f, 0.0f);
     };

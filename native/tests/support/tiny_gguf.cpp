@@ -1,5 +1,7 @@
 #include "tiny_gguf.h"
 
+#include "llm/arch/architecture.h"
+
 #include "ggml-cpp.h"
 
 #include <cmath>
@@ -106,6 +108,7 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         auto *factors = static_cast<float *>(vector("rope_freqs.weight", model.head_dim / 2)->data);
         for (int32_t i = 0; i < model.head_dim / 2; ++i) factors[i] = 1.0f + float(i);
     }
+    const ri::Architecture *own = ri::find_architecture(model.architecture.c_str()); // null: like llama
     for (int32_t i = 0; i < model.n_layer; ++i) {
         const std::string at = "blk." + std::to_string(i) + ".";
         vector(at + "attn_norm.weight", E);
@@ -113,6 +116,11 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         matrix(at + "attn_k.weight", E, K);
         matrix(at + "attn_v.weight", E, K);
         matrix(at + "attn_output.weight", Q, E);
+        if (own && own->qkv_biases)
+            for (const auto &[name, n] : {std::pair("attn_q", Q), {"attn_k", K}, {"attn_v", K}})
+                add(at + name + ".bias", GGML_TYPE_F32, n, 1, 0, 0.3f);
+        if (own && own->head_norms)
+            for (const char *name : {"attn_q_norm.weight", "attn_k_norm.weight"}) vector(at + name, model.head_dim);
         vector(at + "ffn_norm.weight", E);
         matrix(at + "ffn_gate.weight", E, model.n_ff);
         matrix(at + "ffn_up.weight", E, model.n_ff);

@@ -5,9 +5,9 @@
 
 namespace ri {
 
-extern const Architecture llama;
+extern const Architecture llama, qwen2, qwen3, smollm3, granite;
 
-const Architecture *const architectures[] = {&llama, nullptr};
+const Architecture *const architectures[] = {&llama, &qwen2, &qwen3, &smollm3, &granite, nullptr};
 
 const Architecture *find_architecture(const char *name) {
     for (const Architecture *const *a = architectures; *a; ++a)
