@@ -388,7 +388,7 @@ typedef struct ri_llm ri_llm;
 typedef struct ri_prefix ri_prefix;
 
 RI_API ri_status ri_llm_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llm **out,
-                                 ri_error *err);
+                               ri_error *err);
 RI_API void ri_llm_free(ri_llm *llama);
 
 /* Keys and values of the tokens that every sample starts with, computed once. n may be 0. */
