@@ -2,8 +2,6 @@ package app
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -14,6 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 func controlsCommand() *cli.Command {
@@ -62,11 +61,8 @@ func controlsAction(c *cli.Context) error {
 			others = append(others, control.Other{Name: names[i+1], Answers: answers})
 		}
 		table, err := control.New(all[0], others, func(sample string) (int32, error) {
-			at, err := strconv.Atoi(strings.TrimPrefix(sample, "test-"))
-			if err != nil || at < 0 || at >= len(split.Test) {
-				return 0, fmt.Errorf("there is no test sequence %q", sample)
-			}
-			return split.Test[at].User, nil
+			s, err := task.TestSequence(split, sample)
+			return s.User, err
 		})
 		if err != nil {
 			return err

@@ -55,15 +55,12 @@ func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (
 			continue
 		}
 		own := part.answers.Of(evaluate.TrueState)
-		controls := []Other{}
 		for _, condition := range []string{evaluate.ZeroState, evaluate.ShuffledState} {
-			if part.answers.Of(condition) != nil {
-				controls = append(controls, Other{evaluate.ConditionNames[condition], part.answers})
+			records := part.answers.Of(condition)
+			if records == nil {
+				continue
 			}
-		}
-		for i, c := range controls {
-			condition := []string{evaluate.ZeroState, evaluate.ShuffledState}[i]
-			if err := t.add(part.name, c.Name, own, c.Answers.Of(condition), userOf); err != nil {
+			if err := t.add(part.name, evaluate.ConditionNames[condition], own, records, userOf); err != nil {
 				return nil, err
 			}
 		}
@@ -114,16 +111,8 @@ func match(records []evaluate.Record, other Other) ([]evaluate.Record, error) {
 
 // constant answers everything with what is most often true.
 func constant(records []evaluate.Record) []evaluate.Record {
-	times, best := map[string]int{}, ""
-	for _, r := range records {
-		text := strings.Join(r.Titles, "\n")
-		if times[text]++; times[text] > times[best] || times[text] == times[best] && text < best {
-			best = text
-		}
-	}
-	same := make([]evaluate.Record, len(records))
-	for i, r := range records {
-		same[i] = r
+	best, same := evaluate.MostFrequent(records), slices.Clone(records)
+	for i := range same {
 		same[i].Answer = best
 	}
 	return same

@@ -41,3 +41,16 @@ func Named(answer string, titles []string) []bool {
 	}
 	return named
 }
+
+// MostFrequent gives the true answer that most records share, its lines joined by line breaks; of several the first in the
+// order of their texts.
+func MostFrequent(records []Record) string {
+	times, best := map[string]int{}, ""
+	for _, r := range records {
+		text := strings.Join(r.Titles, "\n")
+		if times[text]++; times[text] > times[best] || times[text] == times[best] && text < best {
+			best = text
+		}
+	}
+	return best
+}

@@ -20,7 +20,7 @@ import (
 // HeldOutFile is the file of a run's folder with the ids of the items that training was kept from.
 const HeldOutFile = "held-out-items.json"
 
-// heldOut draws the share of the items. The draw follows from the seed and the ids.
+// heldOut draws the share of the items. The draw follows from the seed and the number of items.
 func heldOut(d *dataset.Dataset, share float64, seed uint64) map[int32]bool {
 	hash := fnv.New64a()
 	binary.Write(hash, binary.LittleEndian, seed)
@@ -30,12 +30,13 @@ func heldOut(d *dataset.Dataset, share float64, seed uint64) map[int32]bool {
 		held[int32(item)] = true
 	}
 	if catalogue := d.Catalogue(); len(held) > 0 { // a title that another item has too would be learned from that one
+		titles := map[int32]bool{}
+		for item := range held {
+			titles[catalogue.TitleID(item)] = true
+		}
 		for item := range items {
-			for other := range held {
-				if catalogue.SameTitle(int32(item), other) {
-					held[int32(item)] = true
-					break
-				}
+			if titles[catalogue.TitleID(int32(item))] {
+				held[int32(item)] = true
 			}
 		}
 	}

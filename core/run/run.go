@@ -151,7 +151,7 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 			continue // nobody knows it
 		}
 		histories = append(histories, q.History)
-		samples = append(samples, evaluate.Sample{ID: fmt.Sprintf("test-%d", chosen[i]), Titles: q.Answer,
+		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,
 			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
 	}
 	if len(samples) == 0 {

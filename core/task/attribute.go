@@ -11,22 +11,16 @@ const itemColumn = "item:"
 
 // attributes are tasks about the last item: its genres, the decade of its year, and how popular it is.
 func attributes() []Task {
-	genres := attribute("genres", "the genres of the last choice", ofColumn("genres"))
-	decades := attribute("decade", "the decade of the last choice", func(f *Facts, item int32) []string {
-		return decade(strings.Join(valuesOf(f.Data.ItemAttributes, item, "year"), ""))
-	})
+	quarters := []string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}
 	popularity := attribute("popularity", "how popular the last choice is", func(f *Facts, item int32) []string {
-		return []string{[]string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}[f.Quarters[item]-1]}
+		return []string{quarters[f.Quarters[item]-1]}
 	})
-	popularity.Allowed = func(f *Facts, _ int) ([]string, int) {
-		return []string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}, 1
+	popularity.Allowed = func(*Facts, int) ([]string, int) { return quarters, 1 }
+	return []Task{
+		attribute("genres", "the genres of the last choice", (*Facts).genres),
+		attribute("decade", "the decade of the last choice", (*Facts).decade),
+		popularity,
 	}
-	return []Task{genres, decades, popularity}
-}
-
-// ofColumn gives an item's values in a column.
-func ofColumn(column string) func(*Facts, int32) []string {
-	return func(f *Facts, item int32) []string { return valuesOf(f.Data.ItemAttributes, item, column) }
 }
 
 // attribute asks for what is known of the last item.
@@ -48,7 +42,9 @@ const userColumn = "user:"
 // column makes the task about a column that its name names, if it does.
 func column(name string) (Task, bool) {
 	if of, ok := strings.CutPrefix(name, itemColumn); ok {
-		return attribute(name, "the "+of+" of the last choice", ofColumn(of)), true
+		return attribute(name, "the "+of+" of the last choice", func(f *Facts, item int32) []string {
+			return valuesOf(f.Data.ItemAttributes, item, of)
+		}), true
 	}
 	if of, ok := strings.CutPrefix(name, userColumn); ok {
 		return person(name, "the "+of+" of this person", func(f *Facts, user int32, _ []int32) []string {

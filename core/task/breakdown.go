@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -48,14 +47,13 @@ type asked struct {
 
 // NewBreakdown finds the items that samples are about in the test sequences.
 func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, split dataset.Split) (*Breakdown, error) {
-	b := &Breakdown{task: task, answers: answers, data: data, trained: countTrained(split)}
 	facts, restricted := NewFacts(data, split), answers.Of(evaluate.RestrictedState)
+	b := &Breakdown{task: task, answers: answers, data: data, trained: facts.Trained}
 	for i, record := range answers.Of(evaluate.TrueState) {
-		at, err := strconv.Atoi(strings.TrimPrefix(record.Sample, "test-"))
-		if err != nil || at < 0 || at >= len(split.Test) {
-			return nil, fmt.Errorf("there is no test sequence %q; is the data set another one by now?", record.Sample)
+		s, err := TestSequence(split, record.Sample)
+		if err != nil {
+			return nil, err
 		}
-		s := split.Test[at]
 		items := task.Question(facts, s, len(record.Titles)).Items
 		if items == nil { // it asks for something else
 			continue
@@ -77,15 +75,6 @@ func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, s
 
 // restricted says whether there are restricted answers.
 func (b *Breakdown) restricted() bool { return b.answers.Of(evaluate.RestrictedState) != nil }
-
-// countTrained says how often each item came next in training.
-func countTrained(split dataset.Split) map[int32]int {
-	often := map[int32]int{}
-	for _, s := range split.Train {
-		often[s.Next]++
-	}
-	return often
-}
 
 // ByPopularity parts questions in about quarters by how often their item came next in training. Items that came next equally
 // often are in the same part.
@@ -163,12 +152,8 @@ func (b *Breakdown) byItem() (items []Item) {
 
 func hits(questions []asked) (free, restricted int) {
 	for _, one := range questions {
-		if one.free {
-			free++
-		}
-		if one.restricted {
-			restricted++
-		}
+		free += count(one.free)
+		restricted += count(one.restricted)
 	}
 	return free, restricted
 }

@@ -116,15 +116,7 @@ func ratio(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
 
 // constant is what the most frequent true answer would score, which knows more than any constant that is chosen beforehand.
 func constant(records []evaluate.Record) ClaimsCondition {
-	times := map[string]int{}
-	best := ""
-	for _, r := range records {
-		text := strings.Join(r.Titles, "\n")
-		if times[text]++; times[text] > times[best] || times[text] == times[best] && text < best {
-			best = text
-		}
-	}
-	same := slices.Clone(records)
+	best, same := evaluate.MostFrequent(records), slices.Clone(records)
 	for i := range same {
 		same[i].Answer, same[i].Exact, same[i].Valid = best, 0, 0
 		for _, line := range evaluate.Lines(best, same[i].Titles) {

@@ -11,19 +11,22 @@ import (
 // Facts are what answers are made of: a data set, and what is counted in it.
 type Facts struct {
 	Data     *dataset.Dataset
+	Trained  map[int32]int  // how often each item came next in training
 	Quarters []int          // of each item: 1 for the quarter of the catalogue that came next most often in training, to 4
 	Hidden   map[int32]bool // items that no answer says anything of, as in the training of an adapter that is not to know them
 }
 
 // NewFacts counts.
 func NewFacts(d *dataset.Dataset, split dataset.Split) *Facts {
-	f := &Facts{Data: d, Quarters: make([]int, len(d.Items))}
-	trained := countTrained(split)
+	f := &Facts{Data: d, Trained: map[int32]int{}, Quarters: make([]int, len(d.Items))}
+	for _, s := range split.Train {
+		f.Trained[s.Next]++
+	}
 	order := make([]int32, len(d.Items))
 	for i := range order {
 		order[i] = int32(i)
 	}
-	slices.SortStableFunc(order, func(a, b int32) int { return trained[b] - trained[a] })
+	slices.SortStableFunc(order, func(a, b int32) int { return f.Trained[b] - f.Trained[a] })
 	for place, item := range order {
 		f.Quarters[item] = 1 + 4*place/len(order)
 	}
@@ -46,6 +49,18 @@ func valuesOf(a dataset.Attributes, row int32, column string) []string {
 	return strings.FieldsFunc(a.Values[row][at], func(r rune) bool { return r == '|' })
 }
 
+// genres gives those of an item.
+func (f *Facts) genres(item int32) []string { return valuesOf(f.Data.ItemAttributes, item, "genres") }
+
+// decade gives that of an item's year, such as 1990s.
+func (f *Facts) decade(item int32) []string {
+	year, err := strconv.Atoi(strings.Join(valuesOf(f.Data.ItemAttributes, item, "year"), ""))
+	if err != nil {
+		return nil
+	}
+	return []string{strconv.Itoa(year/10*10) + "s"}
+}
+
 // distinct gives all values that rows of attributes have, sorted, and the most that one of them has.
 func distinct(a dataset.Attributes, values func(row int32) []string) (all []string, most int) {
 	known := map[string]bool{}
@@ -61,15 +76,6 @@ func distinct(a dataset.Attributes, values func(row int32) []string) (all []stri
 	}
 	slices.Sort(all)
 	return all, most
-}
-
-// decade is the decade of a year, such as 1990s.
-func decade(year string) []string {
-	number, err := strconv.Atoi(year)
-	if err != nil {
-		return nil
-	}
-	return []string{strconv.Itoa(number/10*10) + "s"}
 }
 
 // frequent gives the values that occur most often, at most so many and each at least twice; those that occur equally often by name.

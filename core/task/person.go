@@ -12,7 +12,7 @@ func persons() []Task {
 	tastes := person("main-genres", "the main genres of what this person chooses", mainGenres,
 		func(f *Facts) dataset.Attributes { return f.Data.ItemAttributes })
 	tastes.Allowed = func(f *Facts, _ int) ([]string, int) {
-		genres, _ := distinct(f.Data.ItemAttributes, func(item int32) []string { return valuesOf(f.Data.ItemAttributes, item, "genres") })
+		genres, _ := distinct(f.Data.ItemAttributes, f.genres)
 		return genres, mostMain
 	}
 	ages := person("age-group", "the age group of this person", func(f *Facts, user int32, _ []int32) []string {
@@ -32,7 +32,7 @@ func mainGenres(f *Facts, _ int32, history []int32) []string {
 	var all []string
 	for _, item := range history {
 		if !f.Hidden[item] {
-			all = append(all, valuesOf(f.Data.ItemAttributes, item, "genres")...)
+			all = append(all, f.genres(item)...)
 		}
 	}
 	return frequent(all, mostMain)

@@ -1,7 +1,5 @@
 package task
 
-import "strings"
-
 // The beginnings of a profile's lines.
 const (
 	recently   = "Recently chosen: "
@@ -31,16 +29,15 @@ func profile() Task {
 			if len(lines) < profileItems {
 				lines = append(lines, recently+s.Data.Items[item].Title)
 			}
-			genres = append(genres, valuesOf(s.Data.ItemAttributes, item, "genres")...)
-			decades = append(decades, decade(strings.Join(valuesOf(s.Data.ItemAttributes, item, "year"), ""))...)
+			genres = append(genres, s.genres(item)...)
+			decades = append(decades, s.decade(item)...)
 		}
 		lines = append(lines, prefixed(likes, frequent(genres, profileGenres))...)
 		return Question{History: history, Answer: append(lines, prefixed(mostlyFrom, frequent(decades, profileDecades))...)}
 	}
 	t.Allowed = func(f *Facts, _ int) ([]string, int) {
-		of := f.Data.ItemAttributes
-		genres, _ := distinct(of, func(item int32) []string { return valuesOf(of, item, "genres") })
-		decades, _ := distinct(of, func(item int32) []string { return decade(strings.Join(valuesOf(of, item, "year"), "")) })
+		genres, _ := distinct(f.Data.ItemAttributes, f.genres)
+		decades, _ := distinct(f.Data.ItemAttributes, f.decade)
 		lines := append(prefixed(recently, catalogue(f.Data)), prefixed(likes, genres)...)
 		return append(lines, prefixed(mostlyFrom, decades)...), profileItems + profileGenres + profileDecades
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -76,6 +77,20 @@ func (t Task) Question(f *Facts, s dataset.Sequence, positions int) Question {
 	}
 	return t.Ask(Subject{Facts: f, User: user, History: history, Positions: positions})
 }
+
+// SampleID names the sample of a test sequence, which it numbers from 0.
+func SampleID(test int) string { return testPrefix + strconv.Itoa(test) }
+
+// TestSequence finds the test sequence of a sample.
+func TestSequence(split dataset.Split, sample string) (dataset.Sequence, error) {
+	at, err := strconv.Atoi(strings.TrimPrefix(sample, testPrefix))
+	if err != nil || at < 0 || at >= len(split.Test) {
+		return dataset.Sequence{}, fmt.Errorf("there is no test sequence %q; is the data set another one by now?", sample)
+	}
+	return split.Test[at], nil
+}
+
+const testPrefix = "test-"
 
 // Text is the true answer as it is trained.
 func (q Question) Text() string { return strings.Join(q.Answer, "\n") }
