@@ -21,6 +21,20 @@ void with_batch(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_alig
     body(*llm->impl, *prefix->impl, model);
 }
 
+// Runs a batch forward and writes the tensor that `asked` gives of its pass to dst.
+template <typename Asked>
+void read_pass(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
+               Asked &&asked) {
+    require(dst, "dst");
+    with_batch(llm, prefix, adapter, batch, 0, [&](const Llm &model, const Prefix &start, const Adapter &a) {
+        Graph graph(model.engine(), false);
+        ggml_tensor *result = asked(graph, model, model.forward(graph, start, a, *batch));
+        graph.output(result);
+        graph.run();
+        graph.read(result, dst);
+    });
+}
+
 // A sample that branches, as a batch: the target of a position is the first token that is asked about behind it.
 class Branches {
   public:
@@ -115,31 +129,19 @@ ri_status ri_align_backward(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, c
 ri_status ri_align_logprobs(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
                             ri_error *err) {
     return ri::guard(err, [&] {
-        ri::require(dst, "dst");
-        ri::with_batch(llm, prefix, adapter, batch, 0,
-                       [&](const ri::Llm &model, const ri::Prefix &start, const ri::Adapter &a) {
-                           ri::Graph graph(model.engine(), false);
-                           ggml_tensor *logprobs = nullptr;
-                           model.loss(graph, model.forward(graph, start, a, *batch), 1.0, &logprobs);
-                           graph.output(logprobs);
-                           graph.run();
-                           graph.read(logprobs, dst);
-                       });
+        ri::read_pass(llm, prefix, adapter, batch, dst, [](ri::Graph &graph, const ri::Llm &model, const auto &pass) {
+            ggml_tensor *logprobs = nullptr;
+            model.loss(graph, pass, 1.0, &logprobs);
+            return logprobs;
+        });
     });
 }
 
 ri_status ri_align_logits(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
                           ri_error *err) {
     return ri::guard(err, [&] {
-        ri::require(dst, "dst");
-        ri::with_batch(llm, prefix, adapter, batch, 0,
-                       [&](const ri::Llm &model, const ri::Prefix &start, const ri::Adapter &a) {
-                           ri::Graph graph(model.engine(), false);
-                           ggml_tensor *logits = model.forward(graph, start, a, *batch).logits.value;
-                           graph.output(logits);
-                           graph.run();
-                           graph.read(logits, dst);
-                       });
+        ri::read_pass(llm, prefix, adapter, batch, dst,
+                      [](ri::Graph &, const ri::Llm &, const auto &pass) { return pass.logits.value; });
     });
 }
 

@@ -110,17 +110,17 @@ Var Llm::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs)
 // ---- attention
 
 Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const std::vector<int64_t> &places) const {
-    const int64_t hd = shape_.head_dim, n = shape_.n_rotated, count = int64_t(places.size());
+    const int64_t hd = shape_.head_dim, count = int64_t(places.size());
     RopeTable table{std::vector<float>(size_t(count * hd), 1.0f), std::vector<float>(size_t(count * hd))};
-    for (int64_t i = 0; kind.rotates && i < n / 2; ++i) {
+    for (int64_t i = 0; kind.rotates && i < hd / 2; ++i) {
         // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor where there is one.
-        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(n)) * shape_.rope_frequency_scale;
+        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd)) * shape_.rope_frequency_scale;
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
             const size_t at = size_t(p * hd + 2 * i);
-            table.cos[at] = table.cos[at + 1] = shape_.rope_magnitude * float(std::cos(angle));
-            table.sin[at + 1] = shape_.rope_magnitude * float(std::sin(angle));
+            table.cos[at] = table.cos[at + 1] = float(std::cos(angle));
+            table.sin[at + 1] = float(std::sin(angle));
             table.sin[at] = -table.sin[at + 1];
         }
     }
@@ -193,19 +193,19 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     const int64_t hd = shape_.head_dim, H = shape_.n_heads, Hkv = shape_.n_heads_kv, group = H / Hkv;
     const int64_t S = plan.rows->longest(), B = plan.rows->samples(), N = S * B, P = plan.prefix;
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
-    const int n_rot = int(shape_.n_rotated);
+    const int n_rot = int(hd);
     const float base = plan.kind.rope_base, frequency_scale = shape_.rope_frequency_scale;
-    const float magnitude = shape_.rope_magnitude, attention_scale = shape_.attention_scale;
+    const float attention_scale = shape_.attention_scale;
 
     auto rope = [=](ggml_tensor *x) {
         if (!plan.rope_positions) return ggml_cont(ctx, x);
         return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
-                             frequency_scale, 0.0f, magnitude, 0.0f, 0.0f);
+                             frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
     };
     auto rope_back = [=](ggml_tensor *dx) {
         if (!plan.rope_positions) return dx;
         return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
-                                  base, frequency_scale, 0.0f, magnitude, 0.0f, 0.0f);
+                                  base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
     };
     // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
     // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].

@@ -128,7 +128,7 @@ class Llm {
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
     const LlmShape shape_;
-    std::vector<float> rope_factors_; // [n_rotated / 2], empty if the file has none
+    std::vector<float> rope_factors_; // [head_dim / 2], empty if the file has none
     std::vector<Layer> layers_;
     FrozenLinear head_;
     ggml_tensor *output_norm_ = nullptr, *rope_factor_tensor_ = nullptr;

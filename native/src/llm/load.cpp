@@ -14,8 +14,8 @@ std::vector<int64_t> neighbours_of_heads(const LlmShape &s, int64_t n_rows) {
     std::vector<int64_t> place;
     if (s.architecture->rope_pairs == RopePairs::neighbours) return place;
     for (int64_t row = 0; row < n_rows; ++row) {
-        const int64_t at = row % s.head_dim, half = s.n_rotated / 2;
-        const bool turns = row < s.width_q() + s.width_kv() && at < s.n_rotated;
+        const int64_t at = row % s.head_dim, half = s.head_dim / 2;
+        const bool turns = row < s.width_q() + s.width_kv();
         place.push_back(!turns ? row : row - at + (at < half ? 2 * at : 2 * (at - half) + 1));
     }
     return place;
@@ -184,7 +184,7 @@ Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_pr
     loader.matrix(head_, {head_tensor(shape_)});
     output_norm_ = loader.vector(TensorShape{"output_norm.weight", shape_.n_embd, 1});
     if (!shape_.rope_factors.empty()) {
-        const TensorShape factors{shape_.rope_factors, shape_.n_rotated / 2, 1};
+        const TensorShape factors{shape_.rope_factors, shape_.head_dim / 2, 1};
         rope_factor_tensor_ = loader.vector(factors);
         rope_factors_.resize(size_t(factors.n_in));
         gguf_->dequantise_rows(gguf_->tensor(factors.name), 0, 1, rope_factors_.data());

@@ -94,12 +94,7 @@ class Check {
             fail(RI_FILE, "%s: %d heads cannot share %d key-value heads evenly", path_, info_.n_head, info_.n_head_kv);
         if (info_.head_dim % 2 != 0)
             fail(RI_FILE, "%s: a head of %d numbers cannot be rotated in pairs", path_, info_.head_dim);
-        const auto rotated = gguf_.integer(key("rope.dimension_count")).value_or(info_.head_dim);
-        if (!shape.architecture->rotates_part) equal("rope.dimension_count", info_.head_dim);
-        in_range("rope.dimension_count", rotated, 2, info_.head_dim);
-        if (rotated % 2 != 0)
-            fail(RI_FILE, "%s: %lld numbers of a head cannot be rotated in pairs", path_,
-                 static_cast<long long>(rotated));
+        equal("rope.dimension_count", info_.head_dim);
         if (shape.architecture->square_attention && int64_t(info_.n_head) * info_.head_dim != info_.n_embd)
             fail(RI_FILE, "%s: %d heads of %d numbers are not as wide as an embedding, %d", path_, info_.n_head,
                  info_.head_dim, info_.n_embd);
@@ -123,7 +118,6 @@ class Check {
         shape.n_heads = info_.n_head;
         shape.n_heads_kv = info_.n_head_kv;
         shape.head_dim = info_.head_dim;
-        shape.n_rotated = rotated;
         shape.n_ff = info_.n_ff;
         shape.n_vocab = info_.n_vocab;
         shape.n_context = info_.n_context;
@@ -144,7 +138,7 @@ class Check {
             check(t);
         }
         if (!shape.rope_factors.empty()) {
-            std::vector<float> factors(size_t(shape.n_rotated / 2));
+            std::vector<float> factors(size_t(shape.head_dim / 2));
             gguf_.dequantise_rows(gguf_.tensor(shape.rope_factors), 0, 1, factors.data());
             for (float factor : factors)
                 if (!(factor > 0) || !std::isfinite(factor))
@@ -201,10 +195,7 @@ LayerTensors layer_tensors(const LlmShape &s, int64_t layer) {
         t.qkv.push_back({at + name + ".weight", E, n});
         if (s.architecture->qkv_biases) t.qkv_bias.push_back({at + name + ".bias", n, 1});
     }
-    if (s.architecture->fused_gate_up)
-        t.gate_up = {{at + "ffn_up.weight", E, 2 * F}};
-    else
-        t.gate_up = {{at + "ffn_gate.weight", E, F}, {at + "ffn_up.weight", E, F}};
+    t.gate_up = {{at + "ffn_gate.weight", E, F}, {at + "ffn_up.weight", E, F}};
     t.attention_out = {at + "attn_output.weight", Q, E};
     t.down = {at + "ffn_down.weight", F, E};
     t.attention_norm = {at + "attn_norm.weight", E, 1};
@@ -227,7 +218,7 @@ TensorShape head_tensor(const LlmShape &s) {
 std::vector<TensorShape> all_tensors(const LlmShape &s) {
     std::vector<TensorShape> all = {{"token_embd.weight", s.n_embd, s.n_vocab}, {"output_norm.weight", s.n_embd, 1}};
     if (!s.tied_head) all.push_back(head_tensor(s));
-    if (!s.rope_factors.empty()) all.push_back({s.rope_factors, s.n_rotated / 2, 1});
+    if (!s.rope_factors.empty()) all.push_back({s.rope_factors, s.head_dim / 2, 1});
     for (int64_t layer = 0; layer < s.n_layer; ++layer) {
         const LayerTensors t = layer_tensors(s, layer);
         for (const auto *parts : {&t.qkv, &t.qkv_bias, &t.gate_up}) all.insert(all.end(), parts->begin(), parts->end());

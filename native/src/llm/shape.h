@@ -19,14 +19,13 @@ struct LayerAttention {
 struct LlmShape {
     const Architecture *architecture = nullptr;
     int64_t n_layer = 0, n_embd = 0, n_heads = 0, n_heads_kv = 0, head_dim = 0, n_ff = 0, n_vocab = 0, n_context = 0;
-    int64_t n_rotated = 0; // numbers of a head that are rotated, the first
     bool fused_qkv = false, tied_head = false;
     float rms_eps = 0;
     float attention_scale = 0; // of scores
     float input_scale = 1;     // of all input vectors, soft tokens included
     float residual_scale = 1;  // of what attention and feed-forward layer add
     float logit_scale = 1;     // of logits
-    float rope_frequency_scale = 1, rope_magnitude = 1;
+    float rope_frequency_scale = 1;
     std::string rope_factors; // a tensor that divides the frequencies, or none
     std::vector<LayerAttention> layers;
 

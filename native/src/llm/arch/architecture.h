@@ -21,8 +21,6 @@ struct Architecture {
     bool qkv_biases = false;       // queries, keys and values have biases
     bool head_norms = false;       // each head of queries and keys is normalised before it is rotated
     bool post_norms = false;       // what attention and feed-forward layer give is normalised before it is added
-    bool fused_gate_up = false;    // ffn_up holds the gate's rows and then its own
-    bool rotates_part = false;     // rope.dimension_count may be smaller than a head
     bool square_attention = false; // the heads together are as wide as an embedding
     // A token's row of the embedding table is multiplied by the square root of its width. Soft tokens and the rows that
     // ri_gguf_embed gives are what comes out.
