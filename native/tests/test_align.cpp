@@ -261,6 +261,13 @@ std::vector<TinyGguf> other_architectures() {
     model.n_head_kv = 3;
     add("qwen3");
     add("qwen3");
+    model.n_layer = 7; // the sixth sees everything
+    add("gemma3", [](gguf_context *m) {
+        gguf_set_val_u32(m, "gemma3.attention.sliding_window", 4);
+        gguf_set_val_f32(m, "gemma3.rope.freq_base", 1e6f);
+        gguf_set_val_f32(m, "gemma3.rope.freq_base_swa", 1e4f);
+    });
+    add("gemma3");
     return models;
 }
 

@@ -121,6 +121,8 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
                 add(at + name + ".bias", GGML_TYPE_F32, n, 1, 0, 0.3f);
         if (own && own->head_norms)
             for (const char *name : {"attn_q_norm.weight", "attn_k_norm.weight"}) vector(at + name, model.head_dim);
+        if (own && own->post_norms)
+            for (const char *name : {"post_attention_norm.weight", "post_ffw_norm.weight"}) vector(at + name, E);
         vector(at + "ffn_norm.weight", E);
         matrix(at + "ffn_gate.weight", E, model.n_ff);
         matrix(at + "ffn_up.weight", E, model.n_ff);
