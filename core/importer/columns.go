@@ -264,7 +264,8 @@ func (r row) id(c role) ([]byte, error) {
 	if bytes.ContainsAny(id, "\t\r\n\x00") {
 		return nil, r.errorf("ids must be without tabs, line breaks and zeros", "%s is %.60q", r.noun(c), id)
 	}
-	if at := r.places[c]; r.header[at] == string(id) {
+	at := r.places[c]
+	if r.header[at] == string(id) || r.line == 1 && slices.ContainsFunc(usual[c], func(name string) bool { return strings.EqualFold(name, string(id)) }) {
 		return nil, r.errorf("remove the line", "the line repeats the names of the columns")
 	}
 	return id, nil

@@ -209,6 +209,12 @@ func textOf(name, kind string, as role) (expression, problem string) {
 		return "", fmt.Sprintf("is of the type %s, which does not order events: name a column of dates, timestamps or numbers", kind)
 	case as == ratingRole && is("BOOLEAN"):
 		return "CAST(CAST(" + name + " AS TINYINT) AS VARCHAR)", ""
+	case kind == "FLOAT" && (as == userRole || as == itemRole): // above 2^24 different ids have become one
+		return fmt.Sprintf("CASE WHEN abs(%[1]s) > 16777216 THEN error(%[2]s) "+
+			"WHEN %[1]s = trunc(%[1]s) THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
+			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name,
+			quote("the column "+name+" holds ids in 32-bit floating point, which rounds those above 16777216; "+
+				"write it as whole numbers or as text")), ""
 	case is("FLOAT", "DOUBLE") && as != ratingRole:
 		return fmt.Sprintf("CASE WHEN %[1]s = trunc(%[1]s) AND abs(%[1]s) <= 9007199254740992 THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
 			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name), ""

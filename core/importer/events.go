@@ -93,6 +93,9 @@ func (er *eventReader) user(name []byte) int32 {
 	return id
 }
 
+// dayOrMonth knows dates such as 01/05/2024, which may be of January or of May.
+var dayOrMonth = regexp.MustCompile(`^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b`)
+
 // time reads the time of a row. unit is its place in dataset.TimeUnits, -1 where it cannot be told.
 func (er *eventReader) time(r row) (t int64, unit int, err error) {
 	field, err := r.field(timeRole)
@@ -103,6 +106,8 @@ func (er *eventReader) time(r row) (t int64, unit int, err error) {
 	switch {
 	case len(field) == 0:
 		return 0, 0, r.errorf("give it one or remove the line", "time is empty")
+	case !ok && dayOrMonth.Match(field):
+		return 0, 0, r.errorf("write dates as 2024-05-01", "time %.60q does not tell which number is the day and which the month", field)
 	case !ok:
 		return 0, 0, r.errorf("correct it or remove the line", "time %.60q is not %s", field, dataset.TimeForms)
 	case date:

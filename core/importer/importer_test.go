@@ -216,6 +216,7 @@ func TestImportBadRows(t *testing.T) {
 	}{
 		"missing field":       {"", good + "u,1,6\n", bad(2), `e.csv:3: 3 fields separated by ",", expected 4`},
 		"time in words":       {"", good + "u,1,noon,3\n", bad(2), `e.csv:3: time "noon" is not a whole number`},
+		"day or month":        {"", good + "u,1,01/05/2024 10:00,3\n", bad(2), `e.csv:3: time "01/05/2024 10:00" does not tell which number is the day and which the month; write dates as 2024-05-01`},
 		"time out of range":   {"", good + "u,1,1e300,3\n", bad(2), "e.csv:3: time"},
 		"no time":             {"", good + "u,1,,3\n", bad(2), "e.csv:3: time is empty"},
 		"infinite rating":     {"", good + "u,1,6,Inf\n", bad(2), "e.csv:3: rating \"Inf\" is not a finite number"},
@@ -344,19 +345,20 @@ func TestImportRefuses(t *testing.T) {
 // What a column of Parquet holds, in every type that it may have.
 func TestImportParquetTypes(t *testing.T) {
 	for name, c := range map[string]struct{ user, time, rating, want string }{
-		"unsigned":        {"3000000001::UINTEGER", "5::UBIGINT", "3::UTINYINT", "3000000001 5 3"},
-		"largest":         {"18446744073709551615::UBIGINT", "5::SMALLINT", "3::HUGEINT", "18446744073709551615 5 3"},
-		"decimal":         {"10.00::DECIMAL(7,2)", "5.75::DECIMAL(18,2)", "4.50::DECIMAL(3,2)", "10 5 4.5"},
-		"floating point":  {"9007199254740992.0::DOUBLE", "1714521600.9::DOUBLE", "4.5::FLOAT", "9007199254740992 1714521600 4.5"},
-		"UUID":            {"'00000000-0000-0000-0000-000000000001'::UUID", "5", "NULL::FLOAT", "00000000-0000-0000-0000-000000000001 5 NaN"},
-		"Boolean":         {"'u'", "5", "true", "u 5 1"},
-		"text":            {"' 007 '", "'1970-01-01T00:00:07+0000'", "'4,5'", "007 7 4.5"},
-		"large number":    {"1e15::DOUBLE", "1714521600e9::DOUBLE", "1", "1000000000000000 1714521600000000000 1"},
-		"date":            {"'u'", "'1970-01-02'::DATE", "'NaN'::DOUBLE", "u 86400 NaN"},
-		"timestamp":       {"'u'", "'1969-12-31 23:59:59.5'::TIMESTAMP", "1", "u -1 1"},
-		"timestamp in ns": {"'u'", "'1970-01-01 00:00:09.999999999'::TIMESTAMP_NS", "1", "u 9 1"},
-		"timestamp in ms": {"'u'", "'1970-01-01 00:00:09.999'::TIMESTAMP_MS", "1", "u 9 1"},
-		"with a zone":     {"'u'", "'1970-01-01 02:00:00+01'::TIMESTAMPTZ", "1", "u 3600 1"},
+		"unsigned":         {"3000000001::UINTEGER", "5::UBIGINT", "3::UTINYINT", "3000000001 5 3"},
+		"largest":          {"18446744073709551615::UBIGINT", "5::SMALLINT", "3::HUGEINT", "18446744073709551615 5 3"},
+		"decimal":          {"10.00::DECIMAL(7,2)", "5.75::DECIMAL(18,2)", "4.50::DECIMAL(3,2)", "10 5 4.5"},
+		"floating point":   {"9007199254740992.0::DOUBLE", "1714521600.9::DOUBLE", "4.5::FLOAT", "9007199254740992 1714521600 4.5"},
+		"whole in 32 bits": {"16777216::FLOAT", "5", "1", "16777216 5 1"},
+		"UUID":             {"'00000000-0000-0000-0000-000000000001'::UUID", "5", "NULL::FLOAT", "00000000-0000-0000-0000-000000000001 5 NaN"},
+		"Boolean":          {"'u'", "5", "true", "u 5 1"},
+		"text":             {"' 007 '", "'1970-01-01T00:00:07+0000'", "'4,5'", "007 7 4.5"},
+		"large number":     {"1e15::DOUBLE", "1714521600e9::DOUBLE", "1", "1000000000000000 1714521600000000000 1"},
+		"date":             {"'u'", "'1970-01-02'::DATE", "'NaN'::DOUBLE", "u 86400 NaN"},
+		"timestamp":        {"'u'", "'1969-12-31 23:59:59.5'::TIMESTAMP", "1", "u -1 1"},
+		"timestamp in ns":  {"'u'", "'1970-01-01 00:00:09.999999999'::TIMESTAMP_NS", "1", "u 9 1"},
+		"timestamp in ms":  {"'u'", "'1970-01-01 00:00:09.999'::TIMESTAMP_MS", "1", "u 9 1"},
+		"with a zone":      {"'u'", "'1970-01-01 02:00:00+01'::TIMESTAMPTZ", "1", "u 3600 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inFolder(t, "i.csv", shortItems)
@@ -374,6 +376,26 @@ func TestImportParquetTypes(t *testing.T) {
 	parquet(t, "COPY (SELECT 'u' AS user, 1 AS item, '12:00:00'::TIME AS time) TO 'e.parquet'")
 	if _, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"}); err == nil || !strings.Contains(err.Error(), `"time" is of the type TIME`) {
 		t.Errorf("a time of day: %v", err)
+	}
+	for column, query := range map[string]string{"user": "16777218::FLOAT AS user, 1 AS item", "item": "'u' AS user, 16777218::FLOAT AS item"} {
+		parquet(t, "COPY (SELECT "+query+", 5 AS time) TO 'e.parquet'")
+		_, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"})
+		if err == nil || !strings.Contains(err.Error(), `column "`+column+`" holds ids in 32-bit floating point`) ||
+			!strings.Contains(err.Error(), "as text") {
+			t.Errorf("rounded ids: %v", err)
+		}
+	}
+}
+
+// A header that somebody added to files whose columns are known is no item, user or event.
+func TestImportHeaderOfKnownLayout(t *testing.T) {
+	inFolder(t, "movies.dat", "MovieID::Title::Genres\n1::A::x\n2::B::y\n", "ratings.dat", "UserID::MovieID::Rating::Timestamp\n7::1::3::5\n7::2::4::6\n")
+	d, report, err := bring(t.Context(), ".", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Items) != 2 || d.Items[0].ID != "1" || len(d.Users) != 1 || report.Items.Malformed != 1 || report.Malformed != 1 {
+		t.Errorf("%d items, %d users, %+v", len(d.Items), len(d.Users), report)
 	}
 }
 

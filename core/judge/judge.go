@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -100,9 +101,15 @@ var (
 		`(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
 )
 
-// verdict reads a reply: 1, 2, or 0 where it is neither or both.
-func verdict(reply string) int {
+// verdict reads a reply: 1, 2, or 0 where it is neither or both. The numbers in the titles that the
+// question shows do not count: "2 Fast 2 Furious" names no option by its number.
+func verdict(reply string, titles ...string) int {
 	reply = unfinished.ReplaceAllString(thoughts.ReplaceAllString(reply, ""), "")
+	for _, title := range titles {
+		if len(title) > 1 && strings.ContainsAny(title, "12") {
+			reply = regexp.MustCompile("(?i)"+regexp.QuoteMeta(title)).ReplaceAllString(reply, "")
+		}
+	}
 	if bothPattern.MatchString(reply) {
 		return 0
 	}
@@ -178,6 +185,9 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 	return t.count(), nil
 }
 
+// titles returns all titles that the question shows.
+func (c Case) titles() []string { return append(slices.Clone(c.History), c.Oracle, c.Item) }
+
 // same says whether there is nothing to compare.
 func (c Case) same() bool { return evaluate.Exact(c.Oracle, c.Item) }
 
@@ -223,7 +233,7 @@ func askAll(ctx context.Context, questions []question, judge Judge, t *transcrip
 				text := q.Question(q.order)
 				reply, err := judge.Ask(ctx, text)
 				if err == nil {
-					err = t.add(exchange{Case: q.ID, Order: q.order, Question: text, Reply: reply.Text, Verdict: verdict(reply.Text),
+					err = t.add(exchange{Case: q.ID, Order: q.order, Question: text, Reply: reply.Text, Verdict: verdict(reply.Text, q.titles()...),
 						Tokens: reply.Tokens})
 				}
 				if err != nil {

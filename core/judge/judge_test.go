@@ -76,6 +76,13 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%q: %d, want %d", reply, got, want)
 		}
 	}
+	titles := []string{"1 Night in Paris", "2 Fast 2 Furious", "12 Angry Men", "2"}
+	for reply, want := range map[string]int{"2 Fast 2 Furious": 0, "2 fast 2 furious.": 0, "I choose 2 Fast 2 Furious": 0, "1: 2 Fast 2 Furious": 1,
+		"1 Night in Paris": 0, "2": 2, "The answer is 2 (1 Night in Paris)": 2, "\\boxed{2 Fast 2 Furious}": 0} {
+		if got := verdict(reply, titles...); got != want {
+			t.Errorf("%q among titles with numbers: %d, want %d", reply, got, want)
+		}
+	}
 }
 
 // Stopped anywhere, killed within a line or out of tokens, a comparison goes on and asks nothing twice.

@@ -228,16 +228,17 @@ func (r *Recommender) knowsAll(file *artifact.File) error {
 		cmp.Or(r.config.Layout, Authors), strings.Join(unknown[:min(shown, len(unknown))], ", "), more)
 }
 
-// buffers are the last parts of names of what PyTorch's modules keep beside their weights, as float32 too.
+// buffers are the last parts of the names of tensors that PyTorch's modules keep beside their weights,
+// of any type.
 var buffers = []string{"causal_mask", "attn_mask", "attention_mask", "padding_mask", "mask", "masked_bias", "position_ids",
-	"inv_freq", "tril", "triu"}
+	"inv_freq", "tril", "triu", "num_batches_tracked"}
 
 // unused are the layers that the authors' DreamRec has but its formulas never call.
 var unused = []string{"s_fc.", "emb_mlp."}
 
-// isBuffer reports whether a tensor holds no weights: no model learns whole numbers and truth values.
+// isBuffer reports whether a tensor is a known buffer, which holds no weights.
 func isBuffer(t artifact.Tensor) bool {
-	return t.DType != "F32" || slices.Contains(buffers, t.Name[strings.LastIndexByte(t.Name, '.')+1:])
+	return slices.Contains(buffers, t.Name[strings.LastIndexByte(t.Name, '.')+1:])
 }
 
 // configOf reads a file's configuration, and holds it against the shapes of the tensors before anything is allocated.

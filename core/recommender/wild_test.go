@@ -76,6 +76,19 @@ func inDouble(header map[string]any, data []byte) (wide []byte) {
 	return wide
 }
 
+// A tensor that is neither a weight of the model nor a known buffer is refused by its name, whatever its type.
+func TestImportRefusesUnknownWholeNumbers(t *testing.T) {
+	path := rewritten(t, edited(t, "recbole_sasrec", nil), func(header map[string]any, data []byte) []byte {
+		n := len(data)
+		header["item_buckets"] = map[string]any{"dtype": "U8", "shape": []int{2}, "data_offsets": []int{n, n + 2}}
+		return append(data, 1, 2)
+	})
+	_, err := Import(testllm.Engine(t), path, ImportOptions{})
+	if err == nil || !strings.Contains(err.Error(), "no tensor \"item_buckets\"") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // withBuffers adds buffers of types that hold no weights.
 func withBuffers(header map[string]any, data []byte) []byte {
 	n := len(data)
