@@ -77,13 +77,6 @@ type Share struct {
 	Minutes     float64    `json:"minutes"`
 }
 
-// The prompts of a reproduction.
-const (
-	residual = "residual"
-	recovery = "recovery"
-	item     = "item"
-)
-
 // A budget is shared out between recommenders, adapters and evaluations.
 const (
 	recommenderShare = 0.2 // of the budget at most
@@ -134,25 +127,13 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 	if o.Budget >= 12*time.Hour {
 		p.Samples, p.Oracles = 0, 1000
 	}
-	shares := []struct {
-		Share
-		weight float64
-	}{
-		{Share{Name: "residual-sasrec", Recommender: recommender.SASRec, Prompt: residual, Adapter: align.Dictionary}, 1},
-		{Share{Name: "residual-dreamrec", Recommender: recommender.DreamRec, Prompt: residual, Adapter: align.Dictionary}, 1},
-		{Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: item, Adapter: align.Dictionary}, 0.5},
-		{Share{Name: "residual-gru4rec", Recommender: recommender.GRU4Rec, Prompt: residual, Adapter: align.Dictionary}, 1},
-		{Share{Name: "residual-caser", Recommender: recommender.Caser, Prompt: residual, Adapter: align.Dictionary}, 1},
-		{Share{Name: "recovery-recall", Recommender: recommender.SASRec, Prompt: recovery, Adapter: align.Recall}, 1.5},
-		{Share{Name: "recovery-positions", Recommender: recommender.SASRec, Prompt: recovery, Adapter: align.Positions}, 1.5},
-	}
 	sum, left := 0.0, (1-evaluationShare)*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
-	for _, s := range shares {
-		sum += s.weight
+	for _, r := range protocol() {
+		sum += r.weight
 	}
-	for _, s := range shares {
-		s.Minutes = float64(int(10*left*s.weight/sum)) / 10
-		p.Runs = append(p.Runs, s.Share)
+	for _, r := range protocol() {
+		r.Minutes = float64(int(10*left*r.weight/sum)) / 10
+		p.Runs = append(p.Runs, r.Share)
 	}
 	return p, nil
 }
@@ -179,7 +160,7 @@ func (p *Plan) evaluation() time.Duration {
 	}
 	evaluations := len(p.Runs)
 	for _, share := range p.Runs {
-		if share.Recommender == recommender.DreamRec {
+		if share.Oracles() {
 			evaluations++
 		}
 	}
@@ -276,7 +257,7 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Tab
 		return nil, err
 	}
 	for _, share := range plan.Runs {
-		if share.Recommender == recommender.DreamRec {
+		if share.Oracles() {
 			if err := r.judge(ctx, share); err != nil {
 				return nil, err
 			}

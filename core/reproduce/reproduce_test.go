@@ -190,7 +190,7 @@ func TestNewPlan(t *testing.T) {
 // 10 minutes for recommenders that take 4 and 16 with all their epochs, and for the same on a machine ten times as fast.
 func TestPlan_divide(t *testing.T) {
 	p := &Plan{Budget: "45m0s", Trainings: []Training{{Model: "a", Epoch: 24, Epochs: 10}, {Model: "b", Epoch: 16, Epochs: 60}},
-		Runs: []Share{{Recommender: "SASRec"}, {Recommender: "DreamRec"}}}
+		Runs: []Share{{Name: "residual-sasrec"}, {Name: "residual-dreamrec"}}}
 	if used := p.divide(10); used != 10 || p.Trainings[0].Minutes != 2 || p.Trainings[1].Minutes != 8 || p.Trainings[0].Fits() {
 		t.Errorf("%g minutes: %+v", used, p.Trainings)
 	}

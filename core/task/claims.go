@@ -130,6 +130,14 @@ func constant(records []evaluate.Record) ClaimsCondition {
 // What is the figure.
 func (c *Claims) What() string { return c.Task + " named" }
 
+// Figures are the answers that make all true claims and no other.
+func (c *Claims) Figures() (figures []Figure) {
+	for _, x := range c.Conditions {
+		figures = append(figures, Figure{x.Name, false, x.Exact, fmt.Sprintf("F1 of all claims %.3f", x.F1)})
+	}
+	return figures
+}
+
 // Write writes a row for each condition, of all samples and, where training kept items out, of both parts.
 func (c *Claims) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)

@@ -35,7 +35,7 @@ func recovery() Task {
 				"Write the titles down, first to last.",
 				"List what the person has chosen, a title on each line."),
 		},
-		Usage: "the items of a history from its state", Right: "a line of the answer is the title",
+		Usage: "the items of a history, from its state", Right: "a line of the answer is the title",
 		Ask: func(s Subject) Question {
 			items := s.History[max(0, len(s.History)-s.Positions):]
 			return Question{History: items, Items: items, Answer: titles(s.Data, items)}
@@ -102,6 +102,20 @@ func summariseRecovery(a *evaluate.Answers) *Recovery {
 
 // What is the figure.
 func (r *Recovery) What() string { return "items recovered" }
+
+// Figures are the histories of which more than 5 items are named.
+func (r *Recovery) Figures() (figures []Figure) {
+	for _, c := range r.Conditions {
+		note := "%.2f items on average"
+		if c.Name == evaluate.TrueState {
+			figures = append(figures, Figure{c.Name, true, c.Paper.OverFive,
+				fmt.Sprintf("histories of fewer than 6 items count as missed; "+note, c.Paper.Mean)})
+			note = "lines are titles; " + note
+		}
+		figures = append(figures, Figure{c.Name, false, c.Exact.OverFive, fmt.Sprintf(note, c.Exact.Mean)})
+	}
+	return figures
+}
 
 // Write writes a row for each condition, and the numbers of items that own states recover.
 func (r *Recovery) Write(to io.Writer) error {

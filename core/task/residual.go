@@ -32,7 +32,7 @@ func residual() Task {
 				"Here is what a person liked, before and after one more choice. Which title was added?",
 				"Name the title of the last choice, word for word."),
 		},
-		Usage: "the item between two states", Right: "the answer is the title",
+		Usage: "the last item of a history, from the states before and after it", Right: "the answer is the title",
 		Ask: func(s Subject) Question {
 			items := s.History[len(s.History)-1:]
 			return Question{History: s.History, Items: items, Answer: titles(s.Data, items)}
@@ -125,6 +125,19 @@ func (c *ResidualCondition) rank(records []evaluate.Record) {
 
 // What is the figure.
 func (r *Residual) What() string { return "residual accuracy" }
+
+// Figures are the answers that are the title.
+func (r *Residual) Figures() (figures []Figure) {
+	notes := map[string]string{evaluate.TrueState: "the answer is the title and nothing else",
+		evaluate.RestrictedState: "answers are titles of the catalogue", evaluate.ZeroState: "near 0 if the answer comes from the state"}
+	for _, c := range r.Conditions {
+		if c.Name == evaluate.TrueState {
+			figures = append(figures, Figure{c.Name, true, c.Paper, "the title is not taken for a regular expression"})
+		}
+		figures = append(figures, Figure{c.Name, false, c.Exact, notes[c.Name]})
+	}
+	return figures
+}
 
 // Write writes a row for each condition.
 func (r *Residual) Write(to io.Writer) error {

@@ -99,7 +99,16 @@ func (q Question) Text() string { return strings.Join(q.Answer, "\n") }
 type Summary interface {
 	About() Basis
 	What() string            // the figure, in words
+	Figures() []Figure       // the main shares of each condition
 	Write(w io.Writer) error // the figures as a table for a terminal
+}
+
+// Figure is a share of an evaluation's samples.
+type Figure struct {
+	Condition string // e.g. evaluate.TrueState
+	Paper     bool   // counted by the paper's scorer; by the exact one otherwise
+	Share     evaluate.Share
+	Note      string // what the reader of the share must know
 }
 
 // Basis says what a summary is about.

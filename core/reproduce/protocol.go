@@ -1,0 +1,65 @@
+package reproduce
+
+import (
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// planned is a run of the protocol: how much of the time it gets, and how its figures compare with the paper's.
+type planned struct {
+	Share
+	weight float64
+	what   string // the run measures this
+	paper  string // the paper's figure for it; "" if there is none
+	remark string // how the adapter differs from the paper's, beyond its kind
+	oracle string // how the run puts oracles into words; "" if it does not
+	how    string // the same, in a sentence
+}
+
+// The paper's headline figures on MovieLens (arXiv 2310.20487, abstract and section 4), with LLaMA-7B.
+const (
+	paperResidual = "97.89 %" // DreamRec
+	paperRecovery = "over 35 %"
+	paperOracle   = "50.53 %"
+)
+
+// protocol gives the runs of a reproduction, in order.
+func protocol() []planned {
+	residual := func(name, model string) planned {
+		return planned{Share: Share{Name: name, Recommender: model, Prompt: "residual", Adapter: align.Dictionary}, weight: 1,
+			what: "residual accuracy, " + model}
+	}
+	recovery := func(name string, adapter align.Kind, paper, remark string) planned {
+		return planned{Share: Share{Name: name, Recommender: recommender.SASRec, Prompt: "recovery", Adapter: adapter}, weight: 1.5,
+			what:  "more than 5 items recovered, " + recommender.SASRec + ", " + string(adapter),
+			paper: paper, remark: remark}
+	}
+	dreamrec := residual("residual-dreamrec", recommender.DreamRec)
+	dreamrec.paper = paperResidual
+	dreamrec.oracle, dreamrec.how = "as the last of the history", "read as a virtual item at the end of the history"
+	return []planned{
+		residual("residual-sasrec", recommender.SASRec),
+		dreamrec,
+		{Share: Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: "item", Adapter: align.Dictionary}, weight: 0.5,
+			what:   "items named from their own vectors, " + recommender.DreamRec,
+			oracle: "by its own prompt", how: "read by the item prompt, from its direction alone"},
+		residual("residual-gru4rec", recommender.GRU4Rec),
+		residual("residual-caser", recommender.Caser),
+		recovery("recovery-recall", align.Recall, paperRecovery, "one vector, but the sum of what the states after every item say, and items are "+
+			"looked up by it, where the paper's map is linear"),
+		recovery("recovery-positions", align.Positions, "", "it reads the state after every item, where the paper reads one vector"),
+	}
+}
+
+// planned finds the run of the protocol that a share is of. The plan of a folder holds shares of the protocol alone.
+func (s Share) planned() planned {
+	for _, p := range protocol() {
+		if p.Name == s.Name {
+			return p
+		}
+	}
+	return planned{Share: s}
+}
+
+// Oracles says whether the run puts oracles into words.
+func (s Share) Oracles() bool { return s.planned().oracle != "" }
