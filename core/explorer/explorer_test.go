@@ -265,7 +265,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestRuns(t *testing.T) {
-	url, _ := site(t, serve.Options{}, "residual", "recovery", "dreams")
+	url, _ := site(t, serve.Options{}, "residual", "recovery", "popularity", "dreams")
 	p := visit(t, url)
 	for _, words := range []string{"silent orchard", "golden letter", "broken winter"} {
 		p.find(words, strings.ToUpper(words[:1])+words[1:strings.Index(words, " ")])
@@ -275,8 +275,13 @@ func TestRuns(t *testing.T) {
 	p.until(`document.querySelector("#map .body > button").ariaPressed === "true"`)
 
 	p.choose("recovery")
-	p.says("#words h3", "of 3 items are named")
+	p.says("#words h3", "of 3 are named")
 	p.count("#words .titles li .verdict", 3)
+
+	p.choose("popularity")
+	p.says("#about", "how popular the last choice is")
+	p.says("#words h3", "of 1 are named")
+	p.says("#words .titles li", "quarter")
 
 	p.choose("dreams")
 	p.says("#map", "live in another space")
@@ -387,7 +392,7 @@ func TestTitlesAreText(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(explorer.Page()))
 	for pattern, body := range map[string]string{
-		"GET /v1/runs": `{"runs":[{"name":"EVIL","asks":"last item","recommender":"DreamRec","dataset":"EVIL","items":2,"positions":5,` +
+		"GET /v1/runs": `{"runs":[{"name":"EVIL","asks":"last item","question":"EVIL","title":true,"recommender":"DreamRec","dataset":"EVIL","items":2,"positions":5,` +
 			`"shortest":1,"oracles":true,"hash":"1"}]}`,
 		"GET /v1/items":      `{"items":[{"id":"1","title":"EVIL","raw_title":"EVIL!"}]}`,
 		"POST /v1/recommend": `{"items":[{"id":"2","title":"EVIL","score":1}]}`,

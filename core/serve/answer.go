@@ -63,16 +63,21 @@ type (
 		Tokens  []service.Token `json:"tokens"`
 		Lines   []namedLine     `json:"lines"`
 		Truth   []judgedItem    `json:"truth,omitempty" doc:"What the words about a history should name: its last item, or those of its items that count. Missing for vectors and states."`
+		Claims  []judgedClaim   `json:"claims,omitempty" doc:"What the words about a history should say, where it is not items that they name."`
 		Titles  []rankedAnswer  `json:"titles,omitempty" doc:"The likeliest answers that are titles, if the request asks for them."`
 	}
 	namedLine struct {
 		Text  string `json:"text" doc:"A line of an answer."`
 		Item  *Item  `json:"item"` // nil: the line names none
-		Right *bool  `json:"right,omitempty" doc:"Of words about a history: the line is one of the titles in truth, which no line before it has used up."`
+		Right *bool  `json:"right,omitempty" doc:"Of words about a history: the line is one of truth or claims, which no line before it has used up."`
 	}
 	judgedItem struct {
 		Item
 		Named bool `json:"named" doc:"The exact scorer of recint evaluate finds the title in the words."`
+	}
+	judgedClaim struct {
+		Text  string `json:"text" doc:"A true line."`
+		Named bool   `json:"named" doc:"The exact scorer of recint evaluate finds it in the words."`
 	}
 	rankedAnswer struct {
 		Lines   []namedLine `json:"lines"`
@@ -315,20 +320,21 @@ func lines(h *held, text string) []namedLine {
 	return named
 }
 
-// judge holds words against the history that they are about, as evaluations do: its last item, or those of its items that count.
+// judge compares words with the truth about their history, as evaluations do.
 func judge(answer *interpretAnswer, a asked) {
 	truth, named := a.Judge(a.history, answer.Text)
-	if len(truth) == 0 { // it is not about items
-		return
-	}
-	titles := make([]string, len(truth))
-	for i, id := range truth {
-		titles[i] = a.Describe(id).Title
-	}
-	for i, id := range truth {
+	for i, id := range truth.Items {
 		answer.Truth = append(answer.Truth, judgedItem{describe(a.held, id), named[i]})
 	}
-	for i, line := range evaluate.Lines(answer.Text, titles) {
+	if len(truth.Items) == 0 {
+		for i, text := range truth.Answer {
+			answer.Claims = append(answer.Claims, judgedClaim{text, named[i]})
+		}
+	}
+	if len(truth.Answer) == 0 { // nothing is known of it
+		return
+	}
+	for i, line := range evaluate.Lines(answer.Text, truth.Answer) {
 		answer.Lines[i].Right = &line.Right
 	}
 }

@@ -118,7 +118,16 @@ func TestAnswers(t *testing.T) {
 // Words are held against the history as evaluations do it: a title that stands there twice must be said twice, spelling may differ
 // where the exact scorer overlooks it, and of a long history only the items that count are asked for.
 func TestJudge(t *testing.T) {
-	s := open(t, Options{Service: usual}, "residual", "recovery")
+	s := open(t, Options{Service: usual}, "residual", "recovery", "popularity")
+	quarter := func(item int32) string {
+		_, h, err := s.runs.use("popularity")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.release()
+		truth, _ := h.Judge([]int32{item}, "")
+		return truth.Answer[0]
+	}
 	for _, c := range []struct {
 		run, text     string
 		history       []int32
@@ -128,6 +137,8 @@ func TestJudge(t *testing.T) {
 		{"residual", "The Golden Letter\nThe Silent Orchard", []int32{1, 8}, []bool{false}, []bool{true, false}},
 		{"recovery", "The Golden Letter\nNonsense\n\nthe silent orchard", []int32{1, 8, 8}, []bool{true, true, false}, []bool{true, false, true}},
 		{"recovery", "The Silent Orchard", []int32{1, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8}, make([]bool, 10), []bool{false}},
+		{"popularity", quarter(8), []int32{1, 8}, []bool{true}, []bool{true}},
+		{"popularity", "Nonsense", []int32{1, 8}, []bool{false}, []bool{false}},
 	} {
 		_, h, err := s.runs.use(c.run)
 		if err != nil {
@@ -139,6 +150,9 @@ func TestJudge(t *testing.T) {
 		var named, rights []bool
 		for _, item := range answer.Truth {
 			named = append(named, item.Named)
+		}
+		for _, claim := range answer.Claims {
+			named = append(named, claim.Named)
 		}
 		for _, line := range answer.Lines {
 			rights = append(rights, *line.Right)

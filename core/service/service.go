@@ -16,6 +16,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // ErrBusy is found in the error of a question for which the queue has no room.
@@ -64,6 +65,8 @@ type Service struct {
 // Info says what a service answers with.
 type Info struct {
 	Asks        prompt.Asked `json:"asks" doc:"What the run's prompt asks for."`
+	Question    string       `json:"question" doc:"The same, in words."`
+	Title       bool         `json:"title" doc:"The answer is the title of an item, and titles can be ranked."`
 	Recommender string       `json:"recommender" doc:"The recommender's model."`
 	Adapter     align.Kind   `json:"adapter" doc:"The adapter's kind."`
 	Dataset     string       `json:"dataset" doc:"The data set's name."`
@@ -77,10 +80,10 @@ type Info struct {
 	Hash        string       `json:"hash" doc:"Of the adapter's file."`
 }
 
-// Judge compares an answer about a history with the truth: the items that it should name, and which of them it names.
-func (s *Service) Judge(history []int32, answer string) (items []int32, named []bool) {
-	q := s.run.Question(-1, history)
-	return q.Items, s.run.Task.Named(answer, q.Answer)
+// Judge compares an answer about a history with the true one, and says which of its lines the answer names.
+func (s *Service) Judge(history []int32, answer string) (truth task.Question, named []bool) {
+	truth = s.run.Question(-1, history)
+	return truth, s.run.Task.Named(answer, truth.Answer)
 }
 
 // Open opens a trained run and starts to answer.
@@ -133,7 +136,7 @@ func (s *Service) open(dir string, opts Options) error {
 	s.chart = sync.OnceValues(func() (*Map, error) { return newMap(s.run.Recommender) })
 	config := s.run.Recommender.Config()
 	s.info = Info{
-		Asks: s.run.Spec.Template.Asks, Recommender: config.Model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
+		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Title: s.run.Task.Title, Recommender: config.Model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
 		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}

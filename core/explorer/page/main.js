@@ -54,7 +54,7 @@ function update() {
   }
   words.ask(async signal => {
     const answer = await interpret(words, of, items, signal);
-    if (of.asks !== "last item") return;
+    if (!of.title) return;
     said.set(asked(items), answer);
     keepFocus(by("chosen"), render);
   });
@@ -66,8 +66,7 @@ function use(next) {
   run = next;
   if (by("search").value) search.find();
   by("run").value = run.name;
-  by("about").textContent = `${run.recommender} on ${run.dataset}, ${run.items.toLocaleString("en")} items; its states say ` +
-    (run.asks === "last item" ? "what was chosen last." : "all that was chosen.");
+  by("about").textContent = `${run.recommender} on ${run.dataset}, ${run.items.toLocaleString("en")} items. It names ${run.question}.`;
   if (other) history.set([], "This run is of another data set; the history is empty.");
   else update();
 }

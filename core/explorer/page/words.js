@@ -24,18 +24,16 @@ export const verdict = (right, yes = "right", no = "wrong") =>
 // interpret asks what the states of a history say, and gives the answer.
 export async function interpret(panel, run, items, signal) {
   const said = make("p", { class: "tokens", tabindex: "0", "aria-label": "The words, each token above its log-probability in nats" });
-  const of = make("p", { class: "soft" }, run.asks === "last item"
-    ? "The model sees the state before and after the last choice, and says what was chosen:"
-    : "The model sees the states, and says all that was chosen:");
+  const of = make("p", { class: "soft" }, `The model sees the states and names ${run.question}:`);
   let begun = false;
   const answer = await stream("v1/interpret",
-    { run: run.name, history: items.map(item => item.id), titles: run.asks === "last item" ? likeliest : 0 }, next => {
+    { run: run.name, history: items.map(item => item.id), titles: run.title ? likeliest : 0 }, next => {
       if (!begun) panel.show(of, said);
       begun = true;
       said.append(...token(next));
     }, signal);
   const ended = answer.ended ? null : make("p", { class: "warning" }, `The words were cut after ${answer.tokens.length} tokens.`);
-  panel.show(of, said, legend(), ...[ended, ...(run.asks === "last item" ? residual : recovery)(panel, answer)].filter(x => x));
+  panel.show(of, said, legend(), ...[ended, ...(run.title ? title : lines)(panel, answer)].filter(x => x));
   return answer;
 }
 
@@ -45,8 +43,8 @@ function legend() {
       [make("span", { class: "token " + name }, text), " "]));
 }
 
-// residual holds what was said against the last choice.
-function residual(panel, answer) {
+// title compares the title that was said with the true one.
+function title(panel, answer) {
   const truth = answer.truth[0].title, words = answer.text || "nothing", sure = probability(answer.log_prob);
   panel.status.textContent = `The states say ${words}, probability ${sure}; in truth it was ${truth}.`;
   return [
@@ -61,14 +59,16 @@ function residual(panel, answer) {
   ];
 }
 
-// recovery holds the lines that were said against the history that counts.
-function recovery(panel, answer) {
+// lines compares the lines that were said with the true ones.
+function lines(panel, answer) {
+  const truth = answer.truth?.map(({ title, named }) => ({ text: title, named })) ?? answer.claims ?? [];
+  if (truth.length === 0) return [make("p", { class: "soft" }, "The truth is not known.")];
   const left = answer.lines.filter(line => !line.right).map(line => line.text);
-  const summary = `${answer.truth.filter(item => item.named).length} of ${answer.truth.length} items are named`;
+  const summary = `${truth.filter(line => line.named).length} of ${truth.length} are named`;
   panel.status.textContent = summary + ".";
   return [
     make("h3", {}, summary),
-    make("ul", { class: "titles" }, ...answer.truth.map(item => make("li", {}, item.title, verdict(item.named, "named", "not named")))),
-    left.length > 0 ? make("p", { class: "soft" }, "Said, but not chosen: ", left.join("; ")) : null,
+    make("ul", { class: "titles" }, ...truth.map(line => make("li", {}, line.text, verdict(line.named, "named", "not named")))),
+    left.length > 0 ? make("p", { class: "soft" }, "Said, but not true: ", left.join("; ")) : null,
   ];
 }

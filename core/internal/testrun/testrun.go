@@ -17,18 +17,19 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// All makes the runs of the tests below dir, and gives their folders: residual and recovery of SASRec, dreams (residual) and item of
-// DreamRec.
+// All makes the runs of the tests below dir, and gives their folders: residual, recovery and popularity of SASRec, dreams (residual)
+// and item of DreamRec.
 func All(dir string) (map[string]string, error) {
 	folders := map[string]string{}
 	for name, of := range map[string]struct {
 		model, prompt string
 		kind          align.Kind
 	}{
-		"residual": {recommender.SASRec, "residual", align.MLP},
-		"recovery": {recommender.SASRec, "recovery", align.Positions},
-		"dreams":   {recommender.DreamRec, "residual", align.MLP},
-		"item":     {recommender.DreamRec, "item", align.Linear},
+		"residual":   {recommender.SASRec, "residual", align.MLP},
+		"recovery":   {recommender.SASRec, "recovery", align.Positions},
+		"popularity": {recommender.SASRec, "popularity", align.MLP},
+		"dreams":     {recommender.DreamRec, "residual", align.MLP},
+		"item":       {recommender.DreamRec, "item", align.Linear},
 	} {
 		template, err := task.Prompt(of.prompt)
 		if err != nil {
