@@ -48,6 +48,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
 		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
+		&cli.Float64Flag{Name: "noise", Usage: "standard `DEVIATION` of Gaussian noise on standardised states during training, so that what is read holds for items that training has not seen"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
@@ -142,7 +143,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
 	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
-	s.Config.Patience = c.Int("patience")
+	s.Config.Patience, s.Config.Noise = c.Int("patience"), c.Float64("noise")
 	if c.IsSet("hidden") {
 		s.Hidden = c.Int("hidden")
 	}

@@ -94,7 +94,7 @@ func TestTrain_warmStartResumes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			job := makeJob(t)
-			job.Config.WarmSteps = 50
+			job.Config.WarmSteps, job.Config.Noise = 50, 0.3
 			longestLoss = 0
 			killed := killedAt(t, &job, func(e Event) bool { return e.Phase == "warm start" && e.Step == 40 })
 			train(t, job)

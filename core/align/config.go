@@ -26,6 +26,9 @@ type Config struct {
 	Schedule      Schedule `json:"schedule"`       // of the rate afterwards
 	WeightDecay   float64  `json:"weight_decay"`   // decoupled
 	MaxNorm       float64  `json:"max_norm"`       // the gradient's L2 norm is cut down to this; 0: never
+	// Noise is the standard deviation of Gaussian noise on each number of a standardised state during training, in the warm start
+	// too: an adapter that cannot rely on the exact state of an item reads what it shares with its neighbours (Bishop 1995).
+	Noise float64 `json:"noise,omitempty"`
 
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none
 	WarmBatch int     `json:"warm_batch"` // samples in one of them
@@ -88,6 +91,8 @@ func (c Config) Validate() error {
 		return bad("weight_decay", c.WeightDecay, "0 or more")
 	case !(c.MaxNorm >= 0):
 		return bad("max_norm", c.MaxNorm, "0 or more")
+	case !(c.Noise >= 0 && c.Noise <= 10):
+		return bad("noise", c.Noise, "0 to 10")
 	case c.WarmSteps < 0:
 		return bad("warm_steps", c.WarmSteps, "0 or more")
 	case c.WarmSteps > 0 && c.WarmBatch < 1:

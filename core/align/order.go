@@ -13,8 +13,10 @@ const (
 	streamInit = iota + 1
 	streamWarm
 	streamValidation
-	streamEpoch             // epoch e draws from streamEpoch + e
-	streamWording = 1 << 40 // pass p of a run draws from streamWording + p
+	streamEpoch               // epoch e draws from streamEpoch + e
+	streamWording   = 1 << 40 // pass p of a run draws from streamWording + p
+	streamNoise     = 1 << 41 // step s of a run draws from streamNoise + s, and of its warm start from streamWarmNoise + s
+	streamWarmNoise = 1 << 42
 )
 
 // order visits n samples in a new random order in each epoch. Which sample stands at a place depends on the seed and
@@ -42,6 +44,25 @@ func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
 		batch[i] = samples[o.at(step*size+i)]
 	}
 	return batch
+}
+
+// disturb adds Gaussian noise to numbers.
+func disturb(values []float32, noise float64, random *rand.Rand) {
+	for i := range values {
+		values[i] += float32(noise * random.NormFloat64())
+	}
+}
+
+// disturbed gives samples with noise on their states.
+func disturbed(samples []prompt.Sample, noise float64, random *rand.Rand) []prompt.Sample {
+	if noise == 0 {
+		return samples
+	}
+	for i := range samples {
+		samples[i].Values = slices.Clone(samples[i].Values)
+		disturb(samples[i].Values, noise, random)
+	}
+	return samples
 }
 
 // passes splits a batch into groups of samples that go through the LLM together: of like length, so that little is padded, and of at most so many

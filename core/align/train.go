@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -90,7 +91,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 		start := r.job.clock()
 		rate := c.rate(r.Step, r.Plan)
 		event := Event{Phase: "training", Rate: rate}
-		event.Loss, event.Norm, err = r.update(ctx, batches.batch(r.job.Train, r.Step, c.BatchSize), rate)
+		event.Loss, event.Norm, err = r.update(ctx, disturbed(batches.batch(r.job.Train, r.Step, c.BatchSize), c.Noise,
+			rand.New(rand.NewPCG(c.Seed, streamNoise+uint64(r.Step)))), rate)
 		switch {
 		case errors.Is(err, cgo.ErrNumeric):
 			event = Event{Phase: "skipped", Rate: rate, Problem: err.Error()}

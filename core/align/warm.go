@@ -121,6 +121,9 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			pairs[i] = job.Warm[random.IntN(len(job.Warm))]
 			states = append(states, pairs[i].State...)
 		}
+		if c.Noise > 0 {
+			disturb(states, c.Noise, rand.New(rand.NewPCG(c.Seed, streamWarmNoise+uint64(r.WarmSteps))))
+		}
 		loss, err := learn(states, pairs)
 		if err == nil {
 			_, err = pupil.Update(c.adamW(c.WarmRate*(1-done), r.WarmSteps+1))

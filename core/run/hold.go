@@ -20,27 +20,36 @@ import (
 // HeldOutFile is the file of a run's folder with the ids of the items that training was kept from.
 const HeldOutFile = "held-out-items.json"
 
-// heldOut draws the share of the items. The draw follows from the seed and the number of items.
-func heldOut(d *dataset.Dataset, share float64, seed uint64) map[int32]bool {
+// choosingShare is the part of the held-out items by which training chooses an adapter. No evaluation asks about them, so that what
+// is measured on the others was not chosen by it.
+const choosingShare = 0.2
+
+// heldOut draws the share of the items that training is kept from, and the part of these that choose an adapter. The draw follows
+// from the seed and the number of items.
+func heldOut(d *dataset.Dataset, share float64, seed uint64) (held, choosing map[int32]bool) {
 	hash := fnv.New64a()
 	binary.Write(hash, binary.LittleEndian, seed)
 	items := rand.New(rand.NewPCG(hash.Sum64(), streamHeldOut)).Perm(len(d.Items))
-	held := map[int32]bool{}
-	for _, item := range items[:int(share*float64(len(items)))] {
-		held[int32(item)] = true
+	items = items[:int(share*float64(len(items)))]
+	return sameTitles(d, items), sameTitles(d, items[:int(choosingShare*float64(len(items)))])
+}
+
+// sameTitles gives items and all others that have a title of theirs, which would be learned from those.
+func sameTitles(d *dataset.Dataset, items []int) map[int32]bool {
+	all := map[int32]bool{}
+	if len(items) == 0 {
+		return all
 	}
-	if catalogue := d.Catalogue(); len(held) > 0 { // a title that another item has too would be learned from that one
-		titles := map[int32]bool{}
-		for item := range held {
-			titles[catalogue.TitleID(item)] = true
-		}
-		for item := range items {
-			if titles[catalogue.TitleID(int32(item))] {
-				held[int32(item)] = true
-			}
+	catalogue, titles := d.Catalogue(), map[int32]bool{}
+	for _, item := range items {
+		titles[catalogue.TitleID(int32(item))] = true
+	}
+	for item := range d.Items {
+		if titles[catalogue.TitleID(int32(item))] {
+			all[int32(item)] = true
 		}
 	}
-	return held
+	return all
 }
 
 // streamHeldOut tells the random numbers of the draw from others of the same seed.

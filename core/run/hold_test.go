@@ -85,6 +85,25 @@ func TestHoldOut_keepsItemsFromTraining(t *testing.T) {
 			t.Errorf("lessons of each task: %v", tasks)
 		}
 	}
+	if len(p.choosing) != 1 {
+		t.Fatalf("%d items choose the adapter, want a fifth of 9", len(p.choosing))
+	}
+	for item := range p.choosing {
+		if !p.held[item] {
+			t.Errorf("item %d chooses the adapter and is not held out", item)
+		}
+	}
+	// Titles of held-out items are asked for nowhere; their genres choose the adapter.
+	p.choosing = p.held
+	lessons, err := p.validationLessons()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lessons {
+		if last := l.history[len(l.history)-1]; p.held[last] != (l.task == 1) {
+			t.Errorf("the adapter is chosen by a lesson of task %d about item %d; it is held out: %v", l.task, last, p.held[last])
+		}
+	}
 	pairs, err := p.pairs(t.Context(), p.Recommender, sequences, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +156,12 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 		var seen, held, all int
 		switch found := found.(type) {
 		case *task.Residual:
-			seen, held, all = found.Seen.N, found.HeldOut.N, len(r.Split.Test)
+			seen, held = found.Seen.N, found.HeldOut.N
+			for _, s := range r.Split.Test {
+				if !r.choosing[s.Next] {
+					all++
+				}
+			}
 		case *task.Claims:
 			seen, held, all = found.Seen.N, found.HeldOut.N, found.N
 			if found.N >= len(r.Split.Test) || found.Conditions[1].Allowed.Value != 1 {

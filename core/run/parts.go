@@ -29,8 +29,9 @@ type Parts struct {
 	Task        task.Task        // that the template asks
 	Facts       *task.Facts      // that true answers are made of
 
-	asked []asked        // each task of the run, the first one being Task with Prompts
-	held  map[int32]bool // items that training is kept from
+	asked    []asked        // each task of the run, the first one being Task with Prompts
+	held     map[int32]bool // items that training is kept from
+	choosing map[int32]bool // those of them by which training chooses an adapter, about which no evaluation asks
 
 	encoding, engine *cgo.Engine // of the recommender, and of all else
 	kind             align.Kind  // of the adapter
@@ -76,7 +77,7 @@ func (p *Parts) open(s Spec) (err error) {
 		shown.PerState = p.lookUps()
 	}
 	p.Facts = task.NewFacts(p.Data, p.Split)
-	p.held = heldOut(p.Data, s.HoldOut, s.Config.Seed)
+	p.held, p.choosing = heldOut(p.Data, s.HoldOut, s.Config.Seed)
 	for _, template := range s.Templates() {
 		one := asked{trained: len(template.Texts)}
 		if one.Task, err = task.Of(template); err != nil {
@@ -174,20 +175,55 @@ type lesson struct {
 // lessonsOf makes lessons of sequences, for all tasks in turn. What tells of held-out items is left out, and so is what nobody knows
 // the answer to.
 func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
+	facts := p.Facts.Without(p.held)
+	return p.lessonsWhere(sequences, func(t task.Task, s dataset.Sequence) task.Question {
+		if q := t.Question(facts, s, p.Recommender.Positions()); !p.tells(t, q) {
+			return q
+		}
+		return task.Question{}
+	})
+}
+
+// validationLessons are those that an adapter is chosen by. Where items are held out, questions about the last item are of held-out
+// ones: an adapter that has memorised the others is not the one that reads states best. Titles are the exception, since no state
+// spells them.
+func (p *Parts) validationLessons() ([]lesson, error) {
+	facts, unseen := p.Facts.Without(p.held), map[string]bool{}
+	for _, one := range p.asked {
+		unseen[one.Name] = p.unseen(one.Task)
+	}
+	return p.lessonsWhere(p.Split.Validation, func(t task.Task, s dataset.Sequence) task.Question {
+		if unseen[t.Name] {
+			if p.choosing[s.Next] {
+				return t.Question(p.Facts, s, p.Recommender.Positions())
+			}
+		} else if q := t.Question(facts, s, p.Recommender.Positions()); !p.tells(t, q) {
+			return q
+		}
+		return task.Question{}
+	})
+}
+
+// unseen says whether an adapter is chosen by a task's answers about items that it was not trained on.
+func (p *Parts) unseen(t task.Task) bool {
+	return t.Last && !t.Title && slices.ContainsFunc(p.Split.Validation, func(s dataset.Sequence) bool {
+		return p.choosing[s.Next] && len(t.Question(p.Facts, s, p.Recommender.Positions()).Answer) > 0
+	})
+}
+
+// lessonsWhere makes lessons of the questions that each task asks about sequences, those without an answer left out.
+func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, dataset.Sequence) task.Question) ([]lesson, error) {
 	var lessons []lesson
 	var texts []string
-	facts := p.Facts.Without(p.held)
 	for number, one := range p.asked {
 		before, about := len(lessons), sequences
 		if !one.Last { // of which copies that end in drawn items say nothing new
 			about = about[:min(len(about), len(p.Split.Train))]
 		}
 		for _, s := range about {
-			q := one.Question(facts, s, p.Recommender.Positions())
-			if len(q.Answer) == 0 || p.tells(one.Task, q) {
-				continue
+			if q := ask(one.Task, s); len(q.Answer) > 0 {
+				lessons, texts = append(lessons, lesson{history: q.History, task: number}), append(texts, q.Text())
 			}
-			lessons, texts = append(lessons, lesson{history: q.History, task: number}), append(texts, q.Text())
 		}
 		if len(lessons) == before {
 			return nil, fmt.Errorf("run: nothing is known of the %s; does the data set have such a column? recint data stats lists them",

@@ -147,8 +147,8 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 	var samples []evaluate.Sample
 	var histories [][]int32
 	for i, q := range r.questions(r.testSequences(n, opts.Seed)) {
-		if len(q.Answer) == 0 {
-			continue // nobody knows it
+		if len(q.Answer) == 0 || r.Task.Last && r.choosing[q.History[len(q.History)-1]] {
+			continue // nobody knows it, or training chose the adapter by it
 		}
 		histories = append(histories, q.History)
 		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,

@@ -76,7 +76,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if job.Train, err = parts.samples(ctx, teacher, lessons); err != nil {
 		return nil, err
 	}
-	if lessons, err = parts.lessonsOf(parts.Split.Validation); err != nil {
+	if lessons, err = parts.validationLessons(); err != nil {
 		return nil, err
 	}
 	if job.Validation, err = parts.samples(ctx, parts.Recommender, lessons); err != nil {
