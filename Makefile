@@ -98,10 +98,15 @@ test-serve: $(RECINT) ## run the tests of serving alone, with the race detector
 	go test -count=1 ./core/explorer
 	go test -count=1 -run Serve ./cli/app
 
-# Where the inputs lie that were modelled on public reports.
-CASES := ../shared/cases
+# The folder with a case for each input that a public report describes. RECINT_REFERENCE names the folder
+# of all reference cases, or the one called reference in it.
+CASES := $(if $(RECINT_REFERENCE),$(RECINT_REFERENCE:/reference=)/cases)
 test-cases: $(RECINT) ## run recint on inputs as they exist in the wild, a line for each: CASES=FOLDER
+ifeq ($(CASES),)
+	@echo 'test-cases: SKIPPED: name the cases with CASES=FOLDER, or their parent with RECINT_REFERENCE=FOLDER'
+else
 	go run ./cli/cases -recint $(RECINT) $(CASES)
+endif
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve

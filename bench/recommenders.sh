@@ -4,14 +4,14 @@
 # PYTHON names an interpreter that has the packages of bench/peers/requirements.txt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-folder=build/bench/recommenders lastfm=../shared/data/lastfm
+folder=build/bench/recommenders lastfm=${RECINT_REFERENCE:+${RECINT_REFERENCE%/reference}/data/lastfm}
 mkdir -p "$folder" bench/results
 ln -sfn "$(bin/recint data fetch ml-100k | tail -n 1)" "$folder/ml-100k"
 if [ ! -e "$folder/lastfm" ]; then
-    if [ -e "$lastfm" ]; then
+    if [ -n "$lastfm" ]; then
         bin/recint data import "$lastfm" --to "$folder/lastfm"
     else
-        echo "LastFM is left out: $lastfm is not there" >&2
+        echo "LastFM is skipped: RECINT_REFERENCE=FOLDER does not name the folder that has data/lastfm" >&2
     fi
 fi
 for data in ml-100k lastfm; do

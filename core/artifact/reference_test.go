@@ -3,13 +3,15 @@ package artifact
 import (
 	"path/filepath"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
-// The reference files were written by the safetensors library of Python. A user's clone does not have them.
+// The safetensors library of Python wrote the reference files.
 func TestReadReferenceFiles(t *testing.T) {
-	paths, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "reference", "*.safetensors"))
-	if len(paths) == 0 {
-		t.Skip("no ../shared/reference beside this clone")
+	paths, err := filepath.Glob(filepath.Join(reference.Folder(t, "reference"), "*.safetensors"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%d reference files, %v", len(paths), err)
 	}
 	for _, path := range paths {
 		f, err := ReadSafetensors(path)

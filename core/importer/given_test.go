@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
 // givenFiles is data in three parts.
@@ -87,12 +88,9 @@ func TestImportRecBoleSplits(t *testing.T) {
 	}
 }
 
-// The folder beside the repository is not part of it. Counts by wc.
+// Counts by wc.
 func TestImportLastFM(t *testing.T) {
-	source := filepath.Join("..", "..", "..", "shared", "data", "lastfm")
-	if _, err := os.Stat(source); err != nil {
-		t.Skipf("the LastFM sequences are not beside this repository: %v", err)
-	}
+	source := reference.Folder(t, "data/lastfm")
 	to := filepath.Join(t.TempDir(), "lastfm")
 	_, report, err := Import(t.Context(), source, to, Options{Name: "lastfm", Strict: true})
 	if err != nil || report.Rows != 49824+122+122 {

@@ -6,14 +6,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
-// The folder beside the repository is not part of it: inputs with the data sets that they gave on 2026-11-28, checked by
-// hand or against pandas. Apart from the order of rows and additional attribute columns they must give the same.
+// The expected data sets are those of 2026-11-28, checked by hand or against pandas. The order of rows
+// and additional attribute columns may differ.
 func TestImportWhatWasRight(t *testing.T) {
-	cases, err := filepath.Glob(filepath.Join("..", "..", "..", "shared", "cases-right", "*", "expected"))
+	cases, err := filepath.Glob(filepath.Join(reference.Folder(t, "cases-right"), "*", "expected"))
 	if err != nil || len(cases) == 0 {
-		t.Skipf("the inputs are not beside this repository: %v", err)
+		t.Fatalf("%d cases, %v", len(cases), err)
 	}
 	for _, expected := range cases {
 		dir := filepath.Dir(expected)

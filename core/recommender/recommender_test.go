@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
@@ -193,15 +194,8 @@ func TestLoadRefuses(t *testing.T) {
 
 // The authors' file, as published. Numbers and tolerances: the reference folder's README.
 func TestAuthorsFile_vsPyTorch(t *testing.T) {
-	dir := os.Getenv("RECINT_REFERENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "reference")
-	}
-	path := filepath.Join(dir, "SASRec_movielens.safetensors")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no reference cases: %v; set RECINT_REFERENCE to their folder", err)
-	}
-	r, err := Load(testllm.Engine(t), path)
+	dir := reference.Folder(t, "reference")
+	r, err := Load(testllm.Engine(t), filepath.Join(dir, "SASRec_movielens.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,21 +12,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
-
-// referenceFolder is where the reference cases lie, which a clone of the repository does not have.
-func referenceFolder(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("RECINT_REFERENCE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "reference")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no reference cases: %v; set RECINT_REFERENCE to their folder", err)
-	}
-	return dir
-}
 
 func save(t *testing.T, path string, file *artifact.File) {
 	t.Helper()
@@ -53,7 +41,7 @@ func at(model string) func() (string, error) {
 
 // Numbers and tolerances: the reference folder's README.
 func TestVerify_RecommenderReference(t *testing.T) {
-	dir, engine := referenceFolder(t), testllm.Engine(t)
+	dir, engine := reference.Folder(t, "reference"), testllm.Engine(t)
 	dream := []string{"betas", "guidance", "x0_conditional", "x0_unconditional", "loss_mse", "oracle", "scores"}
 	for name, want := range map[string][]string{
 		"GRU_movielens": {"scores"}, "Caser_movielens": {"scores"}, "SASRec_movielens": {"hidden", "scores"},
@@ -83,7 +71,7 @@ func TestVerify_RecommenderReference(t *testing.T) {
 
 // Numbers and tolerances: the reference folder's README. The model is SmolLM2-135M-Instruct.Q4_1.gguf.
 func TestVerify_LLMReference(t *testing.T) {
-	dir := referenceFolder(t)
+	dir := reference.Folder(t, "reference")
 	model := os.Getenv("RECINT_MODEL")
 	if model == "" {
 		t.Skip("set RECINT_MODEL to the path of SmolLM2-135M-Instruct.Q4_1.gguf to run the LLM's reference cases")

@@ -2,11 +2,11 @@ package complexstep
 
 import (
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	folder "github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
 // reference reads weights and what PyTorch made of them in float32 (the reference folder's README, which also gives the
@@ -19,10 +19,7 @@ type reference struct {
 
 func readReference(t *testing.T, name string) reference {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "..", "shared", "reference")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no reference numbers at %s: a clone has none", dir)
-	}
+	dir := folder.Folder(t, "reference")
 	weights, err := artifact.ReadSafetensors(filepath.Join(dir, name+".safetensors"))
 	if err != nil {
 		t.Fatal(err)
