@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-var tiny = cgo.SASRecParams{Items: 5, Width: 4, Positions: 3, Blocks: 1, Heads: 2, Inner: 4}
+var tiny = sasRecParams{Items: 5, Width: 4, Positions: 3, Blocks: 1, Heads: 2, Inner: 4}
 
 func newEngine(t *testing.T) *cgo.Engine {
 	t.Helper()
@@ -39,7 +39,7 @@ func newProbe(t *testing.T) *cgo.Probe {
 func newModels(t *testing.T) (*cgo.Recommender, *cgo.Adapter) {
 	t.Helper()
 	engine := newEngine(t)
-	recommender, err := cgo.NewSASRec(engine, tiny)
+	recommender, err := newSASRec(engine, tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestClosedObjects(t *testing.T) {
 	engine := newEngine(t)
 	engine.Close()
 	for name, create := range map[string]func(*cgo.Engine) error{
-		"NewSASRec":    func(e *cgo.Engine) error { return second(cgo.NewSASRec(e, tiny)) },
+		"NewSASRec":    func(e *cgo.Engine) error { return second(newSASRec(e, tiny)) },
 		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{})) },
 		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
 		"NewLLM":       func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
@@ -136,7 +136,7 @@ func TestClosedObjects(t *testing.T) {
 // A child goes on working when its engine is closed: natives hold their parents.
 func TestCloseOrder(t *testing.T) {
 	engine := newEngine(t)
-	model, err := cgo.NewSASRec(engine, tiny)
+	model, err := newSASRec(engine, tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestWrongLengths(t *testing.T) {
 		return (&cgo.LLM{}).BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
 	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, cgo.Decoded{}) }
-	sasrec := func(p cgo.SASRecParams) error { return second(cgo.NewSASRec(newEngine(t), p)) }
+	sasrec := func(p sasRecParams) error { return second(newSASRec(newEngine(t), p)) }
 	for name, err := range map[string]error{
 		"branches parents":   branches(func(b *cgo.Branches) { b.Parents = b.Parents[:1] }),
 		"branches counts":    branches(func(b *cgo.Branches) { b.AskedCounts = nil }),
@@ -208,8 +208,8 @@ func TestWrongLengths(t *testing.T) {
 			Asked: []int32{1}}),
 		"decode negative": decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{1}, AskedCounts: []int32{-1}}),
 		"decode tokens":   decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{2}, Tokens: []int32{1}}),
-		"sasrec items":    sasrec(cgo.SASRecParams{}),
-		"sasrec too wide": sasrec(cgo.SASRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
+		"sasrec items":    sasrec(sasRecParams{}),
+		"sasrec too wide": sasrec(sasRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
 		"adapter kind":    second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: 7, In: 1, Tokens: 1, Embd: 1})),
 		"probe classes":   second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
 		"probe too wide":  second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
@@ -352,7 +352,7 @@ func TestCreateAndClose1000Times(t *testing.T) {
 	engine := newEngine(t)
 	before := cgo.Live()
 	for i := range 1000 {
-		model, err := cgo.NewSASRec(engine, tiny)
+		model, err := newSASRec(engine, tiny)
 		if err != nil {
 			t.Fatal(err)
 		}

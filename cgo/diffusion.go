@@ -1,64 +1,20 @@
 package cgo
 
 // #include "recint.h"
-// #cgo nocallback ri_dreamrec_backward
-// #cgo noescape ri_dreamrec_backward
-// #cgo nocallback ri_dreamrec_denoise
-// #cgo noescape ri_dreamrec_denoise
-// #cgo nocallback ri_dreamrec_sample
-// #cgo noescape ri_dreamrec_sample
+// #cgo nocallback ri_diffusion_backward
+// #cgo noescape ri_diffusion_backward
+// #cgo nocallback ri_diffusion_denoise
+// #cgo noescape ri_diffusion_denoise
+// #cgo nocallback ri_diffusion_sample
+// #cgo noescape ri_diffusion_sample
 import "C"
 
 import "runtime"
 
-// Denoiser is the network that predicts an item's embedding from a noised one.
-type Denoiser int32
-
-// The denoisers: one linear layer, or two with a GELU between them.
-const (
-	MLP1 Denoiser = C.RI_DENOISER_MLP1
-	MLP2 Denoiser = C.RI_DENOISER_MLP2
-)
-
-// DreamRecParams sizes a DreamRec (Yang et al. 2023, arXiv 2310.20453).
-type DreamRecParams struct {
-	Guidance SASRecParams // the encoder that guides, in the authors' layout
-	Denoiser Denoiser
-	Betas    []float64 // variance of the noise added in each step of the diffusion, each above 0 and below 1
-	Rounding float32   // weight in the loss of the target's cross-entropy, given the prediction; 0: none
-}
-
 // Diffusion is a recommender that generates oracles: vectors in the space of its item embeddings.
 type Diffusion struct{ *Recommender }
 
-// NewDreamRec makes a recommender of zeros. Its tensors have the names of the authors' layout.
-func NewDreamRec(engine *Engine, params DreamRecParams) (*Recommender, error) {
-	const op = "make dreamrec"
-	guidance, err := params.Guidance.native(op)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkInt32(op, len(params.Betas)); err != nil {
-		return nil, err
-	}
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	pinned(&pin, params.Betas)
-	p := C.ri_dreamrec_params{
-		guidance: guidance, denoiser: C.ri_denoiser(params.Denoiser), n_steps: C.int32_t(len(params.Betas)),
-		betas: data[C.double](params.Betas), rounding: C.float(params.Rounding),
-	}
-	r, err := newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
-		return C.ri_dreamrec_create(e, &p, m, err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.generates = true
-	return r, nil
-}
-
-// DiffusionBatch is what one step of DreamRec learns from.
+// DiffusionBatch is what one step of a diffusion learns from.
 type DiffusionBatch struct {
 	Histories
 	Targets       []int32   // [B]: the item whose embedding is to be recovered
@@ -73,7 +29,7 @@ type DiffusionBatch struct {
 // and the target's embedding (DreamRec, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
 // of the prediction with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
 func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
-	const op = "train dreamrec"
+	const op = "train diffusion"
 	err = d.use(op, func(p *C.ri_model) error {
 		if err := b.check(op, d.Recommender); err != nil {
 			return err
@@ -95,19 +51,19 @@ func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
 		pinned(&pin, b.Steps)
 		pinned(&pin, b.Noise)
 		pinned(&pin, b.Unconditional)
-		batch := C.ri_dreamrec_batch{
+		batch := C.ri_diffusion_batch{
 			histories: b.native(&pin, d.Recommender), targets: data[C.int32_t](b.Targets), steps: data[C.int32_t](b.Steps),
 			noise: data[C.float](b.Noise), unconditional: data[C.int32_t](b.Unconditional), dropout: C.float(b.Dropout),
 			seed: C.uint64_t(b.Seed),
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
-			return C.ri_dreamrec_backward(p, &batch, (*C.double)(&loss), e)
+			return C.ri_diffusion_backward(p, &batch, (*C.double)(&loss), e)
 		})
 	})
 	return loss, err
 }
 
-// Denoise writes the embedding that DreamRec predicts, dst [n, D], from x [n, D] at steps [n] of the diffusion, with guidance
+// Denoise writes the embedding that it predicts, dst [n, D], from x [n, D] at steps [n] of the diffusion, with guidance
 // [n, D], or nil for none.
 func (d *Diffusion) Denoise(dst, x []float32, steps []int32, guidance []float32) error {
 	const op = "denoise"
@@ -125,7 +81,7 @@ func (d *Diffusion) Denoise(dst, x []float32, steps []int32, guidance []float32)
 			}
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
-			return C.ri_dreamrec_denoise(p, data[C.float](x), data[C.int32_t](steps), data[C.float](guidance), C.size_t(n),
+			return C.ri_diffusion_denoise(p, data[C.float](x), data[C.int32_t](steps), data[C.float](guidance), C.size_t(n),
 				data[C.float](dst), e)
 		})
 	})
@@ -142,7 +98,7 @@ type Sampling struct {
 	First         uint64 // number of the first oracle in the stream of the seed: it is the same whatever n
 }
 
-// Sample writes oracles, dst [n, D]: vectors in the space of DreamRec's item embeddings.
+// Sample writes oracles, dst [n, D]: vectors in the space of the item embeddings.
 func (d *Diffusion) Sample(dst []float32, s Sampling) error {
 	const op = "sample oracles"
 	return d.use(op, func(p *C.ri_model) error {
@@ -168,13 +124,13 @@ func (d *Diffusion) Sample(dst []float32, s Sampling) error {
 		pinned(&pin, s.Guidance)
 		pinned(&pin, s.Steps)
 		pinned(&pin, s.Noise)
-		sampling := C.ri_dreamrec_sampling{
+		sampling := C.ri_diffusion_sampling{
 			n_oracles: C.size_t(n), guidance: data[C.float](s.Guidance), strength: C.float(s.Strength),
 			n_steps: C.size_t(len(s.Steps)), steps: data[C.int32_t](s.Steps), deterministic: flag(s.Deterministic),
 			noise: data[C.float](s.Noise), seed: C.uint64_t(s.Seed), first: C.uint64_t(s.First),
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
-			return C.ri_dreamrec_sample(p, &sampling, data[C.float](dst), e)
+			return C.ri_diffusion_sample(p, &sampling, data[C.float](dst), e)
 		})
 	})
 }

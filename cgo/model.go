@@ -17,9 +17,42 @@ type Model struct {
 
 // TensorInfo names a tensor of a model. Its shape is row-major.
 type TensorInfo struct {
-	Name  string
-	Shape []int
+	Name    string
+	Shape   []int
+	Role    Role
+	Initial Initial // how first values are drawn
+	Scale   float64 // the standard deviation or bound of these
+	// ItemRows: there is a row for each item, item i in row i; of RoleItems padding follows in row V.
+	ItemRows bool
 }
+
+// Role is what a tensor is for.
+type Role int32
+
+// The roles.
+const (
+	RoleOther      Role = C.RI_ROLE_OTHER
+	RoleMatrix     Role = C.RI_ROLE_MATRIX
+	RolePointwise  Role = C.RI_ROLE_POINTWISE // a matrix that the layout's project stores as a convolution of width 1
+	RoleFilter     Role = C.RI_ROLE_FILTER
+	RoleBias       Role = C.RI_ROLE_BIAS
+	RoleNormScale  Role = C.RI_ROLE_NORM_SCALE
+	RoleNormOffset Role = C.RI_ROLE_NORM_OFFSET
+	RoleItems      Role = C.RI_ROLE_ITEMS
+	RolePositions  Role = C.RI_ROLE_POSITIONS
+	RoleEmbedding  Role = C.RI_ROLE_EMBEDDING
+)
+
+// Initial is how a tensor's first values are drawn.
+type Initial int32
+
+// The ways to draw first values.
+const (
+	Zero    Initial = C.RI_INITIAL_ZERO
+	One     Initial = C.RI_INITIAL_ONE
+	Normal  Initial = C.RI_INITIAL_NORMAL
+	Uniform Initial = C.RI_INITIAL_UNIFORM
+)
 
 // Elements is the product of the shape.
 func (t TensorInfo) Elements() int {
@@ -70,7 +103,8 @@ func (m *Model) create(op string, engine *Engine,
 			if err != nil {
 				return err
 			}
-			t := TensorInfo{Name: C.GoString(&info.name[0])}
+			t := TensorInfo{Name: C.GoString(&info.name[0]), Role: Role(info.role), Initial: Initial(info.initial),
+				Scale: float64(info.initial_scale), ItemRows: info.item_rows != 0}
 			for _, d := range info.shape[:info.n_dims] {
 				t.Shape = append(t.Shape, int(d))
 			}
@@ -91,7 +125,8 @@ func (m *Model) Tensors() ([]TensorInfo, error) {
 	}
 	tensors := make([]TensorInfo, len(m.tensors))
 	for i, t := range m.tensors {
-		tensors[i] = TensorInfo{t.Name, append([]int(nil), t.Shape...)}
+		tensors[i] = t
+		tensors[i].Shape = append([]int(nil), t.Shape...)
 	}
 	return tensors, nil
 }

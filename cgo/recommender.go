@@ -1,5 +1,6 @@
 package cgo
 
+// #include <stdlib.h>
 // #include "recint.h"
 // #cgo nocallback ri_recommender_states
 // #cgo noescape ri_recommender_states
@@ -12,131 +13,58 @@ package cgo
 import "C"
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"unsafe"
-)
-
-// Layout says whose weights a recommender is laid out for: the names of its tensors and what differs in its formulas.
-type Layout int32
-
-// The layouts.
-const (
-	Authors         Layout = C.RI_LAYOUT_AUTHORS           // of RecInterpreter
-	RecBole         Layout = C.RI_LAYOUT_RECBOLE           // RecBole 1.2
-	Pmixer          Layout = C.RI_LAYOUT_PMIXER            // SASRec.pytorch, normalised behind each residual: SASRec only
-	PmixerNormFirst Layout = C.RI_LAYOUT_PMIXER_NORM_FIRST // its --norm_first: SASRec only
-	PmixerOriginal  Layout = C.RI_LAYOUT_PMIXER_ORIGINAL   // before it had that: SASRec only
 )
 
 // Recommender gives a state after each item of a history, and scores all items by states.
 type Recommender struct {
 	Model
-	info      RecommenderInfo
-	generates bool
+	info RecommenderInfo
 }
 
-// SASRecParams sizes a SASRec (Kang and McAuley 2018, arXiv 1808.09781).
-type SASRecParams struct {
-	Layout    Layout
-	Items     int // V; ids 0..V-1, V is padding
-	Width     int // D
-	Positions int // T
-	Blocks    int // attention blocks
-	Heads     int // heads of each block
-	Inner     int // units of the feed-forward layers
+// RecommenderParams name a recommender's model, layout and settings; native/src/recommenders lists them.
+type RecommenderParams struct {
+	Model    string
+	Layout   string               // "": the model's own
+	Settings map[string][]float64 // by name
 }
 
-func (p SASRecParams) native(op string) (C.ri_sasrec_params, error) {
-	err := checkInt32(op, p.Items, p.Width, p.Positions, p.Blocks, p.Heads, p.Inner)
-	return C.ri_sasrec_params{
-		layout: C.ri_layout(p.Layout), n_items: C.int32_t(p.Items), width: C.int32_t(p.Width),
-		n_positions: C.int32_t(p.Positions), n_blocks: C.int32_t(p.Blocks), n_heads: C.int32_t(p.Heads),
-		n_inner: C.int32_t(p.Inner),
-	}, err
-}
-
-// GRU4RecParams sizes a GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939).
-type GRU4RecParams struct {
-	Layout    Layout // Authors or RecBole
-	Items     int    // V; ids 0..V-1, V is padding
-	Width     int    // D of the item embeddings
-	Positions int    // T
-	Hidden    int    // units of the GRU
-	Layers    int
-	Biases    bool // RecBole: the GRU has biases, which RecBole's own code leaves out; the authors' always has
-}
-
-// CaserParams sizes a Caser (Tang and Wang 2018, arXiv 1809.07426).
-type CaserParams struct {
-	Layout     Layout // Authors or RecBole
-	Items      int    // V; ids 0..V-1, V is padding
-	Width      int    // D of the item embeddings
-	Positions  int    // T
-	Heights    []int  // of the horizontal filters, at most 16, each 1..T
-	Horizontal int    // filters of each height
-	Vertical   int    // vertical filters
-}
-
-// NewSASRec makes a recommender of zeros. Its tensors have the names of the layout.
-func NewSASRec(engine *Engine, params SASRecParams) (*Recommender, error) {
-	const op = "make sasrec"
-	p, err := params.native(op)
-	if err != nil {
-		return nil, err
+// NewRecommender makes a recommender of zeros. Its tensors have the names of the layout.
+func NewRecommender(engine *Engine, params RecommenderParams) (*Recommender, error) {
+	op := "make " + params.Model
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	var texts []*C.char
+	defer func() {
+		for _, text := range texts {
+			C.free(unsafe.Pointer(text))
+		}
+	}()
+	text := func(s string) *C.char {
+		texts = append(texts, C.CString(s))
+		return texts[len(texts)-1]
 	}
-	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
-		return C.ri_sasrec_create(e, &p, m, err)
-	})
-}
-
-// NewGRU4Rec makes a recommender of zeros. Its tensors have the names of the layout.
-func NewGRU4Rec(engine *Engine, params GRU4RecParams) (*Recommender, error) {
-	const op = "make gru4rec"
-	err := checkInt32(op, params.Items, params.Width, params.Positions, params.Hidden, params.Layers)
-	if err != nil {
-		return nil, err
+	settings := make([]C.ri_setting, 0, len(params.Settings))
+	for _, name := range slices.Sorted(maps.Keys(params.Settings)) {
+		values := params.Settings[name]
+		pinned(&pin, values)
+		settings = append(settings, C.ri_setting{
+			name: text(name), n_values: C.size_t(len(values)), values: data[C.double](values),
+		})
 	}
-	p := C.ri_gru4rec_params{
-		layout: C.ri_layout(params.Layout), n_items: C.int32_t(params.Items), width: C.int32_t(params.Width),
-		n_positions: C.int32_t(params.Positions), n_hidden: C.int32_t(params.Hidden), n_layers: C.int32_t(params.Layers),
-		biases: flag(params.Biases),
-	}
-	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
-		return C.ri_gru4rec_create(e, &p, m, err)
-	})
-}
-
-// NewCaser makes a recommender of zeros. Its tensors have the names of the layout.
-func NewCaser(engine *Engine, params CaserParams) (*Recommender, error) {
-	const op = "make caser"
-	numbers := append([]int{params.Items, params.Width, params.Positions, params.Horizontal, params.Vertical}, params.Heights...)
-	if err := checkInt32(op, numbers...); err != nil {
-		return nil, err
-	}
-	p := C.ri_caser_params{
-		layout: C.ri_layout(params.Layout), n_items: C.int32_t(params.Items), width: C.int32_t(params.Width),
-		n_positions: C.int32_t(params.Positions), n_heights: C.int32_t(len(params.Heights)),
-		n_horizontal: C.int32_t(params.Horizontal), n_vertical: C.int32_t(params.Vertical),
-	}
-	if len(params.Heights) > len(p.heights) {
-		return nil, invalid(op, "%d heights, at most %d", len(params.Heights), len(p.heights))
-	}
-	for i, height := range params.Heights {
-		p.heights[i] = C.int32_t(height)
-	}
-	return newRecommender(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
-		return C.ri_caser_create(e, &p, m, err)
-	})
-}
-
-func newRecommender(op string, engine *Engine,
-	create func(*C.ri_engine, **C.ri_model, *C.ri_error) C.ri_status) (*Recommender, error) {
 	r := &Recommender{}
-	if err := r.create(op, engine, create); err != nil {
+	err := r.create(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
+		return C.ri_recommender_create(e, text(params.Model), text(params.Layout), unsafe.SliceData(settings),
+			C.size_t(len(settings)), m, err)
+	})
+	if err != nil {
 		return nil, err
 	}
 	var info C.ri_recommender_info
-	err := r.use(op, func(p *C.ri_model) error {
+	err = r.use(op, func(p *C.ri_model) error {
 		return try(op, func(err *C.ri_error) C.ri_status { return C.ri_recommender_describe(p, &info, err) })
 	})
 	if err != nil {
@@ -145,6 +73,7 @@ func newRecommender(op string, engine *Engine,
 	}
 	r.info = RecommenderInfo{
 		Items: int(info.n_items), Width: int(info.width), StateWidth: int(info.state_width), Positions: int(info.n_positions),
+		Generates: info.generates != 0,
 	}
 	return r, nil
 }
@@ -155,11 +84,12 @@ type RecommenderInfo struct {
 	Width      int // D: of a vector that stands for an item
 	StateWidth int // W: of a state
 	Positions  int // T
+	Generates  bool
 }
 
 // Diffusion is the recommender as one that generates oracles; nil if it does not.
 func (r *Recommender) Diffusion() *Diffusion {
-	if !r.generates {
+	if !r.info.Generates {
 		return nil
 	}
 	return &Diffusion{r}
@@ -219,7 +149,7 @@ func (r *Recommender) encode(op string, dst []float32, h Histories,
 }
 
 // States writes the state after the last item of each history, dst [B, W]; with allPositions the state after each item,
-// dst [B, T, W], zero at padding. Of DreamRec the guidance.
+// dst [B, T, W], zero at padding. Where the recommender generates, states guide it.
 func (r *Recommender) States(dst []float32, h Histories, allPositions bool) error {
 	const op = "encode histories"
 	if allPositions {
@@ -232,15 +162,15 @@ func (r *Recommender) States(dst []float32, h Histories, allPositions bool) erro
 	}, len(h.Lengths), r.info.StateWidth)
 }
 
-// Scores writes the scores of all items after the last item of each history, dst [B, V]. ErrUnsupported for DreamRec,
-// which scores oracles.
+// Scores writes the scores of all items after the last item of each history, dst [B, V]. ErrUnsupported if
+// the recommender generates: it scores oracles.
 func (r *Recommender) Scores(dst []float32, h Histories) error {
 	return r.encode("score items", dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
 		return C.ri_recommender_scores(p, &h, dst, err)
 	}, len(h.Lengths), r.info.Items)
 }
 
-// ScoreStates writes the scores of all items from states [n, W], or from DreamRec's oracles [n, D]: dst [n, V].
+// ScoreStates writes the scores of all items from states [n, W], or from oracles [n, D]: dst [n, V].
 func (r *Recommender) ScoreStates(dst, states []float32, n int) error {
 	const op = "score items"
 	return r.use(op, func(p *C.ri_model) error {
@@ -266,8 +196,8 @@ type RecommenderBatch struct {
 }
 
 // Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the full-softmax
-// cross-entropy, or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)). ErrUnsupported for
-// DreamRec, which learns to denoise.
+// cross-entropy, or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)). ErrUnsupported
+// if the recommender generates: it learns to denoise.
 func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
 	err = r.use(op, func(p *C.ri_model) error {

@@ -14,15 +14,15 @@ func small(t *testing.T) map[string]*cgo.Recommender {
 	engine := newEngine(t)
 	models := map[string]*cgo.Recommender{}
 	for name, create := range map[string]func() (*cgo.Recommender, error){
-		"sasrec": func() (*cgo.Recommender, error) { return cgo.NewSASRec(engine, tiny) },
+		"sasrec": func() (*cgo.Recommender, error) { return newSASRec(engine, tiny) },
 		"gru4rec": func() (*cgo.Recommender, error) {
-			return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: 5, Width: 4, Positions: 3, Hidden: 6, Layers: 1})
+			return newGRU4Rec(engine, gru4RecParams{Items: 5, Width: 4, Positions: 3, Hidden: 6, Layers: 1})
 		},
 		"caser": func() (*cgo.Recommender, error) {
-			return cgo.NewCaser(engine, cgo.CaserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{1, 3}, Horizontal: 2, Vertical: 1})
+			return newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{1, 3}, Horizontal: 2, Vertical: 1})
 		},
 		"dreamrec": func() (*cgo.Recommender, error) {
-			return cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: tiny, Denoiser: cgo.MLP2, Betas: []float64{0.1, 0.2}})
+			return newDreamRec(engine, dreamRecParams{Guidance: tiny, DenoiserLayers: 2, Betas: []float64{0.1, 0.2}})
 		},
 	} {
 		model, err := create()
@@ -37,7 +37,7 @@ func small(t *testing.T) map[string]*cgo.Recommender {
 
 func TestRecommenderSizes(t *testing.T) {
 	for name, model := range small(t) {
-		want := cgo.RecommenderInfo{Items: 5, Width: 4, Positions: 3,
+		want := cgo.RecommenderInfo{Items: 5, Width: 4, Positions: 3, Generates: name == "dreamrec",
 			StateWidth: map[string]int{"sasrec": 4, "gru4rec": 6, "caser": 2*2 + 4, "dreamrec": 4}[name]}
 		if got := model.Info(); got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
@@ -97,14 +97,14 @@ func TestBadRecommenderCalls(t *testing.T) {
 		"steps rise":          {sample(func(s *cgo.Sampling) { s.Steps = []int32{0, 1} }), cgo.ErrInvalid},
 		"strength NaN":        {sample(func(s *cgo.Sampling) { s.Strength = nan }), cgo.ErrInvalid},
 		"noise of one draw":   {sample(func(s *cgo.Sampling) { s.Noise = make([]float32, 4) }), cgo.ErrInvalid},
-		"height above T":      {second(cgo.NewCaser(engine, cgo.CaserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{4}, Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
-		"17 heights":          {second(cgo.NewCaser(engine, cgo.CaserParams{Items: 5, Width: 4, Positions: 3, Heights: make([]int, 17), Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
-		"GRU without units":   {second(cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: 5, Width: 4, Positions: 3, Layers: 1})), cgo.ErrInvalid},
-		"GRU of pmixer":       {second(cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Layout: cgo.Pmixer, Items: 5, Width: 4, Positions: 3, Hidden: 2, Layers: 1})), cgo.ErrInvalid},
-		"no betas":            {second(cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: tiny})), cgo.ErrInvalid},
-		"beta of 1":           {second(cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: tiny, Betas: []float64{1}})), cgo.ErrInvalid},
-		"odd width":           {second(cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: cgo.SASRecParams{Items: 5, Width: 5, Positions: 3, Blocks: 1, Heads: 1, Inner: 5}, Betas: []float64{0.1}})), cgo.ErrInvalid},
-		"rounding below 0":    {second(cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: tiny, Betas: []float64{0.1}, Rounding: -1})), cgo.ErrInvalid},
+		"height above T":      {second(newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{4}, Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
+		"17 heights":          {second(newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: make([]int, 17), Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
+		"GRU without units":   {second(newGRU4Rec(engine, gru4RecParams{Items: 5, Width: 4, Positions: 3, Layers: 1})), cgo.ErrInvalid},
+		"GRU of pmixer":       {second(newGRU4Rec(engine, gru4RecParams{Layout: "pmixer", Items: 5, Width: 4, Positions: 3, Hidden: 2, Layers: 1})), cgo.ErrInvalid},
+		"no betas":            {second(newDreamRec(engine, dreamRecParams{Guidance: tiny})), cgo.ErrInvalid},
+		"beta of 1":           {second(newDreamRec(engine, dreamRecParams{Guidance: tiny, Betas: []float64{1}})), cgo.ErrInvalid},
+		"odd width":           {second(newDreamRec(engine, dreamRecParams{Guidance: sasRecParams{Items: 5, Width: 5, Positions: 3, Blocks: 1, Heads: 1, Inner: 5}, Betas: []float64{0.1}})), cgo.ErrInvalid},
+		"rounding below 0":    {second(newDreamRec(engine, dreamRecParams{Guidance: tiny, Betas: []float64{0.1}, Rounding: -1})), cgo.ErrInvalid},
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)
@@ -128,10 +128,10 @@ func TestBadRecommenderCalls(t *testing.T) {
 		}
 	}
 	for name, create := range map[string]func(*cgo.Engine) error{
-		"NewGRU4Rec": func(e *cgo.Engine) error { return second(cgo.NewGRU4Rec(e, cgo.GRU4RecParams{})) },
-		"NewCaser":   func(e *cgo.Engine) error { return second(cgo.NewCaser(e, cgo.CaserParams{})) },
+		"NewGRU4Rec": func(e *cgo.Engine) error { return second(newGRU4Rec(e, gru4RecParams{})) },
+		"NewCaser":   func(e *cgo.Engine) error { return second(newCaser(e, caserParams{})) },
 		"NewDreamRec": func(e *cgo.Engine) error {
-			return second(cgo.NewDreamRec(e, cgo.DreamRecParams{}))
+			return second(newDreamRec(e, dreamRecParams{}))
 		},
 	} {
 		if err := create(nil); !errors.Is(err, cgo.ErrClosed) {

@@ -122,8 +122,8 @@ func (c Config) Validate() error {
 	if !slices.Contains(Models, c.Model) {
 		return unknown("model", c.Model, Models)
 	}
-	if _, err := c.layout(); err != nil {
-		return err
+	if c.Layout != "" && !slices.Contains(Layouts, c.Layout) {
+		return unknown("layout", c.Layout, Layouts)
 	}
 	err := checkRanges([]integer{
 		{"items", c.Items, 1, 1 << 28}, {"width", c.Width, 1, 1 << 16}, {"positions", c.Positions, 1, 1 << 14},
@@ -199,24 +199,34 @@ func (c Config) inner() int {
 
 // build makes the native model, its weights zero.
 func (c Config) build(engine *cgo.Engine) (*cgo.Recommender, error) {
-	layout, err := c.layout()
-	if err != nil {
-		return nil, err
+	settings := map[string][]float64{"items": {float64(c.Items)}, "width": {float64(c.Width)}, "positions": {float64(c.Positions)}}
+	put := func(name string, values ...int) {
+		settings[name] = nil
+		for _, value := range values {
+			settings[name] = append(settings[name], float64(value))
+		}
 	}
-	sasrec := cgo.SASRecParams{Layout: layout, Items: c.Items, Width: c.Width, Positions: c.Positions, Blocks: c.Blocks,
-		Heads: c.Heads, Inner: c.inner()}
 	switch c.Model {
 	case GRU4Rec:
-		return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Layout: layout, Items: c.Items, Width: c.Width,
-			Positions: c.Positions, Hidden: c.Hidden, Layers: c.Layers, Biases: c.Biases})
+		put("hidden", c.Hidden)
+		put("layers", c.Layers)
+		if c.Biases {
+			put("biases", 1)
+		}
 	case Caser:
-		return cgo.NewCaser(engine, cgo.CaserParams{Layout: layout, Items: c.Items, Width: c.Width, Positions: c.Positions,
-			Heights: c.Heights, Horizontal: c.Horizontal, Vertical: c.Vertical})
-	case SASRec:
-		return cgo.NewSASRec(engine, sasrec)
+		put("heights", c.Heights...)
+		put("horizontal", c.Horizontal)
+		put("vertical", c.Vertical)
+	default:
+		put("blocks", c.Blocks)
+		put("heads", c.Heads)
+		put("inner", c.Inner)
 	}
-	return cgo.NewDreamRec(engine, cgo.DreamRecParams{Guidance: sasrec, Denoiser: denoisers[c.Diffusion.Denoiser],
-		Betas: c.Diffusion.Betas(), Rounding: float32(c.Diffusion.Rounding)})
+	if d := c.Diffusion; c.Model == DreamRec {
+		put("denoiser_layers", denoisers[d.Denoiser])
+		settings["betas"], settings["rounding"] = d.Betas(), []float64{d.Rounding}
+	}
+	return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: strings.ToLower(c.Model), Layout: c.Layout, Settings: settings})
 }
 
 // parseConfig reads a configuration from JSON.

@@ -45,7 +45,8 @@ const (
 // Schedules are the names of all schedules.
 var Schedules = []string{Linear, Cosine, SquareRoot, Exponential}
 
-var denoisers = map[string]cgo.Denoiser{MLP1: cgo.MLP1, MLP2: cgo.MLP2}
+// denoisers are their numbers of layers.
+var denoisers = map[string]int{MLP1: 1, MLP2: 2}
 
 func (d Diffusion) validate() error {
 	if !slices.Contains(Schedules, d.Schedule) {

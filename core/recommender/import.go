@@ -129,7 +129,7 @@ func stripPrefix(file *artifact.File, opts ImportOptions) error {
 
 // complete adds what the options say.
 func (c *Config) complete(file *artifact.File, opts ImportOptions) error {
-	if _, known := layouts[opts.Layout]; opts.Layout != "" && !known {
+	if opts.Layout != "" && !slices.Contains(Layouts, opts.Layout) {
 		return unknown("layout", opts.Layout, Layouts)
 	}
 	if opts.Layout != "" && opts.Layout != c.Layout {

@@ -3,12 +3,10 @@ package recommender
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
@@ -21,24 +19,8 @@ const (
 	PmixerOriginal  = "pmixer-original"   // the same before it had that switch
 )
 
-var layouts = map[string]cgo.Layout{Authors: cgo.Authors, RecBole: cgo.RecBole, Pmixer: cgo.Pmixer,
-	PmixerNormFirst: cgo.PmixerNormFirst, PmixerOriginal: cgo.PmixerOriginal}
-
 // Layouts are the names of all layouts.
-var Layouts = slices.Sorted(maps.Keys(layouts))
-
-// layout is the native form of Config.Layout.
-func (c Config) layout() (cgo.Layout, error) {
-	name := c.Layout
-	if name == "" {
-		name = Authors
-	}
-	layout, ok := layouts[name]
-	if !ok {
-		return 0, unknown("layout", name, Layouts)
-	}
-	return layout, nil
-}
+var Layouts = []string{Authors, Pmixer, PmixerNormFirst, PmixerOriginal, RecBole}
 
 // ownRows reports whether the layout's item table has our order of rows, padding last. The other projects have padding
 // first.

@@ -194,7 +194,7 @@ func (r *Recommender) ItemEmbeddings() ([]float32, error) {
 		return nil, err
 	}
 	for i, t := range tensors {
-		if slices.Contains(itemTables, t.Name) {
+		if t.Role == cgo.RoleItems {
 			values := make([]float32, t.Elements())
 			err := r.model.Read(values, i, cgo.Value)
 			return values[:r.config.Items*r.config.Width], err

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 7
+#define RI_ABI_VERSION 8
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -156,60 +156,6 @@ RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_
 
 typedef struct ri_model ri_model;
 
-/* Whose weights a recommender is laid out for. Tensors have that project's names and shapes, 1x1 convolutions [D, D, 1]
- * being matrices [D, D], and the item table has its rows in our order: item i in row i, padding (their row 0) in row V.
- * Formulas stand in native/src. All but the authors' score items by products of state and item embedding. A layout
- * that a model does not have is RI_INVALID. */
-typedef enum {
-    RI_LAYOUT_AUTHORS = 0,           /* of RecInterpreter: github.com/ljy0ustc/LLaRA, rec_model */
-    RI_LAYOUT_RECBOLE = 1,           /* github.com/RUCAIBox/RecBole 1.2, with its default settings */
-    RI_LAYOUT_PMIXER = 2,            /* github.com/pmixer/SASRec.pytorch since commit 3e5bb0f; pos_emb has T + 1 rows */
-    RI_LAYOUT_PMIXER_NORM_FIRST = 3, /* the same with --norm_first */
-    RI_LAYOUT_PMIXER_ORIGINAL = 4    /* the same before that commit; pos_emb has T rows */
-} ri_layout;
-
-typedef struct {
-    ri_layout layout;    /* any */
-    int32_t n_items;     /* V; ids 0..V-1, V is padding */
-    int32_t width;       /* D, of a state as well */
-    int32_t n_positions; /* T */
-    int32_t n_blocks;    /* attention blocks, 1 in the authors' weights */
-    int32_t n_heads;     /* heads of each, 1 in the authors' weights */
-    int32_t n_inner;     /* units of the feed-forward layers; D in the authors' weights, and always in pmixer's */
-} ri_sasrec_params;
-
-typedef struct {
-    ri_layout layout; /* authors: a state is the GRU's, n_hidden wide; RecBole: it is a dense layer's, D wide */
-    int32_t n_items;
-    int32_t width; /* D of the item embeddings */
-    int32_t n_positions;
-    int32_t n_hidden; /* units of the GRU */
-    int32_t n_layers;
-    int32_t biases; /* RecBole: 1 if the GRU has biases, which RecBole's own code leaves out; the authors' always has */
-} ri_gru4rec_params;
-
-/* RecBole's has one user, the mean of those it was trained on: user_embedding.weight is [1, D]. */
-typedef struct {
-    ri_layout layout; /* authors: a state is what all filters give; RecBole: it is fc2's, D wide */
-    int32_t n_items;
-    int32_t width;        /* D */
-    int32_t n_positions;  /* RecBole: at most 128 */
-    int32_t n_heights;    /* 1..16; RecBole: 0, or all of them where they are so few */
-    int32_t heights[16];  /* of the horizontal filters, each 1..T; RecBole: 1, 2, ..., T */
-    int32_t n_horizontal; /* filters of each height */
-    int32_t n_vertical;   /* vertical filters */
-} ri_caser_params;
-
-typedef enum { RI_DENOISER_MLP1 = 0, RI_DENOISER_MLP2 = 1 } ri_denoiser;
-
-typedef struct {
-    ri_sasrec_params guidance; /* the encoder that guides: the authors' layout */
-    ri_denoiser denoiser;
-    int32_t n_steps;     /* T of the diffusion */
-    const double *betas; /* [n_steps]: variance of the noise added in each step, 0 < beta < 1 */
-    float rounding;      /* weight of -log softmax(x0's products with all embeddings)[target] in the loss; 0: none */
-} ri_dreamrec_params;
-
 typedef enum {
     RI_ADAPTER_LINEAR = 0,
     RI_ADAPTER_MLP = 1,
@@ -230,9 +176,7 @@ typedef struct {
     int32_t n_embd;    /* E */
 } ri_adapter_params;
 
-/* Tensors are zero until written; their names and shapes are those of the layout. SASRec: Kang and McAuley 2018, arXiv
- * 1808.09781. GRU4Rec: Hidasi et al. 2016, arXiv 1511.06939. Caser: Tang and Wang 2018, arXiv 1809.07426. DreamRec:
- * Yang et al. 2023, arXiv 2310.20453. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
+/* Tensors are zero until written. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
  * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]; mixture (weight times the sum of states, each times its number
  * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]; dictionary (entries times the softmax of how well
  * their keys fit, each of the K tokens turned by one matrix): w1 [n_hidden, n_in], b1 [n_hidden], keys [n_entries,
@@ -240,18 +184,41 @@ typedef struct {
  * whose keys fit best, best first, each with exp(its score - the best score) times sure added, and turned alike; what
  * looks up is not trained by losses on soft tokens): w1, b1, keys and key_bias likewise, entries [n_entries, K*E /
  * n_lookups], sure [K*E / n_lookups], turn [E, E], bias [K*E]. */
-RI_API ri_status ri_sasrec_create(ri_engine *engine, const ri_sasrec_params *params, ri_model **out, ri_error *err);
-RI_API ri_status ri_gru4rec_create(ri_engine *engine, const ri_gru4rec_params *params, ri_model **out, ri_error *err);
-RI_API ri_status ri_caser_create(ri_engine *engine, const ri_caser_params *params, ri_model **out, ri_error *err);
-RI_API ri_status ri_dreamrec_create(ri_engine *engine, const ri_dreamrec_params *params, ri_model **out, ri_error *err);
 RI_API ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err);
 RI_API void ri_model_free(ri_model *model);
+
+/* What a tensor is for. */
+typedef enum {
+    RI_ROLE_OTHER = 0,
+    RI_ROLE_MATRIX = 1,      /* of a dense layer, [out, in] */
+    RI_ROLE_POINTWISE = 2,   /* the same, which the layout's project stores as a convolution of width 1: [out, in, 1] */
+    RI_ROLE_FILTER = 3,      /* of a convolution */
+    RI_ROLE_BIAS = 4,        /* of one of these */
+    RI_ROLE_NORM_SCALE = 5,  /* of a normalisation */
+    RI_ROLE_NORM_OFFSET = 6, /* of a normalisation */
+    RI_ROLE_ITEMS = 7,       /* embeddings of items */
+    RI_ROLE_POSITIONS = 8,   /* embeddings of positions, the first one's first */
+    RI_ROLE_EMBEDDING = 9    /* other embeddings */
+} ri_role;
+
+/* How a tensor's first values are drawn where it is to be trained. (A new tensor is zero; the caller draws.) */
+typedef enum {
+    RI_INITIAL_ZERO = 0,
+    RI_INITIAL_ONE = 1,
+    RI_INITIAL_NORMAL = 2, /* of that standard deviation, but the row of padding is zero */
+    RI_INITIAL_UNIFORM = 3 /* from -scale to scale */
+} ri_initial;
 
 typedef struct {
     char name[64];
     int32_t n_dims;
     int64_t shape[4]; /* row-major; 1 beyond n_dims */
     int64_t n_elements;
+    ri_role role;
+    ri_initial initial;
+    double initial_scale;
+    int32_t item_rows; /* 1: a row for each item, item i in row i; of RI_ROLE_ITEMS padding follows in row V */
+    int32_t trainable; /* 0: no gradient reaches it */
 } ri_tensor_info;
 
 /* What is kept for each tensor: its value, the accumulated gradient, AdamW's first and second moment. */
@@ -276,11 +243,28 @@ RI_API ri_status ri_model_update(ri_model *model, const ri_adamw *params, float 
 
 /* ---- 5. Recommenders ------------------------------------------------------------------------------------ */
 
+/* A setting of a recommender: one number, or a list of numbers. */
+typedef struct {
+    const char *name;
+    size_t n_values;
+    const double *values; /* [n_values] */
+} ri_setting;
+
+/* A recommender of zeros, by the name of its model: one of native/src/recommenders, where its formulas, tensors,
+ * layouts and settings are. All models take the settings "items" (V; ids are 0..V-1, V is padding), "width" (D) and
+ * "positions" (T). The layout says whose weights the model takes: tensors have that project's names and shapes, but
+ * item tables have their rows in our order, padding last. NULL: the model's own. RI_INVALID names a model, layout or
+ * setting that there is not, and a value out of range with what is allowed. */
+RI_API ri_status ri_recommender_create(ri_engine *engine, const char *model, const char *layout,
+                                       const ri_setting *settings, size_t n_settings, ri_model **out, ri_error *err);
+
 typedef struct {
     int32_t n_items;     /* V */
     int32_t width;       /* D: of a vector that stands for an item */
     int32_t state_width; /* W: of a state */
     int32_t n_positions; /* T */
+    int32_t
+        generates; /* 1: it generates oracles (ri_diffusion_*), vectors [D] among those of items, and scores these */
 } ri_recommender_info;
 
 RI_API ri_status ri_recommender_describe(const ri_model *model, ri_recommender_info *out, ri_error *err);
@@ -294,12 +278,12 @@ typedef struct {
 } ri_histories;
 
 /* The state after the last item, dst [B, W]; with all_positions = 1 the state after each item, dst [B, T, W], zero at
- * padding. Of DreamRec the guidance. */
+ * padding. Where the recommender generates oracles, states guide it. */
 RI_API ri_status ri_recommender_states(ri_model *model, const ri_histories *histories, int32_t all_positions,
                                        float *dst, ri_error *err);
-/* Scores of all items from the last state: dst [B, V]. RI_UNSUPPORTED for DreamRec, which scores oracles. */
+/* Scores of all items from the last state: dst [B, V]. RI_UNSUPPORTED if the recommender generates. */
 RI_API ri_status ri_recommender_scores(ri_model *model, const ri_histories *histories, float *dst, ri_error *err);
-/* Scores of all items from states [n, W], or from DreamRec's oracles [n, D]: dst [n, V]. */
+/* Scores of all items from states [n, W], or from oracles [n, D]: dst [n, V]. */
 RI_API ri_status ri_recommender_score_states(ri_model *model, const float *states, size_t n, float *dst, ri_error *err);
 
 typedef struct {
@@ -313,7 +297,8 @@ typedef struct {
 } ri_recommender_batch;
 
 /* Mean over the targets of the batch of the full-softmax cross-entropy, or of -log sigmoid(score of the target) - sum
- * of log(1 - sigmoid(score of a negative)); its gradient is added to the model's. RI_UNSUPPORTED for DreamRec. */
+ * of log(1 - sigmoid(score of a negative)); its gradient is added to the model's. RI_UNSUPPORTED if the recommender
+ * generates. */
 RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss,
                                          ri_error *err);
 
@@ -325,17 +310,17 @@ typedef struct {
     const int32_t *unconditional; /* [B]: 1 where the guidance is dropped */
     float dropout;
     uint64_t seed;
-} ri_dreamrec_batch;
+} ri_diffusion_batch;
 
 /* Mean squared error between the denoiser's prediction and the target's embedding (mean over B * D numbers; DreamRec,
  * eq. 9), whose gradient is added to the model's; the noised target is a function of the embedding, too. With
  * `rounding`, plus that times the mean cross-entropy of the target given the prediction (Li et al. 2022, arXiv
  * 2205.14217, eq. 2). */
-RI_API ri_status ri_dreamrec_backward(ri_model *model, const ri_dreamrec_batch *batch, double *loss, ri_error *err);
+RI_API ri_status ri_diffusion_backward(ri_model *model, const ri_diffusion_batch *batch, double *loss, ri_error *err);
 
 /* The denoiser's prediction of x0: dst [n, D] from x [n, D] at steps [n], with guidance [n, D], or NULL for none. */
-RI_API ri_status ri_dreamrec_denoise(ri_model *model, const float *x, const int32_t *steps, const float *guidance,
-                                     size_t n, float *dst, ri_error *err);
+RI_API ri_status ri_diffusion_denoise(ri_model *model, const float *x, const int32_t *steps, const float *guidance,
+                                      size_t n, float *dst, ri_error *err);
 
 typedef struct {
     size_t n_oracles;      /* n */
@@ -348,10 +333,10 @@ typedef struct {
                               beyond the start); NULL: drawn from the seed */
     uint64_t seed;
     uint64_t first; /* number of the first oracle in the stream of the seed: the same whatever n */
-} ri_dreamrec_sampling;
+} ri_diffusion_sampling;
 
 /* Oracles, the denoised vectors: dst [n, D]. */
-RI_API ri_status ri_dreamrec_sample(ri_model *model, const ri_dreamrec_sampling *sampling, float *dst, ri_error *err);
+RI_API ri_status ri_diffusion_sample(ri_model *model, const ri_diffusion_sampling *sampling, float *dst, ri_error *err);
 
 /* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@ namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 blocks of a SASRec; a tensor's
+// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 attention blocks of a recommender; a tensor's
 // metadata takes a few hundred bytes.
 constexpr size_t max_tensors = 32768;
 

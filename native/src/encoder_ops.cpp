@@ -6,10 +6,45 @@ namespace ri {
 
 // ---- layers
 
-void add_layer(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> weight) {
-    const int64_t out = weight[0];
-    specs.push_back({name + ".weight", std::move(weight)});
-    specs.push_back({name + ".bias", {out}});
+TensorSpec item_table(const std::string &name, int64_t n_items, int64_t width, double deviation) {
+    return {name, {n_items + 1, width}, false, RI_ROLE_ITEMS, {RI_INITIAL_NORMAL, deviation}, true};
+}
+
+TensorSpec table(const std::string &name, ri_role role, int64_t rows, int64_t width, double deviation) {
+    return {name, {rows, width}, false, role, {RI_INITIAL_NORMAL, deviation}};
+}
+
+void add_dense(std::vector<TensorSpec> &specs, const std::string &weight, const std::string &bias, int64_t out,
+               int64_t in, ri_role role) {
+    const Initial uniform = {RI_INITIAL_UNIFORM, 1 / std::sqrt(double(in))};
+    specs.push_back({weight, {out, in}, false, role, uniform});
+    specs.push_back({bias, {out}, false, RI_ROLE_BIAS, uniform});
+}
+
+void add_dense(std::vector<TensorSpec> &specs, const std::string &name, int64_t out, int64_t in, ri_role role) {
+    add_dense(specs, name + ".weight", name + ".bias", out, in, role);
+}
+
+void add_output(std::vector<TensorSpec> &specs, const std::string &name, int64_t n_items, int64_t in) {
+    add_dense(specs, name, n_items, in);
+    specs[specs.size() - 2].item_rows = specs.back().item_rows = true;
+}
+
+void add_norm(std::vector<TensorSpec> &specs, const std::string &name, int64_t width) {
+    specs.push_back({name + ".weight", {width}, false, RI_ROLE_NORM_SCALE, {RI_INITIAL_ONE}});
+    specs.push_back({name + ".bias", {width}, false, RI_ROLE_NORM_OFFSET});
+}
+
+void add_filters(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> shape) {
+    int64_t fan_in = 1;
+    for (size_t i = 1; i < shape.size(); ++i) fan_in *= shape[i];
+    const int64_t out = shape[0];
+    specs.push_back({name + ".weight",
+                     std::move(shape),
+                     false,
+                     RI_ROLE_FILTER,
+                     {RI_INITIAL_UNIFORM, 1 / std::sqrt(double(fan_in))}});
+    specs.push_back({name + ".bias", {out}, false, RI_ROLE_BIAS});
 }
 
 Var linear(const Model &model, Graph &g, const std::string &name, Var x) {

@@ -6,8 +6,26 @@
 
 namespace ri {
 
-// Adds the specifications of a layer: NAME.weight of that shape, and NAME.bias for each of its rows.
-void add_layer(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> weight);
+// Specifications of tensors with their first values: embeddings are normal, and matrices and biases uniform in
+// +-1/sqrt(fan-in), as in PyTorch.
+constexpr double small_embeddings = 0.02; // the usual deviation of embeddings
+// A row for each item, and the padding's.
+TensorSpec item_table(const std::string &name, int64_t n_items, int64_t width, double deviation = small_embeddings);
+TensorSpec table(const std::string &name, ri_role role, int64_t rows, int64_t width,
+                 double deviation = small_embeddings);
+// NAME.weight [out, in] and NAME.bias [out].
+void add_dense(std::vector<TensorSpec> &specs, const std::string &name, int64_t out, int64_t in,
+               ri_role role = RI_ROLE_MATRIX);
+void add_dense(std::vector<TensorSpec> &specs, const std::string &weight, const std::string &bias, int64_t out,
+               int64_t in, ri_role role = RI_ROLE_MATRIX);
+// The same as a model's output layer, with a row for each item.
+void add_output(std::vector<TensorSpec> &specs, const std::string &name, int64_t n_items, int64_t in);
+// NAME.weight, ones, and NAME.bias, zeros, of a normalisation.
+void add_norm(std::vector<TensorSpec> &specs, const std::string &name, int64_t width);
+// NAME.weight of a convolution, and NAME.bias, zeros: embeddings are small at first, so that a filter whose bias is
+// negative would never pass its relu, and never learn.
+void add_filters(std::vector<TensorSpec> &specs, const std::string &name, std::vector<int64_t> shape);
+
 // The layers NAME.weight, NAME.bias of a model. x [n, N] -> [out, N]; normalised over n.
 Var linear(const Model &model, Graph &graph, const std::string &name, Var x);
 Var layer_norm(const Model &model, Graph &graph, const std::string &name, Var x, float eps);

@@ -134,6 +134,11 @@ ri_status ri_model_tensor(const ri_model *model, size_t index, ri_tensor_info *o
         snprintf(info.name, sizeof info.name, "%s", spec.name.c_str());
         info.n_dims = int32_t(spec.shape.size());
         info.n_elements = 1;
+        info.role = spec.role;
+        info.initial = spec.initial.kind;
+        info.initial_scale = spec.initial.scale;
+        info.item_rows = spec.item_rows;
+        info.trainable = !spec.fixed;
         for (int i = 0; i < 4; ++i) {
             info.shape[i] = i < info.n_dims ? spec.shape[size_t(i)] : 1;
             info.n_elements *= info.shape[i];

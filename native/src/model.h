@@ -8,10 +8,19 @@
 
 namespace ri {
 
+// How a tensor's first values are drawn.
+struct Initial {
+    ri_initial kind = RI_INITIAL_ZERO;
+    double scale = 0; // the deviation of normal numbers, the bound of uniform ones
+};
+
 struct TensorSpec {
     std::string name;
     std::vector<int64_t> shape; // row-major, as in PyTorch
     bool fixed = false;         // no gradient goes to it, and no update changes it
+    ri_role role = RI_ROLE_OTHER;
+    Initial initial = {};
+    bool item_rows = false; // the first dimension counts items, and what comes after them
 };
 
 class Model {

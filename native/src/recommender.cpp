@@ -7,17 +7,6 @@
 
 namespace ri {
 
-void require_range(const char *model, const char *name, int32_t value, int32_t most) {
-    if (value < 1 || value > most) fail(RI_INVALID, "%s: %s must be 1 to %d, not %d", model, name, most, value);
-}
-
-void refuse_layout(const char *model, const ri_layout &layout) {
-    const char *names[] = {"authors'", "RecBole", "pmixer", "pmixer norm-first", "pmixer original"};
-    const int number = number_of(layout);
-    if (number < 0 || number > RI_LAYOUT_PMIXER_ORIGINAL) fail(RI_INVALID, "%s: there is no layout %d", model, number);
-    fail(RI_INVALID, "%s has no %s layout", model, names[number]);
-}
-
 // ---- leaves
 
 Source Source::prefixes() const {
@@ -134,9 +123,8 @@ Recommender::Program &Recommender::program(Purpose purpose, const Shape &shape, 
     Program &program = programs_[purpose];
     if (program.graph && program.shape == shape) return program;
     program.graph.reset(); // its memory first
-    const ri_recommender_info info = describe();
     auto graph = std::make_unique<Graph>(engine(), purpose == for_training, Graph::Life::kept);
-    Source source(current_, shape, info.n_positions, info.n_items);
+    Source source(current_, shape, info_.n_positions, info_.n_items);
     Var result = build(*graph, source);
     if (purpose == for_training)
         graph->backward(result);
@@ -156,7 +144,6 @@ void Recommender::run(Program &program, const Batch &batch) {
 // ---- what the interface asks for
 
 void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
-    const ri_recommender_info info = describe();
     if (h.n_sequences == 0) fail(RI_INVALID, "a batch needs at least one history");
     if (h.n_sequences > (1u << 24)) fail(RI_INVALID, "%zu histories in one batch; at most 2^24", h.n_sequences);
     require(h.items, "histories.items");
@@ -165,15 +152,15 @@ void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
         if (!vectors_allowed) fail(RI_INVALID, "histories.vectors: training takes only items");
         if (h.n_vectors > (1u << 24)) fail(RI_INVALID, "%zu vectors in one batch; at most 2^24", h.n_vectors);
         require(h.vectors, "histories.vectors");
-        require_finite(h.vectors, h.n_vectors * size_t(info.width), "histories.vectors");
+        require_finite(h.vectors, h.n_vectors * size_t(info_.width), "histories.vectors");
     }
     for (size_t b = 0; b < h.n_sequences; ++b) {
-        if (h.lengths[b] < 1 || h.lengths[b] > info.n_positions)
-            fail(RI_INVALID, "history %zu has length %d; it must be 1 to %d", b, h.lengths[b], info.n_positions);
-        for (int32_t t = 0; t < info.n_positions; ++t) {
-            const int32_t item = h.items[int64_t(b) * info.n_positions + t];
+        if (h.lengths[b] < 1 || h.lengths[b] > info_.n_positions)
+            fail(RI_INVALID, "history %zu has length %d; it must be 1 to %d", b, h.lengths[b], info_.n_positions);
+        for (int32_t t = 0; t < info_.n_positions; ++t) {
+            const int32_t item = h.items[int64_t(b) * info_.n_positions + t];
             const bool vector = item < 0 && int64_t(-1) - item < int64_t(h.n_vectors);
-            if (t < h.lengths[b] ? !vector && (item < 0 || item >= info.n_items) : item != info.n_items)
+            if (t < h.lengths[b] ? !vector && (item < 0 || item >= info_.n_items) : item != info_.n_items)
                 fail(RI_INVALID, "history %zu, position %d: item %d; %s", b, t, item,
                      t < h.lengths[b] ? "the catalogue has no such item" : "what follows a history must be padding");
         }
@@ -182,7 +169,7 @@ void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
 
 Var Recommender::all_scores(Graph &graph, Var states) const {
     const Head h = head(graph);
-    return graph.linear(graph.first_rows(h.weight, describe().n_items), states, h.bias);
+    return graph.linear(graph.first_rows(h.weight, info_.n_items), states, h.bias);
 }
 
 void Recommender::states(const ri_histories &histories, bool all, float *dst) {
@@ -197,11 +184,10 @@ void Recommender::states(const ri_histories &histories, bool all, float *dst) {
     run(p, batch);
     p.graph->read(p.result, dst);
     if (!all) return;
-    const ri_recommender_info info = describe();
     for (size_t b = 0; b < histories.n_sequences; ++b)
-        for (int64_t t = histories.lengths[b]; t < info.n_positions; ++t) {
-            float *row = dst + (int64_t(b) * info.n_positions + t) * info.state_width;
-            std::fill(row, row + info.state_width, 0.0f);
+        for (int64_t t = histories.lengths[b]; t < info_.n_positions; ++t) {
+            float *row = dst + (int64_t(b) * info_.n_positions + t) * info_.state_width;
+            std::fill(row, row + info_.state_width, 0.0f);
         }
 }
 
@@ -230,7 +216,7 @@ void Recommender::score_states(const float *states, size_t n, float *dst) {
 
 Var Recommender::training_loss(Graph &graph, Source &source) const {
     Var states = encode(graph, source);
-    const int64_t n = states.value->ne[1], T = source.positions(), V = describe().n_items;
+    const int64_t n = states.value->ne[1], T = source.positions(), V = info_.n_items;
     const bool all = source.all();
     const Batch *batch = &source.batch();
     // Where the state of row i stands in [B, T], and what follows there.
@@ -276,8 +262,7 @@ Var Recommender::training_loss(Graph &graph, Source &source) const {
 }
 
 double Recommender::backward(const ri_recommender_batch &b) {
-    const ri_recommender_info info = describe();
-    const int64_t T = info.n_positions, V = info.n_items;
+    const int64_t T = info_.n_positions, V = info_.n_items;
     check(b.histories, false);
     require(b.targets, "targets");
     if (b.n_negatives > 0) require(b.negatives, "negatives");
@@ -333,7 +318,7 @@ extern "C" {
 ri_status ri_recommender_describe(const ri_model *handle, ri_recommender_info *out, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(out, "out");
-        *out = ri::as<ri::Recommender>(const_cast<ri_model *>(handle), "a recommender").describe();
+        *out = ri::as<ri::Recommender>(const_cast<ri_model *>(handle), "a recommender").info();
     });
 }
 
@@ -354,8 +339,8 @@ ri_status ri_recommender_scores(ri_model *handle, const ri_histories *histories,
         auto &model = ri::as<ri::Recommender>(handle, "a recommender");
         ri::require(histories, "histories");
         ri::require(dst, "dst");
-        if (!model.scores_histories())
-            ri::fail(RI_UNSUPPORTED, "DreamRec scores oracles, not histories: sample them, then score them");
+        if (model.info().generates)
+            ri::fail(RI_UNSUPPORTED, "this recommender scores oracles, not histories: sample them, then score them");
         model.check(*histories, true);
         std::lock_guard<std::mutex> hold(model.engine().lock());
         model.scores(*histories, dst);
@@ -378,10 +363,48 @@ ri_status ri_recommender_backward(ri_model *handle, const ri_recommender_batch *
     return ri::guard(err, [&] {
         auto &model = ri::as<ri::Recommender>(handle, "a recommender");
         ri::require(batch, "batch");
-        if (!model.scores_histories()) ri::fail(RI_UNSUPPORTED, "DreamRec learns to denoise; use ri_dreamrec_backward");
+        if (model.info().generates)
+            ri::fail(RI_UNSUPPORTED, "this recommender learns to denoise; use ri_diffusion_backward");
         std::lock_guard<std::mutex> hold(model.engine().lock());
         const double value = model.backward(*batch);
         if (loss) *loss = value;
+    });
+}
+
+ri_status ri_diffusion_backward(ri_model *handle, const ri_diffusion_batch *batch, double *loss, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Diffusion>(handle, "a recommender that generates oracles");
+        ri::require(batch, "batch");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        const double value = model.learn(*batch);
+        if (loss) *loss = value;
+    });
+}
+
+ri_status ri_diffusion_denoise(ri_model *handle, const float *x, const int32_t *steps, const float *guidance, size_t n,
+                               float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Diffusion>(handle, "a recommender that generates oracles");
+        if (n == 0) return;
+        if (n > (1u << 20)) ri::fail(RI_INVALID, "%zu vectors at once; at most 2^20", n);
+        ri::require(x, "x");
+        ri::require(steps, "steps");
+        ri::require(dst, "dst");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.denoise(x, steps, guidance, n, dst);
+    });
+}
+
+ri_status ri_diffusion_sample(ri_model *handle, const ri_diffusion_sampling *sampling, float *dst, ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Diffusion>(handle, "a recommender that generates oracles");
+        ri::require(sampling, "sampling");
+        if (sampling->n_oracles == 0) return;
+        ri::require(sampling->guidance, "guidance");
+        ri::require(sampling->steps, "steps");
+        ri::require(dst, "dst");
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.sample(*sampling, dst);
     });
 }
 

@@ -1,17 +1,18 @@
 // What every sequential recommender offers: a state after each item of a history, and scores of all items from a state.
+// The models are in recommenders/.
 #pragma once
 
 #include "model.h"
 
 namespace ri {
 
-// What one call brings. Its pointers are the caller's.
+// The inputs of one call. All pointers are borrowed from the caller.
 struct Batch {
     ri_histories histories{};
-    const int32_t *targets = nullptr;   // [B, T], or [B] for DreamRec
+    const int32_t *targets = nullptr;   // [B, T], or [B] of a diffusion
     const int32_t *negatives = nullptr; // [B, T, n_negatives]
     uint64_t seed = 0;                  // of dropout
-    const int32_t *steps = nullptr;     // the rest is DreamRec's
+    const int32_t *steps = nullptr;     // the rest is for a diffusion
     const float *noise = nullptr;
     const int32_t *unconditional = nullptr;
 };
@@ -76,9 +77,10 @@ class Source {
 
 class Recommender : public Model {
   public:
-    using Model::Model;
+    Recommender(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, const ri_recommender_info &info)
+        : Model(std::move(engine), std::move(specs)), info_(info) {}
 
-    virtual ri_recommender_info describe() const = 0;
+    const ri_recommender_info &info() const { return info_; }
     // States [W, B], or with source.all() [W, T * B].
     virtual Var encode(Graph &graph, Source &source) const = 0;
     struct Head {
@@ -86,8 +88,6 @@ class Recommender : public Model {
         Var bias;   // [V], or without a value
     };
     virtual Head head(Graph &graph) const = 0;
-    // Whether scores follow from a history alone.
-    virtual bool scores_histories() const { return true; }
 
     void states(const ri_histories &histories, bool all, float *dst);
     void scores(const ri_histories &histories, float *dst);
@@ -114,13 +114,21 @@ class Recommender : public Model {
     Var all_scores(Graph &graph, Var states) const;
     Var training_loss(Graph &graph, Source &source) const;
 
+    ri_recommender_info info_;
     Batch current_;
     Program programs_[n_purposes];
 };
 
-// Throws unless 1 <= value <= most; `model` and `name` say of what.
-void require_range(const char *model, const char *name, int32_t value, int32_t most);
-// Throws what there is to say of a layout that the model does not have.
-[[noreturn]] void refuse_layout(const char *model, const ri_layout &layout);
+// A recommender that generates oracles, vectors in the space of its item embeddings, by denoising.
+class Diffusion : public Recommender {
+  public:
+    using Recommender::Recommender;
+
+    // Adds the gradient of the denoising loss, and returns that loss.
+    virtual double learn(const ri_diffusion_batch &batch) = 0;
+    // The denoiser's prediction of n vectors.
+    virtual void denoise(const float *x, const int32_t *steps, const float *guidance, size_t n, float *dst) const = 0;
+    virtual void sample(const ri_diffusion_sampling &sampling, float *dst) = 0;
+};
 
 } // namespace ri

@@ -95,7 +95,7 @@ static int null_arguments(void) {
 #define GGUF_DETOKENIZE(err) ri_gguf_detokenize(NULL, NULL, 0, 0, NULL, 0, NULL, err)
 #define GGUF_CHAT(err) ri_gguf_chat(NULL, NULL, NULL, 0, NULL, err)
 #define GGUF_EMBED(err) ri_gguf_embed(NULL, NULL, 0, NULL, err)
-#define SASREC_CREATE(err) ri_sasrec_create(NULL, NULL, NULL, err)
+#define RECOMMENDER_CREATE(err) ri_recommender_create(NULL, NULL, NULL, NULL, 0, NULL, err)
 #define ADAPTER_CREATE(err) ri_adapter_create(NULL, NULL, NULL, err)
 #define MODEL_TENSOR(err) ri_model_tensor(NULL, 0, NULL, err)
 #define MODEL_READ(err) ri_model_read(NULL, 0, RI_VALUE, NULL, 0, err)
@@ -126,7 +126,7 @@ static int null_arguments(void) {
     INVALID(GGUF_DETOKENIZE);
     INVALID(GGUF_CHAT);
     INVALID(GGUF_EMBED);
-    INVALID(SASREC_CREATE);
+    INVALID(RECOMMENDER_CREATE);
     INVALID(ADAPTER_CREATE);
     INVALID(MODEL_TENSOR);
     INVALID(MODEL_READ);

@@ -90,8 +90,7 @@ void test_objects() {
     ri_model *wrong = make_adapter(f.engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 65});
     refuse(f.llama, prefix, wrong, "soft tokens of width 65, this LLM reads 64");
     ri_model_free(wrong);
-    const ri_sasrec_params params{RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 1, 8};
-    CHECK_OK(ri_sasrec_create(f.engine, &params, &wrong, &err));
+    wrong = make_recommender(f.engine, "sasrec", nullptr, attention(9, 8, 4, 1, 1, 8));
     refuse(f.llama, prefix, wrong, "not an adapter");
     ri_model_free(wrong);
     ri_engine *elsewhere = test_engine(1);

@@ -20,39 +20,37 @@ struct Layout {
     const char *what;
     const char *table; // the items', [V + 1, D]
     int32_t state_width;
-    ri_model *(*create)(ri_engine *engine);
+    ri_model *(*create)(ri_engine *engine, const char *layout);
+    const char *layout;
 };
 
-template <ri_layout layout> ri_model *sasrec(ri_engine *engine) {
-    const int32_t inner = layout == RI_LAYOUT_RECBOLE ? 2 * D : D;
-    const ri_sasrec_params params{layout, V, D, T, 2, 2, inner};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
-    return model;
+ri_model *sasrec(ri_engine *engine, const char *layout) {
+    const int32_t inner = std::string(layout) == "recbole" ? 2 * D : D;
+    return make_recommender(engine, "sasrec", layout, attention(V, D, T, 2, 2, inner));
 }
 
-template <int32_t biases> ri_model *gru4rec(ri_engine *engine) {
-    const ri_gru4rec_params params{RI_LAYOUT_RECBOLE, V, D, T, H, 2, biases};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_gru4rec_create(engine, &params, &model, &err));
-    return model;
+Settings with_sizes(Settings own, double width = D, double positions = T) {
+    own.insert(own.begin(), {{"items", {V}}, {"width", {width}}, {"positions", {positions}}});
+    return own;
 }
 
-ri_model *caser(ri_engine *engine) {
-    const ri_caser_params params{RI_LAYOUT_RECBOLE, V, D, T, 0, {}, 2, 3};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_caser_create(engine, &params, &model, &err));
-    return model;
+template <int32_t biases> ri_model *gru4rec(ri_engine *engine, const char *layout) {
+    return make_recommender(engine, "gru4rec", layout,
+                            with_sizes({{"hidden", {H}}, {"layers", {2}}, {"biases", {biases}}}));
+}
+
+ri_model *caser(ri_engine *engine, const char *layout) {
+    return make_recommender(engine, "caser", layout, with_sizes({{"horizontal", {2}}, {"vertical", {3}}}));
 }
 
 const Layout layouts[] = {
-    {"RecBole SASRec", "item_embedding.weight", D, sasrec<RI_LAYOUT_RECBOLE>},
-    {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec<0>},
-    {"RecBole GRU4Rec with biases", "item_embedding.weight", D, gru4rec<1>},
-    {"RecBole Caser", "item_embedding.weight", D, caser},
-    {"pmixer", "item_emb.weight", D, sasrec<RI_LAYOUT_PMIXER>},
-    {"pmixer norm-first", "item_emb.weight", D, sasrec<RI_LAYOUT_PMIXER_NORM_FIRST>},
-    {"pmixer original", "item_emb.weight", D, sasrec<RI_LAYOUT_PMIXER_ORIGINAL>},
+    {"RecBole SASRec", "item_embedding.weight", D, sasrec, "recbole"},
+    {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec<0>, "recbole"},
+    {"RecBole GRU4Rec with biases", "item_embedding.weight", D, gru4rec<1>, "recbole"},
+    {"RecBole Caser", "item_embedding.weight", D, caser, "recbole"},
+    {"pmixer", "item_emb.weight", D, sasrec, "pmixer"},
+    {"pmixer norm-first", "item_emb.weight", D, sasrec, "pmixer-norm-first"},
+    {"pmixer original", "item_emb.weight", D, sasrec, "pmixer-original"},
 };
 
 double backward(ri_model *model, float dropout, uint64_t seed) {
@@ -64,7 +62,7 @@ double backward(ri_model *model, float dropout, uint64_t seed) {
 }
 
 void test_layout(const Layout &layout, ri_engine *engine) {
-    ri_model *model = layout.create(engine);
+    ri_model *model = layout.create(engine, layout.layout);
     ri_recommender_info info{};
     CHECK_OK(ri_recommender_describe(model, &info, &err));
     CHECK(info.n_items == V && info.width == D && info.n_positions == T && info.state_width == layout.state_width);
@@ -96,54 +94,41 @@ void test_layout(const Layout &layout, ri_engine *engine) {
 
 void test_refused(ri_engine *engine) {
     ri_model *model = nullptr;
-    // As a caller in C may have it: out of the enum's range.
-    auto number = [](auto params, int32_t layout) {
-        memcpy(&params.layout, &layout, sizeof layout);
-        return params;
+    auto refuse = [&](const char *name, const char *layout, const Settings &settings, const char *text) {
+        CHECK_FAILS(create_recommender(engine, name, layout, settings, &model, &err), RI_INVALID, text);
     };
-    auto refuse_sasrec = [&](const ri_sasrec_params &params, const char *text) {
-        CHECK_FAILS(ri_sasrec_create(engine, &params, &model, &err), RI_INVALID, text);
+    const Settings plain = attention(V, D, T, 1, 1, D), gru = with_sizes({{"hidden", {H}}, {"layers", {1}}});
+    auto filters = [](std::vector<double> heights, double positions = T) {
+        return with_sizes({{"heights", heights}, {"horizontal", {2}}, {"vertical", {3}}}, D, positions);
     };
-    refuse_sasrec(number(ri_sasrec_params{RI_LAYOUT_AUTHORS, V, D, T, 1, 1, D}, 5), "there is no layout 5");
-    refuse_sasrec(number(ri_sasrec_params{RI_LAYOUT_AUTHORS, V, D, T, 1, 1, D}, -1), "there is no layout -1");
-    refuse_sasrec({RI_LAYOUT_RECBOLE, V, D, T, 1, 3, D}, "not a multiple of n_heads 3");
-    refuse_sasrec({RI_LAYOUT_PMIXER, V, D, T, 65, 1, D}, "n_blocks must be 1 to 64");
-    refuse_sasrec({RI_LAYOUT_PMIXER_ORIGINAL, V, D, T, 1, 1, 2 * D}, "n_inner is the width, 8, not 16");
-
-    auto refuse_gru4rec = [&](const ri_gru4rec_params &params, const char *text) {
-        CHECK_FAILS(ri_gru4rec_create(engine, &params, &model, &err), RI_INVALID, text);
-    };
-    refuse_gru4rec({RI_LAYOUT_PMIXER, V, D, T, H, 1}, "GRU4Rec has no pmixer layout");
-    refuse_gru4rec(number(ri_gru4rec_params{RI_LAYOUT_AUTHORS, V, D, T, H, 1}, 99), "there is no layout 99");
-    refuse_gru4rec({RI_LAYOUT_RECBOLE, V, D, T, 0, 1}, "n_hidden must be 1");
-
-    auto refuse_caser = [&](const ri_caser_params &params, const char *text) {
-        CHECK_FAILS(ri_caser_create(engine, &params, &model, &err), RI_INVALID, text);
-    };
-    refuse_caser({RI_LAYOUT_PMIXER_NORM_FIRST, V, D, T, 1, {1}, 2, 3}, "Caser has no pmixer norm-first layout");
-    refuse_caser({RI_LAYOUT_RECBOLE, V, D, 3, 2, {1, 2}, 2, 3}, "the heights are 1 to 3");
-    refuse_caser({RI_LAYOUT_RECBOLE, V, D, 3, 3, {1, 3, 2}, 2, 3}, "the heights are 1 to 3");
-    refuse_caser({RI_LAYOUT_RECBOLE, V, D, 3, 17, {}, 2, 3}, "the heights are 1 to 3");
-    refuse_caser({RI_LAYOUT_RECBOLE, V, D, 3, -1, {}, 2, 3}, "the heights are 1 to 3");
-    refuse_caser({RI_LAYOUT_RECBOLE, V, D, 129, 0, {}, 2, 3}, "n_positions in RecBole's layout must be 1 to 128");
-    refuse_caser({RI_LAYOUT_AUTHORS, V, D, T, 0, {}, 2, 3}, "n_heights must be 1 to 16");
-
-    const double betas[] = {0.1, 0.2};
-    const ri_dreamrec_params guided{{RI_LAYOUT_RECBOLE, V, D, T, 1, 1, D}, RI_DENOISER_MLP1, 2, betas};
-    CHECK_FAILS(ri_dreamrec_create(engine, &guided, &model, &err), RI_INVALID, "the guidance has the authors' layout");
+    refuse("gru", nullptr, gru, "no recommender is called \"gru\"; known are gru4rec, caser, sasrec, dreamrec");
+    refuse("sasrec", "mine", plain, "sasrec has no layout \"mine\"; it has authors, recbole, pmixer,");
+    refuse("sasrec", "recbole", attention(V, D, T, 1, 3, D), "heads is 3; it must be a divisor of width, 8");
+    refuse("sasrec", "pmixer", attention(V, D, T, 65, 1, D), "blocks is 65; it must be a whole number from 1 to 64");
+    refuse("sasrec", "pmixer-original", attention(V, D, T, 1, 1, 2 * D), "inner is 16; it must be the width, 8");
+    refuse("sasrec", nullptr, attention(V, D, T, 1.5, 1, D), "blocks is 1.5; it must be a whole number");
+    refuse("sasrec", nullptr, gru, "sasrec has no setting \"hidden\"; it has items, width, positions, blocks,");
+    refuse("gru4rec", "pmixer", gru, "gru4rec has no layout \"pmixer\"; it has authors, recbole");
+    refuse("gru4rec", nullptr, with_sizes({{"hidden", {0}}, {"layers", {1}}}), "hidden is 0; it must be");
+    refuse("gru4rec", nullptr, with_sizes({{"layers", {1}}}), "hidden is missing; it must be");
+    refuse("gru4rec", nullptr, with_sizes({{"layers", {1, 2}}}), "layers has 2 values; it must have 1 to 1");
+    refuse("gru4rec", nullptr, with_sizes({{"layers", {1}}, {"layers", {1}}}), "layers is given twice");
+    refuse("caser", "recbole", filters({1, 2}, 3), "heights is 1, 2; it must be 1 to 3 in this layout");
+    refuse("caser", "recbole", filters({1, 3, 2}, 3), "heights is 1, 3, 2; it must be 1 to 3");
+    refuse("caser", "recbole", filters({}, 129), "positions is 129; it must be 1 to 128 in this layout");
+    refuse("caser", nullptr, filters({}), "it must be 1 to 16 heights");
+    refuse("caser", nullptr, filters(std::vector<double>(17, 1)), "it must be 1 to 16 heights");
+    refuse("caser", nullptr, filters({T + 1}), "heights is 7; it must be at most positions, 6");
     CHECK(model == nullptr);
 }
 
 // The largest graphs fit where operations are composed of ggml's.
 void test_largest(ri_engine *engine) {
-    const ri_sasrec_params deep{RI_LAYOUT_PMIXER, V, D, T, 64, 2, D};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_sasrec_create(engine, &deep, &model, &err));
+    ri_model *model = make_recommender(engine, "sasrec", "pmixer", attention(V, D, T, 64, 2, D));
     backward(model, 0.1f, 0);
     ri_model_free(model);
 
-    const ri_caser_params tall{RI_LAYOUT_RECBOLE, V, 2, 128, 0, {}, 1, 1};
-    CHECK_OK(ri_caser_create(engine, &tall, &model, &err));
+    model = make_recommender(engine, "caser", "recbole", with_sizes({{"horizontal", {1}}, {"vertical", {1}}}, 2, 128));
     std::vector<int32_t> history(128, V), next(128, -1);
     history[0] = 1;
     next[0] = 2;

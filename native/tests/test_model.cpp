@@ -269,22 +269,20 @@ void test_creation() {
     refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 3, 4, 4, 8}, "n_lookups must be 1 to 3");
     refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 9, 3, 4, 8}, "4 soft tokens are not 3 times as many");
     refuse_adapter({ri_adapter_kind(5), 8, 8, 0, 0, 0, 1, 8}, "no adapter kind 5");
-    auto refuse_sasrec = [&](ri_sasrec_params p, const char *text) {
-        CHECK_FAILS(ri_sasrec_create(engine, &p, &model, &err), RI_INVALID, text);
+    auto refuse_sasrec = [&](const Settings &settings, const char *text) {
+        CHECK_FAILS(create_recommender(engine, "sasrec", nullptr, settings, &model, &err), RI_INVALID, text);
     };
-    refuse_sasrec({RI_LAYOUT_AUTHORS, 0, 8, 4, 1, 1, 8}, "n_items must be 1");
-    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 0, 4, 1, 1, 8}, "width must be 1");
-    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 0, 1, 1, 8}, "n_positions must be 1");
-    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 4, 65, 1, 8}, "n_blocks must be 1 to 64");
-    refuse_sasrec({RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 3, 8}, "not a multiple of n_heads 3");
+    refuse_sasrec(attention(0, 8, 4, 1, 1, 8), "sasrec: items is 0; it must be a whole number from 1");
+    refuse_sasrec(attention(9, 0, 4, 1, 1, 8), "width is 0; it must be");
+    refuse_sasrec(attention(9, 8, 0, 1, 1, 8), "positions is 0; it must be");
+    refuse_sasrec(attention(9, 8, 4, 65, 1, 8), "blocks is 65; it must be a whole number from 1 to 64");
+    refuse_sasrec(attention(9, 8, 4, 1, 3, 8), "heads is 3; it must be a divisor of width, 8");
     CHECK(model == nullptr && ri_debug_live(RI_LIVE_MODEL) == 0);
 }
 
 // A recommender is no adapter.
 void test_kinds() {
-    const ri_sasrec_params params{RI_LAYOUT_AUTHORS, 9, 8, 4, 1, 1, 8};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
+    ri_model *model = make_recommender(engine, "sasrec", nullptr, attention(9, 8, 4, 1, 1, 8));
     float x[8] = {}, y[8] = {};
     double loss = 0;
     CHECK_FAILS(ri_adapter_forward(model, x, 1, y, &err), RI_INVALID, "not an adapter");

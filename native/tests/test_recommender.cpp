@@ -24,10 +24,7 @@ struct Batch {
 };
 
 ri_model *sasrec(int32_t n_blocks, int32_t n_heads) {
-    const ri_sasrec_params params{RI_LAYOUT_AUTHORS, V, D, T, n_blocks, n_heads, D};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
-    return model;
+    return make_recommender(engine, "sasrec", nullptr, attention(V, D, T, n_blocks, n_heads, D));
 }
 
 std::vector<float> states(ri_model *model, const Batch &batch, bool all) {

@@ -25,29 +25,29 @@ type layoutCase struct {
 }
 
 func recboleSASRec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
-	return cgo.NewSASRec(engine, cgo.SASRecParams{
-		Layout: cgo.RecBole, Items: number("item_num"), Width: number("hidden_size"), Positions: number("max_seq_length"),
+	return newSASRec(engine, sasRecParams{
+		Layout: "recbole", Items: number("item_num"), Width: number("hidden_size"), Positions: number("max_seq_length"),
 		Blocks: number("n_layers"), Heads: number("n_heads"), Inner: number("inner_size"),
 	})
 }
 
 func recboleGRU4Rec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
-	return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{
-		Layout: cgo.RecBole, Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
+	return newGRU4Rec(engine, gru4RecParams{
+		Layout: "recbole", Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
 		Hidden: number("hidden_size"), Layers: number("num_layers"),
 	})
 }
 
 func recboleCaser(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
-	return cgo.NewCaser(engine, cgo.CaserParams{
-		Layout: cgo.RecBole, Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
+	return newCaser(engine, caserParams{
+		Layout: "recbole", Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
 		Horizontal: number("nh"), Vertical: number("nv"),
 	})
 }
 
-func pmixerSASRec(layout cgo.Layout) func(*cgo.Engine, func(string) int) (*cgo.Recommender, error) {
+func pmixerSASRec(layout string) func(*cgo.Engine, func(string) int) (*cgo.Recommender, error) {
 	return func(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
-		return cgo.NewSASRec(engine, cgo.SASRecParams{
+		return newSASRec(engine, sasRecParams{
 			Layout: layout, Items: number("item_num"), Width: number("hidden_units"), Positions: number("maxlen"),
 			Blocks: number("num_blocks"), Heads: number("num_heads"), Inner: number("hidden_units"),
 		})
@@ -58,9 +58,9 @@ var layoutCases = []layoutCase{
 	{"recbole_sasrec", "item_embedding.weight", "", recboleSASRec},
 	{"recbole_gru4rec", "item_embedding.weight", "", recboleGRU4Rec},
 	{"recbole_caser", "item_embedding.weight", "", recboleCaser},
-	{"pmixer_sasrec", "item_emb.weight", "pos_emb.weight", pmixerSASRec(cgo.Pmixer)},
-	{"pmixer_sasrec_norm_first", "item_emb.weight", "pos_emb.weight", pmixerSASRec(cgo.PmixerNormFirst)},
-	{"pmixer_sasrec_original", "item_emb.weight", "", pmixerSASRec(cgo.PmixerOriginal)},
+	{"pmixer_sasrec", "item_emb.weight", "pos_emb.weight", pmixerSASRec("pmixer")},
+	{"pmixer_sasrec_norm_first", "item_emb.weight", "pos_emb.weight", pmixerSASRec("pmixer-norm-first")},
+	{"pmixer_sasrec_original", "item_emb.weight", "", pmixerSASRec("pmixer-original")},
 }
 
 // read gives a file of the case.
@@ -428,20 +428,20 @@ func TestLayouts_refused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	sasrec := func(layout cgo.Layout, inner int) error {
-		_, err := cgo.NewSASRec(engine, cgo.SASRecParams{
+	sasrec := func(layout string, inner int) error {
+		_, err := newSASRec(engine, sasRecParams{
 			Layout: layout, Items: 9, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: inner,
 		})
 		return err
 	}
-	gru4rec := func(layout cgo.Layout) error {
-		_, err := cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{
+	gru4rec := func(layout string) error {
+		_, err := newGRU4Rec(engine, gru4RecParams{
 			Layout: layout, Items: 9, Width: 8, Positions: 4, Hidden: 8, Layers: 1,
 		})
 		return err
 	}
-	caser := func(layout cgo.Layout, positions int, heights ...int) error {
-		_, err := cgo.NewCaser(engine, cgo.CaserParams{
+	caser := func(layout string, positions int, heights ...int) error {
+		_, err := newCaser(engine, caserParams{
 			Layout: layout, Items: 9, Width: 8, Positions: positions, Heights: heights, Horizontal: 1, Vertical: 1,
 		})
 		return err
@@ -450,22 +450,19 @@ func TestLayouts_refused(t *testing.T) {
 		err  error
 		text string
 	}{
-		{sasrec(5, 8), "SASRec: there is no layout 5"},
-		{sasrec(-1, 8), "SASRec: there is no layout -1"},
-		{sasrec(cgo.Pmixer, 16), "n_inner is the width, 8, not 16"},
-		{gru4rec(cgo.Pmixer), "GRU4Rec has no pmixer layout"},
-		{gru4rec(cgo.PmixerOriginal), "GRU4Rec has no pmixer original layout"},
-		{gru4rec(6), "GRU4Rec: there is no layout 6"},
-		{caser(cgo.PmixerNormFirst, 4), "Caser has no pmixer norm-first layout"},
-		{caser(cgo.RecBole, 4, 1, 2, 4), "the heights are 1 to 4"},
-		{caser(cgo.RecBole, 129), "n_positions in RecBole's layout must be 1 to 128"},
-		{caser(cgo.Authors, 4), "n_heights must be 1 to 16"},
+		{sasrec("mine", 8), `sasrec has no layout "mine"; it has authors, recbole`},
+		{sasrec("pmixer", 16), "inner is 16; it must be the width, 8"},
+		{gru4rec("pmixer"), `gru4rec has no layout "pmixer"; it has authors, recbole`},
+		{caser("pmixer-norm-first", 4), `caser has no layout "pmixer-norm-first"`},
+		{caser("recbole", 4, 1, 2, 4), "heights is 1, 2, 4; it must be 1 to 4 in this layout"},
+		{caser("recbole", 129), "positions is 129; it must be 1 to 128"},
+		{caser("authors", 4), "it must be 1 to 16 heights"},
 	} {
 		if !errors.Is(c.err, cgo.ErrInvalid) || !strings.Contains(c.err.Error(), c.text) {
 			t.Errorf("got %v, expected an invalid argument: %s", c.err, c.text)
 		}
 	}
-	if err := caser(cgo.RecBole, 3, 1, 2, 3); err != nil {
+	if err := caser("recbole", 3, 1, 2, 3); err != nil {
 		t.Errorf("the heights of RecBole's layout, written out: %v", err)
 	}
 }

@@ -36,42 +36,42 @@ func models(engine *cgo.Engine) map[string]struct {
 		formula complexstep.Recommender
 		create  func() (*cgo.Recommender, error)
 	}
-	sasrec := func(width, blocks, heads, inner int) (complexstep.SASRecShape, cgo.SASRecParams) {
+	sasrec := func(width, blocks, heads, inner int) (complexstep.SASRecShape, sasRecParams) {
 		return complexstep.SASRecShape{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner},
-			cgo.SASRecParams{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner}
+			sasRecParams{Items: V, Width: width, Positions: T, Blocks: blocks, Heads: heads, Inner: inner}
 	}
 	found := map[string]model{}
 	for name, size := range map[string][4]int{
 		"SASRec": {8, 1, 1, 8}, "SASRec, 2 heads": {16, 1, 2, 16}, "SASRec, 2 blocks": {8, 2, 2, 12},
 	} {
 		shape, params := sasrec(size[0], size[1], size[2], size[3])
-		found[name] = model{shape, func() (*cgo.Recommender, error) { return cgo.NewSASRec(engine, params) }}
+		found[name] = model{shape, func() (*cgo.Recommender, error) { return newSASRec(engine, params) }}
 	}
 	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {
 		found[name] = model{
 			complexstep.GRU4RecShape{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers},
 			func() (*cgo.Recommender, error) {
-				return cgo.NewGRU4Rec(engine, cgo.GRU4RecParams{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers})
+				return newGRU4Rec(engine, gru4RecParams{Items: V, Width: 8, Positions: T, Hidden: 6, Layers: layers})
 			},
 		}
 	}
 	found["Caser"] = model{
 		complexstep.CaserShape{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3, Vertical: 2},
 		func() (*cgo.Recommender, error) {
-			return cgo.NewCaser(engine, cgo.CaserParams{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3,
+			return newCaser(engine, caserParams{Items: V, Width: 8, Positions: T, Heights: []int{1, 2, 4}, Horizontal: 3,
 				Vertical: 2})
 		},
 	}
-	for name, params := range map[string]cgo.DreamRecParams{
-		"DreamRec, mlp1": {Denoiser: cgo.MLP1}, "DreamRec, mlp2": {Denoiser: cgo.MLP2},
-		"DreamRec, mlp2 with rounding": {Denoiser: cgo.MLP2, Rounding: 0.5},
+	for name, params := range map[string]dreamRecParams{
+		"DreamRec, mlp1": {DenoiserLayers: 1}, "DreamRec, mlp2": {DenoiserLayers: 2},
+		"DreamRec, mlp2 with rounding": {DenoiserLayers: 2, Rounding: 0.5},
 	} {
 		shape, guidance := sasrec(8, 1, 2, 8)
 		params.Guidance, params.Betas = guidance, schedule(6)
 		found[name] = model{
-			complexstep.DreamRecShape{Guidance: shape, TwoLayers: params.Denoiser == cgo.MLP2, Betas: params.Betas,
-				Rounding: float64(params.Rounding)},
-			func() (*cgo.Recommender, error) { return cgo.NewDreamRec(engine, params) },
+			complexstep.DreamRecShape{Guidance: shape, TwoLayers: params.DenoiserLayers == 2, Betas: params.Betas,
+				Rounding: params.Rounding},
+			func() (*cgo.Recommender, error) { return newDreamRec(engine, params) },
 		}
 	}
 	return found

@@ -1,4 +1,4 @@
-// Convolutions over the positions of histories (Caser).
+// Convolutions over the positions of histories.
 #include "set.h"
 
 #include <math.h>

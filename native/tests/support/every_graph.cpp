@@ -149,54 +149,54 @@ void run_recommender(const char *what, ri_model *model, const Size &s, bool has_
 }
 
 void run_recommenders(const Size &s) {
-    for (auto layout : {RI_LAYOUT_AUTHORS, RI_LAYOUT_RECBOLE, RI_LAYOUT_PMIXER, RI_LAYOUT_PMIXER_NORM_FIRST,
-                        RI_LAYOUT_PMIXER_ORIGINAL}) {
-        ri_model *model = nullptr;
-        const ri_sasrec_params params{layout, s.items, s.width, s.positions, 2, s.heads, s.width};
-        CHECK_OK(ri_sasrec_create(engine, &params, &model, &err));
+    for (const char *layout : {"authors", "recbole", "pmixer", "pmixer-norm-first", "pmixer-original"}) {
+        ri_model *model =
+            make_recommender(engine, "sasrec", layout, attention(s.items, s.width, s.positions, 2, s.heads, s.width));
         run_recommender("SASRec", model, s);
         ri_model_free(model);
     }
-    for (auto layout : {RI_LAYOUT_AUTHORS, RI_LAYOUT_RECBOLE}) {
-        ri_model *model = nullptr;
-        const ri_gru4rec_params gru{layout, s.items, s.width, s.positions, s.width, 2};
-        CHECK_OK(ri_gru4rec_create(engine, &gru, &model, &err));
+    const Settings sizes = {
+        {"items", {double(s.items)}}, {"width", {double(s.width)}}, {"positions", {double(s.positions)}}};
+    auto with = [&](const Settings &own) {
+        Settings all = sizes;
+        all.insert(all.end(), own.begin(), own.end());
+        return all;
+    };
+    for (const char *layout : {"authors", "recbole"}) {
+        ri_model *model =
+            make_recommender(engine, "gru4rec", layout, with({{"hidden", {double(s.width)}}, {"layers", {2}}}));
         run_recommender("GRU4Rec", model, s);
         ri_model_free(model);
-        model = nullptr;
-        ri_caser_params caser{layout, s.items, s.width, s.positions, 3, {1, 2, 4}, 4, 2};
-        if (layout == RI_LAYOUT_RECBOLE) caser.n_heights = 0;
-        CHECK_OK(ri_caser_create(engine, &caser, &model, &err));
+        Settings filters = with({{"horizontal", {4}}, {"vertical", {2}}});
+        if (std::string(layout) == "authors") filters.push_back({"heights", {1, 2, 4}});
+        model = make_recommender(engine, "caser", layout, filters);
         run_recommender("Caser", model, s);
         ri_model_free(model);
     }
 }
 
-void run_dreamrec(const Size &s, ri_denoiser denoiser) {
-    const std::vector<double> betas = {0.05, 0.1, 0.2, 0.3};
-    const ri_dreamrec_params params{{RI_LAYOUT_AUTHORS, s.items, s.width, s.positions, 1, s.heads, s.width},
-                                    denoiser,
-                                    int32_t(betas.size()),
-                                    betas.data(),
-                                    0.5f};
-    ri_model *model = nullptr;
-    CHECK_OK(ri_dreamrec_create(engine, &params, &model, &err));
+void run_dreamrec(const Size &s, int denoiser_layers) {
+    Settings settings = attention(s.items, s.width, s.positions, 1, s.heads, s.width);
+    settings.push_back({"denoiser_layers", {double(denoiser_layers)}});
+    settings.push_back({"betas", {0.05, 0.1, 0.2, 0.3}});
+    settings.push_back({"rounding", {0.5}});
+    ri_model *model = make_recommender(engine, "dreamrec", nullptr, settings);
     run_recommender("DreamRec", model, s, false);
     const Data data(s);
     const size_t n = size_t(s.batch), D = size_t(s.width);
     const std::vector<int32_t> targets(n, 1), steps(n, 2), unconditional(n, 1), all_steps = {3, 2, 1, 0};
     const auto noise = draw(n * D, 7);
     std::vector<float> out(n * D);
-    const ri_dreamrec_batch batch{
+    const ri_diffusion_batch batch{
         data.histories(), targets.data(), steps.data(), noise.data(), unconditional.data(), 0.1f, 1};
-    CHECK_OK(ri_dreamrec_backward(model, &batch, nullptr, &err));
+    CHECK_OK(ri_diffusion_backward(model, &batch, nullptr, &err));
     update(model);
     for (const float *guidance : {noise.data(), static_cast<const float *>(nullptr)})
-        CHECK_OK(ri_dreamrec_denoise(model, noise.data(), steps.data(), guidance, n, out.data(), &err));
+        CHECK_OK(ri_diffusion_denoise(model, noise.data(), steps.data(), guidance, n, out.data(), &err));
     for (int32_t deterministic : {0, 1}) {
-        const ri_dreamrec_sampling sampling{
+        const ri_diffusion_sampling sampling{
             n, noise.data(), 2, all_steps.size(), all_steps.data(), deterministic, nullptr, 1, 0};
-        CHECK_OK(ri_dreamrec_sample(model, &sampling, out.data(), &err));
+        CHECK_OK(ri_diffusion_sample(model, &sampling, out.data(), &err));
     }
     ri_model_free(model);
 }
@@ -267,7 +267,7 @@ void report(const char *what, const std::set<std::string> &these, const std::set
 void run_everything() {
     for (const Size &s : sizes) {
         run_recommenders(s);
-        for (ri_denoiser denoiser : {RI_DENOISER_MLP1, RI_DENOISER_MLP2}) run_dreamrec(s, denoiser);
+        for (int denoiser_layers : {1, 2}) run_dreamrec(s, denoiser_layers);
     }
     for (int32_t n_hidden : {0, 16}) run_probe(n_hidden);
     TinyGguf in_use, llama3; // heads of 64, wide enough for matrix products in blocks; untied, with scaled RoPE

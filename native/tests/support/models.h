@@ -6,6 +6,8 @@
 #include "support/check.h"
 
 #include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 // Uniform in (-scale, scale), the same for the same seed.
@@ -31,6 +33,30 @@ inline ri_model *make_adapter(ri_engine *engine, const ri_adapter_params &params
     ri_model *model = nullptr;
     CHECK_OK(ri_adapter_create(engine, &params, &model, &err));
     return model;
+}
+
+// Settings of a recommender, by name.
+using Settings = std::vector<std::pair<std::string, std::vector<double>>>;
+
+inline ri_status create_recommender(ri_engine *engine, const char *name, const char *layout, const Settings &settings,
+                                    ri_model **out, ri_error *err) {
+    std::vector<ri_setting> all;
+    for (const auto &setting : settings)
+        all.push_back({setting.first.c_str(), setting.second.size(), setting.second.data()});
+    return ri_recommender_create(engine, name, layout, all.data(), all.size(), out, err);
+}
+
+inline ri_model *make_recommender(ri_engine *engine, const char *name, const char *layout, const Settings &settings) {
+    ri_error err;
+    ri_model *model = nullptr;
+    CHECK_OK(create_recommender(engine, name, layout, settings, &model, &err));
+    return model;
+}
+
+// Settings of a model with attention blocks.
+inline Settings attention(double items, double width, double positions, double blocks, double heads, double inner) {
+    return {{"items", {items}},   {"width", {width}}, {"positions", {positions}},
+            {"blocks", {blocks}}, {"heads", {heads}}, {"inner", {inner}}};
 }
 
 inline ri_tensor_info tensor_of(ri_model *model, size_t index) {

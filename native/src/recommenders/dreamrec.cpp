@@ -1,11 +1,12 @@
 // DreamRec: recommendation as guided diffusion (Yang et al. 2023, arXiv 2310.20453), laid out as in the authors' code
-// (github.com/YangZhengyi98/DreamRec). A SASRec encoder turns the history into a guidance c. A denoiser predicts the
-// embedding x0 of the ideal next item, the oracle, from a noised one x, the guidance and the step:
+// (github.com/YangZhengyi98/DreamRec). A self-attention encoder turns the history into a guidance c. A denoiser
+// predicts the embedding x0 of the ideal next item, the oracle, from a noised one x, the guidance and the step:
 //     mlp1: Linear(3D -> D), mlp2: Linear(3D -> 2D), GELU, Linear(2D -> D), on (x, c, step embedding)
 // where the step goes through sines and cosines, Linear(D -> 2D), GELU, Linear(2D -> D). GELU is exact (erf). Where the
 // guidance is dropped, none_embedding stands in its place.
+#include "attention_encoder.h"
+#include "encoder_ops.h"
 #include "random.h"
-#include "sasrec.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,51 +22,46 @@ namespace {
 struct Schedule {
     std::vector<float> noise, left;
 
-    explicit Schedule(const ri_dreamrec_params &p) {
-        require_range("DreamRec", "n_steps", p.n_steps, 1 << 16);
-        require(p.betas, "betas");
+    explicit Schedule(const std::vector<double> &betas) {
         float product = 1;
-        for (int32_t t = 0; t < p.n_steps; ++t) {
-            if (!(p.betas[t] > 0 && p.betas[t] < 1))
-                fail(RI_INVALID, "DreamRec: beta %d is %g; it must lie between 0 and 1", t, p.betas[t]);
-            noise.push_back(float(p.betas[t]));
+        for (size_t t = 0; t < betas.size(); ++t) {
+            if (!(betas[t] > 0 && betas[t] < 1))
+                fail(RI_INVALID, "beta %zu is %g; it must lie between 0 and 1", t, betas[t]);
+            noise.push_back(float(betas[t]));
             left.push_back(product *= 1.0f - noise.back());
         }
-        if (!(left[0] < 1)) fail(RI_INVALID, "DreamRec: beta 0 is %g, too little for float32", p.betas[0]);
+        if (!(left[0] < 1)) fail(RI_INVALID, "beta 0 is %g, too little for float32", betas[0]);
     }
+
+    int32_t n_steps() const { return int32_t(noise.size()); }
 };
 
-class DreamRec : public Recommender {
+class DreamRec final : public Diffusion {
   public:
-    DreamRec(std::shared_ptr<Engine> engine, const ri_dreamrec_params &params)
-        : Recommender(std::move(engine), layout(params)), p_(params), schedule_(params) {
-        p_.betas = nullptr; // the caller's
-    }
+    DreamRec(std::shared_ptr<Engine> engine, const Settings &settings)
+        : DreamRec(std::move(engine), AttentionSizes(settings), settings) {}
 
-    ri_recommender_info describe() const override {
-        const ri_sasrec_params &g = p_.guidance;
-        return {g.n_items, g.width, g.width, g.n_positions};
-    }
-    Var encode(Graph &g, Source &source) const override { return sasrec_encode(*this, p_.guidance, g, source); }
+    Var encode(Graph &g, Source &source) const override { return attention_encode(*this, p_, g, source); }
     Head head(Graph &g) const override { return {use(g, "item_embeddings.weight"), {}}; }
-    bool scores_histories() const override { return false; }
 
-    double learn(const ri_dreamrec_batch &batch);
-    void denoise(const float *x, const int32_t *steps, const float *guidance, size_t n, float *dst) const;
-    void sample(const ri_dreamrec_sampling &sampling, float *dst);
+    double learn(const ri_diffusion_batch &batch) override;
+    void denoise(const float *x, const int32_t *steps, const float *guidance, size_t n, float *dst) const override;
+    void sample(const ri_diffusion_sampling &sampling, float *dst) override;
 
   private:
-    static std::vector<TensorSpec> layout(const ri_dreamrec_params &p);
-    int64_t width() const { return p_.guidance.width; }
-    int64_t n_first() const { return p_.denoiser == RI_DENOISER_MLP1 ? width() : 2 * width(); }
+    DreamRec(std::shared_ptr<Engine> engine, const AttentionSizes &p, const Settings &settings)
+        : Diffusion(std::move(engine), layout(p, settings), {p.n_items, p.width, p.width, p.n_positions, 1}), p_(p),
+          one_layer_(settings.whole("denoiser_layers") == 1), rounding_(float(settings.number("rounding"))),
+          schedule_(settings.list("betas")) {}
+
+    static std::vector<TensorSpec> layout(const AttentionSizes &p, const Settings &settings);
+    int64_t width() const { return p_.width; }
+    int64_t n_first() const { return one_layer_ ? width() : 2 * width(); }
     void check_step(size_t i, int32_t step) const {
-        if (step < 0 || step >= p_.n_steps)
-            fail(RI_INVALID, "step %zu is %d; it must be 0 to %d", i, step, p_.n_steps - 1);
+        if (step < 0 || step >= schedule_.n_steps())
+            fail(RI_INVALID, "step %zu is %d; it must be 0 to %d", i, step, schedule_.n_steps() - 1);
     }
 
-    Var linear(Graph &g, const char *name, Var x) const {
-        return g.linear(use(g, std::string(name) + ".weight"), x, use(g, std::string(name) + ".bias"));
-    }
     // none_embedding n times over: [D, n].
     Var nothing(Graph &g, int64_t n) const {
         return g.get_rows(use(g, "none_embedding.weight"), g.input(std::vector<int32_t>(size_t(n)), n));
@@ -81,35 +77,26 @@ class DreamRec : public Recommender {
         std::vector<std::vector<float>> matrices;
         std::vector<kernels::SamplingStep> coefficients;
     };
-    kernels::Sampling prepare(const ri_dreamrec_sampling &sampling, Memory &memory) const;
+    kernels::Sampling prepare(const ri_diffusion_sampling &sampling, Memory &memory) const;
     void sample_by_graph(const kernels::Sampling &sampling, float *dst) const;
 
-    ri_dreamrec_params p_;
+    AttentionSizes p_;
+    bool one_layer_; // of the denoiser
+    float rounding_; // weight of -log softmax(x0's products with all embeddings)[target] in the loss
     Schedule schedule_;
 };
 
-std::vector<TensorSpec> DreamRec::layout(const ri_dreamrec_params &p) {
-    std::vector<TensorSpec> specs = sasrec_encoder_layout(p.guidance);
-    const int64_t d = p.guidance.width;
-    if (p.guidance.layout != RI_LAYOUT_AUTHORS) fail(RI_INVALID, "DreamRec: the guidance has the authors' layout");
-    if (!(p.rounding >= 0 && p.rounding <= 1e6f))
-        fail(RI_INVALID, "DreamRec: rounding must be 0 to 1e6, not %g", double(p.rounding));
-    if (d < 4 || d % 2) fail(RI_INVALID, "DreamRec: width must be even and at least 4, not %d", p.guidance.width);
-    auto add = [&](const char *name, int64_t out, int64_t in) {
-        specs.push_back({std::string(name) + ".weight", {out, in}});
-        specs.push_back({std::string(name) + ".bias", {out}});
-    };
-    specs.push_back({"none_embedding.weight", {1, d}});
-    add("step_mlp.1", 2 * d, d);
-    add("step_mlp.3", d, 2 * d);
-    switch (number_of(p.denoiser)) {
-    case RI_DENOISER_MLP1: add("diffuser.0", d, 3 * d); break;
-    case RI_DENOISER_MLP2:
-        add("diffuser.0", 2 * d, 3 * d);
-        add("diffuser.2", d, 2 * d);
-        break;
-    default: fail(RI_INVALID, "there is no denoiser %d", number_of(p.denoiser));
-    }
+// Embeddings start with the variance of the noise that is added to them, 1.
+std::vector<TensorSpec> DreamRec::layout(const AttentionSizes &p, const Settings &settings) {
+    const int64_t d = p.width;
+    if (d < 4 || d % 2) settings.refuse("width", "even and at least 4");
+    std::vector<TensorSpec> specs = attention_encoder_layout(p, 1);
+    specs.push_back(table("none_embedding.weight", RI_ROLE_EMBEDDING, 1, d, 1));
+    add_dense(specs, "step_mlp.1", 2 * d, d);
+    add_dense(specs, "step_mlp.3", d, 2 * d);
+    const bool one_layer = settings.whole("denoiser_layers") == 1;
+    add_dense(specs, "diffuser.0", one_layer ? d : 2 * d, 3 * d);
+    if (!one_layer) add_dense(specs, "diffuser.2", d, 2 * d);
     return specs;
 }
 
@@ -127,12 +114,12 @@ Var DreamRec::step_embedding(Graph &g, std::function<const int32_t *()> steps, i
                 }
         },
         D, n);
-    return linear(g, "step_mlp.3", g.gelu_erf(linear(g, "step_mlp.1", g.constant(waves))));
+    return linear(*this, g, "step_mlp.3", g.gelu_erf(linear(*this, g, "step_mlp.1", g.constant(waves))));
 }
 
 Var DreamRec::predict(Graph &g, Var x, Var guidance, Var step) const {
-    Var y = linear(g, "diffuser.0", g.concat(g.concat(x, guidance), step));
-    return p_.denoiser == RI_DENOISER_MLP1 ? y : linear(g, "diffuser.2", g.gelu_erf(y));
+    Var y = linear(*this, g, "diffuser.0", g.concat(g.concat(x, guidance), step));
+    return one_layer_ ? y : linear(*this, g, "diffuser.2", g.gelu_erf(y));
 }
 
 Var DreamRec::training_loss(Graph &g, Source &source) const {
@@ -167,20 +154,20 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
         g, [=] { return batch->steps; }, B);
     Var predicted = predict(g, noised, guidance, step);
     Var error = g.mean_squared_error(predicted, x0);
-    if (p_.rounding <= 0) return error;
-    const int64_t V = p_.guidance.n_items;
+    if (rounding_ <= 0) return error;
+    const int64_t V = p_.n_items;
     ggml_tensor *classes = g.input(
         GGML_TYPE_I32,
         [=](void *dst) {
             for (int64_t b = 0; b < B; ++b) static_cast<int32_t *>(dst)[b] = int32_t(b * V + batch->targets[b]);
         },
         B);
-    ggml_tensor *weights = g.input(std::vector<float>(size_t(B), p_.rounding / float(B)), B);
+    ggml_tensor *weights = g.input(std::vector<float>(size_t(B), rounding_ / float(B)), B);
     Var scores = g.linear(g.first_rows(use(g, "item_embeddings.weight"), V), predicted, {});
     return g.sum_of_losses(error, g.cross_entropy(scores, classes, weights));
 }
 
-double DreamRec::learn(const ri_dreamrec_batch &b) {
+double DreamRec::learn(const ri_diffusion_batch &b) {
     check(b.histories, false);
     require(b.targets, "targets");
     require(b.steps, "steps");
@@ -188,12 +175,12 @@ double DreamRec::learn(const ri_dreamrec_batch &b) {
     require(b.unconditional, "unconditional");
     if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
     const size_t n = b.histories.n_sequences;
-    if (n > size_t(INT32_MAX) / size_t(p_.guidance.n_items))
+    if (n > size_t(INT32_MAX) / size_t(p_.n_items))
         fail(RI_INVALID, "too many histories for one batch; use a smaller one");
     require_finite(b.noise, n * size_t(width()), "noise");
     for (size_t i = 0; i < n; ++i) {
         check_step(i, b.steps[i]);
-        if (b.targets[i] < 0 || b.targets[i] >= p_.guidance.n_items)
+        if (b.targets[i] < 0 || b.targets[i] >= p_.n_items)
             fail(RI_INVALID, "target %zu: item %d; the catalogue has no such item", i, b.targets[i]);
     }
     Batch batch;
@@ -231,21 +218,20 @@ void DreamRec::denoise(const float *x, const int32_t *steps, const float *guidan
 // The first layer is linear in (x, guidance, step), so that what the guidance and the step give to it is computed once.
 // With one layer the two predictions that classifier-free guidance mixes differ by a constant; with two they share the
 // rest.
-kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, Memory &memory) const {
+kernels::Sampling DreamRec::prepare(const ri_diffusion_sampling &s, Memory &memory) const {
     const int64_t D = width(), n = int64_t(s.n_oracles), S = int64_t(s.n_steps);
-    const bool one_layer = p_.denoiser == RI_DENOISER_MLP1;
     Graph g(engine(), false);
     Var first = use(g, "diffuser.0.weight"), bias = use(g, "diffuser.0.bias");
     Var by_guidance = g.slice(first, D, D);
     Var none = g.linear(by_guidance, nothing(g, 1), bias);
     Var given = g.linear(by_guidance, g.constant(g.input(GGML_TYPE_F32, s.guidance, D, n)), bias);
-    if (one_layer) given = g.add(g.scale(given, 1 + s.strength), g.reshape(g.scale(none, -s.strength), n_first()));
+    if (one_layer_) given = g.add(g.scale(given, 1 + s.strength), g.reshape(g.scale(none, -s.strength), n_first()));
     Var step = g.linear(g.slice(first, 2 * D, D),
                         step_embedding(
                             g, [=] { return s.steps; }, S),
                         {});
     std::vector<Var> results = {g.permute(g.slice(first, 0, D), 1, 0, 2, 3), given, none, step};
-    if (!one_layer) {
+    if (!one_layer_) {
         results.push_back(g.permute(use(g, "diffuser.2.weight"), 1, 0, 2, 3));
         results.push_back(use(g, "diffuser.2.bias"));
     }
@@ -268,7 +254,7 @@ kernels::Sampling DreamRec::prepare(const ri_dreamrec_sampling &s, Memory &memor
     k.first = memory.matrices[0].data();
     k.given = memory.matrices[1].data();
     k.by_step = memory.matrices[3].data();
-    if (!one_layer) {
+    if (!one_layer_) {
         k.none = memory.matrices[2].data();
         k.second = memory.matrices[4].data();
         k.second_bias = memory.matrices[5].data();
@@ -338,12 +324,12 @@ void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
     std::copy(x.begin(), x.end(), dst);
 }
 
-void DreamRec::sample(const ri_dreamrec_sampling &s, float *dst) {
+void DreamRec::sample(const ri_diffusion_sampling &s, float *dst) {
     if (s.n_oracles > (1u << 20)) fail(RI_INVALID, "%zu oracles at once; at most 2^20", s.n_oracles);
-    if (s.n_steps < 1 || s.n_steps > size_t(p_.n_steps))
-        fail(RI_INVALID, "%zu sampling steps; it must be 1 to %d", s.n_steps, p_.n_steps);
-    if (!s.deterministic && s.n_steps != size_t(p_.n_steps))
-        fail(RI_INVALID, "DDPM takes all %d steps, not %zu; take fewer with DDIM", p_.n_steps, s.n_steps);
+    if (s.n_steps < 1 || s.n_steps > size_t(schedule_.n_steps()))
+        fail(RI_INVALID, "%zu sampling steps; it must be 1 to %d", s.n_steps, schedule_.n_steps());
+    if (!s.deterministic && s.n_steps != size_t(schedule_.n_steps()))
+        fail(RI_INVALID, "DDPM takes all %d steps, not %zu; take fewer with DDIM", schedule_.n_steps(), s.n_steps);
     if (!std::isfinite(s.strength)) fail(RI_INVALID, "the guidance strength is not finite");
     for (size_t i = 0; i < s.n_steps; ++i) {
         check_step(i, s.steps[i]);
@@ -363,49 +349,14 @@ void DreamRec::sample(const ri_dreamrec_sampling &s, float *dst) {
 
 } // namespace
 
+Entry dreamrec() {
+    std::vector<Setting> settings = attention_settings();
+    settings.push_back(whole_number("denoiser_layers", 1, 2));
+    Setting betas = {"betas", 0, 1, false}; // variance of the noise that each step adds
+    betas.most_count = 1 << 16;
+    settings.push_back(betas);
+    settings.push_back({"rounding", 0, 1e6, false, 0});
+    return {"dreamrec", {"authors"}, with_sizes(settings), make<DreamRec>};
+}
+
 } // namespace ri
-
-extern "C" {
-
-ri_status ri_dreamrec_create(ri_engine *engine, const ri_dreamrec_params *params, ri_model **out, ri_error *err) {
-    return ri::guard(err, [&] { ri::create_model<ri::DreamRec>(engine, params, out); });
-}
-
-ri_status ri_dreamrec_backward(ri_model *handle, const ri_dreamrec_batch *batch, double *loss, ri_error *err) {
-    return ri::guard(err, [&] {
-        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
-        ri::require(batch, "batch");
-        std::lock_guard<std::mutex> hold(model.engine().lock());
-        const double value = model.learn(*batch);
-        if (loss) *loss = value;
-    });
-}
-
-ri_status ri_dreamrec_denoise(ri_model *handle, const float *x, const int32_t *steps, const float *guidance, size_t n,
-                              float *dst, ri_error *err) {
-    return ri::guard(err, [&] {
-        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
-        if (n == 0) return;
-        if (n > (1u << 20)) ri::fail(RI_INVALID, "%zu vectors at once; at most 2^20", n);
-        ri::require(x, "x");
-        ri::require(steps, "steps");
-        ri::require(dst, "dst");
-        std::lock_guard<std::mutex> hold(model.engine().lock());
-        model.denoise(x, steps, guidance, n, dst);
-    });
-}
-
-ri_status ri_dreamrec_sample(ri_model *handle, const ri_dreamrec_sampling *sampling, float *dst, ri_error *err) {
-    return ri::guard(err, [&] {
-        auto &model = ri::as<ri::DreamRec>(handle, "a DreamRec");
-        ri::require(sampling, "sampling");
-        if (sampling->n_oracles == 0) return;
-        ri::require(sampling->guidance, "guidance");
-        ri::require(sampling->steps, "steps");
-        ri::require(dst, "dst");
-        std::lock_guard<std::mutex> hold(model.engine().lock());
-        model.sample(*sampling, dst);
-    });
-}
-
-} // extern "C"

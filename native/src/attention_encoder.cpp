@@ -1,0 +1,87 @@
+// Where the authors (github.com/ljy0ustc/LLaRA, rec_model/) depart from the paper:
+//   - queries are layer-normalised, keys and values are not; the residual adds the normalised queries;
+//   - the feed-forward layer carries its own residual and LayerNorm;
+//   - histories are padded at the end.
+// Block i > 0 (an extension) has the same tensors under the prefix "blocks.i.".
+//
+// Attention is causal and padding stands at the end, so that no position of an item ever sees padding: nothing is
+// masked.
+#include "attention_encoder.h"
+
+#include "encoder_ops.h"
+
+namespace ri {
+
+namespace {
+
+constexpr float norm_eps = 1e-5f;
+
+std::string prefix(int block) { return block == 0 ? "" : "blocks." + std::to_string(block) + "."; }
+
+} // namespace
+
+std::vector<Setting> attention_settings() {
+    return {whole_number("blocks", 1, 64), whole_number("heads", 1, 1 << 10), whole_number("inner", 0, 1 << 18, 0)};
+}
+
+AttentionSizes::AttentionSizes(const Settings &s)
+    : n_items(s.whole("items")), width(s.whole("width")), n_positions(s.whole("positions")),
+      n_blocks(s.whole("blocks")), n_heads(s.whole("heads")), n_inner(s.whole("inner")) {
+    if (width % n_heads) s.refuse("heads", "a divisor of width, " + std::to_string(width));
+    if (n_inner == 0) n_inner = width;
+}
+
+std::vector<TensorSpec> attention_encoder_layout(const AttentionSizes &s, double deviation) {
+    const int64_t d = s.width;
+    std::vector<TensorSpec> specs = {
+        item_table("item_embeddings.weight", s.n_items, d, deviation),
+        table("positional_embeddings.weight", RI_ROLE_POSITIONS, s.n_positions, d, deviation)};
+    for (int block = 0; block < s.n_blocks; ++block) {
+        const std::string at = prefix(block);
+        for (const char *name : {"ln_1", "ln_2", "feed_forward.layer_norm"}) add_norm(specs, at + name, d);
+        for (const char *name : {"linear_q", "linear_k", "linear_v"}) add_dense(specs, at + "mh_attn." + name, d, d);
+        add_dense(specs, at + "feed_forward.w_1", s.n_inner, d, RI_ROLE_POINTWISE);
+        add_dense(specs, at + "feed_forward.w_2", d, s.n_inner, RI_ROLE_POINTWISE);
+    }
+    add_norm(specs, "ln_3", d);
+    return specs;
+}
+
+namespace {
+
+// What the queries [D, N] read from x [D, T * samples].
+Var attend(const Model &m, const AttentionSizes &p, Graph &g, Source &source, const std::string &at, Var queries, Var x,
+           bool last) {
+    Var q = linear(m, g, at + "mh_attn.linear_q", queries);
+    if (!last || p.n_heads > 1)
+        return causal_attention(g, source, q, linear(m, g, at + "mh_attn.linear_k", x),
+                                linear(m, g, at + "mh_attn.linear_v", x), p.n_heads, last);
+    // With one query and one head, keys and values need not be computed at every position: q (K x + b) = (q K) x + q b,
+    // of which the last term is the same at all positions and leaves the softmax as it is, and the weighted sum of V x
+    // + b is V times that of x, + b. (Dropout then falls on what is attended to, not on b.)
+    Var by_key = g.linear(g.permute(m.use(g, at + "mh_attn.linear_k.weight"), 1, 0, 2, 3), q, {});
+    return linear(m, g, at + "mh_attn.linear_v", causal_attention(g, source, by_key, x, x, 1, true));
+}
+
+} // namespace
+
+Var attention_encode(const Model &m, const AttentionSizes &p, Graph &g, Source &source) {
+    const int64_t D = p.width, T = source.positions(), B = source.samples();
+    auto norm = [&](const std::string &name, Var x) { return layer_norm(m, g, name, x, norm_eps); };
+    Var x = g.reshape(source.items(g, m.use(g, "item_embeddings.weight")), D * T, B);
+    x = g.add(x, g.reshape(m.use(g, "positional_embeddings.weight"), D * T));
+    x = source.drop(g, g.reshape(x, D, T * B));
+    for (int block = 0; block < p.n_blocks; ++block) {
+        const std::string at = prefix(block);
+        // Behind its keys and values the last block is needed at the last positions only.
+        const bool last = block == p.n_blocks - 1 && !source.all();
+        Var queries = norm(at + "ln_1", last ? g.get_rows(x, source.last_positions(g)) : x);
+        Var y = norm(at + "ln_2", g.add(attend(m, p, g, source, at, queries, x, last), queries));
+        Var inner = g.relu(linear(m, g, at + "feed_forward.w_1", y));
+        inner = source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
+        x = norm(at + "feed_forward.layer_norm", g.add(inner, y));
+    }
+    return norm("ln_3", x);
+}
+
+} // namespace ri

@@ -1,0 +1,23 @@
+// The self-attention encoder of the RecInterpreter authors' weights (Kang and McAuley 2018, arXiv 1808.09781), which
+// more than one recommender uses.
+#pragma once
+
+#include "recommenders/registry.h"
+
+namespace ri {
+
+// The settings of models with attention blocks, and their values.
+std::vector<Setting> attention_settings();
+
+struct AttentionSizes {
+    int32_t n_items, width, n_positions, n_blocks, n_heads, n_inner;
+
+    explicit AttentionSizes(const Settings &settings);
+};
+
+// Its tensors, with embeddings whose first values have that deviation.
+std::vector<TensorSpec> attention_encoder_layout(const AttentionSizes &sizes, double deviation);
+// Its states [D, B], or with source.all() [D, T * B].
+Var attention_encode(const Model &model, const AttentionSizes &sizes, Graph &graph, Source &source);
+
+} // namespace ri
