@@ -1,147 +1,18 @@
 package importer
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
-	"unsafe"
 
-	bindings "github.com/duckdb/duckdb-go-bindings" // which mapping re-exports, but for results that come as a stream
-	"github.com/duckdb/duckdb-go/v2/mapping"
+	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 )
 
-// database is a DuckDB in memory, which reads Parquet files and answers queries.
-type database struct {
-	db   mapping.Database
-	conn mapping.Connection
-}
-
-// openDatabase starts a DuckDB whose memory is bounded and that loads and fetches no extensions. What does not fit into
-// memory goes to the folder temp.
-func openDatabase(temp string) (*database, error) {
-	const memory = "512MiB"
-	var config mapping.Config
-	if mapping.CreateConfig(&config) == mapping.StateError {
-		return nil, errors.New("dataset: DuckDB cannot be configured")
-	}
-	defer mapping.DestroyConfig(&config)
-	for _, option := range [][2]string{{"autoinstall_known_extensions", "false"}, {"autoload_known_extensions", "false"},
-		{"memory_limit", memory}, {"threads", fmt.Sprint(min(runtime.GOMAXPROCS(0), 4))}, {"temp_directory", temp}} {
-		if mapping.SetConfig(config, option[0], option[1]) == mapping.StateError {
-			return nil, fmt.Errorf("dataset: DuckDB does not take the option %s", option[0])
-		}
-	}
-	d := &database{}
-	var message string
-	if mapping.OpenExt("", &d.db, config, &message) == mapping.StateError {
-		return nil, fmt.Errorf("dataset: DuckDB cannot be started: %s", message)
-	}
-	if mapping.Connect(d.db, &d.conn) == mapping.StateError {
-		mapping.Close(&d.db)
-		return nil, errors.New("dataset: DuckDB cannot be connected to")
-	}
-	if err := d.query(context.Background(), "SET TimeZone = 'UTC'", func([][]byte) error { return nil }); err != nil {
-		d.close()
-		return nil, fmt.Errorf("dataset: DuckDB cannot be set up: %w", err)
-	}
-	return d, nil
-}
-
-func (d *database) close() {
-	mapping.Disconnect(&d.conn)
-	mapping.Close(&d.db)
-}
-
-// query runs a statement whose columns are all texts and calls each for its rows, of which nil stands for null. Rows come
-// as a stream, in order.
-func (d *database) query(ctx context.Context, statement string, each func(fields [][]byte) error) error {
-	var prepared mapping.PreparedStatement
-	defer mapping.DestroyPrepare(&prepared)
-	if mapping.Prepare(d.conn, statement, &prepared) == mapping.StateError {
-		return message(mapping.PrepareError(prepared))
-	}
-	var pending mapping.PendingResult
-	defer mapping.DestroyPending(&pending)
-	if bindings.PendingPreparedStreaming(prepared, &pending) == mapping.StateError {
-		return message(mapping.PendingError(pending))
-	}
-	stop := context.AfterFunc(ctx, func() { mapping.Interrupt(d.conn) })
-	defer stop()
-	var result mapping.Result
-	defer mapping.DestroyResult(&result)
-	if mapping.ExecutePending(pending, &result) == mapping.StateError {
-		return errors.Join(ctx.Err(), message(mapping.ResultError(&result)))
-	}
-	fields := make([][]byte, int(mapping.ColumnCount(&result)))
-	for {
-		chunk := mapping.FetchChunk(result)
-		if chunk.Ptr == nil {
-			if problem := mapping.ResultError(&result); problem != "" {
-				return errors.Join(ctx.Err(), message(problem))
-			}
-			return ctx.Err()
-		}
-		err := eachRow(chunk, fields, each)
-		mapping.DestroyDataChunk(&chunk)
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// text is DuckDB's string: up to 12 bytes stand in it, longer ones elsewhere.
-type text struct {
-	length uint32
-	inline [4]byte
-	data   *byte
-}
-
-func (t *text) bytes() []byte {
-	const inline = 12
-	if t.length <= inline {
-		return unsafe.Slice(&t.inline[0], t.length)
-	}
-	return unsafe.Slice(t.data, t.length)
-}
-
-func eachRow(chunk mapping.DataChunk, fields [][]byte, each func([][]byte) error) error {
-	rows := int(mapping.DataChunkGetSize(chunk))
-	columns := make([][]text, len(fields))
-	valid := make([][]uint64, len(fields)) // a bit for each row; nil: all are
-	for c := range fields {
-		vector := mapping.DataChunkGetVector(chunk, mapping.IdxT(c))
-		columns[c] = unsafe.Slice((*text)(mapping.VectorGetData(vector)), rows)
-		if mask := mapping.VectorGetValidity(vector); mask != nil {
-			valid[c] = unsafe.Slice((*uint64)(mask), (rows+63)/64)
-		}
-	}
-	for row := range rows {
-		for c := range fields {
-			if fields[c] = nil; valid[c] == nil || valid[c][row/64]>>(row%64)&1 == 1 {
-				fields[c] = columns[c][row].bytes()
-			}
-		}
-		if err := each(fields); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// message makes an error of DuckDB's of its first paragraph: the others are about the statement, which a person has not
-// written, and about settings.
-func message(problem string) error {
-	problem, _, _ = strings.Cut(problem, "\n\n")
-	return errors.New(strings.ReplaceAll(strings.TrimSpace(problem), "\n", "; "))
-}
-
 // readSQL reads the rows of a relation: a query in brackets or a function that reads a file.
-func (d *database) readSQL(ctx context.Context, relation string, t *table, to reading) error {
+func (im *importer) readSQL(relation string, t *table, to reading) error {
 	var header, types []string
-	err := d.query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+relation+")", func(fields [][]byte) error {
+	err := im.db.Query(im.ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+relation+")", func(fields [][]byte) error {
 		header, types = append(header, string(fields[0])), append(types, string(fields[1]))
 		return nil
 	})
@@ -178,7 +49,7 @@ func (d *database) readSQL(ctx context.Context, relation string, t *table, to re
 	if len(expressions) == 0 {
 		return errors.New("none of its columns can be read")
 	}
-	return d.query(ctx, "SELECT "+strings.Join(expressions, ", ")+" FROM "+relation, func(fields [][]byte) error {
+	return im.db.Query(im.ctx, "SELECT "+strings.Join(expressions, ", ")+" FROM "+relation, func(fields [][]byte) error {
 		r.line++
 		for i, at := range wanted {
 			r.fields[at] = fields[i]
@@ -213,7 +84,7 @@ func textOf(name, kind string, as role) (expression, problem string) {
 		return fmt.Sprintf("CASE WHEN abs(%[1]s) > 16777216 THEN error(%[2]s) "+
 			"WHEN %[1]s = trunc(%[1]s) THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
 			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name,
-			quote("the column "+name+" holds ids in 32-bit floating point, which rounds those above 16777216; "+
+			duckdb.Quote("the column "+name+" holds ids in 32-bit floating point, which rounds those above 16777216; "+
 				"write it as whole numbers or as text")), ""
 	case is("FLOAT", "DOUBLE") && as != ratingRole:
 		return fmt.Sprintf("CASE WHEN %[1]s = trunc(%[1]s) AND abs(%[1]s) <= 9007199254740992 THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
@@ -221,9 +92,6 @@ func textOf(name, kind string, as role) (expression, problem string) {
 	}
 	return "CAST(" + name + " AS VARCHAR)", ""
 }
-
-// quote writes a text as SQL does.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // readParquet reads a Parquet file, which lies on a disk.
 func (im *importer) readParquet(f file, t *table, to reading) error {
@@ -234,9 +102,9 @@ func (im *importer) readParquet(f file, t *table, to reading) error {
 	if err := im.startDatabase(); err != nil {
 		return err
 	}
-	name := quote(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)) // it is not a pattern
-	var wide string                                                                      // DuckDB misreads decimal numbers of more than 38 digits
-	err := im.db.query(im.ctx, "SELECT name FROM parquet_schema("+name+") WHERE \"precision\" > 38", func(fields [][]byte) error {
+	name := duckdb.Path(path)
+	var wide string // DuckDB misreads decimal numbers of more than 38 digits
+	err := im.db.Query(im.ctx, "SELECT name FROM parquet_schema("+name+") WHERE \"precision\" > 38", func(fields [][]byte) error {
 		wide = string(fields[0])
 		return nil
 	})
@@ -246,7 +114,7 @@ func (im *importer) readParquet(f file, t *table, to reading) error {
 	var stopped error
 	if err == nil {
 		const options = ", binary_as_string = true, hive_types_autocast = false)" // ids in names of folders are text, too
-		err = im.db.readSQL(im.ctx, "read_parquet("+name+options, t, to.noting(&stopped))
+		err = im.readSQL("read_parquet("+name+options, t, to.noting(&stopped))
 	}
 	if err != nil && stopped == nil && im.ctx.Err() == nil {
 		return f.fail(0, "write the file again, or name another column", "it cannot be read as Parquet: %v", err)
@@ -261,13 +129,13 @@ func (im *importer) readQuery(t *table, to reading) error {
 	}
 	if !im.queried {
 		query := strings.TrimRight(t.query, "; \t\r\n")
-		if err := im.db.query(im.ctx, "CREATE TEMP TABLE recint_rows AS SELECT * FROM ("+query+"\n)", func([][]byte) error { return nil }); err != nil {
+		if err := im.db.Run(im.ctx, "CREATE TEMP TABLE recint_rows AS SELECT * FROM ("+query+"\n)"); err != nil {
 			return errors.Join(im.ctx.Err(), fmt.Errorf("dataset: the query fails: %w", err))
 		}
 		im.queried = true
 	}
 	var stopped error
-	err := im.db.readSQL(im.ctx, "recint_rows", t, to.noting(&stopped))
+	err := im.readSQL("recint_rows", t, to.noting(&stopped))
 	if err != nil && stopped == nil && im.ctx.Err() == nil {
 		return fmt.Errorf("dataset: the result of the query cannot be used: %w", err)
 	}
@@ -293,7 +161,7 @@ func (im *importer) startDatabase() (err error) {
 	if im.db == nil {
 		var temp string
 		if temp, err = im.temporary(); err == nil {
-			im.db, err = openDatabase(temp)
+			im.db, err = duckdb.Open(temp)
 		}
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 )
 
 // Options say how an import reads and what it keeps. The zero value keeps everything.
@@ -109,7 +110,7 @@ type importer struct {
 	share    func() float64   // of the file that is being read
 	official bool             // the source is known to be GroupLens's own archive
 	unit     dataset.TimeUnit // that numbers are divided by; PerSecond is 0 where they stay as they are
-	db       *database
+	db       *duckdb.Database
 	queried  bool
 	temp     string
 }
@@ -121,7 +122,7 @@ func newImporter(ctx context.Context, o Options) *importer {
 
 func (im *importer) close() {
 	if im.db != nil {
-		im.db.close()
+		im.db.Close()
 	}
 	if im.temp != "" {
 		os.RemoveAll(im.temp)

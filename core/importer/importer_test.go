@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 )
 
 // inFolder writes files to a new folder, by pairs of name and text, and works there.
@@ -43,13 +44,13 @@ func bring(ctx context.Context, from string, o Options) (*dataset.Dataset, Repor
 // parquet runs SQL that writes files.
 func parquet(t testing.TB, statements ...string) {
 	t.Helper()
-	db, err := openDatabase(t.TempDir())
+	db, err := duckdb.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.close()
+	defer db.Close()
 	for _, s := range statements {
-		if err := db.query(context.Background(), s, func([][]byte) error { return nil }); err != nil {
+		if err := db.Run(context.Background(), s); err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
