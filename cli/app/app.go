@@ -101,10 +101,12 @@ func refused(c *cli.Context, err error) error {
 func New(stdout, stderr io.Writer) *cli.App {
 	a := &cli.App{
 		Name:  "recint",
-		Usage: "let a frozen LLaMA read the mind of a sequential recommender",
-		Description: "A sequential recommender keeps what it knows of a person in a hidden state. recint trains a small adapter that\n" +
-			"turns such states into soft tokens of a frozen LLaMA, and lets it say in words what the states mean.\n" +
-			"(RecInterpreter, arXiv 2310.20487.)",
+		Usage: "put the hidden states of a sequential recommender into words",
+		Description: "recint trains a small adapter that maps a recommender's hidden state to soft tokens of a frozen LLM, and the LLM\n" +
+			"answers questions about the state (RecInterpreter, arXiv 2310.20487). Three commands to start with:\n\n" +
+			"   recint doctor                               checks this machine\n" +
+			"   recint reproduce --budget 30m --out paper   fetches data and an LLM, trains, and repeats the paper's results\n" +
+			"   recint interpret --run paper/residual-sasrec --user 42",
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideVersion:     true,
