@@ -7,8 +7,8 @@ namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 attention blocks of a recommender; a tensor's
-// metadata takes a few hundred bytes.
+// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 attention blocks of a
+// recommender; a tensor's metadata takes a few hundred bytes.
 constexpr size_t max_tensors = 32768;
 
 bool same_shape(const ggml_tensor *a, const ggml_tensor *b) { return ggml_are_same_shape(a, b); }
