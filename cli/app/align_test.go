@@ -116,7 +116,8 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "residual", "--task", "residual", "--run", "@run", "--samples", "20", "--wording", "1")
 	contains(t, stdout, "residual accuracy", "items that training kept out")
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
-	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm")
+	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
+		"permuted item table", "history as plain text", "last item swapped", "as shown")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter")
 	contains(t, stdout, "in truth", "quarter")
 	fails(t, 1, []string{"titles are scored", "popularity"}, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter", "--titles", "2")

@@ -20,9 +20,11 @@ func controlsCommand() *cli.Command {
 		Name:  "controls",
 		Usage: "test whether a run's answers come from the recommender's states",
 		Description: "The answers of recint evaluate are compared, sample by sample, with what controls answer to the same questions: a state of\n" +
-			"zeros, the states of other samples, one constant answer, and runs that you name with --beside, such as one whose adapter\n" +
-			"ignores the state or whose recommender is untrained. McNemar's test and a bootstrap over users; p-values are adjusted across the\n" +
-			"table (Holm). A row that does not show that the states do better is marked. The same command goes on after an interruption.",
+			"zeros, the states of other samples, one constant answer, probes on the same states without an LLM (linear, MLP, and linear on an\n" +
+			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as plain\n" +
+			"text before the same LLM, and runs that you name with --beside, such as one with an adapter of kind bias. McNemar's test and a\n" +
+			"bootstrap over users; p-values are adjusted across the table (Holm). A row that does not show that the states do better is marked.\n" +
+			"The same command goes on after an interruption.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringSliceFlag{Name: "beside", Usage: "another run as a control, `NAME=FOLDER`; may be given several times"},
@@ -36,7 +38,7 @@ func controlsAction(c *cli.Context) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
-	names, folders := []string{""}, []string{c.String("run")}
+	var names, folders []string
 	for _, beside := range c.StringSlice("beside") {
 		name, folder, ok := strings.Cut(beside, "=")
 		if !ok || name == "" || folder == "" {
@@ -45,22 +47,18 @@ func controlsAction(c *cli.Context) error {
 		names, folders = append(names, name), append(folders, folder)
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
-		var all []*evaluate.Answers
-		var split dataset.Split
-		for _, folder := range folders {
-			answers, of, err := controlled(c, engine, folder)
+		answers, others, split, err := controlled(c, engine, c.String("run"), true)
+		if err != nil {
+			return err
+		}
+		for i, folder := range folders {
+			beside, _, _, err := controlled(c, engine, folder, false)
 			if err != nil {
 				return err
 			}
-			if all = append(all, answers); len(all) == 1 {
-				split = of
-			}
+			others = append(others, control.Other{Name: names[i], Answers: beside})
 		}
-		var others []control.Other
-		for i, answers := range all[1:] {
-			others = append(others, control.Other{Name: names[i+1], Answers: answers})
-		}
-		table, err := control.New(all[0], others, func(sample string) (int32, error) {
+		table, err := control.New(answers, others, func(sample string) (int32, error) {
 			s, err := task.TestSequence(split, sample)
 			return s.User, err
 		})
@@ -74,12 +72,13 @@ func controlsAction(c *cli.Context) error {
 	})
 }
 
-// controlled evaluates a run with its controls, or takes the answers from its folder.
-func controlled(c *cli.Context, engine *cgo.Engine, folder string) (_ *evaluate.Answers, _ dataset.Split, err error) {
+// controlled evaluates a run, with all of its controls or with those of any evaluation alone, or takes the answers from its folder.
+func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ *evaluate.Answers, others []control.Other,
+	_ dataset.Split, err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})
 	if err != nil {
-		return nil, dataset.Split{}, err
+		return nil, nil, dataset.Split{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	n := c.Int("samples")
@@ -87,13 +86,25 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string) (_ *evaluate.
 		n = len(r.Split.Test)
 	}
 	bar := newProgress(c.App.ErrWriter, "answering")
-	opts := evaluate.Options{Seed: c.Uint64("seed"), Controls: true, Progress: func(done, total int) { bar.to(done, total, "samples") }}
-	opts.Path = run.AnswersPath(folder, r.Task, run.AnswersOf{Samples: n, Seed: opts.Seed, Controls: true, Wording: asking.Wording})
-	_, err = r.Evaluate(c.Context, n, opts)
-	bar.end()
-	if err != nil {
-		return nil, dataset.Split{}, err
+	defer bar.end()
+	kept := run.AnswersOf{Samples: n, Seed: c.Uint64("seed"), Controls: true, Wording: asking.Wording}
+	opts := evaluate.Options{Seed: kept.Seed, Controls: true, Path: run.AnswersPath(folder, r.Task, kept),
+		Progress: func(done, total int) { bar.to(done, total, "samples") }}
+	if _, err = r.Evaluate(c.Context, n, opts); err != nil {
+		return nil, nil, dataset.Split{}, err
 	}
 	answers, err := evaluate.ReadAnswers(opts.Path)
-	return answers, r.Split, err
+	if !all || err != nil {
+		return answers, nil, r.Split, err
+	}
+	for _, name := range r.Controls() {
+		bar.what, kept.Control = name, name
+		opts.Path = run.AnswersPath(folder, r.Task, kept)
+		told, err := r.EvaluateControl(c.Context, name, n, opts)
+		if err != nil {
+			return nil, nil, dataset.Split{}, err
+		}
+		others = append(others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
+	}
+	return answers, others, r.Split, nil
 }

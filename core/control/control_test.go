@@ -114,9 +114,29 @@ func TestTable_plantedCheats(t *testing.T) {
 		}
 	}
 	// A prompt that leaks the answer: an adapter of the same prompt that ignores the state is as right as this one is.
-	leaked := flags(t, planted(t, honest), Other{"adapter that ignores the state", planted(t, honest)})
+	leaked := flags(t, planted(t, honest), Other{Name: "adapter that ignores the state", Answers: planted(t, honest)})
 	if !leaked["all: adapter that ignores the state"] || !leaked["held-out items: adapter that ignores the state"] {
 		t.Errorf("a prompt that leaks the answer is not flagged: %v", leaked)
+	}
+}
+
+// Answers that follow what a control shows in place of a sample's history are right about that, and wrong about the sample.
+func TestTable_asShown(t *testing.T) {
+	answers, shown := planted(t, honest), map[string][]string{}
+	swapped := planted(t, func(state float32) string { return honest(4 - state) })
+	for i, r := range swapped.Of(evaluate.TrueState) {
+		if i > 0 { // of the first sample nobody knows what is true of what was shown
+			shown[r.Sample] = []string{honest(float32(4 - (1 + i%3)))}
+		}
+	}
+	table, err := New(answers, []Other{{Name: "swapped", Answers: swapped, Shown: shown}}, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range table.Rows {
+		if r.Control == "swapped" && (r.Shown == nil || math.Abs(*r.Shown-1) > 1e-9 || r.Other > 0.5 || math.Abs(r.OtherF1-r.Other) > 1e-9) || r.Control != "swapped" && r.Shown != nil {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 
@@ -131,7 +151,7 @@ func TestTable_write(t *testing.T) {
 	}
 	short := planted(t, honest)
 	short.Records[0].Sample = "test-900"
-	if _, err := New(planted(t, honest), []Other{{"another", short}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {
+	if _, err := New(planted(t, honest), []Other{{Name: "another", Answers: short}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {
 		t.Errorf("other samples: error %v", err)
 	}
 }

@@ -20,13 +20,16 @@ type Row struct {
 	Control    string   `json:"control"` // what answers in place of the states
 	N          int      `json:"n"`
 	Users      int      `json:"users"`
-	Own        float64  `json:"own"`        // mean score of the own states: F1 of each sample's lines
-	Other      float64  `json:"other"`      // and of the control
-	Difference Interval `json:"difference"` // own less control
-	McNemar    float64  `json:"mcnemar"`    // p-value, of answers that are wholly right
-	Bootstrap  float64  `json:"bootstrap"`  // p-value, of the difference
-	Adjusted   float64  `json:"adjusted"`   // after Holm's correction: McNemar's where every true answer has one line, else the bootstrap's
-	Flagged    bool     `json:"flagged"`    // the own states are not shown to do better: the answers may not come from them
+	Own        float64  `json:"own"`             // mean score of the own states: F1 of each sample's lines
+	Other      float64  `json:"other"`           // and of the control
+	OwnF1      float64  `json:"own_f1"`          // micro-F1 of the own states: of all lines together
+	OtherF1    float64  `json:"other_f1"`        // and of the control
+	Shown      *float64 `json:"shown,omitempty"` // mean score of the control's answers where what it shows is taken for the truth
+	Difference Interval `json:"difference"`      // own less control
+	McNemar    float64  `json:"mcnemar"`         // p-value, of answers that are wholly right
+	Bootstrap  float64  `json:"bootstrap"`       // p-value, of the difference
+	Adjusted   float64  `json:"adjusted"`        // after Holm's correction: McNemar's where every true answer has one line, else the bootstrap's
+	Flagged    bool     `json:"flagged"`         // the own states are not shown to do better: the answers may not come from them
 }
 
 // Table is an evaluation beside its controls.
@@ -40,6 +43,7 @@ type Table struct {
 type Other struct {
 	Name    string
 	Answers *evaluate.Answers
+	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
 // New compares answers with their own controls (zero and shuffled states, one constant answer) and with other evaluations. userOf
@@ -74,6 +78,9 @@ func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (
 			}
 			if err := t.add(part.name, other.Name, own, matched, userOf); err != nil {
 				return nil, err
+			}
+			if other.Shown != nil {
+				t.Rows[len(t.Rows)-1].Shown = follows(matched, other.Shown)
 			}
 		}
 	}
@@ -118,6 +125,36 @@ func constant(records []evaluate.Record) []evaluate.Record {
 	return same
 }
 
+// follows is the mean score of answers where what was shown is taken for the truth; nil where nothing is known of what was shown.
+func follows(records []evaluate.Record, shown map[string][]string) *float64 {
+	sum, n := 0.0, 0
+	for _, r := range records {
+		if r.Titles = shown[r.Sample]; len(r.Titles) > 0 {
+			f1, _ := score(r)
+			sum, n = sum+f1, n+1
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	mean := sum / float64(n)
+	return &mean
+}
+
+// microF1 is that of all lines together.
+func microF1(records []evaluate.Record) float64 {
+	right, made, asked := 0, 0, 0
+	for _, r := range records {
+		for _, line := range evaluate.Lines(r.Answer, r.Titles) {
+			if made++; line.Right {
+				right++
+			}
+		}
+		asked += len(r.Titles)
+	}
+	return 2 * float64(right) / float64(made+asked)
+}
+
 // score is the F1 of an answer's lines, and whether they are the true ones and no others.
 func score(r evaluate.Record) (f1 float64, whole bool) {
 	lines, right := evaluate.Lines(r.Answer, r.Titles), 0
@@ -133,7 +170,7 @@ func (t *Table) add(part, name string, own, other []evaluate.Record, userOf func
 	if len(own) == 0 {
 		return errors.New("control: there are no answers")
 	}
-	row := Row{Part: part, Control: name, N: len(own)}
+	row := Row{Part: part, Control: name, N: len(own), OwnF1: microF1(own), OtherF1: microF1(other)}
 	users, differences, known := make([]int32, len(own)), make([]float64, len(own)), map[int32]bool{}
 	onlyOwn, onlyOther := 0, 0
 	for i := range own {
@@ -162,15 +199,18 @@ func (t *Table) add(part, name string, own, other []evaluate.Record, userOf func
 // Write writes the table for a terminal.
 func (t *Table) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tn\tusers\town states\tcontrol\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
+	fmt.Fprintln(w, "\tn\tusers\town F1\tcontrol F1\town score\tcontrol score\tas shown\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
 	flagged := 0
 	for _, r := range t.Rows {
-		mark := ""
+		mark, shown := "", ""
+		if r.Shown != nil {
+			shown = fmt.Sprintf("%.3f", *r.Shown)
+		}
 		if r.Flagged {
 			mark, flagged = "NOT SHOWN", flagged+1
 		}
-		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%.3f\t%.3f\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.Own, r.Other,
-			r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
+		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1, r.OtherF1, r.Own,
+			r.Other, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -179,7 +219,7 @@ func (t *Table) Write(to io.Writer) error {
 	if flagged > 0 {
 		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", flagged, len(t.Rows))
 	}
-	_, err := fmt.Fprintf(to, "scores are the mean F1 of each sample's lines; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
+	_, err := fmt.Fprintf(to, "F1 is of all lines together, scores are the mean F1 of each sample's lines, as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
 		verdict)
 	return err
 }

@@ -204,7 +204,7 @@ func questions(samples []Sample, condition string, seed uint64, first, last int)
 	}
 	var other []int
 	if condition == ShuffledState {
-		other = derangement(len(samples), seed)
+		other = Derangement(len(samples), seed)
 	}
 	for i := first; i < last; i++ {
 		at := i
@@ -216,8 +216,8 @@ func questions(samples []Sample, condition string, seed uint64, first, last int)
 	return asked, of
 }
 
-// derangement is a random permutation that leaves nothing in its place: a single cycle (Sattolo 1986).
-func derangement(n int, seed uint64) []int {
+// Derangement is a random permutation that leaves nothing in its place: a single cycle (Sattolo 1986).
+func Derangement(n int, seed uint64) []int {
 	random := rand.New(rand.NewPCG(seed, 0))
 	p := make([]int, n)
 	for i := range p {

@@ -305,7 +305,7 @@ func TestAsk_refusals(t *testing.T) {
 func TestDerangement(t *testing.T) {
 	for n := 2; n < 40; n++ {
 		seen := map[int]bool{}
-		for i, k := range derangement(n, uint64(n)) {
+		for i, k := range Derangement(n, uint64(n)) {
 			if i == k {
 				t.Errorf("n = %d: %d stays in its place", n, i)
 			}

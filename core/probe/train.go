@@ -91,23 +91,38 @@ type Result struct {
 // the training examples. The context and progress, which may be nil, have their turn between batches. Inputs that are not
 // finite are an error.
 func Train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, progress func()) (Result, error) {
-	width, err := d.check(items)
+	if _, err := d.check(items); err != nil {
+		return Result{}, err
+	}
+	p, err := fit(ctx, engine, d, items, c, progress)
 	if err != nil {
 		return Result{}, err
 	}
+	defer p.model.Close()
+	p.result.Test, err = p.measure(ctx, d.Test)
+	return p.result, err
+}
+
+// fit trains a probe and gives it the weights that are best on validation. Whoever asks closes its model.
+func fit(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, progress func()) (_ *probe, err error) {
+	width := len(d.Train.Inputs) / len(d.Train.Targets)
 	standard, err := align.FitStandard([][]float32{d.Train.Inputs}, width)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	model, err := cgo.NewProbe(engine, cgo.ProbeParams{In: width, Hidden: c.Hidden, Classes: items})
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	defer model.Close()
-	p := probe{Config: c, model: model, width: width, items: items, standard: standard, inputs: make([]float32, c.BatchSize*width),
+	defer func() {
+		if err != nil {
+			model.Close()
+		}
+	}()
+	p := &probe{Config: c, model: model, width: width, items: items, standard: standard, inputs: make([]float32, c.BatchSize*width),
 		targets: make([]int32, c.BatchSize), scores: make([]float32, c.BatchSize*items)}
 	if p.tensors, err = model.Tensors(); err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	p.best = make([][]float32, len(p.tensors))
 	for i, t := range p.tensors {
@@ -116,16 +131,15 @@ func Train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config,
 	p.result = Result{Hidden: c.Hidden, Epochs: c.Epochs}
 	for _, rate := range c.LearningRates {
 		if err := p.try(ctx, d, rate, progress); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
 	for i, values := range p.best {
 		if err := model.Write(i, cgo.Value, values); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
-	p.result.Test, err = p.measure(ctx, d.Test)
-	return p.result, err
+	return p, nil
 }
 
 // probe is a training under way.
@@ -224,23 +238,31 @@ func (p *probe) batch(e Examples, rows []int) (inputs []float32, targets []int32
 // measure gives the share of examples whose item has a higher score than every other.
 func (p *probe) measure(ctx context.Context, e Examples) (evaluate.Share, error) {
 	hits := 0
-	for from := 0; from < len(e.Targets); from += p.BatchSize {
+	err := p.score(ctx, e.Inputs, func(i int, scores []float32) {
+		if names(scores, int(e.Targets[i])) {
+			hits++
+		}
+	})
+	return evaluate.NewShare(hits, len(e.Targets)), err
+}
+
+// score tells the scores of all items for each input, which are not to be kept.
+func (p *probe) score(ctx context.Context, inputs []float32, tell func(input int, scores []float32)) error {
+	for from, all := 0, len(inputs)/p.width; from < all; from += p.BatchSize {
 		if err := ctx.Err(); err != nil {
-			return evaluate.Share{}, err
+			return err
 		}
-		targets := e.Targets[from:min(from+p.BatchSize, len(e.Targets))]
-		inputs, scores := p.inputs[:len(targets)*p.width], p.scores[:len(targets)*p.items]
-		p.standard.Apply(inputs, e.Inputs[from*p.width:][:len(inputs)])
-		if err := p.model.Scores(scores, inputs, len(targets)); err != nil {
-			return evaluate.Share{}, err
+		n := min(p.BatchSize, all-from)
+		batch, scores := p.inputs[:n*p.width], p.scores[:n*p.items]
+		p.standard.Apply(batch, inputs[from*p.width:][:len(batch)])
+		if err := p.model.Scores(scores, batch, n); err != nil {
+			return err
 		}
-		for i, item := range targets {
-			if names(scores[i*p.items:][:p.items], int(item)) {
-				hits++
-			}
+		for i := range n {
+			tell(from+i, scores[i*p.items:][:p.items])
 		}
 	}
-	return evaluate.NewShare(hits, len(e.Targets)), nil
+	return nil
 }
 
 // names reports whether an item's score is higher than every other.

@@ -13,9 +13,10 @@ import (
 
 // The kinds of files that evaluations leave in a run's folder.
 const (
-	AnswersFile = "answers" // of an evaluation of the run's task
-	OraclesFile = "oracles"
-	JudgedFile  = "judge"
+	AnswersFile  = "answers" // of an evaluation of the run's task
+	OraclesFile  = "oracles"
+	JudgedFile   = "judge"
+	ControlsFile = "controls" // of the controls of an evaluation
 )
 
 // AnswersOf describes an evaluation whose answers a file in a run's folder keeps.
@@ -26,6 +27,7 @@ type AnswersOf struct {
 	Controls bool
 	Wording  int // number of the wording that questions are put in, from 0
 	Shard    evaluate.Shard
+	Control  string // of a control, its name
 }
 
 // AnswersPath is the file with the answers of an evaluation.
@@ -34,10 +36,13 @@ func AnswersPath(dir string, t task.Task, a AnswersOf) string {
 	if a.Minutes > 0 {
 		name = fmt.Sprintf("%s-%gmin-%d", fileName(t), a.Minutes, a.Seed)
 	}
+	if a.Control != "" {
+		name = ControlsFile + "-" + name + "-" + unusual.ReplaceAllString(a.Control, "_")
+	}
 	if a.Wording > 0 {
 		name += fmt.Sprintf("-wording-%d", a.Wording+1)
 	}
-	if !a.Controls {
+	if !a.Controls && a.Control == "" {
 		name += "-no-controls"
 	}
 	if a.Shard.N > 0 {

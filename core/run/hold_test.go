@@ -168,6 +168,21 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 				t.Errorf("%+v", found)
 			}
 		}
+		if controls := r.Controls(); asking.Task == "genres" && len(controls) != 6 {
+			t.Errorf("controls %q", controls)
+		}
+		for _, name := range r.Controls() {
+			told, err := r.EvaluateControl(t.Context(), name, 0, evaluate.Options{Seed: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told.N() != all || (len(told.Shown) == all) != (name == Swapped || name == Permuted) {
+				t.Errorf("%s: %d answers, of %d it is known what is shown; want %d", name, told.N(), len(told.Shown), all)
+			}
+		}
+		if _, err := r.EvaluateControl(t.Context(), "another", 0, evaluate.Options{}); err == nil {
+			t.Error("an unknown control is answered")
+		}
 		if seen == 0 || held == 0 || seen+held != all || found.About().N != all {
 			t.Errorf("%+v: %d seen and %d held out of %d", asking, seen, held, all)
 		}

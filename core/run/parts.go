@@ -168,8 +168,9 @@ func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 // lesson is a question that an adapter is trained on.
 type lesson struct {
 	history []int32
-	answer  []int32 // tokens
-	task    int     // number in asked
+	lines   []string // of the true answer
+	answer  []int32  // their tokens
+	task    int      // number in asked
 }
 
 // lessonsOf makes lessons of sequences, for all tasks in turn. What tells of held-out items is left out, and so is what nobody knows
@@ -222,7 +223,7 @@ func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, d
 		}
 		for _, s := range about {
 			if q := ask(one.Task, s); len(q.Answer) > 0 {
-				lessons, texts = append(lessons, lesson{history: q.History, task: number}), append(texts, q.Text())
+				lessons, texts = append(lessons, lesson{history: q.History, lines: q.Answer, task: number}), append(texts, q.Text())
 			}
 		}
 		if len(lessons) == before {

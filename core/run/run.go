@@ -143,19 +143,9 @@ func (r *Run) Question(user int32, history []int32) task.Question {
 // Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.
 // opts.Label is set here.
 func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.Summary, error) {
-	chosen := draw(len(r.Split.Test), n, opts.Seed)
-	var samples []evaluate.Sample
-	var histories [][]int32
-	for i, q := range r.questions(r.testSequences(n, opts.Seed)) {
-		if len(q.Answer) == 0 || r.Task.Last && r.choosing[q.History[len(q.History)-1]] {
-			continue // nobody knows it, or training chose the adapter by it
-		}
-		histories = append(histories, q.History)
-		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,
-			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
-	}
-	if len(samples) == 0 {
-		return nil, fmt.Errorf("run: nothing is known of the %s of any test sequence", r.Task.Asks)
+	samples, histories, err := r.evaluated(n, opts.Seed)
+	if err != nil {
+		return nil, err
 	}
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
@@ -165,14 +155,35 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 		samples[i].States = states[i]
 	}
 	opts.Label, opts.Restricted = r.label(), r.ranker(r.Task.Places)
-	lines, _ := r.Task.Allowed(r.Facts, r.Recommender.Positions())
-	known := evaluate.NewTitles(lines)
-	score := func(answer string, truth []string) evaluate.Hits { return r.Task.Score(answer, truth, known) }
-	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, r.Interpreter.Answer, score, opts)
+	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, r.Interpreter.Answer, r.score(), opts)
 	if err != nil {
 		return nil, err
 	}
 	return r.Task.Summarise(answers), nil
+}
+
+// evaluated are the samples of an evaluation, without their states, and the histories that these are of.
+func (r *Run) evaluated(n int, seed uint64) (samples []evaluate.Sample, histories [][]int32, err error) {
+	chosen := draw(len(r.Split.Test), n, seed)
+	for i, q := range r.questions(r.testSequences(n, seed)) {
+		if len(q.Answer) == 0 || r.Task.Last && r.choosing[q.History[len(q.History)-1]] {
+			continue // nobody knows it, or training chose the adapter by it
+		}
+		histories = append(histories, q.History)
+		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,
+			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
+	}
+	if len(samples) == 0 {
+		return nil, nil, fmt.Errorf("run: nothing is known of the %s of any test sequence", r.Task.Asks)
+	}
+	return samples, histories, nil
+}
+
+// score compares answers with the truth.
+func (r *Run) score() func(answer string, truth []string) evaluate.Hits {
+	lines, _ := r.Task.Allowed(r.Facts, r.Recommender.Positions())
+	known := evaluate.NewTitles(lines)
+	return func(answer string, truth []string) evaluate.Hits { return r.Task.Score(answer, truth, known) }
 }
 
 // Places is how many of the likeliest titles an oracle has.

@@ -1,0 +1,337 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/probe"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
+)
+
+// The controls of an evaluation: ways of answering the same questions.
+const (
+	LinearProbe    = "linear probe"                             // on the states that the prompt shows, without any LLM
+	MLPProbe       = "MLP probe"                                // the same
+	UntrainedProbe = "linear probe of an untrained recommender" // on the states of the recommender as it was before its training
+	Permuted       = "permuted item table"                      // through the adapter, of a recommender that takes each item for another one
+	Swapped        = "last item swapped"                        // through the adapter, of a history that ends in another item
+	PlainText      = "history as plain text"                    // the titles of the history in place of the states
+)
+
+// Controls are those that apply to the run's task.
+func (r *Run) Controls() []string {
+	controls := []string{Permuted, PlainText}
+	if r.Task.Last {
+		controls = append(controls, Swapped)
+	}
+	if r.probed() {
+		controls = append([]string{LinearProbe, MLPProbe, UntrainedProbe}, controls...)
+	}
+	return controls
+}
+
+// probed says whether the task's answers are few enough for probes.
+func (r *Run) probed() bool {
+	answers := map[string]bool{}
+	for _, q := range r.questions(r.Split.Train) {
+		answers[q.Text()] = true
+	}
+	return len(answers) <= probe.MaxClasses
+}
+
+// Controlled are the answers of a control.
+type Controlled struct {
+	*evaluate.Answers
+	// Shown is what is true of what a control shows in place of a sample's own history, by sample; nil where it shows nothing else.
+	Shown map[string][]string
+}
+
+// EvaluateControl asks a control about the samples that Evaluate asks about with the same n and seed. opts.Label is set here.
+func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts evaluate.Options) (*Controlled, error) {
+	samples, histories, err := r.evaluated(n, opts.Seed)
+	if err != nil {
+		return nil, err
+	}
+	c := &controlling{Run: r, samples: samples, histories: histories, seed: opts.Seed}
+	defer c.close()
+	answerer, err := c.answerer(ctx, control)
+	if err != nil {
+		return nil, fmt.Errorf("run: the control %q: %w", control, err)
+	}
+	opts.Label, opts.Restricted, opts.Controls = r.label(), nil, false
+	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, answerer, r.score(), opts)
+	return &Controlled{answers, c.shown}, err
+}
+
+// controlling is the evaluation of a control.
+type controlling struct {
+	*Run
+	samples   []evaluate.Sample
+	histories [][]int32
+	shown     map[string][]string
+	seed      uint64
+	closers   []func() error // of what was made for it
+}
+
+func (c *controlling) close() (err error) {
+	for _, closer := range c.closers {
+		err = errors.Join(err, closer())
+	}
+	return err
+}
+
+// answerer gives the samples what the control shows, and what answers them. What takes long is done when the first question comes.
+func (c *controlling) answerer(ctx context.Context, control string) (evaluate.Answerer, error) {
+	switch control {
+	case Permuted:
+		items := evaluate.Derangement(len(c.Data.Items), c.seed)
+		for i, history := range c.histories {
+			other := make([]int32, len(history))
+			for at, item := range history {
+				other[at] = int32(items[item])
+			}
+			c.histories[i] = other
+		}
+		return c.Interpreter.Answer, c.show(ctx)
+	case Swapped:
+		others := evaluate.Derangement(len(c.histories), c.seed)
+		last := make([]int32, len(c.histories))
+		for i := range last {
+			last[i] = c.histories[others[i]][len(c.histories[others[i]])-1]
+		}
+		for i, history := range c.histories {
+			c.histories[i] = append(slices.Clone(history[:len(history)-1]), last[i])
+		}
+		return c.Interpreter.Answer, c.show(ctx)
+	case PlainText:
+		return c.plainText()
+	case LinearProbe:
+		return c.probe(ctx, c.Recommender, probe.Linear(c.Spec.Config.Seed))
+	case MLPProbe:
+		return c.probe(ctx, c.Recommender, probe.MLP(c.Spec.Config.Seed))
+	case UntrainedProbe:
+		untrained, err := recommender.New(c.encoding, c.Recommender.Config())
+		if err != nil {
+			return nil, err
+		}
+		c.closers = append(c.closers, untrained.Close)
+		return c.probe(ctx, untrained, probe.Linear(c.Spec.Config.Seed))
+	}
+	return nil, errors.New("there is no such control")
+}
+
+// show gives the samples the states of other histories, and notes what is true of these.
+func (c *controlling) show(ctx context.Context) error {
+	states, err := c.States(ctx, c.Recommender, c.histories)
+	if err != nil {
+		return err
+	}
+	c.shown = map[string][]string{}
+	for i := range states {
+		c.samples[i].States = states[i]
+		s, err := task.TestSequence(c.Split, c.samples[i].ID)
+		if err != nil {
+			return err
+		}
+		s.History = c.histories[i]
+		if last := len(s.History) - 1; c.Task.Last {
+			s.History, s.Next = s.History[:last], s.History[last]
+		}
+		c.shown[c.samples[i].ID] = c.Task.Question(c.Facts, s, c.Recommender.Positions()).Answer
+	}
+	return nil
+}
+
+// probe answers by a probe on the states of an encoder, which learns from the adapter's training samples and is chosen by its
+// validation samples.
+func (c *controlling) probe(ctx context.Context, encoder *recommender.Recommender, config probe.Config) (evaluate.Answerer, error) {
+	states, err := c.read(ctx, encoder, c.histories)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.samples {
+		c.samples[i].States = states[i]
+	}
+	var answers *probe.Answers
+	return func(ctx context.Context, asked []prompt.States) ([]prompt.Answer, error) {
+		if answers == nil {
+			train, err := c.lessonsOf(c.lessons(c.Spec.Drawn, c.Spec.Config.Seed))
+			if err != nil {
+				return nil, err
+			}
+			validation, err := c.validationLessons()
+			if err != nil {
+				return nil, err
+			}
+			var told [2]probe.Told
+			for i, lessons := range [][]lesson{train, validation} {
+				if told[i], err = c.told(ctx, encoder, lessons); err != nil {
+					return nil, err
+				}
+			}
+			if answers, err = probe.NewAnswers(ctx, c.engine, told[0], told[1], config); err != nil {
+				return nil, err
+			}
+			c.closers = append(c.closers, answers.Close)
+		}
+		var inputs []float32
+		for _, s := range asked {
+			inputs = append(inputs, s.Values...)
+		}
+		lines, err := answers.Answer(ctx, inputs)
+		said := make([]prompt.Answer, len(lines))
+		for i := range said {
+			said[i] = prompt.Answer{Text: strings.Join(lines[i], "\n"), Ended: true}
+		}
+		return said, err
+	}, nil
+}
+
+// read gives the states that the prompt shows, side by side, whatever kind the adapter is of.
+func (c *controlling) read(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
+	return align.Linear.States(ctx, encoder, c.Prompts[0].SlotNames(), histories)
+}
+
+// told puts lessons of the run's own task before an encoder, for probes.
+func (c *controlling) told(ctx context.Context, encoder align.Encoder, lessons []lesson) (t probe.Told, err error) {
+	var histories [][]int32
+	for _, l := range lessons {
+		if l.task == 0 {
+			histories, t.Answers = append(histories, l.history), append(t.Answers, l.lines)
+		}
+	}
+	states, err := c.read(ctx, encoder, histories)
+	for _, s := range states {
+		t.Inputs = append(t.Inputs, s.Values...)
+	}
+	return t, err
+}
+
+// mostExamples is how many examples the LLM is shown before a history as plain text, where its context has room for them: nothing else
+// has taught it the question.
+const mostExamples = 4
+
+// examples are histories of the training part with their answers, as plain text.
+func (c *controlling) examples() ([]string, error) {
+	lessons, err := c.lessonsOf(c.Split.Train)
+	if err != nil {
+		return nil, err
+	}
+	lessons = slices.DeleteFunc(lessons, func(l lesson) bool { return l.task > 0 })
+	random, texts := rand.New(rand.NewPCG(c.seed, streamExamples)), make([]string, mostExamples)
+	for i := range texts {
+		l := lessons[random.IntN(len(lessons))]
+		texts[i] = fmt.Sprintf("%s:\n%s\n\n", c.listed(l.history), strings.Join(l.lines, "\n"))
+		texts[i] = strings.NewReplacer("{", "(", "}", ")").Replace(texts[i]) // braces would be slots
+	}
+	return texts, nil
+}
+
+// streamExamples tells the random numbers of examples from others of the same seed.
+const streamExamples = 11
+
+// listed is a history as plain text.
+func (c *controlling) listed(history []int32) string { return strings.Join(c.Titles(history), "; ") }
+
+// plainText shows the LLM the titles of the history where the prompt shows states, after some examples. Answers are restricted to
+// those that are allowed.
+func (c *controlling) plainText() (evaluate.Answerer, error) {
+	info, err := c.GGUF.Describe()
+	if err != nil {
+		return nil, err
+	}
+	// An adapter that changes nothing reads embeddings of tokens as if they were states: one for each token.
+	same := &align.Adapter{Shape: align.Shape{Kind: align.Linear, In: info.Embd, Tokens: 1, Embd: info.Embd},
+		Values: [][]float32{make([]float32, info.Embd*info.Embd), make([]float32, info.Embd)}}
+	for i := range info.Embd {
+		same.Values[0][i*info.Embd+i] = 1
+	}
+	shown := make([][][]int32, len(c.histories)) // tokens of each slot
+	longest := 0
+	for i, history := range c.histories {
+		for _, slot := range c.Prompts[0].SlotNames() {
+			titles := history
+			if slot == prompt.SlotBefore {
+				titles = history[:len(history)-1]
+			}
+			tokens, err := c.GGUF.Tokenize(c.listed(titles), false)
+			if err != nil {
+				return nil, err
+			}
+			shown[i], longest = append(shown[i], tokens), max(longest, len(tokens))
+		}
+	}
+	examples, err := c.examples()
+	if err != nil {
+		return nil, err
+	}
+	template, slots, maxTokens := c.Spec.Template, c.Prompts[0].Slots(), c.Interpreter.MaxTokens()
+	var asking *prompt.Prompt
+	for room := 0; room < longest; examples = examples[1:] {
+		template.Examples, template.Reply = nil, strings.Join(examples, "")+c.Spec.Template.Reply+"\n"
+		prompts, err := prompt.Compile(c.GGUF, template, prompt.Shown{Tokens: 1, PerState: 1})
+		if err != nil {
+			return nil, err
+		}
+		asking = prompts[c.wording]
+		room = (info.Context - asking.Positions(make([]int, slots), maxTokens)) / slots
+		if len(examples) == 0 {
+			longest = min(longest, room) // the last tokens of longer histories
+			break
+		}
+	}
+	if longest < 1 {
+		return nil, fmt.Errorf("the LLM's context of %d tokens has no room for a history", info.Context)
+	}
+	for i := range c.histories { // ids of tokens until they are asked for, since embeddings of all would take much memory
+		states := prompt.States{}
+		for _, tokens := range shown[i] {
+			tokens = tokens[max(0, len(tokens)-longest):]
+			states.Counts = append(states.Counts, len(tokens))
+			for _, token := range tokens {
+				states.Values = append(states.Values, float32(token))
+			}
+		}
+		c.samples[i].States = states
+	}
+	opts := interpret.Options{Slots: c.Interpreter.Slots(), MaxTokens: maxTokens, MaxStates: longest}
+	var reader *interpret.Interpreter
+	return func(ctx context.Context, asked []prompt.States) ([]prompt.Answer, error) {
+		grammar, err := c.Grammar()
+		if err != nil {
+			return nil, err
+		}
+		if reader == nil {
+			if reader, err = interpret.New(c.engine, c.GGUF, same, asking, opts); err != nil {
+				return nil, err
+			}
+			c.closers = append(c.closers, reader.Close)
+		}
+		embedded := make([]prompt.States, len(asked))
+		for i, s := range asked {
+			tokens := make([]int32, len(s.Values))
+			for at, token := range s.Values {
+				tokens[at] = int32(token)
+			}
+			embedded[i] = prompt.States{Counts: s.Counts, Values: make([]float32, len(tokens)*info.Embd)}
+			if err := c.GGUF.Embed(embedded[i].Values, tokens); err != nil {
+				return nil, err
+			}
+		}
+		ranked, err := reader.Rank(ctx, embedded, grammar, 1)
+		answers := make([]prompt.Answer, len(ranked))
+		for i := range ranked {
+			answers[i] = ranked[i][0]
+		}
+		return answers, err
+	}, nil
+}
