@@ -40,6 +40,7 @@ func TestHelp(t *testing.T) {
 		"evaluate merge":        {"SHARD.jsonl…", "(required)"},
 		"evaluate recovery":     {"recovery-N-SEED.jsonl", "shard-2-of-4.jsonl"},
 		"evaluate residual":     {"default: all", "residual-N-SEED.jsonl", "128"},
+		"explain":               {"--user", "--samples", "(required)"},
 		"oracle":                {"(required)"},
 		"judge":                 {"OPENAI_API_KEY", "judge-N-SEED-AGAINST-NAME.jsonl", "(required)", "default: 100"},
 		"serve":                 {"NAME=FOLDER", "docs/serving.md", "SIGHUP", "RECINT_API_KEYS", "127.0.0.1:8080"},

@@ -105,3 +105,22 @@ func TestImportRefusesAPickle(t *testing.T) {
 	fails(t, 1, []string{"never read here", "import torch, safetensors.torch", "safetensors.torch.save_file"}, dir,
 		"recommender", "import", "--data", "@data", "--out", "@in.safetensors", "@model.pth")
 }
+
+func TestExplainCommand(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors")
+	of := []string{"explain", "--data", "@data", "--recommender", "@sasrec.safetensors"}
+	var x explained
+	parses(t, &x, dir, with(of, "--user", "103", "--json")...)
+	if len(x.History) != 10 || len(x.Before) != 1 || len(x.Changes) == 0 || len(x.After) != 1 || x.Before[0] == x.After[0] {
+		t.Errorf("%+v", x)
+	}
+	stdout, _ := runs(t, dir, with(of, "--user", "103")...)
+	contains(t, stdout, "the recommender names "+x.Before[0], strings.Join(x.Changes, " and ")+" it would name "+x.After[0])
+	stdout, _ = runs(t, dir, with(of, "--samples", "3")...)
+	contains(t, stdout, "top", "median ms", "10 ")
+	fails(t, 2, []string{"--user", "--samples"}, dir, with(of, "--user", "103", "--samples", "3")...)
+	fails(t, 2, []string{"--top"}, dir, with(of, "--user", "103", "--top", "0")...)
+	runs(t, dir, "recommender", "train", "--data", "@data", "--model", "dreamrec", "--out", "@dreamrec.safetensors", "--width", "16", "--batch", "16",
+		"--epochs", "1", "--steps", "20")
+	fails(t, 1, []string{"oracle"}, dir, "explain", "--data", "@data", "--recommender", "@dreamrec.safetensors", "--user", "103")
+}

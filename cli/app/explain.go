@@ -1,0 +1,142 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	why "github.com/recinterpreter/recinterpreter/core/explain"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+func explainCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "explain",
+		Usage: "find the fewest changes to a history after which the recommender recommends something else",
+		Description: "The recommender is run again on the history with items removed or replaced, fewest changes first and removals before\n" +
+			"replacements, until another item is recommended, or with --top more than one, until at most half of the recommended items\n" +
+			"remain. Items of the history are never recommended. No LLM takes part. --samples measures instead, for the top 1, 5, 10\n" +
+			"and 20, how often such changes are found on the test part.",
+		Flags: []cli.Flag{
+			dataFlag(), recommenderFlag(),
+			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
+			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			&cli.IntFlag{Name: "samples", Usage: "measure on the first `N` test sequences"},
+			&cli.IntFlag{Name: "top", Value: 1, Usage: "change so many recommended `ITEMS`"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the items tried as replacements follow from"},
+			jsonFlag,
+		},
+		Action: explainAction,
+	}
+}
+
+// explained is an explanation in words.
+type explained struct {
+	History []string `json:"history"`
+	Before  []string `json:"recommended"`
+	Changes []string `json:"changes"`
+	After   []string `json:"recommended_after"`
+	Tried   int      `json:"tried"`
+}
+
+func explainAction(c *cli.Context) error {
+	if err := onlyFlags(c, "recommender"); err != nil {
+		return err
+	}
+	given := 0
+	for _, name := range []string{"user", "history", "samples"} {
+		if c.IsSet(name) {
+			given++
+		}
+	}
+	if given != 1 {
+		return usage(c, "say whose recommendations to explain: one of --user, --history and --samples")
+	}
+	if c.Int("top") < 1 || c.IsSet("samples") && c.Int("samples") < 1 {
+		return usage(c, "--top and --samples must be 1 or more")
+	}
+	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+		if r.Config().Diffusion != nil {
+			return fmt.Errorf("%s draws an oracle for each recommendation, so that another draw changes it, too; choose another recommender",
+				r.Config().Model)
+		}
+		options := why.Options{Items: r.Config().Items, Top: c.Int("top"), Seed: c.Uint64("seed")}
+		if c.IsSet("samples") {
+			return measureExplanations(c, r, split, options)
+		}
+		history, err := history(c, d, r.Positions())
+		if err != nil {
+			return err
+		}
+		e, err := why.Find(c.Context, r, history[max(0, len(history)-r.Positions()):], options)
+		if err != nil {
+			return err
+		}
+		x := inWords(e, d)
+		if c.Bool("json") {
+			return printJSON(c, x)
+		}
+		return x.write(c.App.Writer)
+	})
+}
+
+func measureExplanations(c *cli.Context, r *recommender.Recommender, split dataset.Split, options why.Options) error {
+	var histories [][]int32
+	for _, s := range split.Test[:min(c.Int("samples"), len(split.Test))] {
+		histories = append(histories, s.History[max(0, len(s.History)-r.Positions()):])
+	}
+	bar := newProgress(c.App.ErrWriter, "explaining")
+	var tops []int
+	for _, top := range []int{1, 5, 10, 20} {
+		if top < options.Items/2 {
+			tops = append(tops, top)
+		}
+	}
+	measured, err := why.Measure(c.Context, r, histories, tops, options, func(done, total int) { bar.to(done, total, "explanations") })
+	bar.end()
+	switch {
+	case err != nil:
+		return err
+	case c.Bool("json"):
+		return printJSON(c, measured)
+	}
+	return why.WriteMeasured(c.App.Writer, measured)
+}
+
+// inWords names items by their titles.
+func inWords(e *why.Explanation, d *dataset.Dataset) explained {
+	title := func(item int32) string { return oneLine(d.Items[item].Title) }
+	x := explained{Changes: []string{}, Tried: e.Tried}
+	for _, item := range e.History {
+		x.History = append(x.History, title(item))
+	}
+	for _, s := range e.Before {
+		x.Before = append(x.Before, title(s.Item))
+	}
+	for _, s := range e.After {
+		x.After = append(x.After, title(s.Item))
+	}
+	for _, change := range e.Changes {
+		text := fmt.Sprintf("without %q", title(e.History[change.At]))
+		if change.By != why.Removed {
+			text = fmt.Sprintf("with %q in place of %q", title(change.By), title(e.History[change.At]))
+		}
+		x.Changes = append(x.Changes, text)
+	}
+	return x
+}
+
+func (x explained) write(w io.Writer) error {
+	fmt.Fprintf(w, "after %s\nthe recommender names %s\n", strings.Join(x.History, ", "), strings.Join(x.Before, ", "))
+	if len(x.Changes) == 0 {
+		_, err := fmt.Fprintf(w, "none of %d changed histories changes that enough\n", x.Tried)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s it would name %s\n(no smaller change was found among %d changed histories)\n", strings.Join(x.Changes, " and "),
+		strings.Join(x.After, ", "), x.Tried)
+	return err
+}

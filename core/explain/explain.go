@@ -1,0 +1,216 @@
+// Package explain finds out which items of a history a recommendation rests on: the fewest changes to the history, removals or
+// replacements, after which the recommender recommends something else. It re-runs the recommender on changed histories, and needs
+// nothing else of it.
+package explain
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// Scorer scores all items after histories; a recommender is one. Its scores must depend on the history alone.
+type Scorer interface {
+	Scores(ctx context.Context, dst []float32, histories [][]int32) error
+}
+
+// Options say what is looked for.
+type Options struct {
+	Items int    // of the catalogue
+	Top   int    // k: at most half of the k items recommended at first may still be among the k; of one item it is another one
+	Seed  uint64 // of the items that are tried as replacements
+}
+
+// Change is what is done to an item of a history.
+type Change struct {
+	At int   // its place, from 0
+	By int32 // the item in its place, or Removed
+}
+
+// Removed stands for no item.
+const Removed = -1
+
+// Explanation is the fewest changes that were found.
+type Explanation struct {
+	History       []int32
+	Changes       []Change // by their place; none were found if there are none
+	Before, After []recommender.Scored
+	Tried         int // changed histories that were scored
+}
+
+// Bounds of the search. All removals of so many items are tried before any of more, while there are no more than mostRemovals of a
+// size; beyond that, and for replacements, the search goes on from the changes that came closest.
+const (
+	mostRemovals = 256
+	closest      = 8
+	replacements = 8 // items that are tried in each place: half of them the recommender's last choices, half drawn
+)
+
+// attempt is a changed history.
+type attempt struct {
+	changes []Change
+	kept    int     // items of the first top k that are still there
+	lead    float64 // of these k items' scores over the others' best: what is left to change
+	after   []recommender.Scored
+}
+
+// removals says whether an attempt replaces nothing.
+func (a attempt) removals() bool {
+	return !slices.ContainsFunc(a.changes, func(c Change) bool { return c.By != Removed })
+}
+
+// Find explains what is recommended after a history. Items of the history are recommended neither before nor after.
+func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanation, error) {
+	if len(history) == 0 || o.Top < 1 || o.Top >= o.Items-len(history) {
+		return nil, fmt.Errorf("explain: the top %d after %d of %d items; the history needs at least one, and more than the top must be left",
+			o.Top, len(history), o.Items)
+	}
+	f := finder{Scorer: s, Options: o, history: history}
+	scores := make([]float32, o.Items)
+	if err := s.Scores(ctx, scores, [][]int32{history}); err != nil {
+		return nil, err
+	}
+	e := &Explanation{History: history, Before: recommender.Highest(scores, o.Top, history)}
+	f.before = e.Before
+	f.choose(scores)
+	beam := []attempt{{}}
+	for size := 1; size <= len(history); size++ {
+		attempts, err := f.extend(ctx, beam)
+		if err != nil {
+			return nil, err
+		}
+		e.Tried += len(attempts)
+		slices.SortStableFunc(attempts, func(a, b attempt) int { return cmp.Or(a.kept-b.kept, cmp.Compare(a.lead, b.lead)) })
+		var best *attempt
+		for i, a := range attempts {
+			if a.kept <= o.Top/2 && (best == nil || a.removals() && !best.removals()) {
+				best = &attempts[i]
+			}
+		}
+		if best != nil {
+			e.Changes, e.After = best.changes, best.after
+			return e, nil
+		}
+		beam = next(attempts)
+	}
+	return e, nil
+}
+
+// next chooses from which attempts the search goes on: all removals, if they are few, and those that came closest.
+func next(attempts []attempt) (beam []attempt) {
+	removals := 0
+	for _, a := range attempts {
+		if a.removals() {
+			removals++
+		}
+	}
+	others := 0
+	for _, a := range attempts {
+		if all := a.removals() && removals <= mostRemovals; all || others < closest {
+			beam = append(beam, a)
+			if !all {
+				others++
+			}
+		}
+	}
+	return beam
+}
+
+// finder is a search under way.
+type finder struct {
+	Scorer
+	Options
+	history []int32
+	before  []recommender.Scored
+	by      []int32 // items that are tried as replacements
+}
+
+// choose chooses the items that are tried as replacements: those with the lowest scores, which are least like the history, and others.
+func (f *finder) choose(scores []float32) {
+	order := rand.New(rand.NewPCG(f.Seed, 0)).Perm(f.Items)
+	order = slices.DeleteFunc(order, func(item int) bool {
+		return slices.Contains(f.history, int32(item)) ||
+			slices.ContainsFunc(f.before, func(s recommender.Scored) bool { return s.Item == int32(item) })
+	})
+	half := min(replacements/2, len(order))
+	lowest := order[half:]
+	slices.SortStableFunc(lowest, func(a, b int) int { return cmp.Compare(scores[a], scores[b]) })
+	for _, item := range slices.Concat(order[:half], lowest[:min(half, len(lowest))]) {
+		f.by = append(f.by, int32(item))
+	}
+}
+
+// atOnce is how many changed histories are scored together.
+const atOnce = 1024
+
+// extend makes one more change to each attempt, in every place and in every way, and scores the results.
+func (f *finder) extend(ctx context.Context, beam []attempt) ([]attempt, error) {
+	var attempts []attempt
+	known := map[string]bool{}
+	for _, from := range beam {
+		for at := range f.history {
+			if slices.ContainsFunc(from.changes, func(c Change) bool { return c.At == at }) {
+				continue
+			}
+			for _, by := range append([]int32{Removed}, f.by...) {
+				changes := append(slices.Clone(from.changes), Change{at, by})
+				slices.SortFunc(changes, func(a, b Change) int { return a.At - b.At })
+				if key := fmt.Sprint(changes); !known[key] && len(f.changed(changes)) > 0 {
+					known[key] = true
+					attempts = append(attempts, attempt{changes: changes})
+				}
+			}
+		}
+	}
+	scores := make([]float32, min(len(attempts), atOnce)*f.Items)
+	for part := range slices.Chunk(attempts, atOnce) {
+		histories := make([][]int32, len(part))
+		for i, a := range part {
+			histories[i] = f.changed(a.changes)
+		}
+		if err := f.Scores(ctx, scores[:len(part)*f.Items], histories); err != nil {
+			return nil, err
+		}
+		for i := range part {
+			f.measure(&part[i], scores[i*f.Items:(i+1)*f.Items])
+		}
+	}
+	return attempts, nil
+}
+
+// changed is the history with changes.
+func (f *finder) changed(changes []Change) []int32 {
+	history := slices.Clone(f.history)
+	for _, c := range changes {
+		history[c.At] = c.By
+	}
+	return slices.DeleteFunc(history, func(item int32) bool { return item == Removed })
+}
+
+// measure finds out how far an attempt is from what is looked for.
+func (f *finder) measure(a *attempt, scores []float32) {
+	excluded := slices.Clone(f.history)
+	for _, c := range a.changes {
+		if c.By != Removed {
+			excluded = append(excluded, c.By)
+		}
+	}
+	a.after = recommender.Highest(scores, f.Top, excluded)
+	others := a.after[0].Score
+	for _, s := range a.after {
+		if !slices.ContainsFunc(f.before, func(b recommender.Scored) bool { return b.Item == s.Item }) {
+			others = s.Score
+			break
+		}
+	}
+	for _, b := range f.before {
+		if slices.ContainsFunc(a.after, func(s recommender.Scored) bool { return s.Item == b.Item }) {
+			a.kept++
+		}
+		a.lead += float64(scores[b.Item] - others)
+	}
+}

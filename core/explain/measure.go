@@ -1,0 +1,66 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
+)
+
+// Measured says how often the top k of histories were changed.
+type Measured struct {
+	Top      int            `json:"top"`
+	Fidelity evaluate.Share `json:"fidelity"` // histories for which changes were found
+	Removals evaluate.Share `json:"removals"` // of these, with removals alone
+	Changes  float64        `json:"changes"`  // mean number
+	Median   float64        `json:"median_ms"`
+}
+
+// Measure explains what is recommended after each history, for several k. progress may be nil.
+func Measure(ctx context.Context, s Scorer, histories [][]int32, tops []int, o Options, progress func(done, total int)) ([]Measured, error) {
+	if len(histories) == 0 {
+		return nil, fmt.Errorf("explain: there are no histories")
+	}
+	measured, done := []Measured{}, 0
+	for _, o.Top = range tops {
+		var milliseconds []float64
+		found, removals, changes := 0, 0, 0
+		for _, history := range histories {
+			start := time.Now()
+			e, err := Find(ctx, s, history, o)
+			if err != nil {
+				return nil, err
+			}
+			milliseconds = append(milliseconds, 1000*time.Since(start).Seconds())
+			if len(e.Changes) > 0 {
+				found++
+				changes += len(e.Changes)
+				if !slices.ContainsFunc(e.Changes, func(c Change) bool { return c.By != Removed }) {
+					removals++
+				}
+			}
+			if done++; progress != nil {
+				progress(done, len(tops)*len(histories))
+			}
+		}
+		slices.Sort(milliseconds)
+		measured = append(measured, Measured{o.Top, evaluate.NewShare(found, len(histories)), evaluate.NewShare(removals, max(1, found)),
+			float64(changes) / float64(max(1, found)), milliseconds[len(milliseconds)/2]})
+	}
+	return measured, nil
+}
+
+// WriteMeasured writes a row for each k.
+func WriteMeasured(to io.Writer, measured []Measured) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "top\tn\tchanged\t95 % interval\tby removals alone\tmean changes\tmedian ms")
+	for _, m := range measured {
+		fmt.Fprintf(w, "%d\t%d\t%.1f %%\t%.1f–%.1f\t%.1f %%\t%.2f\t%.1f\n", m.Top, m.Fidelity.N, 100*m.Fidelity.Value, 100*m.Fidelity.Low,
+			100*m.Fidelity.High, 100*m.Removals.Value, m.Changes, m.Median)
+	}
+	return w.Flush()
+}
