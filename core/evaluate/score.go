@@ -1,4 +1,3 @@
-// Package evaluate measures how often answers name the right item.
 package evaluate
 
 import (

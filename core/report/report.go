@@ -1,4 +1,3 @@
-// Package report puts what alignment runs and their evaluations have left into one page that needs nothing else.
 package report
 
 import (

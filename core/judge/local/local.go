@@ -1,4 +1,3 @@
-// Package local holds a judge that runs here, on an LLM of one's own.
 package local
 
 import (

@@ -1,0 +1,2 @@
+// Package evaluate measures how often answers name the right item.
+package evaluate

@@ -1,0 +1,2 @@
+// Package interpret puts recommender states into words: it hands their soft tokens to an LLM and reads the answer.
+package interpret

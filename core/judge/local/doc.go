@@ -1,0 +1,2 @@
+// Package local holds a judge that runs here, on an LLM of one's own.
+package local

@@ -1,0 +1,24 @@
+package prompt_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+)
+
+// A template is data. Slots in braces say where the soft tokens of a state stand.
+func Example() {
+	t, err := prompt.ParseTemplate([]byte(`{"name": "mine", "asks": "last item", "texts": ["Which title came second?"],
+		"reply": "{before}{after}:"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	slots, err := t.Slots()
+	fmt.Println(slots, err)
+	_, err = prompt.ParseTemplate([]byte(`{"name": "mine", "asks": "last item", "texts": ["Which title came after {befor}?"]}`))
+	fmt.Println(err)
+	// Output:
+	// [before after] <nil>
+	// prompt: template "mine": no slot is called {befor}; known are {state}, {before}, {after}, {item}
+}
