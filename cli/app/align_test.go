@@ -118,6 +118,13 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
 	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
 		"permuted item table", "history as plain text", "last item swapped", "as shown")
+	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--samples", "3", "--items", "4")
+	contains(t, stdout, "most popular quarter", "of 4 values rise with the dose")
+	edit := []string{"edit", "--run", "@run", "--history", "The Golden Letter, The Golden Orchard"}
+	stdout, _ = runs(t, dir, with(edit, "--toward", "popularity=second quarter", "--dose", "3")...)
+	contains(t, stdout, "3 times towards popularity second quarter", "the LLM says")
+	fails(t, 1, []string{"known are", "third quarter"}, dir, with(edit, "--toward", "popularity=none")...)
+	fails(t, 2, []string{"ATTRIBUTE=VALUE"}, dir, with(edit, "--toward", "popularity")...)
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter")
 	contains(t, stdout, "in truth", "quarter")
 	fails(t, 1, []string{"titles are scored", "popularity"}, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter", "--titles", "2")

@@ -120,7 +120,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(),
 			alignCommand(), adapterCommand(), evaluateCommand(),
-			interpretCommand(), explainCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
+			interpretCommand(), explainCommand(), editCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
 			doctorCommand(), completionCommand(), manCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process

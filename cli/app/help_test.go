@@ -40,6 +40,8 @@ func TestHelp(t *testing.T) {
 		"evaluate merge":        {"SHARD.jsonl…", "(required)"},
 		"evaluate recovery":     {"recovery-N-SEED.jsonl", "shard-2-of-4.jsonl"},
 		"evaluate residual":     {"default: all", "residual-N-SEED.jsonl", "128"},
+		"edit":                  {"--toward", "genres=Horror", "(required)"},
+		"evaluate edits":        {"--items", "(required)"},
 		"explain":               {"--user", "--samples", "(required)"},
 		"oracle":                {"(required)"},
 		"judge":                 {"OPENAI_API_KEY", "judge-N-SEED-AGAINST-NAME.jsonl", "(required)", "default: 100"},

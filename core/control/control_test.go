@@ -32,6 +32,18 @@ func TestHolm_byHand(t *testing.T) {
 	}
 }
 
+func TestSpearman_byHand(t *testing.T) {
+	for _, c := range []struct {
+		y    []float64
+		want float64
+	}{{[]float64{1, 2, 9, 10}, 1}, {[]float64{4, 3, 2, 1}, -1}, {[]float64{1, 1, 1, 1}, 0}, {[]float64{1, 3, 2, 4}, 0.8},
+		{[]float64{1, 2, 2, 3}, 4.5 / math.Sqrt(5*4.5)}} {
+		if got := Spearman([]float64{-2, -1, 0, 5}, c.y); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%v: %g, want %g", c.y, got, c.want)
+		}
+	}
+}
+
 // One user with a hundred equal values is one draw, not a hundred: the interval must not shrink with the repetition.
 func TestBootstrap_drawsUsers(t *testing.T) {
 	var users []int32

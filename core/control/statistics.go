@@ -86,3 +86,34 @@ func Holm(p []float64) []float64 {
 	}
 	return adjusted
 }
+
+// Spearman is the rank correlation of two lists of numbers; 0 where one of them does not vary.
+func Spearman(x, y []float64) float64 {
+	a, b := ranks(x), ranks(y)
+	mean := float64(len(x)+1) / 2
+	xy, xx, yy := 0.0, 0.0, 0.0
+	for i := range a {
+		xy, xx, yy = xy+(a[i]-mean)*(b[i]-mean), xx+(a[i]-mean)*(a[i]-mean), yy+(b[i]-mean)*(b[i]-mean)
+	}
+	if xx == 0 || yy == 0 {
+		return 0
+	}
+	return xy / math.Sqrt(xx*yy)
+}
+
+// ranks gives the place of each number among all, from 1; equal ones share the mean of theirs.
+func ranks(x []float64) []float64 {
+	places := make([]float64, len(x))
+	for i := range x {
+		for _, other := range x {
+			switch {
+			case other < x[i]:
+				places[i]++
+			case other == x[i]:
+				places[i] += 0.5
+			}
+		}
+		places[i] += 0.5
+	}
+	return places
+}

@@ -64,6 +64,11 @@ func OraclesPath(dir string, samples int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("oracles-%d-%d.json", samples, seed))
 }
 
+// EditsPath is the file with what moving the states after so many test sequences does, for values of at least so many items.
+func EditsPath(dir string, t task.Task, samples, items int, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d.jsonl", fileName(t), samples, items, seed))
+}
+
 // fileName is what the files of a task's evaluations begin with.
 func fileName(t task.Task) string { return unusual.ReplaceAllString(t.Name, "_") }
 

@@ -1,0 +1,144 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/run"
+)
+
+func editCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "edit",
+		Usage: "move a state towards an attribute, and see what the LLM says and the recommender recommends before and after",
+		Description: "The state after the history is moved along the difference between the mean states after items with the attribute and after\n" +
+			"those without it, of training sequences; items that the run holds out take no part. Dose 1 is the whole difference. The\n" +
+			"recommender scores the moved state as it scores any.",
+		Flags: []cli.Flag{
+			runFlag(), taskFlag(),
+			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
+			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			&cli.StringFlag{Name: "toward", Usage: "`ATTRIBUTE=VALUE`, e.g. genres=Horror or decade=1950s (required)"},
+			&cli.Float64Flag{Name: "dose", Value: 1, Usage: "how far, as a `MULTIPLE` of the difference; below 0: away from it"},
+			jsonFlag,
+		},
+		Action: editAction,
+	}
+}
+
+// editedState is what is said and recommended.
+type editedState struct {
+	Says  string   `json:"says"`
+	Items []string `json:"items"`
+}
+
+func editAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run", "toward"); err != nil {
+		return err
+	}
+	if c.IsSet("user") == c.IsSet("history") {
+		return usage(c, "say whose state to move, either --user or --history")
+	}
+	attribute, value, ok := strings.Cut(c.String("toward"), "=")
+	if !ok || attribute == "" || value == "" {
+		return usage(c, "--toward is %q; it must be ATTRIBUTE=VALUE", c.String("toward"))
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, interpret.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		history, err := history(c, r.Data, r.Recommender.Positions())
+		if err != nil {
+			return err
+		}
+		if len(history) < 2 {
+			return fmt.Errorf("the history has one item; name at least two")
+		}
+		space, err := r.Space(c.Context, attribute)
+		if err != nil {
+			return err
+		}
+		direction, err := space.Direction(value)
+		if err != nil {
+			return err
+		}
+		var states []editedState
+		for _, dose := range []float64{0, c.Float64("dose")} {
+			edited, err := r.Edit(c.Context, [][]int32{history}, direction, dose)
+			if err != nil {
+				return err
+			}
+			state := editedState{Says: edited[0].Answers[0].Text}
+			for _, s := range edited[0].Top {
+				state.Items = append(state.Items, r.Data.Items[s.Item].Title)
+			}
+			states = append(states, state)
+		}
+		if c.Bool("json") {
+			return printJSON(c, map[string]any{"history": r.Titles(history), "before": states[0], "after": states[1]})
+		}
+		fmt.Fprintf(c.App.Writer, "%s, %g times towards %s %s:\n", whose(c), c.Float64("dose"), attribute, value)
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "  \tbefore\tafter\n  the LLM says\t%s\t%s\n", oneLine(strings.ReplaceAll(states[0].Says, "\n", ", ")),
+			oneLine(strings.ReplaceAll(states[1].Says, "\n", ", ")))
+		for i, title := range states[0].Items {
+			mark := word(slices.Contains(states[0].Items, states[1].Items[i]), "", "new")
+			fmt.Fprintf(w, "  %d\t%s\t%s\t%s\n", i+1, oneLine(title), oneLine(states[1].Items[i]), mark)
+		}
+		return w.Flush()
+	})
+}
+
+func editsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "edits",
+		Usage: "test whether words and recommendations follow when states are moved towards attributes",
+		Description: "For each value that at least --items items have, the states after test histories are moved towards it (see recint edit) by\n" +
+			"doses from -2 to 2, and along random directions of the same length. The table shows the probability that the LLM names the value, and\n" +
+			"the share of the recommender's top 10 that has it. The same command goes on after an interruption.",
+		Flags: []cli.Flag{
+			runFlag(), taskFlag(),
+			&cli.IntFlag{Name: "samples", Value: 50, Usage: "`N` test sequences, drawn by the seed"},
+			&cli.IntFlag{Name: "items", Value: 50, Usage: "least `NUMBER` of items that have a value"},
+			evaluationSeed(), sideBySideFlag(), jsonFlag,
+		},
+		Action: editsAction,
+	}
+}
+
+func editsAction(c *cli.Context) error {
+	if err := checkEvaluation(c); err != nil {
+		return err
+	}
+	if c.Int("samples") < 1 || c.Int("items") < 1 {
+		return usage(c, "--samples and --items must be 1 or more")
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		dir := c.String("run")
+		r, err := run.OpenAsking(engine, engine, dir, run.Asking{Task: c.String("task")}, interpret.Options{Slots: c.Int("side-by-side")})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		bar := newProgress(c.App.ErrWriter, "moving states")
+		edits, err := r.EvaluateEdits(c.Context, c.Int("samples"), c.Int("items"), c.Uint64("seed"),
+			run.EditsPath(dir, r.Task, c.Int("samples"), c.Int("items"), c.Uint64("seed")), func(done, total int) { bar.to(done, total, "values") })
+		bar.end()
+		switch {
+		case err != nil:
+			return err
+		case c.Bool("json"):
+			return printJSON(c, map[string]any{"evaluation": edits, "values": edits.Values})
+		}
+		return edits.Write(c.App.Writer)
+	})
+}

@@ -1,0 +1,346 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/control"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
+)
+
+// Space knows where in the recommender's states the values of an attribute lie.
+type Space struct {
+	run     *Run
+	task    task.Task
+	states  []float32  // after training sequences, [n, W]
+	answers [][]string // the values of their last items
+}
+
+// mostStates bounds the training sequences that directions are computed from.
+const mostStates = 20_000
+
+// Space computes the states that directions are taken from, without items that are held out. attribute is the name of a task about the
+// last item, such as genres.
+func (r *Run) Space(ctx context.Context, attribute string) (*Space, error) {
+	template, err := task.Prompt(attribute)
+	if err != nil {
+		return nil, err
+	}
+	s := &Space{run: r}
+	if s.task, err = task.Of(template); err != nil {
+		return nil, err
+	}
+	if !s.task.Last || s.task.Title {
+		return nil, fmt.Errorf("run: a state can be moved towards attributes of the last item, such as genres; %s is none", attribute)
+	}
+	if r.kind.EveryItem() || slices.Contains(r.Prompts[0].SlotNames(), prompt.SlotItem) {
+		return nil, errors.New("run: the adapter does not read the state after the history alone, so that there is no state to move")
+	}
+	var histories [][]int32
+	for _, i := range draw(len(r.Split.Train), mostStates, 1) {
+		q := s.task.Question(r.Facts, r.Split.Train[i], r.Recommender.Positions())
+		if len(q.Answer) > 0 && !r.held[q.History[len(q.History)-1]] {
+			histories, s.answers = append(histories, q.History), append(s.answers, q.Answer)
+		}
+	}
+	s.states = make([]float32, len(histories)*r.Recommender.StateWidth())
+	return s, r.Recommender.States(ctx, s.states, histories)
+}
+
+// Values are those that at least so many items have, most items first.
+func (s *Space) Values(least int) (values []string, items map[string]int) {
+	items = map[string]int{}
+	for item := range s.run.Data.Items {
+		for _, value := range s.of(int32(item)) {
+			items[value]++
+		}
+	}
+	for value, n := range items {
+		if n >= least {
+			values = append(values, value)
+		}
+	}
+	slices.SortFunc(values, func(a, b string) int {
+		if items[a] != items[b] {
+			return items[b] - items[a]
+		}
+		return strings.Compare(a, b)
+	})
+	return values, items
+}
+
+// of gives an item's values.
+func (s *Space) of(item int32) []string {
+	return s.task.Question(s.run.Facts, dataset.Sequence{User: -1, Next: item}, 1).Answer
+}
+
+// Direction leads from the states after items without a value to those after items with it: the difference of their means.
+func (s *Space) Direction(value string) ([]float32, error) {
+	width := s.run.Recommender.StateWidth()
+	var sums [2][]float64
+	var counts [2]float64
+	for i := range sums {
+		sums[i] = make([]float64, width)
+	}
+	for i, answer := range s.answers {
+		has := 0
+		if slices.Contains(answer, value) {
+			has = 1
+		}
+		counts[has]++
+		for k, x := range s.states[i*width : (i+1)*width] {
+			sums[has][k] += float64(x)
+		}
+	}
+	if counts[0] == 0 || counts[1] == 0 {
+		known, _ := s.Values(1)
+		return nil, fmt.Errorf("run: %s %q is true of %.0f of %.0f training sequences' last items, so that there is no direction towards it; known are %q",
+			s.task.Name, value, counts[1], counts[0]+counts[1], known)
+	}
+	direction := make([]float32, width)
+	for k := range direction {
+		direction[k] = float32(sums[1][k]/counts[1] - sums[0][k]/counts[0])
+	}
+	return direction, nil
+}
+
+// random gives a direction that means nothing, as long as another one.
+func random(like []float32, seed uint64) []float32 {
+	draws, other, own, drawn := rand.New(rand.NewPCG(seed, streamEdits)), make([]float32, len(like)), 0.0, 0.0
+	for i, x := range like {
+		other[i] = float32(draws.NormFloat64())
+		own, drawn = own+float64(x)*float64(x), drawn+float64(other[i])*float64(other[i])
+	}
+	for i := range other {
+		other[i] *= float32(math.Sqrt(own / drawn))
+	}
+	return other
+}
+
+// streamEdits tells the random numbers of directions from others of the same seed.
+const streamEdits = 13
+
+// Edited is what is said and recommended after a moved state.
+type Edited struct {
+	Answers []prompt.Answer // the likeliest of the allowed ones first
+	Top     []recommender.Scored
+}
+
+// Places of an edit: answers that are weighed, and recommended items.
+const (
+	editedAnswers = 4
+	editedTop     = 10
+)
+
+// Edit moves the state after each history along a direction, and gives what the LLM says of it and what the recommender recommends.
+func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32, dose float64) ([]Edited, error) {
+	states, err := r.States(ctx, r.Recommender, histories)
+	if err != nil {
+		return nil, err
+	}
+	width := r.Recommender.StateWidth()
+	moved := make([]float32, len(histories)*width)
+	if err := r.Recommender.States(ctx, moved, histories); err != nil {
+		return nil, err
+	}
+	for i := range histories {
+		last := states[i].Values[len(states[i].Values)-width:] // of the last slot: the state after all of the history
+		for k, d := range direction {
+			last[k] += float32(dose) * d
+			moved[i*width+k] += float32(dose) * d
+		}
+	}
+	ranked, err := r.ranker(editedAnswers)(ctx, states)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float32, len(histories)*len(r.Data.Items))
+	if err := r.Recommender.ScoreStates(scores, moved); err != nil {
+		return nil, err
+	}
+	edited := make([]Edited, len(histories))
+	for i, history := range histories {
+		edited[i] = Edited{ranked[i], recommender.Highest(scores[i*len(r.Data.Items):][:len(r.Data.Items)], editedTop, history)}
+	}
+	return edited, nil
+}
+
+// Says is the probability that a line is part of the answer, among the likeliest answers.
+func (e Edited) Says(line string) float64 {
+	with, all := 0.0, 0.0
+	for _, a := range e.Answers {
+		p := math.Exp(a.LogProb - e.Answers[0].LogProb)
+		if all += p; slices.Contains(strings.Split(a.Text, "\n"), line) {
+			with += p
+		}
+	}
+	return with / all
+}
+
+// Doses are those of EvaluateEdits.
+var Doses = []float64{-2, -1, 0, 1, 2}
+
+// Curve is how two shares follow the dose, both means over histories.
+type Curve struct {
+	Words []float64 `json:"words"` // probability that the answer names the value, at each dose
+	Top   []float64 `json:"top"`   // share of the top 10 that has it
+}
+
+// EditedValue is what moving states towards a value does.
+type EditedValue struct {
+	Value  string  `json:"value"`
+	Items  int     `json:"items"`
+	Own    Curve   `json:"own"`
+	Random []Curve `json:"random"` // along random directions of the same length
+}
+
+// Edits is what an evaluation of edits found.
+type Edits struct {
+	Label     string        `json:"label"`
+	Attribute string        `json:"attribute"`
+	N         int           `json:"n"` // histories
+	Seed      uint64        `json:"seed"`
+	Doses     []float64     `json:"doses"`
+	Values    []EditedValue `json:"-"`
+}
+
+// randomDirections are compared with each value's own.
+const randomDirections = 3
+
+// EvaluateEdits moves the states after n test histories towards each value that at least so many items have, and along random
+// directions. The run's task must be the attribute's. Finished values are kept in path. progress may be nil.
+func (r *Run) EvaluateEdits(ctx context.Context, n, leastItems int, seed uint64, path string, progress func(done, total int)) (_ *Edits, err error) {
+	s, err := r.Space(ctx, r.Task.Name)
+	if err != nil {
+		return nil, err
+	}
+	values, items := s.Values(leastItems)
+	if len(values) == 0 {
+		return nil, fmt.Errorf("run: no value of the %s is one of at least %d items", r.Task.Asks, leastItems)
+	}
+	_, histories, err := r.evaluated(n, seed)
+	if err != nil {
+		return nil, err
+	}
+	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Seed: seed, Doses: Doses}
+	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
+	if err != nil {
+		return nil, fmt.Errorf("run: edits: %w", err)
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	unmoved, err := r.Edit(ctx, histories, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	curve := func(value string, direction []float32) (c Curve, err error) {
+		for _, dose := range Doses {
+			edited := unmoved
+			if dose != 0 {
+				if edited, err = r.Edit(ctx, histories, direction, dose); err != nil {
+					return c, err
+				}
+			}
+			words, top := 0.0, 0.0
+			for _, one := range edited {
+				words += one.Says(value) / float64(len(edited))
+				for _, scored := range one.Top {
+					if slices.Contains(s.of(scored.Item), value) {
+						top += 1 / float64(len(edited)*len(one.Top))
+					}
+				}
+			}
+			c.Words, c.Top = append(c.Words, words), append(c.Top, top)
+		}
+		return c, nil
+	}
+	for at := len(journal.Records); at < len(values); at++ {
+		value := EditedValue{Value: values[at], Items: items[values[at]]}
+		direction, err := s.Direction(value.Value)
+		if err != nil {
+			return nil, err
+		}
+		if value.Own, err = curve(value.Value, direction); err == nil {
+			for number := range uint64(randomDirections) {
+				var other Curve
+				if other, err = curve(value.Value, random(direction, seed+uint64(at)*randomDirections+number)); err != nil {
+					break
+				}
+				value.Random = append(value.Random, other)
+			}
+		}
+		if err != nil {
+			return nil, artifact.Resumable(err)
+		}
+		if err := journal.Append(value); err != nil {
+			return nil, fmt.Errorf("run: edits: %w", err)
+		}
+		if progress != nil {
+			progress(at+1, len(values))
+		}
+	}
+	e.Values = journal.Records
+	return &e, nil
+}
+
+// Effect is how a share follows the dose.
+type Effect struct {
+	Spearman float64 // rank correlation with the dose
+	Rise     float64 // from the lowest dose to the highest
+	Random   float64 // mean size of the rise along random directions
+}
+
+// Shows says whether the share rises with the dose, and at least three times as much as along random directions.
+func (e Effect) Shows() bool { return e.Spearman >= 0.9 && e.Rise >= 3*e.Random }
+
+// Effects are those on the words and on the top 10.
+func (v EditedValue) Effects() (words, top Effect) {
+	effect := func(of func(Curve) []float64) Effect {
+		rise := func(c Curve) float64 { share := of(c); return share[len(share)-1] - share[0] }
+		e := Effect{Spearman: control.Spearman(Doses, of(v.Own)), Rise: rise(v.Own)}
+		for _, c := range v.Random {
+			e.Random += math.Abs(rise(c)) / float64(len(v.Random))
+		}
+		return e
+	}
+	return effect(func(c Curve) []float64 { return c.Words }), effect(func(c Curve) []float64 { return c.Top })
+}
+
+// Write writes a row for each value.
+func (e *Edits) Write(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\titems\twords, doses %v\trank corr.\trise\trandom\ttop 10\trank corr.\trise\trandom\t\n", e.Attribute, e.Doses)
+	shown := 0
+	percent := func(shares []float64) string {
+		var text []string
+		for _, share := range shares {
+			text = append(text, fmt.Sprintf("%.1f", 100*share))
+		}
+		return strings.Join(text, " ")
+	}
+	for _, v := range e.Values {
+		words, top := v.Effects()
+		mark := ""
+		if words.Shows() && top.Shows() {
+			mark, shown = "follows", shown+1
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.2f\t%+.1f\t%.1f\t%s\t%.2f\t%+.1f\t%.1f\t%s\n", v.Value, v.Items, percent(v.Own.Words), words.Spearman,
+			100*words.Rise, 100*words.Random, percent(v.Own.Top), top.Spearman, 100*top.Rise, 100*top.Random, mark)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories; %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
+		"at least 3 times as much as along random directions\n", e.N, shown, len(e.Values))
+	return err
+}
