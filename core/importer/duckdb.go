@@ -30,6 +30,10 @@ func (im *importer) readSQL(relation string, t *table, to reading) error {
 		if problem != "" {
 			return fmt.Errorf("the column %q %s", header[at], problem)
 		}
+		if as == timeRole && types[at] == "FLOAT" {
+			to.note("the column %q holds times in 32-bit floating point, which rounds seconds since 1970 to multiples of 128: "+
+				"events that are closer have lost their order", header[at])
+		}
 		if r.nested[at] = expression == ""; !r.nested[at] {
 			wanted, expressions = append(wanted, at), append(expressions, expression)
 		}

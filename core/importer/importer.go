@@ -171,8 +171,11 @@ func (im *importer) progress(doing string, share float64) {
 	}
 }
 
+// note reports something once.
 func (im *importer) note(format string, args ...any) {
-	im.report.Notes = append(im.report.Notes, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(im.report.Notes, text) {
+		im.report.Notes = append(im.report.Notes, text)
+	}
 }
 
 // read calls each for every row of a table; a row that cannot be used, by each or by row.bad, it skips and counts.
@@ -224,6 +227,7 @@ func (im *importer) reading(t *table, f file, bad *int, each func(row) error) re
 	t.header, t.places = nil, map[role]int{}
 	var times dataset.TimeReader
 	return reading{
+		note: im.note,
 		columns: func(header []string) error {
 			if err := t.locate(f.label(), header); err != nil {
 				return err

@@ -378,6 +378,11 @@ func TestImportParquetTypes(t *testing.T) {
 	if _, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"}); err == nil || !strings.Contains(err.Error(), `"time" is of the type TIME`) {
 		t.Errorf("a time of day: %v", err)
 	}
+	parquet(t, "COPY (SELECT 'u' AS user, 1 AS item, 1714521700::FLOAT AS time) TO 'e.parquet'")
+	d, report, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"})
+	if err != nil || d.Events[0].Time != 1714521728 || !strings.Contains(fmt.Sprint(report.Notes), `"time" holds times in 32-bit`) {
+		t.Errorf("times in 32-bit floating point: %+v, %q, %v", d, report.Notes, err)
+	}
 	for column, query := range map[string]string{"user": "16777218::FLOAT AS user, 1 AS item", "item": "'u' AS user, 16777218::FLOAT AS item"} {
 		parquet(t, "COPY (SELECT "+query+", 5 AS time) TO 'e.parquet'")
 		_, _, err := bring(t.Context(), "e.parquet", Options{Items: "i.csv"})

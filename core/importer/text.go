@@ -25,6 +25,7 @@ type record struct {
 type reading struct {
 	columns func(header []string) error
 	each    func(*record) error
+	note    func(format string, args ...any) // reports what the file's own types have lost
 	// oneLine reports whether the field at a place must not hold a line break, and row whether the fields of a line look
 	// like a record of their own. Where a quotation mark is not closed, they tell how much it has swallowed.
 	oneLine func(place int) bool
