@@ -125,6 +125,8 @@ func TestImportEveryForm(t *testing.T) {
 		"separators at the end, blank lines": {"e.csv", []string{"i.csv", csvItems, "e.csv", "  \n" + strings.Replace(strings.ReplaceAll(csvEvents, "\n",
 			",\n   \n"), "timestamp,", "timestamp", 1)}, Options{Items: "i.csv"}, nil},
 		"two marks": {"e.csv", []string{"i.csv", csvItems, "e.csv", "\ufeff\ufeff" + csvEvents}, Options{Items: "i.csv"}, nil},
+		"marks where files were joined": {"e.csv", []string{"i.csv", csvItems, "e.csv", strings.ReplaceAll(csvEvents, "\n7", "\n\ufeff7")},
+			Options{Items: "i.csv"}, nil},
 		"an id is called id, marks between tabs": {"e.csv", []string{"i.dat", "id\ttitle\n1\tMatrix, The (1999)\n3\tCafé \"A\", B (2001)\n", "e.csv", csvEvents},
 			Options{Items: "i.dat"}, nil},
 		"backslashes": {"e.csv", []string{"i.csv", "movieId,title\n1,\"Matrix, The (1999)\"\n3,\"Café \\\"A\\\", B (2001)\"\n", "e.csv", csvEvents},

@@ -11,8 +11,9 @@ import (
 // Mark is the byte-order mark of UTF-8, which some editors write at the beginning of a text.
 var Mark = []byte("\ufeff")
 
-// Reader reads lines that end with LF, CR LF, or, in a text without any LF near its beginning, CR. It skips a byte-order
-// mark. Memory is bounded by the longest line allowed.
+// Reader reads lines that end with LF, CR LF, or, in a text without any LF near its beginning, CR. It
+// skips a byte-order mark at the beginning of a line: joined files have them inside, too. Memory is
+// bounded by the longest line allowed.
 type Reader struct {
 	r       *bufio.Reader
 	longest int
@@ -25,9 +26,6 @@ type Reader struct {
 func NewReader(r io.Reader, longest int) *Reader {
 	const window = 1 << 16
 	l := &Reader{r: bufio.NewReaderSize(r, window), longest: longest, end: '\n'}
-	if mark, _ := l.r.Peek(len(Mark)); bytes.Equal(mark, Mark) {
-		l.r.Discard(len(Mark))
-	}
 	if start, _ := l.r.Peek(window); !bytes.Contains(start, []byte{'\n'}) && bytes.Contains(start, []byte{'\r'}) {
 		l.end = '\r'
 	}
@@ -55,9 +53,8 @@ func (l *Reader) Next() (line int, text []byte, tooLong bool, err error) {
 		return l.line, nil, false, err
 	}
 	l.line++
-	if text[len(text)-1] == l.end {
-		text = text[:len(text)-1]
-	}
+	text = bytes.TrimPrefix(text, Mark)
+	text = bytes.TrimSuffix(text, []byte{l.end})
 	if n := len(text); n > 0 && l.end == '\n' && text[n-1] == '\r' {
 		text = text[:n-1]
 	}
