@@ -139,6 +139,7 @@ func finish(commands []*cli.Command) {
 		if len(c.Subcommands) > 0 {
 			if c.Action == nil {
 				c.Action = group
+				c.UsageText = "recint " + c.Name + " COMMAND [command options]"
 			}
 			finish(c.Subcommands)
 		}

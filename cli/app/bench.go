@@ -19,19 +19,19 @@ const allOf = "all"
 func benchCommand() *cli.Command {
 	of := map[string]string{
 		bench.Encoder:  "recommenders: training, one state, many states, DreamRec's oracles",
-		bench.Adapter:  "states to soft tokens",
-		bench.Train:    "adapters trained through the frozen LLM",
-		bench.Generate: "tokens alone, many sequences side by side",
+		bench.Adapter:  "adapters: states to soft tokens",
+		bench.Train:    "training adapters through the frozen LLM",
+		bench.Generate: "generation of many sequences at once",
 		bench.Evaluate: "answers to the residual prompt, and the probabilities of all titles",
-		bench.Latency:  "a run as it is served, in process and over HTTP (needs --run)",
-		allOf:          "all of these; latency where --run is given",
+		bench.Latency:  "latency of a run, in process and over HTTP (needs --run)",
+		allOf:          "all of these; latency if --run is given",
 	}
 	command := &cli.Command{
 		Name:  "bench",
-		Usage: "measure speed on this machine, beside other programs where they are asked for",
-		Description: "Everything is made anew from the data set and the LLM, with random weights, and measured after a warm-up; peers take\n" +
-			"turns with recint, round by round, and only once they have been seen to compute the same. Let nothing else run meanwhile.\n" +
-			"bench/README.md says how the peers are installed.",
+		Usage: "measure speed on this machine, alone or beside other programs",
+		Description: "Builds models with random weights from the data set and the LLM, warms up, and measures in rounds. Peers take turns with\n" +
+			"recint in every round, after a check that they compute the same. Nothing else should run on the machine. bench/README.md\n" +
+			"says how to install the peers.",
 	}
 	for _, name := range append(slices.Clone(bench.Names), allOf) {
 		command.Subcommands = append(command.Subcommands, &cli.Command{Name: name, Usage: of[name], Flags: benchFlags(name),
@@ -40,11 +40,11 @@ func benchCommand() *cli.Command {
 	command.Subcommands = append(command.Subcommands,
 		&cli.Command{
 			Name:      "compare",
-			Usage:     "say which figures of two results differ by more than chance",
+			Usage:     "show which figures of two results differ by more than chance",
 			ArgsUsage: "BEFORE.json AFTER.json",
-			Description: "Rounds are compared by Mann and Whitney's U-test; three beside three are too few. Of twenty figures one is expected to be\n" +
-				"called different by chance. What else differs between the results (machine, threads, LLM, data) is noted, and figures that\n" +
-				"only one of them has are listed.",
+			Description: "Compares the rounds by Mann and Whitney's U-test; each result needs at least four rounds. Of twenty figures, one is\n" +
+				"expected to differ by chance. Other differences between the results (machine, threads, LLM, data) and figures that only\n" +
+				"one of them has are listed.",
 			Flags:  []cli.Flag{jsonFlag},
 			Action: benchCompare,
 		},
@@ -69,15 +69,15 @@ func benchCommand() *cli.Command {
 func benchFlags(name string) []cli.Flag {
 	flags := []cli.Flag{
 		dataFlag(), llmFlag(),
-		&cli.IntFlag{Name: "rounds", Value: 5, Usage: "measure each figure in so many `ROUNDS`"},
-		&cli.StringSliceFlag{Name: "peer", Usage: "measure `PROGRAM` in turn: " + strings.Join(bench.PeerNames, ", ") + " or all; may be repeated"},
+		&cli.IntFlag{Name: "rounds", Value: 5, Usage: "measure each figure in `ROUNDS` rounds"},
+		&cli.StringSliceFlag{Name: "peer", Usage: "also measure `PROGRAM`, in turn with recint: " + strings.Join(bench.PeerNames, ", ") + " or all; may be repeated"},
 		&cli.StringFlag{Name: "python", Value: filepath.FromSlash("bench/venv/bin/python"), Usage: "`INTERPRETER` with the packages of the peers",
 			EnvVars: []string{"PYTHON"}},
 		&cli.StringFlag{Name: "format", Value: "table", Usage: "print as `FORMAT`: " + strings.Join(bench.Formats, ", ")},
-		&cli.StringFlag{Name: "out", Usage: "write the result to `FILE`.json, too"},
+		&cli.StringFlag{Name: "out", Usage: "also write the result to `FILE`.json"},
 	}
 	if name == bench.Latency || name == allOf {
-		flags = append(flags, &cli.StringFlag{Name: "run", Usage: "serve the run in `FOLDER`, which answers the residual prompt"})
+		flags = append(flags, &cli.StringFlag{Name: "run", Usage: "measure the run in `FOLDER`, whose task must be the residual prompt"})
 	}
 	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {
 		flags = append(flags,

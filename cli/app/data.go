@@ -17,13 +17,13 @@ import (
 func dataCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "data",
-		Usage: "fetch and import data sets, and look at them",
+		Usage: "fetch, import and describe data sets",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "fetch",
-				Usage:     "bring a data set to this machine, with its licence",
+				Usage:     "download a data set and show its licence",
 				ArgsUsage: ml100k,
-				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "put it into `FOLDER` (default: recint's own)"}},
+				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write it to `FOLDER` (default: recint's own folder)"}},
 				Action: func(c *cli.Context) error {
 					if c.Args().Len() != 1 || c.Args().First() != ml100k {
 						return usage(c, "name the data set to fetch; known is %s", ml100k)
@@ -40,7 +40,7 @@ func dataCommand() *cli.Command {
 			},
 			{
 				Name:   "stats",
-				Usage:  "describe a data set in numbers",
+				Usage:  "show the size, the splits and the attributes of a data set, and what leaks between splits",
 				Flags:  []cli.Flag{dataFlag(), jsonFlag},
 				Action: dataStats,
 			},

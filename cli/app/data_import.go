@@ -14,34 +14,37 @@ import (
 func dataImportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
-		Usage:     "make a data set of files that you have",
+		Usage:     "convert your own files to a data set",
 		ArgsUsage: "SOURCE",
-		Description: "SOURCE is a folder: MovieLens as GroupLens packs it (100K, 1M, 10M, 20M, 25M, 32M), RecBole's NAME.inter (or\n" +
-			"NAME.train.inter, NAME.valid.inter and NAME.test.inter) and NAME.item, or sequences in three parts (items.tsv, train.tsv,\n" +
-			"validation.tsv, test.tsv). Or it is events with named columns: a file, a folder of part files, a pattern such as\n" +
-			"'events-*.csv', or - for a pipe; CSV with any usual separator, TSV, JSON or Parquet, compressed or not, whatever the\n" +
-			"ending. Titles stand in columns beside the events or in files of their own (--items). Columns with usual names are found,\n" +
-			"those that end with id first. --sql asks DuckDB instead:\n\n" +
-			"   recint data import --sql \"SELECT user, item, time, title FROM 'log.parquet' WHERE country = 'NZ'\" --to data/nz\n\n" +
+		Description: "SOURCE is a folder or a table of events.\n" +
+			"Folders: MovieLens as GroupLens packs it (100K, 1M, 10M, 20M, 25M, 32M), RecBole (NAME.inter, or NAME.train.inter,\n" +
+			"NAME.valid.inter and NAME.test.inter, and NAME.item), or sequences in three parts (items.tsv, train.tsv, validation.tsv,\n" +
+			"test.tsv). Tables with named columns: a file, a folder of part files, a pattern such as 'events-*.csv', or - for a pipe;\n" +
+			"CSV with any usual separator, TSV, JSON or Parquet, compressed or not. Titles are a column of the events or a file of\n" +
+			"their own (--items). Columns with usual names are recognised, names that end with id first. With --sql, DuckDB reads the\n" +
+			"data:\n" +
+			"\n" +
+			"   recint data import --sql \"SELECT user, item, time, title FROM 'log.parquet' WHERE country = 'NZ'\" --to data/nz\n" +
+			"\n" +
 			"Every row is imported, or skipped and counted by reason. docs/data.md has an example of each format.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "put the data set into this new `FOLDER` (required)"},
 			&cli.StringFlag{Name: "items", Usage: "`FILE`, folder or pattern with the titles and attributes of items"},
 			&cli.StringFlag{Name: "users", Usage: "`FILE`, folder or pattern with attributes of users"},
-			&cli.StringFlag{Name: "sql", Usage: "import what `QUERY` yields: user, item, time[, rating][, title]"},
-			&cli.StringFlag{Name: "format", DefaultText: "told from the content", Usage: "`FORMAT` of SOURCE: csv, tsv, json or parquet"},
+			&cli.StringFlag{Name: "sql", Usage: "import the rows of `QUERY`: user, item, time[, rating][, title]"},
+			&cli.StringFlag{Name: "format", DefaultText: "recognised by the content", Usage: "`FORMAT` of SOURCE: csv, tsv, json or parquet"},
 			&cli.StringFlag{Name: "user", Usage: "`COLUMN` of users"},
 			&cli.StringFlag{Name: "item", Usage: "`COLUMN` of items, in both files"},
-			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: numbers that grow, or dates; rows takes the order of the rows"},
-			&cli.StringFlag{Name: "time-unit", DefaultText: "numbers stay as they are", Usage: "make seconds of times that are numbers in this `UNIT`: s, ms, us or ns"},
+			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: increasing numbers or dates; the name rows uses the order of the rows"},
+			&cli.StringFlag{Name: "time-unit", DefaultText: "numbers are not converted", Usage: "convert numeric times in this `UNIT` to seconds: s, ms, us or ns"},
 			&cli.StringFlag{Name: "rating", Usage: "`COLUMN` of ratings"},
 			&cli.StringFlag{Name: "title", Usage: "`COLUMN` of titles"},
-			&cli.StringFlag{Name: "titles", Value: "clean", Usage: "`HOW` titles are taken: clean (\"Matrix, The (1999)\" becomes \"The Matrix\") or as-is"},
-			&cli.Float64Flag{Name: "min-rating", Usage: "skip events with a rating below `R`, or without one"},
-			&cli.IntFlag{Name: "k-core", Usage: "skip users and items with fewer than `K` events, until there are none"},
+			&cli.StringFlag{Name: "titles", Value: "clean", Usage: "`HOW` to treat titles: clean (\"Matrix, The (1999)\" becomes \"The Matrix\") or as-is"},
+			&cli.Float64Flag{Name: "min-rating", Usage: "skip events whose rating is below `R` or missing"},
+			&cli.IntFlag{Name: "k-core", Usage: "skip users and items with fewer than `K` events, repeatedly until none is left"},
 			&cli.StringFlag{Name: "split", DefaultText: "chronological",
 				Usage: "record a `SPLIT`: chronological (8:1:1 over all sequences) or leave-one-out (the last event of each user to test)"},
-			&cli.BoolFlag{Name: "strict", DisableDefaultText: true, Usage: "fail at the first row that cannot be used"},
+			&cli.BoolFlag{Name: "strict", DisableDefaultText: true, Usage: "fail at the first unusable row"},
 			jsonFlag,
 		},
 		Action: dataImport,

@@ -45,7 +45,7 @@ func versionCommand() *cli.Command {
 func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "doctor",
-		Usage:  "say what this build and this machine have, what is missing, and how to get it",
+		Usage:  "check this build and this machine: what is there, what is missing, how to get it",
 		Flags:  []cli.Flag{jsonFlag},
 		Action: doctor,
 	}

@@ -26,19 +26,20 @@ const judgeKey = "OPENAI_API_KEY"
 func judgeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "judge",
-		Usage: "let an LLM choose between DreamRec's oracles and another recommender's first recommendations",
-		Description: "For histories of the test split the judge is shown the history, the oracle in words, and the first recommendation of\n" +
-			"another recommender, and says which would rather be chosen next; once in each order, since judges prefer a place.\n" +
-			"The judge is any OpenAI-compatible endpoint (the key is taken from " + judgeKey + ") or a GGUF that runs here.\n" +
-			"Every reply is kept in the run's folder, in judge-N-SEED-AGAINST-NAME.jsonl; the same command goes on after an interruption.",
+		Usage: "let an LLM choose between oracles in words and another recommender's top recommendations",
+		Description: "Shows the judge a history of the test split, the oracle in words, and the top recommendation of another recommender, and\n" +
+			"asks which the user would choose next. Every pair is asked about in both orders, since judges prefer a position. Name\n" +
+			"the judge: an OpenAI-compatible endpoint (--endpoint and --model; the key is read from " + judgeKey + "), or a GGUF file\n" +
+			"that runs here (--llm). Replies are stored in the run's folder, in judge-N-SEED-AGAINST-NAME.jsonl; the same command\n" +
+			"resumes after an interruption.",
 		Flags: append([]cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "against", Usage: "the other recommender's weights, `FILE`.safetensors (required)"},
-			&cli.IntFlag{Name: "samples", Value: 100, Usage: "the histories of `N` test sequences, drawn by the seed"},
+			&cli.IntFlag{Name: "samples", Value: 100, Usage: "use the histories of `N` test sequences, drawn at random"},
 			oracleSeed,
-			&cli.StringFlag{Name: "llm", Usage: "in place of an endpoint: a GGUF `FILE` of the llama architecture, or smollm2-135m"},
-			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "`QUESTIONS` under way at once"},
-			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "begin no question once the replies have cost so many `TOKENS`"},
+			&cli.StringFlag{Name: "llm", Usage: "judge with this GGUF `FILE`, or smollm2-135m, instead of an endpoint"},
+			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "ask up to `QUESTIONS` at the same time"},
+			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "ask no further question once the replies have used `TOKENS` tokens"},
 			jsonFlag,
 		}, endpointFlags()...),
 		Action: judgeAction,
@@ -48,10 +49,10 @@ func judgeCommand() *cli.Command {
 // endpointFlags say where a judge is asked that does not run here.
 func endpointFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "endpoint", Usage: "the judge: `URL` of an OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1"},
-		&cli.StringFlag{Name: "model", Usage: "the judge's `NAME` there"},
-		&cli.Float64Flag{Name: "temperature", Usage: "ask at this `TEMPERATURE`, 0 to 2; an endpoint that refuses it is asked without one"},
-		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask it at most so many `QUESTIONS` in a minute"},
+		&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API that judges, e.g. http://127.0.0.1:8000/v1"},
+		&cli.StringFlag{Name: "model", Usage: "`NAME` of the judge's model at the endpoint"},
+		&cli.Float64Flag{Name: "temperature", Usage: "sampling `TEMPERATURE`, 0 to 2; an endpoint that refuses it is asked without one"},
+		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask the endpoint at most `QUESTIONS` per minute"},
 	}
 }
 

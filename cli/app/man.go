@@ -16,7 +16,7 @@ var manText string
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "man",
-		Usage: "print the manual page, which man -l - shows",
+		Usage: "print the manual page; show it with recint man | man -l -",
 		Action: func(c *cli.Context) error {
 			if err := onlyFlags(c); err != nil {
 				return err

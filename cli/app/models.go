@@ -15,13 +15,13 @@ import (
 func modelsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "models",
-		Usage: "fetch LLMs, look at them, and make some to measure with",
+		Usage: "fetch and describe LLMs, or write random ones for speed tests",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "fetch",
-				Usage:     "bring an LLM to this machine, with its licence",
+				Usage:     "download an LLM and show its licence",
 				ArgsUsage: smollm2,
-				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "put it into `FOLDER` (default: recint's own)"}},
+				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write it to `FOLDER` (default: recint's own folder)"}},
 				Action: func(c *cli.Context) error {
 					if c.Args().Len() != 1 || c.Args().First() != smollm2 {
 						return usage(c, "name the model to fetch; known is %s", smollm2)
@@ -39,7 +39,7 @@ func modelsCommand() *cli.Command {
 			},
 			{
 				Name:      "info",
-				Usage:     "describe a GGUF file",
+				Usage:     "describe a GGUF file and say whether adapters can be trained through it",
 				ArgsUsage: "FILE.gguf",
 				Flags:     []cli.Flag{jsonFlag},
 				Action:    modelInfo,

@@ -15,20 +15,21 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-var oracleSeed = &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the oracles and the drawing follow from"}
+var oracleSeed = &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the oracles and of the choice of sequences"}
 
 func oracleCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "oracle",
-		Usage: "put into words the ideal next item that DreamRec imagines",
-		Description: "DreamRec draws an oracle: a vector for the ideal next item, which need not be that of any item. A run on DreamRec says\n" +
-			"what it is, in free words and as the likeliest titles of the catalogue: one that asks for the last item reads it at the end of the\n" +
-			"history, as a virtual item, and one of the item prompt by itself. Beside them stand the items that fit the vector best.",
+		Usage: "put the ideal next item that DreamRec generates into words",
+		Description: "DreamRec generates an oracle: a vector for the ideal next item, which need not be the vector of any item. A run on\n" +
+			"DreamRec puts it into words, freely and as the likeliest titles of the catalogue. A run that asks for the last item reads\n" +
+			"the oracle as a virtual item at the end of the history; a run of the item prompt reads the oracle alone. The items\n" +
+			"nearest to the vector are shown beside the words.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
-			&cli.IntFlag{Name: "samples", Usage: "in place of these: the histories of `N` test sequences, drawn by the seed"},
+			&cli.IntFlag{Name: "samples", Usage: "instead of --user or --history: use `N` test sequences, drawn at random"},
 			oracleSeed,
 			jsonFlag,
 		},

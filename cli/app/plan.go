@@ -16,7 +16,7 @@ import (
 func planCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "plan",
-		Usage: "say what recint align would take, in memory and in time, before the LLM's weights are loaded",
+		Usage: "estimate the memory and time of recint align before the LLM is loaded",
 		Description: "Takes the flags of recint align. The speed of the machine is measured with products of the LLM's kind in half a second;\n" +
 			"a plan of the time holds for a machine that does nothing else.",
 		Flags:  append(alignFlags(), jsonFlag),

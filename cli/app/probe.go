@@ -16,15 +16,16 @@ import (
 func probeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "probe",
-		Usage: "measure what a recommender's states hold of the last item: the ceiling of an adapter",
-		Description: "Two classifiers of items are trained on the states of the train part, a linear one and one with a hidden layer (MLP),\n" +
-			"to name the last item of a history from the state after it and, as the residual prompt asks, from the states before\n" +
-			"and after it. Learning rates and epochs are chosen on validation; the test part is looked at once. No adapter can be\n" +
-			"expected to let an LLM name more items than the better probe does: it is the honest ceiling beside the LLM's figures.\n" +
-			"For a catalogue like MovieLens-100K's it takes about a minute; the time grows with the number of items.",
+		Usage: "measure how well classifiers name the last item from a recommender's states, without an LLM",
+		Description: "Trains two classifiers of items on the states of the training split, a linear one and one with a hidden layer (MLP). They\n" +
+			"name the last item of a history from the state after it and, like the residual prompt, from the states before and after\n" +
+			"it. Learning rates and epochs are chosen on the validation split; the test split is used once. The figures show how\n" +
+			"easily the states give the item away: compare an adapter's accuracy through the LLM with them. A probe cannot name items\n" +
+			"that were never a target in training. A catalogue like MovieLens-100K's takes about a minute; time grows with the\n" +
+			"number of items.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that first weights and the order of learning follow from"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},
 			jsonFlag,
 		},
 		Action: probeStates,

@@ -20,10 +20,10 @@ func promptFlag() cli.Flag {
 func promptCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prompt",
-		Usage: "look at what the LLM is asked",
+		Usage: "show what the LLM is asked",
 		Subcommands: []*cli.Command{{
 			Name:  "show",
-			Usage: "print a prompt as the LLM sees it, token by token, with the positions of the soft tokens",
+			Usage: "print a prompt token by token, with the positions of the soft tokens",
 			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings; and, where\n" +
 				"you like, reply, how the answer's message starts, and examples, lists of titles. Texts or reply hold the slots: {state}\n" +
 				"and {after} are the state after the history, {before} that without its last item. docs/training.md has an example.",
@@ -31,8 +31,8 @@ func promptCommand() *cli.Command {
 				llmFlag(),
 				promptFlag(),
 				&cli.IntFlag{Name: "tokens", Value: run.DefaultSpec().Tokens, Usage: "soft `TOKENS` for each state"},
-				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot, as a positions adapter gives them"},
-				&cli.StringFlag{Name: "answer", Usage: "also the `TEXT` to answer with, as it is trained"},
+				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot: more than one for adapters that read the state after each item"},
+				&cli.StringFlag{Name: "answer", Usage: "also show the answer `TEXT` as it is trained"},
 			},
 			Action: promptShow,
 		}},

@@ -14,11 +14,10 @@ import (
 func reportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "report",
-		Usage:     "put what runs and their evaluations have left into one page",
+		Usage:     "show runs and their evaluations on one page that works offline",
 		ArgsUsage: "RUN…",
-		Description: "The page works without a network. It shows what each figure comes from: training curves, the tables of finished\n" +
-			"evaluations, accuracy by popularity, item, place in the history and token, every answer to browse with the probabilities of\n" +
-			"its tokens, oracles and verdicts.",
+		Description: "The page shows training curves, the tables of finished evaluations, accuracy by popularity, item, place in the history and\n" +
+			"token, every answer with the probabilities of its tokens, oracles and verdicts. It names the file behind each figure.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`.html, and FILE.json with the same for programs (required)"},
 		},

@@ -26,20 +26,20 @@ const keysVariable = "RECINT_API_KEYS"
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "answer questions about runs over HTTP",
+		Usage:     "answer questions about runs over HTTP, with a page to explore them",
 		ArgsUsage: "RUN…",
-		Description: "Each RUN is a run's folder, which is served under the name of the folder, or NAME=FOLDER. Requests are shown in\n" +
-			"docs/serving.md, and described at /openapi.json. SIGTERM and Ctrl-C finish what was accepted; SIGHUP loads the runs again\n" +
-			"without dropping a request, which takes the memory of one run more. An address that others can reach needs API keys:\n" +
-			"one a line in the file of --api-keys, or separated by commas in " + keysVariable + ".",
+		Description: "Each RUN is the folder of a run, served under the folder's name, or NAME=FOLDER. docs/serving.md shows requests, and\n" +
+			"/openapi.json describes them. SIGTERM and Ctrl-C finish accepted requests; SIGHUP reloads the runs without dropping a\n" +
+			"request, which needs memory for one more run. An address that others can reach requires API keys: one per line in the\n" +
+			"file of --api-keys, or separated by commas in " + keysVariable + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "`ADDRESS` to listen on"},
-			&cli.StringFlag{Name: "api-keys", Usage: "`FILE` of keys, one a line"},
+			&cli.StringFlag{Name: "api-keys", Usage: "`FILE` of API keys, one per line"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE.pem` of the certificate, for HTTPS"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE.pem` of its key"},
-			&cli.StringSliceFlag{Name: "allow-origin", Usage: "`ORIGIN` of a page whose scripts may ask, e.g. https://example.org"},
-			&cli.IntFlag{Name: "slots", Value: 32, Usage: "answers that the LLM gives side by side, of each run"},
-			&cli.IntFlag{Name: "queue", DefaultText: "twice the slots", Usage: "questions to the LLM that may wait, of each run"},
+			&cli.StringSliceFlag{Name: "allow-origin", Usage: "allow scripts of pages of this `ORIGIN`, e.g. https://example.org"},
+			&cli.IntFlag{Name: "slots", Value: 32, Usage: "`ANSWERS` that each run's LLM generates at the same time"},
+			&cli.IntFlag{Name: "queue", DefaultText: "twice the slots", Usage: "`QUESTIONS` to each run's LLM that may wait"},
 			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "longest `TIME` for a request"},
 		},
 		Action: serveAction,

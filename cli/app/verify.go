@@ -15,14 +15,14 @@ import (
 func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "recompute reference cases and compare every figure",
+		Usage:     "recompute the results of another implementation and compare every number",
 		ArgsUsage: "FILE.safetensors…",
-		Description: "A case is a file that another implementation has written: weights of a recommender, with inputs and outputs beside them\n" +
-			"in NAME.expected.safetensors, or a batch through an LLM. What it is follows from its content. Exit code 1 when a figure\n" +
-			"is out of its tolerance.",
+		Description: "A case is a file that another implementation has written: the weights of a recommender, with inputs and outputs in\n" +
+			"NAME.expected.safetensors, or a batch through an LLM. The kind of case is recognised by its content. The exit code is 1\n" +
+			"when a number is out of its tolerance.",
 		Flags: []cli.Flag{
 			llmFlag(),
-			&cli.StringFlag{Name: "out", Usage: "write what was computed to `FOLDER`/NAME.computed.safetensors"},
+			&cli.StringFlag{Name: "out", Usage: "write the computed results to `FOLDER`/NAME.computed.safetensors"},
 			jsonFlag,
 		},
 		Action: verifyAction,
