@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 8
+#define RI_ABI_VERSION 9
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -156,35 +156,19 @@ RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_
 
 typedef struct ri_model ri_model;
 
-typedef enum {
-    RI_ADAPTER_LINEAR = 0,
-    RI_ADAPTER_MLP = 1,
-    RI_ADAPTER_MIXTURE = 2,
-    RI_ADAPTER_DICTIONARY = 3,
-    RI_ADAPTER_RECALL = 4
-} ri_adapter_kind;
-
+/* The kind and the sizes of an adapter. Which of n_hidden to n_lookups a kind takes, its formula and its tensors are in
+ * its file in native/src/adapters; the others are 0. */
 typedef struct {
-    ri_adapter_kind kind;
-    int32_t n_in;      /* width of an input: of a state, or of RI_ADAPTER_MIXTURE: of the states of all positions */
-    int32_t n_hidden;  /* RI_ADAPTER_MLP, RI_ADAPTER_DICTIONARY (GELU, tanh form), RI_ADAPTER_RECALL (exact): hidden
-                          units; else 0 */
-    int32_t n_mixed;   /* RI_ADAPTER_MIXTURE: positions, of which n_in is a multiple; 0 otherwise */
-    int32_t n_entries; /* RI_ADAPTER_DICTIONARY, RI_ADAPTER_RECALL: entries; 0 otherwise */
-    int32_t n_lookups; /* RI_ADAPTER_RECALL: entries that are looked up for an input; 0 otherwise */
-    int32_t n_tokens;  /* K soft tokens for each input; of RI_ADAPTER_RECALL a multiple of n_lookups */
+    const char *kind;  /* a name of native/src/adapters/registry.cpp; borrowed during the call */
+    int32_t n_in;      /* width of an input: a state, or with n_mixed the states of all positions side by side */
+    int32_t n_hidden;  /* units of the hidden layer */
+    int32_t n_mixed;   /* positions whose states are mixed; n_in is a multiple */
+    int32_t n_entries; /* entries that are looked up, one for each item */
+    int32_t n_lookups; /* entries whose soft tokens an input gets one after the other */
+    int32_t n_tokens;  /* K soft tokens for each input; with n_lookups a multiple of it */
     int32_t n_embd;    /* E */
 } ri_adapter_params;
 
-/* Tensors are zero until written. Adapter tensors: linear: weight [K*E, n_in], bias [K*E]; mlp: w1 [n_hidden,
- * n_in], b1 [n_hidden], w2 [K*E, n_hidden], b2 [K*E]; mixture (weight times the sum of states, each times its number
- * in mix): mix [n_mixed], weight [K*E, n_in / n_mixed], bias [K*E]; dictionary (entries times the softmax of how well
- * their keys fit, each of the K tokens turned by one matrix): w1 [n_hidden, n_in], b1 [n_hidden], keys [n_entries,
- * n_hidden], key_bias [n_entries], entries [K*E, n_entries], turn [E, E], bias [K*E]; recall (the n_lookups entries
- * whose keys fit best, best first, each with exp(its score - the best score) times sure added, and turned alike; what
- * looks up is not trained by losses on soft tokens): w1, b1, keys and key_bias likewise, entries [n_entries, K*E /
- * n_lookups], sure [K*E / n_lookups], turn [E, E], bias [K*E]. */
-RI_API ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err);
 RI_API void ri_model_free(ri_model *model);
 
 /* What a tensor is for. */
@@ -340,6 +324,14 @@ RI_API ri_status ri_diffusion_sample(ri_model *model, const ri_diffusion_samplin
 
 /* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
 
+/* One soft token; the kind and the widths are the caller's to set. */
+RI_API ri_adapter_params ri_adapter_params_default(void);
+/* The tensors of such an adapter, in the order of ri_model_tensor, without making it. Writes at most `capacity` of
+ * them; *count is how many there are. RI_INVALID when the sizes make no adapter. */
+RI_API ri_status ri_adapter_layout(const ri_adapter_params *params, ri_tensor_info *dst, size_t capacity, size_t *count,
+                                   ri_error *err);
+/* An adapter whose tensors are zero. */
+RI_API ri_status ri_adapter_create(ri_engine *engine, const ri_adapter_params *params, ri_model **out, ri_error *err);
 /* Soft tokens of states [n, n_in]: dst [n, K, E]. RI_NUMERIC when a state holds NaN or infinity. */
 RI_API ri_status ri_adapter_forward(ri_model *adapter, const float *states, size_t n, float *dst, ri_error *err);
 /* Mean squared error between the soft tokens of states [n, n_in] and targets [n, K, E] (mean over all n*K*E numbers);

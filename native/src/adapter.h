@@ -1,9 +1,12 @@
-// The adapter: a state of the recommender becomes K soft tokens in the LLaMA's embedding space.
+// The adapter: a state of the recommender becomes K soft tokens in the LLaMA's embedding space. The kinds of adapters
+// are in adapters/.
 #pragma once
 
 #include "model.h"
 
 namespace ri {
+
+struct AdapterKind;
 
 class Adapter : public Model {
   public:
@@ -14,9 +17,7 @@ class Adapter : public Model {
     Var soft_tokens(Graph &graph, Var states) const;
 
   private:
-    // Of RI_ADAPTER_RECALL: the entries with the best of scores [n_entries, n] -> [K*E / n_lookups, n_lookups * n].
-    Var look_up(Graph &graph, ggml_tensor *scores) const;
-
+    const AdapterKind &kind_;
     ri_adapter_params params_;
 };
 

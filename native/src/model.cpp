@@ -109,6 +109,23 @@ float Model::update(const ri_adamw &params) {
     return norm;
 }
 
+ri_tensor_info describe(const TensorSpec &spec) {
+    ri_tensor_info info{};
+    snprintf(info.name, sizeof info.name, "%s", spec.name.c_str());
+    info.n_dims = int32_t(spec.shape.size());
+    info.n_elements = 1;
+    info.role = spec.role;
+    info.initial = spec.initial.kind;
+    info.initial_scale = spec.initial.scale;
+    info.item_rows = spec.item_rows;
+    info.trainable = !spec.fixed;
+    for (int i = 0; i < 4; ++i) {
+        info.shape[i] = i < info.n_dims ? spec.shape[size_t(i)] : 1;
+        info.n_elements *= info.shape[i];
+    }
+    return info;
+}
+
 void require_finite(const float *x, size_t n, const char *what) {
     for (size_t i = 0; i < n; ++i)
         if (!std::isfinite(x[i]))
@@ -129,21 +146,7 @@ ri_status ri_model_tensor(const ri_model *model, size_t index, ri_tensor_info *o
         ri::require(out, "out");
         if (index >= model->impl->n_tensors())
             ri::fail(RI_INVALID, "tensor %zu of a model with %zu", index, model->impl->n_tensors());
-        const ri::TensorSpec &spec = model->impl->spec(index);
-        ri_tensor_info info{};
-        snprintf(info.name, sizeof info.name, "%s", spec.name.c_str());
-        info.n_dims = int32_t(spec.shape.size());
-        info.n_elements = 1;
-        info.role = spec.role;
-        info.initial = spec.initial.kind;
-        info.initial_scale = spec.initial.scale;
-        info.item_rows = spec.item_rows;
-        info.trainable = !spec.fixed;
-        for (int i = 0; i < 4; ++i) {
-            info.shape[i] = i < info.n_dims ? spec.shape[size_t(i)] : 1;
-            info.n_elements *= info.shape[i];
-        }
-        *out = info;
+        *out = ri::describe(model->impl->spec(index));
     });
 }
 

@@ -23,6 +23,8 @@ struct TensorSpec {
     bool item_rows = false; // the first dimension counts items, and what comes after them
 };
 
+ri_tensor_info describe(const TensorSpec &spec);
+
 class Model {
   public:
     Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs);

@@ -87,14 +87,14 @@ void test_objects() {
     refuse(other, prefix, f.adapter, "the prefix was made by another LLM");
     ri_llm_free(other);
 
-    ri_model *wrong = make_adapter(f.engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 65});
+    ri_model *wrong = make_adapter(f.engine, adapter_params("linear", n_in, n_tokens, 65));
     refuse(f.llama, prefix, wrong, "soft tokens of width 65, this LLM reads 64");
     ri_model_free(wrong);
     wrong = make_recommender(f.engine, "sasrec", nullptr, attention(9, 8, 4, 1, 1, 8));
     refuse(f.llama, prefix, wrong, "not an adapter");
     ri_model_free(wrong);
     ri_engine *elsewhere = test_engine(1);
-    wrong = make_adapter(elsewhere, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 64});
+    wrong = make_adapter(elsewhere, adapter_params("linear", n_in, n_tokens, 64));
     refuse(f.llama, prefix, wrong, "different engines");
     ri_model_free(wrong);
     ri_engine_free(elsewhere);
@@ -122,7 +122,7 @@ void test_objects() {
 void test_damaged_weights() {
     const std::string path = temporary_path("damaged.gguf");
     ri_engine *engine = test_engine(2);
-    ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 64});
+    ri_model *adapter = make_adapter(engine, adapter_params("linear", n_in, n_tokens, 64));
     TinyGguf model;
     auto open = [&] {
         write_tiny_gguf(path, model);

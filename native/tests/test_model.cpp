@@ -9,8 +9,23 @@ namespace {
 ri_error err;
 ri_engine *engine = nullptr;
 
+ri_adapter_params mlp_of(int32_t n_in, int32_t n_hidden, int32_t n_tokens, int32_t n_embd) {
+    ri_adapter_params params = adapter_params("mlp", n_in, n_tokens, n_embd);
+    params.n_hidden = n_hidden;
+    return params;
+}
+
+ri_adapter_params retrieval_of(int32_t n_in, int32_t n_hidden, int32_t n_entries, int32_t n_lookups, int32_t n_tokens,
+                               int32_t n_embd) {
+    ri_adapter_params params = adapter_params("retrieval", n_in, n_tokens, n_embd);
+    params.n_hidden = n_hidden;
+    params.n_entries = n_entries;
+    params.n_lookups = n_lookups;
+    return params;
+}
+
 void test_slots() {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_MLP, 3, 4, 0, 0, 0, 2, 5});
+    ri_model *model = make_adapter(engine, mlp_of(3, 4, 2, 5));
     CHECK(ri_debug_live(RI_LIVE_MODEL) == 1 && ri_model_n_tensors(model) == 4);
     const char *names[] = {"w1", "b1", "w2", "b2"};
     const int64_t shapes[][2] = {{4, 3}, {4, 1}, {10, 4}, {10, 1}};
@@ -47,7 +62,7 @@ void test_slots() {
 
 // Two steps by the formulas of Loshchilov and Hutter 2019, in double precision.
 void test_adamw(float max_norm) {
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_LINEAR, 3, 0, 0, 0, 0, 2, 2});
+    ri_model *model = make_adapter(engine, adapter_params("linear", 3, 2, 2));
     fill(model, 5, 1);
     ri_adamw p{0.1f, 0.9f, 0.99f, 1e-3f, 0.2f, max_norm, 0};
     std::vector<double> x[2], m[2], v[2];
@@ -143,8 +158,8 @@ std::vector<double> naive_lookup(const std::vector<float> &entries, const std::v
 
 // The entries [n_entries, n_out / n_lookups] that fit best [n, n_entries], each plus `sure` times e to how far its
 // score is below the best.
-std::vector<double> naive_recall(const std::vector<float> &entries, const std::vector<float> &sure,
-                                 const std::vector<double> &fit, size_t n, size_t n_lookups) {
+std::vector<double> naive_retrieval(const std::vector<float> &entries, const std::vector<float> &sure,
+                                    const std::vector<double> &fit, size_t n, size_t n_lookups) {
     const size_t n_entries = fit.size() / n, width = entries.size() / n_entries;
     std::vector<double> y;
     for (size_t i = 0; i < n; ++i) {
@@ -159,34 +174,46 @@ std::vector<double> naive_recall(const std::vector<float> &entries, const std::v
     return y;
 }
 
-void test_adapter(ri_adapter_kind kind) {
-    const size_t n = 7, width = 3, mixed = kind == RI_ADAPTER_MIXTURE ? 4 : 1, n_in = mixed * width, n_out = 2 * 5;
-    const bool entries = kind == RI_ADAPTER_DICTIONARY || kind == RI_ADAPTER_RECALL;
-    const bool hidden = kind == RI_ADAPTER_MLP || entries;
-    ri_model *model = make_adapter(engine, {kind, int32_t(n_in), hidden ? 6 : 0, int32_t(mixed), entries ? 9 : 0,
-                                            kind == RI_ADAPTER_RECALL ? 2 : 0, 2, 5});
+void test_adapter(const std::string &kind) {
+    const bool mixture = kind == "mixture", retrieval = kind == "retrieval", entries = kind == "memory" || retrieval;
+    const bool hidden = kind == "mlp" || entries;
+    const size_t n = 7, width = 3, n_in = mixture ? 4 * width : width, n_out = 2 * 5;
+    ri_adapter_params params = adapter_params(kind.c_str(), int32_t(n_in), 2, 5);
+    params.n_hidden = hidden ? 6 : 0;
+    params.n_mixed = mixture ? 4 : 0;
+    params.n_entries = entries ? 9 : 0;
+    params.n_lookups = retrieval ? 2 : 0;
+    ri_model *model = make_adapter(engine, params);
+    std::vector<ri_tensor_info> infos(10);
+    size_t n_tensors = 0; // the layout is that of the model
+    CHECK_OK(ri_adapter_layout(&params, infos.data(), infos.size(), &n_tensors, &err));
+    CHECK(n_tensors == ri_model_n_tensors(model));
+    for (size_t i = 0; i < n_tensors; ++i) {
+        const ri_tensor_info made = tensor_of(model, i);
+        CHECK(std::string(infos[i].name) == made.name && infos[i].n_elements == made.n_elements);
+        CHECK(std::equal(made.shape, made.shape + 4, infos[i].shape) && infos[i].n_dims == made.n_dims);
+    }
     fill(model, 20, 1);
     const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
     std::vector<double> inputs(states.begin(), states.end());
-    if (kind == RI_ADAPTER_MIXTURE) {
+    if (mixture) {
         const auto mix = read(model, 0, RI_VALUE);
         inputs.assign(n * width, 0);
         for (size_t i = 0; i < states.size(); ++i)
             inputs[i / n_in * width + i % width] += mix[i % n_in / width] * states[i];
     }
-    std::vector<double> expected = naive_linear(model, kind == RI_ADAPTER_MIXTURE, inputs);
+    std::vector<double> expected = naive_linear(model, mixture, inputs);
     if (hidden) {
         for (double &x : expected)
-            x *= kind == RI_ADAPTER_RECALL ? 0.5 * (1 + std::erf(x / std::sqrt(2)))
-                                           : 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+            x *= retrieval ? 0.5 * (1 + std::erf(x / std::sqrt(2)))
+                           : 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
         expected = naive_linear(model, 2, expected);
     }
     if (entries) {
         const size_t last = ri_model_n_tensors(model) - 1;
         const auto table = read(model, 4, RI_VALUE), sure = read(model, 5, RI_VALUE);
         const auto turn = read(model, last - 1, RI_VALUE), bias = read(model, last, RI_VALUE);
-        const auto found =
-            kind == RI_ADAPTER_RECALL ? naive_recall(table, sure, expected, n, 2) : naive_lookup(table, expected, n);
+        const auto found = retrieval ? naive_retrieval(table, sure, expected, n, 2) : naive_lookup(table, expected, n);
         expected.assign(n * n_out, 0);
         for (size_t i = 0; i < expected.size(); ++i) {
             expected[i] = bias[i % n_out];
@@ -239,7 +266,7 @@ void test_adapter(ri_adapter_kind kind) {
 // What looks entries up stays as it is in an update that decays all else.
 void test_fixed() {
     const size_t n = 7, n_in = 3, n_out = 2 * 5;
-    ri_model *model = make_adapter(engine, {RI_ADAPTER_RECALL, n_in, 6, 0, 9, 2, 2, 5});
+    ri_model *model = make_adapter(engine, retrieval_of(n_in, 6, 9, 2, 2, 5));
     fill(model, 20, 1);
     std::vector<std::vector<float>> before;
     for (size_t t = 0; t < 8; ++t) before.push_back(read(model, t, RI_VALUE));
@@ -254,21 +281,41 @@ void test_fixed() {
 
 void test_creation() {
     ri_model *model = nullptr;
+    ri_tensor_info first{};
+    size_t count = 99;
     auto refuse_adapter = [&](ri_adapter_params p, const char *text) {
         CHECK_FAILS(ri_adapter_create(engine, &p, &model, &err), RI_INVALID, text);
+        CHECK_FAILS(ri_adapter_layout(&p, &first, 1, &count, &err), RI_INVALID, text);
     };
-    refuse_adapter({RI_ADAPTER_LINEAR, 0, 0, 0, 0, 0, 1, 8}, "n_in must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 0, 0, 8}, "n_tokens must be 1");
-    refuse_adapter({RI_ADAPTER_LINEAR, 8, 0, 0, 0, 0, 1, -8}, "n_embd must be 1");
-    refuse_adapter({RI_ADAPTER_MLP, 8, 0, 0, 0, 0, 1, 8}, "n_hidden must be 1");
-    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 0, 0, 9, 0, 1, 8}, "n_hidden must be 1");
-    refuse_adapter({RI_ADAPTER_DICTIONARY, 8, 4, 0, 0, 0, 1, 8}, "n_entries must be 1");
-    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 9, 0, 0, 1, 8}, "n_mixed must be 1 to 8");
-    refuse_adapter({RI_ADAPTER_MIXTURE, 8, 0, 3, 0, 0, 1, 8}, "8 numbers are not 3 states");
-    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 9, 0, 4, 8}, "n_lookups must be 1 to 4");
-    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 3, 4, 4, 8}, "n_lookups must be 1 to 3");
-    refuse_adapter({RI_ADAPTER_RECALL, 8, 4, 0, 9, 3, 4, 8}, "4 soft tokens are not 3 times as many");
-    refuse_adapter({ri_adapter_kind(5), 8, 8, 0, 0, 0, 1, 8}, "no adapter kind 5");
+    auto with = [](ri_adapter_params p, int32_t ri_adapter_params::*size, int32_t value) {
+        p.*size = value;
+        return p;
+    };
+    const ri_adapter_params linear = adapter_params("linear", 8, 1, 8), mixture = adapter_params("mixture", 8, 1, 8),
+                            memory = with(adapter_params("memory", 8, 1, 8), &ri_adapter_params::n_hidden, 4);
+    refuse_adapter(with(linear, &ri_adapter_params::n_in, 0), "n_in must be 1");
+    refuse_adapter(with(linear, &ri_adapter_params::n_tokens, 0), "n_tokens must be 1");
+    refuse_adapter(with(linear, &ri_adapter_params::n_embd, -8), "n_embd must be 1");
+    refuse_adapter(with(linear, &ri_adapter_params::n_hidden, 3), "n_hidden must be 0 for the kind linear, not 3");
+    refuse_adapter(with(linear, &ri_adapter_params::n_mixed, 1), "n_mixed must be 0");
+    refuse_adapter(with(linear, &ri_adapter_params::n_entries, 1), "n_entries must be 0");
+    refuse_adapter(with(memory, &ri_adapter_params::n_lookups, 1), "n_entries must be 1");
+    refuse_adapter(mlp_of(8, 0, 1, 8), "n_hidden must be 1");
+    refuse_adapter(memory, "n_entries must be 1");
+    refuse_adapter(mixture, "n_mixed must be 1");
+    refuse_adapter(with(mixture, &ri_adapter_params::n_mixed, 9), "n_in (8) must be a multiple of n_mixed (9)");
+    refuse_adapter(with(mixture, &ri_adapter_params::n_mixed, 3), "n_in (8) must be a multiple of n_mixed (3)");
+    refuse_adapter(retrieval_of(8, 4, 9, 0, 4, 8), "n_lookups must be 1");
+    refuse_adapter(retrieval_of(8, 4, 3, 4, 4, 8), "n_lookups (4) must be at most n_entries (3)");
+    refuse_adapter(retrieval_of(8, 4, 9, 3, 4, 8), "n_tokens (4) must be a multiple of n_lookups (3)");
+    refuse_adapter(adapter_params("dictionary", 8, 1, 8), "no adapter kind \"dictionary\"; known are linear, mlp");
+    refuse_adapter(adapter_params(nullptr, 8, 1, 8), "kind is NULL");
+    CHECK(count == 99);
+    ri_adapter_params two = retrieval_of(8, 4, 9, 2, 4, 8);
+    CHECK_OK(ri_adapter_layout(&two, &first, 1, &count, &err)); // no more than there is room for
+    CHECK(count == 8 && strcmp(first.name, "w1") == 0);
+    CHECK_FAILS(ri_adapter_layout(&two, nullptr, 1, &count, &err), RI_INVALID, "dst is NULL");
+    CHECK_OK(ri_adapter_layout(&two, nullptr, 0, &count, &err));
     auto refuse_sasrec = [&](const Settings &settings, const char *text) {
         CHECK_FAILS(create_recommender(engine, "sasrec", nullptr, settings, &model, &err), RI_INVALID, text);
     };
@@ -293,7 +340,7 @@ void test_kinds() {
 // A model keeps its engine alive.
 void test_lifetime() {
     ri_engine *own = test_engine(1);
-    ri_model *model = make_adapter(own, {RI_ADAPTER_LINEAR, 1, 0, 0, 0, 0, 1, 1});
+    ri_model *model = make_adapter(own, adapter_params("linear", 1, 1, 1));
     ri_engine_free(own);
     write(model, 0, RI_VALUE, {2});
     write(model, 1, RI_VALUE, {0.5f});
@@ -312,11 +359,7 @@ int main(int argc, char **argv) {
     CASE(test_slots());
     CASE(test_adamw(0));
     CASE(test_adamw(1.5f));
-    CASE(test_adapter(RI_ADAPTER_LINEAR));
-    CASE(test_adapter(RI_ADAPTER_MLP));
-    CASE(test_adapter(RI_ADAPTER_MIXTURE));
-    CASE(test_adapter(RI_ADAPTER_DICTIONARY));
-    CASE(test_adapter(RI_ADAPTER_RECALL));
+    for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval"}) CASE(test_adapter(kind));
     CASE(test_fixed());
     CASE(test_creation());
     CASE(test_kinds());

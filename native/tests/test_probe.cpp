@@ -112,8 +112,7 @@ void test_errors() {
     refuse({1, -1, 1}, "probe: n_hidden must be 0 to 1048576, not -1");
     refuse({1, 0, 0}, "probe: n_classes must be 1 to 268435456, not 0");
 
-    ri_model *probe = make_probe(3),
-             *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, 1, n_classes});
+    ri_model *probe = make_probe(3), *adapter = make_adapter(engine, adapter_params("linear", n_in, 1, n_classes));
     fill(probe, 1, 1);
     auto inputs = draw(2 * n_in, 1);
     const int32_t good[] = {0, 6}, high[] = {0, 7}, low[] = {-1, 0};

@@ -191,7 +191,7 @@ void test_errors() {
     const Batch batch;
     const ri_histories histories = batch.histories();
     const ri_recommender_batch with = batch.with(0, 0);
-    ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, D, 0, 0, 0, 0, 1, 8});
+    ri_model *adapter = make_adapter(engine, adapter_params("linear", D, 1, 8));
     CHECK_FAILS(ri_recommender_states(adapter, &histories, 0, &untouched, &err), RI_INVALID, "not a recommender");
     CHECK_FAILS(ri_recommender_scores(adapter, &histories, &untouched, &err), RI_INVALID, "not a recommender");
     CHECK_FAILS(ri_recommender_backward(adapter, &with, &loss, &err), RI_INVALID, "not a recommender");

@@ -80,7 +80,7 @@ void test_generation() {
 // The core's own graphs never leave the device: training is refused before any work.
 void test_training() {
     ri_engine *engine = start("made-up", false);
-    ri_model *adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, 8});
+    ri_model *adapter = make_adapter(engine, adapter_params("linear", n_in, n_tokens, 8));
     fill(adapter, 4, 0.2f);
     const auto states = draw(n_in, 5);
     std::vector<float> soft(size_t(n_tokens) * 8);

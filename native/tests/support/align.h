@@ -27,7 +27,7 @@ struct AlignFixture {
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));
         CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
-        adapter = make_adapter(engine, {RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, info.n_embd});
+        adapter = make_adapter(engine, adapter_params("linear", n_in, n_tokens, info.n_embd));
         fill(adapter, 50, 0.2f); // soft tokens of the size of this file's embeddings
     }
     ~AlignFixture() {

@@ -5,6 +5,7 @@
 
 #include "ggml-backend.h"
 
+#include <cstring>
 #include <dlfcn.h>
 
 namespace {
@@ -225,12 +226,13 @@ void run_adapters_through_llama(const TinyGguf &shape, ri_precision precision) {
     CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
     CHECK_OK(ri_gguf_describe(gguf, &info, &err));
     CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
-    for (const ri_adapter_params &params :
-         {ri_adapter_params{RI_ADAPTER_LINEAR, n_in, 0, 0, 0, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MLP, n_in, 16, 0, 0, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_DICTIONARY, n_in, 16, 0, 9, 0, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_RECALL, n_in, 16, 0, 9, n_tokens, n_tokens, info.n_embd},
-          ri_adapter_params{RI_ADAPTER_MIXTURE, n_in, 0, n_in, 0, 0, n_tokens, info.n_embd}}) {
+    for (const char *kind : {"linear", "mlp", "memory", "retrieval", "mixture"}) {
+        ri_adapter_params params = adapter_params(kind, n_in, n_tokens, info.n_embd);
+        const bool entries = strcmp(kind, "memory") == 0 || strcmp(kind, "retrieval") == 0;
+        params.n_hidden = entries || strcmp(kind, "mlp") == 0 ? 16 : 0;
+        params.n_mixed = strcmp(kind, "mixture") == 0 ? n_in : 0;
+        params.n_entries = entries ? 9 : 0;
+        params.n_lookups = strcmp(kind, "retrieval") == 0 ? n_tokens : 0;
         ri_model *adapter = make_adapter(engine, params);
         fill(adapter, 4, 0.2f);
         const auto states = draw(8 * n_in, 5), targets = draw(8 * size_t(n_tokens) * size_t(info.n_embd), 6);

@@ -28,6 +28,16 @@ inline ri_engine *test_engine(int32_t n_threads) {
     return engine;
 }
 
+// Parameters of an adapter of a kind; optional sizes are set by name.
+inline ri_adapter_params adapter_params(const char *kind, int32_t n_in, int32_t n_tokens, int32_t n_embd) {
+    ri_adapter_params params = ri_adapter_params_default();
+    params.kind = kind;
+    params.n_in = n_in;
+    params.n_tokens = n_tokens;
+    params.n_embd = n_embd;
+    return params;
+}
+
 inline ri_model *make_adapter(ri_engine *engine, const ri_adapter_params &params) {
     ri_error err;
     ri_model *model = nullptr;

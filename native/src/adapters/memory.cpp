@@ -1,0 +1,26 @@
+// memory: a hidden layer attends to entries by their keys (Sukhbaatar et al. 2015, arXiv 1503.08895). Soft tokens = for
+// each of the K tokens turn·Σ entries·softmax(keys·GELU(w1·state + b1) + key_bias), plus bias.
+#include "adapters/registry.h"
+
+namespace ri {
+
+static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
+    const int64_t out = int64_t(p.n_tokens) * p.n_embd;
+    return {{"w1", {p.n_hidden, p.n_in}},
+            {"b1", {p.n_hidden}},
+            {"keys", {p.n_entries, p.n_hidden}},
+            {"key_bias", {p.n_entries}},
+            {"entries", {out, p.n_entries}},
+            {"turn", {p.n_embd, p.n_embd}},
+            {"bias", {out}}};
+}
+
+static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
+    Var hidden = g.gelu(g.linear(a.use(g, "w1"), states, a.use(g, "b1")));
+    Var scores = g.linear(a.use(g, "keys"), hidden, a.use(g, "key_bias"));
+    return turn_and_shift(g, a, g.linear(a.use(g, "entries"), g.softmax(scores, nullptr, 1), {}));
+}
+
+extern const AdapterKind memory_adapter = {"memory", N_HIDDEN + N_ENTRIES, layout, soft_tokens};
+
+} // namespace ri
