@@ -7,33 +7,67 @@ package cgo
 // #cgo noescape ri_adapter_regress
 import "C"
 
-// AdapterKind is the form of an adapter.
-type AdapterKind int32
-
-// The kinds of adapters.
-const (
-	AdapterLinear  AdapterKind = C.RI_ADAPTER_LINEAR  // weight [K*E, In], bias [K*E]
-	AdapterMLP     AdapterKind = C.RI_ADAPTER_MLP     // w1 [Hidden, In], b1, GELU, w2 [K*E, Hidden], b2
-	AdapterMixture AdapterKind = C.RI_ADAPTER_MIXTURE // mix [Mixed], weight [K*E, In/Mixed], bias [K*E]
-	// AdapterDictionary: w1 [Hidden, In], b1, GELU, keys [Entries, Hidden], key_bias, softmax,
-	// entries [K*E, Entries], turn [E, E], bias [K*E].
-	AdapterDictionary AdapterKind = C.RI_ADAPTER_DICTIONARY
-	// AdapterRecall: w1 [Hidden, In], b1, GELU in its exact form, keys [Entries, Hidden], key_bias, for each of the LookUps
-	// best scores its row of entries [Entries, K*E/LookUps] plus sure [K*E/LookUps] times exp(score - best score);
-	// turn [E, E], bias [K*E]. The first four are never updated.
-	AdapterRecall AdapterKind = C.RI_ADAPTER_RECALL
+import (
+	"runtime"
+	"unsafe"
 )
 
-// AdapterParams sizes an adapter.
+// AdapterParams are the kind and the sizes of an adapter. A kind takes Hidden, Mixed, Entries and LookUps or not; those
+// that it does not take are 0.
 type AdapterParams struct {
-	Kind    AdapterKind
-	In      int // width of an input: a state, or for AdapterMixture the states of all positions side by side
-	Hidden  int // AdapterMLP, AdapterDictionary, AdapterRecall: hidden units; 0 otherwise
-	Mixed   int // AdapterMixture: positions, of which In is a multiple; 0 otherwise
-	Entries int // AdapterDictionary, AdapterRecall: entries; 0 otherwise
-	LookUps int // AdapterRecall: entries that are looked up for an input; 0 otherwise
-	Tokens  int // K, soft tokens for each input; for AdapterRecall a multiple of LookUps
-	Embd    int // E
+	Kind    string // a name of native/src/adapters/registry.cpp
+	In      int    // width of an input: a state, or with Mixed the states of all positions side by side
+	Hidden  int    // units of the hidden layer
+	Mixed   int    // positions whose states are mixed; In is a multiple
+	Entries int    // entries that are looked up, one for each item
+	LookUps int    // entries whose soft tokens an input gets one after the other
+	Tokens  int    // K, soft tokens for each input; with LookUps a multiple of it
+	Embd    int    // E
+}
+
+// native gives the C struct; the pinner keeps its name in place.
+func (p AdapterParams) native(op string, pin *runtime.Pinner) (C.ri_adapter_params, error) {
+	n := C.ri_adapter_params_default()
+	if err := checkInt32(op, p.In, p.Hidden, p.Mixed, p.Entries, p.LookUps, p.Tokens, p.Embd); err != nil {
+		return n, err
+	}
+	kind, err := cString(op, "Kind", p.Kind)
+	if err != nil {
+		return n, err
+	}
+	pin.Pin(kind)
+	n.kind = (*C.char)(unsafe.Pointer(kind))
+	n.n_in, n.n_hidden, n.n_mixed = C.int32_t(p.In), C.int32_t(p.Hidden), C.int32_t(p.Mixed)
+	n.n_entries, n.n_lookups = C.int32_t(p.Entries), C.int32_t(p.LookUps)
+	n.n_tokens, n.n_embd = C.int32_t(p.Tokens), C.int32_t(p.Embd)
+	return n, nil
+}
+
+// AdapterLayout gives the tensors of an adapter, in their order, without making it. ErrInvalid: the sizes make no adapter.
+func AdapterLayout(params AdapterParams) ([]TensorInfo, error) {
+	const op = "lay out adapter"
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	p, err := params.native(op, &pin)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]C.ri_tensor_info, 16)
+	var n C.size_t
+	err = try(op, func(err *C.ri_error) C.ri_status {
+		return C.ri_adapter_layout(&p, unsafe.SliceData(infos), C.size_t(len(infos)), &n, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if int(n) > len(infos) {
+		return nil, invalid(op, "an adapter has %d tensors; at most %d are read", n, len(infos))
+	}
+	layout := make([]TensorInfo, n)
+	for i := range layout {
+		layout[i] = tensorInfo(&infos[i])
+	}
+	return layout, nil
 }
 
 // Adapter turns states into soft tokens.
@@ -45,17 +79,14 @@ type Adapter struct {
 // NewAdapter makes an adapter of zeros.
 func NewAdapter(engine *Engine, params AdapterParams) (*Adapter, error) {
 	const op = "make adapter"
-	if err := checkInt32(op, params.In, params.Hidden, params.Mixed, params.Entries, params.LookUps, params.Tokens,
-		params.Embd); err != nil {
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	p, err := params.native(op, &pin)
+	if err != nil {
 		return nil, err
 	}
-	p := C.ri_adapter_params{
-		kind: C.ri_adapter_kind(params.Kind), n_in: C.int32_t(params.In), n_hidden: C.int32_t(params.Hidden),
-		n_mixed: C.int32_t(params.Mixed), n_entries: C.int32_t(params.Entries), n_lookups: C.int32_t(params.LookUps),
-		n_tokens: C.int32_t(params.Tokens), n_embd: C.int32_t(params.Embd),
-	}
 	a := &Adapter{params: params}
-	err := a.create(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
+	err = a.create(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
 		return C.ri_adapter_create(e, &p, m, err)
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func newModels(t *testing.T) (*cgo.Recommender, *cgo.Adapter) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { recommender.Close() })
-	adapter, err := cgo.NewAdapter(engine, cgo.AdapterParams{In: 4, Tokens: 2, Embd: 3})
+	adapter, err := cgo.NewAdapter(engine, cgo.AdapterParams{Kind: "linear", In: 4, Tokens: 2, Embd: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestClosedObjects(t *testing.T) {
 	engine.Close()
 	for name, create := range map[string]func(*cgo.Engine) error{
 		"NewSASRec":    func(e *cgo.Engine) error { return second(newSASRec(e, tiny)) },
-		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{})) },
+		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{Kind: "linear"})) },
 		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
 		"NewLLM":       func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
 		"NewGenerator": func(e *cgo.Engine) error { return second(cgo.NewGenerator(e, nil, cgo.GeneratorParams{})) },
@@ -210,7 +210,7 @@ func TestWrongLengths(t *testing.T) {
 		"decode tokens":   decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{2}, Tokens: []int32{1}}),
 		"sasrec items":    sasrec(sasRecParams{}),
 		"sasrec too wide": sasrec(sasRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
-		"adapter kind":    second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: 7, In: 1, Tokens: 1, Embd: 1})),
+		"adapter kind":    second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: "x", In: 1, Tokens: 1, Embd: 1})),
 		"probe classes":   second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
 		"probe too wide":  second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
 		"path with NUL":   second(cgo.OpenGGUF("a\x00b")),

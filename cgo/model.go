@@ -54,6 +54,15 @@ const (
 	Uniform Initial = C.RI_INITIAL_UNIFORM
 )
 
+func tensorInfo(info *C.ri_tensor_info) TensorInfo {
+	t := TensorInfo{Name: C.GoString(&info.name[0]), Role: Role(info.role), Initial: Initial(info.initial),
+		Scale: float64(info.initial_scale), ItemRows: info.item_rows != 0}
+	for _, d := range info.shape[:info.n_dims] {
+		t.Shape = append(t.Shape, int(d))
+	}
+	return t
+}
+
 // Elements is the product of the shape.
 func (t TensorInfo) Elements() int {
 	n := 1
@@ -103,12 +112,7 @@ func (m *Model) create(op string, engine *Engine,
 			if err != nil {
 				return err
 			}
-			t := TensorInfo{Name: C.GoString(&info.name[0]), Role: Role(info.role), Initial: Initial(info.initial),
-				Scale: float64(info.initial_scale), ItemRows: info.item_rows != 0}
-			for _, d := range info.shape[:info.n_dims] {
-				t.Shape = append(t.Shape, int(d))
-			}
-			m.tensors = append(m.tensors, t)
+			m.tensors = append(m.tensors, tensorInfo(&info))
 		}
 		return nil
 	})

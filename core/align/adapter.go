@@ -3,6 +3,7 @@
 package align
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -94,32 +95,19 @@ func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
 // TokensOfEntry is how many soft tokens an entry has; for adapters that look nothing up, how many an input has.
 func (s Shape) TokensOfEntry() int { return s.Tokens / max(1, s.LookUps) }
 
-// tensors gives the names and shapes of the adapter's tensors as the native core has them, first layer first.
-func (s Shape) tensors() []cgo.TensorInfo {
-	out := s.Tokens * s.Embd
-	last := []cgo.TensorInfo{{Name: "weight", Shape: []int{out, s.In}}, {Name: "bias", Shape: []int{out}}}
-	switch s.Kind {
-	case Mixture:
-		return slices.Insert(last, 0, cgo.TensorInfo{Name: "mix", Shape: []int{s.Mixed}})
-	case Linear:
-		return last
+// params are the shape for the native core.
+func (s Shape) params() cgo.AdapterParams {
+	kinds := map[Kind]string{Positions: "mlp", Dictionary: "memory", Recall: "retrieval"}
+	return cgo.AdapterParams{Kind: cmp.Or(kinds[s.Kind], string(s.Kind)), In: s.Width(), Hidden: s.Hidden, Mixed: s.Mixed,
+		Entries: s.Entries, LookUps: s.LookUps, Tokens: s.Tokens, Embd: s.Embd}
+}
+
+// layout gives the tensors of the adapter in the order of the native core, or says what is wrong with the shape.
+func (s Shape) layout() ([]cgo.TensorInfo, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
 	}
-	hidden := []cgo.TensorInfo{{Name: "w1", Shape: []int{s.Hidden, s.In}}, {Name: "b1", Shape: []int{s.Hidden}}}
-	if s.Kind.HasEntries() {
-		entries := []int{out, s.Entries}
-		if s.Kind == Recall {
-			entries = []int{s.Entries, s.TokensOfEntry() * s.Embd}
-		}
-		hidden = append(hidden, []cgo.TensorInfo{
-			{Name: "keys", Shape: []int{s.Entries, s.Hidden}}, {Name: "key_bias", Shape: []int{s.Entries}},
-			{Name: "entries", Shape: entries}, {Name: "turn", Shape: []int{s.Embd, s.Embd}}, {Name: "bias", Shape: []int{out}},
-		}...)
-		if s.Kind == Recall {
-			hidden = slices.Insert(hidden, 5, cgo.TensorInfo{Name: "sure", Shape: []int{s.TokensOfEntry() * s.Embd}})
-		}
-		return hidden
-	}
-	return append(hidden, cgo.TensorInfo{Name: "w2", Shape: []int{out, s.Hidden}}, cgo.TensorInfo{Name: "b2", Shape: []int{out}})
+	return cgo.AdapterLayout(s.params())
 }
 
 // Adapter holds an adapter's numbers. Its inputs are states as the recommender gives them.
@@ -134,7 +122,8 @@ const geluRMS = 0.6521
 // NewAdapter makes a random adapter, the same for the same seed, for inputs of mean 0 and variance 1. Its soft tokens
 // have the root mean square rms; that of the LLM's embedding table makes them as large as words.
 func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
-	if err := s.Validate(); err != nil {
+	layout, err := s.layout()
+	if err != nil {
 		return nil, err
 	}
 	if !(rms > 0) || math.IsInf(rms, 0) {
@@ -142,8 +131,8 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 	}
 	random := rand.New(rand.NewPCG(seed, streamInit))
 	a := &Adapter{Shape: s}
-	for _, t := range s.tensors() {
-		values := make([]float32, elements(t.Shape))
+	for _, t := range layout {
+		values := make([]float32, t.Elements())
 		if len(t.Shape) == 2 {
 			scale := 1 / math.Sqrt(float64(t.Shape[1]))
 			switch t.Name {
@@ -174,74 +163,43 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 	return a, nil
 }
 
-func elements(shape []int) int {
-	n := 1
-	for _, size := range shape {
-		n *= size
-	}
-	return n
-}
-
 // Model puts the adapter on an engine. The caller closes it.
 func (a *Adapter) Model(engine *cgo.Engine) (*cgo.Adapter, error) {
-	kinds := map[Kind]cgo.AdapterKind{Linear: cgo.AdapterLinear, MLP: cgo.AdapterMLP, Mixture: cgo.AdapterMixture,
-		Positions: cgo.AdapterMLP, Dictionary: cgo.AdapterDictionary, Recall: cgo.AdapterRecall}
-	params := cgo.AdapterParams{Kind: kinds[a.Kind], In: a.Width(), Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, LookUps: a.LookUps,
-		Tokens: a.Tokens, Embd: a.Embd}
-	model, err := cgo.NewAdapter(engine, params)
+	model, err := cgo.NewAdapter(engine, a.params())
 	if err != nil {
 		return nil, err
 	}
-	if err := writeSlot(model, a.Shape, cgo.Value, a.Values); err != nil {
+	if err := writeSlot(model, cgo.Value, a.Values); err != nil {
 		model.Close()
 		return nil, err
 	}
 	return model, nil
 }
 
-// writeSlot writes one slot of all the model's tensors; values are in the order of Shape.tensors.
-func writeSlot(model *cgo.Adapter, s Shape, slot cgo.Slot, values [][]float32) error {
-	for i, t := range s.tensors() {
-		index, err := tensorIndex(model, t)
-		if err != nil {
-			return err
-		}
-		if err := model.Write(index, slot, values[i]); err != nil {
+// writeSlot writes one slot of all the model's tensors.
+func writeSlot(model *cgo.Adapter, slot cgo.Slot, values [][]float32) error {
+	for i, v := range values {
+		if err := model.Write(i, slot, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readSlot reads one slot of all the model's tensors in the order of Shape.tensors.
-func readSlot(model *cgo.Adapter, s Shape, slot cgo.Slot) ([][]float32, error) {
-	var values [][]float32
-	for _, t := range s.tensors() {
-		index, err := tensorIndex(model, t)
-		if err != nil {
-			return nil, err
-		}
-		dst := make([]float32, elements(t.Shape))
-		if err := model.Read(dst, index, slot); err != nil {
-			return nil, err
-		}
-		values = append(values, dst)
-	}
-	return values, nil
-}
-
-// tensorIndex finds a tensor of the native model by its name.
-func tensorIndex(model *cgo.Adapter, want cgo.TensorInfo) (int, error) {
+// readSlot reads one slot of all the model's tensors.
+func readSlot(model *cgo.Adapter, slot cgo.Slot) ([][]float32, error) {
 	infos, err := model.Tensors()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for i, info := range infos {
-		if info.Name == want.Name && elements(info.Shape) == elements(want.Shape) {
-			return i, nil
+	values := make([][]float32, len(infos))
+	for i, t := range infos {
+		values[i] = make([]float32, t.Elements())
+		if err := model.Read(values[i], i, slot); err != nil {
+			return nil, err
 		}
 	}
-	return 0, fmt.Errorf("align: the native adapter has no tensor %s of shape %v", want.Name, want.Shape)
+	return values, nil
 }
 
 // Fits reports by name whether the adapter reads states of width in and writes embeddings of width embd.
@@ -260,5 +218,5 @@ func (a *Adapter) Fits(in, embd int) error {
 // Gradient reads the gradient that has been accumulated in a native adapter of a's shape, one slice for each tensor in
 // the order of Values.
 func (a *Adapter) Gradient(model *cgo.Adapter) ([][]float32, error) {
-	return readSlot(model, a.Shape, cgo.Gradient)
+	return readSlot(model, cgo.Gradient)
 }

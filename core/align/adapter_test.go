@@ -261,7 +261,7 @@ func TestLoadAdapter_refusals(t *testing.T) {
 		"wrong width":  {func(f *artifact.File) { f.Metadata[keyShape] = `{"kind":"linear","in":7,"tokens":2,"embd":8}` }, "shape"},
 		"huge": {func(f *artifact.File) {
 			f.Metadata[keyShape] = `{"kind":"linear","in":4611686018427387904,"tokens":2,"embd":8}`
-		}, "shape"},
+		}, "at most 2147483647"},
 		"many tokens": {func(f *artifact.File) {
 			f.Metadata[keyShape] = `{"kind":"linear","in":6,"tokens":4611686018427387904,"embd":8}`
 		}, "the most are 1024"},

@@ -73,8 +73,12 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		// Keys and values as rows and as columns, in float32.
 		e.Prefix += int64(info.Layers) * 4 * 4 * int64(info.HeadsKV*info.HeadDim*len(p.Prefix()))
 	}
-	for _, t := range j.Shape.tensors() {
-		e.Optimiser += 4 * 4 * int64(elements(t.Shape))
+	layout, err := j.Shape.layout()
+	if err != nil {
+		return Estimate{}, err
+	}
+	for _, t := range layout {
+		e.Optimiser += 4 * 4 * int64(t.Elements())
 	}
 
 	longest, answer, sum, answers := 0, 0, 0, 0

@@ -48,7 +48,9 @@ func (a *Adapter) Save(path string, p Provenance) error {
 	if err != nil {
 		return err
 	}
-	addTensors(file, a.Shape, tensorPrefix, a.Values)
+	if err := addTensors(file, a.Shape, tensorPrefix, a.Values); err != nil {
+		return err
+	}
 	return artifact.WriteSafetensors(path, file)
 }
 
@@ -60,7 +62,9 @@ func (a *Adapter) Export(path string, p Provenance) error {
 		return err
 	}
 	file.Metadata[keyFormat] = "recint exported adapter 1"
-	addTensors(file, a.Shape, "", a.Values)
+	if err := addTensors(file, a.Shape, "", a.Values); err != nil {
+		return err
+	}
 	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias", "keys": "2.weight", "key_bias": "2.bias",
 		"entries": "4.weight"} // turn and bias, which work on each token, are no part of the sequence
 	if a.Kind == Recall { // whose entries are rows to choose from, no layer
@@ -109,23 +113,27 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 }
 
 // addTensors appends an adapter's numbers to a file under prefix.
-func addTensors(file *artifact.File, s Shape, prefix string, values [][]float32) {
-	for i, t := range s.tensors() {
+func addTensors(file *artifact.File, s Shape, prefix string, values [][]float32) error {
+	layout, err := s.layout()
+	for i, t := range layout {
 		file.Tensors = append(file.Tensors, artifact.Tensor{
 			Name: prefix + t.Name, DType: "F32", Shape: t.Shape, F32: values[i],
 		})
 	}
+	return err
 }
 
 // takeTensors reads what addTensors wrote.
 func takeTensors(file *artifact.File, s Shape, prefix string) ([][]float32, error) {
-	var values [][]float32
-	for _, t := range s.tensors() {
-		v, err := file.Float32(prefix+t.Name, t.Shape...)
-		if err != nil {
+	layout, err := s.layout()
+	if err != nil {
+		return nil, err
+	}
+	values := make([][]float32, len(layout))
+	for i, t := range layout {
+		if values[i], err = file.Float32(prefix+t.Name, t.Shape...); err != nil {
 			return nil, err
 		}
-		values = append(values, v)
 	}
 	return values, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -29,12 +30,6 @@ const (
 	keyCursor        = "cursor"
 	keyData          = "data"
 )
-
-// slots are what a checkpoint keeps of each tensor, under these prefixes.
-var slots = []struct {
-	slot   cgo.Slot
-	prefix string
-}{{cgo.Value, "value."}, {cgo.Moment1, "moment1."}, {cgo.Moment2, "moment2."}}
 
 // bestPrefix is that of the values at the best validation.
 const bestPrefix = "best."
@@ -162,15 +157,13 @@ func (r *run) save() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range slots {
-		values, err := readSlot(r.model, r.job.Shape, s.slot)
-		if err != nil {
-			return err
-		}
-		addTensors(file, r.job.Shape, s.prefix, values)
+	if err := checkpoint.Put(file, r.model); err != nil {
+		return err
 	}
 	if r.best != nil {
-		addTensors(file, r.job.Shape, bestPrefix, r.best)
+		if err := addTensors(file, r.job.Shape, bestPrefix, r.best); err != nil {
+			return err
+		}
 	}
 	r.saved = time.Now()
 	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
@@ -214,14 +207,8 @@ func (r *run) restore() error {
 		return fmt.Errorf("align: %s was made from other samples or another prompt; give another folder to start again",
 			path)
 	}
-	for _, s := range slots {
-		values, err := takeTensors(file, r.job.Shape, s.prefix)
-		if err != nil {
-			return fmt.Errorf("align: %s: %w", path, err)
-		}
-		if err := writeSlot(r.model, r.job.Shape, s.slot, values); err != nil {
-			return fmt.Errorf("align: %s: %w", path, err)
-		}
+	if err := checkpoint.Take(file, r.model); err != nil {
+		return fmt.Errorf("align: %s: %w", path, err)
 	}
 	if len(r.Validations) > 0 {
 		if r.best, err = takeTensors(file, r.job.Shape, bestPrefix); err != nil {
@@ -251,7 +238,7 @@ func (r *run) finish() (*Result, error) {
 	values := r.best
 	if values == nil {
 		var err error
-		if values, err = readSlot(r.model, r.job.Shape, cgo.Value); err != nil {
+		if values, err = readSlot(r.model, cgo.Value); err != nil {
 			return nil, err
 		}
 	}

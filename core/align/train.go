@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -139,7 +140,7 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 		wordings := r.job.Prompts[micro[0].Task]
 		part, err := r.backward(ctx, wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))], micro, weight)
 		if err != nil { // what was accumulated so far belongs to no update
-			return 0, 0, errors.Join(err, clearSlot(r.model, r.job.Shape, cgo.Gradient))
+			return 0, 0, errors.Join(err, checkpoint.Clear(r.model, cgo.Gradient))
 		}
 		loss += part
 	}
@@ -192,7 +193,7 @@ func (r *run) validate(ctx context.Context) error {
 	}
 	loss, spent := sum/float64(n), r.job.clock().Sub(start).Seconds()
 	if best := r.Best(); best == nil || loss < best.Loss {
-		values, err := readSlot(r.model, r.job.Shape, cgo.Value)
+		values, err := readSlot(r.model, cgo.Value)
 		if err != nil {
 			return err
 		}

@@ -393,7 +393,7 @@ func TestWarmStart_dictionary(t *testing.T) {
 			t.Errorf("pair %d, of item %d: soft tokens are off by %.3f of their title's square", i, pair.Items[0], off/whole)
 		}
 	}
-	moments, err := readSlot(r.model, job.Shape, cgo.Moment1)
+	moments, err := readSlot(r.model, cgo.Moment1)
 	if err != nil {
 		t.Fatal(err)
 	}

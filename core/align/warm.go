@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -152,7 +153,7 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			return err
 		}
 	}
-	return errors.Join(clearSlot(r.model, s, cgo.Moment1), clearSlot(r.model, s, cgo.Moment2))
+	return checkpoint.Clear(r.model, cgo.Moment1, cgo.Moment2)
 }
 
 // copyLayers copies the tensors that an adapter with entries shares with the probe that learns its
@@ -175,13 +176,12 @@ func copyLayers(dst, src *cgo.Model, slots ...cgo.Slot) error {
 
 // writeEntries makes titles the entries of their items; embed appends one.
 func writeEntries(model *cgo.Adapter, s Shape, pairs []Pair, embed func([]float32, []int32) []float32) error {
-	tensors := s.tensors()
-	tensor := tensors[slices.IndexFunc(tensors, func(t cgo.TensorInfo) bool { return t.Name == "entries" })]
-	index, err := tensorIndex(model, tensor)
+	layout, err := model.Tensors()
 	if err != nil {
 		return err
 	}
-	entries, done := make([]float32, elements(tensor.Shape)), make([]bool, s.Entries)
+	index := slices.IndexFunc(layout, func(t cgo.TensorInfo) bool { return t.Name == "entries" })
+	entries, done := make([]float32, layout[index].Elements()), make([]bool, s.Entries)
 	if err := model.Read(entries, index, cgo.Value); err != nil {
 		return err
 	}
@@ -227,13 +227,4 @@ func embeddings(gguf *cgo.GGUF, pairs []Pair, s Shape) (map[int32][]float32, err
 		}
 	}
 	return words, nil
-}
-
-// clearSlot sets one slot of all the model's tensors to zero.
-func clearSlot(model *cgo.Adapter, s Shape, slot cgo.Slot) error {
-	var zero [][]float32
-	for _, t := range s.tensors() {
-		zero = append(zero, make([]float32, elements(t.Shape)))
-	}
-	return writeSlot(model, s, slot, zero)
 }

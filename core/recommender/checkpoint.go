@@ -12,6 +12,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
@@ -26,18 +27,12 @@ const (
 // bestPrefix stands before the names of the best epoch's weights.
 const bestPrefix = "best."
 
-// slots are what a checkpoint keeps of the current weights; gradients are zero between steps.
-var slots = []struct {
-	slot   cgo.Slot
-	prefix string
-}{{cgo.Value, "value."}, {cgo.Moment1, "moment1."}, {cgo.Moment2, "moment2."}}
-
 // weights are all tensors of a model, under bestPrefix.
 type weights []artifact.Tensor
 
 // write puts the weights into a model.
 func (w weights) write(model *cgo.Model) error {
-	return writeSlot(model, cgo.Value, &artifact.File{Tensors: w}, bestPrefix)
+	return checkpoint.Write(model, cgo.Value, &artifact.File{Tensors: w}, bestPrefix)
 }
 
 // cursor is how far a run has got. An epoch draws its random numbers from the seed and its number.
@@ -118,12 +113,8 @@ func (t *trainer) save() error {
 	if err := file.PutJSON(map[string]any{keyConfig: t.config, keyCursor: t.cursor}); err != nil {
 		return err
 	}
-	for _, s := range slots {
-		tensors, err := readSlot(&t.model.Model, s.slot, s.prefix)
-		if err != nil {
-			return err
-		}
-		file.Tensors = append(file.Tensors, tensors...)
+	if err := checkpoint.Put(file, t.model); err != nil {
+		return err
 	}
 	t.saved = time.Now()
 	return artifact.WriteSafetensors(t.opts.CheckpointPath, file)
@@ -171,17 +162,12 @@ func (t *trainer) resume(file *artifact.File) error {
 			return fmt.Errorf("its %s names no best epoch", keyCursor)
 		}
 		var err error
-		if err = writeSlot(&t.model.Model, cgo.Value, file, bestPrefix); err != nil {
+		if err = checkpoint.Write(t.model, cgo.Value, file, bestPrefix); err != nil {
 			return err
 		}
-		if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
-			return err
-		}
-	}
-	for _, s := range slots {
-		if err := writeSlot(&t.model.Model, s.slot, file, s.prefix); err != nil {
+		if t.best, err = checkpoint.Read(t.model, cgo.Value, bestPrefix); err != nil {
 			return err
 		}
 	}
-	return nil
+	return checkpoint.Take(file, t.model)
 }

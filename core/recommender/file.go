@@ -15,6 +15,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 )
 
 // Metadata of a file of weights. Those before keyConfig are those of the authors' files; the others may be missing.
@@ -49,7 +50,7 @@ func (r *Recommender) Save(path string) error {
 
 // file is the weights with what they say of themselves.
 func (r *Recommender) file() (*artifact.File, error) {
-	tensors, err := readSlot(&r.model.Model, cgo.Value, "")
+	tensors, err := checkpoint.Read(r.model, cgo.Value, "")
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +188,7 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) 
 		r.Close()
 		return err
 	}
-	if err := writeSlot(&r.model.Model, cgo.Value, file, ""); err != nil {
+	if err := checkpoint.Write(r.model, cgo.Value, file, ""); err != nil {
 		r.Close()
 		if errors.Is(err, cgo.ErrNumeric) {
 			return fmt.Errorf("its weights are broken, train it again: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
@@ -38,7 +39,7 @@ func TestCaserStartsWithoutBiases(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		values, err := readSlot(&r.Model().Model, cgo.Value, "")
+		values, err := checkpoint.Read(r.Model(), cgo.Value, "")
 		if err != nil {
 			t.Fatal(err)
 		}

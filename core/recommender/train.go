@@ -11,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
@@ -336,7 +337,7 @@ func (t *trainer) endEpoch(metrics Metrics) error {
 	t.cursor.Epochs = append(t.cursor.Epochs, e)
 	if e.Best {
 		var err error
-		if t.best, err = readSlot(&t.model.Model, cgo.Value, bestPrefix); err != nil {
+		if t.best, err = checkpoint.Read(t.model, cgo.Value, bestPrefix); err != nil {
 			return err
 		}
 		t.cursor.Metrics = metrics

@@ -14,6 +14,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
@@ -30,7 +31,7 @@ func train(t *testing.T, c Config, opts Options) *Recommender {
 
 func values(t *testing.T, r *Recommender) []artifact.Tensor {
 	t.Helper()
-	tensors, err := readSlot(&r.model.Model, cgo.Value, "")
+	tensors, err := checkpoint.Read(r.model, cgo.Value, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,9 @@
 package recommender
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
 // initStream keeps the random numbers of the first weights apart from those of the epochs, whose streams are their
@@ -37,53 +34,6 @@ func initialise(model *cgo.Model, c Config) error {
 			clear(values[c.Items*c.Width : (c.Items+1)*c.Width])
 		}
 		if err := model.Write(i, cgo.Value, values); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readSlot copies one slot of all tensors into safetensors form, under their names with a prefix.
-func readSlot(model *cgo.Model, slot cgo.Slot, prefix string) ([]artifact.Tensor, error) {
-	infos, err := model.Tensors()
-	if err != nil {
-		return nil, err
-	}
-	tensors := make([]artifact.Tensor, len(infos))
-	for i, info := range infos {
-		values := make([]float32, info.Elements())
-		if err := model.Read(values, i, slot); err != nil {
-			return nil, err
-		}
-		tensors[i] = artifact.Tensor{Name: prefix + info.Name, DType: "F32", Shape: info.Shape, F32: values}
-	}
-	return tensors, nil
-}
-
-// writeSlot fills one slot of all tensors from a file, which must have each under its name with the prefix. The two 1×1
-// convolutions of the authors' files have shape [D, D, 1], which is a matrix here.
-func writeSlot(model *cgo.Model, slot cgo.Slot, file *artifact.File, prefix string) error {
-	infos, err := model.Tensors()
-	if err != nil {
-		return err
-	}
-	for i, info := range infos {
-		tensor, err := file.Find(prefix + info.Name)
-		if err != nil {
-			return err
-		}
-		shape := tensor.Shape
-		for len(shape) > len(info.Shape) && shape[len(shape)-1] == 1 {
-			shape = shape[:len(shape)-1]
-		}
-		if !slices.Equal(shape, info.Shape) {
-			return fmt.Errorf("tensor %q has shape %v, the model needs %v", tensor.Name, tensor.Shape, info.Shape)
-		}
-		values, err := file.Float32(tensor.Name)
-		if err != nil {
-			return err
-		}
-		if err := model.Write(i, slot, values); err != nil {
 			return err
 		}
 	}

@@ -359,7 +359,8 @@ int main(int argc, char **argv) {
     CASE(test_slots());
     CASE(test_adamw(0));
     CASE(test_adamw(1.5f));
-    for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval"}) CASE(test_adapter(kind));
+    for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval"})
+        cases.run((std::string("test_adapter ") + kind).c_str(), [&] { test_adapter(kind); });
     CASE(test_fixed());
     CASE(test_creation());
     CASE(test_kinds());

@@ -13,29 +13,19 @@ import (
 
 // adapters are all kinds; an adapter's tensors have the same names in the native core and in complexstep.
 var adapters = map[string]complexstep.AdapterShape{
-	"linear":     {In: 5, Tokens: 2},
-	"mlp":        {In: 5, Hidden: 6, Tokens: 2},
-	"mixture":    {In: 15, Mixed: 3, Tokens: 2},
-	"dictionary": {In: 5, Hidden: 6, Entries: 7, Tokens: 2},
-	"recall":     {In: 5, Hidden: 6, Entries: 7, LookUps: 2, Tokens: 2},
+	"linear":    {In: 5, Tokens: 2},
+	"mlp":       {In: 5, Hidden: 6, Tokens: 2},
+	"mixture":   {In: 15, Mixed: 3, Tokens: 2},
+	"memory":    {In: 5, Hidden: 6, Entries: 7, Tokens: 2},
+	"retrieval": {In: 5, Hidden: 6, Entries: 7, LookUps: 2, Tokens: 2},
 }
 
 // newAdapter makes an adapter with random weights that lives as long as the test.
 func newAdapter(
-	t *testing.T, engine *cgo.Engine, a complexstep.AdapterShape, embd int,
+	t *testing.T, engine *cgo.Engine, kind string, embd int,
 ) (*cgo.Adapter, complexstep.Params) {
 	t.Helper()
-	kind := cgo.AdapterLinear
-	switch {
-	case a.LookUps > 0:
-		kind = cgo.AdapterRecall
-	case a.Entries > 0:
-		kind = cgo.AdapterDictionary
-	case a.Hidden > 0:
-		kind = cgo.AdapterMLP
-	case a.Mixed > 0:
-		kind = cgo.AdapterMixture
-	}
+	a := adapters[kind]
 	model, err := cgo.NewAdapter(engine, cgo.AdapterParams{
 		Kind: kind, In: a.In, Hidden: a.Hidden, Mixed: a.Mixed, Entries: a.Entries, LookUps: a.LookUps,
 		Tokens: a.Tokens, Embd: embd,
@@ -56,7 +46,7 @@ func TestAdapterRegression(t *testing.T) {
 		}
 		for name, a := range adapters {
 			t.Run(name, func(t *testing.T) {
-				model, params := newAdapter(t, engine, a, embd)
+				model, params := newAdapter(t, engine, name, embd)
 				rng := rand.New(rand.NewPCG(29, 0))
 				states, targets := normal(rng, n*a.In, 0, 1), normal(rng, n*a.Tokens*embd, 0, 1)
 				loss, err := model.Regress(states, targets, n)
@@ -112,7 +102,7 @@ var onTensorCores = mode{"F32", cgo.F32, complexstep.Float32, 1e-2, tolerance{re
 var alignments = []struct {
 	adapter string
 	prefix  []int32
-}{{"linear", nil}, {"mlp", nil}, {"mlp", prefix19}, {"mixture", prefix19}, {"recall", prefix19}}
+}{{"linear", nil}, {"mlp", nil}, {"mlp", prefix19}, {"mixture", prefix19}, {"retrieval", prefix19}}
 
 func TestLLaMA(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
@@ -143,7 +133,7 @@ func TestLLaMA(t *testing.T) {
 					for _, a := range alignments {
 						t.Run(fmt.Sprintf("%s, prefix of %d", a.adapter, len(a.prefix)), func(t *testing.T) {
 							shape := adapters[a.adapter]
-							model, params := newAdapter(t, engine, shape, c.shape.Embd)
+							model, params := newAdapter(t, engine, a.adapter, c.shape.Embd)
 							maps.Copy(params, weights)
 							compareAlignment(t, llama, model, a.prefix, params, c.shape, shape, m)
 						})
