@@ -118,6 +118,9 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
 	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
 		"permuted item table", "history as plain text", "last item swapped", "as shown")
+	contains(t, stdout, "is of all lines together")
+	stdout, _ = runs(t, dir, "evaluate", "abstention", "--run", "@run")
+	contains(t, stdout, "unlike those of training", "an untrained recommender", "Gaussian noise")
 	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--samples", "3", "--items", "4")
 	contains(t, stdout, "most popular quarter", "of 4 values rise with the dose")
 	edit := []string{"edit", "--run", "@run", "--history", "The Golden Letter, The Golden Orchard"}

@@ -2,7 +2,9 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -107,4 +109,41 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ 
 		others = append(others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
 	}
 	return answers, others, r.Split, nil
+}
+
+func abstentionCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "abstention",
+		Usage: "test whether states that an adapter was not trained on are told from others",
+		Description: "States are unlike those of training where their Mahalanobis distance from the mean of these is outside of what 99 % of\n" +
+			"the validation states have. The table shows how often this is so of test sequences and of states that are none of the recommender's. No LLM answers.",
+		Flags:  []cli.Flag{runFlag(), taskFlag(), samplesFlag(), evaluationSeed(), jsonFlag},
+		Action: abstentionAction,
+	}
+}
+
+func abstentionAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run"); err != nil {
+		return err
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, interpret.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		all, err := r.Abstentions(c.Context, c.Int("samples"), c.Uint64("seed"))
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(c, all)
+		}
+		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "states\tn\tunlike those of training")
+		for _, a := range all {
+			fmt.Fprintf(w, "%s\t%d\t%.1f %%\n", a.States, a.N, 100*a.Unlike)
+		}
+		return w.Flush()
+	})
 }

@@ -41,6 +41,7 @@ func TestHelp(t *testing.T) {
 		"evaluate recovery":     {"recovery-N-SEED.jsonl", "shard-2-of-4.jsonl"},
 		"evaluate residual":     {"default: all", "residual-N-SEED.jsonl", "128"},
 		"edit":                  {"--toward", "genres=Horror", "(required)"},
+		"evaluate abstention":   {"Mahalanobis", "(required)"},
 		"evaluate edits":        {"--items", "(required)"},
 		"explain":               {"--user", "--samples", "(required)"},
 		"oracle":                {"(required)"},

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -25,7 +26,7 @@ func interpretCommand() *cli.Command {
 		Description: "With a run that asks for the last item the person's history is walked through: at each choice the LLM is shown the\n" +
 			"recommender's state before and after it, and nothing else, and says what was chosen. With one that asks about the history it is\n" +
 			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
-			"last items. --titles weighs all titles of the catalogue instead, for the last choice alone.",
+			"last items. An answer is marked where the states are unlike those of training (see recint evaluate abstention). --titles weighs all titles of the catalogue instead, for the last choice alone.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
@@ -45,7 +46,8 @@ type reading struct {
 	Chosen      string  `json:"chosen"`
 	Said        string  `json:"said"`
 	Right       bool    `json:"right"`
-	Probability float64 `json:"probability"` // of the whole answer, under the LLM
+	Probability float64 `json:"probability"`      // of the whole answer, under the LLM
+	Unlike      bool    `json:"unlike,omitempty"` // the states are unlike those of training, so that the answer means little
 }
 
 func interpretAction(c *cli.Context) error {
@@ -89,6 +91,10 @@ func interpretAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		unlike, err := unlikeTraining(c, r, prefixes)
+		if err != nil {
+			return err
+		}
 		titles := r.Titles(history)
 		readings := make([]reading, len(answers))
 		for i, a := range answers {
@@ -98,7 +104,7 @@ func interpretAction(c *cli.Context) error {
 				chosen += ": " + strings.Join(truth, ", ")
 				right = right && len(evaluate.Lines(a.Text, truth)) == len(truth)
 			}
-			readings[i] = reading{chosen, a.Text, right, math.Exp(a.LogProb)}
+			readings[i] = reading{chosen, a.Text, right, math.Exp(a.LogProb), unlike[i]}
 		}
 		if c.Bool("json") {
 			return printJSON(c, map[string]any{"first": titles[0], "choices": readings, "sampling": drawn(sampling)})
@@ -107,10 +113,28 @@ func interpretAction(c *cli.Context) error {
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "  the states say\tprobability\tin truth\t")
 		for _, r := range readings {
-			fmt.Fprintf(w, "  %s\t%.3f\t%s\t%s\n", oneLine(r.Said), r.Probability, r.Chosen, word(r.Right, "✓", ""))
+			fmt.Fprintf(w, "  %s\t%.3f\t%s\t%s\n", oneLine(r.Said), r.Probability, r.Chosen,
+				word(r.Right, "✓", "")+word(r.Unlike, " unlike the states of training: the answer means little", ""))
 		}
 		return w.Flush()
 	})
+}
+
+// unlikeTraining says of each history whether its states are unlike those that the adapter was trained on.
+func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, error) {
+	unlike := make([]bool, len(histories))
+	if r.Spec.Adapter == align.Positions {
+		return unlike, nil
+	}
+	f, err := r.Familiarity(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	states, err := r.States(c.Context, r.Recommender, histories)
+	for i, s := range states {
+		unlike[i] = f.Unlike(s)
+	}
+	return unlike, err
 }
 
 // drawn says how words were drawn, if they were.
@@ -180,12 +204,17 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	if err != nil {
 		return err
 	}
+	unlike, err := unlikeTraining(c, r, [][]int32{q.History})
+	if err != nil {
+		return err
+	}
 	titles := q.Answer
 	lines := evaluate.Lines(answers[0].Text, titles)
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "sampling": drawn(sampling)})
+		return printJSON(c, map[string]any{"history": titles, "said": lines, "probability": math.Exp(answers[0].LogProb), "unlike": unlike[0],
+			"sampling": drawn(sampling)})
 	}
-	fmt.Fprintf(c.App.Writer, "%s:\n", whose(c))
+	fmt.Fprintf(c.App.Writer, "%s:%s\n", whose(c), word(unlike[0], " (the state is unlike those of training: the answer means little)", ""))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  the state says\t\tin truth")
 	for i := range max(len(titles), len(lines)) {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
@@ -93,6 +94,17 @@ func losses(r Run) *drawing {
 			mark{float64(p.Samples), p.Loss, fmt.Sprintf("%.3f after %d samples", p.Loss, p.Samples)})
 	}
 	return chart(0, training, validation)
+}
+
+// reliability draws how often answers are right by their probability, in %.
+func reliability(c evaluate.Calibration) *drawing {
+	perfect := series{class: "training", marks: []mark{{X: 0, Y: 0}, {X: 100, Y: 100}}}
+	answers := series{class: task.Right}
+	for _, bin := range c.Bins {
+		answers.marks = append(answers.marks, mark{100 * bin.Confidence, 100 * bin.Accuracy,
+			fmt.Sprintf("%.1f %% of %d answers are right, of mean probability %.1f %%", 100*bin.Accuracy, bin.N, 100*bin.Confidence)})
+	}
+	return chart(0, perfect, answers)
 }
 
 // fewest is how many tokens a mean in a chart is of at least; all are in the table.

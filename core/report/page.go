@@ -31,6 +31,7 @@ func newPage() *template.Template {
 		"name":        func(condition string) string { return evaluate.ConditionNames[condition] },
 		"losses":      losses,
 		"sureness":    sureness,
+		"reliability": reliability,
 		"fewest":      func() int { return fewest },
 		"worst":       worst,
 		"tokens":      tokens,

@@ -27,6 +27,7 @@ type Run struct {
 	// Interpreter answers by one of the prompt's wordings. It belongs to the run.
 	Interpreter *interpret.Interpreter
 
+	drawn   bool              // words are drawn
 	wording int               // number of the prompt that questions are put in
 	grammar *grammar.Grammar  // nil until it is needed
 	scorer  *interpret.Scorer // nil until it is needed
@@ -74,7 +75,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Parts: parts, Spec: s, Provenance: provenance, wording: asking.Wording}
+	r := &Run{Parts: parts, Spec: s, Provenance: provenance, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
 	if err := r.open(adapter, path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -126,13 +127,24 @@ func (r *Run) Close() error {
 }
 
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
-// what the last item was, or what the items were.
+// what the last item was, or what the items were. Where answers come from a closed set they keep to it, unless words are drawn.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answer, error) {
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
 	}
-	return r.Interpreter.Answer(ctx, states)
+	if !r.Task.Closed || r.drawn {
+		return r.Interpreter.Answer(ctx, states)
+	}
+	ranked, err := r.ranker(1)(ctx, states)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]prompt.Answer, len(ranked))
+	for i := range ranked {
+		answers[i] = ranked[i][0]
+	}
+	return answers, nil
 }
 
 // Question is the one that the run asks about a history of a user, -1 where nobody knows whose it is, with its true answer.

@@ -18,7 +18,7 @@ var claimsPage string
 // claims is a task whose answers are lines from a closed set, each of them a claim. what says in words what is asked for.
 func claims(name, what, reply string) Task {
 	return Task{
-		Name: name, Asks: prompt.Asked(name), Usage: what, Right: "all lines of the answer are right, and none is missing",
+		Name: name, Asks: prompt.Asked(name), Usage: what, Closed: true, Right: "all lines of the answer are right, and none is missing",
 		Prompts: []prompt.Template{{
 			Name: name, Asks: prompt.Asked(name), Reply: reply,
 			Texts: []string{"Say " + what + ".", "Give " + what + ", one on each line.", "Tell me " + what + ".", "What do you know? Answer with " +
@@ -61,11 +61,12 @@ func whole(r evaluate.Record) bool {
 // Claims is what an evaluation found whose answers are lists of claims.
 type Claims struct {
 	Basis
-	Task       string            `json:"task"`
-	Conditions []ClaimsCondition `json:"conditions"`
-	Constant   ClaimsCondition   `json:"constant"` // one answer to all questions: the most frequent true one
-	Seen       *Claims           `json:"seen,omitempty"`
-	HeldOut    *Claims           `json:"held_out,omitempty"` // of samples that end in an item that training kept out
+	Task        string               `json:"task"`
+	Conditions  []ClaimsCondition    `json:"conditions"`
+	Calibration evaluate.Calibration `json:"calibration"` // of free answers from the samples' own states
+	Constant    ClaimsCondition      `json:"constant"`    // one answer to all questions: the most frequent true one
+	Seen        *Claims              `json:"seen,omitempty"`
+	HeldOut     *Claims              `json:"held_out,omitempty"` // of samples that end in an item that training kept out
 }
 
 // ClaimsCondition is the outcome under one condition.
@@ -84,7 +85,13 @@ func summariseClaims(name string, a *evaluate.Answers) *Claims {
 	for _, condition := range a.Header.Conditions {
 		c.Conditions = append(c.Conditions, countClaims(condition, a.Of(condition)))
 	}
-	c.Constant = constant(a.Of(evaluate.TrueState))
+	own := a.Of(evaluate.TrueState)
+	c.Constant = constant(own)
+	logProbs, right := make([]float64, len(own)), make([]bool, len(own))
+	for i, r := range own {
+		logProbs[i], right[i] = r.LogProb, whole(r)
+	}
+	c.Calibration = evaluate.Calibrate(logProbs, right)
 	if seen, held := a.Parts(); held != nil {
 		c.Seen, c.HeldOut = summariseClaims(name, seen), summariseClaims(name, held)
 	}
@@ -159,7 +166,11 @@ func (c *Claims) Write(to io.Writer) error {
 		}
 		row(part.of+"always "+part.claims.Constant.Name, part.claims.N, part.claims.Constant)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(to, "calibration error (ECE) of free answers' probabilities: %.3f\n", c.Calibration.ECE)
+	return err
 }
 
 // ClaimsSection is what a report shows of an evaluation.

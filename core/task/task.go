@@ -20,6 +20,8 @@ type Task struct {
 	Own    bool         // its evaluation has a command of its own, recint evaluate NAME, beside --task
 	Last   bool         // it asks about the last item alone, so that another item or a vector can stand there
 
+	Closed bool // answers come from a closed set, which a grammar enforces in use
+
 	Title bool // the answer is the title of the last item, as of a vector in its place
 
 	Prompts []prompt.Template // with names; the first is the default

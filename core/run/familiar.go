@@ -1,0 +1,191 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
+)
+
+// Familiarity tells states that an adapter was trained on from others, by their Mahalanobis distance: how far a state is from the mean of
+// the training states, in units of how far these spread in that direction.
+type Familiarity struct {
+	Least, Most float64 // familiarShare of the validation states lie between them
+	mean        []float64
+	lower       [][]float64 // Cholesky factor of the covariance
+}
+
+// familiarShare is the share of validation states that count as familiar.
+const familiarShare = 0.99
+
+// shrinkage is the part of the mean variance that is added to each, so that directions in which training states hardly spread do not
+// decide alone.
+const shrinkage = 1e-3
+
+// Familiarity measures the states of training and validation sequences.
+func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
+	if r.kind == align.Positions {
+		return nil, errors.New("run: an adapter that reads the state after each item has no single state whose familiarity can be told")
+	}
+	var parts [2][]prompt.States
+	for i, sequences := range [][]int{draw(len(r.Split.Train), mostStates, 1), draw(len(r.Split.Validation), mostStates, 1)} {
+		from := r.Split.Train
+		if i == 1 {
+			from = r.Split.Validation
+		}
+		var histories [][]int32
+		for _, at := range sequences {
+			histories = append(histories, r.Task.Question(r.Facts, from[at], r.Recommender.Positions()).History)
+		}
+		var err error
+		if parts[i], err = r.States(ctx, r.Recommender, histories); err != nil {
+			return nil, err
+		}
+	}
+	return newFamiliarity(parts[0], parts[1])
+}
+
+func newFamiliarity(train, validation []prompt.States) (*Familiarity, error) {
+	width := len(train[0].Values)
+	f := &Familiarity{mean: make([]float64, width), lower: make([][]float64, width)}
+	for _, s := range train {
+		for k, x := range s.Values {
+			f.mean[k] += float64(x) / float64(len(train))
+		}
+	}
+	for i := range f.lower {
+		f.lower[i] = make([]float64, width)
+	}
+	centred := make([]float64, width)
+	for _, s := range train {
+		for k, x := range s.Values {
+			centred[k] = float64(x) - f.mean[k]
+		}
+		for i, a := range centred {
+			for k, b := range centred[:i+1] {
+				f.lower[i][k] += a * b / float64(len(train))
+			}
+		}
+	}
+	spread := 0.0
+	for i := range f.lower {
+		spread += f.lower[i][i] / float64(width)
+	}
+	for i := range f.lower { // Cholesky, row by row
+		f.lower[i][i] += shrinkage * spread
+		for k := range i + 1 {
+			sum := f.lower[i][k]
+			for n := range k {
+				sum -= f.lower[i][n] * f.lower[k][n]
+			}
+			if i > k {
+				f.lower[i][k] = sum / f.lower[k][k]
+			} else if f.lower[i][i] = math.Sqrt(sum); !(sum > 0) {
+				return nil, errors.New("run: the training states are all the same, so that none is unlike them")
+			}
+		}
+	}
+	distances := make([]float64, len(validation))
+	for i, s := range validation {
+		distances[i] = f.Distance(s)
+	}
+	slices.Sort(distances)
+	aside := int((1 - familiarShare) / 2 * float64(len(distances)))
+	f.Least, f.Most = distances[aside], distances[len(distances)-1-aside]
+	return f, nil
+}
+
+// Distance is that of states from the training states.
+func (f *Familiarity) Distance(s prompt.States) float64 {
+	solved, square := make([]float64, len(f.mean)), 0.0
+	for i := range solved {
+		rest := float64(s.Values[i]) - f.mean[i]
+		for k := range i {
+			rest -= f.lower[i][k] * solved[k]
+		}
+		solved[i] = rest / f.lower[i][i]
+		square += solved[i] * solved[i]
+	}
+	return math.Sqrt(square)
+}
+
+// Unlike says whether states are unlike those that the adapter was trained on, so that answers about them mean little: too
+// far from their mean, or nearer to it than nearly any of them, as states are that say nothing.
+func (f *Familiarity) Unlike(s prompt.States) bool {
+	distance := f.Distance(s)
+	return distance > f.Most || distance < f.Least
+}
+
+// Abstained is the share of states of a kind that count as unlike the training states.
+type Abstained struct {
+	States string  `json:"states"`
+	N      int     `json:"n"`
+	Unlike float64 `json:"unlike"`
+}
+
+// Abstentions measures how often states count as unlike the training states: those of n test sequences, which should not, and
+// others that are none of this recommender's states, which should.
+func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained, error) {
+	f, err := r.Familiarity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, histories, err := r.evaluated(n, seed)
+	if err != nil {
+		return nil, err
+	}
+	own, err := r.States(ctx, r.Recommender, histories)
+	if err != nil {
+		return nil, err
+	}
+	untrained, err := recommender.New(r.encoding, r.Recommender.Config())
+	if err != nil {
+		return nil, err
+	}
+	defer untrained.Close()
+	other, err := r.States(ctx, untrained, histories)
+	if err != nil {
+		return nil, err
+	}
+	draws := rand.New(rand.NewPCG(seed, streamControl))
+	mixed, noise := make([]prompt.States, len(own)), make([]prompt.States, len(own))
+	for i, s := range own {
+		mixed[i] = prompt.States{Counts: s.Counts, Values: make([]float32, len(s.Values))}
+		noise[i] = prompt.States{Counts: s.Counts, Values: make([]float32, len(s.Values))}
+		for k := range s.Values {
+			mixed[i].Values[k] = own[draws.IntN(len(own))].Values[k]
+			noise[i].Values[k] = float32(f.mean[k] + draws.NormFloat64()*math.Sqrt(f.variance(k)))
+		}
+	}
+	var all []Abstained
+	for _, kind := range []struct {
+		name   string
+		states []prompt.States
+	}{{"test sequences", own}, {"Gaussian noise of the same means and variances", noise}, {"each number from another test sequence", mixed},
+		{"an untrained recommender", other}} {
+		unlike := 0
+		for _, s := range kind.states {
+			if f.Unlike(s) {
+				unlike++
+			}
+		}
+		all = append(all, Abstained{kind.name, len(kind.states), float64(unlike) / float64(len(kind.states))})
+	}
+	return all, nil
+}
+
+// variance is that of number k of the training states.
+func (f *Familiarity) variance(k int) (sum float64) {
+	for _, x := range f.lower[k][:k+1] {
+		sum += x * x
+	}
+	return sum
+}
+
+// streamControl tells the random numbers of these states from others of the same seed.
+const streamControl = 17
