@@ -21,6 +21,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -47,7 +48,7 @@ func withRun(t *testing.T, o Options) Options {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	c, err := recommender.Default(recommender.SASRec, len(datasettest.Walks().Items))
+	c, err := recommender.Default(models.SASRec, len(datasettest.Walks().Items))
 	if err != nil {
 		t.Fatal(err)
 	}

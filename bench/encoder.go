@@ -16,6 +16,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // splitFile holds the sequences, as bench/peers/split.py writes them.
@@ -54,8 +55,8 @@ func (b *bed) config(model string, positions int) (recommender.Config, error) {
 	}
 	c.Positions = positions
 	c.BatchSize = min(c.BatchSize, max(1, len(b.split.Train)/4)) // an epoch has some batches whatever the data set
-	if c.Diffusion != nil {
-		c.Diffusion.Rounding, c.Diffusion.Strength = 0, 2
+	if c.Diffusion() != nil {
+		c.Settings["diffusion.rounding"], c.Settings["diffusion.strength"] = 0.0, 2.0
 	}
 	return c, nil
 }
@@ -80,7 +81,7 @@ func (b *bed) newRecommender(model string, positions int) (*recommender.Recommen
 func (b *bed) weights(model string) string { return b.path(strings.ToLower(model) + ".safetensors") }
 
 func (b *bed) encoders(context.Context) (works []work, err error) {
-	for _, model := range recommender.Models {
+	for _, model := range models.Names() {
 		switch b.Sweep {
 		case ByBatch:
 			for batch := 1; batch <= 512; batch *= 2 {
@@ -96,7 +97,7 @@ func (b *bed) encoders(context.Context) (works []work, err error) {
 			}
 		default:
 			works = append(works, b.oneState(model), b.states(model, manyStates, recommenderPositions), b.recommenderTraining(model))
-			if model == recommender.DreamRec {
+			if model == models.DreamRec {
 				works = append(works, b.oracles(model))
 			}
 		}
@@ -127,18 +128,19 @@ func (b *bed) someThreads() []int {
 // encoderFLOP is what the products of one state take, of a history of the model's whole length. In the last block of SASRec and DreamRec,
 // which are built alike, only keys and values are needed at all positions.
 func encoderFLOP(c recommender.Config) (float64, string) {
-	t, d, h := float64(c.Positions), float64(c.Width), float64(c.Hidden)
+	number := func(name string) float64 { return float64(c.Settings.Int(name)) }
+	t, d, h := float64(c.Positions), float64(c.Width), number("hidden")
 	switch c.Model {
-	case recommender.GRU4Rec:
-		return 2 * t * 3 * h * (d + h) * float64(c.Layers), "2 T · 3 H (D + H) · layers"
-	case recommender.Caser:
-		flop := 2 * t * d * float64(c.Vertical)
-		for _, height := range c.Heights {
-			flop += 2 * float64(c.Horizontal) * float64(height) * d * (t - float64(height) + 1)
+	case models.GRU4Rec:
+		return 2 * t * 3 * h * (d + h) * number("layers"), "2 T · 3 H (D + H) · layers"
+	case models.Caser:
+		flop := 2 * t * d * number("vertical")
+		for _, height := range c.Settings.Ints("heights") {
+			flop += 2 * number("horizontal") * float64(height) * d * (t - float64(height) + 1)
 		}
 		return flop, "2 (V T D + Σ_h N h D (T − h + 1))"
 	default:
-		return float64(c.Blocks-1)*t*(10*d*d+4*t*d) + 4*t*d*d + 6*d*d + 4*t*d,
+		return (number("blocks")-1)*t*(10*d*d+4*t*d) + 4*t*d*d + 6*d*d + 4*t*d,
 			"(blocks − 1) · T (10 D² + 4 T D) + (4 T + 6) D² + 4 T D"
 	}
 }
@@ -256,11 +258,11 @@ func (b *bed) recommenderTraining(model string) work {
 	// DreamRec's loss is drawn at random on both sides, so that states are held together; `recint verify` and
 	// bench/peers/check_recommender.py hold both losses against the same reference cases.
 	agree := closeTo(map[string]float64{"loss": 1e-4, "gradient_norm": 1e-4})
-	if model == recommender.DreamRec {
+	if model == models.DreamRec {
 		agree = sameStates
 	}
 	c, err := b.config(model, recommenderPositions)
-	asked := map[string]string{recommender.GRU4Rec: "2 × PyTorch", recommender.Caser: "2 × PyTorch", recommender.SASRec: "3 × PyTorch"}
+	asked := map[string]string{models.GRU4Rec: "2 × PyTorch", models.Caser: "2 × PyTorch", models.SASRec: "3 × PyTorch"}
 	return work{
 		Figure: Figure{Name: model + ", training", Unit: "sequences", Asked: asked[model]},
 		peers:  []peer{b.recommenderPeer(PyTorch, "epoch", model, b.someThreads(), agree, "--batch", strconv.Itoa(c.BatchSize))},
@@ -274,7 +276,7 @@ func (b *bed) recommenderTraining(model string) work {
 			}
 			defer r.Close()
 			var figures check
-			if model == recommender.DreamRec {
+			if model == models.DreamRec {
 				figures, err = b.checkStates(ctx, r, c.BatchSize, c.BatchSize)
 			} else {
 				figures, err = checkStep(r, b.split.Train[:c.BatchSize])

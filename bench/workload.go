@@ -12,7 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
@@ -36,7 +36,7 @@ const (
 // newWorkload takes samples evenly from the training part. The prompt's constant beginning
 // is cut, or repeated, to so many tokens; 0: it stays as it is.
 func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning int) (w *workload, err error) {
-	r, err := b.newRecommender(recommender.SASRec, recommenderPositions)
+	r, err := b.newRecommender(models.SASRec, recommenderPositions)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ type DiffusionBatch struct {
 }
 
 // Backward adds a gradient to the model's and gives the loss: the mean squared error between the denoiser's prediction
-// and the target's embedding (DreamRec, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
+// and the target's embedding (Yang et al. 2023, arXiv 2310.20453, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
 // of the prediction with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
 func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
 	const op = "train diffusion"

@@ -85,9 +85,14 @@ func refused(c *cli.Context, err error) error {
 	if !errors.As(err, &field) {
 		return usage(c, "%w", err)
 	}
-	name, ok := map[string]string{"batch_size": "batch", "max_epochs": "epochs", "horizontal": "filters"}[field.Field]
+	name, ok := map[string]string{"batch_size": "batch", "max_epochs": "epochs"}[field.Field]
 	if !ok {
 		name = strings.ReplaceAll(field.Field, "_", "-")
+	}
+	for _, own := range ownSettings() {
+		if own.Name == field.Field {
+			name = own.Flag
+		}
 	}
 	for _, flag := range c.Command.Flags {
 		if slices.Contains(flag.Names(), name) {

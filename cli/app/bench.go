@@ -18,7 +18,7 @@ const allOf = "all"
 
 func benchCommand() *cli.Command {
 	of := map[string]string{
-		bench.Encoder:  "recommenders: training, one state, many states, DreamRec's oracles",
+		bench.Encoder:  "recommenders: training, one state, many states, oracles",
 		bench.Adapter:  "adapters: states to soft tokens",
 		bench.Train:    "training adapters through the frozen LLM",
 		bench.Generate: "generation of many sequences at once",

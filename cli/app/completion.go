@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
@@ -72,10 +72,10 @@ var values = map[string][]string{
 	"backend WHERE":  {"auto", "cpu", "cuda", "metal"},
 	"budget TIME":    {"30m", "4h", "full"},
 	"data FOLDER":    {ml100k},
-	"layout LAYOUT":  recommender.Layouts,
+	"layout LAYOUT":  models.Layouts(),
 	"like SHAPE":     shapeNames(),
 	"llm FILE":       {smollm2},
-	"model MODEL":    strings.Fields(strings.ToLower(strings.Join(recommender.Models, " "))),
+	"model MODEL":    strings.Split(lowered(models.Names()), ", "),
 	"part PART":      {"train", "validation", "test"},
 	"precision TYPE": {"bf16", "f32"},
 	"prompt PROMPT":  task.Prompts(),

@@ -60,7 +60,7 @@ func explainAction(c *cli.Context) error {
 		return usage(c, "--top and --samples must be 1 or more")
 	}
 	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
-		if r.Config().Diffusion != nil {
+		if r.Generates() {
 			return fmt.Errorf("%s draws an oracle for each recommendation, so that another draw changes it, too; choose another recommender",
 				r.Config().Model)
 		}

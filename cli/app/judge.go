@@ -172,7 +172,7 @@ func showJudgement(c *cli.Context, r *judge.Result) error {
 		{"the oracle wins", r.Win, "preferred in both orders"},
 		{"tie", r.Tie, fmt.Sprintf("%d of them the same title, which nobody was asked about", r.Same)},
 		{"the recommendation wins", r.Loss, ""},
-		{"verdicts for the oracle", r.Preferred, "the paper, against SASRec on MovieLens: 50.53 %"},
+		{"verdicts for the oracle", r.Preferred, "the paper, on MovieLens: 50.53 %"},
 		{"verdicts for what is shown first", r.First, "half of them if the place does not count"},
 		{"the same verdict in both orders", r.Consistent, "never, if the judge looks at the place alone"},
 	} {

@@ -20,9 +20,9 @@ var oracleSeed = &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` o
 func oracleCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "oracle",
-		Usage: "put the ideal next item that DreamRec generates into words",
-		Description: "DreamRec generates an oracle: a vector for the ideal next item, which need not be the vector of any item. A run on\n" +
-			"DreamRec puts it into words, freely and as the likeliest titles of the catalogue. A run that asks for the last item reads\n" +
+		Usage: "put the ideal next item that a diffusion recommender generates into words",
+		Description: "A diffusion recommender generates an oracle: a vector for the ideal next item, which need not be the vector of any item. Its run\n" +
+			"puts it into words, freely and as the likeliest titles of the catalogue. A run that asks for the last item reads\n" +
 			"the oracle as a virtual item at the end of the history; a run of the item prompt reads the oracle alone. The items\n" +
 			"nearest to the vector are shown beside the words.",
 		Flags: []cli.Flag{

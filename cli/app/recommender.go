@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -14,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func recommenderCommand() *cli.Command {
@@ -29,7 +31,7 @@ func recommenderCommand() *cli.Command {
 					"What is not said has the model's own default, chosen on the validation part of MovieLens-100K.",
 				Flags: append([]cli.Flag{
 					dataFlag(),
-					&cli.StringFlag{Name: "model", Value: "sasrec", Usage: "`MODEL`: " + strings.ToLower(strings.Join(recommender.Models, ", "))},
+					&cli.StringFlag{Name: "model", Value: strings.ToLower(models.Default), Usage: "`MODEL`: " + lowered(models.Names())},
 					&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
 					&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that all random numbers follow from"},
 				}, append(settingFlags(), jsonFlag)...),
@@ -50,143 +52,127 @@ func recommenderFlag() cli.Flag {
 	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"}
 }
 
-// setting is a flag that changes one field of a recommender's configuration.
-type setting struct {
+// trainingFlag is a flag that changes one field that all recommenders have.
+type trainingFlag struct {
 	name, usage string
 	field       func(c *recommender.Config) any // points to the field
-	models      []string                        // that have it; nil: all
+	scoring     bool                            // only of recommenders that score their states
 }
 
-var (
-	attention = []string{recommender.SASRec, recommender.DreamRec}
-	dreamRec  = []string{recommender.DreamRec}
-	notDream  = []string{recommender.GRU4Rec, recommender.Caser, recommender.SASRec}
-)
-
-var settings = []setting{
-	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, nil},
-	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, nil},
-	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, nil},
-	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
-	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, nil},
-	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
-	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, nil},
-	{"blocks", "attention `BLOCKS`", func(c *recommender.Config) any { return &c.Blocks }, attention},
-	{"heads", "`HEADS` of each block", func(c *recommender.Config) any { return &c.Heads }, attention},
-	{"hidden", "`UNITS` of each GRU layer", func(c *recommender.Config) any { return &c.Hidden },
-		[]string{recommender.GRU4Rec}},
-	{"layers", "GRU `LAYERS`", func(c *recommender.Config) any { return &c.Layers }, []string{recommender.GRU4Rec}},
-	{"filters", "`FILTERS` of each height", func(c *recommender.Config) any { return &c.Horizontal },
-		[]string{recommender.Caser}},
+var trainingFlags = []trainingFlag{
+	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, false},
+	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, false},
+	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, false},
+	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, false},
+	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, false},
+	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, false},
+	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, false},
 	{"all-positions", "learn from the successor of every item, not only of the last one",
-		func(c *recommender.Config) any { return &c.AllPositions }, notDream},
+		func(c *recommender.Config) any { return &c.AllPositions }, true},
 	{"negatives", "binary cross-entropy with `N` items drawn for each target, instead of the full softmax",
-		func(c *recommender.Config) any { return &c.Negatives }, notDream},
-	{"steps", "`STEPS` of the diffusion", func(c *recommender.Config) any { return &c.Diffusion.Steps }, dreamRec},
-	{"schedule", "`SCHEDULE` of the noise: " + strings.Join(recommender.Schedules, ", "),
-		func(c *recommender.Config) any { return &c.Diffusion.Schedule }, dreamRec},
-	{"denoiser", "`NETWORK` that denoises: mlp1 or mlp2", func(c *recommender.Config) any { return &c.Diffusion.Denoiser },
-		dreamRec},
-	{"drop", "`PROBABILITY` of training without guidance", func(c *recommender.Config) any { return &c.Diffusion.Drop },
-		dreamRec},
-	{"strength", "`W` of classifier-free guidance", func(c *recommender.Config) any { return &c.Diffusion.Strength },
-		dreamRec},
-	{"rounding", "`WEIGHT` of the next item's cross-entropy beside the squared error",
-		func(c *recommender.Config) any { return &c.Diffusion.Rounding }, dreamRec},
-	{"ddim-steps", "draw oracles in `N` steps by DDIM, not in all by DDPM",
-		func(c *recommender.Config) any { return &c.Diffusion.DDIMSteps }, dreamRec},
+		func(c *recommender.Config) any { return &c.Negatives }, true},
 }
 
-// settingFlags are the flags of the settings, whose defaults depend on the model.
+// settingFlags are the flags of how to train, followed by those of the models' own settings. Their defaults depend on
+// the model.
 func settingFlags() []cli.Flag {
-	defaults := map[string]recommender.Config{}
-	for _, model := range recommender.Models {
-		c, err := recommender.Default(model, 1)
-		if err != nil {
-			panic(err) // a model of the list has a default
-		}
-		defaults[model] = c
-	}
 	var flags []cli.Flag
-	for _, s := range settings {
-		models := s.models
-		if models == nil {
-			models = recommender.Models
+	for _, f := range trainingFlags {
+		usage, values, having := f.usage, []any{}, []string{}
+		for _, e := range models.All() {
+			if f.scoring && e.Diffusion != nil {
+				continue
+			}
+			c, _ := recommender.Default(e.Name, 1) // a model of the list has a default
+			values, having = append(values, reflect.ValueOf(f.field(&c)).Elem().Interface()), append(having, e.Name)
 		}
-		var texts []string
-		for _, model := range models {
-			c := defaults[model]
-			text := fmt.Sprint(value(s.field(&c)))
-			if len(texts) == 0 || texts[0] != text {
-				texts = append(texts, text)
+		if f.scoring {
+			usage = lowered(having) + ": " + usage
+		}
+		flags = append(flags, flagOf(f.name, usage, values))
+	}
+	for _, own := range ownSettings() {
+		var values []any
+		for _, e := range models.All() {
+			if s, ok := e.Setting(own.Name); ok {
+				values = append(values, s.Default)
 			}
 		}
-		usage := s.usage
-		if s.models != nil {
-			usage = strings.ToLower(strings.Join(models, ", ")) + ": " + usage
-		}
-		c := defaults[models[0]]
-		text := strings.Join(texts, ", ")
-		if len(texts) > 1 {
-			text = "the model's"
-		}
-		switch s.field(&c).(type) {
-		case *int:
-			flags = append(flags, &cli.IntFlag{Name: s.name, Usage: usage, DefaultText: text})
-		case *float64:
-			flags = append(flags, &cli.Float64Flag{Name: s.name, Usage: usage, DefaultText: text})
-		case *string:
-			flags = append(flags, &cli.StringFlag{Name: s.name, Usage: usage, DefaultText: text})
-		case *bool:
-			flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: usage, DisableDefaultText: true})
-		}
+		flags = append(flags, flagOf(own.Flag, lowered(own.models)+": "+own.Help, values))
 	}
 	return flags
 }
 
-// value is what a pointer to a field points to.
-func value(field any) any {
-	switch p := field.(type) {
-	case *int:
-		return *p
-	case *float64:
-		return *p
-	case *bool:
-		return *p
+// ownSetting is a setting with a flag, and the models that have it.
+type ownSetting struct {
+	models.Setting
+	models []string
+}
+
+// ownSettings lists the models' settings that have flags, each once.
+func ownSettings() (all []ownSetting) {
+	for _, e := range models.All() {
+		for _, s := range e.Settings {
+			i := slices.IndexFunc(all, func(known ownSetting) bool { return known.Flag == s.Flag })
+			switch {
+			case s.Flag == "":
+			case i < 0:
+				all = append(all, ownSetting{s, []string{e.Name}})
+			default:
+				all[i].models = append(all[i].models, e.Name)
+			}
+		}
 	}
-	return *field.(*string)
+	return all
+}
+
+func lowered(names []string) string { return strings.ToLower(strings.Join(names, ", ")) }
+
+// flagOf makes a flag of the values' type. The values are the defaults of the models that have it.
+func flagOf(name, usage string, values []any) cli.Flag {
+	text := fmt.Sprint(values[0])
+	if slices.ContainsFunc(values, func(value any) bool { return value != values[0] }) {
+		text = "the model's"
+	}
+	switch values[0].(type) {
+	case int:
+		return &cli.IntFlag{Name: name, Usage: usage, DefaultText: text}
+	case float64:
+		return &cli.Float64Flag{Name: name, Usage: usage, DefaultText: text}
+	case string:
+		return &cli.StringFlag{Name: name, Usage: usage, DefaultText: text}
+	}
+	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
 }
 
 // configOf is the configuration that the flags ask for.
 func configOf(c *cli.Context, items int) (recommender.Config, error) {
-	name := c.String("model")
-	i := slices.IndexFunc(recommender.Models, func(model string) bool { return strings.EqualFold(model, name) })
-	if i < 0 {
-		return recommender.Config{}, usage(c, "no model is called %q; known are %s", name,
-			strings.ToLower(strings.Join(recommender.Models, ", ")))
+	entry, ok := models.Find(c.String("model"))
+	if !ok {
+		return recommender.Config{}, usage(c, "no model is called %q; known are %s", c.String("model"), lowered(models.Names()))
 	}
-	config, err := recommender.Default(recommender.Models[i], items)
+	config, err := recommender.Default(entry.Name, items)
 	if err != nil {
 		return config, err
 	}
 	config.Seed = c.Uint64("seed")
-	for _, s := range settings {
-		if !c.IsSet(s.name) {
+	for _, f := range trainingFlags {
+		if !c.IsSet(f.name) {
 			continue
 		}
-		if s.models != nil && !slices.Contains(s.models, config.Model) {
-			return config, usage(c, "%s has no --%s", config.Model, s.name)
+		if f.scoring && entry.Diffusion != nil {
+			return config, usage(c, "%s has no --%s", entry.Name, f.name)
 		}
-		switch p := s.field(&config).(type) {
-		case *int:
-			*p = c.Int(s.name)
-		case *float64:
-			*p = c.Float64(s.name)
-		case *string:
-			*p = c.String(s.name)
-		case *bool:
-			*p = c.Bool(s.name)
+		reflect.ValueOf(f.field(&config)).Elem().Set(reflect.ValueOf(c.Value(f.name)))
+	}
+	for _, own := range ownSettings() {
+		if !c.IsSet(own.Flag) {
+			continue
 		}
+		if !slices.Contains(own.models, entry.Name) {
+			return config, usage(c, "%s has no --%s", entry.Name, own.Flag)
+		}
+		config.Settings[own.Name] = c.Value(own.Flag)
 	}
 	if err := config.Validate(); err != nil {
 		return config, refused(c, err)

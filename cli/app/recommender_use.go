@@ -12,14 +12,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func recommendCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "recommend",
 		Usage: "name the items that a recommender expects next",
-		Description: "Items of the history are left out. DreamRec draws an oracle, its vector for the ideal next item, and names the items\n" +
-			"whose embeddings fit it best.",
+		Description: "Items of the history are left out. A recommender that draws oracles, vectors for the ideal next item, names the items\n" +
+			"whose embeddings fit its oracle best.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
@@ -83,12 +84,12 @@ func statesCommand() *cli.Command {
 		Name:  "states",
 		Usage: "write the hidden states of a part's histories to a file",
 		Description: "The file is safetensors: states [n, W], or with --all-positions [n, T, W]; length, user and next [n]: the items in the\n" +
-			"history, its user's number and the item that followed; of DreamRec with --oracles also oracles [n, D].",
+			"history, its user's number and the item that followed; with --oracles also oracles [n, D].",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			&cli.StringFlag{Name: "part", Value: "test", Usage: "`PART` of the data set: train, validation or test"},
 			&cli.BoolFlag{Name: "all-positions", DisableDefaultText: true, Usage: "the state after every item, not only after the last"},
-			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw DreamRec's oracles, too"},
+			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw oracles, too, where the recommender has them"},
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.safetensors (required)"},
 		},
 		Action: writeStates,
@@ -108,7 +109,7 @@ func writeStates(c *cli.Context) error {
 	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
 		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
 			"test": split.Test}[c.String("part")]
-		if c.Bool("oracles") && r.Config().Diffusion == nil {
+		if c.Bool("oracles") && !r.Generates() {
 			return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Config().Model)
 		}
 		histories, n := recommender.Histories(sequences), len(sequences)
@@ -163,22 +164,36 @@ func importCommand() *cli.Command {
 		Name:      "import",
 		Usage:     "take over weights that another project has trained",
 		ArgsUsage: "FILE.safetensors|FILE.safetensors.index.json",
-		Description: "The file is a PyTorch state dict as safetensors, of the paper's authors, of RecBole (SASRec, GRU4Rec, Caser) or of\n" +
-			"pmixer's SASRec.pytorch; whose it is follows from the names in it. Without --item-ids its items are taken to be the\n" +
-			"data set's, in the order of items.tsv.",
+		Description: "The file is a PyTorch state dict as safetensors. The names of its tensors tell its layout, which is one of\n" + layoutList() +
+			"Without --item-ids its items are taken to be the data set's, in the order of items.tsv.",
 		Flags: []cli.Flag{
 			dataFlag(),
 			&cli.StringFlag{Name: "item-ids", Usage: "`FILE` with the original item id of each row of the table of items, one a line, without padding's"},
 			&cli.StringFlag{Name: "layout", DefaultText: "by the names of the tensors",
-				Usage: "`LAYOUT`: " + strings.Join(recommender.Layouts, ", ")},
+				Usage: "`LAYOUT`: " + strings.Join(models.Layouts(), ", ")},
 			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "attention `HEADS`, which the file does not tell"},
-			&cli.IntFlag{Name: "positions", DefaultText: "10 for RecBole's GRU4Rec, else all that the file has",
+			&cli.IntFlag{Name: "positions", DefaultText: "all that the file has, or the model's own",
 				Usage: "`ITEMS` of the longest history (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH)"},
 			&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
 			jsonFlag,
 		},
 		Action: importWeights,
 	}
+}
+
+// layoutList names the models that have each layout, a layout a line.
+func layoutList() string {
+	var list strings.Builder
+	for _, layout := range models.Layouts() {
+		var having []string
+		for _, e := range models.All() {
+			if slices.Contains(e.LayoutNames(), layout) {
+				having = append(having, e.Name)
+			}
+		}
+		fmt.Fprintf(&list, "  %s: %s\n", layout, strings.Join(having, ", "))
+	}
+	return list.String()
 }
 
 func importWeights(c *cli.Context) error {

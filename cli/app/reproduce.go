@@ -20,8 +20,8 @@ func reproduceCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "reproduce",
 		Usage: "repeat the paper's three results and compare them with its figures",
-		Description: "Trains GRU4Rec, Caser, SASRec and DreamRec, adapters for residual and recovery prompts, measures them on the test\n" +
-			"part, and has DreamRec's oracles judged against SASRec's first recommendations. The plan of time and memory is shown\n" +
+		Description: "Trains the paper's recommenders, adapters for residual and recovery prompts, measures them on the test part, and has\n" +
+			"oracles judged against another recommender's first recommendations. The plan of time and memory is shown\n" +
 			"first. What is finished is kept: the same command goes on after an interruption, and changes nothing when all is done.\n" +
 			"FOLDER gets table.md, report.html, and both as JSON for programs.",
 		Flags: append([]cli.Flag{

@@ -46,7 +46,7 @@ type Progress struct {
 
 // Measure trains a linear probe and an MLP on the states after the items, and on those before and after them: four figures
 // in this order. Of a data set with more than 100,000 sequences to train or 20,000 to validate or test, so many are drawn by
-// the seed. DreamRec's states are its guidance. The context is looked at between batches; progress may be nil.
+// the seed. The states of a recommender that generates are its guidance. The context is looked at between batches; progress may be nil.
 func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender, split dataset.Split, seed uint64,
 	progress func(Progress)) (_ *Report, err error) {
 	defer func() {

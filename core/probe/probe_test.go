@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -183,7 +184,7 @@ func sequences(n int, seed uint64) []dataset.Sequence {
 // An untrained SASRec adds each item's own embedding to the state after it, so that the item can be read there.
 func TestMeasure(t *testing.T) {
 	engine := testllm.Engine(t)
-	config, err := recommender.Default(recommender.SASRec, 12)
+	config, err := recommender.Default(models.SASRec, 12)
 	if err != nil {
 		t.Fatal(err)
 	}

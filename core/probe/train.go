@@ -28,7 +28,7 @@ type Config struct {
 }
 
 // Linear and MLP are the probes of Measure. Their sizes and rates were chosen on the validation part of MovieLens-100K for
-// the paper's authors' SASRec, GRU4Rec and Caser; no one rate suits all three.
+// three recommenders of the paper's authors; no one rate suits all three.
 func Linear(seed uint64) Config {
 	return Config{LearningRates: []float64{0.03, 0.2}, Epochs: 6, BatchSize: 256, Seed: seed}
 }

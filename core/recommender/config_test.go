@@ -8,37 +8,39 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func TestValidateNamesTheField(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		if err := defaultOf(t, model, 1682).Validate(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for field, change := range map[string]func(*Config){
 		"items": func(c *Config) { c.Items = 0 }, "width": func(c *Config) { c.Width = -1 },
-		"positions": func(c *Config) { c.Positions = 0 }, "blocks": func(c *Config) { c.Blocks = 65 },
-		"heads": func(c *Config) { c.Heads = 3 }, "batch_size": func(c *Config) { c.BatchSize = 0 },
+		"positions": func(c *Config) { c.Positions = 0 }, "blocks": func(c *Config) { c.Settings["blocks"] = 65 },
+		"heads": func(c *Config) { c.Settings["heads"] = 3 }, "batch_size": func(c *Config) { c.BatchSize = 0 },
 		"max_epochs": func(c *Config) { c.MaxEpochs = 0 }, "patience": func(c *Config) { c.Patience = 0 },
 		"dropout": func(c *Config) { c.Dropout = 1 }, "learning_rate": func(c *Config) { c.LearningRate = math.NaN() },
 		"weight_decay": func(c *Config) { c.WeightDecay = -1 }, "max_norm": func(c *Config) { c.MaxNorm = math.Inf(1) },
 		`"GRU"`: func(c *Config) { c.Model = "GRU" }, `"mine"`: func(c *Config) { c.Layout = "mine" },
-		"inner": func(c *Config) { c.Inner = -1 }, "negatives": func(c *Config) { c.Negatives = -1 },
-		"hidden": func(c *Config) { c.Model, c.Layers = GRU4Rec, 1 }, "layers": func(c *Config) { c.Model, c.Hidden = GRU4Rec, 1 },
-		"heights": func(c *Config) { c.Model = Caser }, "one of the heights": func(c *Config) {
-			c.Model, c.Horizontal, c.Vertical, c.Heights = Caser, 1, 1, []int{11}
+		"inner": func(c *Config) { c.Settings["inner"] = -1 }, "negatives": func(c *Config) { c.Negatives = -1 },
+		"hidden": func(c *Config) { c.Model, c.Settings["layers"] = models.GRU4Rec, 1 }, "layers": func(c *Config) { c.Model, c.Settings["hidden"] = models.GRU4Rec, 1 },
+		"heights": func(c *Config) { c.Model = models.Caser }, "each 1 to the number of positions, 10": func(c *Config) {
+			*c, _ = Default(models.Caser, 1)
+			c.Settings["heights"] = []int{11}
 		},
-		"diffusion": func(c *Config) { c.Model = DreamRec }, "even": func(c *Config) { c.Width, c.Heads, c.Model = 5, 1, DreamRec; c.dream() },
-		"neither negatives": func(c *Config) { c.Model, c.Negatives = DreamRec, 1; c.dream() },
-		`"steep"`:           func(c *Config) { c.Model = DreamRec; c.dream().Schedule = "steep" },
-		`"mlp3"`:            func(c *Config) { c.Model = DreamRec; c.dream().Denoiser = "mlp3" },
-		"steps":             func(c *Config) { c.Model = DreamRec; c.dream().Steps = 1 },
-		"ddim_steps":        func(c *Config) { c.Model = DreamRec; c.dream().DDIMSteps = 201 },
-		"drop":              func(c *Config) { c.Model = DreamRec; c.dream().Drop = 1 },
-		"strength":          func(c *Config) { c.Model = DreamRec; c.dream().Strength = math.NaN() },
+		"diffusion": func(c *Config) { c.Model = models.DreamRec }, "even": func(c *Config) { dream(c, "heads", 1); c.Width = 5 },
+		"neither negatives": func(c *Config) { dream(c, "heads", 1); c.Negatives = 1 },
+		`"steep"`:           func(c *Config) { dream(c, "diffusion.schedule", "steep") },
+		`"mlp3"`:            func(c *Config) { dream(c, "diffusion.denoiser", "mlp3") },
+		"steps":             func(c *Config) { dream(c, "diffusion.steps", 1) },
+		"ddim_steps":        func(c *Config) { dream(c, "diffusion.ddim_steps", 201) },
+		"drop":              func(c *Config) { dream(c, "diffusion.drop", 1.0) },
+		"strength":          func(c *Config) { dream(c, "diffusion.strength", math.NaN()) },
 	} {
-		c := defaultOf(t, SASRec, 1682)
+		c := defaultOf(t, models.SASRec, 1682)
 		change(&c)
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
@@ -55,15 +57,14 @@ func defaultOf(t *testing.T, model string, items int) Config {
 	return c
 }
 
-// dream gives the configuration DreamRec's settings.
-func (c *Config) dream() *Diffusion {
-	dreamRec, _ := Default(DreamRec, 1)
-	c.Diffusion = dreamRec.Diffusion
-	return c.Diffusion
+// dream makes it a DreamRec's configuration with another value of a setting.
+func dream(c *Config, name string, value any) {
+	*c, _ = Default(models.DreamRec, 12)
+	c.Settings[name] = value
 }
 
 func TestParseConfig(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		want := defaultOf(t, model, 7)
 		text, err := json.Marshal(want)
 		if err != nil {
@@ -85,7 +86,7 @@ func TestParseConfig(t *testing.T) {
 
 // What is read as a configuration and found valid can be built, whatever it says; nothing else is let through.
 func FuzzConfig(f *testing.F) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		c, err := Default(model, 7)
 		if err != nil {
 			f.Fatal(err)
@@ -108,15 +109,17 @@ func FuzzConfig(f *testing.F) {
 		if err != nil || c.Validate() != nil {
 			return
 		}
-		if c.Items > 1000 || c.Width > 64 || c.Positions > 64 || c.Inner > 64 || c.Hidden > 64 || c.Horizontal > 64 || c.Vertical > 64 {
+		if c.Items > 1000 || c.Width > 64 || c.Positions > 64 {
 			t.Skip("too large for a test")
+		}
+		for _, name := range []string{"inner", "hidden", "horizontal", "vertical"} {
+			if c.Settings.Int(name) > 64 {
+				t.Skip("too large for a test")
+			}
 		}
 		model, err := c.build(engine)
 		if err != nil {
-			if c.Layout == "" || c.Layout == Authors {
-				t.Fatalf("valid, but it cannot be built: %v", err)
-			}
-			return // a layout that this model has not
+			t.Fatalf("valid, but it cannot be built: %v", err)
 		}
 		model.Close()
 	})

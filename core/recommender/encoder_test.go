@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // An encoder gives what the recommender gives, and allocates nothing.
 func TestEncoder(t *testing.T) {
-	for _, model := range []string{SASRec, GRU4Rec, Caser} {
+	for _, model := range []string{models.SASRec, models.GRU4Rec, models.Caser} {
 		r := newRecommender(t, smallOf(t, model))
 		e := r.Encoder()
 		state, best := make([]float32, r.StateWidth()), make([]Scored, 0, 5)
@@ -86,7 +87,7 @@ func BenchmarkEncoder(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer engine.Close()
-	c, err := Default(SASRec, 1682)
+	c, err := Default(models.SASRec, 1682)
 	if err != nil {
 		b.Fatal(err)
 	}

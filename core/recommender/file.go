@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -16,19 +17,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // Metadata of a file of weights. Those before keyConfig are those of the authors' files; the others may be missing.
 const (
 	keyModel      = "model"
 	keyWidth      = "hidden_size"
-	keyHeads      = "num_heads" // ours: no shape tells it
 	keyItems      = "item_num"
 	keyPositions  = "state_size"
-	keySteps      = "timesteps"     // of DreamRec's diffusion, as the next three
-	keySchedule   = "beta_schedule" // one of Schedules
-	keyStrength   = "guidance_w"
-	keyDenoiser   = "diffuser"
 	keyConfig     = "config"     // JSON of Config
 	keyDataset    = "dataset"    // content hash
 	keyEpoch      = "epoch"      // the chosen one
@@ -68,13 +65,8 @@ func (r *Recommender) metadata() (map[string]string, error) {
 		keyModel: r.config.Model, keyWidth: strconv.Itoa(r.config.Width), keyItems: strconv.Itoa(r.config.Items),
 		keyPositions: strconv.Itoa(r.config.Positions), keyConfig: string(config),
 	}
-	if r.config.Heads > 0 {
-		metadata[keyHeads] = strconv.Itoa(r.config.Heads)
-	}
-	if d := r.config.Diffusion; d != nil {
-		metadata[keySteps], metadata[keySchedule] = strconv.Itoa(d.Steps), d.Schedule
-		metadata[keyStrength], metadata[keyDenoiser] = strconv.FormatFloat(d.Strength, 'g', -1, 64), d.Denoiser
-	}
+	entry, _ := models.Find(r.config.Model)
+	entry.WriteMetadata(metadata, r.config.Settings)
 	if r.origin.Dataset != "" {
 		metadata[keyDataset] = r.origin.Dataset
 	}
@@ -158,7 +150,7 @@ func FromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 	if err != nil {
 		return nil, err
 	}
-	if file.Metadata[keyConfig] == "" && !c.ownRows() {
+	if file.Metadata[keyConfig] == "" && c.paddingFirst() {
 		return nil, fmt.Errorf("these are weights of the layout %q, whose rows have another order; import them first "+
 			"(recint recommender import)", c.Layout)
 	}
@@ -176,15 +168,23 @@ func FromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 			return nil, fmt.Errorf("its %s: %w", keyValidation, err)
 		}
 	}
-	return r, r.fill(engine, file)
+	return r, r.fill(engine, file, nil)
 }
 
-// fill makes the model and gives it the file's weights; without them there is no model.
-func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) {
+// fill makes the model and gives it the file's weights, which prepare, unless it is nil, brings into our form; without
+// them there is no model.
+func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File, prepare func([]cgo.TensorInfo) error) (err error) {
 	if r.model, err = r.config.build(engine); err != nil {
 		return err
 	}
-	if err := r.knowsAll(file); err != nil {
+	infos, err := r.model.Tensors()
+	if err == nil {
+		err = r.knowsAll(file, infos)
+	}
+	if err == nil && prepare != nil {
+		err = prepare(infos)
+	}
+	if err != nil {
 		r.Close()
 		return err
 	}
@@ -199,19 +199,17 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File) (err error) 
 }
 
 // knowsAll refuses a file with weights that the model does not have: without them its states would be others.
-func (r *Recommender) knowsAll(file *artifact.File) error {
-	infos, err := r.model.Tensors()
-	if err != nil {
-		return err
-	}
+func (r *Recommender) knowsAll(file *artifact.File, infos []cgo.TensorInfo) error {
+	entry, _ := models.Find(r.config.Model)
+	layout, _ := entry.Layout(r.config.Layout)
 	known := map[string]bool{}
 	for _, info := range infos {
 		known[info.Name] = true
 	}
 	var unknown []string
 	for _, t := range file.Tensors {
-		called := r.config.Model != DreamRec || !slices.ContainsFunc(unused, func(layer string) bool { return strings.HasPrefix(t.Name, layer) })
-		if !known[t.Name] && called && !isBuffer(t) {
+		unused := slices.ContainsFunc(entry.Unused, func(layer string) bool { return strings.HasPrefix(t.Name, layer) })
+		if !known[t.Name] && !unused && !isBuffer(t) {
 			unknown = append(unknown, strconv.Quote(t.Name))
 		}
 	}
@@ -224,9 +222,9 @@ func (r *Recommender) knowsAll(file *artifact.File) error {
 	if len(unknown) > shown {
 		more = fmt.Sprintf(" and %d more", len(unknown)-shown)
 	}
-	return fmt.Errorf("a %s of the layout %s has no tensor %s%s: the file is of another model (such as BERT4Rec), or of one with options that "+
+	return fmt.Errorf("a %s of the layout %s has no tensor %s%s: the file is of another model, or of one with options that "+
 		"recint does not have (such as a bidirectional GRU or an output layer of its own)", r.config.Model,
-		cmp.Or(r.config.Layout, Authors), strings.Join(unknown[:min(shown, len(unknown))], ", "), more)
+		layout.Name, strings.Join(unknown[:min(shown, len(unknown))], ", "), more)
 }
 
 // buffers are the last parts of the names of tensors that PyTorch's modules keep beside their weights,
@@ -234,23 +232,21 @@ func (r *Recommender) knowsAll(file *artifact.File) error {
 var buffers = []string{"causal_mask", "attn_mask", "attention_mask", "padding_mask", "mask", "masked_bias", "position_ids",
 	"inv_freq", "tril", "triu", "num_batches_tracked"}
 
-// unused are the layers that the authors' DreamRec has but its formulas never call.
-var unused = []string{"s_fc.", "emb_mlp."}
-
 // isBuffer reports whether a tensor is a known buffer, which holds no weights.
 func isBuffer(t artifact.Tensor) bool {
 	return slices.Contains(buffers, t.Name[strings.LastIndexByte(t.Name, '.')+1:])
 }
 
-// configOf reads a file's configuration, and holds it against the shapes of the tensors before anything is allocated.
+// configOf reads a file's configuration, and compares it with the shapes of the tensors before anything is allocated.
+// Without one the names and shapes tell it.
 func configOf(file *artifact.File) (Config, error) {
-	sizes, err := configOfTensors(file)
-	if err != nil {
-		return Config{}, err
-	}
 	text, ok := file.Metadata[keyConfig]
 	if !ok {
-		return sizes, sizes.Validate()
+		c, err := configOfTensors(file, "")
+		if err != nil {
+			return c, err
+		}
+		return c, c.Validate()
 	}
 	c, err := parseConfig(text)
 	if err != nil {
@@ -262,20 +258,99 @@ func configOf(file *artifact.File) (Config, error) {
 	if model := file.Metadata[keyModel]; model != c.Model {
 		return Config{}, fmt.Errorf("its %s says %q, its %s %q", keyModel, model, keyConfig, c.Model)
 	}
-	if c.Layout == PmixerOriginal {
-		sizes.Positions++ // the others have a row for padding
+	return c, c.compareShapes(file)
+}
+
+// compareShapes refuses a file whose tensors tell other sizes or settings.
+func (c Config) compareShapes(file *artifact.File) error {
+	told, _, ok := models.Recognise(file, "")
+	if !ok {
+		return unrecognised()
 	}
-	for _, f := range []struct {
-		name   string
-		is, of any
-	}{
-		{"model", c.Model, sizes.Model}, {"items", c.Items, sizes.Items}, {"width", c.Width, sizes.Width},
-		{"positions", c.Positions, sizes.Positions}, {"blocks", c.Blocks, sizes.Blocks}, {"inner", c.inner(), sizes.inner()},
-		{"hidden", c.Hidden, sizes.Hidden}, {"layers", c.Layers, sizes.Layers}, {"biases", c.Biases, sizes.Biases}, {"heights", c.Heights, sizes.Heights},
-		{"horizontal", c.Horizontal, sizes.Horizontal}, {"vertical", c.Vertical, sizes.Vertical},
-	} {
-		if !reflect.DeepEqual(f.is, f.of) {
-			return Config{}, fmt.Errorf("its %s says %s %v; its tensors say %v", keyConfig, f.name, f.is, f.of)
+	if told.Name != c.Model {
+		return fmt.Errorf("its %s says model %s; its tensors say %s", keyConfig, c.Model, told.Name)
+	}
+	entry, _ := models.Find(c.Model)
+	layout, _ := entry.Layout(c.Layout)
+	shapes, err := layout.Shapes(file)
+	if err != nil {
+		return err
+	}
+	differs := func(name string, is, told any) error {
+		return fmt.Errorf("its %s says %s %v; its tensors say %v", keyConfig, name, is, told)
+	}
+	for name, pair := range map[string][2]int{"items": {c.Items, shapes.Items}, "width": {c.Width, shapes.Width},
+		"positions": {c.Positions, cmp.Or(shapes.Positions, c.Positions)}} {
+		if pair[0] != pair[1] {
+			return differs(name, pair[0], pair[1])
+		}
+	}
+	for name, told := range shapes.Told {
+		setting, _ := entry.Setting(name)
+		is := c.Settings[name]
+		if setting.ZeroIsWidth && is == 0 {
+			is = c.Width
+		}
+		if list, ok := is.([]int); ok && len(list) == 0 {
+			is = []int{} // nil is as good
+		}
+		if !reflect.DeepEqual(is, told) {
+			return differs(name, is, told)
+		}
+	}
+	return nil
+}
+
+// Knows reports whether a file holds the weights of a recommender, by the names of its tensors.
+func Knows(file *artifact.File) bool {
+	_, _, found := models.Recognise(file, "")
+	return found
+}
+
+// unrecognised names the tensors by which weights are known.
+func unrecognised() error {
+	var known []string
+	for _, e := range models.All() {
+		for _, l := range e.Layouts {
+			known = append(known, strconv.Quote(l.Known[0]))
+		}
+	}
+	return fmt.Errorf("its tensors are not those of a model that is known: it has none of %s", strings.Join(slices.Compact(known), ", "))
+}
+
+// configOfTensors tells model, layout and sizes by names, shapes and metadata. The layout is the one of that name, or, if
+// it is "", the one that the names tell.
+func configOfTensors(file *artifact.File, layoutName string) (Config, error) {
+	entry, layout, found := models.Recognise(file, "")
+	if !found {
+		return Config{}, unrecognised()
+	}
+	if layoutName != "" && layoutName != layout.Name {
+		named, ok := entry.Layout(layoutName)
+		if !ok || !named.Fits(file, "") {
+			return Config{}, fmt.Errorf("its tensors are those of the layout %q, not %q", layout.Name, layoutName)
+		}
+		layout = named
+	}
+	c, err := Default(entry.Name, 1)
+	if err != nil {
+		return c, err
+	}
+	shapes, err := layout.Shapes(file)
+	if err != nil {
+		return c, err
+	}
+	c.Layout, c.Items, c.Width = layout.Name, shapes.Items, shapes.Width
+	maps.Copy(c.Settings, layout.Assumed)
+	maps.Copy(c.Settings, shapes.Told)
+	if err := entry.ReadMetadata(file.Metadata, c.Settings); err != nil {
+		return c, err
+	}
+	if shapes.Positions != 0 {
+		c.Positions = shapes.Positions
+	} else if text, ok := file.Metadata[keyPositions]; ok {
+		if c.Positions, err = strconv.Atoi(text); err != nil {
+			return c, fmt.Errorf("its %s is %q, not a number", keyPositions, text)
 		}
 	}
 	return c, nil

@@ -1,7 +1,6 @@
 package recommender
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,13 +8,14 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // ImportOptions say what a file of another project's weights does not.
 type ImportOptions struct {
-	Layout    string            // one of Layouts; "": told by the names of the tensors, of pmixer's the present default
-	Heads     int               // attention heads, which no shape tells; 0: 1, of RecBole's SASRec its default, 2
-	Positions int               // items of the longest history; 0: as many as its table of positions or its metadata has, of RecBole's GRU4Rec 10
+	Layout    string            // one of models.Layouts; "": told by the names of the tensors
+	Heads     int               // attention heads, which no shape tells; 0: as its metadata says, or the layout's default
+	Positions int               // items of the longest history; 0: as its shapes or its metadata say, or the model's default
 	Places    []int             // of each item, its place among the file's items, padding not counted; nil: they have the file's order
 	Rows      int               // how many items there are to which Places point; 0: not checked
 	Dataset   string            // content hash of the data set that the items are those of; "": not recorded
@@ -29,7 +29,7 @@ func (o ImportOptions) note(format string, args ...any) {
 }
 
 // Import reads weights that another project has trained, as safetensors of its state dict, in one file or in several with
-// their index. It puts the rows of its items into our order: padding last. A RecBole Caser is imported with the mean user.
+// their index. It puts the rows of its items into our order: padding last.
 func Import(engine *cgo.Engine, path string, opts ImportOptions) (*Recommender, error) {
 	file, err := readWeights(path)
 	if err != nil {
@@ -52,34 +52,47 @@ func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*R
 	if err := stripPrefix(file, opts); err != nil {
 		return nil, err
 	}
-	c, err := configOfTensors(file)
-	if _, ours := file.Metadata[keyConfig]; ours {
+	if opts.Layout != "" && !slices.Contains(models.Layouts(), opts.Layout) {
+		return nil, unknown("layout", opts.Layout, models.Layouts())
+	}
+	_, ours := file.Metadata[keyConfig]
+	c, err := configOfTensors(file, opts.Layout)
+	if err == nil && ours {
 		c, err = configOf(file)
-		c.Layout = cmp.Or(c.Layout, Authors)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if file.Metadata[keyConfig] != "" && !c.ownRows() {
+	if ours && c.paddingFirst() {
 		return nil, fmt.Errorf("these weights have been imported already; use them as they are")
 	}
-	if err := c.complete(file, opts); err != nil {
-		return nil, err
+	entry, _ := models.Find(c.Model)
+	layout, _ := entry.Layout(c.Layout)
+	c.Layout = layout.Name
+	if opts.Heads != 0 {
+		if _, ok := entry.Setting("heads"); !ok {
+			return nil, fmt.Errorf("a %s has no attention heads", c.Model)
+		}
+		c.Settings["heads"] = opts.Heads
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if err := c.shorten(file, opts); err != nil {
+	if err := c.shorten(layout, file, opts); err != nil {
 		return nil, err
 	}
-	if err := reorder(file, &c, opts); err != nil {
+	rows, err := c.rows(opts)
+	if err != nil {
 		return nil, err
 	}
+	known := c.Items
+	c.Items = len(rows) - 1
 	if err := c.Validate(); err != nil { // places may be none
 		return nil, err
 	}
 	r := &Recommender{config: c, origin: Origin{Dataset: opts.Dataset}}
-	if err := r.fill(engine, file); err != nil {
+	err = r.fill(engine, file, func(infos []cgo.TensorInfo) error { return arrange(file, infos, layout, rows, known) })
+	if err != nil {
 		return nil, err
 	}
 	for _, t := range file.Tensors {
@@ -106,17 +119,17 @@ func stripPrefix(file *artifact.File, opts ImportOptions) error {
 	if Knows(file) {
 		return nil
 	}
-	for _, s := range signatures {
+	for _, e := range models.All() {
 		for _, t := range file.Tensors {
-			prefix, ends := strings.CutSuffix(t.Name, s.tensors[0])
-			if model, _ := modelOf(file, prefix); !ends || !strings.HasSuffix(prefix, ".") || model != s.model {
+			prefix := prefixOf(e, t.Name)
+			if told, _, _ := models.Recognise(file, prefix); prefix == "" || told.Name != e.Name {
 				continue
 			}
 			for i, t := range file.Tensors {
 				name, begins := strings.CutPrefix(t.Name, prefix)
 				if !begins && !isBuffer(t) {
 					return fmt.Errorf("its tensors %q… are those of a %s, but %q is not one of them; "+
-						"remove it from the file if the model does not use it", prefix, s.model, t.Name)
+						"remove it from the file if the model does not use it", prefix, e.Name, t.Name)
 				}
 				file.Tensors[i].Name = name
 			}
@@ -127,64 +140,42 @@ func stripPrefix(file *artifact.File, opts ImportOptions) error {
 	return nil
 }
 
-// complete adds what the options say.
-func (c *Config) complete(file *artifact.File, opts ImportOptions) error {
-	if opts.Layout != "" && !slices.Contains(Layouts, opts.Layout) {
-		return unknown("layout", opts.Layout, Layouts)
-	}
-	if opts.Layout != "" && opts.Layout != c.Layout {
-		if !strings.HasPrefix(opts.Layout, Pmixer) || c.Layout != Pmixer {
-			return fmt.Errorf("its tensors are those of the layout %q, not %q", c.Layout, opts.Layout)
+// prefixOf is what stands before a name by which one of a recommender's layouts is known, ending in a point; "" if none
+// does.
+func prefixOf(e models.Entry, name string) string {
+	for _, l := range e.Layouts {
+		if prefix, ends := strings.CutSuffix(name, l.Known[0]); ends && strings.HasSuffix(prefix, ".") {
+			return prefix
 		}
-		c.Layout = opts.Layout
 	}
-	if c.Layout == PmixerOriginal {
-		c.Positions++ // the others have a row for padding
-	}
-	switch {
-	case c.Model != SASRec && c.Model != DreamRec:
-		if opts.Heads != 0 {
-			return fmt.Errorf("a %s has no attention heads", c.Model)
-		}
-	case opts.Heads != 0:
-		c.Heads = opts.Heads
-	case c.Layout == RecBole && file.Metadata[keyHeads] == "":
-		c.Heads = 2
-	}
-	return nil
+	return ""
 }
 
 // shorten makes histories as long as the options say. Of a table of positions the first rows stay.
-func (c *Config) shorten(file *artifact.File, opts ImportOptions) error {
-	table := slices.IndexFunc(file.Tensors, func(t artifact.Tensor) bool { return slices.Contains(positionTables, t.Name) })
+func (c *Config) shorten(layout models.Layout, file *artifact.File, opts ImportOptions) error {
+	shapes, err := layout.Shapes(file)
+	if err != nil {
+		return err
+	}
 	switch {
 	case opts.Positions == 0:
-		if _, said := file.Metadata[keyPositions]; c.Model == GRU4Rec && c.Layout == RecBole && !said {
-			opts.note("histories of up to %d items are assumed, but RecBole's default is 50: give its MAX_ITEM_LIST_LENGTH as the number of positions",
-				c.Positions)
-		}
-		if c.Layout == Pmixer && c.Positions == 200 {
-			opts.note("histories of up to 200 items are assumed, but the project makes a table of 201 positions whatever its --maxlen is: " +
-				"give that as the number of positions")
+		if _, said := file.Metadata[keyPositions]; layout.Note != nil && !said {
+			if text := layout.Note(c.Positions); text != "" {
+				opts.note("%s", text)
+			}
 		}
 		return nil
-	case c.Model == GRU4Rec:
-	case c.Model == Caser:
-		return fmt.Errorf("the filters of this Caser span %d items; no other number of positions fits", c.Positions)
-	case opts.Positions < 0 || opts.Positions > c.Positions:
+	case layout.FixedPositions:
+		return fmt.Errorf("the weights of this %s span %d items; no other number of positions fits", c.Model, c.Positions)
+	case opts.Positions < 0 || shapes.Positions != 0 && opts.Positions > c.Positions:
 		return fmt.Errorf("positions is %d; its table of positions allows 1 to %d", opts.Positions, c.Positions)
-	default:
-		t := &file.Tensors[table]
-		rows := t.Shape[0] - c.Positions + opts.Positions
-		t.F32, t.Shape = t.F32[:rows*t.Shape[1]], []int{rows, t.Shape[1]}
 	}
 	c.Positions = opts.Positions
 	return nil
 }
 
-// reorder puts the rows of items in our order, padding last: those at the places, or all.
-func reorder(file *artifact.File, c *Config, opts ImportOptions) error {
-	places := opts.Places
+// rows are the rows of the file's table of items in our order: the items at the places, or all, and padding.
+func (c Config) rows(opts ImportOptions) ([]int, error) {
 	if opts.Rows != 0 && opts.Rows != c.Items {
 		err := fmt.Errorf("its table has rows for %d items and one for padding, but there are %d item ids", c.Items, opts.Rows)
 		switch opts.Rows {
@@ -193,8 +184,9 @@ func reorder(file *artifact.File, c *Config, opts ImportOptions) error {
 		case c.Items - 1:
 			err = fmt.Errorf("%w: one too few", err)
 		}
-		return err
+		return nil, err
 	}
+	places := opts.Places
 	if places == nil {
 		for i := range c.Items {
 			places = append(places, i)
@@ -202,33 +194,46 @@ func reorder(file *artifact.File, c *Config, opts ImportOptions) error {
 	}
 	for i, place := range places {
 		if place < 0 || place >= c.Items {
-			return fmt.Errorf("item %d is said to be its item %d; it has items 0 to %d", i, place, c.Items-1)
+			return nil, fmt.Errorf("item %d is said to be its item %d; it has items 0 to %d", i, place, c.Items-1)
 		}
 	}
 	rows := append(slices.Clone(places), c.Items)
-	if !c.ownRows() { // padding comes first there
+	if c.paddingFirst() {
 		for i := range places {
 			rows[i]++
 		}
 		rows[len(places)] = 0
 	}
-	known := c.Items
-	c.Items = len(places)
-	for i := range file.Tensors {
-		t := &file.Tensors[i]
+	return rows, nil
+}
+
+// arrange brings the tensors of a file for so many known items into our form: the rows of items, the rows of positions
+// that are needed, and what else the layout does differently. Other tensors with rows of items have no padding.
+func arrange(file *artifact.File, infos []cgo.TensorInfo, layout models.Layout, rows []int, known int) error {
+	places := slices.Clone(rows[:len(rows)-1])
+	if layout.PaddingFirst {
+		for i := range places {
+			places[i]--
+		}
+	}
+	for _, info := range infos {
+		t, err := file.Find(info.Name)
+		if err != nil {
+			return err
+		}
 		switch {
-		case slices.Contains(itemTables, t.Name):
-			if err := takeRows(t, rows, known+1); err != nil {
-				return err
-			}
-		case strings.HasPrefix(t.Name, "s_fc."):
-			if err := takeRows(t, places, known); err != nil {
-				return err
-			}
-		case c.Model == Caser && t.Name == "user_embedding.weight":
-			if err := meanUser(t); err != nil {
-				return err
-			}
+		case info.Role == cgo.RoleItems:
+			err = takeRows(t, rows, known+1)
+		case info.ItemRows:
+			err = takeRows(t, places, known)
+		case info.Role == cgo.RolePositions && len(t.Shape) == 2 && t.Shape[0] > info.Shape[0] && t.DType == "F32":
+			t.F32, t.Shape = t.F32[:info.Shape[0]*t.Shape[1]], []int{info.Shape[0], t.Shape[1]}
+		}
+		if err == nil && layout.Import != nil {
+			err = layout.Import(t)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -248,37 +253,25 @@ func takeRows(t *artifact.Tensor, rows []int, of int) error {
 	return nil
 }
 
-// meanUser replaces a table of users, whose first row is padding, by their mean: histories here have no user.
-func meanUser(t *artifact.Tensor) error {
-	if t.DType != "F32" || len(t.Shape) != 2 || t.Shape[0] < 2 {
-		return fmt.Errorf("tensor %q is %s %v, expected a table of at least one user beside padding", t.Name, t.DType, t.Shape)
-	}
-	users, width := t.Shape[0]-1, t.Shape[1]
-	sums := make([]float64, width)
-	for i, x := range t.F32[width:] {
-		sums[i%width] += float64(x)
-	}
-	t.F32, t.Shape = make([]float32, width), []int{1, width}
-	for i, sum := range sums {
-		t.F32[i] = float32(sum / float64(users))
-	}
-	return nil
-}
-
-// Export writes the weights as the project of their layout reads them: its order of rows and shapes of tensors. Of RecBole's
-// Caser the only user beside padding is the mean one.
+// Export writes the weights as the project of their layout reads them: its order of rows and shapes of tensors.
 func (r *Recommender) Export(path string) error {
 	file, err := r.file()
 	if err != nil {
 		return err
 	}
-	if !r.config.ownRows() {
+	infos, err := r.model.Tensors()
+	if err != nil {
+		return err
+	}
+	entry, _ := models.Find(r.config.Model)
+	layout, _ := entry.Layout(r.config.Layout)
+	if layout.PaddingFirst {
 		delete(file.Metadata, keyConfig) // its rows are no longer in our order
 	}
-	for i := range file.Tensors {
+	for i, info := range infos {
 		t := &file.Tensors[i]
 		switch {
-		case !r.config.ownRows() && slices.Contains(itemTables, t.Name):
+		case layout.PaddingFirst && info.Role == cgo.RoleItems:
 			rows := []int{r.config.Items}
 			for item := range r.config.Items {
 				rows = append(rows, item)
@@ -286,24 +279,12 @@ func (r *Recommender) Export(path string) error {
 			if err := takeRows(t, rows, r.config.Items+1); err != nil {
 				return err
 			}
-		case r.config.Model == Caser && t.Name == "user_embedding.weight":
-			t.F32, t.Shape = append(make([]float32, r.config.Width), t.F32...), []int{2, r.config.Width}
-		case isPointwise(t):
+		case info.Role == cgo.RolePointwise:
 			t.Shape = append(slices.Clone(t.Shape), 1)
+		}
+		if layout.Export != nil {
+			layout.Export(t)
 		}
 	}
 	return artifact.WriteSafetensors(path, file)
-}
-
-// isPointwise knows the matrices that other projects store as convolutions of width 1.
-func isPointwise(t *artifact.Tensor) bool {
-	if len(t.Shape) != 2 {
-		return false
-	}
-	for _, name := range []string{"feed_forward.w_1.", "feed_forward.w_2.", ".conv1.", ".conv2."} {
-		if strings.Contains(t.Name, name) {
-			return true
-		}
-	}
-	return false
 }

@@ -10,14 +10,15 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // cases are small models of other projects, with what their own code computes (bench/peers/import_layouts.py).
 var cases = map[string]ImportOptions{
 	"recbole_sasrec": {}, "recbole_gru4rec": {}, "recbole_caser": {},
 	"pmixer_sasrec":            {Heads: 2},
-	"pmixer_sasrec_norm_first": {Heads: 2, Layout: PmixerNormFirst},
-	"pmixer_sasrec_original":   {Heads: 2, Layout: PmixerOriginal},
+	"pmixer_sasrec_norm_first": {Heads: 2, Layout: models.PmixerNormFirst},
+	"pmixer_sasrec_original":   {Heads: 2, Layout: models.PmixerOriginal},
 }
 
 func importCase(t *testing.T, name string, opts ImportOptions) *Recommender {
@@ -159,7 +160,7 @@ func TestImport_places(t *testing.T) {
 		all := scores(t, whole, [][]int32{{9}})
 		compare(t, name+": score", scores(t, part, [][]int32{{0}}), []float32{all[9], all[2], all[15]}, 1e-6)
 	}
-	r := newRecommender(t, smallOf(t, GRU4Rec)) // which has an output layer of its own
+	r := newRecommender(t, smallOf(t, models.GRU4Rec)) // which has an output layer of its own
 	path := filepath.Join(t.TempDir(), "out.safetensors")
 	if err := r.Export(path); err != nil {
 		t.Fatal(err)
@@ -191,7 +192,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"zip of PyTorch": {write("a.pt", "PK\x03\x04 and more"), ImportOptions{}, "weights_only=True"},
 		"pickle":         {write("a.bin", "\x80\x02}q\x00."), ImportOptions{}, "save_file"},
-		"other layout":   {sasrec, ImportOptions{Layout: Pmixer}, `"recbole", not "pmixer"`},
+		"other layout":   {sasrec, ImportOptions{Layout: models.Pmixer}, `"recbole", not "pmixer"`},
 		"no layout":      {sasrec, ImportOptions{Layout: "mine"}, "mine"},
 		"odd heads":      {sasrec, ImportOptions{Heads: 3}, "heads is 3"},
 		"heads of a GRU": {gru, ImportOptions{Heads: 2}, "no attention heads"},

@@ -6,14 +6,16 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // small is a quick configuration for rule's sequences.
 func small() Config {
-	c, _ := Default(SASRec, 12)
-	c.Width, c.Positions, c.Heads, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate = 16, 5, 2, 16, 20, 20, 0.01
+	c, _ := Default(models.SASRec, 12)
+	c.Width, c.Positions, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate = 16, 5, 16, 20, 20, 0.01
+	c.Settings["heads"] = 2
 	return c
 }
 

@@ -26,7 +26,7 @@ type Metrics struct {
 	CI   [2]float64      `json:"hr10_ci95"` // of HR@10, Wilson's score interval
 }
 
-// Evaluate ranks the next item of each sequence; DreamRec ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
+// Evaluate ranks the next item of each sequence; a recommender that generates ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
 func Evaluate(ctx context.Context, r *Recommender, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
 	ranks := make([]float64, 0, len(sequences))

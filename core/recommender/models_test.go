@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // smallOf is small for any model.
@@ -21,18 +22,18 @@ func smallOf(t *testing.T, model string) Config {
 	t.Helper()
 	c := defaultOf(t, model, 12)
 	c.Width, c.Positions, c.BatchSize, c.MaxEpochs, c.Patience, c.LearningRate, c.Dropout = 16, 5, 16, 20, 20, 0.01, 0.1
-	if model == DreamRec {
-		c.Diffusion.Steps, c.MaxEpochs = 30, 40
+	if model == models.DreamRec {
+		c.Settings["diffusion.steps"], c.MaxEpochs = 30, 40
 	}
 	return c
 }
 
 // A filter of Caser must not start with a bias that its ReLU would never let pass.
 func TestCaserStartsWithoutBiases(t *testing.T) {
-	for layout, last := range map[string]string{"": "s_fc.bias", RecBole: "fc1.bias"} {
-		c := smallOf(t, Caser)
-		if c.Layout = layout; layout == RecBole {
-			c.Heights = []int{1, 2, 3, 4, 5} // all that there are
+	for layout, last := range map[string]string{"": "s_fc.bias", models.RecBole: "fc1.bias"} {
+		c := smallOf(t, models.Caser)
+		if c.Layout = layout; layout == models.RecBole {
+			c.Settings["heights"] = []int{1, 2, 3, 4, 5} // all that there are
 		}
 		r, err := New(testllm.Engine(t), c)
 		if err != nil {
@@ -61,9 +62,9 @@ func TestCaserStartsWithoutBiases(t *testing.T) {
 }
 
 func TestEveryModelLearnsARule(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		for _, negatives := range []int{0, 4} {
-			if model == DreamRec && negatives > 0 {
+			if model == models.DreamRec && negatives > 0 {
 				continue
 			}
 			c := smallOf(t, model)
@@ -75,7 +76,7 @@ func TestEveryModelLearnsARule(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			least := map[string]float64{Caser: 0.5, GRU4Rec: 0.8, SASRec: 0.8, DreamRec: 0.7}[model] // chance is 1 in 12
+			least := map[string]float64{models.Caser: 0.5, models.GRU4Rec: 0.8, models.SASRec: 0.8, models.DreamRec: 0.7}[model] // chance is 1 in 12
 			if m.HR[1] < least {
 				t.Errorf("%s, %d negatives: HR@1 %v on unseen sequences, want at least %v", model, negatives, m.HR[1], least)
 			}
@@ -85,10 +86,10 @@ func TestEveryModelLearnsARule(t *testing.T) {
 
 // 4 epochs at once are bit for bit 2 epochs, a restart from the checkpoint and 2 more.
 func TestEveryModelResumesExactly(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		c := smallOf(t, model)
 		c.MaxEpochs = 4
-		c.Negatives = map[string]int{Caser: 2}[model]
+		c.Negatives = map[string]int{models.Caser: 2}[model]
 		whole, err := Train(t.Context(), testllm.Engine(t), c, ruleSplit(), Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -114,7 +115,7 @@ func TestEveryModelResumesExactly(t *testing.T) {
 
 func TestEveryModelSavesAndLoads(t *testing.T) {
 	histories := Histories(rule(5, 1))
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		r := newRecommender(t, smallOf(t, model))
 		back := savedAndLoaded(t, r)
 		if !slices.Equal(scores(t, r, histories), scores(t, back, histories)) {
@@ -132,21 +133,20 @@ func scores(t *testing.T, r *Recommender, histories [][]int32) []float32 {
 	return dst
 }
 
-// table gives the embeddings of the items.
+// table gives the embeddings of the items, and of padding.
 func table(t *testing.T, r *Recommender) []float32 {
 	t.Helper()
-	for _, tensor := range values(t, r) {
-		if slices.Contains(itemTables, tensor.Name) {
-			return tensor.F32
-		}
+	infos, err := r.Model().Tensors()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no table of items")
-	return nil
+	i := slices.IndexFunc(infos, func(info cgo.TensorInfo) bool { return info.Role == cgo.RoleItems })
+	return values(t, r)[i].F32
 }
 
 // An item's own embedding in its place gives the state that the item gives.
 func TestVectorsStandForItems(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		r := newRecommender(t, smallOf(t, model))
 		d := r.Config().Width
 		vectors := append(slices.Clone(table(t, r)[7*d:8*d]), table(t, r)[2*d:3*d]...)
@@ -177,7 +177,7 @@ func TestVectorsStandForItems(t *testing.T) {
 // The state after each item is that of the history cut there.
 func TestAllStates(t *testing.T) {
 	history := []int32{4, 4, 9, 1}
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		r := newRecommender(t, smallOf(t, model))
 		w, positions := r.StateWidth(), r.Config().Positions
 		all := make([]float32, positions*w)
@@ -199,7 +199,7 @@ func TestAllStates(t *testing.T) {
 }
 
 func TestRecommendLeavesOutTheHistory(t *testing.T) {
-	r := newRecommender(t, smallOf(t, GRU4Rec))
+	r := newRecommender(t, smallOf(t, models.GRU4Rec))
 	history := []int32{5, 0, 11}
 	best, err := r.Recommend(t.Context(), [][]int32{history, {3}}, 9)
 	if err != nil || len(best) != 2 || len(best[0]) != 9 || len(best[1]) != 9 {
@@ -221,8 +221,8 @@ func TestRecommendLeavesOutTheHistory(t *testing.T) {
 // An oracle follows from its number and the seed, not from what is drawn beside it.
 func TestOracles(t *testing.T) {
 	for _, ddim := range []int{0, 7} {
-		c := smallOf(t, DreamRec)
-		c.Diffusion.DDIMSteps = ddim
+		c := smallOf(t, models.DreamRec)
+		c.Settings["diffusion.ddim_steps"] = ddim
 		r := newRecommender(t, c)
 		d := c.Width
 		histories := Histories(rule(atOnce+2, 4))
@@ -247,52 +247,13 @@ func TestOracles(t *testing.T) {
 		}
 	}
 	r := newRecommender(t, small())
-	if err := r.Oracles(t.Context(), make([]float32, 16), [][]int32{{1}}, 1); err == nil || !strings.Contains(err.Error(), DreamRec) {
+	if err := r.Oracles(t.Context(), make([]float32, 16), [][]int32{{1}}, 1); err == nil || !strings.Contains(err.Error(), models.DreamRec) {
 		t.Errorf("oracles of a SASRec: %v", err)
 	}
 }
 
-// What is left of the signal follows the formula of each schedule.
-func TestSchedules(t *testing.T) {
-	left := func(schedule string, steps int) []float64 {
-		d := Diffusion{Steps: steps, Schedule: schedule}
-		product, all := 1.0, []float64(nil)
-		for _, beta := range d.Betas() {
-			if !(beta > 0 && beta < 1) {
-				t.Errorf("%s: beta %g", schedule, beta)
-			}
-			product *= 1 - beta
-			all = append(all, product)
-		}
-		return all
-	}
-	near := func(what string, got, want float64) {
-		if math.Abs(got-want) > 1e-9 {
-			t.Errorf("%s: %g, want %g", what, got, want)
-		}
-	}
-	cosine := func(at float64) float64 { return math.Pow(math.Cos((at+0.008)/1.008*math.Pi/2), 2) }
-	near("cosine, half way", left(Cosine, 100)[49], cosine(0.5)/cosine(0))
-	near("sqrt, half way", left(SquareRoot, 100)[49], (1-math.Sqrt(0.5001))/(1-math.Sqrt(1e-4)))
-	near("linear, first", left(Linear, 100)[0], 1-1e-4)
-	near("linear, two steps", left(Linear, 2)[1], (1-1e-4)*(1-0.02))
-	// The exponents add up to T·0.1/T + 4.95·Σx/T², and Σx = T(T+1).
-	near("exp, all", left(Exponential, 50)[49], math.Exp(-0.1-4.95*51.0/50))
-	for _, schedule := range Schedules {
-		if all := left(schedule, 2000); all[1999] > 0.01 {
-			t.Errorf("%s leaves %g of the signal", schedule, all[1999])
-		}
-	}
-	if got := (Diffusion{Steps: 10, DDIMSteps: 4}).samplingSteps(); !slices.Equal(got, []int32{9, 6, 3, 0}) {
-		t.Errorf("steps of DDIM: %v", got)
-	}
-	if got := (Diffusion{Steps: 3}).samplingSteps(); !slices.Equal(got, []int32{2, 1, 0}) {
-		t.Errorf("steps of DDPM: %v", got)
-	}
-}
-
 func TestDreamRecEvaluationIsReproducible(t *testing.T) {
-	c := smallOf(t, DreamRec)
+	c := smallOf(t, models.DreamRec)
 	c.MaxEpochs = 2
 	var logs [2]string // without times
 	for i := range logs {
@@ -320,7 +281,7 @@ func TestDreamRecEvaluationIsReproducible(t *testing.T) {
 
 // However many threads share the work, the bits are the same.
 func TestThreadsChangeNothing(t *testing.T) {
-	for _, model := range Models {
+	for _, model := range models.Names() {
 		c := smallOf(t, model)
 		c.MaxEpochs, c.BatchSize, c.Patience = 2, 50, 2 // the last batch is a short one
 		var want []artifact.Tensor
@@ -355,7 +316,7 @@ func TestGoroutines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	r, err := New(engine, smallOf(t, DreamRec))
+	r, err := New(engine, smallOf(t, models.DreamRec))
 	if err != nil {
 		t.Fatal(err)
 	}

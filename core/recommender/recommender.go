@@ -55,6 +55,9 @@ func (r *Recommender) Config() Config { return r.config.clone() }
 // StateWidth is W, the numbers in a state.
 func (r *Recommender) StateWidth() int { return r.model.Info().StateWidth }
 
+// Generates reports whether the recommender draws oracles and scores these: its states guide them.
+func (r *Recommender) Generates() bool { return r.model.Info().Generates }
+
 // Positions is T, the most items of a history that count.
 func (r *Recommender) Positions() int { return r.config.Positions }
 
@@ -96,7 +99,8 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 	return nil
 }
 
-// States writes the state after the last item of each history to dst [len(histories), W]; of DreamRec the guidance.
+// States writes the state after the last item of each history to dst [len(histories), W]; the guidance where the
+// recommender generates.
 // Histories are dense item ids, oldest first, at least one each; of a longer one than the model's Positions the last items
 // count. The context is looked at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
@@ -204,14 +208,15 @@ func (r *Recommender) ItemEmbeddings() ([]float32, error) {
 }
 
 // Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States; items of the history
-// are scored like all others. DreamRec scores items by the oracles that follow from the configuration's seed.
+// are scored like all others. A recommender that
+// generates scores items by the oracles that follow from the configuration's seed.
 func (r *Recommender) Scores(ctx context.Context, dst []float32, histories [][]int32) error {
 	return r.scores(ctx, dst, histories, 0)
 }
 
-// scores numbers DreamRec's oracles from first on.
+// scores numbers oracles from first on.
 func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]int32, first int) error {
-	if r.config.Model != DreamRec {
+	if !r.Generates() {
 		return r.run(ctx, dst, r.config.Items, histories, nil, r.model.Scores)
 	}
 	if err := checkDst(dst, r.config.Items, len(histories)); err != nil {
@@ -224,7 +229,7 @@ func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]i
 	return r.ScoreStates(dst, oracles)
 }
 
-// ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or of DreamRec from oracles [n, D].
+// ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or from oracles [n, D].
 func (r *Recommender) ScoreStates(dst, states []float32) error {
 	if err := r.model.ScoreStates(dst, states, len(states)/r.StateWidth()); err != nil {
 		return err

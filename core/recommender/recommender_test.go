@@ -122,7 +122,7 @@ func savedAndLoaded(t *testing.T, r *Recommender) *Recommender {
 
 func TestSaveAndLoad(t *testing.T) {
 	c := small()
-	c.Blocks = 2
+	c.Settings["blocks"] = 2
 	r := newRecommender(t, c)
 	r.origin = Origin{Dataset: "abc", Epoch: 3, Validation: &Metrics{N: 4, HR: map[int]float64{10: 0.5},
 		NDCG: map[int]float64{10: 0.25}, MRR: 0.1, CI: [2]float64{0.1, 0.9}}}

@@ -35,7 +35,7 @@ type Progress struct {
 // Epoch is one line of the log.
 type Epoch struct {
 	Epoch   int     `json:"epoch"`
-	Loss    float64 `json:"loss"` // mean over the steps, with dropout: nats, or DreamRec's squared error
+	Loss    float64 `json:"loss"` // mean over the steps, with dropout: nats, or a diffusion's squared error
 	HR10    float64 `json:"hr10"` // on validation
 	NDCG10  float64 `json:"ndcg10"`
 	Best    bool    `json:"best"`    // the best HR@10 so far; of equal ones the higher NDCG@10
@@ -235,7 +235,7 @@ func (t *trainer) step(indices []int, random *rand.Rand) (loss float64, err erro
 	if err != nil {
 		return 0, err
 	}
-	if c.Model == DreamRec {
+	if t.Generates() {
 		loss, err = t.model.Diffusion().Backward(c.noised(h, next, random))
 	} else {
 		loss, err = t.model.Backward(c.targets(h, next, random))
@@ -305,14 +305,14 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 	return batch
 }
 
-// noised makes a batch of DreamRec: for each history a step of the diffusion, its noise, and whether guidance is dropped.
+// noised makes a batch of a diffusion: for each history a step of the diffusion, its noise, and whether guidance is dropped.
 func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.DiffusionBatch {
-	n := len(next)
+	n, d := len(next), c.Diffusion()
 	batch := cgo.DiffusionBatch{Histories: h, Targets: next, Steps: make([]int32, n), Unconditional: make([]int32, n),
 		Noise: make([]float32, n*c.Width), Dropout: float32(c.Dropout)}
 	for i := range batch.Steps {
-		batch.Steps[i] = random.Int32N(int32(c.Diffusion.Steps))
-		if random.Float64() < c.Diffusion.Drop {
+		batch.Steps[i] = random.Int32N(int32(d.Steps))
+		if random.Float64() < d.Drop {
 			batch.Unconditional[i] = 1
 		}
 	}

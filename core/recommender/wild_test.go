@@ -176,7 +176,7 @@ func TestImport_unknownTensors(t *testing.T) {
 		says []string
 	}{
 		"BERT4Rec": {edited(t, "recbole_sasrec", extra("output_ffn.weight", "output_ffn.bias", "output_bias")),
-			[]string{`"output_bias"`, `"output_ffn.bias"`, "BERT4Rec"}},
+			[]string{`"output_bias"`, `"output_ffn.bias"`, "another model"}},
 		"bidirectional": {edited(t, "recbole_gru4rec", extra("gru_layers.weight_ih_l0_reverse")), []string{"weight_ih_l0_reverse"}},
 		"position bias": {edited(t, "pmixer_sasrec", extra("attention_layers.0.position_bias")), []string{"position_bias"}},
 		"out_proj":      {edited(t, "recbole_sasrec", extra("out_proj.weight")), []string{"out_proj.weight"}},
@@ -270,9 +270,9 @@ func TestImport_gruWithBiases(t *testing.T) {
 			}
 			inputs = append(inputs, x)
 		}
-		for layer := range r.Config().Layers {
+		for layer := range r.Config().Settings.Int("layers") {
 			of := func(name string) []float32 { return w[fmt.Sprintf("gru_layers.%s_l%d", name, layer)] }
-			h := make([]float64, r.Config().Hidden)
+			h := make([]float64, r.Config().Settings.Int("hidden"))
 			for i, x := range inputs {
 				a, b := product(of("weight_ih"), of("bias_ih"), x), product(of("weight_hh"), of("bias_hh"), h)
 				next := make([]float64, len(h))
@@ -290,7 +290,7 @@ func TestImport_gruWithBiases(t *testing.T) {
 	}
 	compare(t, "state", states(t, r, histories), want, 2e-5)
 	back := savedAndLoaded(t, r)
-	if !back.Config().Biases || !slices.Equal(states(t, back, histories), states(t, r, histories)) {
+	if back.Config().Settings["biases"] != true || !slices.Equal(states(t, back, histories), states(t, r, histories)) {
 		t.Error("the loaded weights have other states")
 	}
 }
@@ -348,7 +348,7 @@ func TestImport_positions(t *testing.T) {
 	}{
 		"more than the table": {longer, 201, "allows 1 to 200"},
 		"negative":            {gru, -1, "positions is -1"},
-		"Caser":               {edited(t, "recbole_caser", nil), 3, "filters"},
+		"Caser":               {edited(t, "recbole_caser", nil), 3, "span 5 items"},
 	} {
 		if _, err := Import(testllm.Engine(t), c.path, ImportOptions{Positions: c.positions}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)

@@ -2,7 +2,7 @@ package reproduce
 
 import (
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // planned is a run of the protocol: how much of the time it gets, and how its figures compare with the paper's.
@@ -14,6 +14,7 @@ type planned struct {
 	remark string // how the adapter differs from the paper's, beyond its kind
 	oracle string // how the run puts oracles into words; "" if it does not
 	how    string // the same, in a sentence
+	loss   string // how the recommender's loss differs from the paper's
 }
 
 // The paper's headline figures on MovieLens (arXiv 2310.20487, abstract and section 4), with LLaMA-7B.
@@ -23,6 +24,16 @@ const (
 	paperOracle   = "50.53 %"
 )
 
+// baseline is the recommender whose first recommendations oracles are judged against.
+const baseline = models.SASRec
+
+const dreamLoss = models.DreamRec + " with a cross-entropy beside its loss"
+
+// recommenders gives the recommenders of the protocol.
+func recommenders() []string {
+	return []string{models.GRU4Rec, models.Caser, models.SASRec, models.DreamRec}
+}
+
 // protocol gives the runs of a reproduction, in order.
 func protocol() []planned {
 	residual := func(name, model string) planned {
@@ -30,21 +41,21 @@ func protocol() []planned {
 			what: "residual accuracy, " + model}
 	}
 	recovery := func(name string, adapter align.Kind, paper, remark string) planned {
-		return planned{Share: Share{Name: name, Recommender: recommender.SASRec, Prompt: "recovery", Adapter: adapter}, weight: 1.5,
-			what:  "more than 5 items recovered, " + recommender.SASRec + ", " + string(adapter),
+		return planned{Share: Share{Name: name, Recommender: models.SASRec, Prompt: "recovery", Adapter: adapter}, weight: 1.5,
+			what:  "more than 5 items recovered, " + models.SASRec + ", " + string(adapter),
 			paper: paper, remark: remark}
 	}
-	dreamrec := residual("residual-dreamrec", recommender.DreamRec)
-	dreamrec.paper = paperResidual
+	dreamrec := residual("residual-dreamrec", models.DreamRec)
+	dreamrec.paper, dreamrec.loss = paperResidual, dreamLoss
 	dreamrec.oracle, dreamrec.how = "as the last of the history", "read as a virtual item at the end of the history"
 	return []planned{
-		residual("residual-sasrec", recommender.SASRec),
+		residual("residual-sasrec", models.SASRec),
 		dreamrec,
-		{Share: Share{Name: "item-dreamrec", Recommender: recommender.DreamRec, Prompt: "item", Adapter: align.Dictionary}, weight: 0.5,
-			what:   "items named from their own vectors, " + recommender.DreamRec,
-			oracle: "by its own prompt", how: "read by the item prompt, from its direction alone"},
-		residual("residual-gru4rec", recommender.GRU4Rec),
-		residual("residual-caser", recommender.Caser),
+		{Share: Share{Name: "item-dreamrec", Recommender: models.DreamRec, Prompt: "item", Adapter: align.Dictionary}, weight: 0.5,
+			what:   "items named from their own vectors, " + models.DreamRec,
+			oracle: "by its own prompt", how: "read by the item prompt, from its direction alone", loss: dreamLoss},
+		residual("residual-gru4rec", models.GRU4Rec),
+		residual("residual-caser", models.Caser),
 		recovery("recovery-recall", align.Recall, paperRecovery, "one vector, but the sum of what the states after every item say, and items are "+
 			"looked up by it, where the paper's map is linear"),
 		recovery("recovery-positions", align.Positions, "", "it reads the state after every item, where the paper reads one vector"),

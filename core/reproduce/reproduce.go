@@ -107,7 +107,7 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 	if p.Memory, err = memory(o.LLM); err != nil {
 		return nil, err
 	}
-	for _, model := range recommender.Models {
+	for _, model := range recommenders() {
 		c, err := recommender.Default(model, len(d.Items))
 		if err != nil {
 			return nil, err
@@ -148,7 +148,7 @@ func (p *Plan) divide(minutes float64) (used float64) {
 	return min(needed, minutes)
 }
 
-// evaluation is the time that one of a plan's evaluations has: of each run, of DreamRec's oracles and
+// evaluation is the time that one of a plan's evaluations has: of each run, of oracles and
 // of the judge.
 func (p *Plan) evaluation() time.Duration {
 	budget, err := time.ParseDuration(p.Budget)
@@ -363,7 +363,7 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 	return measure(n)
 }
 
-// judge sets DreamRec's oracles, as a run puts them into words, against SASRec's first recommendations.
+// judge compares oracles, as a run puts them into words, with the baseline's first recommendations.
 func (r *reproduction) judge(ctx context.Context, share Share) (err error) {
 	folder := filepath.Join(r.Folder, share.Name)
 	cases, oracles, err := r.cases(ctx, folder)
@@ -377,7 +377,7 @@ func (r *reproduction) judge(ctx context.Context, share Share) (err error) {
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	result, err := judge.Compare(ctx, cases, j, judge.Options{Path: run.PlannedJudged(folder),
-		Label: oracles.Label, Against: recommender.SASRec, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
+		Label: oracles.Label, Against: baseline, Parallel: 4, Progress: func(done, total int) { r.Progress("judging", "questions", done, total) }})
 	if err == nil {
 		r.table.addOracles(share, oracles, result)
 	}
@@ -391,17 +391,17 @@ func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	sasrec, err := recommender.Load(r.engine, r.weights(recommender.SASRec))
+	other, err := recommender.Load(r.engine, r.weights(baseline))
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, sasrec.Close()) }()
+	defer func() { err = errors.Join(err, other.Close()) }()
 	oracles, err = one.EvaluateOracles(ctx, r.plan.Oracles, 1, run.PlannedOracles(folder),
 		func(done, total int) { r.Progress("oracles", "oracles", done, total) })
 	if err != nil {
 		return nil, nil, err
 	}
-	cases, err = Cases(ctx, one, oracles, sasrec)
+	cases, err = Cases(ctx, one, oracles, other)
 	return cases, oracles, err
 }
 

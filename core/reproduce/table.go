@@ -8,7 +8,6 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
@@ -42,8 +41,8 @@ func (t *Table) add(what string, ours evaluate.Share, paper, differs string) {
 // differs says what else a figure was made with.
 func (t *Table) differs(share Share, minutes float64) string {
 	text := fmt.Sprintf("%s in place of LLaMA-7B; %s adapter, trained %.1f minutes", t.LLM, share.Adapter, minutes)
-	if share.Recommender == recommender.DreamRec {
-		text += "; DreamRec with a cross-entropy beside its loss"
+	if note := share.planned().loss; note != "" {
+		text += "; " + note
 	}
 	return text
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -87,7 +88,7 @@ func openAt(t *testing.T, dir string) *Run {
 // saveRecommender trains a small SASRec and writes into its file that it was trained on the data set with the hash.
 func saveRecommender(t *testing.T, path string, d *dataset.Dataset, hash string, seed uint64) {
 	t.Helper()
-	saveModel(t, path, recommender.SASRec, d, hash, seed)
+	saveModel(t, path, models.SASRec, d, hash, seed)
 }
 
 // saveModel does so with any model.
@@ -101,7 +102,8 @@ func saveModel(t *testing.T, path, model string, d *dataset.Dataset, hash string
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Width, c.Heads, c.BatchSize, c.LearningRate, c.MaxEpochs, c.Seed = 16, 2, 16, 0.01, 3, seed
+	c.Width, c.BatchSize, c.LearningRate, c.MaxEpochs, c.Seed = 16, 16, 0.01, 3, seed
+	c.Settings["heads"] = 2
 	r, err := recommender.Train(t.Context(), testllm.Engine(t), c, split, recommender.Options{Dataset: hash})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles of DreamRec on
+// minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles on
 // MovieLens-100K have a cosine of 0.56 with the nearest item at the median and 0.50 at the fifth percentile.
 const minCosine = 0.5
 

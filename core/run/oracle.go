@@ -18,7 +18,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// Oracle is DreamRec's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
+// Oracle is a recommender's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
 // the end of the history as a virtual item; the item prompt reads it by itself.
 type Oracle struct {
 	History []string      `json:"history" doc:"Titles, oldest first."`

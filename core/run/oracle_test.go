@@ -13,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // dreams makes a world whose recommender is a DreamRec, with a trained run.
@@ -26,7 +27,7 @@ func dreams(t *testing.T) world {
 	if err := os.Remove(w.spec().Recommender); err != nil {
 		t.Fatal(err)
 	}
-	saveModel(t, w.spec().Recommender, recommender.DreamRec, d, d.Hash(), 1)
+	saveModel(t, w.spec().Recommender, models.DreamRec, d, d.Hash(), 1)
 	train(t, w)
 	return w
 }

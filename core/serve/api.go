@@ -101,7 +101,7 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	routeHistory(s, api, post("interpret", "What the states hold, in words",
 		"With Accept: text/event-stream the answer comes as events: `token` with a Token for each, then `answer` with what the plain "+
 			"request gives, or `error` with an ErrorAnswer."), s.interpret)
-	routeHistory(s, api, post("oracle", "DreamRec's ideal next item, in words", ""), s.oracle)
+	routeHistory(s, api, post("oracle", "the ideal next item that a diffusion recommender draws, in words", ""), s.oracle)
 
 	words := about.Paths["/v1/interpret"].Post.Responses["200"].Content
 	words["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}

@@ -42,7 +42,7 @@ type (
 	recommendRequest struct {
 		Run     runName   `json:"run,omitempty"`
 		History itemIDs   `json:"history,omitempty"`
-		State   []float32 `json:"state,omitempty" doc:"[W]: what to rank by in place of the history, whose items are left out all the same; of DreamRec an oracle [D]."`
+		State   []float32 `json:"state,omitempty" doc:"[W]: what to rank by in place of the history, whose items are left out all the same; of a recommender that draws oracles: an oracle [D]."`
 		K       *int      `json:"k,omitempty" minimum:"1" maximum:"1000" doc:"How many items; 10 if it is missing."`
 	}
 	interpretRequest struct {

@@ -346,7 +346,7 @@ func TestRefusals(t *testing.T) {
 		{"/v1/interpret", `{"states":[` + vector + `,` + huge + `]}`, 400, "smaller numbers"},
 		{"/v1/interpret", `{"history":["film-1"],"vector":` + huge + `}`, 400, "smaller numbers"},
 		{"/v1/interpret", `{"run":"recovery","history":["film-1"],"vector":` + vector + `}`, 400, "last item"},
-		{"/v1/oracle", `{"history":["film-1"]}`, 400, "DreamRec"},
+		{"/v1/oracle", `{"history":["film-1"]}`, 400, "oracles are drawn by"},
 		{"/v1/oracle", `{"history":["film-1"],"seed":-1}`, 400, "seed"},
 	} {
 		w := call(t, s, "POST", c.path, c.body)

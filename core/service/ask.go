@@ -84,16 +84,16 @@ func (s *Service) ranking(n int) (*ticket, error) {
 	return &ticket{Question: interpret.Question{Grammar: g, Width: n}}, err
 }
 
-// Oracle is DreamRec's, in words.
+// Oracle is a recommender's oracle in words.
 type Oracle struct {
 	run.Oracle
 	Vector []float32 `json:"vector" doc:"[D], by whose products with the items' embeddings they are ranked."`
 }
 
-// Oracle draws DreamRec's oracle after a history and says what it means. It follows from history and seed.
+// Oracle draws an oracle after a history and says what it means. It follows from history and seed.
 func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (Oracle, error) {
 	if !s.info.Oracles {
-		return Oracle{}, invalid("oracles are drawn by DreamRec and named by a run that asks for the last item; this run's "+
+		return Oracle{}, invalid("oracles are drawn by a diffusion recommender and named by a run that asks for the last item; this run's "+
 			"recommender is %s, and it asks for the %s", s.info.Recommender, s.info.Asks)
 	}
 	if err := s.checkHistory(history, 1); err != nil {

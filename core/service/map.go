@@ -21,8 +21,8 @@ type Point struct {
 }
 
 // Map shows a catalogue in the plane: the two principal components of the vectors that items are scored by. An item's score is the
-// product of its vector [W] with the state, and a bias, so that states have places on the map, too. DreamRec scores items by products of
-// their embeddings [D] with the oracle; its states live elsewhere.
+// product of its vector [W] with the state, and a bias, so that states have places on the map, too. A recommender
+// that generates scores items by products of their embeddings [D] with the oracle; its states live elsewhere.
 type Map struct {
 	Items  []int32    // that are shown, dense ids
 	Places []Point    // of these
@@ -72,7 +72,7 @@ func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 // vectors, without these, the items' vectors, column by column.
 func newMap(r *recommender.Recommender) (*Map, error) {
 	config, width := r.Config(), r.StateWidth()
-	m := &Map{States: config.Model != recommender.DreamRec, mean: make([]float64, width)}
+	m := &Map{States: !r.Generates(), mean: make([]float64, width)}
 	for item := 0; item < config.Items; item += (config.Items + mostPlaces - 1) / mostPlaces {
 		m.Items = append(m.Items, int32(item))
 	}
@@ -124,7 +124,7 @@ func newMap(r *recommender.Recommender) (*Map, error) {
 	return m, nil
 }
 
-// Place gives the place of what items are scored against: a state, or an oracle of DreamRec. It is drawn at the length of an item's
+// Place gives the place of what items are scored against: a state, or an oracle. It is drawn at the length of an item's
 // vector, since its direction ranks the items, and a product grows with both lengths.
 func (m *Map) Place(vector []float32) Point {
 	return m.project(vector, m.length/max(norm(vector), math.SmallestNonzeroFloat32))

@@ -140,7 +140,7 @@ func (s *Service) open(dir string, opts Options) error {
 		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}
-	s.info.Oracles = config.Model == recommender.DreamRec && s.run.Task.Title
+	s.info.Oracles = s.run.Recommender.Generates() && s.run.Task.Title
 	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
 		s.info.Shortest = 2
 	}
@@ -196,12 +196,12 @@ func (s *Service) State(dst []float32, history []int32) error {
 }
 
 // Recommend appends to dst the k items with the highest scores after a history, best first, without those of the history. If dst has
-// room it allocates nothing. With DreamRec an oracle is drawn for it, which takes milliseconds.
+// room it allocates nothing. Where the recommender generates, an oracle is drawn for it, which takes milliseconds.
 func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, history []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(ctx.Err(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
 		return dst, err
 	}
-	if s.info.Recommender == recommender.DreamRec {
+	if s.run.Recommender.Generates() {
 		best, err := s.run.Recommender.Recommend(ctx, [][]int32{history}, k)
 		if err != nil {
 			return dst, closing(err)
@@ -212,7 +212,7 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 	return dst, closing(err)
 }
 
-// RecommendState gives the k items with the highest scores for a state [W], or for an oracle of DreamRec [D], without some.
+// RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D], without some.
 func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
 		return nil, err

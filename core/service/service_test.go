@@ -15,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -47,7 +48,7 @@ func histories(n int) [][]int32 {
 func TestStateAndRecommend(t *testing.T) {
 	s, r := open(t, residual, Options{}), openRun(t, residual)
 	info := s.Info()
-	if info.Asks != "last item" || info.Recommender != recommender.SASRec || info.Items != 30 || info.StateWidth != 16 ||
+	if info.Asks != "last item" || info.Recommender != models.SASRec || info.Items != 30 || info.StateWidth != 16 ||
 		info.Shortest != 2 || info.Oracles || info.MaxTokens != 24 || info.Hash != r.Hash() {
 		t.Errorf("%+v", info)
 	}
@@ -263,7 +264,7 @@ func TestRefusals(t *testing.T) {
 		"the vector is not finite":  ask(s, Question{History: []int32{1, 2}, Vector: nan}),
 		"this one asks for the his": ask(other, Question{History: []int32{1, 2}, Vector: vector}),
 		"1 to 10":                   ask(other, Question{States: [][]float32{}}),
-		"drawn by DreamRec": func() error {
+		"drawn by a diffusion recommender": func() error {
 			_, err := s.Oracle(ctx, []int32{1, 2}, 1)
 			return err
 		}(),

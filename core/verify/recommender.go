@@ -23,7 +23,7 @@ type recommenderCase struct {
 }
 
 // verifyRecommender runs the histories of the expected file through the weights. Tolerances: a float32 encoder agrees to
-// 2e-5 in its states and to 2e-4 in its scores, which sum 64 products of them; DreamRec, whose numbers have other sizes, to
+// 2e-5 in its states and to 2e-4 in its scores, which sum 64 products of them; a diffusion, whose numbers have other sizes, to
 // 1e-4 of the largest.
 func verifyRecommender(ctx context.Context, engine *cgo.Engine, path string, weights *artifact.File, opts Options) (
 	[]Figure, error) {
@@ -50,8 +50,8 @@ func verifyRecommender(ctx context.Context, engine *cgo.Engine, path string, wei
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if c.config.Model == recommender.DreamRec {
-		c.dreamRec(weights)
+	if c.Generates() {
+		c.diffusion(weights)
 	} else {
 		c.encoder()
 	}
@@ -93,12 +93,12 @@ func (c *recommenderCase) encoder() {
 		c.n, c.config.Items)
 }
 
-// dreamRec follows the case from the schedule to the scores: guidance, both predictions from a noised target, the loss of
+// diffusion follows the case from the schedule to the scores: guidance, both predictions from a noised target, the loss of
 // training, and a whole sampling run with its recorded noise.
-func (c *recommenderCase) dreamRec(weights *artifact.File) {
+func (c *recommenderCase) diffusion(weights *artifact.File) {
 	const tolerance = 1e-4
 	model, n, width := c.Model().Diffusion(), c.n, c.config.Width
-	diffusion := c.config.Diffusion
+	diffusion := c.config.Diffusion()
 	steps, err := c.expected.Int32("step", n)
 	if err != nil {
 		c.err = err

@@ -13,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
@@ -25,11 +26,11 @@ func All(dir string) (map[string]string, error) {
 		model, prompt string
 		kind          align.Kind
 	}{
-		"residual":   {recommender.SASRec, "residual", align.MLP},
-		"recovery":   {recommender.SASRec, "recovery", align.Positions},
-		"popularity": {recommender.SASRec, "popularity", align.MLP},
-		"dreams":     {recommender.DreamRec, "residual", align.MLP},
-		"item":       {recommender.DreamRec, "item", align.Linear},
+		"residual":   {models.SASRec, "residual", align.MLP},
+		"recovery":   {models.SASRec, "recovery", align.Positions},
+		"popularity": {models.SASRec, "popularity", align.MLP},
+		"dreams":     {models.DreamRec, "residual", align.MLP},
+		"item":       {models.DreamRec, "item", align.Linear},
 	} {
 		template, err := task.Prompt(of.prompt)
 		if err != nil {
@@ -83,7 +84,8 @@ func train(engine *cgo.Engine, d *dataset.Dataset, model, path string) error {
 	if err != nil {
 		return err
 	}
-	c.Width, c.Heads, c.BatchSize, c.LearningRate, c.MaxEpochs = 16, 2, 16, 0.01, 1
+	c.Width, c.BatchSize, c.LearningRate, c.MaxEpochs = 16, 16, 0.01, 1
+	c.Settings["heads"] = 2
 	trained, err := recommender.Train(context.Background(), engine, c, split, recommender.Options{Dataset: d.Hash()})
 	if err != nil {
 		return err
