@@ -69,7 +69,7 @@ Var Graph::record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule)
 void Graph::accumulate(Var input, ggml_tensor *gradient) {
     if (input.node < 0) return;
     ggml_tensor *&sum = nodes_[input.node].gradient;
-    sum = sum ? ggml_add(ctx(), sum, gradient) : gradient;
+    sum = sum ? plus(sum, gradient) : gradient;
 }
 
 void Graph::backward(Var loss) {
@@ -120,15 +120,14 @@ ggml_tensor *Graph::kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> 
         if (!ggml_is_contiguous(input)) input = ggml_cont(ctx(), input);
     struct Call {
         Kernel kernel;
-        Engine &engine;
+        const Graph &graph;
     };
-    Call *kept = keep(std::make_shared<Call>(Call{std::move(kernel), engine_}));
-    auto call = [](ggml_tensor *dst, int ith, int nth, void *user) {
+    Call *kept = keep(std::make_shared<Call>(Call{std::move(kernel), *this}));
+    auto call = [](ggml_tensor *dst, int, int, void *user) {
         Call &self = *static_cast<Call *>(user);
-        self.engine.guarded([&] { self.kernel(dst, ith, nth); });
+        self.graph.engine_.share(self.graph.alone_, [&](int ith, int nth) { self.kernel(dst, ith, nth); });
     };
-    return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call,
-                          GGML_N_TASKS_MAX, kept);
+    return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, inputs.data(), int(inputs.size()), call, 1, kept);
 }
 
 // ---- operations
@@ -143,18 +142,42 @@ ggml_tensor *Graph::sum_to_row(ggml_tensor *a) {
     return ggml_reshape_1d(ctx(), ggml_sum_rows(ctx(), ggml_cont(ctx(), ggml_transpose(ctx(), flat))), a->ne[0]);
 }
 
+ggml_tensor *Graph::plus(ggml_tensor *a, ggml_tensor *b) {
+    return repeats(a, b) ? elementwise(a, b, kernels()->plus) : ggml_add(ctx(), a, b);
+}
+
+ggml_tensor *Graph::times(ggml_tensor *a, ggml_tensor *b) {
+    return repeats(a, b) ? elementwise(a, b, kernels()->times) : ggml_mul(ctx(), a, b);
+}
+
+// Whether there are kernels, and b's numbers in their order repeat along a's.
+bool Graph::repeats(const ggml_tensor *a, const ggml_tensor *b) const {
+    int axis = 0;
+    while (axis < 4 && a->ne[axis] == b->ne[axis]) ++axis;
+    while (axis < 4 && b->ne[axis] == 1) ++axis;
+    return kernels() && axis == 4;
+}
+
+ggml_tensor *Graph::elementwise(ggml_tensor *a, ggml_tensor *b, decltype(KernelSet::plus) function) {
+    const int64_t n = ggml_nelements(a), n_b = ggml_nelements(b);
+    ggml_tensor *y = kernel(a->ne[0], n / a->ne[0], {a, b}, [=](ggml_tensor *dst, int ith, int nth) {
+        function(in(dst, 0), n, in(dst, 1), n_b, out(dst), ith, nth);
+    });
+    return ggml_reshape(ctx(), y, a);
+}
+
 Var Graph::add(Var a, Var b) {
-    return record(ggml_add(ctx(), a.value, b.value), {a, b}, [=](ggml_tensor *dy) {
+    return record(plus(a.value, b.value), {a, b}, [=](ggml_tensor *dy) {
         accumulate(a, dy);
         if (b.node >= 0) accumulate(b, same_shape(a.value, b.value) ? dy : sum_to_row(dy));
     });
 }
 
 Var Graph::mul(Var a, Var b) {
-    return record(ggml_mul(ctx(), a.value, b.value), {a, b}, [=](ggml_tensor *dy) {
-        if (a.node >= 0) accumulate(a, ggml_mul(ctx(), dy, b.value));
+    return record(times(a.value, b.value), {a, b}, [=](ggml_tensor *dy) {
+        if (a.node >= 0) accumulate(a, times(dy, b.value));
         if (b.node < 0) return;
-        ggml_tensor *db = ggml_mul(ctx(), dy, a.value);
+        ggml_tensor *db = times(dy, a.value);
         accumulate(b, same_shape(a.value, b.value) ? db : sum_to_row(db));
     });
 }
@@ -474,9 +497,15 @@ ggml_tensor *Graph::softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor) 
 }
 
 Var Graph::get_rows(Var table, ggml_tensor *ids) {
-    return record(ggml_get_rows(ctx(), table.value, ids), {table}, [=](ggml_tensor *dy) {
-        const int64_t width = table.value->ne[0], n_rows = table.value->ne[1], n_ids = ids->ne[0];
-        if (const KernelSet *k = kernels()) {
+    const int64_t width = table.value->ne[0], n_rows = table.value->ne[1], n_ids = ids->ne[0];
+    const KernelSet *k = kernels();
+    ggml_tensor *y = k ? kernel(width, n_ids, {table.value, ids},
+                                [=](ggml_tensor *dst, int ith, int nth) {
+                                    k->gather_rows(in(dst, 0), ri::ids(dst, 1), n_ids, width, out(dst), ith, nth);
+                                })
+                       : ggml_get_rows(ctx(), table.value, ids);
+    return record(y, {table}, [=](ggml_tensor *dy) {
+        if (k) {
             accumulate(table, kernel(width, n_rows, {dy, ids}, [=](ggml_tensor *dst, int ith, int nth) {
                            k->scatter_rows(in(dst, 0), ri::ids(dst, 1), n_ids, width, out(dst), n_rows, ith, nth);
                        }));
@@ -632,7 +661,6 @@ void Graph::run() {
         u.fill(staging_.data());
         ggml_backend_tensor_set(u.tensor, staging_.data(), 0, staging_.size());
     }
-    engine_.use_threads(n_threads_);
     const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);
     engine_.rethrow();
     if (status == GGML_STATUS_ALLOC_FAILED) fail(RI_MEMORY, "the backend ran out of memory; use a smaller batch");

@@ -97,7 +97,7 @@ class Graph {
     void accumulate(Var input, ggml_tensor *gradient);
     // The gradient of y = softmax(factor * x) by x.
     ggml_tensor *softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor);
-    // A node that runs a kernel on the threads of the CPU backend. Inputs, at most most_inputs, are dst->src[i], and
+    // A node that runs a kernel on the threads of the engine. Inputs, at most most_inputs, are dst->src[i], and
     // contiguous.
     static constexpr size_t most_inputs = 9;
     using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
@@ -116,8 +116,8 @@ class Graph {
     void output(ggml_tensor *value);
     // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
     void run();
-    // CPU threads for this graph; 0: the engine's.
-    void use_threads(int n) { n_threads_ = n; }
+    // Keeps kernels to the calling thread, where there is too little work to share.
+    void stay_on_one_thread() { alone_ = true; }
     // A value after run().
     void read(ggml_tensor *value, float *dst) const;
     float scalar(ggml_tensor *value) const;
@@ -142,6 +142,11 @@ class Graph {
     void add_up(std::vector<Addition> &additions); // and empties them
 
     bool supported(const ggml_tensor *node) const { return ggml_backend_supports_op(engine_.backend(), node); }
+    // a + b, a * b; b may repeat along a.
+    ggml_tensor *plus(ggml_tensor *a, ggml_tensor *b);
+    ggml_tensor *times(ggml_tensor *a, ggml_tensor *b);
+    bool repeats(const ggml_tensor *a, const ggml_tensor *b) const;
+    ggml_tensor *elementwise(ggml_tensor *a, ggml_tensor *b, decltype(KernelSet::plus) function);
     ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
     ggml_tensor *row_mean(ggml_tensor *a) { return ggml_mean(ctx(), a); }
 
@@ -150,7 +155,7 @@ class Graph {
     ggml_context_ptr ctx_;
     ggml_gallocr_ptr own_memory_; // of a kept graph
     bool ready_ = false;          // a kept graph's tensors have their places
-    int n_threads_ = 0;
+    bool alone_ = false;
     std::vector<uint8_t> staging_;
     ggml_cgraph *graph_;
     std::vector<Node> nodes_;

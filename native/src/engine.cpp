@@ -101,45 +101,20 @@ Engine::Engine(const ri_engine_params &params) : host_kernels_(kernels::select(g
     n_threads_ = params.n_threads > 0 ? params.n_threads : std::min(available_cpus(), GGML_MAX_N_THREADS);
     ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
     auto find = [&](const char *name) { return ggml_backend_reg_get_proc_address(registry, name); };
-    set_n_threads_ = reinterpret_cast<ggml_backend_set_n_threads_t>(find("ggml_backend_set_n_threads"));
-    auto create = reinterpret_cast<decltype(&ggml_threadpool_new)>(find("ggml_threadpool_new"));
-    if (create && n_threads_ > 1) {
-        ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads_);
-        threads.poll = 1; // some milliseconds, then they sleep
-        threads_ = {create(&threads), reinterpret_cast<decltype(&ggml_threadpool_free)>(find("ggml_threadpool_free"))};
-        if (!threads_) fail(RI_MEMORY, "%d threads could not be started", n_threads_);
-        set_threads_ =
-            reinterpret_cast<decltype(&ggml_backend_cpu_set_threadpool)>(find("ggml_backend_cpu_set_threadpool"));
-    }
-    use_threads(0);
-}
-
-void Engine::use_threads(int n) {
-    if (n == 0) n = n_threads_;
-    if (!set_n_threads_ || n == threads_in_use_) return;
-    set_n_threads_(backend_.get(), n);
-    if (set_threads_) set_threads_(backend_.get(), n > 1 ? threads_.get() : nullptr); // one thread wakes no others
-    threads_in_use_ = n;
-}
-
-void Engine::parallel(const std::function<void(int ith, int nth)> &body) {
-    // A graph of one node, whose place in memory is this function's.
-    alignas(64) uint8_t memory[4096];
-    float value = 0;
-    ggml_context_ptr ctx(ggml_init({sizeof memory, memory, true}));
-    const std::function<void(int, int)> guarded_body = [&](int ith, int nth) { guarded([&] { body(ith, nth); }); };
-    auto call = [](ggml_tensor *, int ith, int nth, void *user) {
-        (*static_cast<const std::function<void(int, int)> *>(user))(ith, nth);
-    };
-    ggml_tensor *node = ggml_custom_4d(ctx.get(), GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, call, GGML_N_TASKS_MAX,
-                                       const_cast<std::function<void(int, int)> *>(&guarded_body));
-    node->data = &value;
-    ggml_cgraph *graph = ggml_new_graph_custom(ctx.get(), 1, false);
-    ggml_build_forward_expand(graph, node);
-    use_threads(0);
-    if (ggml_backend_graph_compute(backend_.get(), graph) != GGML_STATUS_SUCCESS)
-        fail(RI_BACKEND, "the CPU backend failed");
-    rethrow();
+    if (!on_cpu()) return;
+    // Where kernels compute, ggml has one thread, and its custom nodes call those of the engine: ggml's own spin as
+    // long as they wait, which beside other programs is most of the time.
+    if (n_threads_ > 1) threads_ = std::make_unique<Threads>(n_threads_);
+    const int n_ggml = kernels() ? 1 : n_threads_;
+    reinterpret_cast<ggml_backend_set_n_threads_t>(find("ggml_backend_set_n_threads"))(backend_.get(), n_ggml);
+    if (n_ggml == 1) return;
+    ggml_threadpool_params params_of_pool = ggml_threadpool_params_default(n_ggml);
+    params_of_pool.poll = 1; // some milliseconds, then they sleep
+    pool_ = {reinterpret_cast<decltype(&ggml_threadpool_new)>(find("ggml_threadpool_new"))(&params_of_pool),
+             reinterpret_cast<decltype(&ggml_threadpool_free)>(find("ggml_threadpool_free"))};
+    if (!pool_) fail(RI_MEMORY, "%d threads could not be started", n_ggml);
+    reinterpret_cast<decltype(&ggml_backend_cpu_set_threadpool)>(find("ggml_backend_cpu_set_threadpool"))(
+        backend_.get(), pool_.get());
 }
 
 ri_engine_info Engine::describe() const {

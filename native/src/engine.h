@@ -2,13 +2,13 @@
 #pragma once
 
 #include "status.h"
+#include "threads.h"
 
 #include "kernels/kernel_set.h"
 
 #include "ggml-cpp.h"
 
 #include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -38,40 +38,39 @@ class Engine {
     // Another one each time, under lock().
     unsigned long long next_number() { return ++numbers_; }
 
-    // How many CPU threads the next graph runs on; 0: all of the engine's.
-    void use_threads(int n);
-    // The CPU backend's threads, which wait for work; null where there is one thread or another backend.
-    ggml_threadpool_t threads() const { return threads_.get(); }
-    // Runs body(ith, nth) on the threads of the CPU backend; only on the CPU.
-    void parallel(const std::function<void(int ith, int nth)> &body);
-
-    // Runs what a graph's node does on one of its threads, past which nothing may be thrown; rethrow(), behind the
-    // graph, throws what was.
-    template <typename Work> void guarded(Work &&work) {
-        try {
-            work();
-        } catch (...) {
-            std::lock_guard<std::mutex> hold(thrown_mutex_);
-            thrown_ = std::current_exception();
-        }
+    // ggml's threads for graphs without kernels; null: there is one thread, or another backend.
+    ggml_threadpool_t pool() const { return pool_.get(); }
+    // Runs body(ith, nth) on all threads, or on the caller's alone. What it throws rethrow() does, after all is done.
+    template <typename Body> void share(bool alone, Body &&body) {
+        auto guarded = [&](int ith, int nth) {
+            try {
+                body(ith, nth);
+            } catch (...) {
+                std::lock_guard<std::mutex> hold(thrown_mutex_);
+                thrown_ = std::current_exception();
+            }
+        };
+        if (alone || n_threads_ == 1) return guarded(0, 1);
+        threads_->run([&](int i) { guarded(i, n_threads_); });
     }
     void rethrow() {
         if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+    template <typename Body> void parallel(Body &&body) {
+        share(false, body);
+        rethrow();
     }
 
     // Held by every exported call that computes.
     std::mutex &lock() { return mutex_; }
 
   private:
-    using Threads = std::unique_ptr<ggml_threadpool, void (*)(ggml_threadpool *)>;
-    Threads threads_{nullptr, nullptr};
-    ggml_backend_ptr backend_; // uses the threads
+    std::unique_ptr<ggml_threadpool, void (*)(ggml_threadpool *)> pool_{nullptr, nullptr}; // ggml's threads
+    ggml_backend_ptr backend_;                                                             // uses them
+    std::unique_ptr<Threads> threads_; // those of the kernels; null: there is one
     ggml_gallocr_ptr scratch_;
     int n_threads_ = 1;
-    int threads_in_use_ = 0;
     unsigned long long numbers_ = 0;
-    ggml_backend_set_n_threads_t set_n_threads_ = nullptr;
-    void (*set_threads_)(ggml_backend_t, ggml_threadpool_t) = nullptr; // null: there is one thread
     const KernelSet &host_kernels_;
     bool portable_ = false, strict_ = false;
     std::mutex mutex_, thrown_mutex_;

@@ -184,7 +184,7 @@ class Generator {
         forget_logged_error();
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
-        if (engine_->threads()) llama_attach_threadpool(context_.get(), engine_->threads(), engine_->threads());
+        if (engine_->pool()) llama_attach_threadpool(context_.get(), engine_->pool(), engine_->pool());
     }
 
     // Computes one position and forgets it. So the matrices are packed, and what goes wrong meanwhile is said, before

@@ -126,9 +126,9 @@ ggml_tensor *KernelDevice::substitute(ggml_tensor *op) {
     const bool product = is_product(op), attention = !product && is_attention(op);
     if (!product && !attention) return nullptr;
     work_.push_back({&engine_, op, product ? &matrices_.at(op->src[0]) : nullptr});
-    auto run = [](ggml_tensor *, int ith, int nth, void *user) {
+    auto run = [](ggml_tensor *, int, int, void *user) {
         const Work &work = *static_cast<const Work *>(user);
-        work.engine->guarded([&] {
+        work.engine->share(false, [&](int ith, int nth) {
             auto *out = static_cast<float *>(work.op->data);
             if (!work.matrix) return work.engine->kernels()->cached_attention(shape_of(work.op), out, ith, nth);
             const ggml_tensor *x = work.op->src[1];
@@ -136,7 +136,7 @@ ggml_tensor *KernelDevice::substitute(ggml_tensor *op) {
         });
     };
     ggml_tensor *node = ggml_custom_4d(nodes_.get(), op->type, op->ne[0], op->ne[1], op->ne[2], op->ne[3], nullptr, 0,
-                                       run, GGML_N_TASKS_MAX, &work_.back());
+                                       run, 1, &work_.back());
     node->data = op->data;
     node->flags = op->flags;
     ++(product ? n_products_ : n_attentions_);
@@ -165,7 +165,6 @@ ggml_status KernelDevice::compute(ggml_cgraph *graph) {
         for (int i = 0; i < n; ++i)
             if ((nodes[i]->flags & GGML_TENSOR_FLAG_COMPUTE) != 0)
                 if (ggml_tensor *node = substitute(nodes[i])) nodes[i] = node;
-        engine_.use_threads(0);
         const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph);
         engine_.rethrow();
         return status;

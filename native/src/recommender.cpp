@@ -130,7 +130,7 @@ Recommender::Program &Recommender::program(Purpose purpose, const Shape &shape, 
         graph->backward(result);
     else
         graph->output(result.value);
-    if (shape.n_sequences == 1) graph->use_threads(1); // too little work to share
+    if (shape.n_sequences == 1) graph->stay_on_one_thread();
     program = {shape, std::move(graph), result.value};
     return program;
 }

@@ -31,6 +31,33 @@ void add(const float *x, int64_t n, float *sum, int ith, int nth) {
     for (int64_t i = part.first; i < part.last; ++i) sum[i] += x[i];
 }
 
+namespace {
+
+// Calls body(first, last, of_b) for the pieces of a share of n numbers beside which b does not start anew.
+template <typename Body> RI_INLINE void each_repetition(int64_t n, int64_t n_b, int ith, int nth, Body body) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+    for (int64_t i = part.first, end; i < part.last; i = end) {
+        end = least(part.last, (i / n_b + 1) * n_b);
+        body(i, end, i % n_b);
+    }
+}
+
+} // namespace
+
+void plus(const float *a, int64_t n, const float *b, int64_t n_b, float *y, int ith, int nth) {
+    each_repetition(n, n_b, ith, nth, [=](int64_t first, int64_t last, int64_t of_b) {
+#pragma omp simd
+        for (int64_t i = first; i < last; ++i) y[i] = a[i] + b[of_b + i - first];
+    });
+}
+
+void times(const float *a, int64_t n, const float *b, int64_t n_b, float *y, int ith, int nth) {
+    each_repetition(n, n_b, ith, nth, [=](int64_t first, int64_t last, int64_t of_b) {
+#pragma omp simd
+        for (int64_t i = first; i < last; ++i) y[i] = a[i] * b[of_b + i - first];
+    });
+}
+
 void sum_rows(const float *x, int64_t rows, int64_t n, float *sums, int ith, int nth) {
     const Share columns = share_of(n, ith, nth, whole_vectors);
     for (int64_t i = columns.first; i < columns.last; ++i) sums[i] = 0;
@@ -102,6 +129,11 @@ void layer_norm_back_weights(const float *x, const float *dy, float eps, int64_t
 }
 
 // ---- tables and the squared error
+
+void gather_rows(const float *table, const int32_t *ids, int64_t count, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(count, ith, nth);
+    for (int64_t i = part.first; i < part.last; ++i) copy(table + ids[i] * n, n, y + i * n);
+}
 
 void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n, float *table, int64_t n_rows, int ith,
                   int nth) {
