@@ -10,11 +10,9 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/control"
-	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
-	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 func controlsCommand() *cli.Command {
@@ -49,7 +47,7 @@ func controlsAction(c *cli.Context) error {
 		names, folders = append(names, name), append(folders, folder)
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
-		answers, others, split, err := controlled(c, engine, c.String("run"), true)
+		answers, others, userOf, err := controlled(c, engine, c.String("run"), true)
 		if err != nil {
 			return err
 		}
@@ -60,10 +58,7 @@ func controlsAction(c *cli.Context) error {
 			}
 			others = append(others, control.Other{Name: names[i], Answers: beside})
 		}
-		table, err := control.New(answers, others, func(sample string) (int32, error) {
-			s, err := task.TestSequence(split, sample)
-			return s.User, err
-		})
+		table, err := control.New(answers, others, userOf)
 		if err != nil {
 			return err
 		}
@@ -76,11 +71,11 @@ func controlsAction(c *cli.Context) error {
 
 // controlled evaluates a run, with all of its controls or with those of any evaluation alone, or takes the answers from its folder.
 func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ *evaluate.Answers, others []control.Other,
-	_ dataset.Split, err error) {
+	userOf func(sample string) (int32, error), err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})
 	if err != nil {
-		return nil, nil, dataset.Split{}, err
+		return nil, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	n := c.Int("samples")
@@ -93,22 +88,22 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ 
 	opts := evaluate.Options{Seed: kept.Seed, Controls: true, Path: run.AnswersPath(folder, r.Task, kept),
 		Progress: func(done, total int) { bar.to(done, total, "samples") }}
 	if _, err = r.Evaluate(c.Context, n, opts); err != nil {
-		return nil, nil, dataset.Split{}, err
+		return nil, nil, nil, err
 	}
 	answers, err := evaluate.ReadAnswers(opts.Path)
 	if !all || err != nil {
-		return answers, nil, r.Split, err
+		return answers, nil, nil, err
 	}
 	for _, name := range r.Controls() {
 		bar.what, kept.Control = name, name
 		opts.Path = run.AnswersPath(folder, r.Task, kept)
 		told, err := r.EvaluateControl(c.Context, name, n, opts)
 		if err != nil {
-			return nil, nil, dataset.Split{}, err
+			return nil, nil, nil, err
 		}
 		others = append(others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
 	}
-	return answers, others, r.Split, nil
+	return answers, others, r.UserOf, nil
 }
 
 func abstentionCommand() *cli.Command {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
@@ -30,6 +32,7 @@ func oracleCommand() *cli.Command {
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
 			&cli.IntFlag{Name: "samples", Usage: "instead of --user or --history: use `N` test sequences, drawn at random"},
+			&cli.StringFlag{Name: "against", Usage: "with --samples: compare the oracles' words and another recommender's first recommendations with what came next; its weights, `FILE`.safetensors"},
 			oracleSeed,
 			jsonFlag,
 		},
@@ -53,12 +56,18 @@ func oracleAction(c *cli.Context) error {
 	if c.IsSet("samples") && c.Int("samples") < 1 {
 		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
 	}
+	if c.IsSet("against") && !c.IsSet("samples") {
+		return usage(c, "--against compares oracles of test sequences; give --samples, too")
+	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		r, err := run.Open(engine, c.String("run"), interpret.Options{Slots: 64})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
+		if c.IsSet("against") {
+			return oraclesAgainst(c, engine, r)
+		}
 		if c.IsSet("samples") {
 			return oraclesOfTest(c, r)
 		}
@@ -92,6 +101,35 @@ func showOracle(to io.Writer, o run.Oracle) error {
 			line[2], line[3] = oneLine(o.Nearest[i].Title), fmt.Sprintf("%.2f", o.Nearest[i].Score)
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", line...)
+	}
+	return w.Flush()
+}
+
+// oraclesAgainst compares oracles and another recommender's choices with the truth.
+func oraclesAgainst(c *cli.Context, engine *cgo.Engine, r *run.Run) error {
+	oracles, err := testOracles(c, r)
+	if err != nil {
+		return err
+	}
+	other, err := recommender.Load(engine, c.String("against"))
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	table, err := r.OracleTruth(c.Context, oracles, other)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, table)
+	}
+	fmt.Fprintf(c.App.Writer, "what came next, against %s, n = %d; scores are the mean F1 of the lines, intervals are a bootstrap over users\n",
+		filepath.Base(c.String("against")), oracles.N)
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tn\toracle\trecommendation\tdifference\t95 % interval\tMcNemar p\tadjusted p")
+	for _, row := range table.Rows {
+		fmt.Fprintf(w, "%s\t%d\t%.3f\t%.3f\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\n", row.Control, row.N, row.Own, row.Other, row.Difference.Mean,
+			row.Difference.Low, row.Difference.High, row.McNemar, row.Adjusted)
 	}
 	return w.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -34,6 +35,15 @@ func TestOracle(t *testing.T) {
 	if result.N != 6 || len(result.Oracles) != 6 || result.Oracles[0].Next == "" {
 		t.Errorf("%+v", result)
 	}
+	truth := []string{"oracle", "--run", "@run", "--samples", "6", "--against", "@sasrec.safetensors"}
+	var table control.Table
+	parses(t, &table, dir, with(truth, "--json")...)
+	if len(table.Rows) != 1 || table.Rows[0].Control != "title" || table.Rows[0].N != 6 { // of its items neither genres nor years are known
+		t.Errorf("%+v", table)
+	}
+	stdout, _ = runs(t, dir, truth...)
+	contains(t, stdout, "what came next, against sasrec.safetensors, n = 6", "recommendation", "McNemar")
+	fails(t, 2, []string{"--against", "--samples"}, dir, "oracle", "--run", "@run", "--user", "103", "--against", "@sasrec.safetensors")
 	var verdict judge.Result
 	against := []string{"judge", "--run", "@run", "--against", "@sasrec.safetensors", "--samples", "5"}
 	parses(t, &verdict, dir, with(against, "--llm", "@tiny.gguf", "--json")...)

@@ -152,6 +152,25 @@ func TestTable_asShown(t *testing.T) {
 	}
 }
 
+func TestCompare(t *testing.T) {
+	of := func(answers ...string) (records []evaluate.Record) {
+		for i, answer := range answers {
+			records = append(records, evaluate.Record{Sample: fmt.Sprint("test-", i), Titles: []string{"War"}, Answer: answer})
+		}
+		return records
+	}
+	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama")}}, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := table.Rows[0]; r.N != 4 || r.Own != 0.75 || r.Other != 0.25 || r.Difference.Mean != 0.5 || r.McNemar != 0.5 || r.Adjusted != r.Bootstrap {
+		t.Errorf("%+v", r)
+	}
+	if _, err := Compare("x", []Pair{{}}, userOf); err == nil {
+		t.Error("no records are compared")
+	}
+}
+
 func TestTable_write(t *testing.T) {
 	table, err := New(planted(t, honest), nil, userOf)
 	if err != nil {

@@ -84,7 +84,12 @@ func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (
 			}
 		}
 	}
-	single := !slices.ContainsFunc(answers.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 })
+	t.adjust(!slices.ContainsFunc(answers.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 }))
+	return t, nil
+}
+
+// adjust corrects the p-values of all rows: McNemar's where every true answer has one line, else the bootstrap's.
+func (t *Table) adjust(single bool) {
 	p := make([]float64, len(t.Rows))
 	for i, r := range t.Rows {
 		if p[i] = r.Bootstrap; single {
@@ -95,6 +100,23 @@ func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (
 		t.Rows[i].Adjusted = adjusted
 		t.Rows[i].Flagged = !(t.Rows[i].Difference.Mean > 0 && adjusted < Level)
 	}
+}
+
+// Pair is two ways of answering the same questions, record by record.
+type Pair struct {
+	Name       string
+	Own, Other []evaluate.Record
+}
+
+// Compare compares pairs, a row for each.
+func Compare(label string, pairs []Pair, userOf func(sample string) (int32, error)) (*Table, error) {
+	t := &Table{Label: label}
+	for _, p := range pairs {
+		if err := t.add("all", p.Name, p.Own, p.Other, userOf); err != nil {
+			return nil, err
+		}
+	}
+	t.adjust(false)
 	return t, nil
 }
 

@@ -81,8 +81,11 @@ func (s *Space) Values(least int) (values []string, items map[string]int) {
 }
 
 // of gives an item's values.
-func (s *Space) of(item int32) []string {
-	return s.task.Question(s.run.Facts, dataset.Sequence{User: -1, Next: item}, 1).Answer
+func (s *Space) of(item int32) []string { return s.run.attribute(s.task, item) }
+
+// attribute gives what a task about the last item has for an answer where that is the item.
+func (p *Parts) attribute(t task.Task, item int32) []string {
+	return t.Question(p.Facts, dataset.Sequence{User: -1, Next: item}, 1).Answer
 }
 
 // Direction leads from the states after items without a value to those after items with it: the difference of their means.

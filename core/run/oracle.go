@@ -10,12 +10,15 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Oracle is a recommender's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
@@ -241,4 +244,56 @@ func (r *Run) Choices(ctx context.Context, oracles *OracleResult, other *recomme
 		titles[i] = r.Data.Items[first[0].Item].Title
 	}
 	return titles, nil
+}
+
+// OracleTruth compares oracles in words, and the first recommendations of another recommender, with the items that came next: with
+// their titles, and with their genres and decades, where these are known.
+func (r *Run) OracleTruth(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) (*control.Table, error) {
+	choices, err := r.Choices(ctx, oracles, other)
+	if err != nil {
+		return nil, err
+	}
+	pairs := []control.Pair{{Name: "title"}}
+	tests := draw(len(r.Split.Test), oracles.N, oracles.Seed)
+	for i, o := range oracles.Oracles {
+		record := evaluate.Record{Sample: task.SampleID(tests[i]), Titles: []string{o.Next}, Answer: o.Words}
+		pairs[0].Own = append(pairs[0].Own, record)
+		record.Answer = choices[i]
+		pairs[0].Other = append(pairs[0].Other, record)
+	}
+	for _, name := range []string{"genres", "decade"} {
+		template, err := task.Prompt(name)
+		if err != nil {
+			return nil, err
+		}
+		attribute, err := task.Of(template)
+		if err != nil {
+			return nil, err
+		}
+		pair := control.Pair{Name: name}
+		for i, own := range pairs[0].Own {
+			truth := r.attribute(attribute, r.Split.Test[tests[i]].Next)
+			if len(truth) == 0 {
+				continue // nobody knows it
+			}
+			of := func(title string) evaluate.Record { // nothing is known of what is no title
+				record := evaluate.Record{Sample: own.Sample, Titles: truth}
+				if item, ok := r.Data.Catalogue().Lookup(title); ok {
+					record.Answer = strings.Join(r.attribute(attribute, item), "\n")
+				}
+				return record
+			}
+			pair.Own, pair.Other = append(pair.Own, of(own.Answer)), append(pair.Other, of(choices[i]))
+		}
+		if len(pair.Own) > 0 {
+			pairs = append(pairs, pair)
+		}
+	}
+	return control.Compare(oracles.Label, pairs, r.UserOf)
+}
+
+// UserOf gives the user of a sample of an evaluation.
+func (r *Run) UserOf(sample string) (int32, error) {
+	s, err := task.TestSequence(r.Split, sample)
+	return s.User, err
 }
