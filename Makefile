@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu llama-tools test-judge test-serve test-cases soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -113,6 +113,11 @@ soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for 
 
 release: ## an archive of recint for other Linux machines, in build/release (docs/packaging.md)
 	@bash packaging/release.sh build/release
+
+test-notebook: $(RECINT) ## execute the notebook of docs/examples in a clean virtual environment: RECINT_MINUTES=1 trains its adapter that long
+	rm -rf build/notebook && python3 -m venv build/notebook
+	build/notebook/bin/python -m pip install -q -r docs/examples/requirements.txt nbclient ipykernel
+	RECINT=$(abspath $(RECINT)) RECINT_MINUTES=$${RECINT_MINUTES:-1} build/notebook/bin/python docs/examples/execute.py docs/examples/any_recommender.ipynb
 
 test-release: ## make that archive and test it: unpacked elsewhere, on other processors, made again
 	@archive=$$(bash packaging/release.sh build/release) && bash packaging/release_test.sh "$$archive"

@@ -33,7 +33,7 @@ func alignFlags() []cli.Flag {
 	d := run.DefaultSpec()
 	return []cli.Flag{
 		dataFlag(),
-		&cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"},
+		recommenderOr("states"), statesFlag(),
 		llmFlag(),
 		promptFlag(),
 		&cli.StringFlag{Name: "task", DefaultText: "that of --prompt", Usage: "train on `TASKS` together, in place of --prompt: prompts separated by commas, e.g. genres,decade,residual"},
@@ -60,7 +60,7 @@ func alignFlags() []cli.Flag {
 }
 
 func alignAction(c *cli.Context) error {
-	if err := onlyFlags(c, "recommender", "out"); err != nil {
+	if err := oneSource(c, "out"); err != nil {
 		return err
 	}
 	s, err := spec(c)
@@ -137,7 +137,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if s.LLM, err = modelPath(c, c.String("llm")); err != nil {
 		return run.Spec{}, err
 	}
-	s.Recommender, s.Precision = c.String("recommender"), run.Precision(c.String("precision"))
+	s.Recommender, s.States, s.Precision = c.String("recommender"), c.String("states"), run.Precision(c.String("precision"))
 	s.Tokens = c.Int("tokens")
 	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
 	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
@@ -146,6 +146,9 @@ func spec(c *cli.Context) (run.Spec, error) {
 	s.Config.Patience, s.Config.Noise = c.Int("patience"), c.Float64("noise")
 	if c.IsSet("hidden") {
 		s.Hidden = c.Int("hidden")
+	}
+	if s.States != "" {
+		s.Drawn = 0
 	}
 	if c.IsSet("drawn") {
 		s.Drawn = c.Float64("drawn")

@@ -123,7 +123,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
 		},
 		Commands: []*cli.Command{
-			dataCommand(), modelsCommand(), recommenderCommand(), probeCommand(), promptCommand(), planCommand(),
+			dataCommand(), modelsCommand(), recommenderCommand(), statesGroup(), probeCommand(), promptCommand(), planCommand(),
 			alignCommand(), adapterCommand(), evaluateCommand(),
 			interpretCommand(), explainCommand(), editCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
 			doctorCommand(), completionCommand(), manCommand(), versionCommand(),

@@ -56,7 +56,7 @@ func editAction(c *cli.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
-		history, err := history(c, r.Data, r.Recommender.Positions())
+		history, err := history(c, r.Data, r.Source.Positions())
 		if err != nil {
 			return err
 		}

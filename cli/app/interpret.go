@@ -17,20 +17,30 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 func interpretCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "interpret",
-		Usage: "say in words what the recommender's states hold of a person",
+		Name:        "interpret",
+		Subcommands: []*cli.Command{mergeAnswersCommand()},
+		Usage:       "say in words what the recommender's states hold of a person",
 		Description: "With a run that asks for the last item the person's history is walked through: at each choice the LLM is shown the\n" +
 			"recommender's state before and after it, and nothing else, and says what was chosen. With one that asks about the history it is\n" +
 			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
-			"last items. An answer is marked where the states are unlike those of training (see recint evaluate abstention). --titles weighs all titles of the catalogue instead, for the last choice alone.",
+			"last items. An answer is marked where the states are unlike those of training (see recint evaluate abstention). --titles weighs\n" +
+			"all titles of the catalogue instead, for the last choice alone.\n" +
+			"--in answers many rows: JSON lines or Parquet, each with a history (ids of items), a user, or states ({\"states\": [[…], […]]} or\n" +
+			"a column for each slot of the prompt), and an id if you like; a file of states is asked about row by row. Each row gets a line\n" +
+			"of JSON in --out, in order; a bad row gets one that says what is wrong with it. The same command goes on after an interruption.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
 			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
 			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			&cli.StringFlag{Name: "in", Usage: "answer every row of `FILE`; -: JSON lines from standard input"},
+			&cli.StringFlag{Name: "out", Usage: "with --in: write the answers to `FILE`; -: standard output"},
+			&cli.StringFlag{Name: "shard", Usage: "with --in: answer `PART` of the rows alone, e.g. 2/4; recint interpret merge joins the files"},
+			sideBySideFlag(),
 			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
 			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest words", Usage: "draw the words, at this `TEMPERATURE`"},
 			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "draw only from the likeliest words that make up this `PROBABILITY`"},
@@ -54,8 +64,11 @@ func interpretAction(c *cli.Context) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
 	}
+	if c.IsSet("in") || c.IsSet("out") {
+		return interpretRows(c)
+	}
 	if c.IsSet("user") == c.IsSet("history") {
-		return usage(c, "say whose states to interpret, either --user or --history")
+		return usage(c, "say whose states to interpret, either --user or --history, or --in for many")
 	}
 	sampling := interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
 	if err := sampling.Validate(); err != nil {
@@ -70,28 +83,29 @@ func interpretAction(c *cli.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
-		history, err := history(c, r.Data, r.Recommender.Config().Positions)
+		past, err := past(c, r)
 		if err != nil {
 			return err
 		}
+		history := r.ItemsOf(past)
 		if !r.Task.Last && !c.IsSet("titles") {
-			return showRecovered(c, r, sampling, history)
+			return showRecovered(c, r, sampling, history, past)
 		}
 		if len(history) < 2 {
 			return fmt.Errorf("the history has one item; a choice is read from the states before and after it, so name at least two")
 		}
 		if c.IsSet("titles") {
-			return showTitles(c, r, history)
+			return showTitles(c, r, history, past)
 		}
-		var prefixes [][]int32
+		var prefixes, pasts [][]int32
 		for n := 2; n <= len(history); n++ {
-			prefixes = append(prefixes, history[:n])
+			prefixes, pasts = append(prefixes, history[:n]), append(pasts, past[:n])
 		}
-		answers, err := r.Interpret(c.Context, prefixes)
+		answers, err := r.Interpret(c.Context, pasts)
 		if err != nil {
 			return err
 		}
-		unlike, err := unlikeTraining(c, r, prefixes)
+		unlike, err := unlikeTraining(c, r, pasts)
 		if err != nil {
 			return err
 		}
@@ -130,7 +144,7 @@ func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, er
 	if err != nil {
 		return nil, err
 	}
-	states, err := r.States(c.Context, r.Recommender, histories)
+	states, err := r.States(c.Context, r.Source, histories)
 	for i, s := range states {
 		unlike[i] = f.Unlike(s)
 	}
@@ -161,8 +175,8 @@ type scoredTitle struct {
 }
 
 // showTitles lists the likeliest titles for the last choice, and the place of what was chosen among all.
-func showTitles(c *cli.Context, r *run.Run, history []int32) error {
-	scores, err := r.Scores(c.Context, [][]int32{history})
+func showTitles(c *cli.Context, r *run.Run, history, past []int32) error {
+	scores, err := r.Scores(c.Context, [][]int32{past})
 	if err != nil {
 		return err
 	}
@@ -194,17 +208,20 @@ func showTitles(c *cli.Context, r *run.Run, history []int32) error {
 }
 
 // showRecovered lists what the LLM reads from the state after a history, beside what it holds.
-func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history []int32) error {
+func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history, past []int32) error {
 	user := int32(-1)
 	if c.IsSet("user") {
-		user, _ = r.Data.User(c.String("user"))
+		if known, ok := r.Data.User(c.String("user")); ok {
+			user = known
+		}
 	}
 	q := r.Question(user, history)
-	answers, err := r.Interpret(c.Context, [][]int32{q.History})
+	past = past[len(past)-len(q.History):]
+	answers, err := r.Interpret(c.Context, [][]int32{past})
 	if err != nil {
 		return err
 	}
-	unlike, err := unlikeTraining(c, r, [][]int32{q.History})
+	unlike, err := unlikeTraining(c, r, [][]int32{past})
 	if err != nil {
 		return err
 	}
@@ -240,6 +257,17 @@ func oneLine(text string) string {
 		return ' '
 	}
 	return strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(text, "\uFFFD"))), " ")
+}
+
+// past gives the history that the flags name, as the run's source of states takes it.
+func past(c *cli.Context, r *run.Run) ([]int32, error) {
+	if !c.IsSet("history") {
+		return r.Latest(c.String("user"))
+	}
+	if r.Recommender == nil {
+		return nil, states.ErrUnknownHistory
+	}
+	return r.Data.Catalogue().ParseHistory(c.String("history"))
 }
 
 // history gives the items that the flags name, at most the last `most` of them.

@@ -71,7 +71,7 @@ func oracleAction(c *cli.Context) error {
 		if c.IsSet("samples") {
 			return oraclesOfTest(c, r)
 		}
-		history, err := history(c, r.Data, r.Recommender.Positions())
+		history, err := history(c, r.Data, r.Source.Positions())
 		if err != nil {
 			return err
 		}

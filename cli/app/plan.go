@@ -25,7 +25,7 @@ func planCommand() *cli.Command {
 }
 
 func planAction(c *cli.Context) error {
-	if err := onlyFlags(c, "recommender"); err != nil {
+	if err := oneSource(c); err != nil {
 		return err
 	}
 	s, err := spec(c)

@@ -11,6 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/probe"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 func probeCommand() *cli.Command {
@@ -24,7 +25,7 @@ func probeCommand() *cli.Command {
 			"that were never a target in training. A catalogue like MovieLens-100K's takes about a minute; time grows with the\n" +
 			"number of items.",
 		Flags: []cli.Flag{
-			dataFlag(), recommenderFlag(),
+			dataFlag(), recommenderOr("states"), statesFlag(),
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},
 			jsonFlag,
 		},
@@ -33,23 +34,39 @@ func probeCommand() *cli.Command {
 }
 
 func probeStates(c *cli.Context) error {
-	if err := onlyFlags(c, "recommender"); err != nil {
+	if err := oneSource(c); err != nil {
 		return err
 	}
-	return withRecommender(c, func(engine *cgo.Engine, r *recommender.Recommender, _ *dataset.Dataset, split dataset.Split) error {
-		bar := newProgress(c.App.ErrWriter, "probing")
-		report, err := probe.Measure(c.Context, engine, r, split, c.Uint64("seed"), func(p probe.Progress) {
-			bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
+	if c.String("states") == "" {
+		return withRecommender(c, func(engine *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+			return probeSource(c, engine, r, len(d.Items), split, r.Config().Model)
 		})
-		bar.end()
+	}
+	return withStates(c, c.String("states"), func(f *states.File, d *dataset.Dataset) error {
+		split, err := f.Split()
 		if err != nil {
 			return err
 		}
-		if c.Bool("json") {
-			return printJSON(c, report)
-		}
-		return showProbes(c, r.Config().Model, report)
+		return withEngine(c, func(engine *cgo.Engine) error {
+			return probeSource(c, engine, f, len(d.Items), split, c.String("states"))
+		})
 	})
+}
+
+// probeSource probes a source of states with a name.
+func probeSource(c *cli.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, name string) error {
+	bar := newProgress(c.App.ErrWriter, "probing")
+	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), func(p probe.Progress) {
+		bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
+	})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, report)
+	}
+	return showProbes(c, name, report)
 }
 
 // showProbes prints a row for each kind of input, and how the figures came about.

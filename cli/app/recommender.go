@@ -52,6 +52,26 @@ func recommenderFlag() cli.Flag {
 	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"}
 }
 
+// recommenderOr is recommenderFlag where another flag may stand in its place.
+func recommenderOr(other string) cli.Flag {
+	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (or give --" + other + ")"}
+}
+
+func statesFlag() cli.Flag {
+	return &cli.PathFlag{Name: "states", Usage: "in place of a recommender, the states of any other one: `FILE`.parquet, .safetensors or a folder of parts"}
+}
+
+// oneSource checks that either flag is given, and others that are required.
+func oneSource(c *cli.Context, required ...string) error {
+	if err := onlyFlags(c, required...); err != nil {
+		return err
+	}
+	if (c.String("recommender") == "") == (c.String("states") == "") {
+		return usage(c, "say where states come from, either --recommender or --states")
+	}
+	return nil
+}
+
 // trainingFlag is a flag that changes one field that all recommenders have.
 type trainingFlag struct {
 	name, usage string

@@ -36,22 +36,21 @@ func TestEveryModel(t *testing.T) {
 			t.Errorf("%s says\n%s", model, stdout)
 		}
 		more := map[string][]string{"dreamrec": {"--oracles"}}[model]
-		runs(t, dir, slices.Concat([]string{"recommender", "states", "--all-positions", "--out", "@" + model + "/states.safetensors"}, more, from)...)
+		runs(t, dir, slices.Concat([]string{"recommender", "states", "--part", "test", "--out", "@" + model + "/states.safetensors"}, more, from)...)
 		file, err := artifact.ReadSafetensors(filepath.Join(dir, model, "states.safetensors"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		width := map[string]int{"gru4rec": 16, "caser": 3*4 + 16, "dreamrec": 16}[model]
-		if _, err := file.Float32("states", 27, 10, width); err != nil {
-			t.Error(err)
+		state, err := file.Find("state")
+		if err != nil || state.Shape[1] != width {
+			t.Fatalf("states %+v, %v", state, err)
 		}
-		next, err := file.Int32("next", 27)
-		if err != nil || next[0] < 0 || next[0] >= 30 {
-			t.Errorf("next %v, %v", next, err)
-		}
-		if _, err := file.Float32("oracles", 27, 16); (err == nil) != (model == "dreamrec") {
+		if _, err := file.Float32("oracle", state.Shape[0], 16); (err == nil) != (model == "dreamrec") {
 			t.Errorf("%s: oracles: %v", model, err)
 		}
+		checked, _ := runs(t, dir, "states", "check", "--data", "@data", "@"+model+"/states.safetensors")
+		contains(t, checked, fmt.Sprintf("states of %d numbers", width), "0 to train, 0 to validate, 27 to test")
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 func recommendCommand() *cli.Command {
@@ -82,15 +84,14 @@ func recommend(c *cli.Context) error {
 func statesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "states",
-		Usage: "write the hidden states of a part's histories to a file",
-		Description: "The file is safetensors: states [n, W], or with --all-positions [n, T, W]; length, user and next [n]: the items in the\n" +
-			"history, its user's number and the item that followed; with --oracles also oracles [n, D].",
+		Usage: "write the hidden states after every item of a data set's sequences to a file of states",
+		Description: "The file is Parquet, or safetensors if its name ends so, with a row for each state (see docs/states.md). recint align and\n" +
+			"others take it as --states in place of the recommender.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
-			&cli.StringFlag{Name: "part", Value: "test", Usage: "`PART` of the data set: train, validation or test"},
-			&cli.BoolFlag{Name: "all-positions", DisableDefaultText: true, Usage: "the state after every item, not only after the last"},
-			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw oracles, too, where the recommender has them"},
-			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.safetensors (required)"},
+			&cli.StringFlag{Name: "part", DefaultText: "all", Usage: "only the sequences with items of this `PART`: train, validation or test"},
+			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw DreamRec's oracles, too: the column oracle"},
+			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.parquet or .safetensors (required)"},
 		},
 		Action: writeStates,
 	}
@@ -100,61 +101,32 @@ func writeStates(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender", "out"); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"train", "validation", "test"}, c.String("part")) {
-		return usage(c, "no part is called %q; known are train, validation, test", c.String("part"))
+	parts := []string{"train", "validation", "test"}
+	if c.IsSet("part") {
+		if !slices.Contains(parts, c.String("part")) {
+			return usage(c, "no part is called %q; known are train, validation, test", c.String("part"))
+		}
+		parts = []string{c.String("part")}
 	}
 	if err := newFile(c.String("out")); err != nil {
 		return err
 	}
 	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
-		sequences := map[string][]dataset.Sequence{"train": split.Train, "validation": split.Validation,
-			"test": split.Test}[c.String("part")]
-		if c.Bool("oracles") && !r.Generates() {
-			return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Config().Model)
-		}
-		histories, n := recommender.Histories(sequences), len(sequences)
-		tensor := func(name string, compute func(dst []float32) error, shape ...int) (artifact.Tensor, error) {
-			size := 1
-			for _, d := range shape {
-				size *= d
+		var more []states.Extra
+		if c.Bool("oracles") {
+			if !r.Generates() {
+				return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Config().Model)
 			}
-			t := artifact.Tensor{Name: name, DType: "F32", Shape: shape, F32: make([]float32, size)}
-			return t, compute(t.F32)
+			more = append(more, states.Extra{Name: "oracle", Width: r.Config().Width,
+				Compute: func(ctx context.Context, dst []float32, histories [][]int32) error {
+					return r.Oracles(ctx, dst, histories, r.Config().Seed)
+				}})
 		}
-		shape, encode := []int{n, r.StateWidth()}, r.States
-		if c.Bool("all-positions") {
-			shape, encode = []int{n, r.Config().Positions, r.StateWidth()}, r.AllStates
-		}
-		states, err := tensor("states", func(dst []float32) error { return encode(c.Context, dst, histories) }, shape...)
+		rows, err := states.Write(c.Context, c.String("out"), r, d, split, parts, more...)
 		if err != nil {
 			return err
 		}
-		file := &artifact.File{Metadata: map[string]string{"recommender": r.Hash(), "dataset": d.Hash(), "part": c.String("part")},
-			Tensors: []artifact.Tensor{states}}
-		if c.Bool("oracles") {
-			oracles, err := tensor("oracles", func(dst []float32) error {
-				return r.Oracles(c.Context, dst, histories, r.Config().Seed)
-			}, n, r.Config().Width)
-			if err != nil {
-				return err
-			}
-			file.Tensors = append(file.Tensors, oracles)
-		}
-		for name, of := range map[string]func(dataset.Sequence) int32{
-			"length": func(s dataset.Sequence) int32 { return int32(min(len(s.History), r.Config().Positions)) },
-			"user":   func(s dataset.Sequence) int32 { return s.User },
-			"next":   func(s dataset.Sequence) int32 { return s.Next },
-		} {
-			values := make([]int32, n)
-			for i, s := range sequences {
-				values[i] = of(s)
-			}
-			file.Tensors = append(file.Tensors, artifact.Tensor{Name: name, DType: "I32", Shape: []int{n}, I32: values})
-		}
-		if err := artifact.WriteSafetensors(c.String("out"), file); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.App.ErrWriter, "states of %d histories, %v: %s\n", n, shape, c.String("out"))
+		fmt.Fprintf(c.App.ErrWriter, "%d states of %d numbers: %s\n", rows, r.StateWidth(), c.String("out"))
 		return nil
 	})
 }

@@ -34,6 +34,7 @@ type Sequence struct {
 	History []int32 // 1 to MaxHistory dense item ids, oldest first; shared memory, not to be changed
 	Next    int32   // dense item id
 	Time    int64   // of Next; 0 where sequences were given
+	Row     int32   // of Next in a file of states; 0 elsewhere
 }
 
 // Split holds the sequences for training, choosing and reporting.
@@ -208,6 +209,19 @@ func (d *Dataset) cuts(starts []int, p Protocol) (validationFrom, testFrom cut) 
 		return cut{times[rank], rank - earlier}
 	}
 	return at(len(times) * 8 / 10), at(len(times) * 9 / 10)
+}
+
+// Histories returns the latest items of every user, at most max of each, oldest first.
+func (d *Dataset) Histories(max int) [][]int32 {
+	d = d.sorted()
+	histories := make([][]int32, len(d.Users))
+	for user, starts := 0, d.starts(); user < len(d.Users); user++ {
+		events := d.Events[starts[user]:starts[user+1]]
+		for _, e := range events[len(events)-min(max, len(events)):] {
+			histories[user] = append(histories[user], e.Item)
+		}
+	}
+	return histories
 }
 
 // History returns the user's latest items, at most max of them, oldest first: what a recommender would be asked now.

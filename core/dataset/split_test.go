@@ -94,9 +94,9 @@ func TestLeaveOneOut(t *testing.T) {
 	p := Protocol{MaxHistory: 3, MinHistory: 2}
 	s, err := d.Split(p)
 	want := Split{
-		Train:      []Sequence{{0, []int32{0, 1}, 2, 30}},
-		Validation: []Sequence{{0, []int32{0, 1, 2}, 3, 40}, {1, []int32{0, 1}, 2, 80}},
-		Test:       []Sequence{{2, []int32{0, 1}, 2, 3}, {0, []int32{1, 2, 3}, 4, 50}, {1, []int32{0, 1, 2}, 3, 90}},
+		Train:      []Sequence{{User: 0, History: []int32{0, 1}, Next: 2, Time: 30}},
+		Validation: []Sequence{{User: 0, History: []int32{0, 1, 2}, Next: 3, Time: 40}, {User: 1, History: []int32{0, 1}, Next: 2, Time: 80}},
+		Test:       []Sequence{{User: 2, History: []int32{0, 1}, Next: 2, Time: 3}, {User: 0, History: []int32{1, 2, 3}, Next: 4, Time: 50}, {User: 1, History: []int32{0, 1, 2}, Next: 3, Time: 90}},
 	}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v", s, err)

@@ -42,8 +42,7 @@ type candidate struct {
 	grammar.Step
 }
 
-// search answers samples side by side; where some are done the next ones take their slots. It waits until half of the slots are
-// free: a prompt by itself costs nearly as much as several side by side.
+// search answers samples side by side.
 func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]prompt.Answer, error) {
 	if err := i.check(samples); err != nil {
 		return nil, err
@@ -52,34 +51,46 @@ func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *gr
 	for n, states := range samples {
 		questions[n] = &Question{States: states, Grammar: g, Width: width, Number: uint64(n)}
 	}
+	if err := i.AskAll(ctx, questions); err != nil {
+		return nil, err
+	}
+	answers := make([][]prompt.Answer, len(questions))
+	for n, q := range questions {
+		if q.Err != nil {
+			return nil, fmt.Errorf("interpret: sample %d: %w", n, q.Err)
+		}
+		answers[n] = q.Answers
+	}
+	return answers, nil
+}
+
+// AskAll answers questions of one width, whose states Check allows, side by side; where some are done the next ones take their slots. It
+// waits until half of the slots are free: a prompt by itself costs nearly as much as several side by side. A question that the LLM cannot
+// compute with has an Err in the end, and no answers.
+func (i *Interpreter) AskAll(ctx context.Context, questions []*Question) error {
 	s, err := i.Session()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for left := questions; len(left) > 0 || s.Live() > 0; {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
+		}
+		width := 1
+		if len(left) > 0 {
+			width = left[0].Width
 		}
 		if n := min(s.Room(width), len(left)); n > 0 && len(s.free) >= s.Live()*width {
 			if err := s.Ask(left[:n]); err != nil {
-				return nil, err
-			}
-			for k, q := range left[:n] {
-				if q.Err != nil {
-					return nil, fmt.Errorf("interpret: sample %d: %w", len(samples)-len(left)+k, q.Err)
-				}
+				return err
 			}
 			left = left[n:]
 		}
 		if err := s.Step(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	answers := make([][]prompt.Answer, len(questions))
-	for n, q := range questions {
-		answers[n] = q.Answers
-	}
-	return answers, nil
+	return nil
 }
 
 // decode runs a batch that has a part for every hypothesis, and moves each beam on by what may follow.

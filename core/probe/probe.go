@@ -11,7 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 // What a probe is shown.
@@ -46,8 +46,9 @@ type Progress struct {
 
 // Measure trains a linear probe and an MLP on the states after the items, and on those before and after them: four figures
 // in this order. Of a data set with more than 100,000 sequences to train or 20,000 to validate or test, so many are drawn by
-// the seed. The states of a recommender that generates are its guidance. The context is looked at between batches; progress may be nil.
-func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender, split dataset.Split, seed uint64,
+// the seed. There are so many items. The states of a recommender that generates are its guidance. The context is looked at between batches;
+// progress may be nil.
+func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, seed uint64,
 	progress func(Progress)) (_ *Report, err error) {
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -62,17 +63,21 @@ func Measure(ctx context.Context, engine *cgo.Engine, r *recommender.Recommender
 		most int
 	}{{&both.Train, split.Train, maxTrain}, {&both.Validation, split.Validation, maxHeld}, {&both.Test, split.Test, maxHeld}} {
 		sequences := draw(part.from, part.most, random)
-		states, err := align.Linear.States(ctx, r, []string{prompt.SlotBefore, prompt.SlotAfter}, recommender.Extended(sequences))
+		pasts := make([][]int32, len(sequences))
+		for i, s := range sequences {
+			pasts[i] = source.Past(s, true)
+		}
+		shown, err := align.Linear.States(ctx, source, []string{prompt.SlotBefore, prompt.SlotAfter}, pasts)
 		if err != nil {
 			return nil, err
 		}
 		for i, s := range sequences {
-			part.to.Inputs = append(part.to.Inputs, states[i].Values...)
+			part.to.Inputs = append(part.to.Inputs, shown[i].Values...)
 			part.to.Targets = append(part.to.Targets, s.Next)
 		}
 	}
-	report := &Report{Train: len(both.Train.Targets), Items: r.Config().Items, Known: known(both)}
-	width := r.StateWidth()
+	report := &Report{Train: len(both.Train.Targets), Items: items, Known: known(both)}
+	width := source.StateWidth()
 	probes := []struct {
 		name   string
 		config Config

@@ -197,7 +197,7 @@ func TestMeasure(t *testing.T) {
 	split := dataset.Split{Train: sequences(600, 1), Validation: sequences(60, 2), Test: sequences(90, 3)}
 	var last Progress
 	calls := 0
-	report, err := Measure(t.Context(), engine, r, split, 1, func(p Progress) { calls, last = calls+1, p })
+	report, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, func(p Progress) { calls, last = calls+1, p })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestMeasure(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Measure(ctx, engine, r, split, 1, func(p Progress) {
+	_, err = Measure(ctx, engine, r, r.Config().Items, split, 1, func(p Progress) {
 		if calls = p.Done; calls == 3 {
 			cancel()
 		}
@@ -228,7 +228,7 @@ func TestMeasure(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "nothing is kept") {
 		t.Errorf("cancelled after batch 3: %v after batch %d", err, calls)
 	}
-	if _, err := Measure(t.Context(), engine, r, dataset.Split{}, 1, nil); err == nil ||
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, 1, nil); err == nil ||
 		!strings.Contains(err.Error(), "0 sequences to learn from") {
 		t.Errorf("no sequences: %v", err)
 	}

@@ -320,13 +320,12 @@ func Histories(sequences []dataset.Sequence) [][]int32 {
 	return histories
 }
 
-// Extended gives each sequence's history with the next item at its end.
-func Extended(sequences []dataset.Sequence) [][]int32 {
-	histories := make([][]int32, len(sequences))
-	for i, s := range sequences {
-		histories[i] = append(slices.Clip(s.History), s.Next)
+// Past gives a sequence's history, with the next item at its end or without it.
+func (r *Recommender) Past(s dataset.Sequence, next bool) []int32 {
+	if next {
+		return append(slices.Clip(s.History), s.Next)
 	}
-	return histories
+	return s.History
 }
 
 func checkDst(dst []float32, width, histories int) error {

@@ -62,12 +62,18 @@ func TestLongHistoriesCountTheirLastItems(t *testing.T) {
 	}
 }
 
-func TestExtended(t *testing.T) {
+func TestPast(t *testing.T) {
 	shared := make([]int32, 2, 9) // room behind the history must not be written to
 	copy(shared, []int32{1, 2})
 	sequences := []dataset.Sequence{{History: shared, Next: 7}, {History: []int32{1, 2, 3}, Next: 6}}
-	if got := Extended(sequences); !slices.Equal(got[0], []int32{1, 2, 7}) || !slices.Equal(got[1], []int32{1, 2, 3, 6}) {
-		t.Errorf("got %v", got)
+	r := &Recommender{}
+	for i, want := range [][]int32{{1, 2, 7}, {1, 2, 3, 6}} {
+		if got := r.Past(sequences[i], true); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if got := r.Past(sequences[i], false); !slices.Equal(got, sequences[i].History) {
+			t.Errorf("got %v without the next item", got)
+		}
 	}
 	if shared[:3][2] != 0 {
 		t.Error("memory of the sequence was written to")

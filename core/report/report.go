@@ -161,7 +161,11 @@ func (r *Run) readFacts(folder string, s run.Spec) error {
 	add := func(name, format string, args ...any) {
 		r.Facts = append(r.Facts, Fact{name, fmt.Sprintf(format, args...)})
 	}
-	add("recommender", "%s", filepath.Base(s.Recommender))
+	if s.States != "" {
+		add("states", "%s, a file of states", filepath.Base(s.States))
+	} else {
+		add("recommender", "%s", filepath.Base(s.Recommender))
+	}
 	add("data set", "%s", filepath.Base(s.Dataset))
 	add("LLM", "%s, frozen", filepath.Base(s.LLM))
 	add("prompt", "%s", s.Template.Name)

@@ -36,6 +36,9 @@ func (r *Run) Controls() []string {
 	if r.probed() {
 		controls = append([]string{LinearProbe, MLPProbe, UntrainedProbe}, controls...)
 	}
+	if r.Recommender == nil { // a file has states of its own histories alone
+		controls = slices.DeleteFunc(controls, func(c string) bool { return c == Permuted || c == Swapped || c == UntrainedProbe })
+	}
 	return controls
 }
 
@@ -57,11 +60,14 @@ type Controlled struct {
 
 // EvaluateControl asks a control about the samples that Evaluate asks about with the same n and seed. opts.Label is set here.
 func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts evaluate.Options) (*Controlled, error) {
-	samples, histories, err := r.evaluated(n, opts.Seed)
+	if !slices.Contains([]string{LinearProbe, MLPProbe, PlainText}, control) && r.Recommender == nil {
+		return nil, fmt.Errorf("run: the control %q: %w", control, errNoRecommender)
+	}
+	samples, histories, pasts, err := r.evaluated(n, opts.Seed)
 	if err != nil {
 		return nil, err
 	}
-	c := &controlling{Run: r, samples: samples, histories: histories, seed: opts.Seed}
+	c := &controlling{Run: r, samples: samples, histories: histories, pasts: pasts, seed: opts.Seed}
 	defer c.close()
 	answerer, err := c.answerer(ctx, control)
 	if err != nil {
@@ -76,7 +82,8 @@ func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts e
 type controlling struct {
 	*Run
 	samples   []evaluate.Sample
-	histories [][]int32
+	histories [][]int32 // items
+	pasts     [][]int32 // the same, as the source of states takes them
 	shown     map[string][]string
 	seed      uint64
 	closers   []func() error // of what was made for it
@@ -115,9 +122,9 @@ func (c *controlling) answerer(ctx context.Context, control string) (evaluate.An
 	case PlainText:
 		return c.plainText()
 	case LinearProbe:
-		return c.probe(ctx, c.Recommender, probe.Linear(c.Spec.Config.Seed))
+		return c.probe(ctx, c.Source, probe.Linear(c.Spec.Config.Seed))
 	case MLPProbe:
-		return c.probe(ctx, c.Recommender, probe.MLP(c.Spec.Config.Seed))
+		return c.probe(ctx, c.Source, probe.MLP(c.Spec.Config.Seed))
 	case UntrainedProbe:
 		untrained, err := recommender.New(c.encoding, c.Recommender.Config())
 		if err != nil {
@@ -131,7 +138,7 @@ func (c *controlling) answerer(ctx context.Context, control string) (evaluate.An
 
 // show gives the samples the states of other histories, and notes what is true of these.
 func (c *controlling) show(ctx context.Context) error {
-	states, err := c.States(ctx, c.Recommender, c.histories)
+	states, err := c.States(ctx, c.Source, c.histories)
 	if err != nil {
 		return err
 	}
@@ -146,15 +153,15 @@ func (c *controlling) show(ctx context.Context) error {
 		if last := len(s.History) - 1; c.Task.Last {
 			s.History, s.Next = s.History[:last], s.History[last]
 		}
-		c.shown[c.samples[i].ID] = c.Task.Question(c.Facts, s, c.Recommender.Positions()).Answer
+		c.shown[c.samples[i].ID] = c.Task.Question(c.Facts, s, c.Source.Positions()).Answer
 	}
 	return nil
 }
 
 // probe answers by a probe on the states of an encoder, which learns from the adapter's training samples and is chosen by its
 // validation samples.
-func (c *controlling) probe(ctx context.Context, encoder *recommender.Recommender, config probe.Config) (evaluate.Answerer, error) {
-	states, err := c.read(ctx, encoder, c.histories)
+func (c *controlling) probe(ctx context.Context, encoder align.Encoder, config probe.Config) (evaluate.Answerer, error) {
+	states, err := c.read(ctx, encoder, c.pasts)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +213,7 @@ func (c *controlling) told(ctx context.Context, encoder align.Encoder, lessons [
 	var histories [][]int32
 	for _, l := range lessons {
 		if l.task == 0 {
-			histories, t.Answers = append(histories, l.history), append(t.Answers, l.lines)
+			histories, t.Answers = append(histories, l.past), append(t.Answers, l.lines)
 		}
 	}
 	states, err := c.read(ctx, encoder, histories)

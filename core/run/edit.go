@@ -33,6 +33,9 @@ const mostStates = 20_000
 // Space computes the states that directions are taken from, without items that are held out. attribute is the name of a task about the
 // last item, such as genres.
 func (r *Run) Space(ctx context.Context, attribute string) (*Space, error) {
+	if r.Recommender == nil {
+		return nil, errNoRecommender
+	}
 	template, err := task.Prompt(attribute)
 	if err != nil {
 		return nil, err
@@ -232,7 +235,7 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, leastItems int, seed uint64,
 	if len(values) == 0 {
 		return nil, fmt.Errorf("run: no value of the %s is one of at least %d items", r.Task.Asks, leastItems)
 	}
-	_, histories, err := r.evaluated(n, seed)
+	_, histories, _, err := r.evaluated(n, seed)
 	if err != nil {
 		return nil, err
 	}

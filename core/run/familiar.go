@@ -40,10 +40,10 @@ func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
 		}
 		var histories [][]int32
 		for _, at := range sequences {
-			histories = append(histories, r.Task.Question(r.Facts, from[at], r.Recommender.Positions()).History)
+			histories = append(histories, r.past(r.Task, from[at], r.Task.Question(r.Facts, from[at], r.Source.Positions())))
 		}
 		var err error
-		if parts[i], err = r.States(ctx, r.Recommender, histories); err != nil {
+		if parts[i], err = r.States(ctx, r.Source, histories); err != nil {
 			return nil, err
 		}
 	}
@@ -131,11 +131,14 @@ type Abstained struct {
 // Abstentions measures how often states count as unlike the training states: those of n test sequences, which should not, and
 // others that are none of this recommender's states, which should.
 func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained, error) {
+	if r.Recommender == nil {
+		return nil, errNoRecommender
+	}
 	f, err := r.Familiarity(ctx)
 	if err != nil {
 		return nil, err
 	}
-	_, histories, err := r.evaluated(n, seed)
+	_, histories, _, err := r.evaluated(n, seed)
 	if err != nil {
 		return nil, err
 	}

@@ -5,23 +5,23 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
 // minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles on
 // MovieLens-100K have a cosine of 0.56 with the nearest item at the median and 0.50 at the fifth percentile.
 const minCosine = 0.5
 
-// noisy is a recommender that gives items' vectors with noise, as lessons for an adapter that is to read what lies among items: each
+// noisy is an encoder that gives items' vectors with noise, as lessons for an adapter that is to read what lies among items: each
 // is turned in a random direction until its cosine with the item's own is a random number from minCosine to 1.
 type noisy struct {
-	*recommender.Recommender
+	align.Encoder
 	random *rand.Rand
 }
 
-// Items is Recommender.Items, with noise.
+// Items is Encoder.Items, with noise.
 func (n noisy) Items(ctx context.Context, dst []float32, histories [][]int32) error {
-	if err := n.Recommender.Items(ctx, dst, histories); err != nil {
+	if err := n.Encoder.Items(ctx, dst, histories); err != nil {
 		return err
 	}
 	width := n.ItemWidth()

@@ -21,6 +21,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
+// errNoRecommender is why there are no oracles and no virtual items.
+var errNoRecommender = errors.New("run: its states come from a file, and this needs a recommender; train a run with one")
+
 // Oracle is a recommender's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
 // the end of the history as a virtual item; the item prompt reads it by itself.
 type Oracle struct {
@@ -41,6 +44,9 @@ type ScoredTitle struct {
 // Oracles draws an oracle after each history (dense item ids, oldest first) and puts it into words. Oracle number i follows from
 // the seed and i.
 func (r *Run) Oracles(ctx context.Context, histories [][]int32, seed uint64) ([]Oracle, error) {
+	if r.Recommender == nil {
+		return nil, errNoRecommender
+	}
 	vectors := make([]float32, len(histories)*r.Recommender.Config().Width)
 	if err := r.Recommender.Oracles(ctx, vectors, histories, seed); err != nil {
 		return nil, err
@@ -88,6 +94,9 @@ func (r *Run) Oracle(history []int32, vector []float32, words prompt.Answer, ran
 
 // Appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
 func (r *Run) Appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
+	if r.Recommender == nil {
+		return nil, errNoRecommender
+	}
 	if !r.Task.Title {
 		return nil, fmt.Errorf("run: a vector is read by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
@@ -115,6 +124,9 @@ type OracleResult struct {
 // puts the embeddings of the items that came next through the same path. What is finished is kept in a file, from which the next
 // call goes on; a file that is about something else is refused.
 func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (_ *OracleResult, err error) {
+	if r.Recommender == nil {
+		return nil, errNoRecommender
+	}
 	defer func() { err = artifact.Resumable(err) }()
 	lock, err := artifact.Claim(path)
 	if err != nil {

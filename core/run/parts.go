@@ -15,14 +15,16 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/states"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Parts is what a run stands on, opened.
 type Parts struct {
 	Data        *dataset.Dataset
-	Split       dataset.Split // as the data set says, by the default protocol
-	Recommender *recommender.Recommender
+	Split       dataset.Split            // as the data set says, by the default protocol
+	Source      states.Source            // of all states
+	Recommender *recommender.Recommender // the source, where it is not a file of states; else nil
 	GGUF        *cgo.GGUF
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
@@ -57,13 +59,7 @@ func (p *Parts) open(s Spec) (err error) {
 	if p.Data, err = dataset.Load(s.Dataset); err != nil {
 		return err
 	}
-	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
-		return err
-	}
-	if p.Recommender, err = recommender.Load(p.encoding, s.Recommender); err != nil {
-		return err
-	}
-	if err := p.Recommender.TrainedOn(p.Data); err != nil {
+	if err := p.openSource(s); err != nil {
 		return err
 	}
 	if p.GGUF, err = cgo.OpenGGUF(s.LLM); err != nil {
@@ -90,9 +86,30 @@ func (p *Parts) open(s Spec) (err error) {
 		p.asked = append(p.asked, one)
 	}
 	p.Task, p.Prompts = p.asked[0].Task, p.asked[0].prompts
-	p.Hashes = align.Provenance{Recommender: p.Recommender.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
+	p.Hashes = align.Provenance{Recommender: p.Source.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
 	p.Hashes.LLM, err = artifact.HashFile(s.LLM)
 	return err
+}
+
+// openSource opens the recommender, or the file of states, and makes the sequences.
+func (p *Parts) openSource(s Spec) (err error) {
+	if s.States != "" {
+		file, err := states.Open(context.Background(), s.States, p.Data)
+		if err != nil {
+			return err
+		}
+		p.Source = file
+		p.Split, err = file.Split()
+		return err
+	}
+	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
+		return err
+	}
+	if p.Recommender, err = recommender.Load(p.encoding, s.Recommender); err != nil {
+		return err
+	}
+	p.Source = p.Recommender
+	return p.Recommender.TrainedOn(p.Data)
 }
 
 // Close releases what is open. A second Close does nothing.
@@ -101,15 +118,15 @@ func (p *Parts) Close() error {
 	if p.GGUF != nil {
 		err = p.GGUF.Close()
 	}
-	if p.Recommender != nil {
-		err = errors.Join(err, p.Recommender.Close())
+	if p.Source != nil {
+		err = errors.Join(err, p.Source.Close())
 	}
 	return err
 }
 
 // inputWidth is how many numbers the adapter reads at a time.
 func (p *Parts) inputWidth() int {
-	return align.InputWidth(p.Recommender, p.Prompts[0].SlotNames())
+	return align.InputWidth(p.Source, p.Prompts[0].SlotNames())
 }
 
 // Titles gives the clean titles of items.
@@ -147,11 +164,68 @@ func (p *Parts) shows(titles []string) bool {
 	})
 }
 
+// Latest gives the last items of a user, as the source of states takes a history. Where that is a file it may also be the name of a
+// sequence.
+func (p *Parts) Latest(user string) ([]int32, error) {
+	if file, ok := p.Source.(*states.File); ok {
+		past, ok := file.Latest(user)
+		if !ok {
+			return nil, fmt.Errorf("run: the file of states has no user or sequence %q", user)
+		}
+		return past[max(0, len(past)-p.Source.Positions()):], nil
+	}
+	if len(p.Data.Users) == 0 {
+		return nil, fmt.Errorf("run: data set %s came as sequences and names no users; give a history", p.Data.Name)
+	}
+	number, ok := p.Data.User(user)
+	if !ok {
+		return nil, fmt.Errorf("run: data set %s has no user %q; its users are %s to %s", p.Data.Name, user, p.Data.Users[0],
+			p.Data.Users[len(p.Data.Users)-1])
+	}
+	return p.Data.History(number, p.Source.Positions()), nil
+}
+
+// LatestOfAll is Latest for many users, whose histories are made once.
+func (p *Parts) LatestOfAll() func(user string) ([]int32, error) {
+	if _, ok := p.Source.(*states.File); ok || len(p.Data.Users) == 0 {
+		return p.Latest
+	}
+	histories, numbers := p.Data.Histories(p.Source.Positions()), make(map[string]int, len(p.Data.Users))
+	for i, id := range p.Data.Users {
+		numbers[id] = i
+	}
+	return func(user string) ([]int32, error) {
+		if number, ok := numbers[user]; ok {
+			return histories[number], nil
+		}
+		return p.Latest(user) // says what is wrong
+	}
+}
+
+// Given lays out states that are there without a history, as the run's prompt shows them: one for each slot, in their order.
+func (p *Parts) Given(vectors [][]float32) (prompt.States, error) {
+	width := p.inputWidth()
+	for i, v := range vectors {
+		if len(v) != width {
+			return prompt.States{}, fmt.Errorf("run: state %d has %d numbers; it needs %d", i, len(v), width)
+		}
+	}
+	return p.kind.Given(p.Source, p.Prompts[0].SlotNames(), vectors)
+}
+
+// ItemsOf gives the items of a history that Latest has given.
+func (p *Parts) ItemsOf(past []int32) []int32 {
+	if file, ok := p.Source.(*states.File); ok {
+		return file.ItemsOf(past)
+	}
+	return past
+}
+
 // questions makes the task's questions of sequences.
 func (p *Parts) questions(sequences []dataset.Sequence) []task.Question {
 	questions := make([]task.Question, len(sequences))
 	for i, s := range sequences {
-		questions[i] = p.Task.Question(p.Facts, s, p.Recommender.Positions())
+		questions[i] = p.Task.Question(p.Facts, s, p.Source.Positions())
 	}
 	return questions
 }
@@ -165,9 +239,16 @@ func (p *Parts) tell(items [][]int32) ([][]int32, error) {
 	return prompt.AllTokens(p.GGUF, texts)
 }
 
+// past gives the history of a task's question about a sequence, as the source of states takes it.
+func (p *Parts) past(t task.Task, s dataset.Sequence, q task.Question) []int32 {
+	past := p.Source.Past(s, t.Last)
+	return past[len(past)-len(q.History):]
+}
+
 // lesson is a question that an adapter is trained on.
 type lesson struct {
 	history []int32
+	past    []int32  // the history, as the source of states takes it
 	lines   []string // of the true answer
 	answer  []int32  // their tokens
 	task    int      // number in asked
@@ -178,7 +259,7 @@ type lesson struct {
 func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
 	facts := p.Facts.Without(p.held)
 	return p.lessonsWhere(sequences, func(t task.Task, s dataset.Sequence) task.Question {
-		if q := t.Question(facts, s, p.Recommender.Positions()); !p.tells(t, q) {
+		if q := t.Question(facts, s, p.Source.Positions()); !p.tells(t, q) {
 			return q
 		}
 		return task.Question{}
@@ -196,9 +277,9 @@ func (p *Parts) validationLessons() ([]lesson, error) {
 	return p.lessonsWhere(p.Split.Validation, func(t task.Task, s dataset.Sequence) task.Question {
 		if unseen[t.Name] {
 			if p.choosing[s.Next] {
-				return t.Question(p.Facts, s, p.Recommender.Positions())
+				return t.Question(p.Facts, s, p.Source.Positions())
 			}
-		} else if q := t.Question(facts, s, p.Recommender.Positions()); !p.tells(t, q) {
+		} else if q := t.Question(facts, s, p.Source.Positions()); !p.tells(t, q) {
 			return q
 		}
 		return task.Question{}
@@ -208,7 +289,7 @@ func (p *Parts) validationLessons() ([]lesson, error) {
 // unseen says whether an adapter is chosen by a task's answers about items that it was not trained on.
 func (p *Parts) unseen(t task.Task) bool {
 	return t.Last && !t.Title && slices.ContainsFunc(p.Split.Validation, func(s dataset.Sequence) bool {
-		return p.choosing[s.Next] && len(t.Question(p.Facts, s, p.Recommender.Positions()).Answer) > 0
+		return p.choosing[s.Next] && len(t.Question(p.Facts, s, p.Source.Positions()).Answer) > 0
 	})
 }
 
@@ -223,7 +304,8 @@ func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, d
 		}
 		for _, s := range about {
 			if q := ask(one.Task, s); len(q.Answer) > 0 {
-				lessons, texts = append(lessons, lesson{history: q.History, lines: q.Answer, task: number}), append(texts, q.Text())
+				lessons = append(lessons, lesson{history: q.History, past: p.past(one.Task, s, q), lines: q.Answer, task: number})
+				texts = append(texts, q.Text())
 			}
 		}
 		if len(lessons) == before {
@@ -242,18 +324,21 @@ func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, d
 func (p *Parts) samples(ctx context.Context, encoder align.Encoder, lessons []lesson) ([]prompt.Sample, error) {
 	var all []prompt.Sample
 	for number, one := range p.asked {
-		var histories, answers [][]int32
+		var histories, pasts, answers [][]int32
 		for _, l := range lessons {
 			if l.task == number {
-				histories, answers = append(histories, l.history), append(answers, l.answer)
+				histories, pasts, answers = append(histories, l.history), append(pasts, l.past), append(answers, l.answer)
 			}
 		}
-		samples, err := p.kind.Samples(ctx, encoder, one.prompts[0].SlotNames(), histories, answers)
+		samples, err := p.kind.Samples(ctx, encoder, one.prompts[0].SlotNames(), pasts, answers)
 		if err != nil {
 			return nil, err
 		}
 		for i := range samples {
 			samples[i].Task = number
+			if p.kind == align.Recall {
+				samples[i].Items = histories[i]
+			}
 		}
 		all = append(all, samples...)
 	}
@@ -271,19 +356,19 @@ func (p *Parts) trainedOn() [][]*prompt.Prompt {
 
 // most is how many items of a history can get soft tokens of their own: no more than there were in training.
 func (p *Parts) most() int {
-	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory+1)
+	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory+1)
 }
 
 // lookUps is how many items a recall adapter shows: as many as a history has in training, or all that there are.
 func (p *Parts) lookUps() int {
-	return min(p.Recommender.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
+	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
 
 // longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of the training part, about: lines
 // can take a few tokens less or more together than one by one.
 func (p *Parts) longestAnswer() (int, error) {
 	tokens := map[string]int{}
-	lines, _ := p.Task.Allowed(p.Facts, p.Recommender.Positions())
+	lines, _ := p.Task.Allowed(p.Facts, p.Source.Positions())
 	for _, line := range lines {
 		answer, err := prompt.Tokens(p.GGUF, line)
 		if err != nil {
@@ -322,16 +407,16 @@ func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []da
 		return p.recalls(samples)
 	}
 	var histories [][]int32
+	var items []int32
 	var texts []string
 	for _, s := range sequences {
-		q := p.Task.Question(p.Facts, s, p.Recommender.Positions())
+		q := p.Task.Question(p.Facts, s, p.Source.Positions())
 		text := q.Text()
-		history := slices.Concat(s.History, []int32{s.Next})
 		if !p.Task.Last {
 			text = p.Data.Items[s.Next].Title
 		}
 		if text != "" && !p.held[s.Next] {
-			histories, texts = append(histories, history), append(texts, text)
+			histories, items, texts = append(histories, p.Source.Past(s, true)), append(items, s.Next), append(texts, text)
 		}
 	}
 	answers, err := prompt.AllTokens(p.GGUF, texts)
@@ -340,7 +425,7 @@ func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []da
 	}
 	pairs, err := align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), histories, answers)
 	for i := range pairs {
-		pairs[i].Items[0] = p.entry(pairs[i].Items[0])
+		pairs[i].Items[0] = p.entry(items[i])
 	}
 	return pairs, err
 }

@@ -129,7 +129,7 @@ func (r *Run) Close() error {
 // Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
 // what the last item was, or what the items were. Where answers come from a closed set they keep to it, unless words are drawn.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answer, error) {
-	states, err := r.States(ctx, r.Recommender, histories)
+	states, err := r.States(ctx, r.Source, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -149,17 +149,17 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answ
 
 // Question is the one that the run asks about a history of a user, -1 where nobody knows whose it is, with its true answer.
 func (r *Run) Question(user int32, history []int32) task.Question {
-	return r.Task.Ask(task.Subject{Facts: r.Facts, User: user, History: history, Positions: r.Recommender.Positions()})
+	return r.Task.Ask(task.Subject{Facts: r.Facts, User: user, History: history, Positions: r.Source.Positions()})
 }
 
 // Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.
 // opts.Label is set here.
 func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.Summary, error) {
-	samples, histories, err := r.evaluated(n, opts.Seed)
+	samples, _, pasts, err := r.evaluated(n, opts.Seed)
 	if err != nil {
 		return nil, err
 	}
-	states, err := r.States(ctx, r.Recommender, histories)
+	states, err := r.States(ctx, r.Source, pasts)
 	if err != nil {
 		return nil, err
 	}
@@ -174,26 +174,28 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 	return r.Task.Summarise(answers), nil
 }
 
-// evaluated are the samples of an evaluation, without their states, and the histories that these are of.
-func (r *Run) evaluated(n int, seed uint64) (samples []evaluate.Sample, histories [][]int32, err error) {
+// evaluated are the samples of an evaluation, without their states, and the histories that these are of: items, and as the source of
+// states takes them.
+func (r *Run) evaluated(n int, seed uint64) (samples []evaluate.Sample, histories, pasts [][]int32, err error) {
 	chosen := draw(len(r.Split.Test), n, seed)
-	for i, q := range r.questions(r.testSequences(n, seed)) {
+	sequences := r.testSequences(n, seed)
+	for i, q := range r.questions(sequences) {
 		if len(q.Answer) == 0 || r.Task.Last && r.choosing[q.History[len(q.History)-1]] {
 			continue // nobody knows it, or training chose the adapter by it
 		}
-		histories = append(histories, q.History)
+		histories, pasts = append(histories, q.History), append(pasts, r.past(r.Task, sequences[i], q))
 		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,
 			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
 	}
 	if len(samples) == 0 {
-		return nil, nil, fmt.Errorf("run: nothing is known of the %s of any test sequence", r.Task.Asks)
+		return nil, nil, nil, fmt.Errorf("run: nothing is known of the %s of any test sequence", r.Task.Asks)
 	}
-	return samples, histories, nil
+	return samples, histories, pasts, nil
 }
 
 // score compares answers with the truth.
 func (r *Run) score() func(answer string, truth []string) evaluate.Hits {
-	lines, _ := r.Task.Allowed(r.Facts, r.Recommender.Positions())
+	lines, _ := r.Task.Allowed(r.Facts, r.Source.Positions())
 	known := evaluate.NewTitles(lines)
 	return func(answer string, truth []string) evaluate.Hits { return r.Task.Score(answer, truth, known) }
 }
@@ -215,7 +217,7 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 // Grammar is that of the answers that the task allows. It is made at the first call.
 func (r *Run) Grammar() (g *grammar.Grammar, err error) {
 	if r.grammar == nil {
-		lines, most := r.Task.Allowed(r.Facts, r.Recommender.Positions())
+		lines, most := r.Task.Allowed(r.Facts, r.Source.Positions())
 		r.grammar, err = grammar.Titles(r.GGUF, lines, most)
 	}
 	return r.grammar, err

@@ -19,7 +19,7 @@ func (r *Run) Scores(ctx context.Context, histories [][]int32) ([][]ScoredItem, 
 	if !r.Task.Title {
 		return nil, fmt.Errorf("run: titles are scored by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)
 	}
-	states, err := r.States(ctx, r.Recommender, histories)
+	states, err := r.States(ctx, r.Source, histories)
 	if err != nil {
 		return nil, err
 	}

@@ -5,14 +5,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
 // Against a beam as wide as the slots allow: the same items first, with the same probabilities.
 func TestScores(t *testing.T) {
 	r := open(t, trained(t))
-	histories := recommender.Extended(r.Split.Test[:3])
+	var histories [][]int32
+	for _, s := range r.Split.Test[:3] {
+		histories = append(histories, r.Source.Past(s, true))
+	}
 	scores, err := r.Scores(t.Context(), histories)
 	if err != nil {
 		t.Fatal(err)

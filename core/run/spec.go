@@ -25,9 +25,10 @@ const SpecFile = "run.json"
 
 // Spec is what a run is made from and how.
 type Spec struct {
-	Dataset     string            `json:"dataset"`     // folder of the data set
-	Recommender string            `json:"recommender"` // its weights, safetensors
-	LLM         string            `json:"llm"`         // GGUF of the llama architecture
+	Dataset     string            `json:"dataset"`               // folder of the data set
+	Recommender string            `json:"recommender,omitempty"` // its weights, safetensors
+	States      string            `json:"states,omitempty"`      // in its place, a file of states
+	LLM         string            `json:"llm"`                   // GGUF of the llama architecture
 	Template    prompt.Template   `json:"template"`
 	Also        []prompt.Template `json:"also,omitempty"`           // further questions that the adapter is trained on
 	HoldOut     float64           `json:"hold_out_items,omitempty"` // share of the items that training is kept from
@@ -144,6 +145,10 @@ func (s Spec) Validate() error {
 		}
 	}
 	switch {
+	case s.Recommender != "" && s.States != "":
+		return errors.New("run: states come from a recommender or from a file of states; give one of them")
+	case s.States != "" && s.Drawn > 0:
+		return errors.New("run: a file of states holds no states after drawn items; set the drawn share to 0")
 	case !(s.HoldOut >= 0 && s.HoldOut <= MaxHeldOut):
 		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MaxHeldOut)
 	case s.HoldOut > 0 && s.Adapter == align.Recall:
@@ -183,7 +188,9 @@ func (s Spec) Validate() error {
 }
 
 // paths are the fields that are paths, for conversion.
-func (s *Spec) paths() []*string { return []*string{&s.Dataset, &s.Recommender, &s.LLM} }
+func (s *Spec) paths() []*string {
+	return slices.DeleteFunc([]*string{&s.Dataset, &s.Recommender, &s.States, &s.LLM}, func(path *string) bool { return *path == "" })
+}
 
 // Read reads run.json of a run's folder. Paths in it are relative to the folder, so that the folder may be moved with
 // what it stands on; the paths of the result can be opened from here.

@@ -72,14 +72,14 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	stage("computing the recommender's states")
-	teacher := noisy{parts.Recommender, rand.New(rand.NewPCG(s.Config.Seed, 1))}
+	teacher := noisy{parts.Source, rand.New(rand.NewPCG(s.Config.Seed, 1))}
 	if job.Train, err = parts.samples(ctx, teacher, lessons); err != nil {
 		return nil, err
 	}
 	if lessons, err = parts.validationLessons(); err != nil {
 		return nil, err
 	}
-	if job.Validation, err = parts.samples(ctx, parts.Recommender, lessons); err != nil {
+	if job.Validation, err = parts.samples(ctx, parts.Source, lessons); err != nil {
 		return nil, err
 	}
 	if s.Config.WarmSteps > 0 {

@@ -270,7 +270,7 @@ func (s *Server) oracle(_ http.ResponseWriter, r *http.Request, a asked, request
 }
 
 func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, request interpretRequest) (*interpretAnswer, error) {
-	q := service.Question{History: a.history, Vector: request.Vector, States: request.States}
+	q := service.Question{History: a.history, User: request.User, Vector: request.Vector, States: request.States}
 	if len(a.history) == 0 {
 		q.History = nil
 	}
@@ -290,7 +290,7 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, requ
 	for i, piece := range words.Pieces {
 		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: words.LogProbs[i]})
 	}
-	if q.Vector == nil && q.States == nil {
+	if q.Vector == nil && q.States == nil && q.User == "" {
 		judge(&answer, a)
 	}
 	for _, title := range titles {

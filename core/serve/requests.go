@@ -48,8 +48,9 @@ type (
 	interpretRequest struct {
 		Run     runName     `json:"run,omitempty"`
 		History itemIDs     `json:"history,omitempty"`
+		User    string      `json:"user,omitempty" doc:"In place of a history: a user of the data set, or of the run's file of states, whose latest items count."`
 		Vector  []float32   `json:"vector,omitempty" doc:"[D], in the space of item embeddings: stands after the history like one more item. For runs that ask for the last item."`
-		States  [][]float32 `json:"states,omitempty" doc:"In place of history and vector: what the run's prompt shows, such as the state before and the one after an item, each [W]."`
+		States  [][]float32 `json:"states,omitempty" doc:"In place of history, user and vector: what the run's prompt shows, such as the state before and the one after an item, each [W]."`
 		Titles  int         `json:"titles,omitempty" minimum:"0" maximum:"20" doc:"How many of the likeliest answers that are titles to give beside the words."`
 	}
 	oracleRequest struct {

@@ -23,7 +23,10 @@ type Question struct {
 	// item puts into words. It may be an oracle, or anything else that is to be named. nil: there is none.
 	Vector []float32
 
-	// States, in place of both, are what the run's prompt shows: the state before and the one after an item, one state, or that after
+	// User, in place of both, is one of the data set or of the file of states: the latest items count.
+	User string
+
+	// States, in place of all three, are what the run's prompt shows: the state before and the one after an item, one state, or that after
 	// every item, each [W]; of the item prompt a vector [D].
 	States [][]float32
 }
@@ -116,6 +119,12 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 	if q.States != nil {
 		return s.given(q)
 	}
+	if q.User != "" {
+		return s.ofUser(ctx, q)
+	}
+	if err := s.live(); err != nil {
+		return prompt.States{}, err
+	}
 	least := s.info.Shortest
 	if q.Vector != nil {
 		if !s.run.Task.Title {
@@ -139,8 +148,27 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 			return prompt.States{}, invalid("the state after the vector is not finite; give smaller numbers")
 		}
 	} else {
-		all, err = s.run.States(ctx, s.run.Recommender, histories)
+		all, err = s.run.States(ctx, s.run.Source, histories)
 	}
+	if err != nil {
+		return prompt.States{}, closing(err)
+	}
+	return all[0], nil
+}
+
+// ofUser gives what the prompt shows of a user.
+func (s *Service) ofUser(ctx context.Context, q Question) (prompt.States, error) {
+	if q.History != nil || q.Vector != nil {
+		return prompt.States{}, invalid("a user is named beside a history or a vector; give one or the other")
+	}
+	past, err := s.run.Latest(q.User)
+	if err == nil && len(past) < s.info.Shortest {
+		err = fmt.Errorf("user %q has %d items; %d are needed", q.User, len(past), s.info.Shortest)
+	}
+	if err != nil {
+		return prompt.States{}, invalid("%w", err)
+	}
+	all, err := s.run.States(ctx, s.run.Source, [][]int32{past})
 	if err != nil {
 		return prompt.States{}, closing(err)
 	}
@@ -149,17 +177,17 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 
 // given lays out states that the caller has.
 func (s *Service) given(q Question) (prompt.States, error) {
-	if q.History != nil || q.Vector != nil {
-		return prompt.States{}, invalid("states are given beside a history or a vector; give one or the other")
+	if q.History != nil || q.Vector != nil || q.User != "" {
+		return prompt.States{}, invalid("states are given beside a history, a user or a vector; give one or the other")
 	}
 	slots := s.run.Prompts[0].SlotNames()
-	width := align.InputWidth(s.run.Recommender, slots)
+	width := align.InputWidth(s.run.Source, slots)
 	for i, state := range q.States {
 		if err := s.checkVector(fmt.Sprintf("state %d", i), state, width); err != nil {
 			return prompt.States{}, err
 		}
 	}
-	states, err := s.info.Adapter.Given(s.run.Recommender, slots, q.States)
+	states, err := s.info.Adapter.Given(s.run.Source, slots, q.States)
 	if err != nil {
 		return prompt.States{}, invalid("%w", err)
 	}

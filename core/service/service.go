@@ -50,7 +50,7 @@ type Options struct {
 // Service answers questions about one run. All its methods may be used by many goroutines.
 type Service struct {
 	run     *run.Run
-	encoder *recommender.Encoder
+	encoder *recommender.Encoder // nil: states come from a file
 	info    Info
 	search  index
 	line    line
@@ -67,7 +67,7 @@ type Info struct {
 	Asks        prompt.Asked `json:"asks" doc:"What the run's prompt asks for."`
 	Question    string       `json:"question" doc:"The same, in words."`
 	Title       bool         `json:"title" doc:"The answer is the title of an item, and titles can be ranked."`
-	Recommender string       `json:"recommender" doc:"The recommender's model."`
+	Recommender string       `json:"recommender" doc:"The recommender's model, or that states come from a file."`
 	Adapter     align.Kind   `json:"adapter" doc:"The adapter's kind."`
 	Dataset     string       `json:"dataset" doc:"The data set's name."`
 	Items       int          `json:"items" doc:"V, of the catalogue."`
@@ -131,16 +131,18 @@ func (s *Service) open(dir string, opts Options) error {
 	if _, err := s.run.Grammar(); err != nil { // made here: a run is not safe for concurrent use, but read only from now on
 		return err
 	}
-	s.encoder = s.run.Recommender.Encoder()
 	s.search = newIndex(s.run.Data)
-	s.chart = sync.OnceValues(func() (*Map, error) { return newMap(s.run.Recommender) })
-	config := s.run.Recommender.Config()
+	source, model := s.run.Source, "a file of states"
+	if r := s.run.Recommender; r != nil {
+		s.encoder, model = r.Encoder(), r.Config().Model
+		s.chart = sync.OnceValues(func() (*Map, error) { return newMap(r) })
+	}
 	s.info = Info{
-		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Title: s.run.Task.Title, Recommender: config.Model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
-		Items: config.Items, StateWidth: s.run.Recommender.StateWidth(), ItemWidth: config.Width, Positions: config.Positions, Shortest: 1,
+		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Title: s.run.Task.Title, Recommender: model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
+		Items: len(s.run.Data.Items), StateWidth: source.StateWidth(), ItemWidth: source.ItemWidth(), Positions: source.Positions(), Shortest: 1,
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}
-	s.info.Oracles = s.run.Recommender.Generates() && s.run.Task.Title
+	s.info.Oracles = s.run.Recommender != nil && s.run.Recommender.Generates() && s.run.Task.Title
 	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
 		s.info.Shortest = 2
 	}
@@ -186,7 +188,7 @@ func (s *Service) Info() Info { return s.info }
 
 // State writes the state after the last item of a history to dst [W]. It allocates nothing.
 func (s *Service) State(dst []float32, history []int32) error {
-	if err := s.checkHistory(history, 1); err != nil {
+	if err := cmp.Or(s.live(), s.checkHistory(history, 1)); err != nil {
 		return err
 	}
 	if len(dst) != s.info.StateWidth {
@@ -198,7 +200,7 @@ func (s *Service) State(dst []float32, history []int32) error {
 // Recommend appends to dst the k items with the highest scores after a history, best first, without those of the history. If dst has
 // room it allocates nothing. Where the recommender generates, an oracle is drawn for it, which takes milliseconds.
 func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, history []int32, k int) ([]recommender.Scored, error) {
-	if err := cmp.Or(ctx.Err(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
+	if err := cmp.Or(ctx.Err(), s.live(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
 		return dst, err
 	}
 	if s.run.Recommender.Generates() {
@@ -214,7 +216,7 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 
 // RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D], without some.
 func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
-	if err := cmp.Or(s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
+	if err := cmp.Or(s.live(), s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
 		return nil, err
 	}
 	scores := make([]float32, s.info.Items)
@@ -224,6 +226,14 @@ func (s *Service) RecommendState(state []float32, without []int32, k int) ([]rec
 		return nil, closing(err)
 	}
 	return recommender.Highest(scores, k, without), nil
+}
+
+// live refuses what only a recommender can compute.
+func (s *Service) live() error {
+	if s.encoder == nil {
+		return invalid("this run's states come from a file, which knows its own sequences alone; name a user, or give states")
+	}
+	return nil
 }
 
 // closing gives ErrClosed for what happens to calls that Close overtakes.

@@ -121,7 +121,7 @@ func (t *Table) Save(ctx context.Context, path string, metadata map[string]strin
 	if len(metadata) > 0 {
 		var pairs []string
 		for _, key := range slices.Sorted(maps.Keys(metadata)) {
-			pairs = append(pairs, key+": "+Quote(metadata[key]))
+			pairs = append(pairs, Quote(key)+": "+Quote(metadata[key]))
 		}
 		options += ", KV_METADATA {" + strings.Join(pairs, ", ") + "}"
 	}

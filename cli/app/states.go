@@ -1,0 +1,53 @@
+package app
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/states"
+)
+
+func statesGroup() *cli.Command {
+	return &cli.Command{
+		Name:  "states",
+		Usage: "look at files of states of other recommenders",
+		Subcommands: []*cli.Command{{
+			Name:      "check",
+			Usage:     "say what a file of states holds, what is missing, and whether states before and after items can be formed",
+			ArgsUsage: "FILE.parquet|FILE.safetensors|FOLDER",
+			Description: "Columns: sequence, position (-1: before the first item), item and state; optional: split, user and time. A folder holds\n" +
+				"parts, and items.parquet with the columns item and vector. docs/states.md describes all of it.",
+			Flags:  []cli.Flag{dataFlag(), jsonFlag},
+			Action: checkStates,
+		}},
+	}
+}
+
+func checkStates(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return usage(c, "name one file of states, or a folder of parts")
+	}
+	return withStates(c, c.Args().First(), func(f *states.File, d *dataset.Dataset) error {
+		if c.Bool("json") {
+			return printJSON(c, f.Summary())
+		}
+		return f.Summary().Write(c.App.Writer)
+	})
+}
+
+// withStates lends a file of states, and the data set that the flag names.
+func withStates(c *cli.Context, path string, body func(*states.File, *dataset.Dataset) error) error {
+	dir, err := datasetPath(c, c.String("data"))
+	if err != nil {
+		return err
+	}
+	d, err := dataset.Load(dir)
+	if err != nil {
+		return err
+	}
+	f, err := states.Open(c.Context, path, d)
+	if err != nil {
+		return err
+	}
+	return body(f, d)
+}
