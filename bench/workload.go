@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -42,7 +43,7 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	w = &workload{}
-	shape := align.Shape{Kind: align.MLP, In: r.StateWidth(), Hidden: 1024, Tokens: 6, Embd: b.info.Embd}
+	shape := align.Shape{Kind: "mlp", In: r.StateWidth(), Hidden: 1024, Tokens: 6, Embd: b.info.Embd}
 	template, err := task.Prompt(name)
 	if err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	if err != nil {
 		return nil, err
 	}
-	if w.samples, err = shape.Kind.Samples(ctx, r, w.prompt.SlotNames(), histories, answers); err != nil {
+	if w.samples, err = adapter.OneState.Samples(ctx, r, w.prompt.SlotNames(), histories, answers); err != nil {
 		return nil, err
 	}
 	if w.adapter, err = align.NewAdapter(shape, float64(b.info.EmbdRMS), 1); err != nil {

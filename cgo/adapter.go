@@ -15,14 +15,15 @@ import (
 // AdapterParams are the kind and the sizes of an adapter. A kind takes Hidden, Mixed, Entries and LookUps or not; those
 // that it does not take are 0.
 type AdapterParams struct {
-	Kind    string // a name of native/src/adapters/registry.cpp
-	In      int    // width of an input: a state, or with Mixed the states of all positions side by side
-	Hidden  int    // units of the hidden layer
-	Mixed   int    // positions whose states are mixed; In is a multiple
-	Entries int    // entries that are looked up, one for each item
-	LookUps int    // entries whose soft tokens an input gets one after the other
-	Tokens  int    // K, soft tokens for each input; with LookUps a multiple of it
-	Embd    int    // E
+	Kind    string  // a name of native/src/adapters/registry.cpp
+	In      int     // width of an input: a state, or with Mixed the states of all positions side by side
+	Hidden  int     // units of the hidden layer
+	Mixed   int     // positions whose states are mixed; In is a multiple
+	Entries int     // entries that are looked up, one for each item
+	LookUps int     // entries whose soft tokens an input gets one after the other
+	Tokens  int     // K, soft tokens for each input; with LookUps a multiple of it
+	Embd    int     // E
+	RMS     float64 // root mean square of the soft tokens that first values give, which TensorInfo.Scale follows; 0: 1
 }
 
 // native gives the C struct; the pinner keeps its name in place.
@@ -40,6 +41,9 @@ func (p AdapterParams) native(op string, pin *runtime.Pinner) (C.ri_adapter_para
 	n.n_in, n.n_hidden, n.n_mixed = C.int32_t(p.In), C.int32_t(p.Hidden), C.int32_t(p.Mixed)
 	n.n_entries, n.n_lookups = C.int32_t(p.Entries), C.int32_t(p.LookUps)
 	n.n_tokens, n.n_embd = C.int32_t(p.Tokens), C.int32_t(p.Embd)
+	if p.RMS != 0 {
+		n.rms = C.double(p.RMS)
+	}
 	return n, nil
 }
 

@@ -48,10 +48,12 @@ type Initial int32
 
 // The ways to draw first values.
 const (
-	Zero    Initial = C.RI_INITIAL_ZERO
-	One     Initial = C.RI_INITIAL_ONE
-	Normal  Initial = C.RI_INITIAL_NORMAL
-	Uniform Initial = C.RI_INITIAL_UNIFORM
+	Zero     Initial = C.RI_INITIAL_ZERO
+	One      Initial = C.RI_INITIAL_ONE
+	Normal   Initial = C.RI_INITIAL_NORMAL
+	Uniform  Initial = C.RI_INITIAL_UNIFORM
+	Constant Initial = C.RI_INITIAL_CONSTANT // Scale
+	Identity Initial = C.RI_INITIAL_IDENTITY
 )
 
 func tensorInfo(info *C.ri_tensor_info) TensorInfo {

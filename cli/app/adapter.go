@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
@@ -25,12 +26,8 @@ func adapterCommand() *cli.Command {
 			{
 				Name:  "export",
 				Usage: "write the weights with the names that PyTorch's modules give them",
-				Description: "linear: nn.Linear; mlp and positions: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"), nn.Linear); mixture: mix,\n" +
-					"a number for each position, and weight and bias; dictionary: nn.Sequential(nn.Linear, nn.GELU(approximate=\"tanh\"),\n" +
-					"nn.Linear, nn.Softmax, nn.Linear without a bias), then each soft token times turn, plus bias; recall: nn.Sequential(\n" +
-					"nn.Linear, nn.GELU(), nn.Linear), whose best scores choose rows of entries; docs/training.md has the rest. Inputs are the\n" +
-					"recommender's states as they are; outputs are the soft tokens of an input side by side. The metadata says what the\n" +
-					"adapter was made from.",
+				Description: adapter.Modules() + "docs/training.md has the rest. Inputs are the recommender's states as they are;\n" +
+					"outputs are the soft tokens of an input side by side. The metadata says what the adapter was made from.",
 				Flags:  []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"}},
 				Action: adapterExport,
 			},
@@ -42,31 +39,31 @@ func adapterInfo(c *cli.Context) error {
 	if err := onlyFlags(c, "adapter"); err != nil {
 		return err
 	}
-	adapter, p, err := align.LoadAdapter(c.String("adapter"))
+	trained, p, err := align.LoadAdapter(c.String("adapter"))
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(c, map[string]any{"shape": adapter.Shape, "provenance": p})
+		return printJSON(c, map[string]any{"shape": trained.Shape, "provenance": p})
 	}
-	kind := string(adapter.Kind)
-	if adapter.Hidden > 0 {
-		kind += fmt.Sprintf(" of %d hidden units", adapter.Hidden)
+	kind := trained.Kind.Label()
+	if trained.Hidden > 0 {
+		kind += fmt.Sprintf(" of %d hidden units", trained.Hidden)
 	}
-	if adapter.Entries > 0 {
-		kind += fmt.Sprintf(" and %d entries", adapter.Entries)
+	if trained.Entries > 0 {
+		kind += fmt.Sprintf(" and %d entries", trained.Entries)
 	}
-	if adapter.Mixed > 0 {
-		kind += fmt.Sprintf(" of %d states", adapter.Mixed)
+	if trained.Mixed > 0 {
+		kind += fmt.Sprintf(" of %d states", trained.Mixed)
 	}
-	if adapter.LookUps > 0 {
-		kind += fmt.Sprintf(", of which it looks up %d, for %d soft tokens each", adapter.LookUps, adapter.TokensOfEntry())
+	if trained.LookUps > 0 {
+		kind += fmt.Sprintf(", of which it looks up %d, for %d soft tokens each", trained.LookUps, trained.TokensOfEntry())
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"kind", kind},
-		{"reads", fmt.Sprintf("states %d wide", adapter.In)},
-		{"writes", fmt.Sprintf("%d soft tokens for each input, %d wide", adapter.Tokens, adapter.Embd)},
+		{"reads", fmt.Sprintf("states %d wide", trained.In)},
+		{"writes", fmt.Sprintf("%d soft tokens for each input, %d wide", trained.Tokens, trained.Embd)},
 		{"trained", fmt.Sprintf("on %d samples in %.1f minutes", p.Samples, p.Minutes)},
 		{"prompt", fmt.Sprintf("%s, which asks for the %s", p.Template.Name, p.Template.Asks)},
 		{"recommender", p.Recommender}, {"LLM", p.LLM}, {"data set", p.Dataset},
@@ -84,14 +81,14 @@ func adapterExport(c *cli.Context) error {
 	if !strings.HasSuffix(out, ".safetensors") {
 		return usage(c, "--out is %q; it must end in .safetensors", out)
 	}
-	adapter, p, err := align.LoadAdapter(c.String("adapter"))
+	trained, p, err := align.LoadAdapter(c.String("adapter"))
 	if err != nil {
 		return err
 	}
 	if err := newFile(out); err != nil {
 		return err
 	}
-	if err := adapter.Export(out, p); err != nil {
+	if err := trained.Export(out, p); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.App.Writer, out)

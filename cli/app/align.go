@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -40,10 +41,9 @@ func alignFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "hold-out-items", Usage: "keep `SHARE` of the items out of all that the adapter is trained on; evaluations report them apart"},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
 		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
-		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: dictionary, an entry for each item; mlp; linear, as in the paper; mixture, the authors' for recovery; recall, several entries " +
-			"looked up by what a history's states add up to; or positions, which reads the state after each item"},
-		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of dictionary, mlp, recall and positions"},
-		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state, or for each entry that recall looks up"},
+		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: " + adapter.Help()},
+		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
+		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state, or for each entry of an adapter that looks several up"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
 		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
@@ -53,7 +53,8 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
-		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; a mixture has none, recall needs them)"},
+		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
+			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
 		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too; none where a history is asked for"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}
@@ -125,7 +126,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 		}
 		asked = append(asked, t)
 	}
-	s := run.DefaultSpec().With(asked[0], align.Kind(c.String("adapter")))
+	s := run.DefaultSpec().With(asked[0], adapter.Parse(c.String("adapter")))
 	s.Also, s.HoldOut = asked[1:], c.Float64("hold-out-items")
 	if len(s.Also) == 0 {
 		s.Also = nil

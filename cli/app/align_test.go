@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
@@ -33,11 +34,11 @@ func TestPromptShow(t *testing.T) {
 
 // Recovery through the kinds of adapters that read all states, from the plan to the answers.
 func TestRecovery(t *testing.T) {
-	for _, kind := range []align.Kind{align.Mixture, align.Positions, align.Recall} {
+	for _, kind := range []adapter.Kind{"mixture", "positions", "retrieval"} {
 		t.Run(string(kind), func(t *testing.T) {
 			dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 			flags := []string{"--prompt", "recovery", "--adapter", string(kind), "--samples", "16", "--pass-positions", "40"}
-			if kind == align.Mixture {
+			if kind == "mixture" {
 				fails(t, 2, []string{"a mixture has no warm start"}, dir, append(without(alignTiny, "--out"), flags...)...)
 				flags = append(flags, "--warm-steps", "0", "--hidden", "0")
 			}
@@ -80,7 +81,7 @@ func TestRecovery(t *testing.T) {
 				"--titles", "5")
 
 			stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
-			writes := map[align.Kind]string{align.Recall: "of which it looks up 10", align.Mixture: "of 10 states", align.Positions: "2 soft tokens"}[kind]
+			writes := map[adapter.Kind]string{"retrieval": "of which it looks up 10", "mixture": "of 10 states", "positions": "2 soft tokens"}[kind]
 			contains(t, stdout, string(kind), "states 16 wide", writes, "on 16 samples", "recovery, which asks for the history")
 			stdout, _ = runs(t, dir, "adapter", "export", "--adapter", "@run/adapter.safetensors", "--out", "@new/plain.safetensors")
 			contains(t, stdout, "plain.safetensors")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/task"
@@ -68,7 +69,7 @@ type completion struct{ word, says string }
 // values are what can stand behind a flag, by its name and what its help calls the value: where that is a file, another
 // word can stand in its place.
 var values = map[string][]string{
-	"adapter KIND":   texts(align.Kinds),
+	"adapter KIND":   texts(adapter.Kinds),
 	"backend WHERE":  {"auto", "cpu", "cuda", "metal"},
 	"budget TIME":    {"30m", "4h", "full"},
 	"data FOLDER":    {ml100k},

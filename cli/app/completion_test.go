@@ -19,9 +19,9 @@ func TestCompletions(t *testing.T) {
 		"evaluate ":                      "residual recovery controls edits abstention merge",
 		"--backend cpu recommender e":    "evaluate export",
 		"--backend ":                     "auto cpu cuda metal",
-		"align --adapter m":              "mlp mixture",
-		"align --adapter r":              "recall",
-		"align --adapter=m":              "--adapter=mlp --adapter=mixture",
+		"align --adapter m":              "memory mlp mixture",
+		"align --adapter r":              "retrieval",
+		"align --adapter=m":              "--adapter=memory --adapter=mlp --adapter=mixture",
 		"align --prompt rec":             "recovery recovery-varied",
 		"align --prompt residual --sche": "--schedule",
 		"align --json --backend c":       "cpu cuda", // a flag of recint itself behind a command

@@ -191,5 +191,5 @@ func trainedFor(r *run.Run, what string, n int, shard string) string {
 		shard = fmt.Sprintf(" (shard %s alone; recint evaluate merge joins all)", shard)
 	}
 	return fmt.Sprintf("%s on the test split, n = %d%s; adapter %s trained on %d samples in %.1f minutes",
-		what, n, shard, r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
+		what, n, shard, r.Spec.Adapter.Label(), r.Provenance.Samples, r.Provenance.Minutes)
 }

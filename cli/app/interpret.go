@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -137,7 +137,7 @@ func interpretAction(c *cli.Context) error {
 // unlikeTraining says of each history whether its states are unlike those that the adapter was trained on.
 func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, error) {
 	unlike := make([]bool, len(histories))
-	if r.Spec.Adapter == align.Positions {
+	if r.Spec.Adapter.Entry().Reads == adapter.EachState {
 		return unlike, nil
 	}
 	f, err := r.Familiarity(c.Context)

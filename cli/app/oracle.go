@@ -153,7 +153,7 @@ func oraclesOfTest(c *cli.Context, r *run.Run) error {
 		return printJSON(c, result)
 	}
 	fmt.Fprintf(c.App.Writer, "oracles of the test split, n = %d; adapter %s trained on %d samples in %.1f minutes\n", result.N,
-		r.Spec.Adapter, r.Provenance.Samples, r.Provenance.Minutes)
+		r.Spec.Adapter.Label(), r.Provenance.Samples, r.Provenance.Minutes)
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "the words of an oracle …\t\t95 % interval")
 	for _, line := range []struct {

@@ -27,7 +27,7 @@ func TestOracle(t *testing.T) {
 	stdout, _ := runs(t, dir, "oracle", "--run", "@run", "--history", "The Silent Harbour")
 	contains(t, stdout, "this history: The Silent Harbour", "the oracle in words: ", "the likeliest titles", "items that fit it best", "The ")
 	stdout, stderr := runs(t, dir, "oracle", "--run", "@run", "--samples", "6")
-	contains(t, stdout, "n = 6", "adapter dictionary trained on 8 samples", "are a title of the catalogue", "fits it best", "came next",
+	contains(t, stdout, "n = 6", "adapter memory (lookup) trained on 8 samples", "are a title of the catalogue", "fits it best", "came next",
 		"among the likeliest", "sanity", "95 % interval")
 	contains(t, stderr, "reading oracles: 6 of 6 oracles")
 	var result run.OracleResult

@@ -71,9 +71,9 @@ func TestRefusals(t *testing.T) {
 		"another data set":     {otherData, rank, []string{"this recommender was trained on data set", "you gave", "train a new recommender"}},
 		"another recommender": {retrained, answer,
 			[]string{"this adapter was trained on recommender", "you gave", "give the recommender it was trained on"}},
-		"adapter of another width": {adapter(8, 64), answer, []string{"states that are 8 wide, the recommender's are 16 wide",
+		"adapter of another width": {randomAdapter(8, 64), answer, []string{"states that are 8 wide, the recommender's are 16 wide",
 			"give the recommender it was trained on"}},
-		"adapter for another LLM": {adapter(16, 32), say("--user", "100"),
+		"adapter for another LLM": {randomAdapter(16, 32), say("--user", "100"),
 			[]string{"embeddings that are 32 wide, the LLM's are 64 wide", "give the LLM it was trained through"}},
 		"untrained run": {func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, "run", align.AdapterFile)) }, answer,
 			[]string{"run has no adapter.safetensors", "the same recint align command goes on"}},
@@ -142,15 +142,15 @@ func retrained(t *testing.T, dir string) {
 	runs(t, dir, with(trainTiny, "--seed", "2")...)
 }
 
-// adapter puts a random adapter in place of the run's, with its provenance.
-func adapter(in, embd int) func(*testing.T, string) {
+// randomAdapter puts a random adapter in place of the run's, with its provenance.
+func randomAdapter(in, embd int) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		path := filepath.Join(dir, "run", align.AdapterFile)
 		_, provenance, err := align.LoadAdapter(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := align.NewAdapter(align.Shape{Kind: align.Linear, In: in, Tokens: 2, Embd: embd}, 1, 1)
+		a, err := align.NewAdapter(align.Shape{Kind: "linear", In: in, Tokens: 2, Embd: embd}, 1, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

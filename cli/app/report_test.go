@@ -24,7 +24,7 @@ func TestReport(t *testing.T) {
 	stdout, _ := runs(t, dir, "report", "@run", "--out", "@page.html")
 	contains(t, stdout, "page.html")
 	page := read(t, filepath.Join(dir, "page.html"))
-	contains(t, page, "<h2>run</h2>", "sasrec.safetensors", "tiny.gguf, frozen", "dictionary, 2 soft tokens", "<polyline", "own states",
+	contains(t, page, "<h2>run</h2>", "sasrec.safetensors", "tiny.gguf, frozen", "memory (lookup), 2 soft tokens", "<polyline", "own states",
 		"restricted to titles", "among the 5 likeliest titles", "control: zero state", "residual-9-1.jsonl", "The ",
 		"residual-4-1-no-controls.jsonl", "goes on with it")
 	if outside := regexp.MustCompile(`(?i)(src|href)\s*=|https?://|@import|url\(`).FindString(page); outside != "" {

@@ -104,7 +104,7 @@ func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) e
 	}
 	for _, s := range p.Runs {
 		rest -= s.Minutes
-		fmt.Fprintf(w, "%s\t%.1f minutes of training: %s, adapter %s\n", s.Name, s.Minutes, s.Recommender, s.Adapter)
+		fmt.Fprintf(w, "%s\t%.1f minutes of training: %s, adapter %s\n", s.Name, s.Minutes, s.Recommender, s.Adapter.Label())
 	}
 	samples := "all"
 	if p.Samples > 0 {

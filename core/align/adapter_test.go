@@ -16,12 +16,12 @@ import (
 )
 
 var shapes = []Shape{
-	{Kind: Linear, In: 6, Tokens: 2, Embd: 8},
-	{Kind: MLP, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
-	{Kind: Positions, In: 6, Hidden: 10, Tokens: 2, Embd: 8},
-	{Kind: Mixture, In: 6, Mixed: 4, Tokens: 2, Embd: 8},
-	{Kind: Dictionary, In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
-	{Kind: Recall, In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
+	{Kind: "linear", In: 6, Tokens: 2, Embd: 8},
+	{Kind: "mlp", In: 6, Hidden: 10, Tokens: 2, Embd: 8},
+	{Kind: "positions", In: 6, Hidden: 10, Tokens: 2, Embd: 8},
+	{Kind: "mixture", In: 6, Mixed: 4, Tokens: 2, Embd: 8},
+	{Kind: "memory", In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
+	{Kind: "retrieval", In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
 }
 
 // layer is weight·x + bias.
@@ -44,7 +44,7 @@ func forward(a *Adapter, state []float32) []float64 {
 	for i, v := range state {
 		x[i] = float64(v)
 	}
-	if a.Kind == Mixture {
+	if a.Kind == "mixture" {
 		mixed := make([]float64, a.In)
 		for i, v := range x {
 			mixed[i%a.In] += float64(a.Values[0][i/a.In]) * v
@@ -59,10 +59,10 @@ func forward(a *Adapter, state []float32) []float64 {
 		x[i] = z / 2 * (1 + math.Erf(z/math.Sqrt2))
 	}
 	x = layer(a.Values[2], a.Values[3], x)
-	if a.Kind == Recall {
-		return recall(a, x)
+	if a.Kind == "retrieval" {
+		return retrieve(a, x)
 	}
-	if a.Kind != Dictionary {
+	if a.Kind != "memory" {
 		return x
 	}
 	sum := 0.0
@@ -80,8 +80,8 @@ func forward(a *Adapter, state []float32) []float64 {
 	return y
 }
 
-// recall shows the entries with the best scores.
-func recall(a *Adapter, scores []float64) []float64 {
+// retrieve shows the entries with the best scores.
+func retrieve(a *Adapter, scores []float64) []float64 {
 	order := make([]int, len(scores))
 	for i := range order {
 		order[i] = i
@@ -106,8 +106,8 @@ func recall(a *Adapter, scores []float64) []float64 {
 
 func TestNewAdapter_outputScale(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	for _, s := range []Shape{{Kind: Linear, In: 64, Tokens: 4, Embd: 96}, {Kind: MLP, In: 64, Hidden: 256, Tokens: 4, Embd: 96},
-		{Kind: Mixture, In: 64, Mixed: 10, Tokens: 4, Embd: 96}} {
+	for _, s := range []Shape{{Kind: "linear", In: 64, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Hidden: 256, Tokens: 4, Embd: 96},
+		{Kind: "mixture", In: 64, Mixed: 10, Tokens: 4, Embd: 96}} {
 		a, err := NewAdapter(s, 0.13, 5)
 		if err != nil {
 			t.Fatal(err)
@@ -264,7 +264,7 @@ func TestLoadAdapter_refusals(t *testing.T) {
 		}, "at most 2147483647"},
 		"many tokens": {func(f *artifact.File) {
 			f.Metadata[keyShape] = `{"kind":"linear","in":6,"tokens":4611686018427387904,"embd":8}`
-		}, "the most are 1024"},
+		}, "a parameter is 4611686018427387904"},
 		"no provenance":  {func(f *artifact.File) { f.Metadata[keyProvenance] = "{" }, "provenance"},
 		"missing tensor": {func(f *artifact.File) { f.Tensors = f.Tensors[:1] }, "no tensor"},
 	} {
@@ -315,17 +315,17 @@ func TestFits(t *testing.T) {
 
 func TestShape_refusals(t *testing.T) {
 	for _, s := range []Shape{
-		{}, {Kind: "x", In: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 0, Tokens: 1, Embd: 1},
-		{Kind: Linear, In: 1, Hidden: 3, Tokens: 1, Embd: 1}, {Kind: MLP, In: 1, Tokens: 1, Embd: 1},
-		{Kind: Positions, In: 1, Tokens: 1, Embd: 1}, {Kind: Mixture, In: 1, Tokens: 1, Embd: 1},
-		{Kind: Dictionary, In: 1, Hidden: 1, Tokens: 1, Embd: 1}, {Kind: Dictionary, In: 1, Entries: 1, Tokens: 1, Embd: 1},
-		{Kind: MLP, In: 1, Hidden: 1, Entries: 1, Tokens: 1, Embd: 1},
-		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, Tokens: 1, Embd: 1}, {Kind: Recall, In: 1, Hidden: 1, LookUps: 1, Tokens: 1, Embd: 1},
-		{Kind: Recall, In: 1, Hidden: 1, Entries: 2000, LookUps: 1025, Tokens: 1025, Embd: 1},
-		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 4, Tokens: 4, Embd: 1},
-		{Kind: Recall, In: 1, Hidden: 1, Entries: 3, LookUps: 2, Tokens: 3, Embd: 1},
-		{Kind: Dictionary, In: 1, Hidden: 1, Entries: 1, LookUps: 1, Tokens: 1, Embd: 1},
-		{Kind: Mixture, In: 1, Hidden: 1, Mixed: 1, Tokens: 1, Embd: 1}, {Kind: Linear, In: 1, Mixed: 1, Tokens: 1, Embd: 1},
+		{}, {Kind: "x", In: 1, Tokens: 1, Embd: 1}, {Kind: "linear", In: 0, Tokens: 1, Embd: 1},
+		{Kind: "linear", In: 1, Hidden: 3, Tokens: 1, Embd: 1}, {Kind: "mlp", In: 1, Tokens: 1, Embd: 1},
+		{Kind: "positions", In: 1, Tokens: 1, Embd: 1}, {Kind: "mixture", In: 1, Tokens: 1, Embd: 1},
+		{Kind: "memory", In: 1, Hidden: 1, Tokens: 1, Embd: 1}, {Kind: "memory", In: 1, Entries: 1, Tokens: 1, Embd: 1},
+		{Kind: "mlp", In: 1, Hidden: 1, Entries: 1, Tokens: 1, Embd: 1},
+		{Kind: "retrieval", In: 1, Hidden: 1, Entries: 3, Tokens: 1, Embd: 1}, {Kind: "retrieval", In: 1, Hidden: 1, LookUps: 1, Tokens: 1, Embd: 1},
+		{Kind: "retrieval", In: 1, Hidden: 1, Entries: 2000, LookUps: 1025, Tokens: 1025, Embd: 1},
+		{Kind: "retrieval", In: 1, Hidden: 1, Entries: 3, LookUps: 4, Tokens: 4, Embd: 1},
+		{Kind: "retrieval", In: 1, Hidden: 1, Entries: 3, LookUps: 2, Tokens: 3, Embd: 1},
+		{Kind: "memory", In: 1, Hidden: 1, Entries: 1, LookUps: 1, Tokens: 1, Embd: 1},
+		{Kind: "mixture", In: 1, Hidden: 1, Mixed: 1, Tokens: 1, Embd: 1}, {Kind: "linear", In: 1, Mixed: 1, Tokens: 1, Embd: 1},
 	} {
 		if _, err := NewAdapter(s, 1, 1); err == nil {
 			t.Errorf("%+v: accepted", s)

@@ -85,12 +85,12 @@ func TestTrain_warmStartResumes(t *testing.T) {
 	defer func(was time.Duration) { longestLoss = was }(longestLoss)
 	for name, makeJob := range map[string]func(*testing.T) Job{
 		"mlp": tinyJob,
-		"dictionary": func(t *testing.T) Job {
+		"memory": func(t *testing.T) Job {
 			job := tinyJob(t)
-			job.Shape.Kind, job.Shape.Entries = Dictionary, 6
+			job.Shape.Kind, job.Shape.Entries = "memory", 6
 			return job
 		},
-		"recall": recallJob,
+		"retrieval": retrievalJob,
 	} {
 		t.Run(name, func(t *testing.T) {
 			job := makeJob(t)

@@ -73,7 +73,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		// Keys and values as rows and as columns, in float32.
 		e.Prefix += int64(info.Layers) * 4 * 4 * int64(info.HeadsKV*info.HeadDim*len(p.Prefix()))
 	}
-	layout, err := j.Shape.layout()
+	layout, err := j.Shape.layout(1)
 	if err != nil {
 		return Estimate{}, err
 	}
@@ -101,7 +101,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
 	rows := int64(samples * longest)
 	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, device.Kernels != "") + int64(samples*answer)*int64(3*info.Vocab))
-	if j.Shape.Kind == Recall { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
+	if j.Shape.LookUps > 0 { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
 		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
 	}
 	e.FLOP = 2 * ForwardFLOP(info, e.Positions, float64(answers)/n) // and again backwards
@@ -121,7 +121,7 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
 		// Where entries are looked up these are the numbers that do so.
 		numbers := e.Optimiser / 16
-		if j.Shape.Kind.HasEntries() {
+		if j.Shape.Entries > 0 {
 			numbers = int64(j.Shape.Hidden * (j.Shape.In + j.Shape.Entries))
 			e.Optimiser += 16 * numbers // of the probe that learns them
 		}

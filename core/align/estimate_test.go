@@ -18,7 +18,7 @@ func TestNewEstimate_byHand(t *testing.T) {
 	}
 	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the head has 16·100.
 	info := cgo.GGUFInfo{Layers: 10, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 32, Vocab: 100, Context: 20}
-	job := Job{Prompts: [][]*prompt.Prompt{{p}}, Shape: Shape{Kind: Linear, In: 5, Tokens: 2, Embd: 16},
+	job := Job{Prompts: [][]*prompt.Prompt{{p}}, Shape: Shape{Kind: "linear", In: 5, Tokens: 2, Embd: 16},
 		Config: Config{PassPositions: 16, BatchSize: 100, Samples: 250}}
 	lengths := []Length{{Counts: []int{1}, Answer: 2}, {Counts: []int{2}, Answer: 4}} // 2+1+1 and 4+1+3 positions
 	e, err := NewEstimate(engine, info, cgo.F32, job, lengths)

@@ -54,8 +54,8 @@ func (a *Adapter) Save(path string, p Provenance) error {
 	return artifact.WriteSafetensors(path, file)
 }
 
-// Export writes the adapter as safetensors with the names that PyTorch's modules give its tensors: those of nn.Linear, or of
-// nn.Sequential for what has a hidden layer. The metadata is that of Save.
+// Export writes the adapter as safetensors with the names that PyTorch's modules give its tensors; adapter.Entry.Modules
+// says which these are. The metadata is that of Save.
 func (a *Adapter) Export(path string, p Provenance) error {
 	file, err := a.file(p)
 	if err != nil {
@@ -65,11 +65,7 @@ func (a *Adapter) Export(path string, p Provenance) error {
 	if err := addTensors(file, a.Shape, "", a.Values); err != nil {
 		return err
 	}
-	names := map[string]string{"w1": "0.weight", "b1": "0.bias", "w2": "2.weight", "b2": "2.bias", "keys": "2.weight", "key_bias": "2.bias",
-		"entries": "4.weight"} // turn and bias, which work on each token, are no part of the sequence
-	if a.Kind == Recall { // whose entries are rows to choose from, no layer
-		delete(names, "entries")
-	}
+	names := a.Kind.Entry().Export
 	for i, t := range file.Tensors {
 		if name, ok := names[t.Name]; ok {
 			file.Tensors[i].Name = name
@@ -114,7 +110,7 @@ func LoadAdapter(path string) (*Adapter, Provenance, error) {
 
 // addTensors appends an adapter's numbers to a file under prefix.
 func addTensors(file *artifact.File, s Shape, prefix string, values [][]float32) error {
-	layout, err := s.layout()
+	layout, err := s.layout(1)
 	for i, t := range layout {
 		file.Tensors = append(file.Tensors, artifact.Tensor{
 			Name: prefix + t.Name, DType: "F32", Shape: t.Shape, F32: values[i],
@@ -125,7 +121,7 @@ func addTensors(file *artifact.File, s Shape, prefix string, values [][]float32)
 
 // takeTensors reads what addTensors wrote.
 func takeTensors(file *artifact.File, s Shape, prefix string) ([][]float32, error) {
-	layout, err := s.layout()
+	layout, err := s.layout(1)
 	if err != nil {
 		return nil, err
 	}

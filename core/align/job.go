@@ -29,12 +29,12 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return errors.New("align: there is no prompt")
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
-	case j.Shape.Kind == Recall && j.Config.WarmSteps == 0:
-		return errors.New("align: a recall adapter learns what to look up in the warm start alone; set warm_steps above 0")
-	case j.Shape.Kind == Recall && j.Tell == nil:
-		return errors.New("align: a recall adapter answers in the order of what it finds, and nothing tells it how; give Tell")
-	case j.Shape.Kind == Recall && j.Prompts[0][0].Slots() != 1:
-		return fmt.Errorf("align: a recall adapter reads one vector; the prompt has %d slots", j.Prompts[0][0].Slots())
+	case j.Shape.LookUps > 0 && j.Config.WarmSteps == 0:
+		return fmt.Errorf("align: a %s adapter learns what to look up in the warm start alone; set warm_steps above 0", j.Shape.Kind)
+	case j.Shape.LookUps > 0 && j.Tell == nil:
+		return fmt.Errorf("align: a %s adapter answers in the order of what it finds, and nothing tells it how; give Tell", j.Shape.Kind)
+	case j.Shape.LookUps > 0 && j.Prompts[0][0].Slots() != 1:
+		return fmt.Errorf("align: a %s adapter reads one vector; the prompt has %d slots", j.Shape.Kind, j.Prompts[0][0].Slots())
 	case j.Config.WarmSteps > 0 && len(j.Warm) == 0:
 		return errors.New("align: a warm start without pairs of state and title; give some, or set warm_steps to 0")
 	}
@@ -68,7 +68,7 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 				len(pair.Titles), j.Shape.Kind, max(1, j.Shape.LookUps))
 		}
 		for at, item := range pair.Items {
-			if j.Shape.Kind.HasEntries() && (item < 0 || int(item) >= j.Shape.Entries) {
+			if j.Shape.Entries > 0 && (item < 0 || int(item) >= j.Shape.Entries) {
 				return fmt.Errorf("align: warm start pair %d: item %d; the adapter has %d entries", i, item, j.Shape.Entries)
 			}
 			if len(pair.Titles[at]) == 0 {
@@ -83,8 +83,8 @@ func (j Job) check(s prompt.Sample, context int) error {
 	if len(s.Answer) == 0 {
 		return errors.New("the answer is empty")
 	}
-	if j.Shape.Kind == Recall && len(s.Items) == 0 {
-		return errors.New("it has no items, which a recall adapter is taught by")
+	if j.Shape.LookUps > 0 && len(s.Items) == 0 {
+		return fmt.Errorf("it has no items, which a %s adapter is taught by", j.Shape.Kind)
 	}
 	if s.Task < 0 || s.Task >= len(j.Prompts) {
 		return fmt.Errorf("it is of task %d; there are %d", s.Task, len(j.Prompts))

@@ -2,6 +2,7 @@ package align
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -191,5 +192,21 @@ func TestConfig_refusals(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+// Noise has the standard deviation that is asked for, and leaves the samples that are trained on again as they are.
+func TestDisturbed(t *testing.T) {
+	values := make([]float32, 10_000)
+	samples := []prompt.Sample{{States: prompt.States{Values: values}}}
+	got := disturbed(samples, 0.5, rand.New(rand.NewPCG(1, 0)))[0].Values
+	square := 0.0
+	for i, x := range got {
+		if square += float64(x) * float64(x); values[i] != 0 {
+			t.Fatal("the sample itself is changed")
+		}
+	}
+	if deviation := math.Sqrt(square / float64(len(got))); math.Abs(deviation-0.5) > 0.02 {
+		t.Errorf("the standard deviation is %g", deviation)
 	}
 }

@@ -65,7 +65,7 @@ func (s Standard) Fold(a *Adapter) *Adapter {
 		folded.Values[i] = append([]float32(nil), values...)
 	}
 	layer, whole := folded.Values, 1.0
-	if a.Kind == Mixture {
+	if a.Mixed > 0 {
 		whole = 0
 		for _, m := range layer[0] {
 			whole += float64(m)

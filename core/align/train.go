@@ -22,7 +22,8 @@ type Job struct {
 
 	Train, Validation []prompt.Sample // states as the recommender gives them
 	Warm              []Pair          // training pairs of the warm start
-	// Tell gives the answers that name items, in their order. Only a recall adapter needs it, and the samples' items: see retell.
+	// Tell gives the answers that name items, in their order. Only an adapter that shows
+	// several entries needs it, and the samples' items: see retell.
 	Tell func(items [][]int32) ([][]int32, error)
 
 	Config     Config

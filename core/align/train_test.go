@@ -41,7 +41,7 @@ func tinyJob(t *testing.T) Job {
 	}
 	random := rand.New(rand.NewPCG(9, 9))
 	job := Job{Engine: engine, GGUF: gguf, LLM: llama, Prompts: [][]*prompt.Prompt{{p}},
-		Shape:      Shape{Kind: MLP, In: 3, Hidden: 16, Tokens: 2, Embd: int(info.Embd)},
+		Shape:      Shape{Kind: "mlp", In: 3, Hidden: 16, Tokens: 2, Embd: int(info.Embd)},
 		Provenance: Provenance{Recommender: "3f2a", LLM: "77aa", Dataset: "d00d", Template: prompt.Template{Name: "mine", Asks: "last item", Texts: []string{"{state}"}}},
 		Dir:        filepath.Join(t.TempDir(), "run"),
 		Config: Config{Seed: 11, Samples: 160, BatchSize: 8, PassPositions: 30, LearningRate: 1e-2, WarmupSteps: 4, Schedule: LinearDecay,
@@ -304,8 +304,8 @@ func TestTrain_refusals(t *testing.T) {
 		"long answer":        {func(j *Job) { j.Train[2].Answer = make([]int32, 100000) }, "context"},
 		"NaN in the warm-up": {func(j *Job) { j.Warm[4].State = []float32{1, nan, 3} }, "pair 4"},
 		"no samples":         {func(j *Job) { j.Train = nil }, "no training samples"},
-		"an item beyond the dictionary": {func(j *Job) {
-			j.Shape.Kind, j.Shape.Entries = Dictionary, 4 // of 5 items
+		"an item beyond the memory": {func(j *Job) {
+			j.Shape.Kind, j.Shape.Entries = "memory", 4 // of 5 items
 		}, "4 entries"},
 		"no pairs":     {func(j *Job) { j.Warm = nil }, "warm_steps"},
 		"other width":  {func(j *Job) { j.Shape.Embd = 7 }, "width 7"},
@@ -361,10 +361,10 @@ func TestTrain_refusesAnotherRunsCheckpoint(t *testing.T) {
 	}
 }
 
-// A dictionary starts out with the titles of items, and looks up the right one.
+// A memory starts out with the titles of items, and looks up the right one.
 func TestWarmStart_dictionary(t *testing.T) {
 	job := tinyJob(t)
-	job.Shape.Kind, job.Shape.Entries, job.Config.WarmSteps = Dictionary, 6, 200 // the last item never occurs
+	job.Shape.Kind, job.Shape.Entries, job.Config.WarmSteps = "memory", 6, 200 // the last item never occurs
 	r, err := open(context.Background(), job)
 	if err != nil {
 		t.Fatal(err)

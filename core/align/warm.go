@@ -9,16 +9,35 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Pair is one training pair of the warm start: the state after an item, and the tokens of that item's
-// title, end token included; for a recall adapter the sum of all states of a history, and its items.
+// title, end token included; for an adapter that shows several entries the sum of all states of a history, and its items.
 type Pair struct {
 	State  []float32 // [D]
-	Items  []int32   // numbers in the catalogue: one, or for recall as many as are looked up at most
+	Items  []int32   // numbers in the catalogue: one, or at most as many as are looked up
 	Titles [][]int32 // of the items
+}
+
+// Pairs makes the training pairs of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
+// that is shown, with the tokens of its last item's title.
+func Pairs(ctx context.Context, encoder adapter.Encoder, slots []string, histories, titles [][]int32) ([]Pair, error) {
+	slot := prompt.SlotAfter
+	if slices.Contains(slots, prompt.SlotItem) {
+		slot = prompt.SlotItem
+	}
+	samples, err := adapter.OneState.Samples(ctx, encoder, []string{slot}, histories, titles)
+	if err != nil {
+		return nil, err
+	}
+	pairs := make([]Pair, len(samples))
+	for i, s := range samples {
+		pairs[i] = Pair{State: s.Values, Items: []int32{histories[i][len(histories[i])-1]}, Titles: [][]int32{s.Answer}}
+	}
+	return pairs, nil
 }
 
 // warmShare is the largest part of a run's minutes that the warm start takes. Training through the LLM
@@ -82,7 +101,7 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 		loss, err := r.model.Regress(states, titles, len(pairs))
 		return loss / (rms * rms), err
 	}
-	if s.Kind.HasEntries() {
+	if s.Entries > 0 {
 		probe, err := cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
 		if err != nil {
 			return err
@@ -148,8 +167,8 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			return err
 		}
 	}
-	if s.Kind.HasEntries() {
-		if err := errors.Join(copyLayers(&r.model.Model, pupil, cgo.Value), writeEntries(r.model, s, job.Warm, embed)); err != nil {
+	if s.Entries > 0 {
+		if err := errors.Join(copyLayers(&r.model.Model, pupil, cgo.Value), writeEntries(r.model, job.Warm, embed)); err != nil {
 			return err
 		}
 	}
@@ -175,33 +194,34 @@ func copyLayers(dst, src *cgo.Model, slots ...cgo.Slot) error {
 }
 
 // writeEntries makes titles the entries of their items; embed appends one.
-func writeEntries(model *cgo.Adapter, s Shape, pairs []Pair, embed func([]float32, []int32) []float32) error {
-	layout, err := model.Tensors()
+func writeEntries(model *cgo.Adapter, pairs []Pair, embed func([]float32, []int32) []float32) error {
+	tensors, err := model.Tensors()
 	if err != nil {
 		return err
 	}
-	index := slices.IndexFunc(layout, func(t cgo.TensorInfo) bool { return t.Name == "entries" })
-	entries, done := make([]float32, layout[index].Elements()), make([]bool, s.Entries)
-	if err := model.Read(entries, index, cgo.Value); err != nil {
+	index := slices.IndexFunc(tensors, func(t cgo.TensorInfo) bool { return t.Role == cgo.RoleItems })
+	tensor := tensors[index]
+	values := make([]float32, tensor.Elements())
+	if err := model.Read(values, index, cgo.Value); err != nil {
 		return err
 	}
+	written := map[int32]bool{}
 	for _, pair := range pairs {
 		for i, item := range pair.Items {
-			if done[item] {
+			if written[item] {
 				continue
 			}
-			done[item] = true
-			entry := embed(nil, pair.Titles[i])
-			if s.Kind == Recall { // a row for each
-				copy(entries[int(item)*len(entry):], entry)
-				continue
-			}
-			for row, x := range entry {
-				entries[row*s.Entries+int(item)] = x
+			written[item] = true
+			for at, x := range embed(nil, pair.Titles[i]) {
+				if tensor.ItemRows {
+					values[int(item)*tensor.Shape[1]+at] = x
+				} else {
+					values[at*tensor.Shape[1]+int(item)] = x
+				}
 			}
 		}
 	}
-	return model.Write(index, cgo.Value, entries)
+	return model.Write(index, cgo.Value, values)
 }
 
 // embeddings looks up each token that the pairs teach.

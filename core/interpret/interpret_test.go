@@ -43,7 +43,7 @@ func tinyAdapter(t *testing.T, gguf *cgo.GGUF) (*align.Adapter, *prompt.Prompt) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	shape := align.Shape{Kind: align.Linear, In: 3, Tokens: 2, Embd: int(info.Embd)}
+	shape := align.Shape{Kind: "linear", In: 3, Tokens: 2, Embd: int(info.Embd)}
 	adapter, err := align.NewAdapter(shape, 4*float64(info.EmbdRMS), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -67,7 +67,7 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 		for i, s := range sequences {
 			pasts[i] = source.Past(s, true)
 		}
-		shown, err := align.Linear.States(ctx, source, []string{prompt.SlotBefore, prompt.SlotAfter}, pasts)
+		shown, err := adapter.OneState.States(ctx, source, []string{prompt.SlotBefore, prompt.SlotAfter}, pasts)
 		if err != nil {
 			return nil, err
 		}

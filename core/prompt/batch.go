@@ -21,7 +21,7 @@ func (s States) N() int {
 type Sample struct {
 	States
 	Answer []int32 // token ids, the end token included; at least one
-	Items  []int32 // of the history, where a recall adapter is taught; else nil
+	Items  []int32 // of the history, where an adapter that shows several entries is taught; else nil
 	Task   int     // number of the question that it answers, of those that are trained together
 }
 

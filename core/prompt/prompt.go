@@ -29,7 +29,7 @@ type Prompt struct {
 // Shown says how titles stand in a prompt before the LLM says them.
 type Shown struct {
 	Tokens   int  // K, soft tokens of a title
-	PerState int  // titles that one state shows: 1, or as many as a recall adapter looks up
+	PerState int  // titles that one state shows: 1, or as many as the adapter looks up
 	AllItems bool // a slot shows all items of a history, not the last alone
 
 	// Answer is what is to be said of an example's titles, oldest first. A template without examples needs none.

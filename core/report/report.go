@@ -170,10 +170,10 @@ func (r *Run) readFacts(folder string, s run.Spec) error {
 	add("LLM", "%s, frozen", filepath.Base(s.LLM))
 	add("prompt", "%s", s.Template.Name)
 	of := "state"
-	if s.Adapter == align.Recall {
+	if s.Adapter.Entry().LookUps {
 		of = "item that it looks up"
 	}
-	add("adapter", "%s, %d soft tokens for each %s", s.Adapter, s.Tokens, of)
+	add("adapter", "%s, %d soft tokens for each %s", s.Adapter.Label(), s.Tokens, of)
 	add("training", "batches of %d, rate %g (%s), %d steps of warm start, %s, seed %d", s.Config.BatchSize, s.Config.LearningRate,
 		s.Config.Schedule, s.Config.WarmSteps, s.Precision, s.Config.Seed)
 	_, provenance, err := align.LoadAdapter(filepath.Join(folder, align.AdapterFile))

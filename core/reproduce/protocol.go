@@ -1,7 +1,7 @@
 package reproduce
 
 import (
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
@@ -37,12 +37,12 @@ func recommenders() []string {
 // protocol gives the runs of a reproduction, in order.
 func protocol() []planned {
 	residual := func(name, model string) planned {
-		return planned{Share: Share{Name: name, Recommender: model, Prompt: "residual", Adapter: align.Dictionary}, weight: 1,
+		return planned{Share: Share{Name: name, Recommender: model, Prompt: "residual", Adapter: "memory"}, weight: 1,
 			what: "residual accuracy, " + model}
 	}
-	recovery := func(name string, adapter align.Kind, paper, remark string) planned {
+	recovery := func(name string, adapter adapter.Kind, paper, remark string) planned {
 		return planned{Share: Share{Name: name, Recommender: models.SASRec, Prompt: "recovery", Adapter: adapter}, weight: 1.5,
-			what:  "more than 5 items recovered, " + models.SASRec + ", " + string(adapter),
+			what:  "more than 5 items recovered, " + models.SASRec + ", " + adapter.Label(),
 			paper: paper, remark: remark}
 	}
 	dreamrec := residual("residual-dreamrec", models.DreamRec)
@@ -51,14 +51,14 @@ func protocol() []planned {
 	return []planned{
 		residual("residual-sasrec", models.SASRec),
 		dreamrec,
-		{Share: Share{Name: "item-dreamrec", Recommender: models.DreamRec, Prompt: "item", Adapter: align.Dictionary}, weight: 0.5,
+		{Share: Share{Name: "item-dreamrec", Recommender: models.DreamRec, Prompt: "item", Adapter: "memory"}, weight: 0.5,
 			what:   "items named from their own vectors, " + models.DreamRec,
 			oracle: "by its own prompt", how: "read by the item prompt, from its direction alone", loss: dreamLoss},
 		residual("residual-gru4rec", models.GRU4Rec),
 		residual("residual-caser", models.Caser),
-		recovery("recovery-recall", align.Recall, paperRecovery, "one vector, but the sum of what the states after every item say, and items are "+
+		recovery("recovery-recall", "retrieval", paperRecovery, "one vector, but the sum of what the states after every item say, and items are "+
 			"looked up by it, where the paper's map is linear"),
-		recovery("recovery-positions", align.Positions, "", "it reads the state after every item, where the paper reads one vector"),
+		recovery("recovery-positions", "positions", "", "it reads the state after every item, where the paper reads one vector"),
 	}
 }
 

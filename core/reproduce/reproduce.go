@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -67,11 +68,11 @@ func (t Training) Fits() bool { return t.Epoch*float64(t.Epochs) <= 60*t.Minutes
 
 // Share is a run, with the minutes that its adapter is trained.
 type Share struct {
-	Name        string     `json:"name"`
-	Recommender string     `json:"recommender"`
-	Prompt      string     `json:"prompt"`
-	Adapter     align.Kind `json:"adapter"`
-	Minutes     float64    `json:"minutes"`
+	Name        string       `json:"name"`
+	Recommender string       `json:"recommender"`
+	Prompt      string       `json:"prompt"`
+	Adapter     adapter.Kind `json:"adapter"`
+	Minutes     float64      `json:"minutes"`
 }
 
 // A budget is shared out between recommenders, adapters and evaluations.

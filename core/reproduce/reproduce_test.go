@@ -94,9 +94,9 @@ func TestRun(t *testing.T) {
 	}
 	for name, paper := range map[string]string{
 		"residual accuracy, DreamRec, as the paper scores": paperResidual, "residual accuracy, SASRec, exact": "",
-		"residual accuracy, Caser, restricted to titles": "", "more than 5 items recovered, SASRec, recall, as the paper scores": paperRecovery,
-		"more than 5 items recovered, SASRec, positions, exact":                             "",
-		"control: more than 5 items recovered, SASRec, recall, zeros in place of the state": "", "control: residual accuracy, GRU4Rec, zeros in place of the state": "",
+		"residual accuracy, Caser, restricted to titles": "", "more than 5 items recovered, SASRec, retrieval (lookup), as the paper scores": paperRecovery,
+		"more than 5 items recovered, SASRec, positions, exact":                                         "",
+		"control: more than 5 items recovered, SASRec, retrieval (lookup), zeros in place of the state": "", "control: residual accuracy, GRU4Rec, zeros in place of the state": "",
 		"items named from their own vectors, DreamRec, exact":                                         "",
 		"verdicts for the oracle, against SASRec's first recommendation (as the last of the history)": paperOracle,
 		"verdicts for the oracle, against SASRec's first recommendation (by its own prompt)":          paperOracle,

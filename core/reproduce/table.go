@@ -40,7 +40,7 @@ func (t *Table) add(what string, ours evaluate.Share, paper, differs string) {
 
 // differs says what else a figure was made with.
 func (t *Table) differs(share Share, minutes float64) string {
-	text := fmt.Sprintf("%s in place of LLaMA-7B; %s adapter, trained %.1f minutes", t.LLM, share.Adapter, minutes)
+	text := fmt.Sprintf("%s in place of LLaMA-7B; %s adapter, trained %.1f minutes", t.LLM, share.Adapter.Label(), minutes)
 	if note := share.planned().loss; note != "" {
 		text += "; " + note
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -160,7 +161,7 @@ func (c *controlling) show(ctx context.Context) error {
 
 // probe answers by a probe on the states of an encoder, which learns from the adapter's training samples and is chosen by its
 // validation samples.
-func (c *controlling) probe(ctx context.Context, encoder align.Encoder, config probe.Config) (evaluate.Answerer, error) {
+func (c *controlling) probe(ctx context.Context, encoder adapter.Encoder, config probe.Config) (evaluate.Answerer, error) {
 	states, err := c.read(ctx, encoder, c.pasts)
 	if err != nil {
 		return nil, err
@@ -204,12 +205,12 @@ func (c *controlling) probe(ctx context.Context, encoder align.Encoder, config p
 }
 
 // read gives the states that the prompt shows, side by side, whatever kind the adapter is of.
-func (c *controlling) read(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
-	return align.Linear.States(ctx, encoder, c.Prompts[0].SlotNames(), histories)
+func (c *controlling) read(ctx context.Context, encoder adapter.Encoder, histories [][]int32) ([]prompt.States, error) {
+	return adapter.OneState.States(ctx, encoder, c.Prompts[0].SlotNames(), histories)
 }
 
 // told puts lessons of the run's own task before an encoder, for probes.
-func (c *controlling) told(ctx context.Context, encoder align.Encoder, lessons []lesson) (t probe.Told, err error) {
+func (c *controlling) told(ctx context.Context, encoder adapter.Encoder, lessons []lesson) (t probe.Told, err error) {
 	var histories [][]int32
 	for _, l := range lessons {
 		if l.task == 0 {
@@ -257,7 +258,7 @@ func (c *controlling) plainText() (evaluate.Answerer, error) {
 		return nil, err
 	}
 	// An adapter that changes nothing reads embeddings of tokens as if they were states: one for each token.
-	same := &align.Adapter{Shape: align.Shape{Kind: align.Linear, In: info.Embd, Tokens: 1, Embd: info.Embd},
+	same := &align.Adapter{Shape: align.Shape{Kind: adapter.Projection, In: info.Embd, Tokens: 1, Embd: info.Embd},
 		Values: [][]float32{make([]float32, info.Embd*info.Embd), make([]float32, info.Embd)}}
 	for i := range info.Embd {
 		same.Values[0][i*info.Embd+i] = 1

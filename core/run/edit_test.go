@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -17,7 +16,7 @@ import (
 // genresRun is a trained run on genres and titles.
 func genresRun(t *testing.T) *Run {
 	t.Helper()
-	w, s := together(t, align.MLP)
+	w, s := together(t, "mlp")
 	engine := testllm.Engine(t)
 	if _, err := Train(t.Context(), engine, w.run(), s, nil, nil); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -29,7 +29,7 @@ const shrinkage = 1e-3
 
 // Familiarity measures the states of training and validation sequences.
 func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
-	if r.kind == align.Positions {
+	if r.reads == adapter.EachState {
 		return nil, errors.New("run: an adapter that reads the state after each item has no single state whose familiarity can be told")
 	}
 	var parts [2][]prompt.States

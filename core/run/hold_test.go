@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
@@ -17,7 +18,7 @@ import (
 )
 
 // together is a run on titles and genres from which items are held out.
-func together(t *testing.T, kind align.Kind) (world, Spec) {
+func together(t *testing.T, kind adapter.Kind) (world, Spec) {
 	t.Helper()
 	w := newWorld(t)
 	s := w.spec()
@@ -42,7 +43,7 @@ func together(t *testing.T, kind align.Kind) (world, Spec) {
 
 // Nothing that an adapter is trained on tells of items that are held out.
 func TestHoldOut_keepsItemsFromTraining(t *testing.T) {
-	_, s := together(t, align.Dictionary)
+	_, s := together(t, "memory")
 	d, err := dataset.Load(s.Dataset)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +136,7 @@ func TestHoldOut_keepsItemsFromTraining(t *testing.T) {
 }
 
 func TestHoldOut_evaluatesApart(t *testing.T) {
-	w, s := together(t, align.MLP)
+	w, s := together(t, "mlp")
 	if _, err := Train(t.Context(), testllm.Engine(t), w.run(), s, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 		"cannot be trained together":     func(s *Spec) { s.Template = promptOf(t, "item") },
 		"nothing is known of the decade": func(s *Spec) { s.Also = []prompt.Template{promptOf(t, "decade")} },
 	} {
-		_, other := together(t, align.MLP)
+		_, other := together(t, "mlp")
 		change(&other)
 		if _, err := Train(t.Context(), engine, w.run()+"-refused", other, nil, nil); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one with %q", err, says)

@@ -5,7 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 )
 
 // minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles on
@@ -15,7 +15,7 @@ const minCosine = 0.5
 // noisy is an encoder that gives items' vectors with noise, as lessons for an adapter that is to read what lies among items: each
 // is turned in a random direction until its cosine with the item's own is a random number from minCosine to 1.
 type noisy struct {
-	align.Encoder
+	adapter.Encoder
 	random *rand.Rand
 }
 

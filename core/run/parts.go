@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -35,8 +36,9 @@ type Parts struct {
 	held     map[int32]bool // items that training is kept from
 	choosing map[int32]bool // those of them by which training chooses an adapter, about which no evaluation asks
 
-	encoding, engine *cgo.Engine // of the recommender, and of all else
-	kind             align.Kind  // of the adapter
+	encoding, engine *cgo.Engine   // of the recommender, and of all else
+	reads            adapter.Reads // what the adapter does
+	retrieves        bool          // whether the adapter shows several entries
 }
 
 // asked is a task that the adapter is trained on.
@@ -48,7 +50,7 @@ type asked struct {
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
 func openParts(encoding, engine *cgo.Engine, s Spec) (*Parts, error) {
-	p := &Parts{encoding: encoding, engine: engine, kind: s.Adapter}
+	p := &Parts{encoding: encoding, engine: engine, reads: s.Adapter.Entry().Reads, retrieves: s.Adapter.Entry().LookUps}
 	if err := p.open(s); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -68,8 +70,8 @@ func (p *Parts) open(s Spec) (err error) {
 	if err := p.GGUF.CheckTraining(); err != nil {
 		return fmt.Errorf("run: the LLM cannot be used: %w", err)
 	}
-	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: s.Adapter.ShowsAllItems()}
-	if s.Adapter == align.Recall {
+	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: p.reads.ShowsAllItems()}
+	if p.retrieves {
 		shown.PerState = p.lookUps()
 	}
 	p.Facts = task.NewFacts(p.Data, p.Split)
@@ -126,7 +128,7 @@ func (p *Parts) Close() error {
 
 // inputWidth is how many numbers the adapter reads at a time.
 func (p *Parts) inputWidth() int {
-	return align.InputWidth(p.Source, p.Prompts[0].SlotNames())
+	return adapter.InputWidth(p.Source, p.Prompts[0].SlotNames())
 }
 
 // Titles gives the clean titles of items.
@@ -210,7 +212,7 @@ func (p *Parts) Given(vectors [][]float32) (prompt.States, error) {
 			return prompt.States{}, fmt.Errorf("run: state %d has %d numbers; it needs %d", i, len(v), width)
 		}
 	}
-	return p.kind.Given(p.Source, p.Prompts[0].SlotNames(), vectors)
+	return p.reads.Given(p.Source, p.Prompts[0].SlotNames(), vectors)
 }
 
 // ItemsOf gives the items of a history that Latest has given.
@@ -321,7 +323,7 @@ func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, d
 }
 
 // samples puts lessons before an encoder.
-func (p *Parts) samples(ctx context.Context, encoder align.Encoder, lessons []lesson) ([]prompt.Sample, error) {
+func (p *Parts) samples(ctx context.Context, encoder adapter.Encoder, lessons []lesson) ([]prompt.Sample, error) {
 	var all []prompt.Sample
 	for number, one := range p.asked {
 		var histories, pasts, answers [][]int32
@@ -330,13 +332,13 @@ func (p *Parts) samples(ctx context.Context, encoder align.Encoder, lessons []le
 				histories, pasts, answers = append(histories, l.history), append(pasts, l.past), append(answers, l.answer)
 			}
 		}
-		samples, err := p.kind.Samples(ctx, encoder, one.prompts[0].SlotNames(), pasts, answers)
+		samples, err := p.reads.Samples(ctx, encoder, one.prompts[0].SlotNames(), pasts, answers)
 		if err != nil {
 			return nil, err
 		}
 		for i := range samples {
 			samples[i].Task = number
-			if p.kind == align.Recall {
+			if p.retrieves {
 				samples[i].Items = histories[i]
 			}
 		}
@@ -359,7 +361,7 @@ func (p *Parts) most() int {
 	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory+1)
 }
 
-// lookUps is how many items a recall adapter shows: as many as a history has in training, or all that there are.
+// lookUps is how many entries an adapter shows that shows several: as many as a history has in training, or all that there are.
 func (p *Parts) lookUps() int {
 	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
@@ -389,22 +391,22 @@ func (p *Parts) longestAnswer() (int, error) {
 
 // States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may hold virtual items, of the
 // encoder's vectors.
-func (p *Parts) States(ctx context.Context, encoder align.Encoder, histories [][]int32) ([]prompt.States, error) {
-	if p.kind.ShowsAllItems() {
+func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [][]int32) ([]prompt.States, error) {
+	if p.reads.ShowsAllItems() {
 		cut := make([][]int32, len(histories))
 		for i, history := range histories {
 			cut[i] = history[max(0, len(history)-p.most()):]
 		}
 		histories = cut
 	}
-	return p.kind.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
+	return p.reads.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
 // pairs makes those of the warm start: what stands for an item with the answer to the first question about it, such as its title; for
-// a recall adapter, which learns there to look up what the samples name, these with all their titles.
-func (p *Parts) pairs(ctx context.Context, encoder align.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
-	if p.kind == align.Recall {
-		return p.recalls(samples)
+// an adapter that shows several entries, and learns there to look up what the samples name, these with all their titles.
+func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
+	if p.retrieves {
+		return p.lookedUp(samples)
 	}
 	var histories [][]int32
 	var items []int32
@@ -441,8 +443,8 @@ func (p *Parts) entry(item int32) int32 {
 	return place
 }
 
-// recalls makes the lessons of a recall adapter's warm start.
-func (p *Parts) recalls(samples []prompt.Sample) ([]align.Pair, error) {
+// lookedUp makes the pairs for an adapter that shows several entries.
+func (p *Parts) lookedUp(samples []prompt.Sample) ([]align.Pair, error) {
 	items := make([][]int32, len(p.Data.Items))
 	for i := range items {
 		items[i] = []int32{int32(i)}

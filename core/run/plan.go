@@ -41,7 +41,7 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, le
 	for i, l := range lessons {
 		lengths[i].Answer, lengths[i].Task = len(l.answer), l.task
 		for _, slot := range p.asked[l.task].prompts[0].SlotNames() {
-			lengths[i].Counts = append(lengths[i].Counts, p.kind.Count(p.Source, slot, l.history))
+			lengths[i].Counts = append(lengths[i].Counts, p.reads.Count(p.Source, slot, l.history))
 		}
 	}
 	return align.NewEstimate(engine, info, precision, job, lengths)
@@ -49,15 +49,5 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, le
 
 // shape is that of the run's adapter.
 func (p *Parts) shape(s Spec, llm cgo.GGUFInfo) align.Shape {
-	shape := align.Shape{Kind: s.Adapter, In: p.inputWidth(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: llm.Embd}
-	if s.Adapter == align.Mixture {
-		shape.Mixed = p.Source.Positions()
-	}
-	if s.Adapter.HasEntries() {
-		shape.Entries = len(p.Data.Items) - len(p.held)
-	}
-	if s.Adapter == align.Recall {
-		shape.LookUps, shape.Tokens = p.lookUps(), s.Tokens*p.lookUps()
-	}
-	return shape
+	return s.shape(p.inputWidth(), llm.Embd, p.Source.Positions(), len(p.Data.Items)-len(p.held), p.lookUps())
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
@@ -63,7 +64,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 		return nil, err
 	}
 	path := filepath.Join(dir, align.AdapterFile)
-	adapter, provenance, err := align.LoadAdapter(path)
+	trained, provenance, err := align.LoadAdapter(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("run: %s has no %s: its training has not ended; the same recint align command goes on with it",
 			dir, align.AdapterFile)
@@ -76,13 +77,13 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 		return nil, err
 	}
 	r := &Run{Parts: parts, Spec: s, Provenance: provenance, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
-	if err := r.open(adapter, path, opts); err != nil {
+	if err := r.open(trained, path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) error {
+func (r *Run) open(trained *align.Adapter, path string, opts interpret.Options) error {
 	err := r.Provenance.Check(r.Hashes.Recommender, r.Hashes.LLM, r.Hashes.Dataset)
 	if err != nil {
 		return err
@@ -91,10 +92,10 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if err != nil {
 		return err
 	}
-	if err := adapter.Fits(r.inputWidth(), info.Embd); err != nil {
+	if err := trained.Fits(r.inputWidth(), info.Embd); err != nil {
 		return err
 	}
-	if adapter.Kind == align.Positions {
+	if r.reads == adapter.EachState {
 		opts.MaxStates = r.most()
 	}
 	if opts.MaxTokens == 0 {
@@ -110,7 +111,7 @@ func (r *Run) open(adapter *align.Adapter, path string, opts interpret.Options) 
 	if r.hash, err = artifact.HashFile(path); err != nil {
 		return err
 	}
-	r.Interpreter, err = interpret.New(r.engine, r.GGUF, adapter, r.Prompts[r.wording], opts)
+	r.Interpreter, err = interpret.New(r.engine, r.GGUF, trained, r.Prompts[r.wording], opts)
 	return err
 }
 

@@ -244,9 +244,9 @@ func TestRefusesAnotherWidth(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, shape := range map[string]align.Shape{
-		"states that are 8 wide, the recommender's are 16": {Kind: align.Linear, In: 8, Tokens: 2, Embd: 64},
-		"embeddings that are 32 wide, the LLM's are 64":    {Kind: align.Linear, In: 16, Tokens: 2, Embd: 32},
-		"3 soft tokens": {Kind: align.Linear, In: 16, Tokens: 3, Embd: 64},
+		"states that are 8 wide, the recommender's are 16": {Kind: "linear", In: 8, Tokens: 2, Embd: 64},
+		"embeddings that are 32 wide, the LLM's are 64":    {Kind: "linear", In: 16, Tokens: 2, Embd: 32},
+		"3 soft tokens": {Kind: "linear", In: 16, Tokens: 3, Embd: 64},
 	} {
 		other, err := align.NewAdapter(shape, 1, 1)
 		if err != nil {
@@ -342,18 +342,18 @@ func TestTrainRefuses(t *testing.T) {
 		},
 		"drawn share is 1":                                 func(s *Spec) { s.Drawn = 1 },
 		`"recovery" asks for the history`:                  func(s *Spec) { s.Template, s.Drawn = promptOf(t, "recovery"), 0.5 },
-		"of which a positions adapter has nothing to read": func(s *Spec) { s.Template, s.Adapter = promptOf(t, "item"), align.Positions },
+		"of which a positions adapter has nothing to read": func(s *Spec) { s.Template, s.Adapter = promptOf(t, "item"), "positions" },
 		"learns in the warm start what to look up": func(s *Spec) {
-			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = align.Recall, promptOf(t, "recovery"), 0, 0
+			s.Adapter, s.Template, s.Config.WarmSteps, s.Drawn = "retrieval", promptOf(t, "recovery"), 0, 0
 		},
-		"shows the items of a history, and prompt \"residual\" asks for the last item": func(s *Spec) { s.Adapter, s.Config.WarmSteps = align.Recall, 1 },
+		"shows the items of a history, and prompt \"residual\" asks for the last item": func(s *Spec) { s.Adapter, s.Config.WarmSteps = "retrieval", 1 },
 		"reads one vector; prompt \"two\" has the slots": func(s *Spec) {
-			s.Adapter, s.Config.WarmSteps, s.Drawn = align.Recall, 1, 0
+			s.Adapter, s.Config.WarmSteps, s.Drawn = "retrieval", 1, 0
 			s.Template = prompt.Template{Name: "two", Asks: "history", Texts: []string{"{before}{after}"}}
 		},
-		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = align.Mixture, 0 },
+		"a mixture has no warm start":                 func(s *Spec) { s.Adapter, s.Hidden = "mixture", 0 },
 		`no adapter kind is called "cnn"`:             func(s *Spec) { s.Adapter = "cnn" },
-		"0 hidden units":                              func(s *Spec) { s.Hidden = 0 },
+		"n_hidden must be 1":                          func(s *Spec) { s.Hidden = 0 },
 		"either in samples or in minutes":             func(s *Spec) { s.Config.Samples = 0 },
 		"nowhere is not a data set folder":            func(s *Spec) { s.Dataset = filepath.Join(string(w), "nowhere") },
 		"none.safetensors: no such file or directory": func(s *Spec) { s.Recommender = filepath.Join(string(w), "none.safetensors") },

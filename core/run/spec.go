@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -32,9 +33,9 @@ type Spec struct {
 	Template    prompt.Template   `json:"template"`
 	Also        []prompt.Template `json:"also,omitempty"`           // further questions that the adapter is trained on
 	HoldOut     float64           `json:"hold_out_items,omitempty"` // share of the items that training is kept from
-	Adapter     align.Kind        `json:"adapter"`
-	Hidden      int               `json:"hidden,omitempty"` // hidden units of mlp, positions, dictionary and recall adapters
-	Tokens      int               `json:"tokens"`           // K, soft tokens per state, or per title that a recall adapter shows
+	Adapter     adapter.Kind      `json:"adapter"`
+	Hidden      int               `json:"hidden,omitempty"` // hidden units of the adapter
+	Tokens      int               `json:"tokens"`           // K, soft tokens per state, or per title that the adapter shows
 	Precision   Precision         `json:"precision"`        // of the LLM while training
 	Drawn       float64           `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config      `json:"config"`
@@ -66,24 +67,24 @@ const (
 	MaxHeldOut = 0.5
 )
 
-// DefaultSpec is the demonstration's run, without paths and length: the default prompt, a dictionary of 1,024 hidden
+// DefaultSpec is the demonstration's run, without paths and length: the default prompt, the default adapter with 1,024 hidden
 // units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: task.Default(), Adapter: align.Dictionary, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: task.Default(), Adapter: adapter.Default, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
 // With gives the spec with another prompt and kind of adapter, without what these do not have: drawn items where a history is asked
 // for, hidden units, or a warm start.
-func (s Spec) With(t prompt.Template, kind align.Kind) Spec {
+func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 	s.Template, s.Adapter = t, kind
 	if asked, err := task.Of(t); err == nil && !asked.Last {
 		s.Drawn = 0
 	}
-	if !kind.HasHidden() {
+	if !kind.Entry().Hidden {
 		s.Hidden = 0
 	}
-	if kind == align.Mixture {
+	if kind.Entry().Cold != "" {
 		s.Config.WarmSteps = 0
 	}
 	return s
@@ -131,12 +132,13 @@ func (s Spec) Validate() error {
 	if err != nil {
 		return err
 	}
+	kind := s.Adapter.Entry()
 	for i, t := range s.Also {
 		other, err := task.Of(t)
 		if err != nil {
 			return err
 		}
-		if asked.Vector || other.Vector || s.Adapter.EveryItem() {
+		if asked.Vector || other.Vector || kind.Reads.EveryItem() {
 			return fmt.Errorf("run: prompt %q cannot be trained together with %q: both must show single states, to an adapter that reads one",
 				t.Name, s.Template.Name)
 		}
@@ -151,40 +153,46 @@ func (s Spec) Validate() error {
 		return errors.New("run: a file of states holds no states after drawn items; set the drawn share to 0")
 	case !(s.HoldOut >= 0 && s.HoldOut <= MaxHeldOut):
 		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MaxHeldOut)
-	case s.HoldOut > 0 && s.Adapter == align.Recall:
+	case s.HoldOut > 0 && kind.LookUps:
 		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history", s.Adapter)
-	case s.Adapter == align.Mixture && s.Config.WarmSteps > 0:
-		return errors.New("run: a mixture has no warm start, since a mix of states stands for no single title; set its warm steps to 0")
-	case s.Adapter == align.Recall && s.Config.WarmSteps == 0:
-		return errors.New("run: a recall adapter learns in the warm start what to look up; set its warm steps above 0")
-	case s.Adapter == align.Recall && asked.Last:
-		return fmt.Errorf("run: a recall adapter shows the items of a history, and prompt %q asks for the %s; choose %s, %s or %s", s.Template.Name,
-			s.Template.Asks, align.Dictionary, align.MLP, align.Linear)
+	case kind.Cold != "" && s.Config.WarmSteps > 0:
+		return fmt.Errorf("run: a %s has no warm start, since %s; set its warm steps to 0", s.Adapter, kind.Cold)
+	case kind.LookUps && s.Config.WarmSteps == 0:
+		return fmt.Errorf("run: a %s adapter learns in the warm start what to look up; set its warm steps above 0", s.Adapter)
+	case kind.LookUps && asked.Last:
+		return fmt.Errorf("run: a %s adapter shows the items of a history, and prompt %q asks for the %s; choose %s", s.Adapter,
+			s.Template.Name, s.Template.Asks, adapter.Names(adapter.ReadsOne))
 	case !(s.Drawn >= 0 && s.Drawn <= MaxDrawn):
 		return fmt.Errorf("run: the drawn share is %v; it must be 0 to %v, so that sequences of users are left", s.Drawn, MaxDrawn)
 	case s.Drawn > 0 && !asked.Last:
 		return fmt.Errorf("run: the last item of a sequence is drawn where the prompt asks for it; %q asks for the %s", s.Template.Name, s.Template.Asks)
 	}
 	slots, err := s.Template.Slots()
-	if err == nil && s.Adapter == align.Recall && len(slots) != 1 {
-		return fmt.Errorf("run: a recall adapter reads one vector; prompt %q has the slots %q", s.Template.Name, slots)
+	if err == nil && kind.LookUps && len(slots) != 1 {
+		return fmt.Errorf("run: a %s adapter reads one vector; prompt %q has the slots %q", s.Adapter, s.Template.Name, slots)
 	}
-	if err == nil && slices.Contains(slots, prompt.SlotItem) && s.Adapter.EveryItem() {
-		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s, %s or %s",
-			prompt.SlotItem, s.Template.Name, s.Adapter, align.Dictionary, align.MLP, align.Linear)
-	}
-	shape := align.Shape{Kind: s.Adapter, In: 1, Hidden: s.Hidden, Tokens: s.Tokens, Embd: 1} // the widths are not known yet
-	if s.Adapter == align.Mixture {
-		shape.Mixed = 1
-	}
-	if s.Adapter.HasEntries() {
-		shape.Entries = 1
-	}
-	if s.Adapter == align.Recall {
-		shape.LookUps = 1
+	if err == nil && slices.Contains(slots, prompt.SlotItem) && kind.Reads.EveryItem() {
+		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s",
+			prompt.SlotItem, s.Template.Name, s.Adapter, adapter.Names(adapter.ReadsOne))
 	}
 	_, err = s.Precision.native()
-	return cmp.Or(s.Config.Validate(), shape.Validate(), err)
+	return cmp.Or(s.Config.Validate(), s.shape(1, 1, 1, 1, 1).Validate(), err) // sizes that are not known yet do not matter
+}
+
+// shape is that of the run's adapter: for inputs and embeddings of these widths, with as many positions, entries and
+// entries that are shown as its kind has.
+func (s Spec) shape(in, embd, positions, entries, lookUps int) align.Shape {
+	shape, kind := align.Shape{Kind: s.Adapter, In: in, Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}, s.Adapter.Entry()
+	if kind.Reads == adapter.StatesSideBySide {
+		shape.Mixed = positions
+	}
+	if kind.Entries {
+		shape.Entries = entries
+	}
+	if kind.LookUps {
+		shape.LookUps, shape.Tokens = lookUps, s.Tokens*lookUps
+	}
+	return shape
 }
 
 // paths are the fields that are paths, for conversion.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -181,13 +181,13 @@ func (s *Service) given(q Question) (prompt.States, error) {
 		return prompt.States{}, invalid("states are given beside a history, a user or a vector; give one or the other")
 	}
 	slots := s.run.Prompts[0].SlotNames()
-	width := align.InputWidth(s.run.Source, slots)
+	width := adapter.InputWidth(s.run.Source, slots)
 	for i, state := range q.States {
 		if err := s.checkVector(fmt.Sprintf("state %d", i), state, width); err != nil {
 			return prompt.States{}, err
 		}
 	}
-	states, err := s.info.Adapter.Given(s.run.Source, slots, q.States)
+	states, err := s.info.Adapter.Entry().Reads.Given(s.run.Source, slots, q.States)
 	if err != nil {
 		return prompt.States{}, invalid("%w", err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -68,7 +68,7 @@ type Info struct {
 	Question    string       `json:"question" doc:"The same, in words."`
 	Title       bool         `json:"title" doc:"The answer is the title of an item, and titles can be ranked."`
 	Recommender string       `json:"recommender" doc:"The recommender's model, or that states come from a file."`
-	Adapter     align.Kind   `json:"adapter" doc:"The adapter's kind."`
+	Adapter     adapter.Kind `json:"adapter" doc:"The adapter's kind."`
 	Dataset     string       `json:"dataset" doc:"The data set's name."`
 	Items       int          `json:"items" doc:"V, of the catalogue."`
 	StateWidth  int          `json:"state_width" doc:"W, the numbers in a state."`

@@ -14,7 +14,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
@@ -22,7 +22,7 @@ import (
 
 // Source is where states come from: a recommender, or a file.
 type Source interface {
-	align.Encoder
+	adapter.Encoder
 	// Past gives a sequence's history, with the item that came next at its end or without it, as the methods of Encoder take it.
 	Past(s dataset.Sequence, next bool) []int32
 	// TrainedOn refuses a data set that the states do not belong to.

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
@@ -38,7 +38,7 @@ const atOnce = 4096
 
 // Write writes the states of an encoder of items after every item of a data set's sequences: Parquet, or safetensors where the path ends so.
 // The rows of the parts, "train", "validation" and "test", say which part they are of.
-func Write(ctx context.Context, path string, encoder align.Encoder, d *dataset.Dataset, split dataset.Split, parts []string, more ...Extra) (rows int, err error) {
+func Write(ctx context.Context, path string, encoder adapter.Encoder, d *dataset.Dataset, split dataset.Split, parts []string, more ...Extra) (rows int, err error) {
 	columns := append([]Extra{{columnState, encoder.StateWidth(), encoder.States}}, more...)
 	all := timelines(d, split, parts)
 	if len(all) == 0 {

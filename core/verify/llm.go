@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -104,7 +105,7 @@ func readLLM(file *artifact.File) (*llmCase, error) {
 		return nil, fmt.Errorf("an adapter of shape %v does not make %d tokens", weight.Shape, perState)
 	}
 	rows, width := weight.Shape[0], weight.Shape[1]
-	c.adapter = &align.Adapter{Shape: align.Shape{Kind: align.Linear, In: width, Tokens: perState, Embd: rows / perState}}
+	c.adapter = &align.Adapter{Shape: align.Shape{Kind: adapter.Projection, In: width, Tokens: perState, Embd: rows / perState}}
 	for _, t := range []struct {
 		dst   *[][]float32
 		name  string

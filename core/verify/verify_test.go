@@ -146,7 +146,7 @@ func TestVerify_SASRecByHand(t *testing.T) {
 
 // llmFile is a case on the tiny LLM. Its expected numbers are placeholders, which the tests replace by computed ones.
 func llmFile(embd int) *artifact.File {
-	adapter, err := align.NewAdapter(align.Shape{Kind: align.Linear, In: 3, Tokens: 1, Embd: embd}, 0.5, 1)
+	adapter, err := align.NewAdapter(align.Shape{Kind: "linear", In: 3, Tokens: 1, Embd: embd}, 0.5, 1)
 	if err != nil {
 		panic(err)
 	}

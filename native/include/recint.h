@@ -167,6 +167,7 @@ typedef struct {
     int32_t n_lookups; /* entries whose soft tokens an input gets one after the other */
     int32_t n_tokens;  /* K soft tokens for each input; with n_lookups a multiple of it */
     int32_t n_embd;    /* E */
+    double rms;        /* root mean square of the soft tokens that first values give; scales ri_tensor_info.initial */
 } ri_adapter_params;
 
 RI_API void ri_model_free(ri_model *model);
@@ -189,8 +190,10 @@ typedef enum {
 typedef enum {
     RI_INITIAL_ZERO = 0,
     RI_INITIAL_ONE = 1,
-    RI_INITIAL_NORMAL = 2, /* of that standard deviation, but the row of padding is zero */
-    RI_INITIAL_UNIFORM = 3 /* from -scale to scale */
+    RI_INITIAL_NORMAL = 2,   /* of that standard deviation, but the row of padding is zero */
+    RI_INITIAL_UNIFORM = 3,  /* from -scale to scale */
+    RI_INITIAL_CONSTANT = 4, /* scale */
+    RI_INITIAL_IDENTITY = 5  /* the identity matrix */
 } ri_initial;
 
 typedef struct {
@@ -324,7 +327,7 @@ RI_API ri_status ri_diffusion_sample(ri_model *model, const ri_diffusion_samplin
 
 /* ---- 6. Adapter ----------------------------------------------------------------------------------------- */
 
-/* One soft token; the kind and the widths are the caller's to set. */
+/* One soft token of root mean square 1; the kind and the widths are the caller's to set. */
 RI_API ri_adapter_params ri_adapter_params_default(void);
 /* The tensors of such an adapter, in the order of ri_model_tensor, without making it. Writes at most `capacity` of
  * them; *count is how many there are. RI_INVALID when the sizes make no adapter. */

@@ -14,6 +14,7 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     in_range("n_in", p.n_in, 1 << 20);
     in_range("n_tokens", p.n_tokens, 1024);
     in_range("n_embd", p.n_embd, 1 << 20);
+    if (!(p.rms > 0) || std::isinf(p.rms)) fail(RI_INVALID, "adapter: rms must be above 0 and finite, not %g", p.rms);
     const struct {
         AdapterSizes size;
         const char *name;
@@ -50,7 +51,7 @@ Var turn_and_shift(Graph &g, const Adapter &a, Var found) {
 
 extern "C" {
 
-ri_adapter_params ri_adapter_params_default(void) { return {nullptr, 0, 0, 0, 0, 0, 1, 0}; }
+ri_adapter_params ri_adapter_params_default(void) { return {nullptr, 0, 0, 0, 0, 0, 1, 0, 1}; }
 
 ri_status ri_adapter_layout(const ri_adapter_params *params, ri_tensor_info *dst, size_t capacity, size_t *count,
                             ri_error *err) {

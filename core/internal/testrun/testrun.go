@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
@@ -24,13 +25,13 @@ func All(dir string) (map[string]string, error) {
 	folders := map[string]string{}
 	for name, of := range map[string]struct {
 		model, prompt string
-		kind          align.Kind
+		kind          adapter.Kind
 	}{
-		"residual":   {models.SASRec, "residual", align.MLP},
-		"recovery":   {models.SASRec, "recovery", align.Positions},
-		"popularity": {models.SASRec, "popularity", align.MLP},
-		"dreams":     {models.DreamRec, "residual", align.MLP},
-		"item":       {models.DreamRec, "item", align.Linear},
+		"residual":   {models.SASRec, "residual", "mlp"},
+		"recovery":   {models.SASRec, "recovery", "positions"},
+		"popularity": {models.SASRec, "popularity", "mlp"},
+		"dreams":     {models.DreamRec, "residual", "mlp"},
+		"item":       {models.DreamRec, "item", "linear"},
 	} {
 		template, err := task.Prompt(of.prompt)
 		if err != nil {

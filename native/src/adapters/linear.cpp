@@ -5,7 +5,8 @@ namespace ri {
 
 static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     const int64_t out = int64_t(p.n_tokens) * p.n_embd;
-    return {{"weight", {out, p.n_in}}, {"bias", {out}}};
+    return {{"weight", {out, p.n_in}, false, RI_ROLE_MATRIX, spread(p.n_in, p.rms)},
+            {"bias", {out}, false, RI_ROLE_BIAS}};
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {

@@ -6,13 +6,14 @@ namespace ri {
 
 static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     const int64_t out = int64_t(p.n_tokens) * p.n_embd;
-    return {{"w1", {p.n_hidden, p.n_in}},
-            {"b1", {p.n_hidden}},
-            {"keys", {p.n_entries, p.n_hidden}},
-            {"key_bias", {p.n_entries}},
-            {"entries", {out, p.n_entries}},
-            {"turn", {p.n_embd, p.n_embd}},
-            {"bias", {out}}};
+    // Once the keys are learned, one entry fits best.
+    return {{"w1", {p.n_hidden, p.n_in}, false, RI_ROLE_MATRIX, spread(p.n_in)},
+            {"b1", {p.n_hidden}, false, RI_ROLE_BIAS},
+            {"keys", {p.n_entries, p.n_hidden}, false, RI_ROLE_MATRIX, spread(p.n_hidden), true},
+            {"key_bias", {p.n_entries}, false, RI_ROLE_BIAS, {}, true},
+            {"entries", {out, p.n_entries}, false, RI_ROLE_ITEMS, {RI_INITIAL_NORMAL, p.rms}},
+            {"turn", {p.n_embd, p.n_embd}, false, RI_ROLE_MATRIX, {RI_INITIAL_IDENTITY}},
+            {"bias", {out}, false, RI_ROLE_BIAS}};
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {

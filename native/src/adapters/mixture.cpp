@@ -8,7 +8,11 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     if (p.n_in % p.n_mixed)
         fail(RI_INVALID, "adapter: n_in (%d) must be a multiple of n_mixed (%d)", p.n_in, p.n_mixed);
     const int64_t out = int64_t(p.n_tokens) * p.n_embd;
-    return {{"mix", {p.n_mixed}}, {"weight", {out, p.n_in / p.n_mixed}}, {"bias", {out}}};
+    const int64_t width = p.n_in / p.n_mixed;
+    // At first a mixture of independent states has the variance of one.
+    return {{"mix", {p.n_mixed}, false, RI_ROLE_OTHER, {RI_INITIAL_CONSTANT, 1 / std::sqrt(double(p.n_mixed))}},
+            {"weight", {out, width}, false, RI_ROLE_MATRIX, spread(width, p.rms)},
+            {"bias", {out}, false, RI_ROLE_BIAS}};
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {

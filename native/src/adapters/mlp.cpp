@@ -5,7 +5,10 @@ namespace ri {
 
 static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     const int64_t out = int64_t(p.n_tokens) * p.n_embd;
-    return {{"w1", {p.n_hidden, p.n_in}}, {"b1", {p.n_hidden}}, {"w2", {out, p.n_hidden}}, {"b2", {out}}};
+    return {{"w1", {p.n_hidden, p.n_in}, false, RI_ROLE_MATRIX, spread(p.n_in)},
+            {"b1", {p.n_hidden}, false, RI_ROLE_BIAS},
+            {"w2", {out, p.n_hidden}, false, RI_ROLE_MATRIX, spread(p.n_hidden, p.rms / gelu_rms)},
+            {"b2", {out}, false, RI_ROLE_BIAS}};
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {

@@ -3,6 +3,8 @@
 
 #include "adapter.h"
 
+#include <cmath>
+
 namespace ri {
 
 // The optional sizes of ri_adapter_params that a kind takes; the others must be 0.
@@ -19,6 +21,15 @@ struct AdapterKind {
 
 // Throws RI_INVALID where no kind has that name.
 const AdapterKind &adapter_kind(const char *name);
+
+// First values for a matrix whose rows have n_in numbers: what it makes of numbers of variance 1 has the deviation
+// `times`.
+inline Initial spread(int64_t n_in, double times = 1) {
+    return {RI_INITIAL_NORMAL, 1 / std::sqrt(double(n_in)) * times};
+}
+
+// The root mean square of GELU(z) for a standard normal z, by numerical integration.
+inline constexpr double gelu_rms = 0.6521;
 
 // Turns each soft token [E] of what was looked up, [E, K*n], by the matrix "turn" and adds "bias": [K*E, n].
 Var turn_and_shift(Graph &graph, const Adapter &adapter, Var found);

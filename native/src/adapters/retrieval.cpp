@@ -12,14 +12,14 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
     if (p.n_tokens % p.n_lookups)
         fail(RI_INVALID, "adapter: n_tokens (%d) must be a multiple of n_lookups (%d)", p.n_tokens, p.n_lookups);
     const int64_t out = int64_t(p.n_tokens) * p.n_embd, of_entry = out / p.n_lookups;
-    return {{"w1", {p.n_hidden, p.n_in}, true},
-            {"b1", {p.n_hidden}, true},
-            {"keys", {p.n_entries, p.n_hidden}, true},
-            {"key_bias", {p.n_entries}, true},
-            {"entries", {p.n_entries, of_entry}},
+    return {{"w1", {p.n_hidden, p.n_in}, true, RI_ROLE_MATRIX, spread(p.n_in)},
+            {"b1", {p.n_hidden}, true, RI_ROLE_BIAS},
+            {"keys", {p.n_entries, p.n_hidden}, true, RI_ROLE_MATRIX, spread(p.n_hidden), true},
+            {"key_bias", {p.n_entries}, true, RI_ROLE_BIAS, {}, true},
+            {"entries", {p.n_entries, of_entry}, false, RI_ROLE_ITEMS, {RI_INITIAL_NORMAL, p.rms}, true},
             {"sure", {of_entry}},
-            {"turn", {p.n_embd, p.n_embd}},
-            {"bias", {out}}};
+            {"turn", {p.n_embd, p.n_embd}, false, RI_ROLE_MATRIX, {RI_INITIAL_IDENTITY}},
+            {"bias", {out}, false, RI_ROLE_BIAS}};
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {

@@ -1,4 +1,4 @@
-package align
+package adapter
 
 import (
 	"context"
@@ -8,6 +8,23 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
+
+// Reads is what an adapter reads for a slot of a prompt.
+type Reads int
+
+// What adapters read.
+const (
+	OneState         Reads = iota // the state that the slot is about
+	EachState                     // the state after each item, which all get soft tokens of their own
+	SumOfStates                   // the sum of the states after each item, which says how many there are as well
+	StatesSideBySide              // the states after each item side by side, zero after the history's end
+)
+
+// EveryItem says whether the states after all items of a history are read, not one.
+func (r Reads) EveryItem() bool { return r != OneState }
+
+// ShowsAllItems says whether the soft tokens of a slot stand for all items of a history, one after another.
+func (r Reads) ShowsAllItems() bool { return r == EachState || r == SumOfStates }
 
 // Encoder gives the states that are to be put into words; a recommender is one. Histories are item ids, oldest first, at
 // least one each; of a longer one than Positions the last items count.
@@ -31,22 +48,22 @@ func InputWidth(encoder Encoder, slots []string) int {
 	return encoder.StateWidth()
 }
 
-// States gives each history what the slots of a prompt ask for, as an adapter of the kind reads it. {before} is about the
+// States gives each history what the slots of a prompt ask for, as an adapter that reads so takes it. {before} is about the
 // history without its last item, {state} and {after} are about all of it, and {item} is its last item's vector at length 1: what
 // an oracle means is its direction, for it is a mean of items and shorter than any. A history whose state holds NaN or infinity is
 // an error that gives its number.
-func (k Kind) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
+func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
 	all := make([]prompt.States, len(histories))
 	for _, slot := range slots {
 		asked := make([][]int32, len(histories))
 		for i, history := range histories {
 			if asked[i] = about(slot, history); len(asked[i]) == 0 {
-				return nil, fmt.Errorf("align: history %d has %d items; slot {%s} needs one more", i, len(history), slot)
+				return nil, fmt.Errorf("adapter: history %d has %d items; slot {%s} needs one more", i, len(history), slot)
 			}
 		}
 		for first := 0; first < len(asked); first += atOnce {
 			last := min(first+atOnce, len(asked))
-			if err := k.fill(ctx, encoder, slot, first, asked[first:last], all[first:last]); err != nil {
+			if err := r.fill(ctx, encoder, slot, first, asked[first:last], all[first:last]); err != nil {
 				return nil, err
 			}
 		}
@@ -66,22 +83,23 @@ func about(slot string, history []int32) []int32 {
 }
 
 // Count is how many states a slot holds for a history.
-func (k Kind) Count(encoder Encoder, slot string, history []int32) int {
-	if k == Positions {
+func (r Reads) Count(encoder Encoder, slot string, history []int32) int {
+	if r == EachState {
 		return min(len(about(slot, history)), encoder.Positions())
 	}
 	return 1
 }
 
 // fill adds one slot's states to those of each history, of which the first has a number, for messages.
-func (k Kind) fill(ctx context.Context, encoder Encoder, slot string, first int, histories [][]int32, all []prompt.States) error {
+func (r Reads) fill(ctx context.Context, encoder Encoder, slot string, first int, histories [][]int32, all []prompt.States) error {
 	width, compute := encoder.StateWidth(), encoder.States
 	switch {
-	case slot == prompt.SlotItem && k.EveryItem():
-		return fmt.Errorf("align: slot {%s} holds one vector, of which a %s has nothing to read; choose %s or %s", slot, k, Linear, MLP)
+	case slot == prompt.SlotItem && r.EveryItem():
+		return fmt.Errorf("adapter: slot {%s} holds one vector, of which an adapter of the states after all items has nothing to read; choose %s",
+			slot, Names(ReadsOne))
 	case slot == prompt.SlotItem:
 		width, compute = encoder.ItemWidth(), encoder.Items
-	case k.EveryItem():
+	case r.EveryItem():
 		width, compute = width*encoder.Positions(), encoder.AllStates
 	}
 	states := make([]float32, len(histories)*width)
@@ -90,58 +108,58 @@ func (k Kind) fill(ctx context.Context, encoder Encoder, slot string, first int,
 	}
 	for i, history := range histories {
 		own := states[i*width : (i+1)*width]
-		if k == Positions {
+		if r == EachState {
 			own = own[:min(len(history), encoder.Positions())*encoder.StateWidth()]
 		}
 		for at, x := range own {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("align: history %d: value %d of its state is NaN or infinite", first+i, at)
+				return fmt.Errorf("adapter: history %d: value %d of its state is NaN or infinite", first+i, at)
 			}
 		}
-		k.lay(&all[i], encoder, slot, own)
+		r.lay(&all[i], encoder, slot, own)
 	}
 	return nil
 }
 
-// Given lays out vectors that are there without a history, as an adapter of the kind reads them: one for each slot of a prompt, in their
+// Given lays out vectors that are there without a history, as an adapter that reads so takes them: one for each slot of a prompt, in their
 // order, or, where it reads the states after all items, 1 to T of them for the only slot. Each is finite and as wide as InputWidth says.
 // That of {item} gets the length 1, as in States.
-func (k Kind) Given(encoder Encoder, slots []string, vectors [][]float32) (prompt.States, error) {
+func (r Reads) Given(encoder Encoder, slots []string, vectors [][]float32) (prompt.States, error) {
 	shown, fit := fmt.Sprint(len(slots)), len(vectors) == len(slots)
-	if k.EveryItem() {
+	if r.EveryItem() {
 		if len(slots) != 1 {
-			return prompt.States{}, fmt.Errorf("align: the prompt shows the states after all items in %d slots; give a history", len(slots))
+			return prompt.States{}, fmt.Errorf("adapter: the prompt shows the states after all items in %d slots; give a history", len(slots))
 		}
 		most := encoder.Positions()
 		shown, fit = fmt.Sprintf("1 to %d", most), len(vectors) >= 1 && len(vectors) <= most
 	}
 	if !fit {
-		return prompt.States{}, fmt.Errorf("align: %d states are given; the prompt shows %s", len(vectors), shown)
+		return prompt.States{}, fmt.Errorf("adapter: %d states are given; the prompt shows %s", len(vectors), shown)
 	}
 	var states prompt.States
-	if k.EveryItem() {
-		k.lay(&states, encoder, slots[0], slices.Concat(vectors...))
+	if r.EveryItem() {
+		r.lay(&states, encoder, slots[0], slices.Concat(vectors...))
 		return states, nil
 	}
 	for i, slot := range slots {
-		k.lay(&states, encoder, slot, slices.Clone(vectors[i]))
+		r.lay(&states, encoder, slot, slices.Clone(vectors[i]))
 	}
 	return states, nil
 }
 
 // lay adds what a slot shows: a vector, or the states after all items, side by side or summed up. It may change the values.
-func (k Kind) lay(to *prompt.States, encoder Encoder, slot string, values []float32) {
+func (r Reads) lay(to *prompt.States, encoder Encoder, slot string, values []float32) {
 	count := 1
 	switch {
-	case k == Positions:
+	case r == EachState:
 		count = len(values) / encoder.StateWidth()
-	case k == Recall: // the sum, which says how many there are as well
+	case r == SumOfStates: // the sum, which says how many there are as well
 		sum := make([]float32, encoder.StateWidth())
 		for i, x := range values {
 			sum[i%len(sum)] += x
 		}
 		values = sum
-	case k == Mixture: // zero behind a history's end
+	case r == StatesSideBySide: // zero behind a history's end
 		values = append(values, make([]float32, encoder.Positions()*encoder.StateWidth()-len(values))...)
 	case slot == prompt.SlotItem:
 		scaleToUnit(values)
@@ -151,18 +169,18 @@ func (k Kind) lay(to *prompt.States, encoder Encoder, slot string, values []floa
 }
 
 // Samples makes training samples of histories and the tokens to answer with. slots are those of the prompt.
-func (k Kind) Samples(ctx context.Context, encoder Encoder, slots []string, histories, answers [][]int32) ([]prompt.Sample, error) {
+func (r Reads) Samples(ctx context.Context, encoder Encoder, slots []string, histories, answers [][]int32) ([]prompt.Sample, error) {
 	if len(histories) != len(answers) {
-		return nil, fmt.Errorf("align: %d histories with %d answers", len(histories), len(answers))
+		return nil, fmt.Errorf("adapter: %d histories with %d answers", len(histories), len(answers))
 	}
-	states, err := k.States(ctx, encoder, slots, histories)
+	states, err := r.States(ctx, encoder, slots, histories)
 	if err != nil {
 		return nil, err
 	}
 	samples := make([]prompt.Sample, len(histories))
 	for i := range samples {
 		samples[i] = prompt.Sample{States: states[i], Answer: answers[i]}
-		if k == Recall {
+		if r == SumOfStates {
 			samples[i].Items = histories[i]
 		}
 	}
@@ -181,22 +199,4 @@ func scaleToUnit(v []float32) {
 	for i := range v {
 		v[i] = float32(float64(v[i]) / math.Sqrt(sum))
 	}
-}
-
-// Pairs makes the training pairs of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
-// that is shown, with the tokens of its last item's title.
-func Pairs(ctx context.Context, encoder Encoder, slots []string, histories, titles [][]int32) ([]Pair, error) {
-	slot := prompt.SlotAfter
-	if slices.Contains(slots, prompt.SlotItem) {
-		slot = prompt.SlotItem
-	}
-	samples, err := Linear.Samples(ctx, encoder, []string{slot}, histories, titles)
-	if err != nil {
-		return nil, err
-	}
-	pairs := make([]Pair, len(samples))
-	for i, s := range samples {
-		pairs[i] = Pair{State: s.Values, Items: []int32{histories[i][len(histories[i])-1]}, Titles: [][]int32{s.Answer}}
-	}
-	return pairs, nil
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// recallBatch is how many inputs are scored at a time.
-const recallBatch = 256
+// scoredAtOnce is how many inputs are scored at a time.
+const scoredAtOnce = 256
 
-// retell gives each sample of a recall adapter the answer that it can be taught: the items that the adapter shows, in that order, down to
+// retell gives each sample of an adapter that shows several entries the answer that it can be taught: the items that the adapter shows, in that order, down to
 // the last that is in the sample's history. One vector does not hold the history's order, items that are not shown could only be guessed,
 // and which of those before the last are wrong nobody can tell. The scores, and so the answers, are the same whenever the run is taken up
 // again.
 func (r *run) retell(ctx context.Context) error {
 	s := r.job.Shape
-	if s.Kind != Recall {
+	if s.LookUps == 0 {
 		return nil
 	}
 	probe, err := cgo.NewProbe(r.job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
@@ -39,7 +39,7 @@ func (r *run) retell(ctx context.Context) error {
 func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt.Sample) error {
 	var shown [][]int32
 	entries := r.job.Shape.Entries
-	for batch := range slices.Chunk(samples, recallBatch) {
+	for batch := range slices.Chunk(samples, scoredAtOnce) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 			return err
 		}
 		for i, sample := range batch {
-			shown = append(shown, recalled(scores[i*entries:(i+1)*entries], sample.Items, r.job.Shape.LookUps))
+			shown = append(shown, found(scores[i*entries:(i+1)*entries], sample.Items, r.job.Shape.LookUps))
 		}
 	}
 	answers, err := r.job.Tell(shown)
@@ -69,14 +69,14 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 	for i := range samples {
 		samples[i].Answer = answers[i]
 		if err := r.job.check(samples[i], int(info.Context)); err != nil {
-			return fmt.Errorf("align: with all that a recall adapter shows of sample %d: %w", i, err)
+			return fmt.Errorf("align: with all that a %s adapter shows of sample %d: %w", r.job.Shape.Kind, i, err)
 		}
 	}
 	return nil
 }
 
-// recalled gives the items with the n best scores, best first, down to the last of them that is one of the items; the best if none is.
-func recalled(scores []float32, items []int32, n int) []int32 {
+// found gives the items with the n best scores, best first, down to the last of them that is one of the items; the best if none is.
+func found(scores []float32, items []int32, n int) []int32 {
 	var best []int32
 	for _, s := range recommender.Highest(scores, n, nil) {
 		best = append(best, s.Item)

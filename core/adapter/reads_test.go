@@ -1,9 +1,8 @@
-package align
+package adapter
 
 import (
 	"context"
 	"math"
-	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,20 +55,20 @@ func (r lengthAndLast) AllStates(_ context.Context, dst []float32, histories [][
 func TestSamples_byHand(t *testing.T) {
 	histories := [][]int32{{5, 6, 7}, {8, 9}}
 	slots, answers := []string{"after", "before"}, [][]int32{{'a', 256}, {'b', 'c', 256}}
-	for kind, want := range map[Kind][]prompt.States{
-		MLP: {
+	for kind, want := range map[Reads][]prompt.States{
+		OneState: {
 			{Counts: []int{1, 1}, Values: []float32{3, 7, 2, 6}},
 			{Counts: []int{1, 1}, Values: []float32{2, 9, 1, 8}},
 		},
-		Positions: {
+		EachState: {
 			{Counts: []int{2, 2}, Values: []float32{2, 6, 3, 7, 1, 5, 2, 6}},
 			{Counts: []int{2, 1}, Values: []float32{1, 8, 2, 9, 1, 8}},
 		},
-		Mixture: {
+		StatesSideBySide: {
 			{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7, 1, 5, 2, 6}},
 			{Counts: []int{1, 1}, Values: []float32{1, 8, 2, 9, 1, 8, 0, 0}},
 		},
-		Recall: {
+		SumOfStates: {
 			{Counts: []int{1, 1}, Values: []float32{5, 13, 3, 11}},
 			{Counts: []int{1, 1}, Values: []float32{3, 17, 1, 8}},
 		},
@@ -80,20 +79,13 @@ func TestSamples_byHand(t *testing.T) {
 		}
 		for i, tokens := range [][]int32{{'a', 256}, {'b', 'c', 256}} {
 			of := prompt.Sample{States: want[i], Answer: tokens}
-			if kind == Recall {
+			if kind == SumOfStates {
 				of.Items = histories[i]
 			}
 			if !reflect.DeepEqual(samples[i], of) {
-				t.Errorf("%s, sample %d: %+v, want %+v", kind, i, samples[i], of)
+				t.Errorf("%d, sample %d: %+v, want %+v", kind, i, samples[i], of)
 			}
 		}
-	}
-	pairs, err := Pairs(t.Context(), lengthAndLast{}, slots, histories, answers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(pairs[1].State, []float32{2, 9}) || !slices.Equal(pairs[1].Titles[0], []int32{'b', 'c', 256}) {
-		t.Errorf("pair 1: %+v", pairs[1])
 	}
 }
 
@@ -101,17 +93,13 @@ func TestSamples_byHand(t *testing.T) {
 func TestSamples_items(t *testing.T) {
 	slots, histories, answers := []string{"item"}, [][]int32{{5, 6, 7}, {0}}, [][]int32{{1}, {2}}
 	want := [][]float32{{0.6, 0, 0.8}, {0, 0, 0}}
-	samples, err := Linear.Samples(t.Context(), lengthAndLast{}, slots, histories, answers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pairs, err := Pairs(t.Context(), lengthAndLast{}, slots, histories, answers)
+	samples, err := OneState.Samples(t.Context(), lengthAndLast{}, slots, histories, answers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range want {
-		if !slices.Equal(samples[i].Values, want[i]) || !slices.Equal(pairs[i].State, want[i]) || !slices.Equal(samples[i].Counts, []int{1}) {
-			t.Errorf("sample %+v and pair %+v, want %v", samples[i], pairs[i], want[i])
+		if !slices.Equal(samples[i].Values, want[i]) || !slices.Equal(samples[i].Counts, []int{1}) {
+			t.Errorf("sample %+v, want %v", samples[i], want[i])
 		}
 	}
 	for slot, want := range map[string]int{"item": 3, "after": 2} {
@@ -119,85 +107,69 @@ func TestSamples_items(t *testing.T) {
 			t.Errorf("{%s}: %d numbers, want %d", slot, got, want)
 		}
 	}
-	for _, kind := range []Kind{Mixture, Positions, Recall} {
+	for _, kind := range []Reads{StatesSideBySide, EachState, SumOfStates} {
 		if _, err := kind.States(t.Context(), lengthAndLast{}, slots, histories); err == nil || !strings.Contains(err.Error(), "nothing to read") {
-			t.Errorf("%s: %v", kind, err)
+			t.Errorf("%d: %v", kind, err)
 		}
 	}
 }
 
 func TestStates_refusals(t *testing.T) {
 	histories := [][]int32{{5, 6}, {7}}
-	_, err := Linear.States(t.Context(), lengthAndLast{}, []string{"before"}, histories)
+	_, err := OneState.States(t.Context(), lengthAndLast{}, []string{"before"}, histories)
 	if err == nil || !strings.Contains(err.Error(), "history 1 has 1 items; slot {before} needs one more") {
 		t.Errorf("a history of one item: error %v", err)
 	}
 	for _, slot := range []string{"before", "after"} {
-		_, err := Linear.States(t.Context(), lengthAndLast{}, []string{slot}, [][]int32{{5, 6}, {}})
+		_, err := OneState.States(t.Context(), lengthAndLast{}, []string{slot}, [][]int32{{5, 6}, {}})
 		if err == nil || !strings.Contains(err.Error(), "history 1 has 0 items") {
 			t.Errorf("{%s} of an empty history: error %v", slot, err)
 		}
 	}
-	for _, kind := range Kinds {
+	for _, kind := range []Reads{OneState, EachState, SumOfStates, StatesSideBySide} {
 		_, err = kind.States(t.Context(), lengthAndLast{nan: true}, []string{"state"}, histories)
 		if err == nil || !strings.Contains(err.Error(), "history 1: value 1") {
-			t.Errorf("%s: NaN: error %v", kind, err)
+			t.Errorf("%d: NaN: error %v", kind, err)
 		}
 	}
-	if _, err := MLP.Samples(t.Context(), lengthAndLast{}, []string{"state"}, histories, [][]int32{{1}}); err == nil {
+	if _, err := OneState.Samples(t.Context(), lengthAndLast{}, []string{"state"}, histories, [][]int32{{1}}); err == nil {
 		t.Error("two histories with one answer were accepted")
 	}
 }
 
-// Given vectors are laid out as those of a history: padded for a mixture, summed up for recall, and at length 1 where the prompt shows an item.
+// Given vectors are laid out as those of a history: padded where they stand side by side, summed up where the sum is read, and at length 1 where the prompt shows an item.
 func TestGiven(t *testing.T) {
 	pair, item := [][]float32{{2, 6}, {3, 7}}, [][]float32{{3, 0, 4}}
 	for _, c := range []struct {
-		kind    Kind
+		kind    Reads
 		slots   []string
 		vectors [][]float32
 		want    prompt.States
 	}{
-		{MLP, []string{"before", "after"}, pair, prompt.States{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7}}},
-		{Positions, []string{"state"}, pair, prompt.States{Counts: []int{2}, Values: []float32{2, 6, 3, 7}}},
-		{Mixture, []string{"state"}, pair[:1], prompt.States{Counts: []int{1}, Values: []float32{2, 6, 0, 0}}},
-		{Recall, []string{"state"}, pair, prompt.States{Counts: []int{1}, Values: []float32{5, 13}}},
-		{Linear, []string{"item"}, item, prompt.States{Counts: []int{1}, Values: []float32{0.6, 0, 0.8}}},
+		{OneState, []string{"before", "after"}, pair, prompt.States{Counts: []int{1, 1}, Values: []float32{2, 6, 3, 7}}},
+		{EachState, []string{"state"}, pair, prompt.States{Counts: []int{2}, Values: []float32{2, 6, 3, 7}}},
+		{StatesSideBySide, []string{"state"}, pair[:1], prompt.States{Counts: []int{1}, Values: []float32{2, 6, 0, 0}}},
+		{SumOfStates, []string{"state"}, pair, prompt.States{Counts: []int{1}, Values: []float32{5, 13}}},
+		{OneState, []string{"item"}, item, prompt.States{Counts: []int{1}, Values: []float32{0.6, 0, 0.8}}},
 	} {
 		if got, err := c.kind.Given(lengthAndLast{}, c.slots, c.vectors); err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: %+v, want %+v; %v", c.kind, got, c.want, err)
+			t.Errorf("%d: %+v, want %+v; %v", c.kind, got, c.want, err)
 		}
 	}
 	if item[0][0] != 3 {
 		t.Errorf("the caller's vector has become %v", item[0])
 	}
 	for want, c := range map[string]struct {
-		kind  Kind
+		kind  Reads
 		slots []string
 		n     int
 	}{
-		"shows 2": {MLP, []string{"before", "after"}, 1}, "0 states are given; the prompt shows 1 to 2": {Mixture, []string{"state"}, 0},
-		"3 states": {Positions, []string{"state"}, 3}, "2 slots; give a history": {Positions, []string{"before", "after"}, 2},
+		"shows 2": {OneState, []string{"before", "after"}, 1}, "0 states are given; the prompt shows 1 to 2": {StatesSideBySide, []string{"state"}, 0},
+		"3 states": {EachState, []string{"state"}, 3}, "2 slots; give a history": {EachState, []string{"before", "after"}, 2},
 	} {
 		_, err := c.kind.Given(lengthAndLast{}, c.slots, make([][]float32, c.n))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
-	}
-}
-
-// Noise has the standard deviation that is asked for, and leaves the samples that are trained on again as they are.
-func TestDisturbed(t *testing.T) {
-	values := make([]float32, 10_000)
-	samples := []prompt.Sample{{States: prompt.States{Values: values}}}
-	got := disturbed(samples, 0.5, rand.New(rand.NewPCG(1, 0)))[0].Values
-	square := 0.0
-	for i, x := range got {
-		if square += float64(x) * float64(x); values[i] != 0 {
-			t.Fatal("the sample itself is changed")
-		}
-	}
-	if deviation := math.Sqrt(square / float64(len(got))); math.Abs(deviation-0.5) > 0.02 {
-		t.Errorf("the standard deviation is %g", deviation)
 	}
 }

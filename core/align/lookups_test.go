@@ -12,7 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-func TestRecalled(t *testing.T) {
+func TestFound(t *testing.T) {
 	scores := []float32{0.5, 3, -1, 2, 2, 9}
 	for _, c := range []struct{ items, want []int32 }{
 		{[]int32{3, 5}, []int32{5, 1, 3}}, // down to the last that is right, 1 among them
@@ -20,17 +20,17 @@ func TestRecalled(t *testing.T) {
 		{[]int32{5}, []int32{5}},
 		{[]int32{0, 2}, []int32{5}}, // none is shown
 	} {
-		if got := recalled(scores, c.items, 3); !slices.Equal(got, c.want) {
+		if got := found(scores, c.items, 3); !slices.Equal(got, c.want) {
 			t.Errorf("%v: %v, want %v", c.items, got, c.want)
 		}
 	}
-	if got := recalled(scores, []int32{2}, 6); !slices.Equal(got, []int32{5, 1, 3, 4, 0, 2}) {
+	if got := found(scores, []int32{2}, 6); !slices.Equal(got, []int32{5, 1, 3, 4, 0, 2}) {
 		t.Errorf("all: %v", got)
 	}
 }
 
-// recallJob is a run whose samples' states are sums of what stands for two of five items each.
-func recallJob(t *testing.T) Job {
+// retrievalJob is a run whose samples' states are sums of what stands for two of five items each.
+func retrievalJob(t *testing.T) Job {
 	t.Helper()
 	job := tinyJob(t)
 	p, err := prompt.FromSegments([][]int32{{3, 4}, {6, 7}}, 4)
@@ -38,7 +38,7 @@ func recallJob(t *testing.T) Job {
 		t.Fatal(err)
 	}
 	job.Prompts = [][]*prompt.Prompt{{p}}
-	job.Shape = Shape{Kind: Recall, In: 5, Hidden: 16, Entries: 6, LookUps: 2, Tokens: 4, Embd: job.Shape.Embd}
+	job.Shape = Shape{Kind: "retrieval", In: 5, Hidden: 16, Entries: 6, LookUps: 2, Tokens: 4, Embd: job.Shape.Embd}
 	titles := [][]int32{{8, 2}, {9, 10, 2}, {10, 8, 11, 2}, {11, 2}, {12, 9, 2}}
 	job.Tell = func(items [][]int32) ([][]int32, error) {
 		answers := make([][]int32, len(items))
@@ -70,9 +70,9 @@ func recallJob(t *testing.T) Job {
 	return job
 }
 
-// A recall adapter comes out of the warm start showing the titles of both items, and is to say them in the order in which it shows them.
+// A retrieval adapter comes out of the warm start showing the titles of both items, and is to say them in the order in which it shows them.
 func TestRecall(t *testing.T) {
-	job := recallJob(t)
+	job := retrievalJob(t)
 	r, err := open(context.Background(), job)
 	if err != nil {
 		t.Fatal(err)
@@ -114,17 +114,17 @@ func TestRecall(t *testing.T) {
 	if swapped == 0 || swapped == 80 {
 		t.Errorf("%d of 80 answers are not in the order of the history; the scores decide nothing", swapped)
 	}
-	if !slices.Equal(job.Train[7].Items, recallJob(t).Train[7].Items) || !slices.Equal(job.Train[7].Answer, recallJob(t).Train[7].Answer) {
+	if !slices.Equal(job.Train[7].Items, retrievalJob(t).Train[7].Items) || !slices.Equal(job.Train[7].Answer, retrievalJob(t).Train[7].Answer) {
 		t.Error("the caller's samples were changed")
 	}
 }
 
 // What looks up is the same after training as before, and a run that was stopped goes on with the same answers.
 func TestRecall_resumed(t *testing.T) {
-	whole := recallJob(t)
+	whole := retrievalJob(t)
 	whole.Config.WeightDecay = 0.5
 	want := train(t, whole)
-	job := recallJob(t)
+	job := retrievalJob(t)
 	job.Config = whole.Config
 	interrupt(t, job, func(e Event) bool { return e.Phase == "training" && e.Step == 10 })
 	r, err := open(context.Background(), job)
@@ -139,7 +139,7 @@ func TestRecall_resumed(t *testing.T) {
 	result := train(t, job)
 	sameRun(t, result, want, job.Dir, whole.Dir)
 	// Of w1 and b1 the file has another form, with the states' mean and scale in it.
-	layout, err := job.Shape.layout()
+	layout, err := job.Shape.layout(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestRecall_refusals(t *testing.T) {
 		"pair 4: item 6; the adapter has 6": func(j *Job) { j.Warm[4].Items = []int32{1, 6} },
 		"pair 5: the title has no tokens":   func(j *Job) { j.Warm[5].Titles = [][]int32{{8, 2}, nil} },
 	} {
-		job := recallJob(t)
+		job := retrievalJob(t)
 		spoil(&job)
 		if _, err := Train(t.Context(), job); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
