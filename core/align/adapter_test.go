@@ -22,6 +22,7 @@ var shapes = []Shape{
 	{Kind: "mixture", In: 6, Mixed: 4, Tokens: 2, Embd: 8},
 	{Kind: "memory", In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
 	{Kind: "retrieval", In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
+	{Kind: "bias", In: 6, Tokens: 2, Embd: 8},
 }
 
 // layer is weight·x + bias.
@@ -50,6 +51,9 @@ func forward(a *Adapter, state []float32) []float64 {
 			mixed[i%a.In] += float64(a.Values[0][i/a.In]) * v
 		}
 		x, a = mixed, &Adapter{Shape: a.Shape, Values: a.Values[1:]}
+	}
+	if len(a.Values) == 1 {
+		return layer(make([]float32, len(a.Values[0])*a.In), a.Values[0], x)
 	}
 	x = layer(a.Values[0], a.Values[1], x)
 	if len(a.Values) == 2 {

@@ -72,6 +72,9 @@ func (s Standard) Fold(a *Adapter) *Adapter {
 		}
 		layer = layer[1:]
 	}
+	if len(layer) < 2 { // it reads no state
+		return folded
+	}
 	weight, bias := layer[0], layer[1]
 	for row := range bias {
 		shift := float64(bias[row])

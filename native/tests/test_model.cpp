@@ -202,7 +202,13 @@ void test_adapter(const std::string &kind) {
         for (size_t i = 0; i < states.size(); ++i)
             inputs[i / n_in * width + i % width] += mix[i % n_in / width] * states[i];
     }
-    std::vector<double> expected = naive_linear(model, mixture, inputs);
+    std::vector<double> expected;
+    if (kind == "bias") {
+        const auto bias = read(model, 0, RI_VALUE);
+        for (size_t i = 0; i < n; ++i) expected.insert(expected.end(), bias.begin(), bias.end());
+    } else {
+        expected = naive_linear(model, mixture, inputs);
+    }
     if (hidden) {
         for (double &x : expected)
             x *= retrieval ? 0.5 * (1 + std::erf(x / std::sqrt(2)))
@@ -359,7 +365,7 @@ int main(int argc, char **argv) {
     CASE(test_slots());
     CASE(test_adamw(0));
     CASE(test_adamw(1.5f));
-    for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval"})
+    for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval", "bias"})
         cases.run((std::string("test_adapter ") + kind).c_str(), [&] { test_adapter(kind); });
     CASE(test_fixed());
     CASE(test_creation());

@@ -4,10 +4,10 @@
 
 namespace ri {
 
-extern const AdapterKind linear_adapter, mlp_adapter, mixture_adapter, memory_adapter, retrieval_adapter;
+extern const AdapterKind linear_adapter, mlp_adapter, mixture_adapter, memory_adapter, retrieval_adapter, bias_adapter;
 
 static const AdapterKind *const kinds[] = {
-    &linear_adapter, &mlp_adapter, &mixture_adapter, &memory_adapter, &retrieval_adapter,
+    &linear_adapter, &mlp_adapter, &mixture_adapter, &memory_adapter, &retrieval_adapter, &bias_adapter,
 };
 
 const AdapterKind &adapter_kind(const char *name) {
