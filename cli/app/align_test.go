@@ -70,6 +70,7 @@ func TestRecovery(t *testing.T) {
 				Said        []evaluate.Line
 				Probability float64
 				Sampling    *interpret.Sampling
+				Unlike      bool
 			}
 			parses(t, &said, dir, "interpret", "--run", "@run", "--user", "100", "--json")
 			if len(said.History) != 10 || !(said.Probability >= 0) || said.Sampling != nil {
