@@ -121,6 +121,8 @@ func TestTasks(t *testing.T) {
 	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
 		"permuted item table", "history as plain text", "last item swapped", "as shown")
 	contains(t, stdout, "is of all lines together")
+	runs(t, dir, "report", "@run", "--out", "@report.html")
+	contains(t, read(t, filepath.Join(dir, "report.html")), "Who does the work: popularity", "seen items: last item swapped", "not shown")
 	stdout, _ = runs(t, dir, "evaluate", "abstention", "--run", "@run")
 	contains(t, stdout, "unlike those of training", "an untrained recommender", "Gaussian noise")
 	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--samples", "3", "--items", "4")

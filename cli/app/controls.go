@@ -1,14 +1,17 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -47,18 +50,22 @@ func controlsAction(c *cli.Context) error {
 		names, folders = append(names, name), append(folders, folder)
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
-		answers, others, userOf, err := controlled(c, engine, c.String("run"), true)
+		own, err := controlled(c, engine, c.String("run"), true)
 		if err != nil {
 			return err
 		}
 		for i, folder := range folders {
-			beside, _, _, err := controlled(c, engine, folder, false)
+			beside, err := controlled(c, engine, folder, false)
 			if err != nil {
 				return err
 			}
-			others = append(others, control.Other{Name: names[i], Answers: beside})
+			own.others = append(own.others, control.Other{Name: names[i], Answers: beside.answers})
 		}
-		table, err := control.New(answers, others, userOf)
+		table, err := control.New(own.answers, own.others, own.userOf)
+		if err != nil {
+			return err
+		}
+		err = artifact.WriteAtomic(own.table, func(w io.Writer) error { return json.NewEncoder(w).Encode(table) }) // for reports
 		if err != nil {
 			return err
 		}
@@ -69,13 +76,20 @@ func controlsAction(c *cli.Context) error {
 	})
 }
 
+// answered is an evaluation.
+type answered struct {
+	answers *evaluate.Answers
+	others  []control.Other // its controls
+	userOf  func(sample string) (int32, error)
+	table   string // the file for the table of its controls
+}
+
 // controlled evaluates a run, with all of its controls or with those of any evaluation alone, or takes the answers from its folder.
-func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ *evaluate.Answers, others []control.Other,
-	userOf func(sample string) (int32, error), err error) {
+func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a answered, err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})
 	if err != nil {
-		return nil, nil, nil, err
+		return a, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	n := c.Int("samples")
@@ -88,22 +102,22 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (_ 
 	opts := evaluate.Options{Seed: kept.Seed, Controls: true, Path: run.AnswersPath(folder, r.Task, kept),
 		Progress: func(done, total int) { bar.to(done, total, "samples") }}
 	if _, err = r.Evaluate(c.Context, n, opts); err != nil {
-		return nil, nil, nil, err
+		return a, err
 	}
-	answers, err := evaluate.ReadAnswers(opts.Path)
-	if !all || err != nil {
-		return answers, nil, nil, err
+	a.userOf, a.table = r.UserOf, run.ControlsPath(folder, r.Task, kept)
+	if a.answers, err = evaluate.ReadAnswers(opts.Path); !all || err != nil {
+		return a, err
 	}
 	for _, name := range r.Controls() {
 		bar.what, kept.Control = name, name
 		opts.Path = run.AnswersPath(folder, r.Task, kept)
 		told, err := r.EvaluateControl(c.Context, name, n, opts)
 		if err != nil {
-			return nil, nil, nil, err
+			return a, err
 		}
-		others = append(others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
+		a.others = append(a.others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
 	}
-	return answers, others, r.UserOf, nil
+	return a, nil
 }
 
 func abstentionCommand() *cli.Command {

@@ -24,6 +24,7 @@ func newPage() *template.Template {
 		"percent":     func(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) },
 		"interval":    func(s evaluate.Share) string { return fmt.Sprintf("%.1f–%.1f", 100*s.Low, 100*s.High) },
 		"width":       func(x float64) string { return fmt.Sprintf("%.2f", 100*x) },
+		"shown":       func(x *float64) string { return fmt.Sprintf("%.3f", *x) },
 		"number":      func(x float64) string { return fmt.Sprintf("%.2f", x) },
 		"nats":        func(m task.Mean) string { return fmt.Sprintf("%.3f", m.LogProb) },
 		"probability": probability,

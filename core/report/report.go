@@ -14,6 +14,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
@@ -35,6 +36,7 @@ type Run struct {
 	Evaluations []Evaluated // of each task
 	Oracles     []run.OracleResult
 	Judged      []judge.Result
+	Controls    []control.Table
 	Unfinished  []string // what cannot be shown, with the reason
 
 	label string // of evaluations of this adapter on this data set
@@ -67,6 +69,9 @@ func (r Run) MarshalJSON() ([]byte, error) {
 	all := []fields{{"name", r.Name}, {"facts", r.Facts}, {"training", r.Training}, {"validation", r.Validation}}
 	for _, e := range r.Evaluations {
 		all = append(all, fields{e.Name, e.Sections})
+	}
+	if r.Controls != nil {
+		all = append(all, fields{"controls", r.Controls})
 	}
 	all = append(all, fields{"oracles", r.Oracles}, fields{"judged", r.Judged}, fields{"unfinished", r.Unfinished})
 	var text bytes.Buffer
@@ -145,6 +150,8 @@ func gather(folder string) (*Run, error) {
 			err = r.addAnswers(file.Path, file.Task, data, split)
 		case run.OraclesFile:
 			err = r.addOracles(file.Path)
+		case run.ControlsFile:
+			err = r.addControls(file.Path)
 		case run.JudgedFile:
 			err = r.addJudged(file.Path)
 		}
@@ -283,6 +290,18 @@ func (r *Run) addOracles(path string) error {
 		return err
 	}
 	r.Oracles = append(r.Oracles, result)
+	return nil
+}
+
+func (r *Run) addControls(path string) error {
+	var table control.Table
+	if err := artifact.ReadJSON(path, &table, artifact.AnyKeys); err != nil {
+		return fmt.Errorf("report: %w; remove the file, and recint evaluate controls writes it again", err)
+	}
+	if err := r.mine(path, table.Label); err != nil {
+		return err
+	}
+	r.Controls = append(r.Controls, table)
 	return nil
 }
 

@@ -64,6 +64,11 @@ func OraclesPath(dir string, samples int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("oracles-%d-%d.json", samples, seed))
 }
 
+// ControlsPath is the file with the table of an evaluation's controls.
+func ControlsPath(dir string, t task.Task, a AnswersOf) string {
+	return strings.TrimSuffix(filepath.Join(dir, ControlsFile+"-"+filepath.Base(AnswersPath("", t, a))), "l")
+}
+
 // EditsPath is the file with what moving the states after so many test sequences does, for values of at least so many items.
 func EditsPath(dir string, t task.Task, samples, items int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d.jsonl", fileName(t), samples, items, seed))
@@ -104,6 +109,8 @@ func Leavings(dir string) ([]Left, error) {
 		switch {
 		case strings.HasPrefix(name, OraclesFile+"-") && strings.HasSuffix(name, ".json"):
 			found = append(found, Left{Path: path, Kind: OraclesFile})
+		case strings.HasPrefix(name, ControlsFile+"-") && strings.HasSuffix(name, ".json"):
+			found = append(found, Left{Path: path, Kind: ControlsFile})
 		case strings.HasPrefix(name, JudgedFile+"-") && strings.HasSuffix(name, ".jsonl"):
 			found = append(found, Left{Path: path, Kind: JudgedFile})
 		}
