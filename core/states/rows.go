@@ -66,6 +66,7 @@ type source struct {
 	db      *duckdb.Database // nil for safetensors
 	temp    string
 	tensors *artifact.File // nil for Parquet
+	rows    int            // of all parts
 }
 
 // open finds the parts of a path and the columns in them.
@@ -161,6 +162,9 @@ func expression(part string, columns []column, name string) (string, error) {
 	switch name {
 	case columnState, columnVector:
 		if base, _, list := strings.Cut(kind, "["); list && slices.Contains([]string{"FLOAT", "DOUBLE"}, base) && strings.Count(kind, "[") == 1 {
+			if kind == "FLOAT[]" {
+				return quoted, nil
+			}
 			return "CAST(" + quoted + " AS FLOAT[])", nil
 		}
 		wants = "lists of floats"
@@ -192,6 +196,14 @@ func (s *source) openParquet(ctx context.Context) error {
 		columns, err := s.describe(ctx, part)
 		if err != nil {
 			return err
+		}
+		err = s.db.Query(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM "+table(part), func(fields [][]byte) error {
+			n, err := strconv.Atoi(string(fields[0]))
+			s.rows += n
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("states: %s cannot be read as Parquet: %w", part, err)
 		}
 		var names []string
 		for _, c := range columns {

@@ -214,6 +214,9 @@ func (f *File) read(ctx context.Context, s *source, d *dataset.Dataset, ids map[
 		}
 		before = r.position
 		f.positions = max(f.positions, len(f.rows)+1-int(p.begin))
+		if f.rows == nil { // room for all at once
+			f.states, f.rows = make([]float32, 0, s.rows*f.width), make([]place, 0, s.rows)
+		}
 		f.states, f.rows = append(f.states, r.state...), append(f.rows, p)
 		return nil
 	})

@@ -141,6 +141,9 @@ func (c Column) Null(row int) bool { return c.valid != nil && c.valid[row/64]>>(
 
 // Full says whether no row holds nothing.
 func (c Column) Full() bool {
+	if c.valid == nil {
+		return true
+	}
 	for row := range c.rows {
 		if c.Null(row) {
 			return false
