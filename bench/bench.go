@@ -50,7 +50,7 @@ type Options struct {
 	Benches []string // of Names
 	Sweep   string   // what is varied; "": nothing
 	Dataset string   // folder of a data set
-	LLM     string   // GGUF of the llama architecture
+	LLM     string   // GGUF whose architecture docs/llms.md lists
 	Run     string   // folder of a residual run, for Latency
 	Engine  cgo.EngineParams
 	Rounds  int           // repetitions of every figure, at least 1
@@ -94,8 +94,9 @@ type bed struct {
 	split  dataset.Split
 	gguf   *cgo.GGUF
 	info   cgo.GGUFInfo
-	engine *cgo.Engine // of the present number of threads
-	cores  int         // its threads
+	needs  cgo.TrainingNeeds // of the LLM alone
+	engine *cgo.Engine       // of the present number of threads
+	cores  int               // its threads
 	// kernels is its kernel set, whose instructions peers are kept to.
 	peerEnvironment []string // keeps peers to the instructions of the kernel set
 }
@@ -174,6 +175,9 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, b.engine.Close()) }()
+	if b.needs, err = cgo.EstimateTraining(b.engine, b.gguf, cgo.TrainingSizes{}); err != nil {
+		return err
+	}
 	if result.Machine, err = describe(b.engine); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
@@ -84,7 +83,7 @@ func (b *bed) generation(slots, beginning int) work {
 	folder := b.path("workload-generate")
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("%d tokens in each of %d sequences", answerTokens, slots), Unit: "sequences",
-			Asked: "1 × llama-batched-bench", FLOP: answerTokens * align.ForwardFLOP(b.info, 1, 1),
+			Asked: "1 × llama-batched-bench", FLOP: answerTokens * b.needs.ForwardFLOP(1, 1),
 			Formula: "2 × numbers in the LLM's matrices × tokens"},
 		peers: b.llamaPeers(folder, "--alone", "--slots", strconv.Itoa(slots)),
 		open: func(ctx context.Context) (_ *ready, err error) {
@@ -170,7 +169,7 @@ func (b *bed) answers(w *workload, folder string) work {
 	positions := len(w.prompt.Suffix(w.samples[0].Counts))
 	return work{
 		Figure: Figure{Name: "answers to the residual prompt", Unit: "answers", Asked: "2 × the authors' way, 1 × llama-batched-bench",
-			FLOP:    align.ForwardFLOP(b.info, float64(positions+answerTokens-1), answerTokens),
+			FLOP:    b.needs.ForwardFLOP(float64(positions+answerTokens-1), answerTokens),
 			Formula: "2 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
 		peers: append([]peer{{kind: PyTorch, agrees: answersAgree, command: []string{"generate_authors.py", b.LLM, folder}}},
 			b.llamaPeers(folder)...),
@@ -227,7 +226,7 @@ func (b *bed) titles(w *workload) work {
 	n := float64(len(beginnings))
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("probabilities of all %d titles", len(titles)), Unit: "states", Asked: "1.5 s",
-			FLOP: align.ForwardFLOP(b.info, n, n), Formula: "2 × numbers in the LLM's matrices × different beginnings of titles"},
+			FLOP: b.needs.ForwardFLOP(n, n), Formula: "2 × numbers in the LLM's matrices × different beginnings of titles"},
 		open: func(context.Context) (*ready, error) {
 			if err != nil {
 				return nil, err

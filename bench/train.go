@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -65,7 +64,7 @@ func (b *bed) training(name string, w *workload, pass int) work {
 	}
 	return work{
 		Figure: Figure{Name: name + " prompt", Unit: "samples", Asked: asked,
-			FLOP:    2 * align.ForwardFLOP(b.info, float64(positions)/n, float64(prompt.Targets(w.samples))/n),
+			FLOP:    2 * b.needs.ForwardFLOP(float64(positions)/n, float64(prompt.Targets(w.samples))/n),
 			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
 		peers: []peer{
 			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree, gpu: true},

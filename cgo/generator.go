@@ -36,7 +36,8 @@ func NewGenerator(engine *Engine, gguf *GGUF, params GeneratorParams) (*Generato
 	if err := checkInt32(op, params.Slots, params.Context); err != nil {
 		return nil, err
 	}
-	p := C.ri_generator_params{n_slots: C.int32_t(params.Slots), n_context: C.int32_t(params.Context)}
+	p := C.ri_generator_params_default()
+	p.n_slots, p.n_context = C.int32_t(params.Slots), C.int32_t(params.Context)
 	var native *C.ri_generator
 	err := engine.use(op, func(e *C.ri_engine) error {
 		return gguf.use(op, func(g *C.ri_gguf) error {

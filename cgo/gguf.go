@@ -46,8 +46,8 @@ type GGUFInfo struct {
 	EmbdRMS      float32 `json:"embd_rms"` // root mean square of the token-embedding table: the scale of a soft token
 }
 
-// OpenGGUF opens a model file of any architecture, or a split one by the path of any of its parts; vocabulary and
-// embeddings need the llama architecture. ErrFile: it cannot be read, is cut short or malformed, or a part is missing.
+// OpenGGUF opens a model file of any architecture, or a split one by the path of any of its parts.
+// ErrFile: it cannot be read, is cut short or malformed, or a part is missing.
 func OpenGGUF(path string) (*GGUF, error) {
 	const op = "open gguf"
 	if err := checkABI(op); err != nil {

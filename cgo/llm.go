@@ -43,7 +43,7 @@ type LLM struct {
 // Prefix holds the keys and values of the tokens that every sample starts with.
 type Prefix struct{ handle[*C.ri_prefix] }
 
-// NewLLM loads the weights of a file of the llama architecture. The file may be closed afterwards.
+// NewLLM loads the weights of a file whose architecture is described (docs/llms.md). The file may be closed afterwards.
 func NewLLM(engine *Engine, gguf *GGUF, precision Precision) (*LLM, error) {
 	const op = "load llama"
 	if engine == nil || gguf == nil {

@@ -27,7 +27,8 @@ func NewProbe(engine *Engine, params ProbeParams) (*Probe, error) {
 	if err := checkInt32(op, params.In, params.Hidden, params.Classes); err != nil {
 		return nil, err
 	}
-	p := C.ri_probe_params{n_in: C.int32_t(params.In), n_hidden: C.int32_t(params.Hidden), n_classes: C.int32_t(params.Classes)}
+	p := C.ri_probe_params_default()
+	p.n_in, p.n_hidden, p.n_classes = C.int32_t(params.In), C.int32_t(params.Hidden), C.int32_t(params.Classes)
 	probe := &Probe{params: params}
 	err := probe.create(op, engine, func(e *C.ri_engine, m **C.ri_model, err *C.ri_error) C.ri_status {
 		return C.ri_probe_create(e, &p, m, err)

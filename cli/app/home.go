@@ -81,5 +81,5 @@ func dataFlag() cli.Flag {
 }
 
 func llmFlag() cli.Flag {
-	return &cli.StringFlag{Name: "llm", Value: smollm2, Usage: "LLM: a GGUF `FILE` of the llama architecture, or " + smollm2}
+	return &cli.StringFlag{Name: "llm", Value: smollm2, Usage: "LLM: a GGUF `FILE` of an architecture that recint models info accepts, or " + smollm2}
 }

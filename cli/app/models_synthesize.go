@@ -41,7 +41,7 @@ func synthesize(c *cli.Context) error {
 	if err != nil {
 		return usage(c, "%v", err)
 	}
-	shape, err := llamaShape(c)
+	shape, err := llmShape(c)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func synthesize(c *cli.Context) error {
 	return err
 }
 
-// llamaShape is the shape that --like names.
-func llamaShape(c *cli.Context) (gguf.LLaMA, error) {
+// llmShape is the shape that --like names.
+func llmShape(c *cli.Context) (gguf.LLM, error) {
 	like := c.String("like")
 	for _, shape := range gguf.Known {
 		if shape.Name == like {
@@ -86,16 +86,16 @@ func llamaShape(c *cli.Context) (gguf.LLaMA, error) {
 		}
 	}
 	if !exists(like) {
-		return gguf.LLaMA{}, usage(c, "there is no shape and no file %q; known are %s", like, strings.Join(shapeNames(), ", "))
+		return gguf.LLM{}, usage(c, "there is no shape and no file %q; known are %s", like, strings.Join(shapeNames(), ", "))
 	}
-	model, _, err := openModel(c, like)
+	model, path, err := openModel(c, like)
 	if err != nil {
-		return gguf.LLaMA{}, err
+		return gguf.LLM{}, err
 	}
 	defer model.Close()
 	info, err := model.Describe()
 	if err != nil {
-		return gguf.LLaMA{}, err
+		return gguf.LLM{}, err
 	}
-	return gguf.Like(info)
+	return gguf.Like(path, info)
 }

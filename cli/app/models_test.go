@@ -66,7 +66,7 @@ func TestModelsSynthesizeRefuses(t *testing.T) {
 	dir := tinyCopy(t, "tiny.gguf")
 	write(t, filepath.Join(dir, "mamba.gguf"), mamba())
 	command := []string{"models", "synthesize", "--like", "@tiny.gguf", "--tokenizer", "@tiny.gguf", "--out", "@new.gguf"}
-	fails(t, 1, []string{`architecture "mamba" has no LLaMA's shape`}, dir, with(command, "--like", "@mamba.gguf")...)
+	fails(t, 1, []string{"no description of the architecture mamba; there are llama"}, dir, with(command, "--like", "@mamba.gguf")...)
 	fails(t, 1, []string{"mamba.gguf has no tokenizer"}, dir, with(command, "--tokenizer", "@mamba.gguf")...)
 	fails(t, 1, []string{"none.gguf: no such file"}, dir, with(command, "--tokenizer", "@none.gguf")...)
 	fails(t, 1, []string{"tiny.gguf is there already"}, dir, with(command, "--out", "@tiny.gguf")...)

@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 		"no GGUF":      {file("tiny.gguf", "this is a text"), elsewhere("@new"), []string{"tiny.gguf", "GGUF"}},
 		"no such GGUF": {nothing, []string{"models", "info", "@none.gguf"}, []string{"none.gguf: No such file"}},
 		"another architecture": {file("tiny.gguf", string(mamba())), elsewhere("@new"),
-			[]string{"tiny.gguf", "architecture mamba", "adapters can be trained through llama, qwen2"}},
+			[]string{"tiny.gguf", "architecture mamba", "adapters can be trained through dense models of llama, qwen2"}},
 
 		"missing column": {line(1, "\trating", "\tstars"), stats,
 			[]string{events + `:1: no column "rating"`, `"stars"`, "add the column or correct its name"}},

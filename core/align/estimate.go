@@ -56,9 +56,9 @@ type Length struct {
 	Task   int   // as in a sample
 }
 
-// NewEstimate works out what a job will take, of which it needs the prompts, the shape and the configuration, through an LLM
-// of which only the description is needed, on samples of these lengths.
-func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision, j Job, lengths []Length) (Estimate, error) {
+// NewEstimate works out what a job will take, of which it needs the prompts, the shape and the configuration, on samples of
+// these lengths. It reads no weight of the LLM.
+func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (Estimate, error) {
 	if len(lengths) == 0 {
 		return Estimate{}, errors.New("align: there are no training samples")
 	}
@@ -66,22 +66,18 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	if err != nil {
 		return Estimate{}, err
 	}
-	m := matrices(info)
-	e := Estimate{Parameters: int64(info.Layers)*(m.attention+m.forward) + m.head, Device: device.Device, Free: device.MemoryFree,
-		Weights: weightBytes(info, precision)}
-	for _, p := range slices.Concat(j.Prompts...) {
-		// Keys and values as rows and as columns, in float32.
-		e.Prefix += int64(info.Layers) * 4 * 4 * int64(info.HeadsKV*info.HeadDim*len(p.Prefix()))
-	}
-	layout, err := j.Shape.layout(1)
+	info, err := llm.Describe()
 	if err != nil {
 		return Estimate{}, err
 	}
-	for _, t := range layout {
-		e.Optimiser += 4 * 4 * int64(t.Elements())
+	e := Estimate{Device: device.Device, Free: device.MemoryFree}
+	largest := cgo.TrainingSizes{Precision: precision, Adapter: j.Shape.params(1)}
+	prefixes := 0 // tokens of all
+	for _, p := range slices.Concat(j.Prompts...) {
+		prefixes += len(p.Prefix())
+		largest.Prefix = max(largest.Prefix, len(p.Prefix()))
 	}
-
-	longest, answer, sum, answers := 0, 0, 0, 0
+	sum, answers := 0, 0
 	for i, l := range lengths {
 		p := j.Prompts[l.Task][0]
 		prefix := len(p.Prefix())
@@ -90,21 +86,31 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 			return Estimate{}, fmt.Errorf("align: training sample %d: prompt and answer take %d positions; the LLM's context has %d",
 				i, prefix+behind, info.Context)
 		}
-		longest, answer = max(longest, behind), max(answer, l.Answer)
-		sum, answers = sum+behind, answers+l.Answer
+		states := 0
 		for _, count := range l.Counts {
-			e.States += 2 * 4 * int64(count*j.Shape.Width()) // as they are, and standardised
+			states += count
 		}
+		largest.Positions, largest.States = max(largest.Positions, behind), max(largest.States, states)
+		largest.Targets = max(largest.Targets, l.Answer)
+		sum, answers = sum+behind, answers+l.Answer
+		e.States += 2 * 4 * int64(states*j.Shape.Width()) // as they are, and standardised
 	}
 	n := float64(len(lengths))
 	e.Positions = float64(sum) / n
-	samples := min(max(1, j.Config.PassPositions/longest), j.Config.BatchSize)
-	rows := int64(samples * longest)
-	e.Pass = 4 * (rows*int64(info.Layers)*kept(info, device.Kernels != "") + int64(samples*answer)*int64(3*info.Vocab))
+	largest.Samples = min(max(1, j.Config.PassPositions/largest.Positions), j.Config.BatchSize)
+	needs, err := cgo.EstimateTraining(engine, llm, largest)
+	if err != nil {
+		return Estimate{}, err
+	}
+	e.Parameters, e.Weights = needs.Everywhere+needs.AtTargets, needs.Weights
+	e.Optimiser, e.Pass = needs.Adapter, needs.Pass
+	if largest.Prefix > 0 {
+		e.Prefix = needs.Prefix * int64(prefixes) / int64(largest.Prefix)
+	}
 	if j.Shape.LookUps > 0 { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
 		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
 	}
-	e.FLOP = 2 * ForwardFLOP(info, e.Positions, float64(answers)/n) // and again backwards
+	e.FLOP = 2 * needs.ForwardFLOP(e.Positions, float64(answers)/n) // and again backwards
 	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
 		return Estimate{}, err
 	}
@@ -139,47 +145,4 @@ func NewEstimate(engine *cgo.Engine, info cgo.GGUFInfo, precision cgo.Precision,
 	e.Samples = updates * j.Config.BatchSize
 	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
 	return e, nil
-}
-
-// sizes are the numbers in a LLaMA's matrices: of a layer's attention, of its feed-forward part, and of the head.
-type sizes struct{ attention, forward, head int64 }
-
-func matrices(info cgo.GGUFInfo) sizes {
-	e := int64(info.Embd)
-	return sizes{
-		attention: e * int64((2*info.Heads+2*info.HeadsKV)*info.HeadDim),
-		forward:   3 * e * int64(info.FF),
-		head:      e * int64(info.Vocab),
-	}
-}
-
-// ForwardFLOP is what the products with an LLM's matrices take for so many positions, of which some are asked for what comes next:
-// 2 for each number of a matrix and each row. In the last layer all but queries, keys and values runs for these alone, as the head does.
-func ForwardFLOP(info cgo.GGUFInfo, positions, asked float64) float64 {
-	m, out := matrices(info), float64(info.Embd*info.Heads*info.HeadDim)
-	everywhere := float64(info.Layers)*float64(m.attention+m.forward) - float64(m.forward) - out
-	return 2 * (everywhere*positions + (float64(m.forward+m.head)+out)*asked)
-}
-
-// weightBytes is what each matrix takes with its transpose; in bfloat16 the attention's of the first tenth of the layers stay in
-// float32 (native/src/llama.cpp).
-func weightBytes(info cgo.GGUFInfo, precision cgo.Precision) int64 {
-	m := matrices(info)
-	all := int64(info.Layers)*(m.attention+m.forward) + m.head
-	if precision == cgo.F32 {
-		return 2 * 4 * all
-	}
-	exact := int64(info.Layers/10) * m.attention
-	return 2 * (2*(all-exact) + 4*exact)
-}
-
-// kept is how many numbers of each position and layer wait for the gradient: the inputs of both norms and of the attention and
-// of SwiGLU; composed of ggml operations also what lies between them.
-func kept(info cgo.GGUFInfo, kernels bool) int64 {
-	e, f := int64(info.Embd), int64(info.FF)
-	n := 2*e + int64((info.Heads+2*info.HeadsKV)*info.HeadDim) + 2*f
-	if !kernels {
-		n += 4*e + 3*f + int64(4*(info.Heads+info.HeadsKV)*info.HeadDim)
-	}
-	return n
 }

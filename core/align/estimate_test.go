@@ -2,13 +2,34 @@ package align
 
 import (
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/gguf"
+	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
+
+func openLLM(t *testing.T, shape gguf.LLM) *cgo.GGUF {
+	t.Helper()
+	file, err := shape.Random(gguf.F32, 1, gguftest.Tokenizer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "llm.gguf")
+	if err := file.Save(t.Context(), path, nil); err != nil {
+		t.Fatal(err)
+	}
+	llm, err := cgo.OpenGGUF(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { llm.Close() })
+	return llm
+}
 
 func TestNewEstimate_byHand(t *testing.T) {
 	engine := testllm.Engine(t)
@@ -16,20 +37,20 @@ func TestNewEstimate_byHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the head has 16·100.
-	info := cgo.GGUFInfo{Layers: 10, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 32, Vocab: 100, Context: 20}
+	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the head has 16·300.
+	shape := gguf.LLM{Architecture: "llama", Name: "ten", Layers: 10, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 32, Vocab: 300, Context: 20, RopeBase: 1e4,
+		RMSEps: 1e-5}
+	llm := openLLM(t, shape)
 	job := Job{Prompts: [][]*prompt.Prompt{{p}}, Shape: Shape{Kind: "linear", In: 5, Tokens: 2, Embd: 16},
 		Config: Config{PassPositions: 16, BatchSize: 100, Samples: 250}}
 	lengths := []Length{{Counts: []int{1}, Answer: 2}, {Counts: []int{2}, Answer: 4}} // 2+1+1 and 4+1+3 positions
-	e, err := NewEstimate(engine, info, cgo.F32, job, lengths)
+	e, err := NewEstimate(engine, llm, cgo.F32, job, lengths)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const matrices = 10*(768+1536) + 1600
+	const matrices = 10*(768+1536) + 4800
 	for what, pair := range map[string][2]int64{
 		"parameters": {e.Parameters, matrices},
-		"weights":    {e.Weights, 2 * 4 * matrices},
-		"prefix":     {e.Prefix, 10 * 4 * 4 * 2 * 4 * 3},
 		"optimiser":  {e.Optimiser, 4 * 4 * (32*5 + 32)},
 		"states":     {e.States, 2 * 4 * 5 * (1 + 2)},
 		"total":      {e.Total(), e.Weights + e.Prefix + e.Pass + e.Optimiser},
@@ -40,24 +61,26 @@ func TestNewEstimate_byHand(t *testing.T) {
 		}
 	}
 	// 6 positions and 3 tokens on the mean; behind the last layer's keys and values stand 1536 + 16·16 numbers and the head.
-	flop := 4. * ((10*(768+1536)-1536-256)*6 + (1536+256+1600)*3)
+	flop := 4. * ((10*(768+1536)-1536-256)*6 + (1536+256+4800)*3)
 	if e.Positions != 6 || math.Abs(e.FLOP-flop) > 1e-6 {
 		t.Errorf("%g positions, %g FLOP, want 6 and %g", e.Positions, e.FLOP, flop)
 	}
 	if device, err := engine.Describe(); err != nil || e.Device != device.Device || e.Device == "" {
 		t.Errorf("on %q, want %q: %v", e.Device, device.Device, err)
 	}
-	if e.Pass < 4*2*8*10*(2*16+8*4+2*32) || !e.Fits || math.Abs(e.Minutes*60*e.Rate-300) > 1e-6 || e.Warm != 0 {
+	if e.Weights < 2*4*matrices || e.Prefix < 10*4*4*2*4*3 || !e.Fits || math.Abs(e.Minutes*60*e.Rate-300) > 1e-6 || e.Warm != 0 {
 		t.Errorf("%+v", e)
 	}
-	if e.Weights != weightBytes(info, cgo.F32) || weightBytes(info, cgo.BF16) != 2*(2*(matrices-768)+4*768) {
-		t.Errorf("weights in BF16: %d", weightBytes(info, cgo.BF16))
+	job.Config.PassPositions *= 2
+	more, err := NewEstimate(engine, llm, cgo.BF16, job, lengths)
+	if err != nil || more.Weights >= e.Weights || more.Pass <= e.Pass {
+		t.Errorf("half the precision and twice the samples in a pass: %+v, %v; before %+v", more, err, e)
 	}
-	info.Context = 10
-	if _, err := NewEstimate(engine, info, cgo.F32, job, lengths); err == nil || !strings.Contains(err.Error(), "sample 1") {
+	shape.Context = 10
+	if _, err := NewEstimate(engine, openLLM(t, shape), cgo.F32, job, lengths); err == nil || !strings.Contains(err.Error(), "sample 1") {
 		t.Errorf("a sample that is too long: %v", err)
 	}
-	if _, err := NewEstimate(engine, info, cgo.F32, job, nil); err == nil {
+	if _, err := NewEstimate(engine, llm, cgo.F32, job, nil); err == nil {
 		t.Error("an estimate for no samples")
 	}
 }

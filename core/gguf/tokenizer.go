@@ -28,14 +28,26 @@ const (
 // Tokenizer reads the keys of a GGUF's tokenizer and chat template. In a model with a smaller vocabulary its last tokens,
 // which are the rarest, are missing; in one with a larger vocabulary the tokens behind its last are never used.
 func Tokenizer(path string) ([]Key, error) {
+	keys, err := keysOf(path, "tokenizer.")
+	if err != nil {
+		return nil, err
+	}
+	if tokens, _ := find(keys, tokensKey).([]string); len(tokens) == 0 {
+		return nil, fmt.Errorf("gguf: %s has no tokenizer; take it from another file", path)
+	}
+	return keys, nil
+}
+
+// keysOf reads the keys of a GGUF that begin with a prefix.
+func keysOf(path, prefix string) ([]Key, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("gguf: cannot read a tokenizer: %w", err)
+		return nil, fmt.Errorf("gguf: cannot read keys: %w", err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("gguf: cannot read a tokenizer: %w", err)
+		return nil, fmt.Errorf("gguf: cannot read keys: %w", err)
 	}
 	r := &reader{in: bufio.NewReaderSize(file, 1<<20), length: uint64(info.Size())}
 	magic := r.bytes(4)
@@ -48,19 +60,15 @@ func Tokenizer(path string) ([]Key, error) {
 		if r.err != nil {
 			break
 		}
-		if strings.HasPrefix(name, "tokenizer.") {
+		if strings.HasPrefix(name, prefix) {
 			if v == nil {
-				return nil, fmt.Errorf("gguf: %s: the key %s has a type that cannot be copied; take the tokenizer from another file",
-					path, name)
+				return nil, fmt.Errorf("gguf: %s: the key %s has a type that cannot be copied; take another file", path, name)
 			}
 			keys = append(keys, Key{name, v})
 		}
 	}
 	if r.err != nil || string(magic) != "GGUF" || version < 2 || version > 3 {
 		return nil, fmt.Errorf("gguf: %s is not a GGUF of version 2 or 3, or cut short; fetch it again", path)
-	}
-	if tokens, _ := find(keys, tokensKey).([]string); len(tokens) == 0 {
-		return nil, fmt.Errorf("gguf: %s has no tokenizer; take it from another file", path)
 	}
 	return keys, nil
 }

@@ -52,7 +52,7 @@ func TestCheckTraining(t *testing.T) {
 		"plain": {func(*gguf.File) {}, ""},
 		"YaRN":  {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "yarn"}) }, "yarn"},
 		"mixture of experts": {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.expert_count", Value: uint32(8)}) },
-			"expert_count"},
+			"a mixture of experts"},
 		"sliding window": {func(f *gguf.File) {
 			f.Keys = append(f.Keys, gguf.Key{Name: "llama.attention.sliding_window", Value: uint32(8)})
 		}, "sliding_window"},

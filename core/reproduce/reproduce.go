@@ -30,7 +30,7 @@ import (
 type Options struct {
 	Folder  string // for everything that is made
 	Dataset string // folder of the data set
-	LLM     string // GGUF of the llama architecture
+	LLM     string // GGUF whose architecture docs/llms.md lists
 	Budget  time.Duration
 	Judge   func() (judge.Judge, func() error, error) // opens the judge, and says how to let go of it
 

@@ -44,7 +44,7 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, le
 			lengths[i].Counts = append(lengths[i].Counts, p.reads.Count(p.Source, slot, l.history))
 		}
 	}
-	return align.NewEstimate(engine, info, precision, job, lengths)
+	return align.NewEstimate(engine, p.GGUF, precision, job, lengths)
 }
 
 // shape is that of the run's adapter.

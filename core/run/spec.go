@@ -29,7 +29,7 @@ type Spec struct {
 	Dataset     string            `json:"dataset"`               // folder of the data set
 	Recommender string            `json:"recommender,omitempty"` // its weights, safetensors
 	States      string            `json:"states,omitempty"`      // in its place, a file of states
-	LLM         string            `json:"llm"`                   // GGUF of the llama architecture
+	LLM         string            `json:"llm"`                   // GGUF whose architecture docs/llms.md lists
 	Template    prompt.Template   `json:"template"`
 	Also        []prompt.Template `json:"also,omitempty"`           // further questions that the adapter is trained on
 	HoldOut     float64           `json:"hold_out_items,omitempty"` // share of the items that training is kept from

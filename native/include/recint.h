@@ -350,6 +350,9 @@ typedef struct {
     int32_t n_classes; /* C */
 } ri_probe_params;
 
+/* A linear probe; the widths are the caller's to set. */
+RI_API ri_probe_params ri_probe_params_default(void);
+
 /* A classifier, zero until written. Tensors: linear: weight [C, n_in], bias [C]; else w1 [n_hidden, n_in],
  * b1 [n_hidden], w2 [C, n_hidden], b2 [C]. */
 RI_API ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_model **out, ri_error *err);
@@ -366,6 +369,17 @@ RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n,
 
 typedef struct ri_llm ri_llm;
 typedef struct ri_prefix ri_prefix;
+
+typedef struct {
+    const char *architecture; /* that is described in native/src/llm/arch; borrowed during the call */
+    int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    int32_t tied_head; /* 1: the output matrix is the embedding table */
+} ri_llm_sizes;
+
+/* The tensors of an LLM of such sizes, and how they are drawn before training. Writes at most `capacity` of them;
+ * *count is how many there are. RI_UNSUPPORTED for an architecture without a description. */
+RI_API ri_status ri_llm_layout(const ri_llm_sizes *sizes, ri_tensor_info *dst, size_t capacity, size_t *count,
+                               ri_error *err);
 
 RI_API ri_status ri_llm_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llm **out,
                                ri_error *err);
@@ -385,6 +399,30 @@ typedef struct {
     const float *states;     /* [sum of N, n_in] of the adapter */
     double weight;           /* of each target in the loss: 1/targets of the effective batch gives their mean */
 } ri_align_batch;
+
+typedef struct {
+    ri_precision precision;
+    const ri_adapter_params *adapter; /* NULL: the LLM alone; pass_bytes and adapter_bytes are 0 then */
+    int32_t n_prefix;                 /* tokens that every sample starts with */
+    int32_t n_samples;                /* of the largest batch */
+    int32_t n_positions;              /* of each sample after the prefix */
+    int32_t n_states, n_targets;      /* of each sample; the targets are at its end */
+} ri_llm_estimate_params;
+
+typedef struct {
+    /* Numbers in the matrices: those that every position is multiplied by, and those for positions with a target alone
+     * (the head, and of the last layer what comes after its attention). */
+    int64_t n_everywhere, n_at_targets;
+    /* Memory of the engine's device: the weights, the prefix, the adapter with its gradient and moments, and the larger
+     * of the passes for the prefix and for a batch with its gradient. */
+    int64_t weights_bytes, prefix_bytes, adapter_bytes, pass_bytes;
+} ri_llm_needs;
+
+/* In BF16, one sample of one position. */
+RI_API ri_llm_estimate_params ri_llm_estimate_params_default(void);
+/* What training takes, measured on the passes of such a batch, which are built but not run. No weight is read. */
+RI_API ri_status ri_llm_estimate(ri_engine *engine, const ri_gguf *gguf, const ri_llm_estimate_params *params,
+                                 ri_llm_needs *out, ri_error *err);
 
 /* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLaMA is never written. */
 RI_API ri_status ri_align_backward(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
@@ -419,6 +457,9 @@ typedef struct {
     int32_t n_slots;   /* sequences decoded side by side, 1..255 */
     int32_t n_context; /* positions of each, the prefix included */
 } ri_generator_params;
+
+/* One slot; the context is the caller's to set. */
+RI_API ri_generator_params ri_generator_params_default(void);
 
 RI_API ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
                                      ri_generator **out, ri_error *err);

@@ -34,8 +34,8 @@ std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 
 } // namespace
 
-Adapter::Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params)
-    : Model(std::move(engine), layout(params)), kind_(adapter_kind(params.kind)), params_(params) {
+Adapter::Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params, Memory memory)
+    : Model(std::move(engine), layout(params), memory), kind_(adapter_kind(params.kind)), params_(params) {
     params_.kind = kind_.name; // the caller's may go
 }
 

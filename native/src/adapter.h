@@ -10,7 +10,7 @@ struct AdapterKind;
 
 class Adapter : public Model {
   public:
-    Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params);
+    Adapter(std::shared_ptr<Engine> engine, const ri_adapter_params &params, Memory memory = Memory::taken);
 
     const ri_adapter_params &params() const { return params_; }
     // States [n_in, n] -> soft tokens [K*E, n].

@@ -636,6 +636,13 @@ void Graph::output(ggml_tensor *value) {
     ggml_build_forward_expand(graph_, value);
 }
 
+size_t Graph::n_bytes() {
+    ggml_gallocr_ptr none(ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_.backend())));
+    size_t n = 0;
+    ggml_gallocr_reserve_n_size(none.get(), graph_, nullptr, nullptr, &n);
+    return n;
+}
+
 void Graph::run() {
     if (!ready_) {
         for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {

@@ -114,6 +114,8 @@ class Graph {
     void backward(Var loss);
     // Asks for a tensor's value after the run.
     void output(ggml_tensor *value);
+    // The memory that running everything asked for would take.
+    size_t n_bytes();
     // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
     void run();
     // Keeps kernels to the calling thread, where there is too little work to share.

@@ -117,6 +117,24 @@ Engine::Engine(const ri_engine_params &params) : host_kernels_(kernels::select(g
         backend_.get(), pool_.get());
 }
 
+ggml_backend_buffer_ptr Engine::place(ggml_context *tensors, Memory memory) const {
+    if (memory == Memory::taken)
+        return ggml_backend_buffer_ptr(ggml_backend_alloc_ctx_tensors(tensors, backend_.get()));
+    ggml_backend_buffer_ptr nothing(
+        ggml_backend_buft_alloc_buffer(ggml_backend_get_default_buffer_type(backend_.get()), 0));
+    for (ggml_tensor *t = ggml_get_first_tensor(tensors); t; t = ggml_get_next_tensor(tensors, t))
+        t->buffer = nothing.get();
+    return nothing;
+}
+
+size_t Engine::n_bytes(ggml_context *tensors) const {
+    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(backend_.get());
+    size_t n = 0;
+    for (ggml_tensor *t = ggml_get_first_tensor(tensors); t; t = ggml_get_next_tensor(tensors, t))
+        n += GGML_PAD(ggml_backend_buft_get_alloc_size(type, t), ggml_backend_buft_get_alignment(type));
+    return n;
+}
+
 ri_engine_info Engine::describe() const {
     ri_engine_info info{};
     snprintf(info.backend, sizeof info.backend, "%s", portable_ ? "portable" : family(device()));

@@ -17,6 +17,9 @@ namespace ri {
 
 using kernels::KernelSet;
 
+// Whether an object's memory is taken, or only counted for an estimate.
+enum class Memory { taken, counted };
+
 class Engine {
   public:
     explicit Engine(const ri_engine_params &params);
@@ -34,6 +37,11 @@ class Engine {
     ri_engine_info describe() const;
     // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
     ggml_gallocr_t scratch() const { return scratch_.get(); }
+
+    // Memory for all tensors of a context; null when there is none left. Where it is only counted, the tensors look
+    // placed to graphs, which can be built of them and measured but not run.
+    ggml_backend_buffer_ptr place(ggml_context *tensors, Memory memory) const;
+    size_t n_bytes(ggml_context *tensors) const; // that they take
 
     // Another one each time, under lock().
     unsigned long long next_number() { return ++numbers_; }

@@ -41,12 +41,12 @@ class Generator {
   public:
     Generator(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, const ri_generator_params &params)
         : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
-        llm_shape(*gguf_);
+        const int64_t n_context = llm_shape(*gguf_).n_context; // of LongRoPE less than the file's
         const ri_gguf_info &info = gguf_->info();
         if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
-        if (n_context_ < 1 || n_context_ > info.n_context)
-            fail(RI_INVALID, "n_context is %d, not 1 to %d, the positions %s was trained for", n_context_,
-                 info.n_context, gguf_->path().c_str());
+        if (n_context_ < 1 || n_context_ > n_context)
+            fail(RI_INVALID, "n_context is %d, not 1 to %lld, the positions %s was trained for", n_context_,
+                 static_cast<long long>(n_context), gguf_->path().c_str());
         n_embd_ = info.n_embd;
         n_vocab_ = info.n_vocab;
         used_.assign(size_t(n_slots_), 0);
@@ -424,6 +424,8 @@ struct ri_generator : ri::Counted<RI_LIVE_GENERATOR> {
 };
 
 extern "C" {
+
+ri_generator_params ri_generator_params_default(void) { return {1, 0}; }
 
 ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
                               ri_generator **out, ri_error *err) {

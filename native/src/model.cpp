@@ -4,7 +4,7 @@
 
 namespace ri {
 
-Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs)
+Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, Memory memory)
     : engine_(std::move(engine)), specs_(std::move(specs)) {
     ctx_.reset(ggml_init({ggml_tensor_overhead() * specs_.size() * 4, nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
@@ -17,13 +17,8 @@ Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs)
         ggml_set_param(slots[RI_VALUE]);
         tensors_.push_back(slots);
     }
-    buffer_.reset(ggml_backend_alloc_ctx_tensors(ctx_.get(), engine_->backend()));
-    if (!buffer_) {
-        size_t n_bytes = 0;
-        for (const auto &slots : tensors_)
-            for (const ggml_tensor *slot : slots) n_bytes += ggml_nbytes(slot);
-        fail(RI_MEMORY, "no memory for a model of %zu bytes; make it smaller", n_bytes);
-    }
+    buffer_ = engine_->place(ctx_.get(), memory);
+    if (!buffer_) fail(RI_MEMORY, "no memory for a model of %zu bytes; make it smaller", n_bytes());
     ggml_backend_buffer_clear(buffer_.get(), 0);
 }
 

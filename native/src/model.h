@@ -27,10 +27,11 @@ ri_tensor_info describe(const TensorSpec &spec);
 
 class Model {
   public:
-    Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs);
+    Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, Memory memory = Memory::taken);
     virtual ~Model() = default;
 
     Engine &engine() const { return *engine_; }
+    size_t n_bytes() const { return engine_->n_bytes(ctx_.get()); } // of all slots
     size_t n_tensors() const { return specs_.size(); }
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
     ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }

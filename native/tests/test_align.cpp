@@ -1,10 +1,14 @@
-// Training through a frozen LLaMA. References: llama.cpp by way of ri_generator_decode for logits, central differences
+// Training through a frozen LLaMA. References: llama.cpp for logits and greedy generation, central differences
 // for gradients, float32 for bfloat16, and the same numbers asked for in another way.
 #include "support/align.h"
 
 #include "gguf.h"
+#include "llm/llm.h"
+
+#include "llama.h"
 
 #include <cstring>
+#include <memory>
 
 namespace {
 
@@ -27,45 +31,70 @@ double cosine(const std::vector<float> &a, const std::vector<float> &b) {
     return ab / std::sqrt(aa * bb);
 }
 
-// The same rows through llama.cpp, one position at a time. Its keys and values are F16, which moves logits near 1 by a
-// few thousandths.
-void test_against_generator(const TinyGguf &model) {
+// Logits of llama.cpp after each of the rows [n, E], by its own kernels, with keys and values in float32.
+std::vector<float> llama_logits(const AlignFixture &f, const std::vector<float> &rows) {
+    const int32_t E = f.info.n_embd, n = int32_t(rows.size()) / E;
+    ggml_backend_dev_t none = nullptr;
+    llama_model_params model_params = llama_model_default_params();
+    model_params.devices = &none;
+    std::unique_ptr<llama_model, void (*)(llama_model *)> model(
+        llama_model_load_from_file(f.path.c_str(), model_params), llama_model_free);
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = params.n_batch = params.n_ubatch = 32;
+    params.type_k = params.type_v = GGML_TYPE_F32;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    params.n_threads = params.n_threads_batch = 1;
+    std::unique_ptr<llama_context, void (*)(llama_context *)> context(llama_init_from_model(model.get(), params),
+                                                                      llama_free);
+    llama_batch batch = llama_batch_init(n, E, 1);
+    batch.n_tokens = n;
+    std::copy(rows.begin(), rows.end(), batch.embd);
+    for (int32_t i = 0; i < n; ++i) {
+        batch.pos[i] = i;
+        batch.n_seq_id[i] = batch.logits[i] = 1;
+        batch.seq_id[i][0] = 0;
+    }
+    std::vector<float> logits;
+    if (CHECK(llama_decode(context.get(), batch) == 0))
+        logits.assign(llama_get_logits(context.get()), llama_get_logits(context.get()) + n * f.info.n_vocab);
+    llama_batch_free(batch);
+    return logits;
+}
+
+std::vector<float> embeddings(const AlignFixture &f, const std::vector<int32_t> &tokens) {
+    std::vector<float> rows(tokens.size() * size_t(f.info.n_embd));
+    CHECK_OK(ri_gguf_embed(f.gguf, tokens.data(), tokens.size(), rows.data(), &err));
+    return rows;
+}
+
+// The same samples through llama.cpp.
+void test_against_llama_cpp(const TinyGguf &model) {
     AlignFixture f(model);
     const size_t V = size_t(f.info.n_vocab), E = size_t(f.info.n_embd), B = 3, S = 9;
     const Samples samples = make_samples(B, S, true);
-    std::vector<float> soft(B * n_states * n_tokens * E), row(E);
+    std::vector<float> soft(B * n_states * n_tokens * E);
     CHECK_OK(ri_adapter_forward(f.adapter, samples.states.data(), B * n_states, soft.data(), &err));
-    const ri_generator_params params{int32_t(B), 32};
-    ri_generator *generator = nullptr;
-    CHECK_OK(ri_generator_create(f.engine, f.gguf, &params, &generator, &err));
+    // llama.cpp looks GELU up in a table of half-precision numbers.
+    const double near = f.info.architecture == std::string("gemma3") ? 5e-3 : 1e-4;
     for (size_t n_prefix : {0, 5}) {
         const auto start = random_tokens(n_prefix, 7);
         ri_prefix *prefix = f.prefix(start);
-        std::vector<float> logits(B * S * V, NAN);
+        std::vector<float> logits(B * S * V, NAN), expected;
         const ri_align_batch batch = samples.batch(0.5);
         CHECK_OK(ri_align_logits(f.llama, prefix, f.adapter, &batch, logits.data(), &err));
-
-        CHECK_OK(ri_generator_prefix(generator, start.data(), n_prefix, &err));
-        const int32_t slots[] = {0, 1, 2}, counts[] = {1, 1, 1};
-        std::vector<float> expected(B * S * V), step(B * V);
-        for (size_t s = 0; s < S; ++s) {
-            std::vector<float> rows;
-            for (size_t b = 0; b < B; ++b) {
+        for (size_t b = 0; b < B; ++b) {
+            std::vector<float> rows = embeddings(f, start);
+            for (size_t s = 0; s < S; ++s) {
                 const int32_t token = samples.tokens[b * S + s];
-                if (token >= 0)
-                    CHECK_OK(ri_gguf_embed(f.gguf, &token, 1, row.data(), &err));
-                else
-                    row.assign(soft.begin() + ptrdiff_t((b * n_states * n_tokens + size_t(-1 - token)) * E),
-                               soft.begin() + ptrdiff_t((b * n_states * n_tokens + size_t(-token)) * E));
+                const auto own = soft.begin() + ptrdiff_t((b * n_states * n_tokens + size_t(-1 - token)) * E);
+                const std::vector<float> row =
+                    token >= 0 ? embeddings(f, {token}) : std::vector<float>(own, own + ptrdiff_t(E));
                 rows.insert(rows.end(), row.begin(), row.end());
             }
-            const ri_decode_batch next{B, slots, counts, rows.data(), nullptr, nullptr, nullptr};
-            const ri_decode_result result{nullptr, nullptr, nullptr, step.data()};
-            CHECK_OK(ri_generator_decode(generator, &next, &result, &err));
-            for (size_t b = 0; b < B; ++b)
-                std::copy_n(step.begin() + ptrdiff_t(b * V), V, expected.begin() + ptrdiff_t((b * S + s) * V));
+            const std::vector<float> all = llama_logits(f, rows);
+            expected.insert(expected.end(), all.begin() + ptrdiff_t(n_prefix * V), all.end());
         }
-        CHECK_NEAR(largest_difference(logits, expected), 0, 0.01);
+        CHECK_NEAR(largest_difference(logits, expected), 0, bound(near, 0.01));
 
         // Log-probabilities and the loss by their formulas, from those logits.
         const auto logp = logprobs(f, prefix, samples);
@@ -80,6 +109,48 @@ void test_against_generator(const TinyGguf &model) {
         CHECK_NEAR(backward(f, prefix, samples, 0.5).loss, loss, 1e-6 * loss);
         ri_prefix_free(prefix);
     }
+}
+
+// LongRoPE's factors for long contexts are not used, so that such contexts are refused.
+void test_long_rope(const TinyGguf &model) {
+    AlignFixture f(model);
+    ri_prefix *prefix = nullptr;
+    const auto tokens = random_tokens(256, 7);
+    CHECK(f.info.n_context == 512);
+    CHECK_FAILS(ri_prefix_create(f.llama, tokens.data(), tokens.size(), &prefix, &err), RI_INVALID,
+                "does not fit a context of 256");
+}
+
+// The generator's most likely tokens against llama.cpp's, one after the other. Its keys and values are in half
+// precision, which moves logits by a few thousandths: where llama.cpp's best two are closer, either may win.
+void test_generation(const TinyGguf &model) {
+    AlignFixture f(model);
+    const size_t V = size_t(f.info.n_vocab);
+    const auto start = random_tokens(5, 7);
+    const ri_generator_params params{1, 32};
+    ri_generator *generator = nullptr;
+    CHECK_OK(ri_generator_create(f.engine, f.gguf, &params, &generator, &err));
+    CHECK_OK(ri_generator_prefix(generator, start.data(), start.size(), &err));
+    std::vector<int32_t> tokens = start;
+    int32_t next = 11, clear = 0;
+    const int32_t slot = 0, count = 1;
+    for (int i = 0; i < 12; ++i) {
+        tokens.push_back(next);
+        const ri_decode_batch batch{1, &slot, &count, nullptr, &next, nullptr, nullptr};
+        int32_t best = -1;
+        const ri_decode_result result{&best, nullptr, nullptr, nullptr};
+        CHECK_OK(ri_generator_decode(generator, &batch, &result, &err));
+        std::vector<float> logits = llama_logits(f, embeddings(f, tokens));
+        logits.erase(logits.begin(), logits.end() - ptrdiff_t(V));
+        const auto top = std::max_element(logits.begin(), logits.end());
+        next = int32_t(top - logits.begin());
+        const float first = *top;
+        *top = -INFINITY;
+        if (first - *std::max_element(logits.begin(), logits.end()) < 0.02f) continue;
+        CHECK(best == next);
+        ++clear;
+    }
+    CHECK(clear >= 6);
     ri_generator_free(generator);
 }
 
@@ -114,6 +185,36 @@ void test_gradient(const TinyGguf &model, size_t n_prefix) {
         at += values.size();
     }
     CHECK(largest > 0.2);
+    ri_prefix_free(prefix);
+}
+
+// The estimate of a step is the memory that one takes, and reads no weight.
+void test_estimate(const TinyGguf &model, size_t n_prefix, ri_precision precision) {
+    AlignFixture f(model, precision);
+    const size_t n_samples = 3, n_positions = 12;
+    Samples samples = make_samples(n_samples, n_positions);
+    for (size_t i = 0; i < samples.targets.size(); ++i) samples.targets[i] = i % n_positions < 7 ? -1 : 5;
+    const ri_adapter_params adapter = linear_adapter(f.info);
+    ri_llm_estimate_params params = ri_llm_estimate_params_default();
+    params.precision = precision;
+    params.adapter = &adapter;
+    params.n_prefix = int32_t(n_prefix);
+    params.n_samples = int32_t(n_samples);
+    params.n_positions = int32_t(n_positions);
+    params.n_states = int32_t(n_states);
+    params.n_targets = 5;
+    ri_llm_needs needs{};
+    CHECK_OK(ri_llm_estimate(f.engine, f.gguf, &params, &needs, &err));
+    ri_prefix *prefix = f.prefix(random_tokens(n_prefix, 7));
+    backward(f, prefix, samples, 1);
+    CHECK(needs.pass_bytes == int64_t(ggml_gallocr_get_buffer_size(f.engine->impl->scratch(), 0)));
+    CHECK(needs.weights_bytes == int64_t(f.llama->impl->weights_bytes()));
+    const int64_t matrices = needs.n_everywhere + needs.n_at_targets, width = precision == RI_F32 ? 4 : 2;
+    CHECK(needs.weights_bytes >= 2 * width * matrices); // panels may be wider than matrices
+    CHECK(needs.adapter_bytes >= 4 * 4 * int64_t(n_tokens) * f.info.n_embd * (n_in + 1));
+    CHECK((needs.prefix_bytes > 0) == (n_prefix > 0));
+    params.n_targets = int32_t(n_positions) + 1;
+    CHECK(ri_llm_estimate(f.engine, f.gguf, &params, &needs, &err) == RI_INVALID);
     ri_prefix_free(prefix);
 }
 
@@ -253,6 +354,19 @@ std::vector<TinyGguf> other_architectures() {
         gguf_set_val_f32(m, "granite.residual_scale", 0.7f);
         gguf_set_val_f32(m, "granite.logit_scale", 2.5f);
     });
+    model.long_rope = true;
+    model.n_context = 512;
+    model.n_head_kv = 3;
+    add("phi3", [](gguf_context *m) {
+        gguf_set_val_str(m, "phi3.rope.scaling.type", "longrope");
+        gguf_set_val_u32(m, "phi3.rope.scaling.original_context_length", 256);
+        gguf_set_val_f32(m, "phi3.rope.scaling.attn_factor", 1.2f);
+        gguf_set_val_u32(m, "phi3.attention.sliding_window", 4); // which llama.cpp leaves out
+    });
+    model.long_rope = false;
+    model.n_context = 256;
+    model.n_head_kv = 2;
+    add("phi3");
     add("granite", [](gguf_context *m) {
         gguf_set_val_f32(m, "granite.logit_scale", 2);
         gguf_set_val_bool(m, "granite.rope.scaling.finetuned", false); // llama.cpp does not rotate then
@@ -276,7 +390,7 @@ std::vector<TinyGguf> other_architectures() {
 int main(int argc, char **argv) {
     Cases cases(argc, argv);
     TinyGguf model;
-    CASE(test_against_generator(model));
+    CASE(test_against_llama_cpp(model));
     CASE(test_gradient(model, 0));
     CASE(test_gradient(model, 5));
     model.tied = false;
@@ -284,7 +398,7 @@ int main(int argc, char **argv) {
     model.n_embd = 96; // not n_head * head_dim
     model.n_head = 6;
     model.n_head_kv = 1;
-    CASE(test_against_generator(model));
+    CASE(test_against_llama_cpp(model));
     CASE(test_gradient(model, 5));
     model = {};
     model.n_head_kv = 4;
@@ -292,11 +406,16 @@ int main(int argc, char **argv) {
         gguf_set_val_str(m, "llama.rope.scaling.type", "linear");
         gguf_set_val_f32(m, "llama.rope.scaling.factor", 2);
     };
-    CASE(test_against_generator(model));
+    CASE(test_against_llama_cpp(model));
     for (const TinyGguf &each : other_architectures()) {
-        CASE(test_against_generator(each));
+        CASE(test_against_llama_cpp(each));
+        CASE(test_generation(each));
+        if (each.long_rope) CASE(test_long_rope(each));
         CASE(test_gradient(each, 5));
+        CASE(test_estimate(each, 5, RI_BF16));
     }
+    CASE(test_estimate({}, 0, RI_F32));
+    CASE(test_estimate({}, 40, RI_F32));         // its prefix takes more than its step
     for (int32_t head_dim : {16, 32, 64, 128}) { // 16: composed of ggml operations; the others: the kernels, if any
         CASE(test_bf16(head_dim, 0));
         CASE(test_bf16(head_dim, 5));

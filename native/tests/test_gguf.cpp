@@ -212,6 +212,19 @@ void check_refused(void (*edit)(gguf_context *), ri_status code, const char *tex
     remove(path.c_str());
 }
 
+// A model of an architecture with a key that it does not read.
+void check_key(const std::string &architecture, const char *name) {
+    static std::string key; // where edit, a plain function, finds it
+    key = architecture + "." + name;
+    const std::string path = temporary_path("key.gguf");
+    TinyGguf model;
+    model.architecture = architecture;
+    model.edit = [](gguf_context *m) { gguf_set_val_f32(m, key.c_str(), 0.5f); };
+    write_tiny_gguf(path, model);
+    CHECK_FAILS(ri::guard(&err, [&] { ri::llm_shape(ri::Gguf(path)); }), RI_UNSUPPORTED, key.c_str());
+    remove(path.c_str());
+}
+
 void test_refusals() {
     check_refused([](gguf_context *m) { gguf_set_val_u32(m, "llama.block_count", 0); }, RI_FILE, "block_count is 0");
     check_refused([](gguf_context *m) { gguf_set_val_u32(m, "llama.block_count", 3); }, RI_FILE, "no tensor blk.2.");
@@ -224,7 +237,27 @@ void test_refusals() {
     check_refused([](gguf_context *m) { gguf_set_val_u32(m, "llama.attention.key_length", 15); }, RI_FILE, "pairs");
     check_refused([](gguf_context *m) { gguf_set_val_u32(m, "llama.embedding_length", 32); }, RI_FILE, "shape");
     check_refused([](gguf_context *m) { gguf_set_val_u32(m, "llama.expert_count", 8); }, RI_UNSUPPORTED,
-                  "expert_count");
+                  "architecture llama, a mixture of experts; adapters can be trained through dense models of llama,");
+    check_refused(
+        [](gguf_context *m) {
+            gguf_set_val_str(m, "general.architecture", "jamba");
+            gguf_set_val_u32(m, "jamba.attention.head_count", 4);
+            gguf_set_val_u32(m, "jamba.ssm.state_size", 16);
+        },
+        RI_UNSUPPORTED, "architecture jamba, a state-space model or a hybrid");
+    check_refused(
+        [](gguf_context *m) {
+            gguf_set_val_str(m, "general.architecture", "mamba");
+            gguf_set_val_u32(m, "mamba.ssm.state_size", 16);
+        },
+        RI_UNSUPPORTED, "architecture mamba, a state-space model;");
+    // Whatever the architecture, keys that change results are named.
+    for (const ri::Architecture *const *a = ri::architectures; *a; ++a)
+        for (const char *key :
+             {"attn_logit_softcapping", "final_logit_softcapping", "attention.max_alibi_bias", "attention.clamp_kqv",
+              "attention.temperature_scale", "rope.scaling.yarn_log_multiplier", "attention.layer_norm_epsilon",
+              "some_future_scale"})
+            check_key((*a)->name, key);
     check_refused([](gguf_context *m) { gguf_set_val_f32(m, "llama.logit_scale", 2); }, RI_UNSUPPORTED, "logit_scale");
     check_refused([](gguf_context *m) { gguf_set_val_str(m, "llama.rope.scaling.type", "yarn"); }, RI_UNSUPPORTED,
                   "yarn");

@@ -18,7 +18,7 @@ const (
 )
 
 // Shape is small enough for any test.
-var Shape = gguf.LLaMA{Name: "tiny", Layers: 2, Embd: 64, Heads: 4, HeadsKV: 2, HeadDim: 16, FF: 128, Vocab: Vocab, Context: 512,
+var Shape = gguf.LLM{Architecture: "llama", Name: "tiny", Layers: 2, Embd: 64, Heads: 4, HeadsKV: 2, HeadDim: 16, FF: 128, Vocab: Vocab, Context: 512,
 	Tied: true, RopeBase: 10000, RMSEps: 1e-5}
 
 // chatML is the template of many small models, in Jinja.

@@ -53,7 +53,7 @@ var tinyModels = []tinyModel{
 func (m tinyModel) write(t *testing.T) (path string, weights complexstep.Params) {
 	t.Helper()
 	s, rng := m.shape, rand.New(rand.NewPCG(41, uint64(m.ff)))
-	file, err := gguf.LLaMA{
+	file, err := gguf.LLM{Architecture: "llama",
 		Name: m.name, Layers: s.Layers, Embd: s.Embd, Heads: s.Heads, HeadsKV: s.HeadsKV, HeadDim: s.HeadDim, FF: m.ff, Vocab: s.Vocab,
 		Context: 64, Tied: m.tied, RopeBase: float32(s.RopeBase), RMSEps: float32(s.RMSEps),
 	}.Random(gguf.F32, 0, []gguf.Key{{Name: "tokenizer.ggml.model", Value: "no_vocab"}})

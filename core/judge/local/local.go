@@ -20,7 +20,7 @@ type Judge struct {
 	numbers   []int32 // the tokens of 1 and 2
 }
 
-// New makes a judge of an LLM, which may be of the llama architecture and is called name. It keeps using engine and gguf.
+// New makes a judge of an LLM that is called name. It keeps using engine and gguf.
 func New(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Judge, error) {
 	info, err := gguf.Describe()
 	if err != nil {

@@ -21,13 +21,18 @@ size_t number_size(Weights weights) { return weights == Weights::bf16 ? sizeof(g
 
 void PackedMatrix::Free::operator()(char *p) const { std::free(p); }
 
+size_t PackedMatrix::n_bytes(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in) {
+    const int64_t panels = (n_out + set.panel - 1) / set.panel;
+    const size_t n = size_t(panels * padded(weights, n_in) * set.panel) * number_size(weights);
+    return (n + alignment - 1) / alignment * alignment;
+}
+
 PackedMatrix::PackedMatrix(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in)
     : set_(&set), weights_(weights), n_out_(n_out), n_in_(n_in) {
-    const int64_t panels = (n_out + set.panel - 1) / set.panel;
-    const size_t n_bytes = size_t(panels * padded(weights, n_in) * set.panel) * number_size(weights);
-    data_.reset(static_cast<char *>(std::aligned_alloc(alignment, (n_bytes + alignment - 1) / alignment * alignment)));
+    const size_t n = n_bytes(set, weights, n_out, n_in);
+    data_.reset(static_cast<char *>(std::aligned_alloc(alignment, n)));
     if (!data_) throw std::bad_alloc();
-    memset(data_.get(), 0, n_bytes);
+    memset(data_.get(), 0, n);
 }
 
 template <typename Number> Number *PackedMatrix::at(int64_t out, int64_t in) {

@@ -13,6 +13,8 @@ inline Weights weights_of(ri_precision precision) { return precision == RI_BF16 
 
 class PackedMatrix {
   public:
+    // The memory of such a matrix.
+    static size_t n_bytes(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in);
     // Zeros, in memory of its own. Throws std::bad_alloc.
     PackedMatrix(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in);
 

@@ -7,16 +7,16 @@
 namespace ri {
 
 Var Llm::linear(Graph &g, const FrozenLinear &m, Var x) const {
-    if (!m.packed)
+    if (!g.kernels())
         return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
                         [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
-    auto product = [&g](const kernels::PackedMatrix *matrix, ggml_tensor *a) {
-        return g.kernel(matrix->n_out(), a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
+    auto product = [&g](const kernels::PackedMatrix *matrix, int64_t n_out, ggml_tensor *a) {
+        return g.kernel(n_out, a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
             matrix->multiply(in(dst, 0), dst->ne[1], out(dst), ith, nth);
         });
     };
-    return g.record(product(m.packed.get(), x.value), {x},
-                    [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), dy)); });
+    return g.record(product(m.packed.get(), m.n_out, x.value), {x},
+                    [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), m.n_in, dy)); });
 }
 
 Var Llm::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
@@ -119,8 +119,8 @@ Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const 
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
             const size_t at = size_t(p * hd + 2 * i);
-            table.cos[at] = table.cos[at + 1] = float(std::cos(angle));
-            table.sin[at + 1] = float(std::sin(angle));
+            table.cos[at] = table.cos[at + 1] = shape_.rope_attention_factor * float(std::cos(angle));
+            table.sin[at + 1] = shape_.rope_attention_factor * float(std::sin(angle));
             table.sin[at] = -table.sin[at + 1];
         }
     }
@@ -195,17 +195,18 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
     const int n_rot = int(hd);
     const float base = plan.kind.rope_base, frequency_scale = shape_.rope_frequency_scale;
+    const float rope_factor = shape_.rope_attention_factor;
     const float attention_scale = shape_.attention_scale;
 
     auto rope = [=](ggml_tensor *x) {
         if (!plan.rope_positions) return ggml_cont(ctx, x);
         return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
-                             frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+                             frequency_scale, 0.0f, rope_factor, 0.0f, 0.0f);
     };
     auto rope_back = [=](ggml_tensor *dx) {
         if (!plan.rope_positions) return dx;
         return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
-                                  base, frequency_scale, 0.0f, 1.0f, 0.0f, 0.0f);
+                                  base, frequency_scale, 0.0f, rope_factor, 0.0f, 0.0f);
     };
     // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
     // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].

@@ -12,6 +12,7 @@ namespace ri {
 // a kernel set, or as two ggml tensors.
 struct FrozenLinear {
     int64_t n_in = 0, n_out = 0;
+    int64_t size() const { return n_in * n_out; }
     std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
     ggml_tensor *weight = nullptr;     // [n_in, n_out]
     ggml_tensor *transposed = nullptr; // [n_out, n_in]
@@ -62,11 +63,24 @@ struct SampleRows {
 
 class Llm {
   public:
-    Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision);
+    // With memory that is only counted, passes can be built and measured, but not run.
+    Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision,
+        Memory memory = Memory::taken);
 
     Engine &engine() const { return *engine_; }
     int64_t n_vocab() const { return shape_.n_vocab; }
+    size_t weights_bytes() const { return matrices_bytes_ + engine_->n_bytes(ctx_.get()); }
+    // Numbers in the matrices, for each position that passes them: at all positions, and at those with a target alone.
+    struct Products {
+        int64_t everywhere = 0, at_targets = 0;
+    };
+    Products products() const;
+
     std::unique_ptr<Prefix> make_prefix(const int32_t *tokens, size_t n) const;
+    // A prefix without contents.
+    std::unique_ptr<Prefix> empty_prefix(size_t n, Memory memory) const;
+    // The graph that gives the queries, keys and values of each layer for `tokens`, before rotation.
+    std::vector<ggml_tensor *> prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const;
 
     // The graph of a batch up to the logits [n_vocab, targets], in the order of the targets.
     struct Pass {
@@ -131,6 +145,7 @@ class Llm {
     std::vector<float> rope_factors_; // [head_dim / 2], empty if the file has none
     std::vector<Layer> layers_;
     FrozenLinear head_;
+    size_t matrices_bytes_ = 0; // of packed matrices
     ggml_tensor *output_norm_ = nullptr, *rope_factor_tensor_ = nullptr;
     ggml_context_ptr ctx_;
     ggml_backend_buffer_ptr buffer_;

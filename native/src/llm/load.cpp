@@ -26,7 +26,7 @@ std::vector<int64_t> neighbours_of_heads(const LlmShape &s, int64_t n_rows) {
 // Collects the matrices and vectors of a model, allocates them, and fills them from the GGUF on all threads.
 class Llm::Loader {
   public:
-    Loader(Llm &llm, ri_precision precision) : llm_(llm), precision_(precision) {
+    Loader(Llm &llm, ri_precision precision, Memory memory) : llm_(llm), precision_(precision), memory_(memory) {
         constexpr size_t tensors_of_layer = 2 * 4 + 7, others = 4;
         const size_t n = tensors_of_layer * size_t(llm.shape_.n_layer) + others;
         llm_.ctx_.reset(ggml_init({ggml_tensor_overhead() * n, nullptr, true}));
@@ -43,8 +43,12 @@ class Llm::Loader {
         const ri_precision precision = exact ? RI_F32 : precision_;
         if (const KernelSet *set = llm_.engine_->kernels()) {
             const kernels::Weights weights = kernels::weights_of(precision);
-            m.packed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_out, m.n_in);
-            m.packed_transposed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_in, m.n_out);
+            llm_.matrices_bytes_ += kernels::PackedMatrix::n_bytes(*set, weights, m.n_out, m.n_in) +
+                                    kernels::PackedMatrix::n_bytes(*set, weights, m.n_in, m.n_out);
+            if (memory_ == Memory::taken) {
+                m.packed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_out, m.n_in);
+                m.packed_transposed = std::make_unique<kernels::PackedMatrix>(*set, weights, m.n_in, m.n_out);
+            }
         } else {
             const ggml_type type = precision == RI_F32 ? GGML_TYPE_F32 : GGML_TYPE_BF16;
             m.weight = ggml_new_tensor_2d(llm_.ctx_.get(), type, m.n_in, m.n_out);
@@ -67,10 +71,11 @@ class Llm::Loader {
     }
 
     void fill() {
-        llm_.buffer_.reset(ggml_backend_alloc_ctx_tensors(llm_.ctx_.get(), llm_.engine_->backend()));
+        llm_.buffer_ = llm_.engine_->place(llm_.ctx_.get(), memory_);
         if (!llm_.buffer_)
             fail(RI_MEMORY, "no memory for the weights of %s; use a smaller model, or bf16",
                  llm_.gguf_->path().c_str());
+        if (memory_ == Memory::counted) return;
         for (const auto &vector : vectors_) fill_vector(vector);
         std::atomic<size_t> next{0};
         std::atomic<bool> failed{false};
@@ -155,13 +160,14 @@ class Llm::Loader {
 
     Llm &llm_;
     ri_precision precision_;
+    Memory memory_;
     std::vector<Source<FrozenLinear *>> matrices_;
     std::vector<Source<ggml_tensor *>> vectors_;
 };
 
-Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision)
+Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision, Memory memory)
     : engine_(std::move(engine)), gguf_(std::move(gguf)), shape_(llm_shape(*gguf_)) {
-    Loader loader(*this, precision);
+    Loader loader(*this, precision, memory);
     const std::vector<int64_t> place = neighbours_of_heads(shape_, shape_.width_qkv());
     const std::vector<int64_t> place_in_head = neighbours_of_heads(shape_, shape_.head_dim);
     layers_.resize(size_t(shape_.n_layer));
@@ -190,6 +196,17 @@ Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_pr
         gguf_->dequantise_rows(gguf_->tensor(factors.name), 0, 1, rope_factors_.data());
     }
     loader.fill();
+}
+
+Llm::Products Llm::products() const {
+    Products n;
+    for (const Layer &layer : layers_) {
+        n.everywhere += layer.qkv.size();
+        for (const FrozenLinear *m : {&layer.attention_out, &layer.gate_up, &layer.down})
+            (&layer == &layers_.back() ? n.at_targets : n.everywhere) += m->size();
+    }
+    n.at_targets += head_.size();
+    return n;
 }
 
 } // namespace ri

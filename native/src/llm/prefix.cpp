@@ -10,9 +10,38 @@ kernels::PrefixCache Prefix::cache(size_t layer) const {
     return {n, data(l.k), data(l.v), data(l.k_t), data(l.v_t)};
 }
 
-std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const {
+std::unique_ptr<Prefix> Llm::empty_prefix(size_t n, Memory memory) const {
     auto prefix = std::make_unique<Prefix>();
     if (n == 0) return prefix;
+    const int64_t P = int64_t(n), hd = shape_.head_dim, Hkv = shape_.n_heads_kv;
+    prefix->n = P;
+    prefix->layers.resize(layers_.size());
+    prefix->ctx.reset(ggml_init({ggml_tensor_overhead() * layers_.size() * 4, nullptr, true}));
+    if (!prefix->ctx) throw std::bad_alloc();
+    for (Prefix::Layer &layer : prefix->layers) {
+        for (ggml_tensor **rows : {&layer.k, &layer.v})
+            *rows = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
+        for (ggml_tensor **columns : {&layer.k_t, &layer.v_t})
+            *columns = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
+    }
+    prefix->buffer = engine_->place(prefix->ctx.get(), memory);
+    if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
+    return prefix;
+}
+
+std::vector<ggml_tensor *> Llm::prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const {
+    std::vector<float> rows(n * size_t(shape_.n_embd));
+    gguf_->embed(tokens, n, rows.data());
+    require_finite(rows.data(), rows.size(), "embeddings of the prefix");
+    std::vector<ggml_tensor *> qkv;
+    hidden_states(graph, Prefix(), graph.constant(graph.input(std::move(rows), shape_.n_embd, int64_t(n))),
+                  SampleRows({int64_t(n)}), nullptr, &qkv);
+    for (ggml_tensor *t : qkv) graph.output(t);
+    return qkv;
+}
+
+std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const {
+    if (n == 0) return empty_prefix(0, Memory::taken);
     if (int64_t(n) >= shape_.n_context)
         fail(RI_INVALID, "a prefix of %zu tokens does not fit a context of %lld", n,
              static_cast<long long>(shape_.n_context));
@@ -24,26 +53,9 @@ std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const 
     const int64_t P = int64_t(n), hd = shape_.head_dim, Hkv = shape_.n_heads_kv;
     const int64_t width = shape_.width_qkv();
     Graph graph(*engine_, false);
-    std::vector<float> rows(n * size_t(shape_.n_embd));
-    gguf_->embed(tokens, n, rows.data());
-    require_finite(rows.data(), rows.size(), "embeddings of the prefix");
-    std::vector<ggml_tensor *> qkv;
-    hidden_states(graph, *prefix, graph.constant(graph.input(std::move(rows), shape_.n_embd, P)), SampleRows({P}),
-                  nullptr, &qkv);
-    for (ggml_tensor *t : qkv) graph.output(t);
+    const std::vector<ggml_tensor *> qkv = prefix_pass(graph, tokens, n);
     graph.run();
-
-    prefix->layers.resize(layers_.size());
-    prefix->ctx.reset(ggml_init({ggml_tensor_overhead() * layers_.size() * 4, nullptr, true}));
-    if (!prefix->ctx) throw std::bad_alloc();
-    for (Prefix::Layer &layer : prefix->layers) {
-        for (ggml_tensor **rows : {&layer.k, &layer.v})
-            *rows = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, hd, P, Hkv);
-        for (ggml_tensor **columns : {&layer.k_t, &layer.v_t})
-            *columns = ggml_new_tensor_3d(prefix->ctx.get(), GGML_TYPE_F32, P, hd, Hkv);
-    }
-    prefix->buffer.reset(ggml_backend_alloc_ctx_tensors(prefix->ctx.get(), engine_->backend()));
-    if (!prefix->buffer) fail(RI_MEMORY, "no memory for the keys and values of a prefix of %zu tokens", n);
+    std::unique_ptr<Prefix> prefix = empty_prefix(n, Memory::taken);
     const std::vector<int64_t> places = SampleRows({P}).places();
     std::vector<float> raw(size_t(P * width));
     for (size_t l = 0; l < layers_.size(); ++l) {
@@ -69,7 +81,6 @@ std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const 
         ggml_backend_tensor_set(layer.k_t, k_t.data(), 0, ggml_nbytes(layer.k_t));
         ggml_backend_tensor_set(layer.v_t, v_t.data(), 0, ggml_nbytes(layer.v_t));
     }
-    prefix->n = P;
     return prefix;
 }
 

@@ -52,10 +52,28 @@ class Check {
   private:
     const Architecture *architecture() const {
         const Architecture *a = find_architecture(info_.architecture);
-        if (!a)
-            fail(RI_UNSUPPORTED, "%s has architecture %s; adapters can be trained through %s", path_,
-                 info_.architecture, architecture_names().c_str());
+        const char *kind = other_kind();
+        if (!a || kind)
+            fail(RI_UNSUPPORTED, "%s has architecture %s%s; adapters can be trained through dense models of %s", path_,
+                 info_.architecture, kind ? kind : "", architecture_names().c_str());
         return a;
+    }
+
+    // What kind of model other than a dense transformer the metadata describe; null for none.
+    const char *other_kind() const {
+        const gguf_context *m = gguf_.metadata();
+        const std::string prefix = key("");
+        for (int64_t i = 0; i < gguf_get_n_kv(m); ++i) {
+            const std::string name = gguf_get_key(m, i);
+            for (const char *part : {"ssm.", "wkv.", "time_mix_", "shortconv."})
+                if (name.compare(0, prefix.size() + strlen(part), prefix + part) == 0)
+                    return info_.n_head > 0 ? ", a state-space model or a hybrid with one" : ", a state-space model";
+        }
+        const int64_t experts = gguf_find_key(m, key("expert_count").c_str());
+        if (experts < 0) return nullptr;
+        return gguf_get_kv_type(m, experts) == GGUF_TYPE_ARRAY || *gguf_.integer(key("expert_count")) > 0
+                   ? ", a mixture of experts"
+                   : nullptr;
     }
 
     std::string key(const char *name) const { return std::string(info_.architecture) + "." + name; }
@@ -106,7 +124,7 @@ class Check {
         if (!(info_.rope_base > 0) || !std::isfinite(info_.rope_base))
             fail(RI_FILE, "%s: %s is %g", path_, key("rope.freq_base").c_str(), double(info_.rope_base));
         const std::string scaling = gguf_.text(key("rope.scaling.type")).value_or("linear");
-        if (scaling != "linear" && scaling != "none")
+        if (scaling != "linear" && scaling != "none" && !(scaling == "longrope" && shape.architecture->long_rope))
             fail(RI_UNSUPPORTED, "%s: RoPE scaling of type %s; only linear and Llama 3's can be run", path_,
                  scaling.c_str());
         shape.rope_frequency_scale = gguf_.rope_frequency_scale();
@@ -195,7 +213,10 @@ LayerTensors layer_tensors(const LlmShape &s, int64_t layer) {
         t.qkv.push_back({at + name + ".weight", E, n});
         if (s.architecture->qkv_biases) t.qkv_bias.push_back({at + name + ".bias", n, 1});
     }
-    t.gate_up = {{at + "ffn_gate.weight", E, F}, {at + "ffn_up.weight", E, F}};
+    if (s.architecture->fused_gate_up)
+        t.gate_up = {{at + "ffn_up.weight", E, 2 * F}};
+    else
+        t.gate_up = {{at + "ffn_gate.weight", E, F}, {at + "ffn_up.weight", E, F}};
     t.attention_out = {at + "attn_output.weight", Q, E};
     t.down = {at + "ffn_down.weight", F, E};
     t.attention_norm = {at + "attn_norm.weight", E, 1};
@@ -216,17 +237,62 @@ TensorShape head_tensor(const LlmShape &s) {
 }
 
 std::vector<TensorShape> all_tensors(const LlmShape &s) {
-    std::vector<TensorShape> all = {{"token_embd.weight", s.n_embd, s.n_vocab}, {"output_norm.weight", s.n_embd, 1}};
-    if (!s.tied_head) all.push_back(head_tensor(s));
-    if (!s.rope_factors.empty()) all.push_back({s.rope_factors, s.head_dim / 2, 1});
+    std::vector<TensorShape> all = {{"token_embd.weight", s.n_embd, s.n_vocab}};
+    for (const std::string &factors : {s.rope_factors, s.rope_factors_unused})
+        if (!factors.empty()) all.push_back({factors, s.head_dim / 2, 1});
     for (int64_t layer = 0; layer < s.n_layer; ++layer) {
         const LayerTensors t = layer_tensors(s, layer);
-        for (const auto *parts : {&t.qkv, &t.qkv_bias, &t.gate_up}) all.insert(all.end(), parts->begin(), parts->end());
-        for (const TensorShape *one : {&t.attention_out, &t.down, &t.attention_norm, &t.q_norm, &t.k_norm,
-                                       &t.attention_post_norm, &t.ffn_norm, &t.ffn_post_norm})
-            if (!one->name.empty()) all.push_back(*one);
+        auto add = [&](const TensorShape &one) {
+            if (!one.name.empty()) all.push_back(one);
+        };
+        auto add_parts = [&](const std::vector<TensorShape> &parts) {
+            all.insert(all.end(), parts.begin(), parts.end());
+        };
+        add(t.attention_norm);
+        add_parts(t.qkv);
+        add_parts(t.qkv_bias);
+        add(t.q_norm);
+        add(t.k_norm);
+        add(t.attention_out);
+        add(t.attention_post_norm);
+        add(t.ffn_norm);
+        add_parts(t.gate_up);
+        add(t.down);
+        add(t.ffn_post_norm);
     }
+    all.push_back({"output_norm.weight", s.n_embd, 1});
+    if (!s.tied_head) all.push_back(head_tensor(s));
     return all;
+}
+
+LlmShape llm_shape(const ri_llm_sizes &sizes) {
+    require(sizes.architecture, "architecture");
+    LlmShape s;
+    s.architecture = find_architecture(sizes.architecture);
+    if (!s.architecture)
+        fail(RI_UNSUPPORTED, "there is no description of the architecture %s; there are %s", sizes.architecture,
+             architecture_names().c_str());
+    for (const auto &[name, value] : {std::pair("n_layer", sizes.n_layer),
+                                      {"n_embd", sizes.n_embd},
+                                      {"n_head", sizes.n_head},
+                                      {"n_head_kv", sizes.n_head_kv},
+                                      {"head_dim", sizes.head_dim},
+                                      {"n_ff", sizes.n_ff},
+                                      {"n_vocab", sizes.n_vocab}})
+        if (value < 1) fail(RI_INVALID, "an LLM needs a positive %s, not %d", name, value);
+    if (sizes.head_dim % 2 != 0 || sizes.n_head % sizes.n_head_kv != 0)
+        fail(RI_INVALID, "%d heads of %d numbers, %d of them for keys and values, make no LLM", sizes.n_head,
+             sizes.head_dim, sizes.n_head_kv);
+    s.n_layer = sizes.n_layer;
+    s.n_embd = sizes.n_embd;
+    s.n_heads = sizes.n_head;
+    s.n_heads_kv = sizes.n_head_kv;
+    s.head_dim = sizes.head_dim;
+    s.n_ff = sizes.n_ff;
+    s.n_vocab = sizes.n_vocab;
+    s.tied_head = sizes.tied_head != 0;
+    s.fused_qkv = s.architecture->fused_qkv;
+    return s;
 }
 
 LlmShape llm_shape(const Gguf &gguf) { return Check(gguf).shape(); }

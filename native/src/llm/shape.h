@@ -26,7 +26,9 @@ struct LlmShape {
     float residual_scale = 1;  // of what attention and feed-forward layer add
     float logit_scale = 1;     // of logits
     float rope_frequency_scale = 1;
-    std::string rope_factors; // a tensor that divides the frequencies, or none
+    float rope_attention_factor = 1; // of rotated queries and keys
+    std::string rope_factors;        // a tensor that divides the frequencies, or none
+    std::string rope_factors_unused; // a tensor for contexts longer than n_context, or none
     std::vector<LayerAttention> layers;
 
     int64_t width_q() const { return n_heads * head_dim; }
@@ -57,6 +59,8 @@ TensorShape head_tensor(const LlmShape &shape);
 // All tensors of such a file.
 std::vector<TensorShape> all_tensors(const LlmShape &shape);
 
+// An LLM of such sizes, in the form that new files have.
+LlmShape llm_shape(const ri_llm_sizes &sizes);
 // The shape of a file's LLM. Throws unless the training graph computes it as llama.cpp does: each key known and sane,
 // each tensor there, with the right shape, and no other. Keys that would change results silently are refused.
 LlmShape llm_shape(const Gguf &gguf);

@@ -13,6 +13,10 @@ constexpr int32_t n_in = 3, n_tokens = 2; // of the adapters: K = 2 soft tokens 
 constexpr size_t n_states = 2;            // of each sample, so four soft tokens
 inline const std::vector<int32_t> states_of_each(64, int32_t(n_states));
 
+inline ri_adapter_params linear_adapter(const ri_gguf_info &llm) {
+    return adapter_params("linear", n_in, n_tokens, llm.n_embd);
+}
+
 struct AlignFixture {
     std::string path;
     ri_engine *engine;
@@ -27,7 +31,7 @@ struct AlignFixture {
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));
         CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
-        adapter = make_adapter(engine, adapter_params("linear", n_in, n_tokens, info.n_embd));
+        adapter = make_adapter(engine, linear_adapter(info));
         fill(adapter, 50, 0.2f); // soft tokens of the size of this file's embeddings
     }
     ~AlignFixture() {

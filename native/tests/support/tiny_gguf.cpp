@@ -108,13 +108,20 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         auto *factors = static_cast<float *>(vector("rope_freqs.weight", model.head_dim / 2)->data);
         for (int32_t i = 0; i < model.head_dim / 2; ++i) factors[i] = 1.0f + float(i);
     }
+    if (model.long_rope)
+        for (const char *name : {"rope_factors_short.weight", "rope_factors_long.weight"})
+            vector(name, model.head_dim / 2);
     const ri::Architecture *own = ri::find_architecture(model.architecture.c_str()); // null: like llama
     for (int32_t i = 0; i < model.n_layer; ++i) {
         const std::string at = "blk." + std::to_string(i) + ".";
         vector(at + "attn_norm.weight", E);
-        matrix(at + "attn_q.weight", E, Q);
-        matrix(at + "attn_k.weight", E, K);
-        matrix(at + "attn_v.weight", E, K);
+        if (own && own->fused_qkv) {
+            matrix(at + "attn_qkv.weight", E, Q + 2 * K);
+        } else {
+            matrix(at + "attn_q.weight", E, Q);
+            matrix(at + "attn_k.weight", E, K);
+            matrix(at + "attn_v.weight", E, K);
+        }
         matrix(at + "attn_output.weight", Q, E);
         if (own && own->qkv_biases)
             for (const auto &[name, n] : {std::pair("attn_q", Q), {"attn_k", K}, {"attn_v", K}})
@@ -124,8 +131,9 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         if (own && own->post_norms)
             for (const char *name : {"post_attention_norm.weight", "post_ffw_norm.weight"}) vector(at + name, E);
         vector(at + "ffn_norm.weight", E);
-        matrix(at + "ffn_gate.weight", E, model.n_ff);
-        matrix(at + "ffn_up.weight", E, model.n_ff);
+        const bool fused = own && own->fused_gate_up;
+        if (!fused) matrix(at + "ffn_gate.weight", E, model.n_ff);
+        matrix(at + "ffn_up.weight", E, fused ? 2 * model.n_ff : model.n_ff);
         matrix(at + "ffn_down.weight", model.n_ff, E);
     }
     if (model.edit) model.edit(m);

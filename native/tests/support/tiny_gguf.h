@@ -14,6 +14,7 @@ struct TinyGguf {
     int32_t n_vocab = 288;          // at least 260 with a tokenizer: 256 bytes and four special tokens
     bool tied = true;               // no output.weight
     bool rope_factors = false;      // rope_freqs.weight, as in Llama 3
+    bool long_rope = false;         // factors for short and for long contexts, as in Phi-3
     bool tokenizer = true;          // BPE of bytes, no merges; ids 0-255 are bytes in GPT-2's order
     float weight_scale = 1;         // of matrices drawn with variance 1 / columns
     ggml_type type = GGML_TYPE_F32; // of the matrices; vectors are always F32
