@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 )
 
 // killedAt copies what a kill at the event leaves on the disk, and returns the job in the copy's folder.
@@ -65,8 +66,8 @@ func savedAdapter(t *testing.T, dir string) any {
 // Checkpoints follow the clock, however far apart they are in updates. The adapter file of a run that was
 // killed and resumed equals that of an uninterrupted run except for the time.
 func TestTrain_checkpointsByTheClock(t *testing.T) {
-	defer func(was time.Duration) { longestLoss = was }(longestLoss)
-	longestLoss = 0 // each update is late
+	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
+	checkpoint.LongestLoss = 0 // each update is late
 	job := tinyJob(t)
 	job.Config.CheckpointEvery = 0
 	killed := killedAt(t, &job, func(e Event) bool { return e.Phase == "training" && e.Step == 9 })
@@ -82,7 +83,7 @@ func TestTrain_checkpointsByTheClock(t *testing.T) {
 
 // The same holds for a kill and for Ctrl-C during the warm start.
 func TestTrain_warmStartResumes(t *testing.T) {
-	defer func(was time.Duration) { longestLoss = was }(longestLoss)
+	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
 	for name, makeJob := range map[string]func(*testing.T) Job{
 		"mlp": tinyJob,
 		"memory": func(t *testing.T) Job {
@@ -95,13 +96,13 @@ func TestTrain_warmStartResumes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			job := makeJob(t)
 			job.Config.WarmSteps, job.Config.Noise = 50, 0.3
-			longestLoss = 0
+			checkpoint.LongestLoss = 0
 			killed := killedAt(t, &job, func(e Event) bool { return e.Phase == "warm start" && e.Step == 40 })
 			train(t, job)
 			if at := savedCursor(t, killed.Dir); !at.Warming || at.WarmSteps != 39 || at.Step != 0 {
 				t.Errorf("during update 40 of the warm start the checkpoint stands at %+v", at)
 			}
-			longestLoss = time.Hour
+			checkpoint.LongestLoss = time.Hour
 			interrupted := makeJob(t)
 			interrupted.Config = job.Config
 			interrupt(t, interrupted, func(e Event) bool { return e.Phase == "warm start" && e.Step == 20 })

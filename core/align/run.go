@@ -45,7 +45,7 @@ type run struct {
 	prefixes map[*prompt.Prompt]*cgo.Prefix
 	best     [][]float32     // values of the adapter at its best validation; nil before the first
 	lines    *artifact.Lines // the log
-	saved    time.Time       // when the checkpoint was written or taken up
+	clock    checkpoint.Clock
 }
 
 // open starts a job or takes it up again from its checkpoint.
@@ -92,7 +92,7 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	r.saved = time.Now()
+	r.clock.Restart()
 	if r.lines, err = artifact.OpenLines(filepath.Join(r.job.Dir, LogFile), r.LogBytes); err != nil {
 		return fmt.Errorf("align: the log: %w", err)
 	}
@@ -134,10 +134,9 @@ func (r *run) log(event Event) error {
 	return nil
 }
 
-// saveBefore writes the checkpoint if the work ahead, which takes about as long as next, would end later
-// than longestLoss after the last one.
+// saveBefore writes the checkpoint if it is due before work that takes about as long as next.
 func (r *run) saveBefore(next time.Duration) error {
-	if time.Since(r.saved)+next <= longestLoss {
+	if !r.clock.Due(next) {
 		return nil
 	}
 	return r.save()
@@ -165,7 +164,7 @@ func (r *run) save() error {
 			return err
 		}
 	}
-	r.saved = time.Now()
+	r.clock.Restart()
 	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
 }
 

@@ -64,9 +64,6 @@ type Result struct {
 	Cursor     Cursor
 }
 
-// longestLoss is how much work a kill may cost, unless one update or validation takes longer.
-var longestLoss = time.Minute
-
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
 const maxSkipped = 3
 

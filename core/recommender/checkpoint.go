@@ -92,10 +92,9 @@ func fingerprint(split dataset.Split) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// saveBefore writes the checkpoint if the work ahead, which takes about as long as next, would end later
-// than longestLoss after the last one.
+// saveBefore writes the checkpoint if it is due before work that takes about as long as next.
 func (t *trainer) saveBefore(next time.Duration) error {
-	if time.Since(t.saved)+next <= longestLoss {
+	if !t.clock.Due(next) {
 		return nil
 	}
 	return t.save()
@@ -116,7 +115,7 @@ func (t *trainer) save() error {
 	if err := checkpoint.Put(file, t.model); err != nil {
 		return err
 	}
-	t.saved = time.Now()
+	t.clock.Restart()
 	return artifact.WriteSafetensors(t.opts.CheckpointPath, file)
 }
 

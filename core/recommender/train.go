@@ -107,12 +107,9 @@ type trainer struct {
 	data         string          // fingerprint of the split
 	log          *artifact.Lines // nil: none is asked for
 	order        []int
-	saved        time.Time     // of the checkpoint
+	clock        checkpoint.Clock
 	validation   time.Duration // how long the last one took
 }
-
-// longestLoss is how much work a kill may cost, unless one step or validation takes longer.
-var longestLoss = time.Minute
 
 // newTrainer starts a run or takes it up again.
 func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*trainer, error) {
@@ -134,7 +131,7 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 
 func (t *trainer) train(ctx context.Context) error {
 	c, at := t.config, &t.cursor.Under
-	t.saved = time.Now()
+	t.clock.Restart()
 	for !t.cursor.done(c) && t.cursor.fits(t.opts.Within) {
 		epoch := len(t.cursor.Epochs) + 1
 		source := rand.NewPCG(c.Seed, uint64(epoch))

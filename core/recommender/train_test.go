@@ -171,8 +171,8 @@ func TestResumeIsExact(t *testing.T) {
 
 // Checkpoints follow the clock, so that a kill costs at most a minute of an epoch that is longer.
 func TestKilledInAnEpoch(t *testing.T) {
-	defer func(was time.Duration) { longestLoss = was }(longestLoss)
-	longestLoss = 0
+	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
+	checkpoint.LongestLoss = 0
 	for _, at := range []struct{ epoch, step int }{{1, 3}, {7, 4}} {
 		c := small()
 		c.MaxEpochs = at.epoch + 2
