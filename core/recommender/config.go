@@ -92,6 +92,14 @@ func (c Config) Diffusion() *models.Diffusion {
 	return nil
 }
 
+// masked is the probability that an item within a history is hidden in training.
+func (c Config) masked() float64 {
+	if entry, _ := models.Find(c.Model); entry.Masked != nil {
+		return entry.Masked(c.Settings)
+	}
+	return 0
+}
+
 // Validate names the first field that is out of range.
 func (c Config) Validate() error {
 	entry, ok := models.Find(c.Model)
@@ -127,6 +135,9 @@ func (c Config) Validate() error {
 	}
 	if entry.Diffusion != nil && (c.Negatives > 0 || c.AllPositions) {
 		return fmt.Errorf("recommender: %s learns to denoise the next item; it has neither negatives nor all_positions", c.Model)
+	}
+	if entry.Masked != nil && c.AllPositions {
+		return fmt.Errorf("recommender: %s learns from items that are hidden at random; it has no all_positions", c.Model)
 	}
 	return fieldError(entry.Validate(c.Sizes, c.Settings))
 }

@@ -208,7 +208,8 @@ func (c Config) rows(opts ImportOptions) ([]int, error) {
 }
 
 // arrange brings the tensors of a file for so many known items into our form: the rows of items, the rows of positions
-// that are needed, and what else the layout does differently. Other tensors with rows of items have no padding.
+// that are needed, and what else the layout does differently. Other tensors with rows of items have no padding. What
+// follows items and padding in the table keeps its order.
 func arrange(file *artifact.File, infos []cgo.TensorInfo, layout models.Layout, rows []int, known int) error {
 	places := slices.Clone(rows[:len(rows)-1])
 	if layout.PaddingFirst {
@@ -221,16 +222,22 @@ func arrange(file *artifact.File, infos []cgo.TensorInfo, layout models.Layout, 
 		if err != nil {
 			return err
 		}
+		if layout.Import != nil {
+			if err := layout.Import(t); err != nil {
+				return err
+			}
+		}
 		switch {
 		case info.Role == cgo.RoleItems:
-			err = takeRows(t, rows, known+1)
+			all := slices.Clone(rows)
+			for len(all) < info.Shape[0] {
+				all = append(all, known+1+len(all)-len(rows))
+			}
+			err = takeRows(t, all, known+1+len(all)-len(rows))
 		case info.ItemRows:
 			err = takeRows(t, places, known)
 		case info.Role == cgo.RolePositions && len(t.Shape) == 2 && t.Shape[0] > info.Shape[0] && t.DType == "F32":
 			t.F32, t.Shape = t.F32[:info.Shape[0]*t.Shape[1]], []int{info.Shape[0], t.Shape[1]}
-		}
-		if err == nil && layout.Import != nil {
-			err = layout.Import(t)
 		}
 		if err != nil {
 			return err
@@ -273,10 +280,12 @@ func (r *Recommender) Export(path string) error {
 		switch {
 		case layout.PaddingFirst && info.Role == cgo.RoleItems:
 			rows := []int{r.config.Items}
-			for item := range r.config.Items {
-				rows = append(rows, item)
+			for row := range info.Shape[0] {
+				if row != r.config.Items {
+					rows = append(rows, row)
+				}
 			}
-			if err := takeRows(t, rows, r.config.Items+1); err != nil {
+			if err := takeRows(t, rows, info.Shape[0]); err != nil {
 				return err
 			}
 		case info.Role == cgo.RolePointwise:

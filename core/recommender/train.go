@@ -269,10 +269,12 @@ func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
 	return h, next, err
 }
 
-// targets makes a batch that predicts what follows: the next item, or with AllPositions every item's successor. Negatives
+// targets makes a batch that predicts what follows: the next item, or with AllPositions every item's successor, or of a
+// model that masks items the successors that are drawn. Negatives
 // are drawn uniformly from the items that are neither in the history nor next; where there are none, from all.
 func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.RecommenderBatch {
 	batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items)), Dropout: float32(c.Dropout)}
+	masked := c.masked()
 	if c.Negatives > 0 {
 		batch.Negatives = make([]int32, len(h.Items)*c.Negatives)
 	}
@@ -283,7 +285,7 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 			switch {
 			case t == last:
 				batch.Targets[t] = next[b]
-			case t < last && c.AllPositions:
+			case t < last && (c.AllPositions || masked > 0 && random.Float64() < masked):
 				batch.Targets[t] = h.Items[t+1]
 			default:
 				batch.Targets[t] = -1

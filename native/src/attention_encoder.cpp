@@ -84,4 +84,55 @@ Var attention_encode(const Model &m, const AttentionSizes &p, Graph &g, Source &
     return norm("ln_3", x);
 }
 
+// ---- RecBole's
+
+namespace {
+
+constexpr float transformer_eps = 1e-12f;
+
+std::string transformer_prefix(int block) { return "trm_encoder.layer." + std::to_string(block) + "."; }
+
+} // namespace
+
+std::vector<TensorSpec> transformer_layout(const AttentionSizes &p) {
+    const int64_t d = p.width;
+    std::vector<TensorSpec> specs = {item_table("item_embedding.weight", p.n_items, d),
+                                     table("position_embedding.weight", RI_ROLE_POSITIONS, p.n_positions, d)};
+    add_norm(specs, "LayerNorm", d);
+    for (int block = 0; block < p.n_blocks; ++block) {
+        const std::string attention = transformer_prefix(block) + "multi_head_attention.",
+                          forward = transformer_prefix(block) + "feed_forward.";
+        for (const char *name : {"query", "key", "value", "dense"}) add_dense(specs, attention + name, d, d);
+        add_norm(specs, attention + "LayerNorm", d);
+        add_dense(specs, forward + "dense_1", p.n_inner, d);
+        add_dense(specs, forward + "dense_2", d, p.n_inner);
+        add_norm(specs, forward + "LayerNorm", d);
+    }
+    return specs;
+}
+
+Var transformer_encode(const Model &m, const AttentionSizes &p, Graph &g, Source &source, bool each,
+                       Attention attention) {
+    const int64_t D = p.width, T = source.positions(), B = source.samples();
+    auto apply = [&](const std::string &name, Var x) { return linear(m, g, name, x); };
+    // Normalises x + what a block's layers made of it.
+    auto join = [&](const std::string &at, Var made, Var x) {
+        return layer_norm(m, g, at + "LayerNorm", g.add(source.drop(g, made), x), transformer_eps);
+    };
+    Var x = g.reshape(source.items(g, m.use(g, "item_embedding.weight")), D * T, B);
+    x = g.add(x, g.reshape(m.use(g, "position_embedding.weight"), D * T));
+    x = source.drop(g, layer_norm(m, g, "LayerNorm", g.reshape(x, D, T * B), transformer_eps));
+    for (int block = 0; block < p.n_blocks; ++block) {
+        const std::string attend = transformer_prefix(block) + "multi_head_attention.",
+                          forward = transformer_prefix(block) + "feed_forward.";
+        const bool last = block == p.n_blocks - 1 && !each;
+        Var at_queries = last ? g.get_rows(x, source.last_positions(g)) : x;
+        Var attended = attention(g, source, apply(attend + "query", at_queries), apply(attend + "key", x),
+                                 apply(attend + "value", x), p.n_heads, last);
+        x = join(attend, apply(attend + "dense", attended), at_queries);
+        x = join(forward, apply(forward + "dense_2", g.gelu_erf(apply(forward + "dense_1", x))), x);
+    }
+    return x;
+}
+
 } // namespace ri

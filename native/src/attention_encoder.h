@@ -20,4 +20,12 @@ std::vector<TensorSpec> attention_encoder_layout(const AttentionSizes &sizes, do
 // Its states [D, B], or with source.all() [D, T * B].
 Var attention_encode(const Model &model, const AttentionSizes &sizes, Graph &graph, Source &source);
 
+// The encoder of RecBole 1.2's attention models (recbole/model/layers.py, TransformerEncoder): the blocks of BERT
+// (Devlin et al. 2019), normalised after each residual, with an exact GELU; the embeddings are normalised too.
+std::vector<TensorSpec> transformer_layout(const AttentionSizes &sizes);
+using Attention = Var (*)(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);
+// Its states at each position [D, T * samples], or at the last ones [D, samples].
+Var transformer_encode(const Model &model, const AttentionSizes &sizes, Graph &graph, Source &source, bool each,
+                       Attention attention);
+
 } // namespace ri

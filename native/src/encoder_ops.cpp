@@ -63,11 +63,14 @@ Var freeze_padding(Graph &g, const Source &source, Var x) {
 
 // ---- attention
 
-Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool last) {
+namespace {
+
+// full: a position attends to all of its sample; else to those up to itself.
+Var attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool last, bool full) {
     const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), hd = D / H;
     const int64_t queries = last ? 1 : T;
     const float scale = 1.0f / std::sqrt(float(hd));
-    ggml_tensor *lengths = last ? source.lengths(g) : nullptr;
+    ggml_tensor *lengths = last || full ? source.lengths(g) : nullptr;
     ggml_tensor *dropped = source.mask(g, T, queries, H, B);
     const KernelSet *kernels = g.kernels();
     if (!kernels) {
@@ -80,7 +83,7 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
             [=](void *dst) {
                 for (int64_t b = 0; b < B; ++b)
                     for (int64_t n = 0; n < queries; ++n) {
-                        const int64_t end = last ? leaves.last(b) : n;
+                        const int64_t end = last || full ? leaves.last(b) : n;
                         float *row = static_cast<float *>(dst) + (b * queries + n) * T;
                         for (int64_t t = 0; t < T; ++t) row[t] = t <= end ? 0.0f : -INFINITY;
                     }
@@ -93,15 +96,16 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
     }
     std::vector<ggml_tensor *> inputs = {q.value, k.value, v.value};
     const int at_lengths = int(inputs.size());
-    if (last) inputs.push_back(lengths);
+    if (lengths) inputs.push_back(lengths);
     const int at_mask = int(inputs.size());
     if (dropped) inputs.push_back(dropped);
     auto shape = [=](ggml_tensor *dst) {
-        return kernels::CausalAttention{B, T, H, hd, last ? ids(dst, at_lengths) : nullptr, dropped != nullptr, scale};
+        return kernels::ShortAttention{
+            B, T, H, hd, lengths ? ids(dst, at_lengths) : nullptr, last, dropped != nullptr, scale};
     };
     auto mask = [=](ggml_tensor *dst) { return dropped ? in(dst, at_mask) : nullptr; };
     ggml_tensor *y = g.kernel(D, queries * B, inputs, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels->causal_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), out(dst), ith, nth);
+        kernels->short_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), out(dst), ith, nth);
     });
     return g.record(y, {q, k, v}, [=, &g](ggml_tensor *dy) {
         std::vector<ggml_tensor *> with = inputs;
@@ -110,13 +114,23 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, b
         // dq, dk and dv, one after the other.
         ggml_tensor *all = g.kernel(D, (queries + 2 * T) * B, with, [=](ggml_tensor *dst, int ith, int nth) {
             float *dq = out(dst), *dk = dq + D * queries * B, *dv = dk + D * T * B;
-            kernels->causal_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy),
-                                           dq, dk, dv, ith, nth);
+            kernels->short_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), mask(dst), in(dst, at_dy), dq,
+                                          dk, dv, ith, nth);
         });
         g.accumulate(q, g.part(all, 0, D, queries * B));
         g.accumulate(k, g.part(all, D * queries * B, D, T * B));
         g.accumulate(v, g.part(all, D * (queries + T) * B, D, T * B));
     });
+}
+
+} // namespace
+
+Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t heads, bool last) {
+    return attention(g, source, q, k, v, heads, last, false);
+}
+
+Var full_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t heads, bool last) {
+    return attention(g, source, q, k, v, heads, last, true);
 }
 
 // ---- GRU

@@ -36,6 +36,8 @@ Var freeze_padding(Graph &graph, const Source &source, Var x);
 // Multi-head causal attention (Vaswani et al. 2017). k, v [D, T * samples]; q the same, or one for each sample at its
 // last position [D, samples] when `last`. -> like q. Dropout, if any, falls on the weights.
 Var causal_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);
+// The same where each position attends to all of its sample, which padding must follow.
+Var full_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);
 
 // One GRU layer: gates [3H, T * samples] are what the inputs give to the reset, update and new gates; w [H, 3H] and
 // bias [3H] what the state before gives. -> states [H, T * samples]; behind a history's end the last state stays.

@@ -21,24 +21,34 @@ Source Source::padded_in_front() const {
     return s;
 }
 
+Source Source::masked(int32_t row) const {
+    Source s = *this;
+    s.masked_ = true;
+    s.mask_row_ = row;
+    return s;
+}
+
 int32_t Source::length(int64_t sample) const {
-    if (!prefixes_) return batch_->histories.lengths[sample];
-    return std::min(batch_->histories.lengths[sample / n_positions_], int32_t(sample % n_positions_) + 1);
+    const int32_t mask = masked_ ? 1 : 0;
+    if (!prefixes_) return batch_->histories.lengths[sample] + mask;
+    return std::min(batch_->histories.lengths[sample / n_positions_], int32_t(sample % n_positions_) + 1) + mask;
 }
 
 int32_t Source::item(int64_t sample, int64_t position) const {
-    if (in_front_) position -= n_positions_ - length(sample);
+    if (in_front_) position -= positions() - length(sample);
     if (position < 0 || position >= length(sample)) return padding_;
+    if (masked_ && position == length(sample) - 1) return mask_row_;
+    if (masked_ && shape_.learns && position > 0 && batch_->targets[sample * n_positions_ + position - 1] >= 0)
+        return mask_row_;
     return batch_->histories.items[(prefixes_ ? sample / n_positions_ : sample) * n_positions_ + position];
 }
 
 Var Source::items(Graph &graph, Var table) const {
-    const int64_t count = n_positions_ * samples();
+    const int64_t T = positions(), count = T * samples();
     const Source self = *this;
     auto each = [=](auto place) {
         return [=](void *dst) {
-            for (int64_t i = 0; i < count; ++i)
-                static_cast<int32_t *>(dst)[i] = place(i, self.item(i / self.n_positions_, i % self.n_positions_));
+            for (int64_t i = 0; i < count; ++i) static_cast<int32_t *>(dst)[i] = place(i, self.item(i / T, i % T));
         };
     };
     const int32_t padding = padding_;
@@ -62,12 +72,11 @@ Var Source::items(Graph &graph, Var table) const {
 
 ggml_tensor *Source::presence(Graph &graph) const {
     const Source self = *this;
-    const int64_t count = n_positions_ * samples();
+    const int64_t T = positions(), count = T * samples();
     return graph.input(
         GGML_TYPE_F32,
         [=](void *dst) {
-            for (int64_t i = 0; i < count; ++i)
-                static_cast<float *>(dst)[i] = self.present(i / self.n_positions_, i % self.n_positions_) ? 1.0f : 0.0f;
+            for (int64_t i = 0; i < count; ++i) static_cast<float *>(dst)[i] = self.present(i / T, i % T) ? 1.0f : 0.0f;
         },
         1, count);
 }
@@ -88,7 +97,7 @@ ggml_tensor *Source::last_positions(Graph &graph) const {
         GGML_TYPE_I32,
         [=](void *dst) {
             for (int64_t i = 0; i < self.samples(); ++i)
-                static_cast<int32_t *>(dst)[i] = int32_t(i * self.n_positions_ + self.last(i));
+                static_cast<int32_t *>(dst)[i] = int32_t(i * self.positions() + self.last(i));
         },
         samples());
 }
@@ -272,6 +281,7 @@ double Recommender::backward(const ri_recommender_batch &b) {
     shape.n_sequences = b.histories.n_sequences;
     shape.n_negatives = b.n_negatives;
     shape.dropout = b.dropout;
+    shape.learns = true;
     int64_t count = 0;
     for (size_t i = 0; i < b.histories.n_sequences; ++i)
         for (int64_t t = 0; t < T; ++t) {

@@ -20,11 +20,12 @@ struct Batch {
 // What a kept graph is built for. Another shape needs another graph.
 struct Shape {
     size_t n_sequences = 0, n_vectors = 0, n_negatives = 0;
-    bool all = false; // a state after each item, not only after the last
+    bool all = false;    // a state after each item, not only after the last
+    bool learns = false; // there are targets
     float dropout = 0;
     bool operator==(const Shape &o) const {
         return n_sequences == o.n_sequences && n_vectors == o.n_vectors && n_negatives == o.n_negatives &&
-               all == o.all && dropout == o.dropout;
+               all == o.all && learns == o.learns && dropout == o.dropout;
     }
 };
 
@@ -36,18 +37,23 @@ class Source {
 
     const Batch &batch() const { return *batch_; }
     int64_t samples() const { return prefixes_ ? n_histories() * n_positions_ : n_histories(); }
-    int64_t positions() const { return n_positions_; }
+    int64_t positions() const { return n_positions_ + (masked_ ? 1 : 0); }
     bool all() const { return shape_.all; }
+    bool learns() const { return shape_.learns; }
     int64_t n_negatives() const { return int64_t(shape_.n_negatives); }
 
     // The same, with a sample for each beginning of each history: number b * T + t is history b up to position t.
     Source prefixes() const;
     // The same, with padding in front.
     Source padded_in_front() const;
+    // The same, with a mask after the last item, and one in place of each item that is a target. A mask is a row of the
+    // table of items. There is one position more: what follows item t stands at position t + 1.
+    Source masked(int32_t row) const;
 
-    // Of a sample of the current batch: the number of its items, where the last one stands, where the others do.
+    // Of a sample of the current batch: the number of its items and masks, where the last one stands, where the others
+    // do.
     int32_t length(int64_t sample) const;
-    int64_t last(int64_t sample) const { return (in_front_ ? n_positions_ : length(sample)) - 1; }
+    int64_t last(int64_t sample) const { return (in_front_ ? positions() : length(sample)) - 1; }
     bool present(int64_t sample, int64_t position) const {
         return position <= last(sample) && position > last(sample) - length(sample);
     }
@@ -71,7 +77,8 @@ class Source {
     Shape shape_;
     int64_t n_positions_;
     int32_t padding_;
-    bool prefixes_ = false, in_front_ = false;
+    bool prefixes_ = false, in_front_ = false, masked_ = false;
+    int32_t mask_row_ = 0;
     uint64_t n_masks_ = 0;
 };
 

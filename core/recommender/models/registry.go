@@ -23,6 +23,9 @@ type Entry struct {
 	// Diffusion gives the noise and the sampling of a recommender that draws oracles and scores these; nil: it scores
 	// its states.
 	Diffusion func(values Values) *Diffusion
+	// Masked gives the probability that an item within a history is hidden in training and predicted from those on both
+	// sides; nil: items are predicted from those before them.
+	Masked func(values Values) float64
 	// Unused are prefixes of tensors that files have but the formulas never use.
 	Unused []string
 }

@@ -10,7 +10,7 @@ namespace ri::kernels::RI_SET {
 namespace {
 
 // The weights that query `last` of a head gives to positions 0..last.
-RI_INLINE void attend(const CausalAttention &s, const float *q, const float *k, int64_t last, float *weights) {
+RI_INLINE void attend(const ShortAttention &s, const float *q, const float *k, int64_t last, float *weights) {
     const int64_t row = s.heads * s.head_dim, hd = s.head_dim;
     float most = -INFINITY;
     for (int64_t t = 0; t <= last; ++t) {
@@ -25,12 +25,12 @@ RI_INLINE void attend(const CausalAttention &s, const float *q, const float *k, 
     for (int64_t t = 0; t <= last; ++t) weights[t] /= total;
 }
 
-int64_t queries_of(const CausalAttention &s) { return s.lengths ? 1 : s.positions; }
+int64_t queries_of(const ShortAttention &s) { return s.at_last ? 1 : s.positions; }
 
 } // namespace
 
-void causal_attention(const CausalAttention &s, const float *q, const float *k, const float *v, const float *mask,
-                      float *out, int ith, int nth) {
+void short_attention(const ShortAttention &s, const float *q, const float *k, const float *v, const float *mask,
+                     float *out, int ith, int nth) {
     const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
     const Share part = share_of(s.samples, ith, nth);
     float *weights = scratch(size_t(T));
@@ -53,8 +53,8 @@ void causal_attention(const CausalAttention &s, const float *q, const float *k, 
         }
 }
 
-void causal_attention_back(const CausalAttention &s, const float *q, const float *k, const float *v, const float *mask,
-                           const float *dout, float *dq, float *dk, float *dv, int ith, int nth) {
+void short_attention_back(const ShortAttention &s, const float *q, const float *k, const float *v, const float *mask,
+                          const float *dout, float *dq, float *dk, float *dv, int ith, int nth) {
     const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
     const Share part = share_of(s.samples, ith, nth);
     float *weights = scratch(size_t(2 * T)), *dweights = weights + T;

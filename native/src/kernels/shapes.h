@@ -61,10 +61,11 @@ struct CachedAttention {
     float scale;
 };
 
-// Causal attention within each of `samples` histories of T positions.
-struct CausalAttention {
+// Attention within each of `samples` histories of T positions.
+struct ShortAttention {
     int64_t samples, positions, heads, head_dim;
-    const int32_t *lengths; // [samples]: one query for each sample, at its last position; null: one at each position
+    const int32_t *lengths; // [samples]: queries attend to so many positions; null: to those up to their own
+    bool at_last;           // one query for each sample, at its last position, which needs lengths; else one at each
     bool has_mask;          // dropout of the weights: [samples, heads, queries, T]
     float scale;
 };

@@ -52,57 +52,15 @@ class AuthorsSASRec final : public SASRec {
 
 // ---- recbole
 
-constexpr float recbole_eps = 1e-12f;
-
-std::string recbole_prefix(int block) { return "trm_encoder.layer." + std::to_string(block) + "."; }
-
-std::vector<TensorSpec> recbole_layout(const AttentionSizes &p) {
-    const int64_t d = p.width;
-    std::vector<TensorSpec> specs = {item_table("item_embedding.weight", p.n_items, d),
-                                     table("position_embedding.weight", RI_ROLE_POSITIONS, p.n_positions, d)};
-    add_norm(specs, "LayerNorm", d);
-    for (int block = 0; block < p.n_blocks; ++block) {
-        const std::string attention = recbole_prefix(block) + "multi_head_attention.",
-                          forward = recbole_prefix(block) + "feed_forward.";
-        for (const char *name : {"query", "key", "value", "dense"}) add_dense(specs, attention + name, d, d);
-        add_norm(specs, attention + "LayerNorm", d);
-        add_dense(specs, forward + "dense_1", p.n_inner, d);
-        add_dense(specs, forward + "dense_2", d, p.n_inner);
-        add_norm(specs, forward + "LayerNorm", d);
-    }
-    return specs;
-}
-
 class RecBoleSASRec final : public SASRec {
   public:
     RecBoleSASRec(std::shared_ptr<Engine> engine, const AttentionSizes &p)
-        : SASRec(std::move(engine), p, recbole_layout(p)) {}
-    Var encode(Graph &graph, Source &source) const override;
+        : SASRec(std::move(engine), p, transformer_layout(p)) {}
+    Var encode(Graph &g, Source &source) const override {
+        return transformer_encode(*this, p_, g, source, source.all(), causal_attention);
+    }
     Head head(Graph &graph) const override { return {use(graph, "item_embedding.weight"), {}}; }
 };
-
-Var RecBoleSASRec::encode(Graph &g, Source &source) const {
-    const int64_t D = p_.width, T = source.positions(), B = source.samples();
-    auto apply = [&](const std::string &name, Var x) { return linear(*this, g, name, x); };
-    // Normalises x + what a block's layers made of it.
-    auto join = [&](const std::string &at, Var made, Var x) {
-        return layer_norm(*this, g, at + "LayerNorm", g.add(source.drop(g, made), x), recbole_eps);
-    };
-    Var x = g.reshape(source.items(g, use(g, "item_embedding.weight")), D * T, B);
-    x = g.add(x, g.reshape(use(g, "position_embedding.weight"), D * T));
-    x = source.drop(g, layer_norm(*this, g, "LayerNorm", g.reshape(x, D, T * B), recbole_eps));
-    for (int block = 0; block < p_.n_blocks; ++block) {
-        const std::string attention = recbole_prefix(block) + "multi_head_attention.",
-                          forward = recbole_prefix(block) + "feed_forward.";
-        const bool last = block == p_.n_blocks - 1 && !source.all();
-        Var at_queries = last ? g.get_rows(x, source.last_positions(g)) : x;
-        Var attended = causal_attention(g, source, apply(attention + "query", at_queries), apply(attention + "key", x),
-                                        apply(attention + "value", x), p_.n_heads, last);
-        x = join(attention, apply(attention + "dense", attended), at_queries);
-        x = join(forward, apply(forward + "dense_2", g.gelu_erf(apply(forward + "dense_1", x))), x);
-    }
-    return x;
-}
 
 // ---- pmixer
 
