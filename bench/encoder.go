@@ -58,6 +58,9 @@ func (b *bed) config(model string, positions int) (recommender.Config, error) {
 	if c.Diffusion() != nil {
 		c.Settings["diffusion.rounding"], c.Settings["diffusion.strength"] = 0.0, 2.0
 	}
+	if _, masks := c.Settings["mask_ratio"]; masks {
+		c.Settings["mask_ratio"] = 0.0 // the peer hides the next item alone, too
+	}
 	return c, nil
 }
 
@@ -139,6 +142,10 @@ func encoderFLOP(c recommender.Config) (float64, string) {
 			flop += 2 * number("horizontal") * float64(height) * d * (t - float64(height) + 1)
 		}
 		return flop, "2 (V T D + Σ_h N h D (T − h + 1))"
+	case models.BERT4Rec: // the last block needs keys and values alone, except at the mask
+		s, inner := t+1, number("inner")
+		return (number("blocks")-1)*s*(8*d*d+4*d*inner+4*s*d) + 4*s*d*d + 6*d*d + 4*d*inner + 4*s*d,
+			"(blocks − 1) · S (8 D² + 4 D I + 4 S D) + (4 S + 6) D² + 4 D I + 4 S D, S = T + 1"
 	default:
 		return (number("blocks")-1)*t*(10*d*d+4*t*d) + 4*t*d*d + 6*d*d + 4*t*d,
 			"(blocks − 1) · T (10 D² + 4 T D) + (4 T + 6) D² + 4 T D"

@@ -16,6 +16,12 @@ recbole_sasrec   RecBole 1.2.1 SASRec. Padding at the end. x = LayerNorm(item_em
   trm_encoder.layer.i.multi_head_attention.{query,key,value,dense}.{weight [D, D],bias [D]}, .LayerNorm.{weight,bias} [D]
   trm_encoder.layer.i.feed_forward.dense_1.{weight [I, D],bias [I]}, .dense_2.{weight [D, I],bias [D]}, .LayerNorm.{weight,bias} [D]
 
+recbole_bert4rec RecBole 1.2.1 BERT4Rec. As recbole_sasrec, but attention is to all items on both sides, of the history and the mask
+                 after it, which is the last row of item_embedding; positions has a row more than there are items. RecBole leaves the
+                 first item of a history out. hidden = output_ln(GELU(output_ffn(x at the mask))); scores = hidden . item_embedding + output_bias.
+  the same, item_embedding.weight [V+2, D]   position_embedding.weight [T+1, D]   output_ffn.{weight [D, D],bias [D]}
+  output_ln.{weight,bias} [D]   output_bias [V+1]
+
 recbole_gru4rec  RecBole 1.2.1 GRU4Rec. GRU without biases, gates stacked reset, update, new (PyTorch's), H wide, over the embeddings,
                  E wide; hidden = dense(output at the last item), E wide; scores = hidden . item_embedding. More layers have suffix _l1, …
   item_embedding.weight [V+1, E]   gru_layers.weight_ih_l0 [3H, E]   gru_layers.weight_hh_l0 [3H, H]   dense.{weight [E, H],bias [E]}
@@ -125,15 +131,42 @@ class RecBoleSASRec:
         return w
 
     def hidden(self, w, ids, lengths):
+        return at_last(self.encode(w, ids, causal(ids.shape[1]) & (ids != 0).unsqueeze(1)), lengths)
+
+    def encode(self, w, ids, allowed):
         x = w.normalise("LayerNorm", w["item_embedding.weight"][ids] + w["position_embedding.weight"], self.epsilon)
-        allowed = causal(ids.shape[1]) & (ids != 0).unsqueeze(1)
         for i in range(2):
             at = f"trm_encoder.layer.{i}.multi_head_attention."
             q, k, v = (w.apply(at + part, x) for part in ("query", "key", "value"))
             x = w.normalise(at + "LayerNorm", w.apply(at + "dense", attention(q, k, v, 2, allowed)) + x, self.epsilon)
             at = f"trm_encoder.layer.{i}.feed_forward."
             x = w.normalise(at + "LayerNorm", w.apply(at + "dense_2", F.gelu(w.apply(at + "dense_1", x))) + x, self.epsilon)
-        return at_last(x, lengths)
+        return x
+
+
+class RecBoleBERT4Rec(RecBoleSASRec):
+    """History `ids` of up to 6 items with the mask after the last one."""
+
+    name, positions = "recbole_bert4rec", 6
+    settings = {**RecBoleSASRec.settings, "model": "BERT4Rec", "max_seq_length": 7, "mask_ratio": 0.2}
+
+    def weights(self):
+        w = super().weights()
+        w.random.manual_seed(6)
+        w.make("item_embedding.weight", ITEMS + 2, WIDTH)
+        w.make("position_embedding.weight", 7, WIDTH)
+        w.linear("output_ffn", WIDTH, WIDTH)
+        w.norm("output_ln", WIDTH)
+        w.make("output_bias", ITEMS + 1)
+        w["output_bias"][0] = 0  # padding's, which recint does not keep
+        return w
+
+    def hidden(self, w, ids, lengths):
+        slots = F.pad(ids, (0, 1))
+        slots[torch.arange(len(ids)), lengths] = ITEMS + 1
+        x = self.encode(w, slots, (slots != 0).unsqueeze(1).expand(-1, 7, -1))
+        x = w.normalise("output_ln", F.gelu(w.apply("output_ffn", x)), self.epsilon)
+        return at_last(x, lengths + 1)
 
 
 class RecBoleGRU4Rec:
@@ -251,7 +284,7 @@ class Pmixer:
 
 
 CASES = (
-    RecBoleSASRec(), RecBoleGRU4Rec(), RecBoleCaser(),
+    RecBoleSASRec(), RecBoleBERT4Rec(), RecBoleGRU4Rec(), RecBoleCaser(),
     Pmixer("pmixer_sasrec", "after", "3e5bb0f"), Pmixer("pmixer_sasrec_norm_first", "before", "3e5bb0f"),
     Pmixer("pmixer_sasrec_original", "original", "30c43cf"),
 )
@@ -296,7 +329,8 @@ def theirs_of(case, w, ids, lengths, args):
         if not args.recbole:
             return None
         config = {"USER_ID_FIELD": "u", "ITEM_ID_FIELD": "i", "LIST_SUFFIX": "_list", "ITEM_LIST_LENGTH_FIELD": "n",
-                  "NEG_PREFIX": "neg_", "MAX_ITEM_LIST_LENGTH": positions, "device": "cpu", "loss_type": "CE", "reg_weight": 0,
+                  "NEG_PREFIX": "neg_", "MAX_ITEM_LIST_LENGTH": case.settings["max_seq_length"],
+                  "MASK_ITEM_SEQ": "m", "POS_ITEMS": "p", "NEG_ITEMS": "q", "MASK_INDEX": "x", "device": "cpu", "loss_type": "CE", "reg_weight": 0,
                   "dropout_prob": 0, "hidden_dropout_prob": 0, "attn_dropout_prob": 0, "initializer_range": 0.02, **case.settings}
         dataset = types.SimpleNamespace(num=lambda _: ITEMS + 1, user_num=USERS)
         model = recbole_class(args.recbole, case.settings["model"])(config, dataset).eval()
@@ -305,6 +339,10 @@ def theirs_of(case, w, ids, lengths, args):
             model.user_embedding.weight[0] = load["user_embedding.weight"][1:].mean(0)
             user = torch.zeros(len(ids), 1, dtype=torch.long)
             return model(user, ids), model.full_sort_predict({"u": user, "i_list": ids})[:, 1:]
+        if case.settings["model"] == "BERT4Rec": # which leaves the first item out
+            longer = F.pad(ids, (1, 0), value=1)
+            states = model(model.reconstruct_test_data(longer, lengths + 1))
+            return at_last(states, lengths + 1), model.full_sort_predict({"i_list": longer, "n": lengths + 1})[:, 1:]
         return model(ids, lengths), model.full_sort_predict({"i_list": ids, "n": lengths})[:, 1:]
     path = args.pmixer_original if case.form == "original" else args.pmixer
     if not path:
@@ -329,9 +367,11 @@ def main():
     os.makedirs(args.folder, exist_ok=True)
     for case in CASES:
         w = case.weights()
-        ids, lengths = inputs(case.settings.get("max_seq_length") or case.settings["maxlen"])
+        ids, lengths = inputs(getattr(case, "positions", None) or case.settings.get("max_seq_length") or case.settings["maxlen"])
         hidden = case.hidden(w, ids, lengths)
-        scores = hidden @ table_of(w)[1:].T
+        scores = hidden @ table_of(w)[1 : ITEMS + 1].T
+        if "output_bias" in w:
+            scores = scores + w["output_bias"][1:]
         theirs = theirs_of(case, w, ids, lengths, args)
         if theirs:
             apart = max((ours - its).abs().max().item() for ours, its in zip((hidden, scores), theirs))

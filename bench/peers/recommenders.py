@@ -1,5 +1,5 @@
-"""The four recommenders in plain PyTorch. Parameters have the names and shapes of the paper's authors' published weights, so
-that a file of either side loads on the other.
+"""The recommenders in plain PyTorch. Parameters have the names and shapes of the paper's authors' published weights, and
+BERT4Rec's those of RecBole, so that a file of either side loads on the other.
 
 Item ids are dense and 0-based; id `items` is padding, at the end of a history. A model maps int64 histories [n, T], T at most
 its `positions`, and their true lengths [n] to states [n, width]; `scores` maps states to [n, items]. For DreamRec the state is the
@@ -163,6 +163,62 @@ class SASRec(nn.Module):
         return self.s_fc(states)
 
 
+class Block(nn.Module):
+    """A block of BERT with RecBole's names. Queries may be fewer than keys and values."""
+
+    def __init__(self, width, inner, heads, dropout):
+        super().__init__()
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
+        self.multi_head_attention = nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value", "dense")})
+        self.multi_head_attention["LayerNorm"] = nn.LayerNorm(width, eps=1e-12)
+        self.feed_forward = nn.ModuleDict({"dense_1": nn.Linear(width, inner), "dense_2": nn.Linear(inner, width),
+                                           "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
+
+    def forward(self, queries, x, known):
+        own = self.multi_head_attention
+        q, k, v = (own[name](y).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for name, y in (("query", queries), ("key", x), ("value", x)))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=known, dropout_p=self.dropout.p if self.training else 0.0)
+        y = own["LayerNorm"](self.dropout(own["dense"](attended.transpose(1, 2).flatten(2))) + queries)
+        own = self.feed_forward
+        return own["LayerNorm"](self.dropout(own["dense_2"](F.gelu(own["dense_1"](y)))) + y)
+
+
+class BERT4Rec(nn.Module):
+    """Two blocks of two heads over the history and a mask after it; the state is the output at the mask."""
+
+    name = "BERT4Rec"
+
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, inner=256, heads=2, blocks=2, dropout=0.0, spread=0.02):
+        super().__init__()
+        self.items, self.width, self.positions = items, width, positions
+        self.item_embedding = nn.Embedding(items + 2, width)
+        self.position_embedding = nn.Embedding(positions + 1, width)
+        self.LayerNorm, self.output_ln = (nn.LayerNorm(width, eps=1e-12) for _ in range(2))
+        self.trm_encoder = nn.ModuleDict({"layer": nn.ModuleList(Block(width, inner, heads, dropout) for _ in range(blocks))})
+        self.output_ffn = nn.Linear(width, width)
+        self.output_bias = nn.Parameter(torch.zeros(items))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.item_embedding.weight, std=spread)
+        nn.init.normal_(self.position_embedding.weight, std=spread)
+
+    def forward(self, histories, lengths):
+        slots = F.pad(histories, (0, 1), value=self.items)
+        at_mask = rows(len(histories), lengths)
+        slots[at_mask] = self.items + 1
+        count = slots.shape[1]
+        known = (torch.arange(count, device=lengths.device) <= lengths.unsqueeze(1)).view(-1, 1, 1, count)
+        x = self.dropout(self.LayerNorm(self.item_embedding(slots) + self.position_embedding.weight[:count]))
+        *before, last = self.trm_encoder["layer"]
+        for block in before:
+            x = block(x, x, known)
+        x = last(x[at_mask].unsqueeze(1), x, known).squeeze(1)  # the last block needs the mask's query alone
+        return self.output_ln(F.gelu(self.output_ffn(x)))
+
+    def scores(self, states):
+        return F.linear(states, self.item_embedding.weight[: self.items], self.output_bias)
+
+
 def betas(kind, steps):
     """The noise schedule, float32 [steps]."""
     if kind == "linear":
@@ -286,7 +342,7 @@ class DreamRec(SASRec):
         return F.linear(states, self.item_embeddings.weight[: self.items])
 
 
-MODELS = {"gru4rec": GRU4Rec, "caser": Caser, "sasrec": SASRec, "dreamrec": DreamRec}
+MODELS = {"gru4rec": GRU4Rec, "caser": Caser, "sasrec": SASRec, "bert4rec": BERT4Rec, "dreamrec": DreamRec}
 
 
 def load(path, dropout=0.0):
@@ -294,9 +350,14 @@ def load(path, dropout=0.0):
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     stored = load_file(path)
-    items, width = stored["item_embeddings.weight"].shape
+    masked = "output_bias" in stored
+    items, width = stored["item_embedding.weight" if masked else "item_embeddings.weight"].shape
     sizes = {"items": items - 1, "width": width, "dropout": dropout}
-    if "gru.weight_ih_l0" in stored:
+    if masked:
+        blocks = 1 + max(int(name.split(".")[2]) for name in stored if name.startswith("trm_encoder"))
+        model = BERT4Rec(**{**sizes, "items": items - 2}, positions=len(stored["position_embedding.weight"]) - 1, blocks=blocks,
+                         heads=int(metadata.get("num_heads", 2)), inner=len(stored["trm_encoder.layer.0.feed_forward.dense_1.bias"]))
+    elif "gru.weight_ih_l0" in stored:
         model = GRU4Rec(positions=int(metadata.get("state_size", POSITIONS)), **sizes)
     elif "vertical_cnn.weight" in stored:
         horizontal = [value for name, value in sorted(stored.items()) if name.startswith("horizontal_cnn") and value.dim() == 4]
@@ -320,7 +381,7 @@ def load(path, dropout=0.0):
 
 def save(model, path, **metadata):
     """Writes weights that `load` and RecInt read."""
-    told = {"model": model.name, "item_num": model.items, "hidden_size": model.item_embeddings.weight.shape[1],
+    told = {"model": model.name, "item_num": model.items, "hidden_size": (getattr(model, "item_embedding", None) or model.item_embeddings).weight.shape[1],
             "state_size": model.positions, **metadata}
     if isinstance(model, Caser):
         told.update(filter_sizes=list(model.heights), num_filters=model.filters)

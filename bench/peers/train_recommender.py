@@ -25,6 +25,7 @@ DEFAULTS = {
     "gru4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "caser": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "sasrec": {"lr": 2e-3, "dropout": 0.3, "epochs": 12, "patience": 3, "spread": 0.02},
+    "bert4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "dreamrec": {"lr": 1e-3, "dropout": 0.1, "epochs": 100, "patience": 5, "spread": 1.0},
 }
 

@@ -15,7 +15,7 @@ import (
 
 // cases are small models of other projects, with what their own code computes (bench/peers/import_layouts.py).
 var cases = map[string]ImportOptions{
-	"recbole_sasrec": {}, "recbole_gru4rec": {}, "recbole_caser": {},
+	"recbole_sasrec": {}, "recbole_bert4rec": {}, "recbole_gru4rec": {}, "recbole_caser": {},
 	"pmixer_sasrec":            {Heads: 2},
 	"pmixer_sasrec_norm_first": {Heads: 2, Layout: models.PmixerNormFirst},
 	"pmixer_sasrec_original":   {Heads: 2, Layout: models.PmixerOriginal},

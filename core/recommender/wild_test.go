@@ -175,8 +175,8 @@ func TestImport_unknownTensors(t *testing.T) {
 		path string
 		says []string
 	}{
-		"BERT4Rec": {edited(t, "recbole_sasrec", extra("output_ffn.weight", "output_ffn.bias", "output_bias")),
-			[]string{`"output_bias"`, `"output_ffn.bias"`, "another model"}},
+		"another": {edited(t, "recbole_sasrec", extra("output_ffn.weight", "output_ffn.bias")),
+			[]string{`"output_ffn.weight"`, `"output_ffn.bias"`, "another model"}},
 		"bidirectional": {edited(t, "recbole_gru4rec", extra("gru_layers.weight_ih_l0_reverse")), []string{"weight_ih_l0_reverse"}},
 		"position bias": {edited(t, "pmixer_sasrec", extra("attention_layers.0.position_bias")), []string{"position_bias"}},
 		"out_proj":      {edited(t, "recbole_sasrec", extra("out_proj.weight")), []string{"out_proj.weight"}},

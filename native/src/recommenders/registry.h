@@ -61,6 +61,7 @@ template <typename T> std::unique_ptr<Recommender> make(std::shared_ptr<Engine> 
 Entry gru4rec();
 Entry caser();
 Entry sasrec();
+Entry bert4rec();
 Entry dreamrec();
 
 } // namespace ri

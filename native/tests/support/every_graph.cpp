@@ -156,6 +156,10 @@ void run_recommenders(const Size &s) {
         run_recommender("SASRec", model, s);
         ri_model_free(model);
     }
+    ri_model *masked =
+        make_recommender(engine, "bert4rec", nullptr, attention(s.items, s.width, s.positions, 2, s.heads, s.width));
+    run_recommender("BERT4Rec", masked, s);
+    ri_model_free(masked);
     const Settings sizes = {
         {"items", {double(s.items)}}, {"width", {double(s.width)}}, {"positions", {double(s.positions)}}};
     auto with = [&](const Settings &own) {
