@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -107,6 +107,9 @@ ifeq ($(CASES),)
 else
 	go run ./cli/cases -recint $(RECINT) $(CASES)
 endif
+
+test-docs: $(BUILT) ## check the links, commands and flags in the documentation
+	go test -count=1 -run TestDocs ./cli/app
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
