@@ -77,7 +77,7 @@ func train(t *testing.T, job Job) *Result {
 	return result
 }
 
-// interrupt trains a job until it is told of the event, and stops it there as Ctrl-C does.
+// interrupt trains a job until at returns true for an event, and stops it there as Ctrl-C does.
 func interrupt(t *testing.T, job Job, at func(Event) bool) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

@@ -52,7 +52,7 @@ func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p floa
 		total += values[at]
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
-	means, below, above := make([]float64, draws), 1, 1 // of draws; what was seen counts as one
+	means, below, above := make([]float64, draws), 1, 1 // of draws; the sample itself counts as one
 	for d := range means {
 		sum, count := 0.0, 0.0
 		for range sums {

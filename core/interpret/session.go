@@ -28,8 +28,9 @@ type Question struct {
 	Width   int              // how many answers are pursued, as in Rank; 1 without a grammar
 	Number  uint64           // where tokens are drawn they follow from the seed and this
 
-	// Said, if not nil, is told of each token of an answer without a grammar: what it adds to the text (see Answer.Pieces), and its
-	// log-probability in nats. A character that the answer ends in the middle of is not told. It is called in Ask and Step.
+	// Said, if not nil, receives each token of an answer without a grammar: the text that it adds (see
+	// Answer.Pieces) and its log-probability in nats. It does not receive a character that the answer
+	// cuts off. Ask and Step call it.
 	Said func(piece string, logProb float64)
 
 	Answers []prompt.Answer // the likeliest first; nil while the question is under way

@@ -99,12 +99,12 @@ func TestAnswers(t *testing.T) {
 		}
 		if want := map[string]int{"residual": 1, "recovery": 3}[name]; len(got.Truth) != want || got.Lines[0].Right == nil ||
 			got.Truth[want-1].ID != "film-15" {
-			t.Errorf("%s is held against %+v; lines are %+v", name, got.Truth, got.Lines)
+			t.Errorf("%s is compared with %+v; lines are %+v", name, got.Truth, got.Lines)
 		}
 	}
 	if got := decoded[interpretAnswer](t, call(t, s, "POST", "/v1/interpret", `{"vector":[`+strings.Repeat("0,", 15)+`1],`+history+`}`)); len(
 		got.Truth) != 0 {
-		t.Errorf("a vector is held against %+v", got.Truth)
+		t.Errorf("a vector is compared with %+v", got.Truth)
 	}
 	oracle := decoded[oracleAnswer](t, call(t, s, "POST", "/v1/oracle", `{"run":"dreams","seed":3,`+history+`}`))
 	titles := []string{"The Silent Orchard", "The Golden Letter", "The Broken Winter"}
@@ -115,8 +115,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Words are held against the history as evaluations do it: a title that stands there twice must be said twice, spelling may differ
-// where the exact scorer overlooks it, and of a long history only the items that count are asked for.
+// Words are compared with the history as in evaluations: a title that stands there twice must be said
+// twice, spelling may differ where the exact scorer overlooks it, and only the items of a long history
+// that count are asked for.
 func TestJudge(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery", "popularity")
 	quarter := func(item int32) string {

@@ -209,8 +209,8 @@ func (s *Service) ask(ctx context.Context, q Question, said func(Token), asked .
 	return s.wait(ctx, said, asked...)
 }
 
-// wait puts questions into the line and waits until all of them are answered. said, if it is not nil, is told of the first one's tokens.
-// Those that are not answered when wait ends are given up.
+// wait puts questions into the line and waits until all of them are answered. said, if it is not nil,
+// receives the tokens of the first one. wait abandons questions that have no answer when it ends.
 func (s *Service) wait(ctx context.Context, said func(Token), asked ...*ticket) error {
 	together, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -18,8 +18,8 @@
 //
 // What asks the LLM (Interpret, Rank, Oracle) goes through a queue to one goroutine, which answers up to Options.Slots sequences side
 // by side, a token at each step. Questions of all callers join between two steps: a prompt by itself costs nearly as much as several
-// side by side, so a question waits until as many others wait as are under way, but no longer than Options.Linger. Who asks beside
-// changes the last digits of probabilities, and so the words only where two tokens are as likely up to these.
+// side by side, so a question waits until as many others wait as are under way, but no longer than Options.Linger. Questions
+// answered side by side change the last digits of probabilities, and so the words only where two tokens are equally likely up to these.
 //
 // # Too much, too late
 //

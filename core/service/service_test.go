@@ -19,7 +19,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// openRun opens a run by itself: what a service is held against.
+// openRun opens a run by itself, which services are compared with.
 func openRun(t *testing.T, dir string) *run.Run {
 	t.Helper()
 	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})

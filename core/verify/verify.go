@@ -66,8 +66,9 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 	return boundsOn(info, figures), err
 }
 
-// coarse are the bounds of some figures on NVIDIA GPUs, whose float32 products keep 10 bits of each factor's fraction (docs/gpu.md): two
-// to three times what was seen on an H100. All other figures kept theirs there.
+// coarse are the bounds of some figures on NVIDIA GPUs, whose float32 products keep 10 bits of each
+// factor's fraction (docs/gpu.md): two to three times the differences measured on an H100. All other
+// figures keep their usual bounds.
 var coarse = map[string]float64{
 	"guidance": 5e-3, "x0_conditional": 5e-3, "x0_unconditional": 5e-3, "loss_mse": 5e-4, "oracle": 5e-3,
 	"loss F32": 1.5e-3, "answer_logprobs F32": 0.05, "grad.adapter.weight norm F32": 0.02, "grad.adapter.bias norm F32": 0.02,

@@ -13,7 +13,7 @@ ri_engine *start(const char *backend, bool strict) {
     return engine;
 }
 
-// "auto" may be the CPU, and strictly a GPU; one who asks for the CPU gets it.
+// "auto" may be the CPU, and strictly a GPU; "cpu" is always the CPU.
 void test_without_gpu() {
     ri::load_backends();
     ri_engine_params params{"auto", 1, 1};

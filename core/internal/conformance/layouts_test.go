@@ -300,8 +300,9 @@ func (c layoutCase) direction(tensor cgo.TensorInfo, info cgo.RecommenderInfo, s
 	return values
 }
 
-// The gradient of each tensor is held against the slope of the loss. The loss is a float32 around 4, good for 5e-7 or so; 1%
-// of the slope is for its curvature. Where a step crosses the kink of a ReLU or a maximum, a shorter one does not.
+// The gradient of each tensor is compared with the slope of the loss. The loss is a float32 around 4,
+// exact to about 5e-7; 1% of the slope allows for its curvature. Where a step crosses the kink of a
+// ReLU or a maximum, a shorter one does not.
 func TestLayouts_gradients(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		for _, c := range layoutCases {

@@ -34,7 +34,7 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
     return shape_.logit_scale == 1 ? x : g.scale(x, shape_.logit_scale);
 }
 
-// The positions of each sample up to its last target or soft token: what lies behind is padding. Composed attention
+// The positions of each sample up to its last target or soft token: the rest is padding. Composed attention
 // takes samples of one length.
 SampleRows Llm::rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const {
     const size_t positions = batch.n_positions;
