@@ -27,6 +27,7 @@ func probeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			dataFlag(), recommenderOr("states"), statesFlag(),
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},
+			&cli.StringFlag{Name: "checkpoint", Usage: "save to this `FILE` every minute, so that the same command continues after an interruption"},
 			jsonFlag,
 		},
 		Action: probeStates,
@@ -56,7 +57,7 @@ func probeStates(c *cli.Context) error {
 // probeSource probes a source of states with a name.
 func probeSource(c *cli.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, name string) error {
 	bar := newProgress(c.App.ErrWriter, "probing")
-	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), func(p probe.Progress) {
+	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), c.String("checkpoint"), func(p probe.Progress) {
 		bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
 	})
 	bar.end()

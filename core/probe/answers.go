@@ -10,8 +10,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-// MaxClasses bounds the distinct answers that a probe tells apart. Where there are more, nearly every answer is its own, and a probe
-// has nothing to learn.
+// MaxClasses bounds the distinct answers that a probe tells apart. Where there are more, nearly
+// every answer is its own, and a probe has nothing to learn.
 const MaxClasses = 4096
 
 // Told are inputs, each with the lines of its true answer.
@@ -20,16 +20,16 @@ type Told struct {
 	Answers [][]string
 }
 
-// Answers is a probe that answers questions whose true answers are lines from a closed set. Each distinct answer is a class, and the
-// probability of a line is that of all classes that have it.
+// Answers is a probe that answers questions whose true answers are lines from a closed set. Each
+// distinct answer is a class, and the probability of a line is that of all classes that have it.
 type Answers struct {
 	probe     *probe
 	classes   [][]string
 	threshold float64 // the lines that are at least so likely are the answer
 }
 
-// NewAnswers trains a probe. The threshold has the highest micro-F1 on the validation examples, which also choose the epoch and
-// the learning rate.
+// NewAnswers trains a probe. The threshold has the highest micro-F1 on the validation examples,
+// which also choose the epoch and the learning rate.
 func NewAnswers(ctx context.Context, engine *cgo.Engine, train, validation Told, c Config) (*Answers, error) {
 	a, number := &Answers{}, map[string]int32{}
 	classOf := func(answer []string) int32 {
@@ -60,7 +60,7 @@ func NewAnswers(ctx context.Context, engine *cgo.Engine, train, validation Told,
 		return nil, fmt.Errorf("probe: %d distinct answers; a probe tells at most %d apart", len(a.classes), MaxClasses)
 	}
 	var err error
-	if a.probe, err = fit(ctx, engine, d, len(a.classes), c, nil); err != nil {
+	if a.probe, err = fit(ctx, engine, d, len(a.classes), c, nil, nil); err != nil {
 		return nil, err
 	}
 	return a, a.choose(ctx, validation)
@@ -111,7 +111,8 @@ func (a *Answers) likely(ctx context.Context, inputs []float32, tell func(input 
 	})
 }
 
-// above gives the lines that are at least so likely, the likeliest first; the likeliest one in any case.
+// above gives the lines that are at least so likely, the likeliest first; the likeliest one in any
+// case.
 func above(lines map[string]float64, threshold float64) (chosen []string) {
 	best := ""
 	for line, p := range lines {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -44,14 +45,28 @@ type Progress struct {
 	Inputs, Probe string
 }
 
-// Measure trains a linear probe and an MLP on the states after the items, and on those before and after them: four figures
-// in this order. Of a data set with more than 100,000 sequences to train or 20,000 to validate or test, so many are drawn by
-// the seed. There are so many items. The states of a recommender that generates are its guidance. The context is looked at between batches;
-// progress may be nil.
-func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, seed uint64,
-	progress func(Progress)) (_ *Report, err error) {
+// Measure trains a linear probe and an MLP on the states after the items, and on those before and
+// after them: four figures in this order. Of a data set with more than 100,000 sequences to train
+// or 20,000 to validate or test, that number is drawn by the seed. The catalogue has items items.
+// The states of a recommender that generates are its guidance. The context is looked at between
+// batches; progress may be nil. The file checkpoint, unless it is "", is written every minute and
+// when the context ends, so that the same call continues from it; it is removed at the end.
+func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split,
+	seed uint64, checkpoint string, progress func(Progress)) (_ *Report, err error) {
+	var keep *keeper
+	if checkpoint != "" {
+		lock, err := artifact.Claim(checkpoint)
+		if err != nil {
+			return nil, err
+		}
+		defer lock.Release()
+	}
 	defer func() {
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() == nil:
+		case keep != nil:
+			err = artifact.Resumable(fmt.Errorf("probe: stopped and saved to %s: %w", keep.path, err))
+		default:
 			err = fmt.Errorf("probe: stopped before the end, so nothing is kept: %w", ctx.Err())
 		}
 	}()
@@ -77,12 +92,18 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 		}
 	}
 	report := &Report{Train: len(both.Train.Targets), Items: items, Known: known(both)}
+	if checkpoint != "" {
+		if keep, err = openKeeper(checkpoint, both, seed); err != nil {
+			return nil, err
+		}
+		report.Figures = keep.figures
+	}
 	width := source.StateWidth()
 	probes := []struct {
 		name   string
 		config Config
 	}{{"linear", Linear(seed)}, {"mlp", MLP(seed)}}
-	done, total := 0, 0
+	done, total, finished := 0, 0, len(report.Figures)
 	for _, p := range probes {
 		total += 2 * p.config.batches(report.Train)
 	}
@@ -91,7 +112,12 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 		data Data
 	}{{After, Data{after(both.Train, width), after(both.Validation, width), after(both.Test, width)}}, {BeforeAndAfter, both}} {
 		for _, p := range probes {
-			result, err := Train(ctx, engine, inputs.data, report.Items, p.config, func() {
+			if finished > 0 {
+				finished--
+				done += p.config.batches(report.Train)
+				continue
+			}
+			result, err := train(ctx, engine, inputs.data, report.Items, p.config, keep, func() {
 				if done++; progress != nil {
 					progress(Progress{done, total, inputs.name, p.name})
 				}
@@ -100,9 +126,12 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 				return nil, fmt.Errorf("%w (%s probe, states %s the item)", err, p.name, inputs.name)
 			}
 			report.Figures = append(report.Figures, Figure{inputs.name, p.name, result})
+			if keep != nil {
+				keep.figures = report.Figures
+			}
 		}
 	}
-	return report, nil
+	return report, keep.remove()
 }
 
 // draw gives at most that many of the sequences.

@@ -3,8 +3,11 @@ package probe
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,8 +28,8 @@ var (
 	mlp    = Config{Hidden: 16, LearningRates: []float64{0, 0.03, 0}, Epochs: 10, BatchSize: 32, Seed: 1}
 )
 
-// synthetic makes examples of a rule: draw gives an input and its item. Inputs are scaled and moved away from 0, which
-// standardising must undo.
+// synthetic makes examples of a rule: draw gives an input and its item. Inputs are scaled and moved
+// away from 0, which standardising must undo.
 func synthetic(draw func(random *rand.Rand) ([]float64, int)) Data {
 	random := rand.New(rand.NewPCG(5, 0))
 	examples := func(n int) (e Examples) {
@@ -73,8 +76,8 @@ func TestLegibleStates(t *testing.T) {
 	}
 }
 
-// Noise says nothing: of 8 items the right one is named by chance, 1 in 8. The share of 500 deviates by 0.06, which is four
-// standard deviations, once in 16,000 times.
+// Noise says nothing: of 8 items the right one is named by chance, 1 in 8. The share of 500
+// deviates by 0.06, which is four standard deviations, once in 16,000 times.
 func TestNoise(t *testing.T) {
 	d := synthetic(func(random *rand.Rand) ([]float64, int) {
 		x, _ := legible(random)
@@ -87,8 +90,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// Whether two signs agree cannot be seen by a sum of the two: no line leaves more than three of the four corners on their
-// side. A hidden layer sees it (Minsky and Papert 1969).
+// Whether two signs agree cannot be seen by a sum of the two: no line leaves more than three of the
+// four corners on their side. A hidden layer sees it (Minsky and Papert 1969).
 func TestExclusiveOr(t *testing.T) {
 	d := synthetic(func(random *rand.Rand) ([]float64, int) {
 		a, b := random.IntN(2), random.IntN(2)
@@ -102,7 +105,8 @@ func TestExclusiveOr(t *testing.T) {
 	}
 }
 
-// Rate and epoch follow from validation alone: whatever the test examples are, they are the same, and so they are again.
+// Rate and epoch follow from validation alone: whatever the test examples are, they are the same,
+// and so they are again.
 func TestTestIsNotLookedAt(t *testing.T) {
 	d := synthetic(legible)
 	want := accuracy(t, d, 8, mlp)
@@ -181,7 +185,8 @@ func sequences(n int, seed uint64) []dataset.Sequence {
 	return all
 }
 
-// An untrained SASRec adds each item's own embedding to the state after it, so that the item can be read there.
+// An untrained SASRec adds each item's own embedding to the state after it, so that the item can be
+// read there.
 func TestMeasure(t *testing.T) {
 	engine := testllm.Engine(t)
 	config, err := recommender.Default(models.SASRec, 12)
@@ -197,7 +202,7 @@ func TestMeasure(t *testing.T) {
 	split := dataset.Split{Train: sequences(600, 1), Validation: sequences(60, 2), Test: sequences(90, 3)}
 	var last Progress
 	calls := 0
-	report, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, func(p Progress) { calls, last = calls+1, p })
+	report, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, "", func(p Progress) { calls, last = calls+1, p })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +225,7 @@ func TestMeasure(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Measure(ctx, engine, r, r.Config().Items, split, 1, func(p Progress) {
+	_, err = Measure(ctx, engine, r, r.Config().Items, split, 1, "", func(p Progress) {
 		if calls = p.Done; calls == 3 {
 			cancel()
 		}
@@ -228,7 +233,33 @@ func TestMeasure(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "nothing is kept") {
 		t.Errorf("cancelled after batch 3: %v after batch %d", err, calls)
 	}
-	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, 1, nil); err == nil ||
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	var resumed *Report
+	for stops := 0; resumed == nil; stops++ { // in the middle of epochs, between them, and in each probe
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		resumed, err = Measure(ctx, engine, r, r.Config().Items, split, 1, path, func(Progress) {
+			if n++; n == 5 {
+				cancel()
+			}
+		})
+		cancel()
+		if err != nil && (!errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), path)) || stops > last.Total {
+			t.Fatal(err)
+		}
+		if err == nil && stops < last.Total/5-1 {
+			t.Errorf("finished after %d stops", stops)
+		}
+	}
+	if _, err := os.Stat(path); !reflect.DeepEqual(resumed, report) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("resumed %+v, want %+v, and no checkpoint: %v", resumed, report, err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	_, _ = Measure(ctx, engine, r, r.Config().Items, split, 1, path, func(Progress) { cancel() })
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, split, 2, path, nil); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("the checkpoint of another seed: %v", err)
+	}
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, 1, "", nil); err == nil ||
 		!strings.Contains(err.Error(), "0 sequences to learn from") {
 		t.Errorf("no sequences: %v", err)
 	}

@@ -2,12 +2,15 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
@@ -27,8 +30,9 @@ type Config struct {
 	Seed          uint64 // of the first weights and the order
 }
 
-// Linear and MLP are the probes of Measure. Their sizes and rates were chosen on the validation part of MovieLens-100K for
-// three recommenders of the paper's authors; no one rate suits all three.
+// Linear and MLP are the probes of Measure. Their sizes and rates were chosen on the validation
+// part of MovieLens-100K for three recommenders of the paper's authors; no one rate suits all
+// three.
 func Linear(seed uint64) Config {
 	return Config{LearningRates: []float64{0.03, 0.2}, Epochs: 6, BatchSize: 256, Seed: seed}
 }
@@ -76,8 +80,8 @@ func (d Data) check(items int) (width int, err error) {
 	return width, nil
 }
 
-// Result is how well a probe names items. Its learning rate and epoch are those that were best on validation, of equal ones
-// the first; then, and only then, the test examples were looked at.
+// Result is how well a probe names items. Its learning rate and epoch are those that were best on
+// validation, of equal ones the first; then, and only then, the test examples were looked at.
 type Result struct {
 	Hidden       int            `json:"hidden"`
 	Epochs       int            `json:"epochs"`
@@ -87,24 +91,40 @@ type Result struct {
 	Test         evaluate.Share `json:"test"` // an item counts as named when its score is higher than every other's
 }
 
-// Train trains a probe that names one of so many items, by mean cross-entropy, and measures it. Inputs are standardised by
-// the training examples. The context and progress, which may be nil, have their turn between batches. Inputs that are not
-// finite are an error.
+// Train trains a probe that names one of so many items, by mean cross-entropy, and measures it.
+// Inputs are standardised by the training examples. The context and progress, which may be nil,
+// have their turn between batches. Inputs that are not finite are an error.
 func Train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, progress func()) (Result, error) {
+	return train(ctx, engine, d, items, c, nil, progress)
+}
+
+// train is Train, which resumes from keep and saves to it.
+func train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, keep *keeper, progress func()) (Result, error) {
 	if _, err := d.check(items); err != nil {
 		return Result{}, err
 	}
-	p, err := fit(ctx, engine, d, items, c, progress)
+	p, err := fit(ctx, engine, d, items, c, keep, progress)
 	if err != nil {
 		return Result{}, err
 	}
 	defer p.model.Close()
-	p.result.Test, err = p.measure(ctx, d.Test)
-	return p.result, err
+	if p.result.Test, err = p.measure(ctx, d.Test); err != nil {
+		return Result{}, p.stopped(ctx, err, keep)
+	}
+	return p.result, nil
 }
 
-// fit trains a probe and gives it the weights that are best on validation. Whoever asks closes its model.
-func fit(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, progress func()) (_ *probe, err error) {
+// stopped saves a probe whose context has ended, and passes on the error.
+func (p *probe) stopped(ctx context.Context, err error, keep *keeper) error {
+	if ctx.Err() != nil {
+		err = errors.Join(err, keep.save(p))
+	}
+	return err
+}
+
+// fit trains a probe and gives it the weights that are best on validation. The caller closes its
+// model.
+func fit(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, keep *keeper, progress func()) (_ *probe, err error) {
 	width := len(d.Train.Inputs) / len(d.Train.Targets)
 	standard, err := align.FitStandard([][]float32{d.Train.Inputs}, width)
 	if err != nil {
@@ -121,62 +141,61 @@ func fit(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, p
 	}()
 	p := &probe{Config: c, model: model, width: width, items: items, standard: standard, inputs: make([]float32, c.BatchSize*width),
 		targets: make([]int32, c.BatchSize), scores: make([]float32, c.BatchSize*items)}
-	if p.tensors, err = model.Tensors(); err != nil {
+	p.result = Result{Hidden: c.Hidden, Epochs: c.Epochs}
+	if err := keep.resume(p); err != nil {
 		return nil, err
 	}
-	p.best = make([][]float32, len(p.tensors))
-	for i, t := range p.tensors {
-		p.best[i] = make([]float32, t.Elements())
-	}
-	p.result = Result{Hidden: c.Hidden, Epochs: c.Epochs}
-	for _, rate := range c.LearningRates {
-		if err := p.try(ctx, d, rate, progress); err != nil {
-			return nil, err
+	for ; p.at.Rate < len(c.LearningRates); p.at = (cursor{Rate: p.at.Rate + 1}) {
+		if err := p.try(ctx, d, c.LearningRates[p.at.Rate], keep, progress); err != nil {
+			return nil, p.stopped(ctx, err, keep)
 		}
 	}
-	for i, values := range p.best {
-		if err := model.Write(i, cgo.Value, values); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
+	return p, checkpoint.Write(model, cgo.Value, &artifact.File{Tensors: p.best}, bestPrefix)
 }
 
 // probe is a training under way.
 type probe struct {
 	Config
 	model        *cgo.Probe
-	tensors      []cgo.TensorInfo
 	width, items int
 	standard     align.Standard
-	inputs       []float32 // [BatchSize, width]
-	targets      []int32   // [BatchSize]
-	scores       []float32 // [BatchSize, items]
-	best         [][]float32
+	inputs       []float32         // [BatchSize, width]
+	targets      []int32           // [BatchSize]
+	scores       []float32         // [BatchSize, items]
+	best         []artifact.Tensor // under bestPrefix
 	result       Result
+	at           cursor
 }
 
-// try trains from the start with one learning rate, and keeps the weights and figures of an epoch that is better than all
-// before it.
-func (p *probe) try(ctx context.Context, d Data, rate float64, progress func()) error {
-	if err := p.start(); err != nil {
-		return err
+// try trains with one learning rate, from the start or from where a checkpoint has left it, and
+// keeps the weights and figures of an epoch that is better than all before it.
+func (p *probe) try(ctx context.Context, d Data, rate float64, keep *keeper, progress func()) error {
+	if p.at.Epoch == 0 && p.at.Step == 0 {
+		if err := p.start(); err != nil {
+			return err
+		}
 	}
 	random := rand.New(rand.NewPCG(p.Seed, streamOrder))
 	n := len(d.Train.Targets)
 	all := p.Epochs * p.steps(n)
-	for epoch := range p.Epochs {
+	for range p.at.Epoch {
+		random.Perm(n) // the orders of earlier epochs
+	}
+	for ; p.at.Epoch < p.Epochs; p.at.Epoch, p.at.Step = p.at.Epoch+1, 0 {
 		order := random.Perm(n)
-		for step := range p.steps(n) {
+		for ; p.at.Step < p.steps(n); p.at.Step++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rows := order[step*p.BatchSize : min(n, (step+1)*p.BatchSize)]
+			if err := keep.saveIfDue(p); err != nil {
+				return err
+			}
+			rows := order[p.at.Step*p.BatchSize : min(n, (p.at.Step+1)*p.BatchSize)]
 			inputs, targets := p.batch(d.Train, rows)
 			if _, err := p.model.Backward(inputs, targets, len(rows)); err != nil {
 				return err
 			}
-			done := epoch*p.steps(n) + step
+			done := p.at.Epoch*p.steps(n) + p.at.Step
 			_, err := p.model.Update(cgo.AdamW{LearningRate: float32(rate * float64(all-done) / float64(all)), Beta1: 0.9,
 				Beta2: 0.999, Epsilon: 1e-8, Step: int64(done + 1)})
 			if err != nil {
@@ -193,26 +212,27 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, progress func()) 
 		if p.result.Epoch > 0 && share.Hits <= p.result.Validation.Hits {
 			continue
 		}
-		p.result.Validation, p.result.Epoch, p.result.LearningRate = share, epoch+1, rate
-		for i, values := range p.best {
-			if err := p.model.Read(values, i, cgo.Value); err != nil {
-				return err
-			}
+		p.result.Validation, p.result.Epoch, p.result.LearningRate = share, p.at.Epoch+1, rate
+		if p.best, err = checkpoint.Read(p.model, cgo.Value, bestPrefix); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// start sets the first weights: normal below a hidden layer (He et al. 2015, arXiv 1502.01852), else zero.
+// start sets the first weights: normal below a hidden layer (He et al. 2015, arXiv 1502.01852),
+// else zero.
 func (p *probe) start() error {
 	random := rand.New(rand.NewPCG(p.Seed, streamWeights))
-	for i, t := range p.tensors {
+	if err := checkpoint.Clear(p.model, cgo.Moment1, cgo.Moment2); err != nil {
+		return err
+	}
+	tensors, err := p.model.Tensors()
+	if err != nil {
+		return err
+	}
+	for i, t := range tensors {
 		values := make([]float32, t.Elements())
-		for _, slot := range []cgo.Slot{cgo.Moment1, cgo.Moment2} {
-			if err := p.model.Write(i, slot, values); err != nil {
-				return err
-			}
-		}
 		if t.Name == "w1" {
 			for k := range values {
 				values[k] = float32(random.NormFloat64() * math.Sqrt(2/float64(p.width)))

@@ -1,0 +1,141 @@
+package probe
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/checkpoint"
+)
+
+// Metadata of a checkpoint.
+const (
+	keyFormat        = "format"
+	keyData          = "data" // fingerprint of the examples
+	keyFigures       = "figures"
+	keyCursor        = "cursor"
+	keyResult        = "result"
+	checkpointFormat = "recint probe checkpoint 1"
+)
+
+// bestPrefix stands before the names of the weights that are best so far.
+const bestPrefix = "best."
+
+// longestLoss is how much work a kill may cost.
+var longestLoss = time.Minute
+
+// cursor is where the training of one probe stands.
+type cursor struct {
+	Rate  int `json:"rate"`  // learning rates that were tried to the end
+	Epoch int `json:"epoch"` // epochs of the present try that were trained and validated
+	Step  int `json:"step"`  // batches of the present epoch
+}
+
+// keeper keeps a measurement in a file. A nil keeper keeps nothing.
+type keeper struct {
+	path    string
+	data    string
+	figures []Figure       // of the probes that are finished
+	file    *artifact.File // of an interrupted measurement, until its probe has resumed
+	saved   time.Time
+}
+
+// openKeeper reads the checkpoint at path, if there is one, and refuses one of other examples.
+func openKeeper(path string, d Data, seed uint64) (*keeper, error) {
+	k := &keeper{path: path, data: d.fingerprint(seed), saved: time.Now()}
+	file, err := artifact.ReadSafetensors(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if file.Metadata[keyFormat] != checkpointFormat || file.Metadata[keyData] != k.data {
+		return nil, fmt.Errorf("probe: %s is not the checkpoint of this measurement (recommender, data set, split and seed); "+
+			"remove it or name another file", path)
+	}
+	if err := file.TakeJSON(map[string]any{keyFigures: &k.figures}); err != nil {
+		return nil, fmt.Errorf("probe: %s: %w", path, err)
+	}
+	k.file = file
+	return k, nil
+}
+
+// fingerprint hashes the examples and the seed.
+func (d Data) fingerprint(seed uint64) string {
+	sum := sha256.New() // writing to a hash never fails
+	_ = binary.Write(sum, binary.LittleEndian, seed)
+	for _, e := range []Examples{d.Train, d.Validation, d.Test} {
+		_ = binary.Write(sum, binary.LittleEndian, uint64(len(e.Targets)))
+		_ = binary.Write(sum, binary.LittleEndian, e.Inputs)
+		_ = binary.Write(sum, binary.LittleEndian, e.Targets)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// saveIfDue writes the checkpoint if the last one is longestLoss old.
+func (k *keeper) saveIfDue(p *probe) error {
+	if k == nil || time.Since(k.saved) < longestLoss {
+		return nil
+	}
+	return k.save(p)
+}
+
+// save writes the checkpoint.
+func (k *keeper) save(p *probe) error {
+	if k == nil {
+		return nil
+	}
+	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat, keyData: k.data}, Tensors: p.best}
+	if err := file.PutJSON(map[string]any{keyFigures: k.figures, keyCursor: p.at, keyResult: p.result}); err != nil {
+		return err
+	}
+	if err := checkpoint.Put(file, p.model); err != nil {
+		return err
+	}
+	k.saved = time.Now()
+	return artifact.WriteSafetensors(k.path, file)
+}
+
+// resume brings a probe to where the checkpoint has left it, if there is one.
+func (k *keeper) resume(p *probe) (err error) {
+	if k == nil || k.file == nil {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("probe: %s: %w; remove it to start again", k.path, err)
+		}
+	}()
+	file := k.file
+	k.file = nil
+	if err := file.TakeJSON(map[string]any{keyCursor: &p.at, keyResult: &p.result}); err != nil {
+		return err
+	}
+	if p.result.Epoch > 0 {
+		if err := checkpoint.Write(p.model, cgo.Value, file, bestPrefix); err != nil {
+			return err
+		}
+		if p.best, err = checkpoint.Read(p.model, cgo.Value, bestPrefix); err != nil {
+			return err
+		}
+	}
+	return checkpoint.Take(file, p.model)
+}
+
+// remove deletes the checkpoint of a finished measurement.
+func (k *keeper) remove() error {
+	if k == nil {
+		return nil
+	}
+	if err := os.Remove(k.path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
