@@ -1,6 +1,7 @@
-// Package bench measures RecInt: encoders, adapters, training, generation, evaluation and latency, beside PyTorch, ONNX Runtime and
-// llama.cpp where they are asked for. It uses the library as any program would. Everything that is measured is made anew, with
-// weights drawn at random, from a data set and an LLM alone: speed does not depend on what weights have learned.
+// Package bench measures RecInt: encoders, adapters, training, generation, evaluation and latency,
+// beside PyTorch, ONNX Runtime and llama.cpp where they are asked for. It uses the library as any
+// program would. Everything that is measured is made anew, with weights drawn at random, from a
+// data set and an LLM alone: speed does not depend on what weights have learned.
 package bench
 
 import (
@@ -101,7 +102,8 @@ type bed struct {
 	peerEnvironment []string // keeps peers to the instructions of the kernel set
 }
 
-// Run measures everything that the options name, one after the other. An error comes with what was measured before it, if anything.
+// Run measures everything that the options name, one after the other. An error comes with what was
+// measured before it, if anything.
 func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -167,7 +169,8 @@ func (b *bed) threads() ([]int, error) {
 	return append(all, info.Threads), nil
 }
 
-// measureWith runs all benches on an engine of so many threads (0: one for each core), and describes the machine on the way.
+// measureWith runs all benches on an engine of so many threads (0: one for each core), and
+// describes the machine on the way.
 func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err error) {
 	params := b.Engine
 	params.Threads = threads

@@ -71,7 +71,8 @@ func withRun(t *testing.T, o Options) Options {
 	return o
 }
 
-// Everything is measured, with as many rounds as were asked for, and can be written in every format and read again.
+// Everything is measured, with as many rounds as were asked for, and can be written in every format
+// and read again.
 func TestRun(t *testing.T) {
 	o := withRun(t, options(t, Names...))
 	r, err := Run(context.Background(), o)
@@ -331,7 +332,8 @@ func result(rates ...float64) *Result {
 	return &Result{Figures: []Figure{{Bench: Train, Name: "x", Unit: "samples", Sides: []Side{{Program: Program, Rate: spreadOf(rates)}}}}}
 }
 
-// P-values of the U-test, two-sided: 2/70 where four and four do not overlap, 2/20 where three and three do not.
+// P-values of the U-test, two-sided: 2/70 where four and four do not overlap, 2/20 where three and
+// three do not.
 func TestCompare(t *testing.T) {
 	for _, c := range []struct {
 		before, after *Result
@@ -429,8 +431,9 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A share is of the peak of the data type in which the kernel set multiplies, for one number of threads, unless something was faster
-// than its peak. Without such a peak it is of our products in BF16.
+// A share is of the peak of the data type in which the kernel set multiplies, for one number of
+// threads, unless something was faster than its peak. Without such a peak it is of our products in
+// BF16.
 func TestShareOfPeak(t *testing.T) {
 	products := Probes{BF16: 100e9, F32: 50e9}
 	peaks := products
@@ -467,7 +470,8 @@ func TestShareOfPeak(t *testing.T) {
 	}
 }
 
-// Peers are kept to the instructions of a kernel set that was asked for although the CPU has a better one.
+// Peers are kept to the instructions of a kernel set that was asked for although the CPU has a
+// better one.
 func TestLevel(t *testing.T) {
 	all := []string{PyTorch, ONNXRuntime, LlamaCpp}
 	for _, same := range [][2]string{{avx512bf16, avx512bf16}, {avx2, avx2}, {generic, generic}, {neon, neon}, {"", avx512bf16}} {

@@ -88,7 +88,8 @@ func Compare(before, after *Result) (*Comparison, error) {
 // work says what a figure's sample costs.
 func (f *Figure) work() string { return fmt.Sprintf("%s, %g FLOP", f.Unit, f.FLOP) }
 
-// differences compares all that results say beside their figures, whatever it is; speeds and dates are no conditions.
+// differences compares all that results say beside their figures, whatever it is; speeds and dates
+// are no conditions.
 func differences(before, after *Result) ([]Difference, error) {
 	var sides [2]map[string]string
 	for i, r := range []*Result{before, after} {

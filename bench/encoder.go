@@ -47,7 +47,8 @@ func writeSplit(path string, d *dataset.Dataset, split dataset.Split) error {
 	})
 }
 
-// config is a model's default for histories of so many items; DreamRec's with the loss that its authors published, as the peers'.
+// config is a model's default for histories of so many items; DreamRec's with the loss that its
+// authors published, as the peers'.
 func (b *bed) config(model string, positions int) (recommender.Config, error) {
 	c, err := recommender.Default(model, len(b.data.Items))
 	if err != nil {
@@ -128,8 +129,9 @@ func (b *bed) someThreads() []int {
 	return []int{1}
 }
 
-// encoderFLOP is what the products of one state take, of a history of the model's whole length. In the last block of SASRec and DreamRec,
-// which are built alike, only keys and values are needed at all positions.
+// encoderFLOP is what the products of one state take, of a history of the model's whole length. In
+// the last block of SASRec and DreamRec, which are built alike, only keys and values are needed at
+// all positions.
 func encoderFLOP(c recommender.Config) (float64, string) {
 	number := func(name string) float64 { return float64(c.Settings.Int(name)) }
 	t, d, h := float64(c.Positions), float64(c.Width), number("hidden")
@@ -181,8 +183,8 @@ func (b *bed) oneState(model string) work {
 	}
 }
 
-// checkStates sums up the states of the first n test histories, computed so many at once, as time_recommender.py does: weighted, since
-// what leaves a normalisation sums to nothing.
+// checkStates sums up the states of the first n test histories, computed so many at once, as
+// time_recommender.py does: weighted, since what leaves a normalisation sums to nothing.
 func (b *bed) checkStates(ctx context.Context, r *recommender.Recommender, n, atOnce int) (check, error) {
 	histories, w := b.histories(n, recommenderPositions), r.StateWidth()
 	states := make([]float32, len(histories)*w)
@@ -200,7 +202,8 @@ func (b *bed) checkStates(ctx context.Context, r *recommender.Recommender, n, at
 	return check{"n": float64(len(histories)), "states_sum": sum, "states_absolute": absolute}, nil
 }
 
-// states computes many at once. Histories longer than the data set's are drawn at random; no peer is held beside these.
+// states computes many at once. Histories longer than the data set's are drawn at random; no peer
+// is held beside these.
 func (b *bed) states(model string, batch, positions int) work {
 	c, err := b.config(model, positions)
 	flop, formula := encoderFLOP(c)
@@ -241,7 +244,8 @@ func (b *bed) states(model string, batch, positions int) work {
 	return w
 }
 
-// histories are so many of the test part, or random ones of a length that the data set does not have.
+// histories are so many of the test part, or random ones of a length that the data set does not
+// have.
 func (b *bed) histories(n, positions int) [][]int32 {
 	all := make([][]int32, n)
 	if positions == recommenderPositions {
@@ -259,11 +263,13 @@ func (b *bed) histories(n, positions int) [][]int32 {
 	return all
 }
 
-// recommenderTraining trains for an epoch at a time. The clock stops between epochs, so that the ranking of validation does not
-// count, and an epoch's last batch, which is a short one, does not either.
+// recommenderTraining trains for an epoch at a time. The clock stops between epochs, so that the
+// ranking of validation does not count, and an epoch's last batch, which is a short one, does not
+// either.
 func (b *bed) recommenderTraining(model string) work {
-	// DreamRec's loss is drawn at random on both sides, so that states are held together; `recint verify` and
-	// bench/peers/check_recommender.py hold both losses against the same reference cases.
+	// DreamRec's loss is drawn at random on both sides, so that states are held together; `recint
+	// verify` and bench/peers/check_recommender.py hold both losses against the same reference
+	// cases.
 	agree := closeTo(map[string]float64{"loss": 1e-4, "gradient_norm": 1e-4})
 	if model == models.DreamRec {
 		agree = sameStates
@@ -318,7 +324,8 @@ func (b *bed) epoch(ctx context.Context, c recommender.Config) (m measured, err 
 	return m, trained.Close()
 }
 
-// checkStep gives the loss and the gradient norm of a batch, without dropout; the next item is the target of the last position.
+// checkStep gives the loss and the gradient norm of a batch, without dropout; the next item is the
+// target of the last position.
 func checkStep(r *recommender.Recommender, sequences []dataset.Sequence) (check, error) {
 	c := r.Config()
 	var h cgo.Histories
@@ -365,8 +372,9 @@ func norm(all [][]float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// oracles draws many at once. The authors' sampler runs the denoiser twice in each step; the other peer was given our own
-// rearrangement of its first layer. What is drawn at random cannot be held together, but the states that guide it are.
+// oracles draws many at once. The authors' sampler runs the denoiser twice in each step; the other
+// peer was given our own rearrangement of its first layer. What is drawn at random cannot be held
+// together, but the states that guide it are.
 func (b *bed) oracles(model string) work {
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("%s, %d oracles in 200 steps", model, manyOracles), Unit: "oracles", Asked: "5 × the authors' way"},

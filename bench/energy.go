@@ -58,7 +58,8 @@ func (m *meter) close() {
 	}
 }
 
-// joules is what has been counted so far; differences mean something, 0 of them that nothing counts.
+// joules is what has been counted so far; differences mean something, 0 of them that nothing
+// counts.
 func (m *meter) joules() float64 {
 	m.mu.Lock()
 	sum := m.used

@@ -14,7 +14,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// The shape of generation: the residual prompt's beginning cut to 30 tokens, answers of 10, so many side by side.
+// The shape of generation: the residual prompt's beginning cut to 30 tokens, answers of 10, so many
+// side by side.
 const (
 	answerSamples   = 128
 	answerTokens    = 10
@@ -22,8 +23,9 @@ const (
 	answerBeginning = 30
 )
 
-// llamaPeers run llama.cpp's own benchmark in the shape of a workload: of the same file, and of a copy of it in BF16, since on a
-// processor with AVX512-BF16 our generator makes such a copy when it loads the file.
+// llamaPeers run llama.cpp's own benchmark in the shape of a workload: of the same file, and of a
+// copy of it in BF16, since on a processor with AVX512-BF16 our generator makes such a copy when it
+// loads the file.
 func (b *bed) llamaPeers(folder string, more ...string) []peer {
 	command := func(llm string) []string {
 		return append([]string{"generate_llama_cpp.py", filepath.Join(b.Peers.Tools, batchedBench), llm, folder}, more...)
@@ -77,8 +79,9 @@ func (b *bed) generations(ctx context.Context) (works []work, err error) {
 	return works, b.copyBF16(ctx)
 }
 
-// generation generates tokens alone: behind a beginning every slot takes one token at a time, all slots together. The next token and
-// its log-probability are chosen each time, which llama-batched-bench does not do.
+// generation generates tokens alone: behind a beginning every slot takes one token at a time, all
+// slots together. The next token and its log-probability are chosen each time, which
+// llama-batched-bench does not do.
 func (b *bed) generation(slots, beginning int) work {
 	folder := b.path("workload-generate")
 	return work{
@@ -120,7 +123,8 @@ func (b *bed) generation(slots, beginning int) work {
 	}
 }
 
-// decode generates the tokens of one sequence in each slot, which begin with different tokens of the prefix.
+// decode generates the tokens of one sequence in each slot, which begin with different tokens of
+// the prefix.
 func decode(g *cgo.Generator, slots int, prefix []int32) (measured, error) {
 	batch := cgo.DecodeBatch{Counts: make([]int32, slots), Tokens: make([]int32, slots)}
 	for slot := range slots {
@@ -200,7 +204,8 @@ func (b *bed) answers(w *workload, folder string) work {
 					}
 					return err
 				})
-				// An answer that ends early is less work than the peers', which go on: answers are counted by their tokens.
+				// An answer that ends early is less work than the peers', which go on: answers are
+				// counted by their tokens.
 				m.Tokens = float64(said) / m.Seconds
 				m.Rate = m.Tokens / answerTokens
 				return m, err
@@ -209,8 +214,8 @@ func (b *bed) answers(w *workload, folder string) work {
 	}
 }
 
-// titles weighs all titles of the data set for one state. Only different beginnings of titles are counted as work, whatever is
-// computed beside or twice.
+// titles weighs all titles of the data set for one state. Only different beginnings of titles are
+// counted as work, whatever is computed beside or twice.
 func (b *bed) titles(w *workload) work {
 	var titles []string
 	for _, item := range b.data.Items {

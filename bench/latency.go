@@ -168,8 +168,8 @@ func (b *bed) interpreting() work {
 	}
 }
 
-// crowd lets so many ask at a time, each again and again, and sums up what was accepted. Who is refused, since the service has no room,
-// asks again a little later; that time is not counted.
+// crowd lets so many ask at a time, each again and again, and sums up what was accepted. Who is
+// refused, since the service has no room, asks again a little later; that time is not counted.
 func (b *bed) crowd(s *service.Service, size int) func(context.Context) (measured, error) {
 	ask := asker(s)
 	return func(ctx context.Context) (measured, error) {

@@ -37,8 +37,8 @@ func bestSet() (string, error) {
 	return generic, nil
 }
 
-// lowered has peers use no better instructions than each kernel set does. PyTorch computes with its own loops, with oneDNN, with MKL and
-// with what it compiles.
+// lowered has peers use no better instructions than each kernel set does. PyTorch computes with its
+// own loops, with oneDNN, with MKL and with what it compiles.
 var lowered = map[string][]string{
 	avx512: {"ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI"},
 	avx2: {"ATEN_CPU_CAPABILITY=avx2", "ONEDNN_MAX_CPU_ISA=AVX2", "MKL_ENABLE_INSTRUCTIONS=AVX2",
@@ -47,8 +47,8 @@ var lowered = map[string][]string{
 		"TORCHINDUCTOR_CPP_MARCH=x86-64"},
 }
 
-// level is the environment that gives peers no better instructions than a kernel set has, on a CPU whose best one is known, and what a
-// result says about it.
+// level is the environment that gives peers no better instructions than a kernel set has, on a CPU
+// whose best one is known, and what a result says about it.
 func level(set, best string, peers []string) (environment, notes []string) {
 	environment = lowered[set]
 	if set == best || len(environment) == 0 {

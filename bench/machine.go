@@ -93,7 +93,8 @@ type Probes struct {
 	Memory   float64 `json:"memory_bytes_per_s"`             // read and written, by a copy of all threads; of the computer's own memory
 }
 
-// measure tries some times; the best that was ever seen counts, since whatever disturbs a try makes it slower.
+// measure tries some times; the best that was ever seen counts, since whatever disturbs a try makes
+// it slower.
 func (p *Probes) measure(engine *cgo.Engine, threads int) error {
 	for range 3 {
 		for _, probe := range []struct {
@@ -115,7 +116,8 @@ func (p *Probes) measure(engine *cgo.Engine, threads int) error {
 	return nil
 }
 
-// copySpeed is the bytes a second that threads read and write when they copy memory, of blocks that no cache holds.
+// copySpeed is the bytes a second that threads read and write when they copy memory, of blocks that
+// no cache holds.
 func copySpeed(threads int) float64 {
 	const block = 128 << 20
 	from, to := make([]byte, block), make([]byte, block)

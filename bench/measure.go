@@ -49,8 +49,8 @@ type side struct {
 	all     []measured
 }
 
-// measure does a work and its peers in turn, in every round the other way around, once all are warm. A peer that does not compute the
-// same is an error, and nothing is timed.
+// measure does a work and its peers in turn, in every round the other way around, once all are
+// warm. A peer that does not compute the same is an error, and nothing is timed.
 func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 	b.Progress(w.Bench+": "+w.Name, 0, b.Rounds)
 	energy := openMeter()
@@ -116,7 +116,8 @@ func (b *bed) measure(ctx context.Context, w work) (figure *Figure, err error) {
 	return &w.Figure, nil
 }
 
-// peak is the most memory that our side has taken, in bytes: of the computer, or of the GPU at present.
+// peak is the most memory that our side has taken, in bytes: of the computer, or of the GPU at
+// present.
 func (b *bed) peak() int64 {
 	if info, err := b.engine.Describe(); err == nil && info.OnGPU() {
 		return info.GPUMemory()
@@ -182,7 +183,8 @@ func timed(samples int, body func() error) (measured, error) {
 	return measured{Rate: float64(samples) / seconds, Seconds: seconds}, nil
 }
 
-// calls measures each of the calls, of so many samples, that are made until so much time has passed.
+// calls measures each of the calls, of so many samples, that are made until so much time has
+// passed.
 func calls(length time.Duration, samples int, body func() error) (measured, error) {
 	var all []time.Duration
 	start := time.Now()

@@ -87,8 +87,8 @@ type check map[string]any
 // agrees says whether a peer has computed the same as we.
 type agrees func(ours, theirs check) error
 
-// closeTo holds numbers together, each within a share of the peer's. A sum's share is that of the sum of absolute values, which
-// stands beside it.
+// closeTo holds numbers together, each within a share of the peer's. A sum's share is that of the
+// sum of absolute values, which stands beside it.
 func closeTo(tolerances map[string]float64) agrees {
 	return func(ours, theirs check) error {
 		for _, key := range slices.Sorted(maps.Keys(tolerances)) {
@@ -109,8 +109,8 @@ func closeTo(tolerances map[string]float64) agrees {
 	}
 }
 
-// sameAnswers is the share of answers that must be the same to their last token; a rounding here and there may turn one, and all
-// that follows.
+// sameAnswers is the share of answers that must be the same to their last token; a rounding here
+// and there may turn one, and all that follows.
 const sameAnswers = 0.7
 
 func answersAgree(ours, theirs check) error {
@@ -143,8 +143,8 @@ func answersAgree(ours, theirs check) error {
 	return nil
 }
 
-// start makes a peer ready, having seen that it computes the same, with the number of threads that suits it best. The side is nil if the
-// peer is a variant that does not run; trials say why.
+// start makes a peer ready, having seen that it computes the same, with the number of threads that
+// suits it best. The side is nil if the peer is a variant that does not run; trials say why.
 func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (best *side, trials []Trial, err error) {
 	info, err := b.engine.Describe()
 	if err != nil {
@@ -212,7 +212,8 @@ func (s *side) stop() error {
 // batchedBench is llama.cpp's own benchmark of many sequences side by side.
 const batchedBench = "llama-batched-bench"
 
-// startPaced starts a peer that makes a repetition for every line that it reads (bench/peers/pace.py).
+// startPaced starts a peer that makes a repetition for every line that it reads
+// (bench/peers/pace.py).
 func (b *bed) startPaced(ctx context.Context, p peer, threads int) (*side, check, error) {
 	words := append([]string{filepath.Join(b.Peers.Scripts, p.command[0])}, p.command[1:]...)
 	words = append(words, "--paced", "--threads", strconv.Itoa(threads))

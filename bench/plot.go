@@ -34,8 +34,8 @@ func CheckPlot(path, sweep string) error {
 	return nil
 }
 
-// Plot draws a sweep: samples a second of each side above what is varied, and beside it the time that one call takes. The name's end
-// says how: .png or .svg.
+// Plot draws a sweep: samples a second of each side above what is varied, and beside it the time
+// that one call takes. The name's end says how: .png or .svg.
 func (r *Result) Plot(path string) error {
 	if err := CheckPlot(path, r.Sweep); err != nil {
 		return err
@@ -135,7 +135,8 @@ func decades(least, most float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// WritePage writes a page of results that were saved, in the order given, and a plot of each sweep beside it.
+// WritePage writes a page of results that were saved, in the order given, and a plot of each sweep
+// beside it.
 func WritePage(path string, results []string) error {
 	var page strings.Builder
 	page.WriteString("# Benchmarks\n\nThis page is made by `recint bench page` from the files in [bench/results](../bench/results), and not " +

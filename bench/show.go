@@ -39,8 +39,9 @@ var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster
 // inBF16 are the benches whose products are made in BF16, where the kernel set multiplies in it.
 var inBF16 = map[string]bool{Train: true, Generate: true, Evaluate: true}
 
-// peak is the most FLOP/s in the data type in which our side of a bench multiplies; 0 where that is not known. GPUs and older results
-// have no peak of multiply-adds: there the speed of our products in BF16 stands for it, of the benches that make such products.
+// peak is the most FLOP/s in the data type in which our side of a bench multiplies; 0 where that is
+// not known. GPUs and older results have no peak of multiply-adds: there the speed of our products
+// in BF16 stands for it, of the benches that make such products.
 func (r *Result) peak(bench string) float64 {
 	switch {
 	case r.Probes.PeakF32 == 0 && inBF16[bench]:
@@ -51,7 +52,8 @@ func (r *Result) peak(bench string) float64 {
 	return r.Probes.PeakF32
 }
 
-// disturbed says whether something was faster than the machine's peak, as far as that was found out.
+// disturbed says whether something was faster than the machine's peak, as far as that was found
+// out.
 func (r *Result) disturbed() bool {
 	return slices.ContainsFunc(r.Figures, func(f Figure) bool {
 		peak := r.peak(f.Bench)
@@ -176,7 +178,8 @@ func (r *Result) writeMarkdown(w io.Writer) error {
 	return err
 }
 
-// trials say how the variants of peers did, a line for each peer that has some, and which peers do not run.
+// trials say how the variants of peers did, a line for each peer that has some, and which peers do
+// not run.
 func (r *Result) trials(bench string) (all []string) {
 	for _, f := range r.Figures {
 		for _, t := range f.Failed {

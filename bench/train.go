@@ -12,7 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// passSamples go through the LLM together: on a CPU what stays in its caches, on a GPU all of an update, which keeps it busy.
+// passSamples go through the LLM together: on a CPU what stays in its caches, on a GPU all of an
+// update, which keeps it busy.
 func (b *bed) passSamples() int {
 	if b.onGPU() {
 		return workloadBatch
@@ -20,7 +21,8 @@ func (b *bed) passSamples() int {
 	return 16
 }
 
-// trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten times as long, fewer.
+// trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten
+// times as long, fewer.
 var trainingSizes = map[string]int{residual: 4 * workloadBatch, recovery: workloadBatch}
 
 func (b *bed) trainings(ctx context.Context) (works []work, err error) {
@@ -42,8 +44,9 @@ func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 	return works, nil
 }
 
-// training trains an adapter through the LLM, with so many samples in a pass and samples of like length together, as the tuned peer
-// takes them. The peer in the authors' way takes so long that two of its steps stand for the whole.
+// training trains an adapter through the LLM, with so many samples in a pass and samples of like
+// length together, as the tuned peer takes them. The peer in the authors' way takes so long that
+// two of its steps stand for the whole.
 func (b *bed) training(name string, w *workload, pass int) work {
 	folder := b.path("workload-" + name)
 	positions := 0
@@ -51,8 +54,9 @@ func (b *bed) training(name string, w *workload, pass int) work {
 		positions += w.prompt.Positions(s.Counts, len(s.Answer)) - len(w.prompt.Prefix())
 	}
 	n := float64(len(w.samples))
-	// bfloat16 has 8 significant bits. Where the gradient is small, as that of whole histories read from one random state, its noise shows:
-	// 4.31 in float32, 4.73 in our bfloat16 and 5.50 in PyTorch's.
+	// bfloat16 has 8 significant bits. Where the gradient is small, as that of whole histories read
+	// from one random state, its noise shows: 4.31 in float32, 4.73 in our bfloat16 and 5.50 in
+	// PyTorch's.
 	norms := map[string]float64{residual: 0.05, recovery: 0.35}
 	agree := closeTo(map[string]float64{"loss": 0.01, "gradient_norm": norms[name]})
 	command := func(script string, more ...string) []string {

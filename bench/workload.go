@@ -17,8 +17,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// workload is real training samples of SASRec's states, ready for the LLM, and a new adapter of the default shape. Peers read it in
-// a folder, whose files bench/peers/workload.py describes.
+// workload is real training samples of SASRec's states, ready for the LLM, and a new adapter of the
+// default shape. Peers read it in a folder, whose files bench/peers/workload.py describes.
 type workload struct {
 	prompt  *prompt.Prompt
 	adapter *align.Adapter

@@ -4,7 +4,7 @@ For each case FOLDER gets NAME.safetensors, a state dict with that project's nam
 NAME.expected.safetensors: `seq` int32 [n, T] in our convention (ids from 0, padded at the end with the number of items V),
 `len` int32 [n], `hidden` float32 [n, D] and `scores` float32 [n, V] of the real items in our order. Their id of an item is ours
 plus 1 in all cases; their id 0 is padding. Everything is computed in float64 from the formulas below, and with --recbole (an
-unzipped wheel), --pmixer and --pmixer-original (model.py of that project) held against the projects' own classes.
+unzipped wheel), --pmixer and --pmixer-original (model.py of that project) compared with the projects' own classes.
 A real checkpoint holds no sizes beside the shapes: what shapes do not tell is marked (*) and stands in the metadata.
 
 recbole_sasrec   RecBole 1.2.1 SASRec. Padding at the end. x = LayerNorm(item_embedding[id] + position_embedding[0..T-1]); no scale.

@@ -62,7 +62,8 @@ func (c *Case) Fatalf(format string, args ...any) {
 	panic(stop{})
 }
 
-// Args returns the arguments of the README's command, which must be one of recint, without what stands in brackets.
+// Args returns the arguments of the README's command, which must be one of recint, without what
+// stands in brackets.
 func (c *Case) Args() []string {
 	command, _, _ := strings.Cut(c.field("command"), " [")
 	_, after, optional := strings.Cut(c.field("command"), "] ")
@@ -76,7 +77,8 @@ func (c *Case) Args() []string {
 	return words[1:]
 }
 
-// Recint runs recint in the case's folder. The argument OUT stands for a path that does not exist yet, see Out.
+// Recint runs recint in the case's folder. The argument OUT stands for a path that does not exist
+// yet, see Out.
 func (c *Case) Recint(args ...string) Result {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()

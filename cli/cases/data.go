@@ -151,8 +151,8 @@ func table(c *Case, path string) []string {
 	return strings.Split(strings.TrimSuffix(c.File(path), "\n"), "\n")[1:]
 }
 
-// standard are the events that most cases have: three users, each of whom begins with another of six items, an hour apart.
-// rating is that of all; "" stands for a source without ratings.
+// standard are the events that most cases have: three users, each of whom begins with another of
+// six items, an hour apart. rating is that of all; "" stands for a source without ratings.
 func standard(rating string) (lines []string) {
 	if rating == "" {
 		rating = "1"

@@ -245,8 +245,8 @@ func TestReadSafetensorsMalformed(t *testing.T) {
 	}
 }
 
-// Bit patterns from IEEE 754: binary16 0x3c00 = 1, 0xc000 = -2, 0x0001 = 2^-24, 0x7c00 = infinity; bfloat16 0x3f80 = 1,
-// 0xc000 = -2.
+// Bit patterns from IEEE 754: binary16 0x3c00 = 1, 0xc000 = -2, 0x0001 = 2^-24, 0x7c00 = infinity;
+// bfloat16 0x3f80 = 1, 0xc000 = -2.
 func TestReadWidens(t *testing.T) {
 	file := encode(`{"b":{"dtype":"BF16","shape":[2],"data_offsets":[8,12]},"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}}`, 0)
 	for _, v := range []uint16{0x3c00, 0xc000, 0x0001, 0x7c00, 0x3f80, 0xc000} {

@@ -16,9 +16,10 @@ import (
 	"syscall"
 )
 
-// WriteAtomic replaces the file at path by what write produces, or leaves it exactly as it was. The bytes go to a
-// temporary file in the same folder, which is synced and renamed over path; then the folder is synced. When write, the
-// disk or a later step fails, the temporary file is removed. The folder must exist. Errors from write are wrapped.
+// WriteAtomic replaces the file at path by what write produces, or leaves it exactly as it was. The
+// bytes go to a temporary file in the same folder, which is synced and renamed over path; then the
+// folder is synced. When write, the disk or a later step fails, the temporary file is removed. The
+// folder must exist. Errors from write are wrapped.
 func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -86,8 +87,8 @@ func remedy(err error) string {
 // splitGGUF knows a part of a split GGUF by its name.
 var splitGGUF = regexp.MustCompile(`^(.*)-\d{5}-of-(\d{5})\.gguf$`)
 
-// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal. Of a part of a split GGUF it hashes all
-// parts, one after the other.
+// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal. Of a part of a
+// split GGUF it hashes all parts, one after the other.
 func HashFile(path string) (string, error) {
 	paths := []string{path}
 	if match := splitGGUF.FindStringSubmatch(path); match != nil {

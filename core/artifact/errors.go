@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// FieldError is a value of a configuration that is out of its range. Who reads the configuration from elsewhere, such as from
-// flags, gives the field the name that it has there.
+// FieldError is a value of a configuration that is out of its range. Who reads the configuration
+// from elsewhere, such as from flags, gives the field the name that it has there.
 type FieldError struct {
 	Field string // by its name in JSON
 	Value any
@@ -24,7 +24,8 @@ var ErrResumable = errors.New("the same command goes on with it")
 // ErrDoesNotFit is found in the error of work that needs more memory than there is.
 var ErrDoesNotFit = errors.New("it does not fit")
 
-// Resumable adds ErrResumable to the error of work that was told to stop and keeps what is finished; other errors it passes on.
+// Resumable adds ErrResumable to the error of work that was told to stop and keeps what is
+// finished; other errors it passes on.
 func Resumable(err error) error {
 	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	if !stopped || errors.Is(err, ErrResumable) {

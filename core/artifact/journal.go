@@ -17,7 +17,8 @@ type Lines struct {
 	broken error // why nothing can be written any more
 }
 
-// OpenLines opens a file, or makes it, to go on behind a length. It cuts off what follows, such as a line that a kill has torn.
+// OpenLines opens a file, or makes it, to go on behind a length. It cuts off what follows, such as
+// a line that a kill has torn.
 func OpenLines(path string, length int64) (*Lines, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
@@ -60,7 +61,8 @@ func (l *Lines) Length() int64 { return l.length }
 // Close closes the file.
 func (l *Lines) Close() error { return l.file.Close() }
 
-// Journal is a file of JSON lines that several sittings write. The first line, the header, says what the records belong to.
+// Journal is a file of JSON lines that several sittings write. The first line, the header, says
+// what the records belong to.
 type Journal[H, R any] struct {
 	Header  H
 	Records []R
@@ -81,9 +83,9 @@ func ReadJournal[H, R any](path string) (*Journal[H, R], error) {
 	return j, nil
 }
 
-// OpenJournal begins a journal or goes on with the one in the file, and keeps other processes from writing it. It refuses a
-// file with another header. check says with how many of the records to go on, or why they do not belong here. Without a path
-// the journal lives in memory alone.
+// OpenJournal begins a journal or goes on with the one in the file, and keeps other processes from
+// writing it. It refuses a file with another header. check says with how many of the records to go
+// on, or why they do not belong here. Without a path the journal lives in memory alone.
 func OpenJournal[H, R any](path string, header H, check func([]R) (int, error)) (_ *Journal[H, R], err error) {
 	j := &Journal[H, R]{Header: header}
 	if path == "" {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// ReadText reads a whole text file. A byte-order mark, as Windows editors write it, says whether the file is UTF-8 or
-// UTF-16, and is removed; without one the file is UTF-8.
+// ReadText reads a whole text file. A byte-order mark, as Windows editors write it, says whether
+// the file is UTF-8 or UTF-16, and is removed; without one the file is UTF-8.
 func ReadText(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -33,14 +33,15 @@ func decodeText(data []byte) ([]byte, error) {
 // Keys says what becomes of keys of a JSON object that a struct has no field for.
 type Keys bool
 
-// KnownKeys refuses other keys, since whoever wrote them expects something that would not happen. AnyKeys skips them, as
-// where another version of the program wrote the file.
+// KnownKeys refuses other keys, since whoever wrote them expects something that would not happen.
+// AnyKeys skips them, as where another version of the program wrote the file.
 const (
 	KnownKeys Keys = false
 	AnyKeys   Keys = true
 )
 
-// ReadJSON reads a file that holds one JSON value. Its errors name the file, the line and the column.
+// ReadJSON reads a file that holds one JSON value. Its errors name the file, the line and the
+// column.
 func ReadJSON(path string, v any, keys Keys) error {
 	text, err := ReadText(path)
 	if err != nil {
@@ -52,8 +53,8 @@ func ReadJSON(path string, v any, keys Keys) error {
 	return nil
 }
 
-// ParseJSON reads one JSON value, with or without a byte-order mark. Errors are sentences about JSON, not about Go's types,
-// and begin with the place: "line 3, column 7: …".
+// ParseJSON reads one JSON value, with or without a byte-order mark. Errors are sentences about
+// JSON, not about Go's types, and begin with the place: "line 3, column 7: …".
 func ParseJSON(text []byte, v any, keys Keys) error {
 	text, err := decodeText(text)
 	if err != nil {

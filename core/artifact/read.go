@@ -19,14 +19,16 @@ import (
 // maxHeader is the format's own limit on the JSON header, in bytes.
 const maxHeader = 100_000_000
 
-// ReadSafetensors reads a whole file. Every length, offset and shape is checked before it is used, so that a malformed
-// file gives an error that names the file and the tensor. Tensors come in the order of their data. F32, I32 and I64 are
-// kept; BF16, F16 and F64 become F32; tensors of other types have no values. Values may be NaN or infinite.
+// ReadSafetensors reads a whole file. Every length, offset and shape is checked before it is used,
+// so that a malformed file gives an error that names the file and the tensor. Tensors come in the
+// order of their data. F32, I32 and I64 are kept; BF16, F16 and F64 become F32; tensors of other
+// types have no values. Values may be NaN or infinite.
 //
-// A path that ends in .index.json is the index of a checkpoint in several files, which are read as one.
+// A path that ends in .index.json is the index of a checkpoint in several files, which are read as
+// one.
 //
-// The format is described at https://github.com/huggingface/safetensors: eight bytes of little-endian header length, a
-// JSON header, the data without gaps.
+// The format is described at https://github.com/huggingface/safetensors: eight bytes of
+// little-endian header length, a JSON header, the data without gaps.
 func ReadSafetensors(path string) (*File, error) {
 	if strings.HasSuffix(path, ".index.json") {
 		return readShards(path)
@@ -46,8 +48,9 @@ func ReadSafetensors(path string) (*File, error) {
 	return readSafetensors(file, info.Size(), path)
 }
 
-// readShards reads the files that an index names ({"weight_map": {TENSOR: FILE}}, as Hugging Face's libraries write it).
-// The index and its files must agree on which tensors there are. Metadata of the files is joined.
+// readShards reads the files that an index names ({"weight_map": {TENSOR: FILE}}, as Hugging Face's
+// libraries write it). The index and its files must agree on which tensors there are. Metadata of
+// the files is joined.
 func readShards(path string) (*File, error) {
 	f := &File{path: path, Metadata: map[string]string{}}
 	var index struct {
@@ -170,8 +173,8 @@ func (f *File) parseHeader(header []byte) ([]entry, error) {
 	return entries, nil
 }
 
-// checkLayout checks types, shapes and offsets, sorts the entries by their data, and demands that the data is covered
-// without gap or overlap.
+// checkLayout checks types, shapes and offsets, sorts the entries by their data, and demands that
+// the data is covered without gap or overlap.
 func (f *File) checkLayout(entries []entry, size int64) error {
 	for i := range entries {
 		e := &entries[i]

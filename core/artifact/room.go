@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// RoomFor refuses a file of so many bytes at path where its file system has not that much free. Where that cannot be
-// found out, writing will tell.
+// RoomFor refuses a file of so many bytes at path where its file system has not that much free.
+// Where that cannot be found out, writing will tell.
 func RoomFor(path string, bytes int64) error {
 	var system syscall.Statfs_t
 	if syscall.Statfs(filepath.Dir(path), &system) != nil {

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// Tensor is one named array in row-major order. DType says which of the value slices is used: "F32" → F32,
-// "I32" → I32, "I64" → I64; a tensor of another type has no values. A scalar has an empty Shape and one value.
+// Tensor is one named array in row-major order. DType says which of the value slices is used: "F32"
+// → F32, "I32" → I32, "I64" → I64; a tensor of another type has no values. A scalar has an empty
+// Shape and one value.
 type Tensor struct {
 	Name  string
 	DType string
@@ -41,7 +42,8 @@ func (f *File) PutJSON(values map[string]any) error {
 	return nil
 }
 
-// TakeJSON reads what PutJSON added, by pointers. It refuses keys of objects that these have no field for.
+// TakeJSON reads what PutJSON added, by pointers. It refuses keys of objects that these have no
+// field for.
 func (f *File) TakeJSON(values map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if err := ParseJSON([]byte(f.Metadata[key]), values[key], KnownKeys); err != nil {
@@ -61,8 +63,8 @@ func (f *File) Find(name string) (*Tensor, error) {
 	return nil, f.errorf("has no tensor %q", name)
 }
 
-// Float32 returns the values of an F32 tensor (reading converts BF16, F16 and F64). With a shape given, another shape
-// is an error.
+// Float32 returns the values of an F32 tensor (reading converts BF16, F16 and F64). With a shape
+// given, another shape is an error.
 func (f *File) Float32(name string, shape ...int) ([]float32, error) {
 	t, err := f.take(name, "F32", shape)
 	if err != nil {
@@ -71,8 +73,8 @@ func (f *File) Float32(name string, shape ...int) ([]float32, error) {
 	return t.F32, nil
 }
 
-// Int32 returns the values of an I32 tensor, or of an I64 tensor whose values all fit. With a shape given, another
-// shape is an error.
+// Int32 returns the values of an I32 tensor, or of an I64 tensor whose values all fit. With a shape
+// given, another shape is an error.
 func (f *File) Int32(name string, shape ...int) ([]int32, error) {
 	t, err := f.take(name, "I32", shape)
 	if err != nil {
@@ -118,7 +120,8 @@ func (f *File) errorf(format string, args ...any) error {
 var elementSize = map[string]int64{"F32": 4, "I32": 4, "I64": 8, "BF16": 2, "F16": 2, "F64": 8,
 	"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8}
 
-// hasValues has the types whose values are read. In the others PyTorch stores buffers such as masks, not weights.
+// hasValues has the types whose values are read. In the others PyTorch stores buffers such as
+// masks, not weights.
 var hasValues = map[string]bool{"F32": true, "I32": true, "I64": true, "BF16": true, "F16": true, "F64": true}
 
 // count multiplies a shape and refuses negative dimensions and products that cannot be a file.

@@ -12,10 +12,10 @@ import (
 	"slices"
 )
 
-// WriteSafetensors writes a file atomically. The same content gives the same bytes: tensors and metadata are sorted by
-// name, and the header is padded with spaces so that the data starts at a multiple of eight bytes. Types F32, I32 and
-// I64 are written; a tensor whose values do not fit its shape, a name used twice or an empty name is an error, and
-// nothing is written.
+// WriteSafetensors writes a file atomically. The same content gives the same bytes: tensors and
+// metadata are sorted by name, and the header is padded with spaces so that the data starts at a
+// multiple of eight bytes. Types F32, I32 and I64 are written; a tensor whose values do not fit its
+// shape, a name used twice or an empty name is an error, and nothing is written.
 func WriteSafetensors(path string, f *File) error {
 	tensors := slices.Clone(f.Tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int { return cmp.Compare(a.Name, b.Name) })
@@ -86,7 +86,8 @@ func encodeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) 
 	return header.Bytes(), nil
 }
 
-// member appends "name":value to a JSON object that was opened in the buffer after the eight bytes of length.
+// member appends "name":value to a JSON object that was opened in the buffer after the eight bytes
+// of length.
 func member(header *bytes.Buffer, name string, value any) error {
 	if header.Len() > len("????????{") {
 		header.WriteByte(',')

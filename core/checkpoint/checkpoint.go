@@ -1,5 +1,5 @@
-// Package checkpoint keeps models that are being trained as tensors of a file: their values and the moments of their
-// optimiser. Gradients are zero between updates and are not kept.
+// Package checkpoint keeps models that are being trained as tensors of a file: their values and the
+// moments of their optimiser. Gradients are zero between updates and are not kept.
 package checkpoint
 
 import (
@@ -62,8 +62,9 @@ func Read(m Model, slot cgo.Slot, prefix string) ([]artifact.Tensor, error) {
 	return tensors, nil
 }
 
-// Write fills one slot of all tensors from a file, which must have each under its name after a prefix. Final dimensions
-// of 1 that the model does not have are dropped: files of PyTorch hold 1×1 convolutions [D, D, 1] that are matrices here.
+// Write fills one slot of all tensors from a file, which must have each under its name after a
+// prefix. Final dimensions of 1 that the model does not have are dropped: files of PyTorch hold 1×1
+// convolutions [D, D, 1] that are matrices here.
 func Write(m Model, slot cgo.Slot, file *artifact.File, prefix string) error {
 	infos, err := m.Tensors()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Catalogue looks items up by title. It is made once from a data set, never changes, and may be used by many
-// goroutines.
+// Catalogue looks items up by title. It is made once from a data set, never changes, and may be
+// used by many goroutines.
 type Catalogue struct {
 	titles []string         // clean titles, by item
 	ids    []int32          // title id of each item: the first item with the same clean title
@@ -38,15 +38,16 @@ func (d *Dataset) Catalogue() *Catalogue {
 	return c
 }
 
-// TitleID returns the first item that has the same clean title, case ignored: items with one title share one id.
+// TitleID returns the first item that has the same clean title, case ignored: items with one title
+// share one id.
 func (c *Catalogue) TitleID(item int32) int32 { return c.ids[item] }
 
 // SameTitle reports whether two items have the same clean title and so count as one answer.
 func (c *Catalogue) SameTitle(a, b int32) bool { return c.ids[a] == c.ids[b] }
 
-// Lookup finds an item by its raw title, its clean title, or anything that CleanTitle makes one ("Matrix, The"). Case
-// and whitespace do not matter. Of several items with one clean title the first is returned; the raw title, with the
-// year, tells them apart.
+// Lookup finds an item by its raw title, its clean title, or anything that CleanTitle makes one
+// ("Matrix, The"). Case and whitespace do not matter. Of several items with one clean title the
+// first is returned; the raw title, with the year, tells them apart.
 func (c *Catalogue) Lookup(title string) (item int32, ok bool) {
 	key := fold(title)
 	if key == "" {
@@ -62,8 +63,9 @@ func (c *Catalogue) Lookup(title string) (item int32, ok bool) {
 	return item, ok
 }
 
-// Nearest returns up to n different clean titles, the most similar first: by edit distance, where a title that contains
-// the query counts as one edit away. Equally near titles come in catalogue order.
+// Nearest returns up to n different clean titles, the most similar first: by edit distance, where a
+// title that contains the query counts as one edit away. Equally near titles come in catalogue
+// order.
 func (c *Catalogue) Nearest(title string, n int) []string {
 	query := fold(CleanTitle(title))
 	type candidate struct {
@@ -117,9 +119,10 @@ func (e *UnknownTitles) Error() string {
 	return "dataset: " + strings.Join(parts, "; ")
 }
 
-// ParseHistory reads a list of titles separated by commas, oldest first. Titles may hold commas themselves: at each
-// place the longest run of pieces that is a title wins, so "Good, The Bad and The Ugly, The, Fargo" is two films.
-// Empty pieces are skipped. Unknown pieces give an *UnknownTitles error.
+// ParseHistory reads a list of titles separated by commas, oldest first. Titles may hold commas
+// themselves: at each place the longest run of pieces that is a title wins, so "Good, The Bad and
+// The Ugly, The, Fargo" is two films. Empty pieces are skipped. Unknown pieces give an
+// *UnknownTitles error.
 func (c *Catalogue) ParseHistory(list string) ([]int32, error) {
 	const suggestions = 3
 	pieces := strings.Split(list, ",")

@@ -36,8 +36,8 @@ func compare(a, b Event) int {
 	return cmp.Compare(a.Rating, b.Rating)
 }
 
-// Attributes are what else is known of items or users: columns with a value for each of them. A value is "" where nothing
-// is known; several values are separated by "|".
+// Attributes are what else is known of items or users: columns with a value for each of them. A
+// value is "" where nothing is known; several values are separated by "|".
 type Attributes struct {
 	Names  []string
 	Values [][]string // Values[i] belongs to item or user i and follows Names; nil where there are no names
@@ -65,8 +65,9 @@ func (d *Dataset) User(id string) (int32, bool) {
 	return int32(max(u, 0)), u >= 0
 }
 
-// Sort gives users and events the order that does not depend on the order of events: users by number where every id is a
-// decimal integer, else as text; events by user, time, item and rating. Users without events are removed.
+// Sort gives users and events the order that does not depend on the order of events: users by
+// number where every id is a decimal integer, else as text; events by user, time, item and rating.
+// Users without events are removed.
 func (d *Dataset) Sort() {
 	d.sortUsers()
 	d.sortEvents()
@@ -96,7 +97,8 @@ func (d *Dataset) sortUsers() {
 	}
 }
 
-// OrderIDs returns the places of ids in their order: by number where every one is a decimal integer, else as text.
+// OrderIDs returns the places of ids in their order: by number where every one is a decimal
+// integer, else as text.
 func OrderIDs(ids []string) []int32 {
 	order := make([]int32, len(ids))
 	numbers := make([]int64, len(ids))
@@ -116,7 +118,8 @@ func OrderIDs(ids []string) []int32 {
 	return order
 }
 
-// sortEvents sorts in place: each event is moved to its user's, then each user's are sorted, on all processors.
+// sortEvents sorts in place: each event is moved to its user's, then each user's are sorted, on all
+// processors.
 func (d *Dataset) sortEvents() {
 	if slices.IsSortedFunc(d.Events, compare) {
 		return

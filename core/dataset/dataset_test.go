@@ -89,7 +89,8 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// What may stand in a folder beside the columns that must: attributes, empty ratings, byte-order marks.
+// What may stand in a folder beside the columns that must: attributes, empty ratings, byte-order
+// marks.
 func TestLoadAttributes(t *testing.T) {
 	const mark = "\ufeff"
 	d, err := load(files(headFile, mark+goodHead, itemsFile, mark+"genres\titem_id\ttitle\traw_title\nx|y\ta\tA\tA\n\tb\tB\tB\n",
@@ -123,7 +124,8 @@ func TestLoadAttributes(t *testing.T) {
 	}
 }
 
-// The hash does not depend on the order of events. A folder from the time when it did is read and keeps its hash.
+// The hash does not depend on the order of events. A folder from the time when it did is read and
+// keeps its hash.
 func TestHashOfEventsInAnyOrder(t *testing.T) {
 	const first, second = "10\tb\t5\t4.5\n", "9\ta\t7\t1\n"
 	read := func(head, events string) (*Dataset, error) {

@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// A data set of three items and one user is saved, loaded and split. Titles are found in the forms that people write.
+// A data set of three items and one user is saved, loaded and split. Titles are found in the forms
+// that people write.
 func Example() {
 	d := &dataset.Dataset{
 		Name:  "three films",

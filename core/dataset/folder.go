@@ -43,8 +43,8 @@ var (
 // partFiles hold the sequences of data that came split, by part.
 var partFiles = [parts]string{"train.tsv", "validation.tsv", "test.tsv"}
 
-// head is dataset.json. Counts and hash may be left out by somebody who writes a folder by hand; the split is where it is
-// chronological.
+// head is dataset.json. Counts and hash may be left out by somebody who writes a folder by hand;
+// the split is where it is chronological.
 type head struct {
 	Name    string    `json:"name"`
 	Licence string    `json:"licence,omitempty"`
@@ -61,9 +61,9 @@ type paths struct{}
 
 func (paths) Open(name string) (fs.File, error) { return os.Open(name) }
 
-// Load reads a data set folder and checks it: columns, numbers, ids, and, where dataset.json has them, counts and
-// content hash. Dense item ids follow items.tsv; users and events are sorted, see Sort. A broken file gives a *FormatError
-// with file and line.
+// Load reads a data set folder and checks it: columns, numbers, ids, and, where dataset.json has
+// them, counts and content hash. Dense item ids follow items.tsv; users and events are sorted, see
+// Sort. A broken file gives a *FormatError with file and line.
 func Load(dir string) (*Dataset, error) { return load(paths{}, dir) }
 
 func load(folder fs.FS, dir string) (*Dataset, error) {
@@ -266,9 +266,9 @@ func (d *Dataset) readParts(folder fs.FS, dir string, items denseIDs) error {
 	return nil
 }
 
-// Save writes the data set as a folder that Load reads back, creating it where needed. dataset.json is written last, so
-// that a folder that has it is complete. A title or id that the format cannot hold is an error before anything is
-// written.
+// Save writes the data set as a folder that Load reads back, creating it where needed. dataset.json
+// is written last, so that a folder that has it is complete. A title or id that the format cannot
+// hold is an error before anything is written.
 func (d *Dataset) Save(dir string) error { return d.save(context.Background(), dir) }
 
 // SaveNew writes the data set as a folder that must not exist: all of it or nothing.
@@ -335,10 +335,10 @@ func (s *stoppable) Write(p []byte) (int, error) {
 	return s.Writer.Write(p)
 }
 
-// Hash returns the content hash: the SHA-256, in hexadecimal, of items.tsv, then of events.tsv or the sequences, as Save
-// writes them but without attributes, and of the line "split KIND" where the split is not the chronological one. It does not
-// depend on the order of events, nor on name, licence, source and attributes. A folder whose hash was recorded before that
-// was so keeps it.
+// Hash returns the content hash: the SHA-256, in hexadecimal, of items.tsv, then of events.tsv or
+// the sequences, as Save writes them but without attributes, and of the line "split KIND" where the
+// split is not the chronological one. It does not depend on the order of events, nor on name,
+// licence, source and attributes. A folder whose hash was recorded before that was so keeps it.
 func (d *Dataset) Hash() string {
 	if d.recorded != "" {
 		return d.recorded
@@ -364,7 +364,8 @@ type storedFile struct {
 	write func(io.Writer) error
 }
 
-// files gives the files of the folder in the order in which they are hashed, with or without attributes.
+// files gives the files of the folder in the order in which they are hashed, with or without
+// attributes.
 func (d *Dataset) files(attributes bool) []storedFile {
 	var ofItems, ofUsers Attributes
 	if attributes {

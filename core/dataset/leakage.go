@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// Leakage says what training sees of the future, and of what it is measured on. All of it but the repeats is 0 for the
-// chronological split by construction. Of data that came split the times are not known, and only the repeats are counted.
-// The JSON names are stable.
+// Leakage says what training sees of the future, and of what it is measured on. All of it but the
+// repeats is 0 for the chronological split by construction. Of data that came split the times are
+// not known, and only the repeats are counted. The JSON names are stable.
 type Leakage struct {
 	ValidationUsers      int     `json:"validation_users"`       // with a validation target
 	ValidationUsersAhead int     `json:"validation_users_ahead"` // of these: with one that is earlier than the last training target
@@ -22,8 +22,8 @@ type Leakage struct {
 	TestRepeats          int     `json:"test_repeats"`           // test sequences that are in training or validation, too
 }
 
-// leakage measures a split whose sequences are given user by user. Memory: about 22 bytes for each sequence outside
-// training.
+// leakage measures a split whose sequences are given user by user. Memory: about 22 bytes for each
+// sequence outside training.
 func leakage(targets iter.Seq2[part, Sequence], users int) (l Leakage) {
 	content := fingerprints()
 	var outside [parts][]uint64 // contents of validation and test sequences
@@ -90,8 +90,8 @@ func leakage(targets iter.Seq2[part, Sequence], users int) (l Leakage) {
 	return l
 }
 
-// index finds the places of fingerprints among sorted ones. Most of those that are looked for are not there, which a bit for
-// their leading bits tells at once.
+// index finds the places of fingerprints among sorted ones. Most of those that are looked for are
+// not there, which a bit for their leading bits tells at once.
 type index struct {
 	sorted []uint64
 	known  []uint64 // a bit for the leading bits of each fingerprint

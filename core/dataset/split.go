@@ -14,7 +14,8 @@ type Protocol struct {
 	MinHistory int // targets with fewer items before them are dropped
 }
 
-// DefaultProtocol is the paper's: histories of 10, positions with fewer than 3 items before them dropped.
+// DefaultProtocol is the paper's: histories of 10, positions with fewer than 3 items before them
+// dropped.
 func DefaultProtocol() Protocol { return Protocol{MaxHistory: 10, MinHistory: 3} }
 
 // Validate names the field that is out of range.
@@ -45,18 +46,20 @@ type Split struct {
 // all gives the parts in the order train, validation, test.
 func (s *Split) all() [parts]*[]Sequence { return [parts]*[]Sequence{&s.Train, &s.Validation, &s.Test} }
 
-// SplitKind says how the sequences of a data set are divided into three parts. It is recorded in dataset.json.
+// SplitKind says how the sequences of a data set are divided into three parts. It is recorded in
+// dataset.json.
 type SplitKind string
 
 const (
-	// Chronological cuts all sequences by time 8:1:1 at ⌊8n/10⌋ and ⌊9n/10⌋, so that no training target is later than a
-	// validation target, and none of these later than a test target. A user may occur in all three parts.
+	// Chronological cuts all sequences by time 8:1:1 at ⌊8n/10⌋ and ⌊9n/10⌋, so that no training
+	// target is later than a validation target, and none of these later than a test target. A user
+	// may occur in all three parts.
 	Chronological SplitKind = "chronological"
-	// LeaveOneOut tests on the last event of each user, validates on the one before it and trains on the rest. What others
-	// did after that event is in training: see Leakage.
+	// LeaveOneOut tests on the last event of each user, validates on the one before it and trains
+	// on the rest. What others did after that event is in training: see Leakage.
 	LeaveOneOut SplitKind = "leave-one-out"
-	// Given is for data that came as sequences in three parts. They are taken as they are, but that of a longer history the
-	// last MaxHistory items count; MinHistory was the source's choice.
+	// Given is for data that came as sequences in three parts. They are taken as they are, but that
+	// of a longer history the last MaxHistory items count; MinHistory was the source's choice.
 	Given SplitKind = "given"
 )
 
@@ -71,10 +74,11 @@ func (k SplitKind) Validate() error {
 // Kind is SplitBy, Chronological where that is empty.
 func (d *Dataset) Kind() SplitKind { return cmp.Or(d.SplitBy, Chronological) }
 
-// Split makes sequences by the kind of split that the data set records. There is one for every event that has at least
-// MinHistory earlier events of its user. A user's events are ordered by time, ties by item, so that the order of a file's
-// lines, which means nothing, changes nothing; the sequences of a part by the time of the target, ties by user, then by
-// position. Where clocks are coarse the rule for ties matters: in MovieLens-100K three events of four share their second
+// Split makes sequences by the kind of split that the data set records. There is one for every
+// event that has at least MinHistory earlier events of its user. A user's events are ordered by
+// time, ties by item, so that the order of a file's lines, which means nothing, changes nothing;
+// the sequences of a part by the time of the target, ties by user, then by position. Where clocks
+// are coarse the rule for ties matters: in MovieLens-100K three events of four share their second
 // with another one of the same user. Data too small to fill every part is an error.
 func (d *Dataset) Split(p Protocol) (Split, error) {
 	targets, err := d.targets(p)
@@ -119,7 +123,8 @@ const (
 	parts = 3
 )
 
-// targets gives every sequence with its part, user by user, each user's in order. It may be gone through more than once.
+// targets gives every sequence with its part, user by user, each user's in order. It may be gone
+// through more than once.
 func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -176,14 +181,15 @@ func (d *Dataset) given(p Protocol) iter.Seq2[part, Sequence] {
 	}
 }
 
-// cut is a place among the targets in order of time: before it lie those earlier than time, and the first so many of those
-// that tie with it.
+// cut is a place among the targets in order of time: before it lie those earlier than time, and the
+// first so many of those that tie with it.
 type cut struct {
 	time int64
 	ties int
 }
 
-// takes reports whether a target lies before the cut. Targets must be asked for in the order of ties, each once.
+// takes reports whether a target lies before the cut. Targets must be asked for in the order of
+// ties, each once.
 func (c *cut) takes(time int64) bool {
 	if time == c.time && c.ties > 0 {
 		c.ties--
@@ -192,7 +198,8 @@ func (c *cut) takes(time int64) bool {
 	return time < c.time
 }
 
-// cuts finds the chronological cuts among sorted events. It sorts times alone, 8 bytes for each target.
+// cuts finds the chronological cuts among sorted events. It sorts times alone, 8 bytes for each
+// target.
 func (d *Dataset) cuts(starts []int, p Protocol) (validationFrom, testFrom cut) {
 	times := make([]int64, 0, len(d.Events))
 	for user := range d.Users {
@@ -224,7 +231,8 @@ func (d *Dataset) Histories(max int) [][]int32 {
 	return histories
 }
 
-// History returns the user's latest items, at most max of them, oldest first: what a recommender would be asked now.
+// History returns the user's latest items, at most max of them, oldest first: what a recommender
+// would be asked now.
 func (d *Dataset) History(user int32, max int) []int32 {
 	var events []Event
 	for _, e := range d.Events {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// Expected by hand. User 0 takes items 0, 1, 2, 3 (the tie in time at 3 goes by item, whatever the order of the file),
-// user 1 takes 4, 3, 2, 1.
+// Expected by hand. User 0 takes items 0, 1, 2, 3 (the tie in time at 3 goes by item, whatever the
+// order of the file), user 1 takes 4, 3, 2, 1.
 func TestSequencesByHand(t *testing.T) {
 	d := &Dataset{Name: "n", Users: []string{"u", "v"}, Items: make([]Item, 5), Events: []Event{
 		{User: 1, Item: 4, Time: 1}, {User: 0, Item: 2, Time: 3}, {User: 0, Item: 1, Time: 3}, {User: 0, Item: 0, Time: 2},
@@ -74,8 +74,9 @@ func TestSplitCutsByTime(t *testing.T) {
 	}
 }
 
-// By hand: users with 5, 4, 3 and 1 events, at least two items before a target. The last event of each tests, the one before
-// validates; of the third user only the last one has enough before it, of the fourth none.
+// By hand: users with 5, 4, 3 and 1 events, at least two items before a target. The last event of
+// each tests, the one before validates; of the third user only the last one has enough before it,
+// of the fourth none.
 func leaveOneOut() *Dataset {
 	d := &Dataset{Name: "n", SplitBy: LeaveOneOut, Users: []string{"a", "b", "c", "d"}}
 	for i := range 5 {
@@ -101,8 +102,9 @@ func TestLeaveOneOut(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	// The last training target is at 30: only the test target at 3 is earlier. It stands before the first training target,
-	// which repeats it, as the validation sequence of the second user does; that of the third user's test repeats both.
+	// The last training target is at 30: only the test target at 3 is earlier. It stands before the
+	// first training target, which repeats it, as the validation sequence of the second user does;
+	// that of the third user's test repeats both.
 	stats, err := Describe(t.Context(), d, p)
 	leaks := Leakage{ValidationUsers: 2, TestUsers: 3, TestUsersAhead: 1, TrainAfterTest: 1, ValidationRepeats: 1, TestRepeats: 2}
 	if err != nil || stats.Leakage != leaks || stats.SingleEvents != 1 || stats.Train != 1 || stats.Test != 3 {
@@ -133,7 +135,8 @@ func TestChronologicalTies(t *testing.T) {
 	}
 }
 
-// The hash of a data set that is split by time is that of its two files, as before there were other splits; others differ.
+// The hash of a data set that is split by time is that of its two files, as before there were other
+// splits; others differ.
 func TestHashKnowsTheSplit(t *testing.T) {
 	d := leaveOneOut()
 	seen := map[string]SplitKind{}

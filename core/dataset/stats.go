@@ -76,8 +76,9 @@ func (a Attributes) columns() (all []Column) {
 	return all
 }
 
-// Describe counts. Data too small to split is described, too: parts of the split may be 0. A wrong protocol is an
-// error, and so is the end of the context. Beside the data set, memory is about 20 bytes for each event.
+// Describe counts. Data too small to split is described, too: parts of the split may be 0. A wrong
+// protocol is an error, and so is the end of the context. Beside the data set, memory is about 20
+// bytes for each event.
 func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 	const top = 10
 	d = d.sorted()

@@ -10,7 +10,8 @@ import (
 // TimeForms says in words what a TimeReader reads.
 const TimeForms = "a whole number of seconds, nor a date such as 2024-05-01 or 2024-05-01T08:30:00Z"
 
-// dateLayouts are the forms of a date, the usual ones first. Fractions of seconds need no layout of their own.
+// dateLayouts are the forms of a date, the usual ones first. Fractions of seconds need no layout of
+// their own.
 var dateLayouts = layouts()
 
 func layouts() []string {
@@ -40,7 +41,8 @@ type TimeReader struct {
 	layout string // of the last date
 }
 
-// Read reads a time: a number, of which the fraction is dropped, or a date as seconds since 1970, UTC where it has no zone.
+// Read reads a time: a number, of which the fraction is dropped, or a date as seconds since 1970,
+// UTC where it has no zone.
 func (r *TimeReader) Read(text []byte) (t int64, date, ok bool) {
 	if v, ok := parseInt(text); ok {
 		return v, false, true
@@ -98,9 +100,9 @@ type TimeUnit struct {
 var TimeUnits = []TimeUnit{{"s", "seconds", 1}, {"ms", "milliseconds", 1e3}, {"us", "microseconds", 1e6},
 	{"ns", "nanoseconds", 1e9}}
 
-// UnitOf tells the unit of a time by its size: times of interest lie between 1973 and 5138, so that seconds have fewer than
-// 12 digits, milliseconds fewer than 15, microseconds fewer than 18. clear is false where a time is so small that it may be
-// in any unit.
+// UnitOf tells the unit of a time by its size: times of interest lie between 1973 and 5138, so that
+// seconds have fewer than 12 digits, milliseconds fewer than 15, microseconds fewer than 18. clear
+// is false where a time is so small that it may be in any unit.
 func UnitOf(t int64) (unit TimeUnit, clear bool) {
 	const smallest, most = 1e8, 1e11 // seconds
 	size, at := max(t, -t), 0

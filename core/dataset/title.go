@@ -66,8 +66,9 @@ func CleanTitle(raw string) string {
 // collapse trims whitespace and makes each run of it one space.
 func collapse(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// PlainText is the form of titles and attributes in a data set: Unicode's normal form C, in which an accent and its letter
-// are one character, without whitespace around it, each run of it one space.
+// PlainText is the form of titles and attributes in a data set: Unicode's normal form C, in which
+// an accent and its letter are one character, without whitespace around it, each run of it one
+// space.
 func PlainText(s string) string { return norm.NFC.String(collapse(s)) }
 
 // fold is the form in which titles are compared: PlainText, case ignored.

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Raw titles from MovieLens-100K's u.item; the clean ones by hand after the rules in CleanTitle's comment.
+// Raw titles from MovieLens-100K's u.item; the clean ones by hand after the rules in CleanTitle's
+// comment.
 func TestCleanTitle(t *testing.T) {
 	for raw, want := range map[string]string{
 		"Toy Story (1995)":                                              "Toy Story",

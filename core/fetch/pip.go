@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// download lets pip put the wheel into work, verifies it and returns its path. pip knows the machine's own mirrors and
-// proxies, which is why it is asked.
+// download lets pip put the wheel into work, verifies it and returns its path. pip knows the
+// machine's own mirrors and proxies, which is why it is asked.
 func (s sources) download(ctx context.Context, w wheel, work string, out io.Writer) (string, error) {
 	pin := w.name + "==" + w.version
 	fmt.Fprintf(out, "downloading %s (about %s) with pip\n", pin, w.size)

@@ -2,13 +2,15 @@ package gguf
 
 import "math"
 
-// bfloat16 rounds a finite number to the nearest bfloat16, ties to even: the upper half of a float32.
+// bfloat16 rounds a finite number to the nearest bfloat16, ties to even: the upper half of a
+// float32.
 func bfloat16(x float32) uint16 {
 	bits := math.Float32bits(x)
 	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
-// float16 rounds a finite number to the nearest IEEE 754 binary16, ties to even; from 65520 on it is infinite.
+// float16 rounds a finite number to the nearest IEEE 754 binary16, ties to even; from 65520 on it
+// is infinite.
 func float16(x float32) uint16 {
 	bits := math.Float32bits(x)
 	sign := uint16(bits >> 16 & 0x8000)

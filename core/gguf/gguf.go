@@ -1,5 +1,6 @@
-// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLMs with random weights. Models
-// are read by the native core; of a file only the tokenizer is read here, to be written into another.
+// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLMs with
+// random weights. Models are read by the native core; of a file only the tokenizer is read here, to
+// be written into another.
 package gguf
 
 import (
@@ -22,7 +23,8 @@ type File struct {
 	Tensors []Tensor
 }
 
-// Key is one entry of the metadata. Value is a bool, uint16, uint32, int32, float32, string, []int32, []float32 or []string.
+// Key is one entry of the metadata. Value is a bool, uint16, uint32, int32, float32, string,
+// []int32, []float32 or []string.
 type Key struct {
 	Name  string
 	Value any
@@ -33,8 +35,8 @@ type Tensor struct {
 	Name  string
 	Shape []int // row-major
 	Type  Type
-	// Fill writes the values first, first+1, … of the tensor. It is called for stretches that begin at multiples of Stretch,
-	// in any order and from several goroutines.
+	// Fill writes the values first, first+1, … of the tensor. It is called for stretches that begin
+	// at multiples of Stretch, in any order and from several goroutines.
 	Fill func(dst []float32, first int)
 }
 
@@ -111,8 +113,8 @@ func (f *File) Weights() int64 {
 	return n
 }
 
-// Save puts the file at path, or leaves what is there as it was. It refuses at once where the file system has no room.
-// Progress, in bytes, may be nil.
+// Save puts the file at path, or leaves what is there as it was. It refuses at once where the file
+// system has no room. Progress, in bytes, may be nil.
 func (f *File) Save(ctx context.Context, path string, progress func(done, total int64)) error {
 	total, err := f.Size()
 	if err != nil {

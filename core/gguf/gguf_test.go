@@ -51,7 +51,8 @@ func random(t *testing.T, m gguf.LLM, kind gguf.Type, seed uint64) *gguf.File {
 	return f
 }
 
-// The description is what was asked for, read back by the native core, and so is the shape taken from it.
+// The description is what was asked for, read back by the native core, and so is the shape taken
+// from it.
 func TestDescription(t *testing.T) {
 	for kind, size := range map[gguf.Type]int64{gguf.F32: 4, gguf.F16: 2, gguf.BF16: 2} {
 		f := random(t, small, kind, 1)
@@ -97,8 +98,8 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// A seed gives the same bytes however many processors make them, also where a tensor is longer than a stretch; every seed,
-// tensor and stretch has numbers of its own.
+// A seed gives the same bytes however many processors make them, also where a tensor is longer than
+// a stretch; every seed, tensor and stretch has numbers of its own.
 func TestReproducible(t *testing.T) {
 	long := small
 	long.FF = gguf.Stretch/small.Embd + 2
@@ -127,8 +128,8 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// Each finite binary16, its middle to the next, and what lies beside that, by IEEE 754's rule: to the nearest, ties to the
-// even one. The native core widens what was written.
+// Each finite binary16, its middle to the next, and what lies beside that, by IEEE 754's rule: to
+// the nearest, ties to the even one. The native core widens what was written.
 func TestRounding(t *testing.T) {
 	value := func(half uint16) float64 { // of a binary16 that is not negative
 		e, m := int(half>>10), float64(half&0x3ff)

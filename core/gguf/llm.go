@@ -71,9 +71,9 @@ func Like(path string, info cgo.GGUFInfo) (LLM, error) {
 	return m, nil
 }
 
-// Random makes the file of a model that nobody has trained: matrices, of the given type, are drawn from a normal
-// distribution around 0, norms are 1. The same arguments give the same bytes. The tokenizer's keys are
-// made to fit the vocabulary (see Tokenizer).
+// Random makes the file of a model that nobody has trained: matrices, of the given type, are drawn
+// from a normal distribution around 0, norms are 1. The same arguments give the same bytes. The
+// tokenizer's keys are made to fit the vocabulary (see Tokenizer).
 func (m LLM) Random(t Type, seed uint64, tokenizer []Key) (*File, error) {
 	layout, err := cgo.LLMLayout(cgo.LLMSizes{Architecture: m.Architecture, Layers: m.Layers, Embd: m.Embd, Heads: m.Heads,
 		HeadsKV: m.HeadsKV, HeadDim: m.HeadDim, FF: m.FF, Vocab: m.Vocab, Tied: m.Tied})

@@ -17,7 +17,8 @@ const (
 	Unused  = int32(5)
 )
 
-// Keys of the vocabulary: lists with an entry for each token, and the pairs of tokens that are merged.
+// Keys of the vocabulary: lists with an entry for each token, and the pairs of tokens that are
+// merged.
 const (
 	tokensKey = "tokenizer.ggml.tokens"
 	typesKey  = "tokenizer.ggml.token_type"
@@ -25,8 +26,9 @@ const (
 	mergesKey = "tokenizer.ggml.merges"
 )
 
-// Tokenizer reads the keys of a GGUF's tokenizer and chat template. In a model with a smaller vocabulary its last tokens,
-// which are the rarest, are missing; in one with a larger vocabulary the tokens behind its last are never used.
+// Tokenizer reads the keys of a GGUF's tokenizer and chat template. In a model with a smaller
+// vocabulary its last tokens, which are the rarest, are missing; in one with a larger vocabulary
+// the tokens behind its last are never used.
 func Tokenizer(path string) ([]Key, error) {
 	keys, err := keysOf(path, "tokenizer.")
 	if err != nil {
@@ -160,8 +162,8 @@ func find(keys []Key, name string) any {
 	return nil
 }
 
-// fit gives a tokenizer of exactly n tokens: behind the n-th they are cut off, with the merges that they take part in, and
-// up to it unused ones are added. A tokenizer without tokens stays as it is.
+// fit gives a tokenizer of exactly n tokens: behind the n-th they are cut off, with the merges that
+// they take part in, and up to it unused ones are added. A tokenizer without tokens stays as it is.
 func fit(keys []Key, n int) ([]Key, error) {
 	tokens, _ := find(keys, tokensKey).([]string)
 	if len(tokens) == 0 || len(tokens) == n {

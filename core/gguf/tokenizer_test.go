@@ -18,7 +18,8 @@ func set(keys []gguf.Key, name string, value any) []gguf.Key {
 	return append(keys, gguf.Key{Name: name, Value: value})
 }
 
-// bigVocabulary has the marks of ChatML in front, and merges behind the bytes: "th", "ab", "the", "abth".
+// bigVocabulary has the marks of ChatML in front, and merges behind the bytes: "th", "ab", "the",
+// "abth".
 func bigVocabulary() []gguf.Key {
 	keys := gguftest.Tokenizer()
 	bytes := keys[2].Value.([]string)[:256]
@@ -66,8 +67,8 @@ func TestTokenizerIsRead(t *testing.T) {
 	}
 }
 
-// By hand: "abthe" is "ab" and "the", the earlier merges; without "the", which is token 260, it is "abth" and "e", and
-// without that too "ab", "th", "e". Every text still comes back.
+// By hand: "abthe" is "ab" and "the", the earlier merges; without "the", which is token 260, it is
+// "abth" and "e", and without that too "ab", "th", "e". Every text still comes back.
 func TestTokenizerFits(t *testing.T) {
 	for vocab, want := range map[int][]int32{
 		300: {259, 260}, 262: {259, 260}, 261: {259, 260}, 260: {259, 258, 2 + 'e'}, 259: {2 + 'a', 2 + 'b', 258, 2 + 'e'},
@@ -94,8 +95,8 @@ func TestTokenizerFits(t *testing.T) {
 	}
 }
 
-// The tokenizer that a real model would bring, cut to the 32,000 tokens of LLaMA: the rest of its vocabulary takes the place
-// of what is missing.
+// The tokenizer that a real model would bring, cut to the 32,000 tokens of LLaMA: the rest of its
+// vocabulary takes the place of what is missing.
 func TestTokenizerOfSmolLM2(t *testing.T) {
 	path := os.Getenv("RECINT_MODEL")
 	if path == "" {

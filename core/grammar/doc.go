@@ -1,2 +1,3 @@
-// Package grammar says which answers name items of a catalogue and nothing else: one title, or titles on lines of their own.
+// Package grammar says which answers name items of a catalogue and nothing else: one title, or
+// titles on lines of their own.
 package grammar

@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Grammar is a prefix tree over the tokens of titles, walked from Start by Next. It is immutable and safe for concurrent use.
+// Grammar is a prefix tree over the tokens of titles, walked from Start by Next. It is immutable
+// and safe for concurrent use.
 type Grammar struct {
 	nodes []node
 	later int32 // where the lines behind the first one start
@@ -36,7 +37,8 @@ type Step struct {
 	Ends  bool // it is the end token: the answer is complete
 }
 
-// Titles allows answers of 1 to lines titles, one on each line, closed by the end token of prompt.Answer. Titles may repeat.
+// Titles allows answers of 1 to lines titles, one on each line, closed by the end token of
+// prompt.Answer. Titles may repeat.
 func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 	if len(titles) == 0 || lines < 1 || lines > 1<<20 {
 		return nil, fmt.Errorf("grammar: %d titles on at most %d lines; there must be one at least", len(titles), lines)
@@ -84,7 +86,8 @@ func joins(text string) error {
 	return fmt.Errorf("grammar: this vocabulary joins what stands on two lines (%q), so lists of titles cannot be restricted", text)
 }
 
-// neighbours are the tokens of the other line and its line break before a title, and of the other line behind one.
+// neighbours are the tokens of the other line and its line break before a title, and of the other
+// line behind one.
 type neighbours struct{ before, after []int32 }
 
 func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
@@ -103,8 +106,9 @@ func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
 	return n, nil
 }
 
-// addLines adds a title as the first of several lines, as one between others, and as the last. Vocabularies may join a line break
-// with what stands before it, such as "!\n", so that each is tokenised among others.
+// addLines adds a title as the first of several lines, as one between others, and as the last.
+// Vocabularies may join a line break with what stands before it, such as "!\n", so that each is
+// tokenised among others.
 func (g *Grammar) addLines(v prompt.Vocabulary, title string, around neighbours) error {
 	for _, line := range []struct {
 		text          string

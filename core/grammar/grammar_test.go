@@ -58,7 +58,8 @@ func TestTitles_one(t *testing.T) {
 	}
 }
 
-// Every list of up to three titles is allowed, no longer one is, and a random walk always ends in such a list.
+// Every list of up to three titles is allowed, no longer one is, and a random walk always ends in
+// such a list.
 func TestTitles_lists(t *testing.T) {
 	v := testllm.GGUF(t)
 	g, err := Titles(v, hard, 3)
@@ -128,7 +129,8 @@ func TestTitles_refusals(t *testing.T) {
 	}
 }
 
-// joining is a vocabulary of bytes in which "!" and a line break behind it are one token, as in Llama 3's.
+// joining is a vocabulary of bytes in which "!" and a line break behind it are one token, as in
+// Llama 3's.
 type joining struct{ prompt.Vocabulary }
 
 const joined = 300

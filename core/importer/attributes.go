@@ -8,7 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// longestAttribute bounds the bytes of an attribute, so that descriptions and reviews do not fill the memory.
+// longestAttribute bounds the bytes of an attribute, so that descriptions and reviews do not fill
+// the memory.
 const longestAttribute = 1000
 
 // collector keeps the columns of a table that have no other role.

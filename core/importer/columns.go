@@ -48,7 +48,8 @@ type column struct {
 	optional bool
 }
 
-// usual are the names that columns have, those that end with id first: beside user_id, user is often a name in words.
+// usual are the names that columns have, those that end with id first: beside user_id, user is
+// often a name in words.
 var usual = map[role][]string{
 	userRole: {"userid", "useridx", "uid", "reviewerid", "customerid", "visitorid", "sessionid", "memberid", "accountid", "authorid",
 		"user", "reviewer", "customer", "username"},
@@ -89,7 +90,8 @@ func (c column) orID() column {
 	return c
 }
 
-// squash is the form in which usual names of columns are compared: userId, user_id and "User ID" are one.
+// squash is the form in which usual names of columns are compared: userId, user_id and "User ID"
+// are one.
 func squash(name string) string {
 	return strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(name))
 }
@@ -113,7 +115,8 @@ func (t *table) label() string {
 	return t.files[0].label()
 }
 
-// locate finds the columns in the header of a file. A header may grow; then columns that were found stay.
+// locate finds the columns in the header of a file. A header may grow; then columns that were found
+// stay.
 func (t *table) locate(file string, header []string) error {
 	if len(header) <= len(t.header) || t.places == nil {
 		t.places = map[role]int{}
@@ -176,8 +179,8 @@ func (t *table) has(r role) bool {
 	return ok
 }
 
-// attributes are the places and names of the columns that have no role, or that of a year, and a name that a data set can
-// hold.
+// attributes are the places and names of the columns that have no role, or that of a year, and a
+// name that a data set can hold.
 func (t *table) attributes() (places []int, names []string) {
 	taken := []string{"item_id", "title", "raw_title", "user_id"}
 	for at, h := range t.header {
@@ -234,7 +237,8 @@ func (r row) at(at int, noun string) ([]byte, error) {
 	return decoded, nil
 }
 
-// toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, of which Latin-1 is a part.
+// toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, of which Latin-1 is a
+// part.
 func toUTF8(text []byte) (decoded []byte, ok bool) {
 	if utf8.Valid(text) {
 		return text, true
@@ -243,8 +247,8 @@ func toUTF8(text []byte) (decoded []byte, ok bool) {
 	return decoded, false
 }
 
-// id returns an id: text in normal form C. Of a number that a program has written with a fraction of zero, as pandas does
-// for a column that has gaps, the fraction is dropped.
+// id returns an id: text in normal form C. Of a number that a program has written with a fraction
+// of zero, as pandas does for a column that has gaps, the fraction is dropped.
 func (r row) id(c role) ([]byte, error) {
 	id, err := r.field(c)
 	if err != nil {
@@ -274,8 +278,8 @@ func (r row) id(c role) ([]byte, error) {
 // scientific is a number as programs write large ones in floating point: 1e+05.
 var scientific = regexp.MustCompile(`^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$`)
 
-// written returns the digits of an id that a program has written as a number in floating point. Where digits were lost,
-// different ids have become one.
+// written returns the digits of an id that a program has written as a number in floating point.
+// Where digits were lost, different ids have become one.
 func (r row) written(c role, id []byte) ([]byte, error) {
 	if !scientific.Match(id) {
 		return id, nil

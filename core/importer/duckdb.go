@@ -62,9 +62,9 @@ func (im *importer) readSQL(relation string, t *table, to reading) error {
 	})
 }
 
-// textOf gives the SQL expression that writes a column as text: whole numbers in floating point without a fraction where
-// they are exact, the values of a list between "|". It is "" for what is nested and cannot be written
-// so; problem says what a column of the role must not be.
+// textOf gives the SQL expression that writes a column as text: whole numbers in floating point
+// without a fraction where they are exact, the values of a list between "|". It is "" for what is
+// nested and cannot be written so; problem says what a column of the role must not be.
 func textOf(name, kind string, as role) (expression, problem string) {
 	is := func(prefixes ...string) bool {
 		for _, p := range prefixes {

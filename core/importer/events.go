@@ -143,8 +143,8 @@ func calendarTime(t int64) (seconds int64, ok bool) {
 	return at.Unix(), err == nil
 }
 
-// checkUnits refuses times in more than one unit and notes one that is not the usual one. Where all of them are numbers
-// that are written like dates, they are dates.
+// checkUnits refuses times in more than one unit and notes one that is not the usual one. Where all
+// of them are numbers that are written like dates, they are dates.
 func (er *eventReader) checkUnits() error {
 	if er.cut > 0 {
 		er.im.note("the fractions of %d small times were dropped: events with the same whole number have no order", er.cut)
@@ -186,8 +186,8 @@ var absent = []string{"null", "none", "na", "n/a", `\n`}
 // thousands is a number with a comma that may stand before a fraction or between thousands.
 var thousands = regexp.MustCompile(`^[+-]?[1-9][0-9]{0,2},[0-9]{3}$`)
 
-// rating reads the rating of a row: a number, true as 1 and false as 0, NaN where there is none. Without a column of ratings
-// in any of the files each is 1.
+// rating reads the rating of a row: a number, true as 1 and false as 0, NaN where there is none.
+// Without a column of ratings in any of the files each is 1.
 func (er *eventReader) rating(r row) (float32, error) {
 	if !r.has(ratingRole) && !er.rated {
 		return 1, nil
@@ -277,8 +277,8 @@ func (im *importer) readEvents(s source) error {
 	return nil
 }
 
-// grow makes room for one more event. The share of the file that has been read tells how many there will be, so that a
-// large file costs one array and not the copies of a growing one.
+// grow makes room for one more event. The share of the file that has been read tells how many there
+// will be, so that a large file costs one array and not the copies of a growing one.
 func (im *importer) grow(events []dataset.Event) []dataset.Event {
 	n := len(events)
 	if n < cap(events) {
@@ -321,8 +321,8 @@ func (im *importer) filter() error {
 	return im.ctx.Err()
 }
 
-// core keeps the k-core: the most events such that every user and every item that is left has at least k of them. Items
-// outside it leave the catalogue.
+// core keeps the k-core: the most events such that every user and every item that is left has at
+// least k of them. Items outside it leave the catalogue.
 func (im *importer) core() error {
 	d, before := im.d, len(im.d.Events)
 	var byItem []int
@@ -438,7 +438,8 @@ func (im *importer) someIn(sequences []dataset.Sequence, t *table) error {
 		Remedy: "add a line for each sequence" + im.reasons()}
 }
 
-// sequence reads a row of sequences: the items of the history, separated by spaces, and the next one.
+// sequence reads a row of sequences: the items of the history, separated by spaces, and the next
+// one.
 func (im *importer) sequence(r row) (s dataset.Sequence, err error) {
 	history, err := r.field(historyRole)
 	if err != nil {
@@ -465,8 +466,9 @@ func (im *importer) sequence(r row) (s dataset.Sequence, err error) {
 // longestHistory is how many items a history that is made of events keeps.
 const longestHistory = 50
 
-// readSplits reads events that came split into three parts. Every event is predicted from those before it, also of earlier
-// parts, so that a user's first one is only history. Where the rows have the history themselves, they are sequences.
+// readSplits reads events that came split into three parts. Every event is predicted from those
+// before it, also of earlier parts, so that a user's first one is only history. Where the rows have
+// the history themselves, they are sequences.
 func (im *importer) readSplits(tables [3]*table) error {
 	im.d.SplitBy = dataset.Given
 	er := im.newEventReader()

@@ -19,7 +19,8 @@ func givenFiles() []string {
 		"validation.tsv", "history\tnext\ny\tz\n", "test.tsv", "history\tnext\nx\ty\ny\tz\nz z\tz\n"}
 }
 
-// The parts stay as they are, titles too; the last items of a history count, and short ones are kept.
+// The parts stay as they are, titles too; the last items of a history count, and short ones are
+// kept.
 func TestImportGiven(t *testing.T) {
 	inFolder(t, givenFiles()...)
 	d, report, err := bring(t.Context(), ".", Options{Strict: true})
@@ -64,8 +65,8 @@ func TestImportGiven(t *testing.T) {
 	}
 }
 
-// RecBole's files of events that came split: by hand, a history goes on through the parts, and a user's first event is only
-// history. Files that hold histories are sequences as they are.
+// RecBole's files of events that came split: by hand, a history goes on through the parts, and a
+// user's first event is only history. Files that hold histories are sequences as they are.
 func TestImportRecBoleSplits(t *testing.T) {
 	const inter = "user_id:token\titem_id:token\ttimestamp:float\n"
 	items := "item_id:token\ttitle:token_seq\n1\tA\n2\tB\n3\tC\n"

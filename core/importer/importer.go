@@ -40,8 +40,8 @@ type Progress struct {
 	Rows  int     // events or sequences so far
 }
 
-// Report accounts for the rows of an import. Rows is the sum of Imported and of those that were skipped: Malformed,
-// Untitled, BelowRating, Duplicates and OutsideCore. The JSON names are stable.
+// Report accounts for the rows of an import. Rows is the sum of Imported and of those that were
+// skipped: Malformed, Untitled, BelowRating, Duplicates and OutsideCore. The JSON names are stable.
 type Report struct {
 	Layout      string            `json:"layout"`       // of the source, in words
 	Columns     map[string]string `json:"columns"`      // the names of the columns that were used, by what they hold
@@ -59,7 +59,8 @@ type Report struct {
 	First       []string          `json:"first"`  // why the first five malformed or untitled rows were skipped
 }
 
-// ItemReport accounts for the rows with titles: Rows is the sum of Imported, Repeated and Malformed.
+// ItemReport accounts for the rows with titles: Rows is the sum of Imported, Repeated and
+// Malformed.
 type ItemReport struct {
 	Rows      int `json:"rows"`
 	Imported  int `json:"imported"`
@@ -67,9 +68,10 @@ type ItemReport struct {
 	Malformed int `json:"malformed"` // cannot be read, have no title, or another one than an earlier row of the item
 }
 
-// Import reads events and titles, filters them, and writes them to a data set folder, which must not exist: all of it, or,
-// when the context ends, the disk is full or the source is refused, nothing. Memory is about 24 bytes for each event plus
-// users and items, whatever the size of the files.
+// Import reads events and titles, filters them, and writes them to a data set folder, which must
+// not exist: all of it, or, when the context ends, the disk is full or the source is refused,
+// nothing. Memory is about 24 bytes for each event plus users and items, whatever the size of the
+// files.
 func Import(ctx context.Context, from, to string, o Options) (*dataset.Dataset, Report, error) {
 	if _, err := os.Stat(to); err == nil {
 		return nil, Report{}, fmt.Errorf("dataset: %s exists; choose another folder or remove it", to)
@@ -178,7 +180,8 @@ func (im *importer) note(format string, args ...any) {
 	}
 }
 
-// read calls each for every row of a table; a row that cannot be used, by each or by row.bad, it skips and counts.
+// read calls each for every row of a table; a row that cannot be used, by each or by row.bad, it
+// skips and counts.
 func (im *importer) read(t *table, bad *int, each func(row) error) error {
 	if t.query != "" {
 		im.share = func() float64 { return 0 }
@@ -379,8 +382,8 @@ func (im *importer) item(r row, s source) (item dataset.Item, err error) {
 	return item, nil
 }
 
-// withYear undoes RecBole's separation of title and year. Item 267 of its MovieLens-100K, "unkonwn", is "unknown" in the
-// original.
+// withYear undoes RecBole's separation of title and year. Item 267 of its MovieLens-100K,
+// "unkonwn", is "unknown" in the original.
 func withYear(title, year string) string {
 	switch {
 	case title == misspelled && year == title:

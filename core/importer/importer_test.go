@@ -74,7 +74,8 @@ func stores(t *testing.T, d *dataset.Dataset) {
 	}
 }
 
-// One small data set in every form: users 7 and 12, films 1 and 3, the rating 4.5 and the second user's time in 1970.
+// One small data set in every form: users 7 and 12, films 1 and 3, the rating 4.5 and the second
+// user's time in 1970.
 var (
 	sameItems = []dataset.Item{{ID: "1", Title: "The Matrix", RawTitle: "Matrix, The (1999)"},
 		{ID: "3", Title: "Café \"A\", B", RawTitle: "Café \"A\", B (2001)"}}
@@ -207,7 +208,8 @@ const (
 	good       = "u,1,5,3\n"               // line 2
 )
 
-// Every bad row is skipped, counted and shown with file and line, or refused; what stands around it is read.
+// Every bad row is skipped, counted and shown with file and line, or refused; what stands around it
+// is read.
 func TestImportBadRows(t *testing.T) {
 	items := ItemReport{Rows: 2, Imported: 2}
 	bad := func(rows int) Report { return Report{Rows: rows, Imported: 1, Malformed: rows - 1, Items: items} }
@@ -459,8 +461,8 @@ func TestImportProvenance(t *testing.T) {
 	}
 }
 
-// Both forms of MovieLens-100K give the same, attributes too. The official u.item has 24 fields separated by |, in Latin-1;
-// é is byte 0xe9 there.
+// Both forms of MovieLens-100K give the same, attributes too. The official u.item has 24 fields
+// separated by |, in Latin-1; é is byte 0xe9 there.
 func TestMovieLens100KBothFormsAgree(t *testing.T) {
 	rest := "|01-Jan-1995||http://x" + strings.Repeat("|0", 5) + "|1" + strings.Repeat("|0", 12) + "|1\n"
 	none := "|||" + strings.Repeat("|0", 19) + "\n"
@@ -504,8 +506,9 @@ func TestMovieLens100KBothFormsAgree(t *testing.T) {
 	}
 }
 
-// Expected by hand. Ratings below 3 skip one event of user a and item 3. Then item 3 has one event and goes with it, which
-// leaves user c one event and removes it; a and b keep items 1 and 2. Times out of order and equal titles change nothing.
+// Expected by hand. Ratings below 3 skip one event of user a and item 3. Then item 3 has one event
+// and goes with it, which leaves user c one event and removes it; a and b keep items 1 and 2. Times
+// out of order and equal titles change nothing.
 func TestImportFilters(t *testing.T) {
 	inFolder(t, "i.csv", "item,title\n0,Unseen\n1,A (1999)\n2,A (2000)\n3,C\n", "e.csv", header+
 		"c,1,1,3\nc,3,2,5\na,2,9,3\na,1,8,5\na,3,7,2.5\nb,1,1,4\nb,2,2,4\n")

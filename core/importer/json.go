@@ -14,8 +14,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/lines"
 )
 
-// jsonReader reads objects: one a line, in arrays, or one behind the other. A key that an object lacks, or null, gives an empty
-// field.
+// jsonReader reads objects: one a line, in arrays, or one behind the other. A key that an object
+// lacks, or null, gives an empty field.
 type jsonReader struct {
 	file    file
 	to      reading
@@ -33,7 +33,8 @@ type waiting struct {
 	bad    error
 }
 
-// sampled is how many objects are read before the columns are chosen, so that a key which the first ones lack counts.
+// sampled is how many objects are read before the columns are chosen, so that a key which the first
+// ones lack counts.
 const sampled = 1000
 
 func (f file) readJSON(o *opened, to reading) error {
@@ -61,8 +62,8 @@ func (f file) readJSON(o *opened, to reading) error {
 	return f.fail(1, "write a JSON object for each row, on a line of its own or in an array", "it has no JSON objects")
 }
 
-// oneALine tells by the beginning of a text whether its lines are objects: the first object ends with its line, or the next
-// line begins another one.
+// oneALine tells by the beginning of a text whether its lines are objects: the first object ends
+// with its line, or the next line begins another one.
 func oneALine(start []byte) bool {
 	if len(start) == 0 || start[0] != '{' {
 		return false
@@ -177,7 +178,8 @@ func (j *jsonReader) values(o *opened) error {
 	}
 }
 
-// value reads the object that c begins, or else what stands there in its place. Of a long one it returns the beginning.
+// value reads the object that c begins, or else what stands there in its place. Of a long one it
+// returns the beginning.
 func (j *jsonReader) value(o *opened, c byte, line *int) (value []byte, err error) {
 	e := enclosed{}
 	for object := c == '{'; ; {
@@ -278,8 +280,8 @@ func (j *jsonReader) flush() error {
 	return nil
 }
 
-// fieldOf writes a JSON value as a field. The scalars of a list stand between "|". Mongo's {"$date": …}, {"$oid": …} and
-// {"$numberLong": …} are scalars.
+// fieldOf writes a JSON value as a field. The scalars of a list stand between "|". Mongo's
+// {"$date": …}, {"$oid": …} and {"$numberLong": …} are scalars.
 func fieldOf(value json.RawMessage) (field []byte, nested bool) {
 	switch value = bytes.TrimSpace(value); {
 	case len(value) == 0 || bytes.Equal(value, []byte("null")):
@@ -326,8 +328,8 @@ func extended(value json.RawMessage) (field []byte, nested bool) {
 	return nil, true
 }
 
-// fromPython turns what Python writes into JSON: literals such as {u'title': u'A', 'new': True}, and NaN, which its writer of
-// JSON leaves as it is.
+// fromPython turns what Python writes into JSON: literals such as {u'title': u'A', 'new': True},
+// and NaN, which its writer of JSON leaves as it is.
 func fromPython(text []byte) (out []byte, ok bool) {
 	signs := []string{"'", "True", "False", "None", "NaN", "Infinity"}
 	if !slices.ContainsFunc(signs, func(sign string) bool { return bytes.Contains(text, []byte(sign)) }) {
@@ -375,7 +377,8 @@ func fromPython(text []byte) (out []byte, ok bool) {
 
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
-// pythonString turns the string at the beginning of text into JSON. end is 0 where it is not closed.
+// pythonString turns the string at the beginning of text into JSON. end is 0 where it is not
+// closed.
 func pythonString(text []byte) (end int, out []byte) {
 	var inner []byte
 	for i := 1; i < len(text); i++ {

@@ -29,8 +29,8 @@ type source struct {
 
 func (s source) given() bool { return s.parts[0] != nil || s.splits[0] != nil }
 
-// locate finds out what lies at a path: a folder in a layout that is known, or events with named columns in a file, in a
-// folder of parts, or in files that match a pattern.
+// locate finds out what lies at a path: a folder in a layout that is known, or events with named
+// columns in a file, in a folder of parts, or in files that match a pattern.
 func (im *importer) locate(at string) (s source, err error) {
 	if im.o.Query != "" {
 		return im.locateQuery(at)
@@ -84,7 +84,8 @@ func labels(files []file) (all []string) {
 	return all
 }
 
-// files finds the files at a path: one, the parts in a folder, or those that match a pattern. A pipe is kept.
+// files finds the files at a path: one, the parts in a folder, or those that match a pattern. A
+// pipe is kept.
 func (im *importer) files(at string, format Format) (files []file, err error) {
 	info, err := os.Stat(at)
 	switch {
@@ -130,8 +131,8 @@ func (im *importer) files(at string, format Format) (files []file, err error) {
 	return files, nil
 }
 
-// partsIn finds a file, or the files in a folder and its folders, but those that programs leave beside their output, such as _SUCCESS
-// and .part-0.crc.
+// partsIn finds a file, or the files in a folder and its folders, but those that programs leave
+// beside their output, such as _SUCCESS and .part-0.crc.
 func partsIn(dir string) (found []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -151,7 +152,8 @@ func partsIn(dir string) (found []string, err error) {
 	return found, err
 }
 
-// locateFolder recognises the layout of a folder that brings its own titles; layout is "" where there is none to recognise.
+// locateFolder recognises the layout of a folder that brings its own titles; layout is "" where
+// there is none to recognise.
 func (im *importer) locateFolder(folder fs.FS, at string) (s source, err error) {
 	entries, err := fs.ReadDir(folder, at)
 	if err != nil {
@@ -233,10 +235,12 @@ func (im *importer) locateFolder(folder fs.FS, at string) (s source, err error) 
 	return s, im.besideUsers(&s)
 }
 
-// knownNames are endings of files by which layouts are recognised: a folder that has some of them is not one of parts.
+// knownNames are endings of files by which layouts are recognised: a folder that has some of them
+// is not one of parts.
 var knownNames = map[string]bool{".data": true, ".dat": true, ".inter": true, ".item": true, ".base": true}
 
-// splits are the columns of events that came split; times may be absent, and histories may be there.
+// splits are the columns of events that came split; times may be absent, and histories may be
+// there.
 func (c Columns) splits() []column {
 	columns := append(c.events(), column{historyRole, "history", []string{"item_id_list"}, true},
 		column{nextRole, "next", usual[itemRole], false})

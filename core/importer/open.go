@@ -189,8 +189,9 @@ func (o *opened) isUTF16() (unicode.Endianness, bool) {
 	return unicode.LittleEndian, false
 }
 
-// guess tells the format by the first bytes, and whether quotation marks are characters like any other by the name: in
-// .tsv and RecBole's files they are. Programs that write tabs in UTF-16 do quote.
+// guess tells the format by the first bytes, and whether quotation marks are characters like any
+// other by the name: in .tsv and RecBole's files they are. Programs that write tabs in UTF-16 do
+// quote.
 func (o *opened) guess(f file) Format {
 	const parquet, window = "PAR1", 1 << 12
 	if o.startsWith(parquet) {
@@ -219,7 +220,8 @@ func (o *opened) guess(f file) Format {
 	return CSV
 }
 
-// spool copies what can be read only once, a pipe, to a temporary file, and gives the file that stands for it.
+// spool copies what can be read only once, a pipe, to a temporary file, and gives the file that
+// stands for it.
 func spool(path string, temp string) (file, error) {
 	from := path
 	if path == "-" {

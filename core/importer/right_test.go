@@ -10,8 +10,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
-// The expected data sets are those of 2026-11-28, checked by hand or against pandas. The order of rows
-// and additional attribute columns may differ.
+// The expected data sets are those of 2026-11-28, checked by hand or against pandas. The order of
+// rows and additional attribute columns may differ.
 func TestImportWhatWasRight(t *testing.T) {
 	cases, err := filepath.Glob(filepath.Join(reference.Folder(t, "cases-right"), "*", "expected"))
 	if err != nil || len(cases) == 0 {

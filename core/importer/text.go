@@ -20,14 +20,15 @@ type record struct {
 	bad    error    // why the record cannot be used
 }
 
-// reading is what a format's reader calls: columns with the names of the fields, before the first record and whenever
-// there are more of them, and each for every record. It ends with their errors.
+// reading is what a format's reader calls: columns with the names of the fields, before the first
+// record and whenever there are more of them, and each for every record. It ends with their errors.
 type reading struct {
 	columns func(header []string) error
 	each    func(*record) error
 	note    func(format string, args ...any) // reports what the file's own types have lost
-	// oneLine reports whether the field at a place must not hold a line break, and row whether the fields of a line look
-	// like a record of their own. Where a quotation mark is not closed, they tell how much it has swallowed.
+	// oneLine reports whether the field at a place must not hold a line break, and row whether the
+	// fields of a line look like a record of their own. Where a quotation mark is not closed, they
+	// tell how much it has swallowed.
 	oneLine func(place int) bool
 	row     func(fields [][]byte) bool
 }
@@ -41,8 +42,9 @@ type textLine struct {
 
 // textReader cuts a text into records.
 //
-// DuckDB's reader of CSV is not used for that: it drops everything between two stray quotation marks, does not tell from
-// which line a record came, and refuses a file for one byte of Windows-1252.
+// DuckDB's reader of CSV is not used for that: it drops everything between two stray quotation
+// marks, does not tell from which line a record came, and refuses a file for one byte of
+// Windows-1252.
 type textReader struct {
 	file      file
 	lines     *lines.Reader
@@ -114,7 +116,8 @@ func (f file) readText(o *opened, to reading) error {
 // blank reports whether a line holds nothing but spaces.
 func blank(line []byte) bool { return len(bytes.Trim(line, " ")) == 0 }
 
-// next returns the next line; the text of one that was not read ahead is valid until the call after.
+// next returns the next line; the text of one that was not read ahead is valid until the call
+// after.
 func (t *textReader) next() (textLine, error) {
 	if len(t.ahead) > 0 {
 		line := t.ahead[0]
@@ -128,7 +131,8 @@ func (t *textReader) next() (textLine, error) {
 	return textLine{line, text, tooLong}, err
 }
 
-// separatorOf finds the separator in the line that names the columns: the most frequent of the usual ones.
+// separatorOf finds the separator in the line that names the columns: the most frequent of the
+// usual ones.
 func separatorOf(header []byte, quoted bool) byte {
 	if !quoted {
 		return '\t'
@@ -144,8 +148,9 @@ func separatorOf(header []byte, quoted bool) byte {
 	return slices.MaxFunc(usual, func(a, b byte) int { return counts[a] - counts[b] })
 }
 
-// record cuts a line into its fields. A quoted field may go on for several lines. Where a quotation mark is not closed, or
-// stands where none can, the record is bad and its first line is all that is lost.
+// record cuts a line into its fields. A quoted field may go on for several lines. Where a quotation
+// mark is not closed, or stands where none can, the record is bad and its first line is all that is
+// lost.
 func (t *textReader) record(line textLine, want int, to reading) ([][]byte, error) {
 	fields, closed := t.split(line.text)
 	if closed && len(fields) == want+1 && len(fields[want]) == 0 { // a separator at the end of the line
@@ -205,8 +210,9 @@ func (t *textReader) looksWhole(text []byte, want int, to reading) bool {
 // doubled is a field in quotation marks with others, doubled, inside.
 var doubled = regexp.MustCompile(`(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$`)
 
-// split cuts text at the separators. closed is false where a quotation mark is not closed, or is followed by something else
-// than a separator. A quotation mark inside of a quoted field is doubled or, in other dialects, escaped by a backslash.
+// split cuts text at the separators. closed is false where a quotation mark is not closed, or is
+// followed by something else than a separator. A quotation mark inside of a quoted field is doubled
+// or, in other dialects, escaped by a backslash.
 func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 	t.fields = t.fields[:0]
 	if !t.quoted || bytes.IndexByte(text, '"') < 0 {

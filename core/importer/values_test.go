@@ -47,7 +47,8 @@ func TestImportTimes(t *testing.T) {
 	}
 }
 
-// Ids are text, of which only a fraction of zero, surrounding spaces and the normal form are not kept.
+// Ids are text, of which only a fraction of zero, surrounding spaces and the normal form are not
+// kept.
 func TestImportIDs(t *testing.T) {
 	inFolder(t, "i.csv", "item_id,item,title\n007,x,A\n7.0,x,B\n9223372036854775808,x,C\nAme\u0301lie,x,Ame\u0301lie\n",
 		"e.csv", "user,user_id,item_id,time\nAnn, 1 ,007,1\nAnn,1.00,7,2\nAnn,1e+00,007,9\nAnn,01,9223372036854775808.0,3\nBob,v1.0,Amélie,4\n")

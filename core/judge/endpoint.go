@@ -96,8 +96,8 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 // Name is the model's.
 func (e *Endpoint) Name() string { return e.model }
 
-// Ask asks one question. What cannot be read, and a status 200 that brings an error or no choices, is asked again; an empty
-// reply is a reply.
+// Ask asks one question. What cannot be read, and a status 200 that brings an error or no choices,
+// is asked again; an empty reply is a reply.
 func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 	for attempt := 0; ; {
 		reply, err := e.ask(ctx, question)
@@ -169,7 +169,8 @@ func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
 	return readReply(data)
 }
 
-// errorText is what an error says: its message where the body is JSON that has one, else all of the body.
+// errorText is what an error says: its message where the body is JSON that has one, else all of the
+// body.
 func errorText(body []byte) string {
 	var told struct {
 		Error json.RawMessage `json:"error"`

@@ -50,7 +50,8 @@ func TestEndpoint_asks(t *testing.T) {
 	}
 }
 
-// Whatever goes wrong a few times and then right is asked again, and what a server says for good is told.
+// Whatever goes wrong a few times and then right is asked again, and what a server says for good is
+// told.
 func TestEndpoint_misbehaves(t *testing.T) {
 	fails := map[string]http.HandlerFunc{
 		"429": func(w http.ResponseWriter, _ *http.Request) {
@@ -165,7 +166,8 @@ func replied(content string) string {
 	return `{"choices":[{"message":{"role":"assistant","content":` + content + `}}],"usage":{"total_tokens":42}}`
 }
 
-// Replies come in many forms. The raw text is kept; the verdict is read from what follows the thoughts.
+// Replies come in many forms. The raw text is kept; the verdict is read from what follows the
+// thoughts.
 func TestEndpoint_forms(t *testing.T) {
 	for content, want := range map[string]int{
 		`"1"`: 1, `"**2**"`: 2, `"\n\n 1\n"`: 1,
@@ -245,7 +247,8 @@ func TestEndpoint_errorTexts(t *testing.T) {
 	}
 }
 
-// Before tokens are spent the judge must have given a verdict and, with a budget, said what it cost.
+// Before tokens are spent the judge must have given a verdict and, with a budget, said what it
+// cost.
 func TestProbe(t *testing.T) {
 	for name, c := range map[string]struct {
 		reply   Reply

@@ -79,16 +79,17 @@ func (c Case) Question(order string) string {
 		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
 }
 
-// thoughts are what a reasoning model writes before its answer; where its template opens the tag only the end is in the
-// reply. unfinished are thoughts that were cut off.
+// thoughts are what a reasoning model writes before its answer; where its template opens the tag
+// only the end is in the reply. unfinished are thoughts that were cut off.
 var (
 	thoughts = regexp.MustCompile(`(?is)^.*(?:</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|` +
 		`<\|channel\|>final(?:<\|message\|>)?)`)
 	unfinished = regexp.MustCompile(`(?is)(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷|<\|channel\|>analysis).*$`)
 )
 
-// The forms of a verdict: the number at the start of a reply, after nothing but words that announce it; \boxed{1}; and a
-// sentence that names one option after a word of choice. Numbers in titles do not count.
+// The forms of a verdict: the number at the start of a reply, after nothing but words that announce
+// it; \boxed{1}; and a sentence that names one option after a word of choice. Numbers in titles do
+// not count.
 var (
 	startPattern    = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
 	bothPattern     = regexp.MustCompile(`^\W*(?:1\W+2|2\W+1)\W*$`)
@@ -130,8 +131,8 @@ func verdict(reply string, titles ...string) int {
 	return 0
 }
 
-// Probe asks a question that any judge can answer, before tokens are spent on others. An error says why the judge is of no
-// use; metered asks it to say how many tokens a reply has cost.
+// Probe asks a question that any judge can answer, before tokens are spent on others. An error says
+// why the judge is of no use; metered asks it to say how many tokens a reply has cost.
 func Probe(ctx context.Context, judge Judge, metered bool) error {
 	reply, err := judge.Ask(ctx, "Which of these two words is an animal?\n1: cat\n2: stone\n\nReply with the number alone.")
 	if err != nil {
@@ -147,8 +148,8 @@ func Probe(ctx context.Context, judge Judge, metered bool) error {
 	return nil
 }
 
-// Compare asks about every case and counts the verdicts. Every reply is on disk before the next question is begun; after an
-// error or ErrBudget the same call goes on with what is missing.
+// Compare asks about every case and counts the verdicts. Every reply is on disk before the next
+// question is begun; after an error or ErrBudget the same call goes on with what is missing.
 func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (result *Result, err error) {
 	if err := check(cases); err != nil {
 		return nil, err
@@ -208,8 +209,8 @@ type question struct {
 	order string
 }
 
-// askAll asks questions side by side until all are answered, one fails, or the budget is spent. Questions that are under way then
-// are waited for: they may be paid for.
+// askAll asks questions side by side until all are answered, one fails, or the budget is spent.
+// Questions that are under way then are waited for: they may be paid for.
 func askAll(ctx context.Context, questions []question, judge Judge, t *transcript, opts Options) error {
 	total := len(questions)
 	next, stop := make(chan question), make(chan struct{})

@@ -85,7 +85,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// Stopped anywhere, killed within a line or out of tokens, a comparison goes on and asks nothing twice.
+// Stopped anywhere, killed within a line or out of tokens, a comparison goes on and asks nothing
+// twice.
 func TestCompare_resumes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "judge.jsonl")
 	all := cases(30)

@@ -18,7 +18,8 @@ import (
 // llamaServer is where `make llama-tools` leaves llama.cpp's own server.
 const llamaServer = "../../bin/llama-server"
 
-// serve runs the server on a free port until the end of the test or a call of kill, and makes a judge of it.
+// serve runs the server on a free port until the end of the test or a call of kill, and makes a
+// judge of it.
 func serve(t *testing.T, model string) (judge *Endpoint, kill func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -93,7 +94,8 @@ func (c *counting) Ask(ctx context.Context, question string) (Reply, error) {
 	return reply, err
 }
 
-// The endpoint is a real one, and dies in the middle: what it said is kept, and another goes on with the rest.
+// The endpoint is a real one, and dies in the middle: what it said is kept, and another goes on
+// with the rest.
 func TestCompare_llamaServer(t *testing.T) {
 	model := os.Getenv("RECINT_MODEL")
 	if _, err := os.Stat(llamaServer); errors.Is(err, os.ErrNotExist) || model == "" {
@@ -135,7 +137,8 @@ func TestCompare_llamaServer(t *testing.T) {
 	if len(judge.replies) != 12 || result.Tokens != tokens || result.Preferred.N+result.Unclear != 12 {
 		t.Errorf("%d questions with %d tokens; the result is %+v", len(judge.replies), tokens, result)
 	}
-	// Such a small model repeats the options from the first. At any but a low temperature it says something else each time.
+	// Such a small model repeats the options from the first. At any but a low temperature it says
+	// something else each time.
 	if result.First.Hits < 9 {
 		t.Errorf("%+v of %+v", result.First, judge.replies)
 	}

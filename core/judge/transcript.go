@@ -20,7 +20,8 @@ type transcriptHeader struct {
 	Questions int    `json:"questions"` // two of each case, but for those in which both are the same
 }
 
-// exchange is each further line: one question with its reply. They stand in the order in which replies came.
+// exchange is each further line: one question with its reply. They stand in the order in which
+// replies came.
 type exchange struct {
 	Case     string `json:"case"`
 	Order    string `json:"order"`
@@ -39,7 +40,8 @@ type transcript struct {
 	fresh int // exchanges of this sitting
 }
 
-// openTranscript goes on with what earlier sittings left in a file, and refuses what belongs to other questions.
+// openTranscript goes on with what earlier sittings left in a file, and refuses what belongs to
+// other questions.
 func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript, error) {
 	questions := map[[2]string]string{}
 	for _, c := range cases {
@@ -175,8 +177,8 @@ func (t *transcript) count() *Result {
 	return r
 }
 
-// bootstrap is the 95 % interval of the share of verdicts for the oracle. The two verdicts on a case are not independent, so cases
-// are what is drawn again.
+// bootstrap is the 95 % interval of the share of verdicts for the oracle. The two verdicts on a
+// case are not independent, so cases are what is drawn again.
 func bootstrap(cases [][2]int) (low, high float64) {
 	if len(cases) == 0 {
 		return 0, 1

@@ -1,2 +1,3 @@
-// Package verify recomputes reference cases: files of inputs and outputs that another implementation has written.
+// Package verify recomputes reference cases: files of inputs and outputs that another
+// implementation has written.
 package verify

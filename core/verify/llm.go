@@ -24,9 +24,10 @@ type precision struct {
 	cosine, gradNorm float64 // 1 − cosine, and relative, of each gradient
 }
 
-// The reference asks for the loss in F32 and for the gradients in both. The bounds on the log-probabilities, and on the
-// loss in BF16, are ours: log-probabilities reach −14, so 1e-3 is the same relative size as the loss's 1e-4; bfloat16
-// keeps 8 bits, and 30 layers of it leave about a hundredth.
+// The reference asks for the loss in F32 and for the gradients in both. The bounds on the
+// log-probabilities, and on the loss in BF16, are ours: log-probabilities reach −14, so 1e-3 is the
+// same relative size as the loss's 1e-4; bfloat16 keeps 8 bits, and 30 layers of it leave about a
+// hundredth.
 var precisions = []precision{
 	{"F32", cgo.F32, ".computed", 1e-4, 1e-3, 1e-4, 0.005},
 	{"BF16", cgo.BF16, ".computed-bf16", 1e-2, 0.25, 5e-3, 0.03},

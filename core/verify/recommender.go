@@ -9,8 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// recommenderCase is a recommender with the inputs and outputs that another implementation had of it. It collects figures
-// until an error stops it.
+// recommenderCase is a recommender with the inputs and outputs that another implementation had of
+// it. It collects figures until an error stops it.
 type recommenderCase struct {
 	*recommender.Recommender
 	config    recommender.Config
@@ -22,9 +22,9 @@ type recommenderCase struct {
 	err       error
 }
 
-// verifyRecommender runs the histories of the expected file through the weights. Tolerances: a float32 encoder agrees to
-// 2e-5 in its states and to 2e-4 in its scores, which sum 64 products of them; a diffusion, whose numbers have other sizes, to
-// 1e-4 of the largest.
+// verifyRecommender runs the histories of the expected file through the weights. Tolerances: a
+// float32 encoder agrees to 2e-5 in its states and to 2e-4 in its scores, which sum 64 products of
+// them; a diffusion, whose numbers have other sizes, to 1e-4 of the largest.
 func verifyRecommender(ctx context.Context, engine *cgo.Engine, path string, weights *artifact.File, opts Options) (
 	[]Figure, error) {
 	expected, err := artifact.ReadSafetensors(stem(path) + ".expected.safetensors")
@@ -93,8 +93,8 @@ func (c *recommenderCase) encoder() {
 		c.n, c.config.Items)
 }
 
-// diffusion follows the case from the schedule to the scores: guidance, both predictions from a noised target, the loss of
-// training, and a whole sampling run with its recorded noise.
+// diffusion follows the case from the schedule to the scores: guidance, both predictions from a
+// noised target, the loss of training, and a whole sampling run with its recorded noise.
 func (c *recommenderCase) diffusion(weights *artifact.File) {
 	const tolerance = 1e-4
 	model, n, width := c.Model().Diffusion(), c.n, c.config.Width
@@ -144,7 +144,8 @@ func (c *recommenderCase) diffusion(weights *artifact.File) {
 		n, c.config.Items+1)
 }
 
-// scoreAllRows scores the items from oracles, and padding, which the reference scores too: dst [n, V+1].
+// scoreAllRows scores the items from oracles, and padding, which the reference scores too: dst [n,
+// V+1].
 func (c *recommenderCase) scoreAllRows(dst, oracles []float32, weights *artifact.File) error {
 	items, width := c.config.Items, c.config.Width
 	table, err := weights.Float32("item_embeddings.weight", items+1, width)

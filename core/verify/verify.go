@@ -38,8 +38,9 @@ const (
 	Angle       = "1 − cosine"
 )
 
-// Verify recomputes the case in the file at path. What kind it is follows from its tensors, never from its
-// name. Weights of a recommender have their inputs and outputs beside them in NAME.expected.safetensors.
+// Verify recomputes the case in the file at path. What kind it is follows from its tensors, never
+// from its name. Weights of a recommender have their inputs and outputs beside them in
+// NAME.expected.safetensors.
 func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) ([]Figure, error) {
 	file, err := artifact.ReadSafetensors(path)
 	if err != nil {
@@ -67,8 +68,8 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 }
 
 // coarse are the bounds of some figures on NVIDIA GPUs, whose float32 products keep 10 bits of each
-// factor's fraction (docs/gpu.md): two to three times the differences measured on an H100. All other
-// figures keep their usual bounds.
+// factor's fraction (docs/gpu.md): two to three times the differences measured on an H100. All
+// other figures keep their usual bounds.
 var coarse = map[string]float64{
 	"guidance": 5e-3, "x0_conditional": 5e-3, "x0_unconditional": 5e-3, "loss_mse": 5e-4, "oracle": 5e-3,
 	"loss F32": 1.5e-3, "answer_logprobs F32": 0.05, "grad.adapter.weight norm F32": 0.02, "grad.adapter.bias norm F32": 0.02,
@@ -185,7 +186,8 @@ func norm(values []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// judged sets OK. A difference that is no number, as of a zero array's direction, becomes the largest one.
+// judged sets OK. A difference that is no number, as of a zero array's direction, becomes the
+// largest one.
 func (f Figure) judged() Figure {
 	if math.IsNaN(f.Difference) || math.IsInf(f.Difference, 0) {
 		f.Difference = math.MaxFloat64
@@ -197,7 +199,8 @@ func (f Figure) judged() Figure {
 	return f
 }
 
-// write saves what was computed as OutDir/X<suffix>.safetensors, X being the name of the case's file.
+// write saves what was computed as OutDir/X<suffix>.safetensors, X being the name of the case's
+// file.
 func write(opts Options, path, suffix string, tensors []artifact.Tensor) error {
 	if opts.OutDir == "" {
 		return nil

@@ -69,7 +69,8 @@ func TestVerify_RecommenderReference(t *testing.T) {
 	}
 }
 
-// Numbers and tolerances: the reference folder's README. The model is SmolLM2-135M-Instruct.Q4_1.gguf.
+// Numbers and tolerances: the reference folder's README. The model is
+// SmolLM2-135M-Instruct.Q4_1.gguf.
 func TestVerify_LLMReference(t *testing.T) {
 	dir := reference.Folder(t, "reference")
 	model := os.Getenv("RECINT_MODEL")
@@ -99,8 +100,9 @@ func passes(t *testing.T, engine *cgo.Engine, path string, opts Options) []Figur
 	return figures
 }
 
-// sasrecCase writes a SASRec of zeros but for its last layer, so that its outputs are known by hand: with the last
-// norm's weight 0 the state is that norm's bias (1, 2), and score i is w_i·(1, 2) + b_i.
+// sasrecCase writes a SASRec of zeros but for its last layer, so that its outputs are known by
+// hand: with the last norm's weight 0 the state is that norm's bias (1, 2), and score i is w_i·(1,
+// 2) + b_i.
 func sasrecCase(t *testing.T, path string, scores []float32) {
 	t.Helper()
 	zeros := func(name string, shape ...int) artifact.Tensor {
@@ -144,7 +146,8 @@ func TestVerify_SASRecByHand(t *testing.T) {
 	}
 }
 
-// llmFile is a case on the tiny LLM. Its expected numbers are placeholders, which the tests replace by computed ones.
+// llmFile is a case on the tiny LLM. Its expected numbers are placeholders, which the tests replace
+// by computed ones.
 func llmFile(embd int) *artifact.File {
 	adapter, err := align.NewAdapter(align.Shape{Kind: "linear", In: 3, Tokens: 1, Embd: embd}, 0.5, 1)
 	if err != nil {
@@ -162,8 +165,8 @@ func llmFile(embd int) *artifact.File {
 	}
 }
 
-// A case whose expected numbers are this build's own passes; each of them spoilt makes just its own figures fail.
-// That the numbers themselves are right is what the reference cases show.
+// A case whose expected numbers are this build's own passes; each of them spoilt makes just its own
+// figures fail. That the numbers themselves are right is what the reference cases show.
 func TestVerify_LLMFindsEachWrongNumber(t *testing.T) {
 	engine, model, embd := testllm.Engine(t), testllm.Path(t), testllm.Width(t)
 	dir := t.TempDir()

@@ -1,4 +1,5 @@
-// Package gguftest gives tests a small random LLaMA with a tokenizer and a chat template, of some hundred kilobytes.
+// Package gguftest gives tests a small random LLaMA with a tokenizer and a chat template, of some
+// hundred kilobytes.
 package gguftest
 
 import (
@@ -25,8 +26,8 @@ var Shape = gguf.LLM{Architecture: "llama", Name: "tiny", Layers: 2, Embd: 64, H
 const chatML = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + " +
 	"'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 
-// LLM is the file of a model of this shape, in which no weight is left out unnoticed: each product keeps the size of what it
-// is made from, and no norm is 1. The same seed gives the same bytes.
+// LLM is the file of a model of this shape, in which no weight is left out unnoticed: each product
+// keeps the size of what it is made from, and no norm is 1. The same seed gives the same bytes.
 func LLM(seed uint64) []byte {
 	f, err := Shape.Random(gguf.F32, seed, Tokenizer())
 	if err != nil {

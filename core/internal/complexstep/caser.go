@@ -35,7 +35,8 @@ func (s CaserShape) Tensors() map[string]int {
 	return sizes
 }
 
-// encode convolves anew for each item: the state after it is that of the history cut there, with zeros up to T.
+// encode convolves anew for each item: the state after it is that of the history cut there, with
+// zeros up to T.
 func (s CaserShape) encode(p Params, x cblas128.General) cblas128.General {
 	var states []complex128
 	for t := range x.Rows {
@@ -46,8 +47,8 @@ func (s CaserShape) encode(p Params, x cblas128.General) cblas128.General {
 	return rowsOf(states, len(states)/x.Rows)
 }
 
-// convolve is the state of an image [T, D]: what the horizontal filters give, by height, then what the vertical ones
-// give, filter by filter.
+// convolve is the state of an image [T, D]: what the horizontal filters give, by height, then what
+// the vertical ones give, filter by filter.
 func (s CaserShape) convolve(p Params, image cblas128.General) []complex128 {
 	var state []complex128
 	for i, height := range s.Heights {

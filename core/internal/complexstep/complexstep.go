@@ -1,13 +1,15 @@
-// Package complexstep is a second, independent implementation of the encoders, the adapters and the LLaMA: a direct
-// transcription of their formulas into complex128, kept slow and plain so that it can be read beside the papers.
+// Package complexstep is a second, independent implementation of the encoders, the adapters and the
+// LLaMA: a direct transcription of their formulas into complex128, kept slow and plain so that it
+// can be read beside the papers.
 //
 // Its purpose is derivatives to hold the native core against. For an analytic f and a real x,
 //
 //	f'(x) = imag(f(x + ih)) / h + O(h²),
 //
 // and nothing is subtracted, so h may be so small that the error vanishes (Squire and Trapp 1998,
-// https://doi.org/10.1137/S003614459631241X). Where a formula compares (ReLU, the largest over time), the real part
-// decides. Functions without a closed form in complex128 (erf) are exact to the first order, which is all a step sees.
+// https://doi.org/10.1137/S003614459631241X). Where a formula compares (ReLU, the largest over
+// time), the real part decides. Functions without a closed form in complex128 (erf) are exact to
+// the first order, which is all a step sees.
 package complexstep
 
 // step is h: h² is far below the rounding of float64, h itself far above its smallest number.
@@ -16,7 +18,8 @@ const step = 1e-30
 // Params are real or perturbed tensors by name, row-major.
 type Params map[string][]complex128
 
-// Derivative is ∂f/∂params[name][index] of a real parameter, exact to rounding. The parameter is restored.
+// Derivative is ∂f/∂params[name][index] of a real parameter, exact to rounding. The parameter is
+// restored.
 func Derivative(f func(Params) complex128, params Params, name string, index int) float64 {
 	p := &params[name][index]
 	kept := *p
@@ -26,7 +29,8 @@ func Derivative(f func(Params) complex128, params Params, name string, index int
 	return imag(value) / step
 }
 
-// CentralDifference is (f(x+h) − f(x−h)) / 2h for the same parameter: a check of this package itself.
+// CentralDifference is (f(x+h) − f(x−h)) / 2h for the same parameter: a check of this package
+// itself.
 func CentralDifference(f func(Params) complex128, params Params, name string, index int, h float64) float64 {
 	p := &params[name][index]
 	kept := *p

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// random fills parameters of the given sizes around 0. The order of names is fixed, so that a seed means the same
-// numbers in every run.
+// random fills parameters of the given sizes around 0. The order of names is fixed, so that a seed
+// means the same numbers in every run.
 func random(sizes map[string]int, spread float64, seed uint64) Params {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := Params{}
@@ -22,9 +22,10 @@ func random(sizes map[string]int, spread float64, seed uint64) Params {
 	return p
 }
 
-// agree holds complex-step derivatives of a seeded sample of each tensor against central differences. With h = 1e-5 the
-// latter carry about h² = 1e-10 of truncation and 1e-16/h = 1e-11 of rounding; 2e-7 of the tensor's largest derivative
-// leaves room for large third derivatives and still fails on any wrong formula.
+// agree holds complex-step derivatives of a seeded sample of each tensor against central
+// differences. With h = 1e-5 the latter carry about h² = 1e-10 of truncation and 1e-16/h = 1e-11 of
+// rounding; 2e-7 of the tensor's largest derivative leaves room for large third derivatives and
+// still fails on any wrong formula.
 func agree(t *testing.T, f func(Params) complex128, p Params, names []string) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(5, 0))
@@ -42,7 +43,8 @@ func agree(t *testing.T, f func(Params) complex128, p Params, names []string) {
 }
 
 func TestDerivativeOfKnownFunctions(t *testing.T) {
-	// From the formulas: either GELU and SiLU have slope 1/2 at 0, x·Φ(x) has Φ(x) + x·φ(x); ReLU has 1 above 0, 0 below.
+	// From the formulas: either GELU and SiLU have slope 1/2 at 0, x·Φ(x) has Φ(x) + x·φ(x); ReLU
+	// has 1 above 0, 0 below.
 	cases := []struct {
 		name string
 		f    func(complex128) complex128

@@ -7,8 +7,9 @@ import (
 	"gonum.org/v1/gonum/blas/cblas128"
 )
 
-// DreamRecShape sizes a DreamRec (Yang et al. 2023, arXiv 2310.20453): a SASRec whose state guides a diffusion (Ho et al.
-// 2020, arXiv 2006.11239) towards the embedding of the ideal next item, the oracle. Below, ᾱ_t = Π (1 − β) up to step t.
+// DreamRecShape sizes a DreamRec (Yang et al. 2023, arXiv 2310.20453): a SASRec whose state guides
+// a diffusion (Ho et al. 2020, arXiv 2006.11239) towards the embedding of the ideal next item, the
+// oracle. Below, ᾱ_t = Π (1 − β) up to step t.
 type DreamRecShape struct {
 	Guidance  SASRecShape
 	TwoLayers bool // the denoiser: false mlp1, true mlp2
@@ -61,8 +62,8 @@ func (s DreamRecShape) encode(p Params, x cblas128.General) cblas128.General {
 	return s.Guidance.encode(p, x)
 }
 
-// signalsLeft are ᾱ_t for every step. Near 1, a rounding error in ᾱ_t is large relative to 1 − ᾱ_t, by which the
-// samplers divide.
+// signalsLeft are ᾱ_t for every step. Near 1, a rounding error in ᾱ_t is large relative to 1 − ᾱ_t,
+// by which the samplers divide.
 func (s DreamRecShape) signalsLeft() []float64 {
 	left, signals := 1.0, make([]float64, len(s.Betas))
 	for step, beta := range s.Betas {
@@ -72,7 +73,8 @@ func (s DreamRecShape) signalsLeft() []float64 {
 	return signals
 }
 
-// stepEmbedding is a step as sines and cosines of D/2 frequencies from 1 down to 1/10000, through two layers, [D].
+// stepEmbedding is a step as sines and cosines of D/2 frequencies from 1 down to 1/10000, through
+// two layers, [D].
 func (s DreamRecShape) stepEmbedding(p Params, step int32) []complex128 {
 	waves := matrix(1, s.Guidance.Width)
 	half := waves.Cols / 2
@@ -113,9 +115,9 @@ func (s DreamRecShape) noised(x0 []complex128, step int32, noise []float32) []co
 	return x
 }
 
-// Loss is the mean squared error between the prediction of x0 and the embedding of the target (Yang et al. 2023, eq. 9),
-// of which the noised x is a function, too; plus Rounding times the mean of −log softmax(products with all
-// embeddings)[target] (Li et al. 2022, eq. 2).
+// Loss is the mean squared error between the prediction of x0 and the embedding of the target (Yang
+// et al. 2023, eq. 9), of which the noised x is a function, too; plus Rounding times the mean of
+// −log softmax(products with all embeddings)[target] (Li et al. 2022, eq. 2).
 func (s DreamRecShape) Loss(p Params, batch DreamRecBatch) complex128 {
 	d := s.Guidance.Width
 	guidance := LastStates(s, p, batch.Histories)
@@ -163,7 +165,8 @@ func (s DreamRecShape) Sample(p Params, run DreamRecSampling) []complex128 {
 	return x
 }
 
-// guided is classifier-free guidance, (1 + w)·conditional − w·unconditional, with all rows at one step.
+// guided is classifier-free guidance, (1 + w)·conditional − w·unconditional, with all rows at one
+// step.
 func (s DreamRecShape) guided(p Params, x []complex128, step int32, guidance []complex128, w float64) []complex128 {
 	steps := make([]int32, len(x)/s.Guidance.Width)
 	for i := range steps {
@@ -176,8 +179,9 @@ func (s DreamRecShape) guided(p Params, x []complex128, step int32, guidance []c
 	return x0
 }
 
-// posteriorMean is the mean of the next, less noisy x, given x and x0 (Ho et al. 2020, eq. 7), where α = ᾱ/ᾱ′ and
-// β = 1 − α belong to the step from ᾱ′ to ᾱ: √ᾱ′·β/(1 − ᾱ)·x0 + √α·(1 − ᾱ′)/(1 − ᾱ)·x.
+// posteriorMean is the mean of the next, less noisy x, given x and x0 (Ho et al. 2020, eq. 7),
+// where α = ᾱ/ᾱ′ and β = 1 − α belong to the step from ᾱ′ to ᾱ: √ᾱ′·β/(1 − ᾱ)·x0 + √α·(1 − ᾱ′)/(1 −
+// ᾱ)·x.
 func posteriorMean(x, x0 []complex128, left, leftNext float64) []complex128 {
 	alpha := flReal(left / leftNext)
 	ofX0 := flReal(math.Sqrt(leftNext) * flReal(1-alpha) / flReal(1-left))
@@ -194,8 +198,8 @@ func posteriorVariance(left, leftNext float64) float64 {
 	return flReal(1-flReal(left/leftNext)) * flReal(1-leftNext) / flReal(1-left)
 }
 
-// ddimStep is √ᾱ′·x0 + √(1 − ᾱ′)·ε with the noise ε = (x − √ᾱ·x0)/√(1 − ᾱ) that x0 leaves of x (Song et al. 2021,
-// eq. 12 with σ = 0).
+// ddimStep is √ᾱ′·x0 + √(1 − ᾱ′)·ε with the noise ε = (x − √ᾱ·x0)/√(1 − ᾱ) that x0 leaves of x
+// (Song et al. 2021, eq. 12 with σ = 0).
 func ddimStep(x, x0 []complex128, left, leftNext float64) []complex128 {
 	next := make([]complex128, len(x))
 	for i := range x {

@@ -37,8 +37,9 @@ func TestDreamRecDerivatives(t *testing.T) {
 	}
 }
 
-// Bayes: the next x is normal around √ᾱ′·x0 with variance 1 − ᾱ′, and x is normal around √α·(the next x) with variance β.
-// Given both, its precision is the sum of the precisions, and its mean the mean weighted by them.
+// Bayes: the next x is normal around √ᾱ′·x0 with variance 1 − ᾱ′, and x is normal around √α·(the
+// next x) with variance β. Given both, its precision is the sum of the precisions, and its mean the
+// mean weighted by them.
 func TestPosterior(t *testing.T) {
 	s := smallDreamRec(false)
 	x, x0 := random(map[string]int{"x": 6}, 1, 6)["x"], random(map[string]int{"x": 6}, 1, 7)["x"]

@@ -37,7 +37,8 @@ func (s GRU4RecShape) Tensors() map[string]int {
 	return sizes
 }
 
-// encode runs the layers one after the other. With the gates stacked in the order reset, update, new (PyTorch's GRU):
+// encode runs the layers one after the other. With the gates stacked in the order reset, update,
+// new (PyTorch's GRU):
 //
 //	r = σ(W_ir·x + b_ir + W_hr·h + b_hr), z = σ(W_iz·x + b_iz + W_hz·h + b_hz)
 //	n = tanh(W_in·x + b_in + r ⊙ (W_hn·h + b_hn)), h′ = (1 − z) ⊙ n + z ⊙ h, h = 0 at first

@@ -11,19 +11,21 @@ import (
 	"gonum.org/v1/gonum/blas/cblas128"
 )
 
-// LlamaShape sizes a LLaMA. Its tensors go by their GGUF names ("token_embd.weight", "blk.0.attn_q.weight", …), with
-// the query and key rows in the GGUF's order, in which rotation pairs are neighbours. Without "output.weight" the head is
-// the embedding table; "rope_freqs.weight" [HeadDim/2], where present, divides the rotation frequencies.
+// LlamaShape sizes a LLaMA. Its tensors go by their GGUF names ("token_embd.weight",
+// "blk.0.attn_q.weight", …), with the query and key rows in the GGUF's order, in which rotation
+// pairs are neighbours. Without "output.weight" the head is the embedding table;
+// "rope_freqs.weight" [HeadDim/2], where present, divides the rotation frequencies.
 type LlamaShape struct {
 	Layers, Embd, Heads, HeadsKV, HeadDim, Vocab int
 	RopeBase, RMSEps                             float64
 }
 
-// AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias) and the hidden units
-// of the others (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states in an input of In numbers it is linear in
-// their mixture (mix [Mixed], weight [K·E, In/Mixed], bias). With Entries it looks these up (w1, b1, keys [Entries, Hidden], key_bias,
-// entries [K·E, Entries], turn [E, E], bias); with LookUps that many of them, the best first, by scores that are constants (entries
-// [Entries, K·E/LookUps], sure [K·E/LookUps]).
+// AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias)
+// and the hidden units of the others (w1 [Hidden, In], b1, w2 [K·E, Hidden], b2). With Mixed states
+// in an input of In numbers it is linear in their mixture (mix [Mixed], weight [K·E, In/Mixed],
+// bias). With Entries it looks these up (w1, b1, keys [Entries, Hidden], key_bias, entries [K·E,
+// Entries], turn [E, E], bias); with LookUps that many of them, the best first, by scores that are
+// constants (entries [Entries, K·E/LookUps], sure [K·E/LookUps]).
 type AdapterShape struct {
 	In, Hidden, Mixed, Entries, LookUps, Tokens int
 }
@@ -38,7 +40,8 @@ type LlamaBatch struct {
 	Weight             float64
 }
 
-// AdapterLoss is the mean squared error between the soft tokens of states [n, In] and targets [n, K, E].
+// AdapterLoss is the mean squared error between the soft tokens of states [n, In] and targets [n,
+// K, E].
 func AdapterLoss(p Params, a AdapterShape, embd int, states, targets []complex128) complex128 {
 	return meanSquaredError(softTokens(p, a, embd, states).Data, targets)
 }
@@ -85,8 +88,9 @@ func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas12
 	return rowsOf(y.Data, embd)
 }
 
-// lookUp gives the n entries with the best scores, the best first, each plus exp(score − best score) times sure; of the scores only the
-// real parts count, so that no derivative goes through them.
+// lookUp gives the n entries with the best scores, the best first, each plus exp(score − best
+// score) times sure; of the scores only the real parts count, so that no derivative goes through
+// them.
 func lookUp(scores []complex128, entries cblas128.General, sure []complex128, n int) []complex128 {
 	order := make([]int, len(scores))
 	for i := range order {
@@ -103,7 +107,8 @@ func lookUp(scores []complex128, entries cblas128.General, sure []complex128, n 
 	return found
 }
 
-// rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021, arXiv 2104.09864).
+// rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021,
+// arXiv 2104.09864).
 func rotate(m cblas128.General, s LlamaShape, factors []complex128) {
 	for position := range m.Rows {
 		for i, v := range row(m, position) {
@@ -158,7 +163,8 @@ func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
 	return linear(rmsNorm(x, p["output_norm.weight"], s.RMSEps), head, nil)
 }
 
-// LlamaLogProbs are log p of each target in row-major order. Each sample runs whole, prefix included.
+// LlamaLogProbs are log p of each target in row-major order. Each sample runs whole, prefix
+// included.
 func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []complex128 {
 	soft := softTokens(p, a, s.Embd, batch.StateValues)
 	var logProbs []complex128

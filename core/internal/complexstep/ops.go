@@ -98,7 +98,8 @@ func each(m cblas128.General, f func(complex128) complex128) cblas128.General {
 	return c
 }
 
-// layerNorm normalises each row: (x − mean)/√(variance + eps)·weight + bias (Ba et al. 2016, arXiv 1607.06450).
+// layerNorm normalises each row: (x − mean)/√(variance + eps)·weight + bias (Ba et al. 2016, arXiv
+// 1607.06450).
 func layerNorm(m cblas128.General, weight, bias []complex128, eps float64) cblas128.General {
 	n := complex(float64(m.Cols), 0)
 	y := matrix(m.Rows, m.Cols)
@@ -120,7 +121,8 @@ func layerNorm(m cblas128.General, weight, bias []complex128, eps float64) cblas
 	return y
 }
 
-// rmsNorm divides each row by √(mean square + eps) and scales it (Zhang and Sennrich 2019, arXiv 1910.07467).
+// rmsNorm divides each row by √(mean square + eps) and scales it (Zhang and Sennrich 2019, arXiv
+// 1910.07467).
 func rmsNorm(m cblas128.General, weight []complex128, eps float64) cblas128.General {
 	y := matrix(m.Rows, m.Cols)
 	for r := range m.Rows {
@@ -181,8 +183,8 @@ func relu(v complex128) complex128 {
 
 func sigmoid(v complex128) complex128 { return 1 / (1 + cmplx.Exp(-v)) }
 
-// logSigmoid is log σ(v) = v − log(1 + exp(v)). Its derivative is 1 − σ(v), a difference that rounds as
-// an implementation's does.
+// logSigmoid is log σ(v) = v − log(1 + exp(v)). Its derivative is 1 − σ(v), a difference that
+// rounds as an implementation's does.
 func logSigmoid(v complex128) complex128 {
 	return add(v, -fl(cmplx.Log(add(1, fl(cmplx.Exp(v))))))
 }
@@ -195,8 +197,9 @@ func gelu(v complex128) complex128 {
 	return 0.5 * v * (1 + cmplx.Tanh(inner))
 }
 
-// erf(a + ib) is erf(a) + ib·2/√π·exp(−a²) + O(b²): to the first order in b, which is all that a complex step looks at.
-// With b = 1e-30 what is left out is far below rounding. A real argument gives the real function.
+// erf(a + ib) is erf(a) + ib·2/√π·exp(−a²) + O(b²): to the first order in b, which is all that a
+// complex step looks at. With b = 1e-30 what is left out is far below rounding. A real argument
+// gives the real function.
 func erf(v complex128) complex128 {
 	a := real(v)
 	return complex(math.Erf(a), imag(v)*2/math.Sqrt(math.Pi)*math.Exp(-a*a))
@@ -215,8 +218,8 @@ func meanSquaredError(x, y []complex128) complex128 {
 	return total / complex(float64(len(x)), 0)
 }
 
-// attend is causal attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width], where row i sees the keys
-// 0..i.
+// attend is causal attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width], where
+// row i sees the keys 0..i.
 func attend(q, k, v cblas128.General) cblas128.General {
 	weights := times(complex(1/math.Sqrt(float64(q.Cols)), 0), q, blas.Trans, k)
 	for i := range weights.Rows {

@@ -2,13 +2,15 @@ package complexstep
 
 import "gonum.org/v1/gonum/blas/cblas128"
 
-// Recommender is a sequential recommender of one shape. Its tensors go by the names of the authors' published weights.
+// Recommender is a sequential recommender of one shape. Its tensors go by the names of the authors'
+// published weights.
 type Recommender interface {
 	// Tensors gives the element count of each parameter.
 	Tensors() map[string]int
 	// layout is V, the items; D, the width of their embeddings; T, the most positions of a history.
 	layout() (items, width, positions int)
-	// encode gives the state after each item of a history x [length, D] without padding: [length, W].
+	// encode gives the state after each item of a history x [length, D] without padding: [length,
+	// W].
 	encode(p Params, x cblas128.General) cblas128.General
 	// head scores the catalogue from a state: weight [V, W] and bias [V], or nil.
 	head(p Params) (weight, bias []complex128)
@@ -21,7 +23,8 @@ type Histories struct {
 	Vectors []float32 // [n, D]: each stands for an item
 }
 
-// Batch is histories and what to predict from them, laid out as ri_recommender_batch in the C header.
+// Batch is histories and what to predict from them, laid out as ri_recommender_batch in the C
+// header.
 type Batch struct {
 	Histories
 	Targets   []int32 // [B, T]: an item, or -1
@@ -42,7 +45,8 @@ func encodeHistory(m Recommender, p Params, h Histories, b int) cblas128.General
 	return m.encode(p, x)
 }
 
-// States are the states after each item, [B, T, W], zero at padding. Of DreamRec they are the guidance.
+// States are the states after each item, [B, T, W], zero at padding. Of DreamRec they are the
+// guidance.
 func States(m Recommender, p Params, h Histories) []complex128 {
 	_, _, positions := m.layout()
 	var states []complex128
@@ -71,13 +75,15 @@ func ScoreStates(m Recommender, p Params, states []complex128) []complex128 {
 	return linear(rowsOf(states, len(weight)/items), weight, bias).Data
 }
 
-// Scores are the scores of all items after the last item of each history, [B, V]. DreamRec scores oracles instead.
+// Scores are the scores of all items after the last item of each history, [B, V]. DreamRec scores
+// oracles instead.
 func Scores(m Recommender, p Params, h Histories) []complex128 {
 	return ScoreStates(m, p, LastStates(m, p, h))
 }
 
-// Loss is the mean over the targets of a batch of the full-softmax cross-entropy or, with negatives, of
-// −log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang and McAuley 2018, eq. 7). DreamRec has its own.
+// Loss is the mean over the targets of a batch of the full-softmax cross-entropy or, with
+// negatives, of −log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang and McAuley
+// 2018, eq. 7). DreamRec has its own.
 func Loss(m Recommender, p Params, batch Batch) complex128 {
 	_, _, positions := m.layout()
 	weight, bias := m.head(p)

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// small are recommenders of 7 items and 4 positions that differ in width, depth and all else. A height of 4 has one
-// window; with heights below, a short history leaves windows of padding, all alike.
+// small are recommenders of 7 items and 4 positions that differ in width, depth and all else. A
+// height of 4 has one window; with heights below, a short history leaves windows of padding, all
+// alike.
 var small = map[string]Recommender{
 	"SASRec":            SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: 8},
 	"SASRec, deeper":    SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},

@@ -9,8 +9,8 @@ import (
 	folder "github.com/recinterpreter/recinterpreter/core/internal/reference"
 )
 
-// reference reads weights and what PyTorch made of them in float32 (the reference folder's README, which also gives the
-// tolerances). The first three are the authors' published weights.
+// reference reads weights and what PyTorch made of them in float32 (the reference folder's README,
+// which also gives the tolerances). The first three are the authors' published weights.
 type reference struct {
 	t        *testing.T
 	params   Params
@@ -146,8 +146,9 @@ func TestReferenceDreamRec(t *testing.T) {
 			for b := range n {
 				scores = append(scores, r.numbers("scores", n, 301)[b*301:][:300]...)
 			}
-			// PyTorch had 1 − β in float32, so that the 1 − ᾱ of step 0 errs by up to 2⁻²⁵ and what it divides by that much
-			// relative to β. With its schedule the bound holds; with the exact one that error is added.
+			// PyTorch had 1 − β in float32, so that the 1 − ᾱ of step 0 errs by up to 2⁻²⁵ and what
+			// it divides by that much relative to β. With its schedule the bound holds; with the
+			// exact one that error is added.
 			oracles := sampleInFloat32(s, r.params, run)
 			r.relative("oracles by a float32 schedule", oracles, r.numbers("oracle", n, 64), allowed)
 			r.relative("their scores", ScoreStates(s, r.params, oracles), scores, allowed)
@@ -158,7 +159,8 @@ func TestReferenceDreamRec(t *testing.T) {
 	}
 }
 
-// sampleInFloat32 is Sample by DDPM over all steps, with the coefficients of the posterior rounded as PyTorch rounds them.
+// sampleInFloat32 is Sample by DDPM over all steps, with the coefficients of the posterior rounded
+// as PyTorch rounds them.
 func sampleInFloat32(s DreamRecShape, p Params, run DreamRecSampling) []complex128 {
 	n := len(run.Guidance)
 	left := []float32{1} // before each step

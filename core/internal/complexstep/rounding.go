@@ -15,8 +15,8 @@ type roundOff struct {
 	state uint64
 }
 
-// Arithmetic is the precision of an implementation, as unit round-offs: the largest relative error of
-// one rounding.
+// Arithmetic is the precision of an implementation, as unit round-offs: the largest relative error
+// of one rounding.
 type Arithmetic struct {
 	Unit    float64 // of every operation
 	Factors float64 // of both factors of every product of matrices, before they are multiplied
@@ -69,7 +69,8 @@ func flReal(x float64) float64 { return real(fl(complex(x, 0))) }
 // add is fl(a + b).
 func add(a, b complex128) complex128 { return fl(a + b) }
 
-// mul is fl(a·b). The two terms of the derivative, a·b′ and a′·b, are two operations: they can cancel.
+// mul is fl(a·b). The two terms of the derivative, a·b′ and a′·b, are two operations: they can
+// cancel.
 func mul(a, b complex128) complex128 {
 	if rounding == nil {
 		return a * b
@@ -81,9 +82,9 @@ func mul(a, b complex128) complex128 {
 // scaled is fl(x·v) for a real number x.
 func scaled(x float64, v complex128) complex128 { return fl(complex(x*real(v), x*imag(v))) }
 
-// accumulated is a sum of products, taken one after the other, with the squares of all results that are rounded
-// on the way. Its rounding error is the sum of one independent error for each, so that a single draw with
-// the same variance can stand for them.
+// accumulated is a sum of products, taken one after the other, with the squares of all results that
+// are rounded on the way. Its rounding error is the sum of one independent error for each, so that
+// a single draw with the same variance can stand for them.
 type accumulated struct{ sum, squares float64 }
 
 func (s *accumulated) add(term float64) {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// Of n ones, added one after the other, partial sum k is rounded by at most k·unit, evenly: the variance of
-// the sum is Σ k²·unit²/3, about n³·unit²/9. Sums through dot, which draws once for all of them, have the
-// same with the n roundings of the products, which are small beside it.
+// Of n ones, added one after the other, partial sum k is rounded by at most k·unit, evenly: the
+// variance of the sum is Σ k²·unit²/3, about n³·unit²/9. Sums through dot, which draws once for all
+// of them, have the same with the n roundings of the products, which are small beside it.
 func TestRounded_sumByHand(t *testing.T) {
 	const n, evaluations = 300, 2000
 	ones := make([]complex128, n)
@@ -40,7 +40,8 @@ func TestRounded_sumByHand(t *testing.T) {
 	}
 }
 
-// A derivative that is the difference of two large terms has their rounding errors, not its own small one.
+// A derivative that is the difference of two large terms has their rounding errors, not its own
+// small one.
 func TestRounded_cancellation(t *testing.T) {
 	f := func(p Params) complex128 { // 1000x − 999x
 		return add(mul(1000, p["x"][0]), -mul(999, p["x"][0]))

@@ -14,10 +14,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
 )
 
-// sampled is the number of elements of a tensor whose derivatives are compared: all of them in a smaller one.
+// sampled is the number of elements of a tensor whose derivatives are compared: all of them in a
+// smaller one.
 const sampled = 200
 
-// onEveryBackend runs a test on an engine of each kind; a backend that is not there is a visible skip.
+// onEveryBackend runs a test on an engine of each kind; a backend that is not there is a visible
+// skip.
 func onEveryBackend(t *testing.T, test func(t *testing.T, engine *cgo.Engine)) {
 	for _, backend := range []string{"cpu", "portable", "cuda", "metal"} {
 		t.Run(backend, func(t *testing.T) {
@@ -52,8 +54,8 @@ func count(shape []int) int {
 	return n
 }
 
-// fill writes random values into a model and returns the same numbers for complexstep. Vectors named like norm weights
-// are near 1.
+// fill writes random values into a model and returns the same numbers for complexstep. Vectors
+// named like norm weights are near 1.
 func fill(t *testing.T, model *cgo.Model, rng *rand.Rand, norm func(name string) bool) complexstep.Params {
 	t.Helper()
 	infos, err := model.Tensors()
@@ -80,11 +82,11 @@ type tolerance struct {
 	// Of an exact mode: the bound of each element follows from this number of evaluations of the
 	// formula in Monte Carlo arithmetic (roundOff).
 	evaluations int
-	// Of a backend with coarse products: relative to the tensor's largest derivative, or to 1/50 of the
-	// model's where that is more.
+	// Of a backend with coarse products: relative to the tensor's largest derivative, or to 1/50 of
+	// the model's where that is more.
 	relative float64
-	// Of a mode with 16-bit products, which err in every element: the least cosine of the angle between
-	// gradient and formula.
+	// Of a mode with 16-bit products, which err in every element: the least cosine of the angle
+	// between gradient and formula.
 	cosine float64
 }
 
@@ -110,7 +112,8 @@ func gradients(t *testing.T, model *cgo.Model) map[string][]float32 {
 	return found
 }
 
-// compareGradients compares the accumulated gradient of every tensor of a model with the derivatives of loss.
+// compareGradients compares the accumulated gradient of every tensor of a model with the
+// derivatives of loss.
 func compareGradients(t *testing.T, model *cgo.Model, loss func(complexstep.Params) complex128,
 	params complexstep.Params, allowed tolerance) {
 	t.Helper()
@@ -119,7 +122,8 @@ func compareGradients(t *testing.T, model *cgo.Model, loss func(complexstep.Para
 	}
 }
 
-// largestAndOthers are the indices of the n largest derivatives and of n others, as far as there are.
+// largestAndOthers are the indices of the n largest derivatives and of n others, as far as there
+// are.
 func largestAndOthers(indices []int, derivatives []float64, n int) []int {
 	order := make([]int, len(indices))
 	for i := range order {
@@ -170,8 +174,9 @@ func gradientProblems(t *testing.T, gradients map[string][]float32, loss func(co
 			most = max(most, math.Abs(p.want[i]))
 			dot, normGot, normWant = dot+p.got[i]*p.want[i], normGot+p.got[i]*p.got[i], normWant+p.want[i]*p.want[i]
 		}
-		// A small derivative can be the difference of large terms: of the queries' and keys' tensors it is what softmax leaves
-		// of terms that add up to 0 (of a bias on all keys nothing at all).
+		// A small derivative can be the difference of large terms: of the queries' and keys'
+		// tensors it is what softmax leaves of terms that add up to 0 (of a bias on all keys
+		// nothing at all).
 		against := max(most, 0.02*largest)
 		bound := allowed.relative * against
 		if n := allowed.evaluations; n > 0 {

@@ -12,8 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/complexstep"
 )
 
-// tinyModel is a random LLaMA without a vocabulary. A head of 32 is a size that the core's fused kernels take where the
-// CPU has them; one of 8 always runs as composed ggml operations.
+// tinyModel is a random LLaMA without a vocabulary. A head of 32 is a size that the core's fused
+// kernels take where the CPU has them; one of 8 always runs as composed ggml operations.
 type tinyModel struct {
 	name        string
 	shape       complexstep.LlamaShape

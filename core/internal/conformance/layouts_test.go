@@ -15,8 +15,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// layoutCase is a weight file of another project with what its model computes: written by bench/peers/import_layouts.py
-// and held there against the project's own classes.
+// layoutCase is a weight file of another project with what its model computes: written by
+// bench/peers/import_layouts.py and held there against the project's own classes.
 type layoutCase struct {
 	name  string
 	table string // the items'
@@ -73,7 +73,8 @@ func (c layoutCase) read(t *testing.T, suffix string) *artifact.File {
 	return f
 }
 
-// ours is a tensor in our form: padding's row, their first, is our last of the item table, and there is one user, the mean.
+// ours is a tensor in our form: padding's row, their first, is our last of the item table, and
+// there is one user, the mean.
 func (c layoutCase) ours(w artifact.Tensor) artifact.Tensor {
 	switch w.Name {
 	case c.table:
@@ -254,7 +255,8 @@ func readTensor(t *testing.T, model *cgo.Model, name string, slot cgo.Slot) []fl
 	return values
 }
 
-// slopeAlong is the slope of a loss along a direction of a tensor, of length 1, from losses a step to both sides.
+// slopeAlong is the slope of a loss along a direction of a tensor, of length 1, from losses a step
+// to both sides.
 func slopeAlong(t *testing.T, model *cgo.Model, index int, direction []float64, step float64, loss func() float64) float64 {
 	t.Helper()
 	values := make([]float32, len(direction))
@@ -300,9 +302,9 @@ func (c layoutCase) direction(tensor cgo.TensorInfo, info cgo.RecommenderInfo, s
 	return values
 }
 
-// The gradient of each tensor is compared with the slope of the loss. The loss is a float32 around 4,
-// exact to about 5e-7; 1% of the slope allows for its curvature. Where a step crosses the kink of a
-// ReLU or a maximum, a shorter one does not.
+// The gradient of each tensor is compared with the slope of the loss. The loss is a float32 around
+// 4, exact to about 5e-7; 1% of the slope allows for its curvature. Where a step crosses the kink
+// of a ReLU or a maximum, a shorter one does not.
 func TestLayouts_gradients(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		for _, c := range layoutCases {
@@ -355,7 +357,8 @@ func TestLayouts_gradients(t *testing.T) {
 						for j, g := range gradient {
 							along[j] = float64(g) / norm
 						}
-						// Along itself a gradient with parts missing would look whole; along other directions it does not.
+						// Along itself a gradient with parts missing would look whole; along other
+						// directions it does not.
 						for _, direction := range [][]float64{along, c.direction(tensor, info, 1), c.direction(tensor, info, 2)} {
 							want := 0.0
 							for j, g := range gradient {

@@ -11,7 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
-// adapters are all kinds; an adapter's tensors have the same names in the native core and in complexstep.
+// adapters are all kinds; an adapter's tensors have the same names in the native core and in
+// complexstep.
 var adapters = map[string]complexstep.AdapterShape{
 	"linear":    {In: 5, Tokens: 2},
 	"mlp":       {In: 5, Hidden: 6, Tokens: 2},
@@ -66,8 +67,9 @@ func TestAdapterRegression(t *testing.T) {
 // prefix19 is longer than the 16 columns that the core's kernels take at once.
 var prefix19 = []int32{3, 1, 8, 30, 2, 2, 17, 9, 11, 26, 5, 0, 14, 39, 7, 33, 21, 6, 12}
 
-// alignBatch has a sample of two states and one of one, with soft tokens in order and not. The first has targets at
-// several positions, one of them a soft token's; the second is one position shorter and padded.
+// alignBatch has a sample of two states and one of one, with soft tokens in order and not. The
+// first has targets at several positions, one of them a soft token's; the second is one position
+// shorter and padded.
 func alignBatch(a complexstep.AdapterShape) cgo.AlignBatch {
 	return cgo.AlignBatch{
 		Samples: 2, Positions: 8, States: []int32{2, 1}, Weight: 0.2,
@@ -87,15 +89,16 @@ type mode struct {
 }
 
 // The errors of log p and loss are those of rounding. 0.995 is the bound of the project's reference
-// numbers for the angle of a gradient in BF16, where every element errs by more than what some of them
-// are.
+// numbers for the angle of a gradient in BF16, where every element errs by more than what some of
+// them are.
 var modes = []mode{
 	{"F32", cgo.F32, complexstep.Float32, 0, tolerance{evaluations: 4}},
 	{"BF16", cgo.BF16, complexstep.BFloat16, 0, tolerance{cosine: 0.995}},
 }
 
-// onTensorCores is F32 of NVIDIA GPUs: their products keep 10 bits of each factor's fraction, where BF16 keeps 7. Seen on an H100:
-// log p off by 4e-3, losses by 5e-4, gradients by 1e-2, and a cosine of 1 − 2e-5.
+// onTensorCores is F32 of NVIDIA GPUs: their products keep 10 bits of each factor's fraction, where
+// BF16 keeps 7. Seen on an H100: log p off by 4e-3, losses by 5e-4, gradients by 1e-2, and a cosine
+// of 1 − 2e-5.
 var onTensorCores = mode{"F32", cgo.F32, complexstep.Float32, 1e-2, tolerance{relative: 0.03, cosine: 0.9999}}
 
 // alignments are each kind of adapter behind one kind of prefix.

@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
-// Scores, loss and gradient of a probe, linear and with a hidden layer, of inputs with a target each and with up to two.
+// Scores, loss and gradient of a probe, linear and with a hidden layer, of inputs with a target
+// each and with up to two.
 func TestProbe(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()

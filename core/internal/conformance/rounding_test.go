@@ -11,9 +11,10 @@ import (
 )
 
 // room is the largest error of an exact mode, in units of the largest standard deviation that
-// rounding gives the numbers of one array. 4 standard deviations hold for the largest of ten thousand
-// numbers. The factor 2 is for implementations that round several times where the formula rounds
-// once: their exp and erf are polynomials, and their divisions can be products with a reciprocal.
+// rounding gives the numbers of one array. 4 standard deviations hold for the largest of ten
+// thousand numbers. The factor 2 is for implementations that round several times where the formula
+// rounds once: their exp and erf are polynomials, and their divisions can be products with a
+// reciprocal.
 const room = 2 * 4
 
 // rounds is the number of evaluations that estimate a standard deviation, to about 20 %.

@@ -1,4 +1,5 @@
-// Package duckdb reads and writes Parquet files and answers queries with an embedded DuckDB of bounded memory.
+// Package duckdb reads and writes Parquet files and answers queries with an embedded DuckDB of
+// bounded memory.
 package duckdb
 
 import (
@@ -19,8 +20,8 @@ type Database struct {
 	conn mapping.Connection
 }
 
-// Open starts a DuckDB whose memory is bounded and that loads and fetches no extensions. What does not fit into
-// memory goes to the folder temp.
+// Open starts a DuckDB whose memory is bounded and that loads and fetches no extensions. What does
+// not fit into memory goes to the folder temp.
 func Open(temp string) (*Database, error) {
 	const memory = "512MiB"
 	var config mapping.Config
@@ -61,8 +62,8 @@ func (d *Database) Run(ctx context.Context, statement string) error {
 	return d.Chunks(ctx, statement, func(mapping.DataChunk) error { return nil })
 }
 
-// Query runs a statement whose columns are all texts and calls each for its rows, of which nil stands for null. Rows come
-// as a stream, in order.
+// Query runs a statement whose columns are all texts and calls each for its rows, of which nil
+// stands for null. Rows come as a stream, in order.
 func (d *Database) Query(ctx context.Context, statement string, each func(fields [][]byte) error) error {
 	var fields [][]byte
 	return d.Chunks(ctx, statement, func(chunk mapping.DataChunk) error {
@@ -73,7 +74,8 @@ func (d *Database) Query(ctx context.Context, statement string, each func(fields
 	})
 }
 
-// Chunks runs a statement and calls each for its rows, some thousand at a time, in order. A chunk is gone after the call.
+// Chunks runs a statement and calls each for its rows, some thousand at a time, in order. A chunk
+// is gone after the call.
 func (d *Database) Chunks(ctx context.Context, statement string, each func(mapping.DataChunk) error) error {
 	var prepared mapping.PreparedStatement
 	defer mapping.DestroyPrepare(&prepared)
@@ -201,8 +203,8 @@ func eachRow(chunk mapping.DataChunk, fields [][]byte, each func([][]byte) error
 	return nil
 }
 
-// message makes an error of DuckDB's of its first paragraph: the others are about the statement, which a person has not
-// written, and about settings.
+// message makes an error of DuckDB's of its first paragraph: the others are about the statement,
+// which a person has not written, and about settings.
 func message(problem string) error {
 	problem, _, _ = strings.Cut(problem, "\n\n")
 	return errors.New(strings.ReplaceAll(strings.TrimSpace(problem), "\n", "; "))

@@ -9,7 +9,8 @@ import (
 	"github.com/duckdb/duckdb-go/v2/mapping"
 )
 
-// Rows come back as they were written, in their order, over more than one chunk and one group of rows.
+// Rows come back as they were written, in their order, over more than one chunk and one group of
+// rows.
 func TestWriteRead(t *testing.T) {
 	db, err := Open(t.TempDir())
 	if err != nil {

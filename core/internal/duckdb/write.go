@@ -23,7 +23,8 @@ type Table struct {
 	bytes    int64 // of one row's lists, the largest so far
 }
 
-// NewTable makes a table of columns, each with a name, a space and VARCHAR, BIGINT, DOUBLE or FLOAT[].
+// NewTable makes a table of columns, each with a name, a space and VARCHAR, BIGINT, DOUBLE or
+// FLOAT[].
 func (d *Database) NewTable(name string, columns ...string) (*Table, error) {
 	if err := d.Run(context.Background(), "CREATE TEMP TABLE "+name+" ("+strings.Join(columns, ", ")+")"); err != nil {
 		return nil, err
@@ -49,7 +50,8 @@ func (d *Database) NewTable(name string, columns ...string) (*Table, error) {
 	return t, nil
 }
 
-// Append adds a row: for each column a string, an int64, a float64, a []float32, or nil for nothing.
+// Append adds a row: for each column a string, an int64, a float64, a []float32, or nil for
+// nothing.
 func (t *Table) Append(row ...any) error {
 	if len(row) != len(t.columns) {
 		return fmt.Errorf("duckdb: a row of %d values for %d columns", len(row), len(t.columns))
@@ -107,7 +109,8 @@ func (t *Table) flush() error {
 	return nil
 }
 
-// Save writes the rows to a Parquet file in their order, with texts under keys beside them, and drops the table.
+// Save writes the rows to a Parquet file in their order, with texts under keys beside them, and
+// drops the table.
 func (t *Table) Save(ctx context.Context, path string, metadata map[string]string) error {
 	defer t.close()
 	if err := t.flush(); err != nil {

@@ -14,7 +14,8 @@ import (
 // Main runs the tests of a package and ends the process: what its TestMain calls.
 func Main(m *testing.M) { os.Exit(Run(m)) }
 
-// Run runs the tests of a package and gives the exit code, for a TestMain that has something to tidy up.
+// Run runs the tests of a package and gives the exit code, for a TestMain that has something to
+// tidy up.
 func Run(m *testing.M) int {
 	code := m.Run()
 	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {

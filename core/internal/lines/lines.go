@@ -11,9 +11,9 @@ import (
 // Mark is the byte-order mark of UTF-8, which some editors write at the beginning of a text.
 var Mark = []byte("\ufeff")
 
-// Reader reads lines that end with LF, CR LF, or, in a text without any LF near its beginning, CR. It
-// skips a byte-order mark at the beginning of a line: joined files have them inside, too. Memory is
-// bounded by the longest line allowed.
+// Reader reads lines that end with LF, CR LF, or, in a text without any LF near its beginning, CR.
+// It skips a byte-order mark at the beginning of a line: joined files have them inside, too. Memory
+// is bounded by the longest line allowed.
 type Reader struct {
 	r       *bufio.Reader
 	longest int
@@ -32,8 +32,9 @@ func NewReader(r io.Reader, longest int) *Reader {
 	return l
 }
 
-// Next returns the next line without its end and its number, from 1. The text is valid until the next call. tooLong says
-// that only the beginning of the line is returned. The error is io.EOF after the last line.
+// Next returns the next line without its end and its number, from 1. The text is valid until the
+// next call. tooLong says that only the beginning of the line is returned. The error is io.EOF
+// after the last line.
 func (l *Reader) Next() (line int, text []byte, tooLong bool, err error) {
 	text, err = l.r.ReadSlice(l.end)
 	if errors.Is(err, bufio.ErrBufferFull) {

@@ -1,4 +1,5 @@
-// Package reference finds the reference cases of other implementations, which are not part of the repository.
+// Package reference finds the reference cases of other implementations, which are not part of the
+// repository.
 package reference
 
 import (
@@ -8,10 +9,10 @@ import (
 	"testing"
 )
 
-// Folder returns a folder of the reference cases: "reference" (numbers of the paper's authors' code),
-// "cases-right" (inputs with the data sets that they give) or "data". RECINT_REFERENCE names the
-// folder that they lie in, or the one called reference; a relative path starts at the repository's
-// root. Without the variable the test is skipped.
+// Folder returns a folder of the reference cases: "reference" (numbers of the paper's authors'
+// code), "cases-right" (inputs with the data sets that they give) or "data". RECINT_REFERENCE names
+// the folder that they lie in, or the one called reference; a relative path starts at the
+// repository's root. Without the variable the test is skipped.
 func Folder(t testing.TB, name string) string {
 	t.Helper()
 	root := os.Getenv("RECINT_REFERENCE")

@@ -11,7 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
-// Params are those of engines for tests that are not about one: one CPU thread, or what RECINT_BACKEND names (make test-gpu).
+// Params are those of engines for tests that are not about one: one CPU thread, or what
+// RECINT_BACKEND names (make test-gpu).
 func Params() cgo.EngineParams {
 	return cgo.EngineParams{Backend: cmp.Or(os.Getenv("RECINT_BACKEND"), "cpu"), Threads: 1, Strict: true}
 }
@@ -19,7 +20,8 @@ func Params() cgo.EngineParams {
 // Coarse says whether the products of engines of Params are.
 func Coarse() bool { return cgo.EngineInfo{Backend: Params().Backend}.CoarseProducts() }
 
-// Bound is how far off results of engines of Params may be: coarse where their products are, and else exact.
+// Bound is how far off results of engines of Params may be: coarse where their products are, and
+// else exact.
 func Bound(exact, coarse float64) float64 { return BoundOn(Params().Backend, exact, coarse) }
 
 // BoundOn is that of a backend.

@@ -19,8 +19,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// All makes the runs of the tests below dir, and gives their folders: residual, recovery and popularity of SASRec, dreams (residual)
-// and item of DreamRec.
+// All makes the runs of the tests below dir, and gives their folders: residual, recovery and
+// popularity of SASRec, dreams (residual) and item of DreamRec.
 func All(dir string) (map[string]string, error) {
 	folders := map[string]string{}
 	for name, of := range map[string]struct {
@@ -44,8 +44,8 @@ func All(dir string) (map[string]string, error) {
 	return folders, nil
 }
 
-// write writes a data set, a recommender (one of the names of recommender), a random LLM and a run of a few updates to dir, and gives
-// the run's folder. The run is that of the spec, but small.
+// write writes a data set, a recommender (one of the names of recommender), a random LLM and a run
+// of a few updates to dir, and gives the run's folder. The run is that of the spec, but small.
 func write(dir, model string, s run.Spec) (string, error) {
 	s.Dataset, s.Recommender = filepath.Join(dir, "data"), filepath.Join(dir, "recommender.safetensors")
 	s.LLM = filepath.Join(dir, "tiny.gguf")

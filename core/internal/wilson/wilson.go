@@ -3,8 +3,8 @@ package wilson
 
 import "math"
 
-// Interval is Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) of a proportion at 95 %; 0 to 1 where
-// nothing was tried.
+// Interval is Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) of a proportion at
+// 95 %; 0 to 1 where nothing was tried.
 func Interval(hits, n int) (low, high float64) {
 	if n == 0 {
 		return 0, 1

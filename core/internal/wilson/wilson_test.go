@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Worked by hand from the formula with z = 1.96: of n all hits, the lower end is n/(n + z²), the upper end 1; and the
-// interval of the misses is the mirror image.
+// Worked by hand from the formula with z = 1.96: of n all hits, the lower end is n/(n + z²), the
+// upper end 1; and the interval of the misses is the mirror image.
 func TestInterval(t *testing.T) {
 	const z2 = 3.841458820694124
 	low, high := Interval(10, 10)
