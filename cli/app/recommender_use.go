@@ -90,7 +90,7 @@ func statesCommand() *cli.Command {
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			&cli.StringFlag{Name: "part", DefaultText: "all", Usage: "only the sequences with items of this `PART`: train, validation or test"},
-			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw DreamRec's oracles, too: the column oracle"},
+			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw oracles, too, where the recommender has them: the column oracle"},
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.parquet or .safetensors (required)"},
 		},
 		Action: writeStates,
