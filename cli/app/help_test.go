@@ -126,7 +126,7 @@ func TestUsage(t *testing.T) {
 		{"interpret fry", []string{`what is "fry"?`, "see recint interpret --help"}},
 		{"recommender train", []string{"--out is missing", "see recint recommender train --help"}},
 		{"recommender evaluate", []string{"--recommender is missing"}},
-		{"recommender train --out x.safetensors --model gru", []string{`no model is called "gru"; known are gru4rec, caser, sasrec, dreamrec`}},
+		{"recommender train --out x.safetensors --model gru", []string{`no model is called "gru"; known are gru4rec`}},
 		{"probe", []string{"either --recommender or --states", "see recint probe --help"}},
 		{"probe fry", []string{`what is "fry"?`, "see recint probe --help"}},
 		{"align", []string{"--out is missing"}},

@@ -2,7 +2,8 @@ package checkpoint
 
 import "time"
 
-// LongestLoss is how much work a kill may cost, unless one step or validation takes longer. Tests change it.
+// LongestLoss is how much work a kill may cost, unless one step or validation takes longer. Tests
+// change it.
 var LongestLoss = time.Minute
 
 // Clock tells when a checkpoint is due.
@@ -11,6 +12,6 @@ type Clock struct{ saved time.Time }
 // Restart is called when a checkpoint has been written, or taken up.
 func (c *Clock) Restart() { c.saved = time.Now() }
 
-// Due says whether the work ahead, which takes about as long as next, would end later than LongestLoss after the last
-// checkpoint.
+// Due says whether the work ahead, which takes about as long as next, would end later than
+// LongestLoss after the last checkpoint.
 func (c *Clock) Due(next time.Duration) bool { return time.Since(c.saved)+next > LongestLoss }

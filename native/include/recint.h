@@ -300,9 +300,9 @@ typedef struct {
 } ri_diffusion_batch;
 
 /* Mean squared error between the denoiser's prediction and the target's embedding (mean over B * D numbers; Yang
- * et al. 2023, arXiv 2310.20453, eq. 9), whose gradient is added to the model's; the noised target is a function of the embedding, too. With
- * `rounding`, plus that times the mean cross-entropy of the target given the prediction (Li et al. 2022, arXiv
- * 2205.14217, eq. 2). */
+ * et al. 2023, arXiv 2310.20453, eq. 9), whose gradient is added to the model's; the noised target is a function of the
+ * embedding, too. With `rounding`, plus that times the mean cross-entropy of the target given the prediction (Li et al.
+ * 2022, arXiv 2205.14217, eq. 2). */
 RI_API ri_status ri_diffusion_backward(ri_model *model, const ri_diffusion_batch *batch, double *loss, ri_error *err);
 
 /* The denoiser's prediction of x0: dst [n, D] from x [n, D] at steps [n], with guidance [n, D], or NULL for none. */

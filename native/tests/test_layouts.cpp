@@ -106,7 +106,8 @@ void test_refused(ri_engine *engine) {
     auto filters = [](std::vector<double> heights, double positions = T) {
         return with_sizes({{"heights", heights}, {"horizontal", {2}}, {"vertical", {3}}}, D, positions);
     };
-    refuse("gru", nullptr, gru, "no recommender is called \"gru\"; known are gru4rec, caser, sasrec, bert4rec, dreamrec");
+    refuse("gru", nullptr, gru,
+           "no recommender is called \"gru\"; known are gru4rec, caser, sasrec, bert4rec, dreamrec");
     refuse("sasrec", "mine", plain, "sasrec has no layout \"mine\"; it has authors, recbole, pmixer,");
     refuse("sasrec", "recbole", attention(V, D, T, 1, 3, D), "heads is 3; it must be a divisor of width, 8");
     refuse("sasrec", "pmixer", attention(V, D, T, 65, 1, D), "blocks is 65; it must be a whole number from 1 to 64");
