@@ -37,7 +37,7 @@ const (
 // ConditionNames are what tables call the conditions.
 var ConditionNames = map[string]string{
 	TrueState:       "own states",
-	RestrictedState: "restricted to titles",
+	RestrictedState: "restricted to allowed answers",
 	ZeroState:       "control: zero state",
 	ShuffledState:   "control: shuffled states",
 }
