@@ -183,7 +183,6 @@ func idOf(value json.RawMessage) (string, bool) {
 type parquet struct {
 	path  string
 	slots []string
-	temp  string
 	db    *duckdb.Database
 	rows  int64
 
@@ -204,28 +203,22 @@ func openParquet(path string, slots []string) (_ *parquet, err error) {
 			p.close()
 		}
 	}()
-	if p.temp, err = os.MkdirTemp("", "recint-bulk-"); err != nil {
-		return nil, fmt.Errorf("bulk: cannot make a folder for temporary files: %w", err)
-	}
-	if p.db, err = duckdb.Open(p.temp); err != nil {
+	if p.db, err = duckdb.Open(); err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
 	kinds := map[string]string{}
 	var there []string
-	err = p.db.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+p.table()+")", func(fields [][]byte) error {
-		there = append(there, string(fields[0]))
-		kinds[string(fields[0])] = string(fields[1])
-		return nil
-	})
+	fields, err := p.db.Fields(ctx, duckdb.Parquet(path))
 	if err == nil {
-		err = p.db.Query(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM "+p.table(), func(fields [][]byte) (err error) {
-			p.rows, err = strconv.ParseInt(string(fields[0]), 10, 64)
-			return err
-		})
+		p.rows, err = p.db.Count(ctx, duckdb.Parquet(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bulk: %s cannot be read as Parquet: %w", path, err)
+	}
+	for _, f := range fields {
+		there = append(there, f.Name)
+		kinds[f.Name] = f.Type
 	}
 	types := map[string]string{"id": "VARCHAR", "user": "VARCHAR", "history": "VARCHAR[]", "states": "FLOAT[][]"}
 	wanted := append([]string{"id", "user", "history", "states"}, slots...)
@@ -259,16 +252,9 @@ func openParquet(path string, slots []string) (_ *parquet, err error) {
 	return p, nil
 }
 
-func (p *parquet) table() string {
-	return "read_parquet(" + duckdb.Path(p.path) + ", binary_as_string = true, hive_partitioning = false)"
-}
-
 func (p *parquet) close() {
 	if p.db != nil {
 		p.db.Close()
-	}
-	if p.temp != "" {
-		os.RemoveAll(p.temp)
 	}
 }
 
@@ -277,7 +263,7 @@ func (p *parquet) total(int64) int64 { return p.rows }
 func (p *parquet) read(ctx context.Context, each func(record) error) error {
 	row := int64(0)
 	var stopped error
-	err := p.db.Chunks(ctx, "SELECT "+strings.Join(p.expressions, ", ")+" FROM "+p.table(), func(chunk mapping.DataChunk) error {
+	err := p.db.Chunks(ctx, "SELECT "+strings.Join(p.expressions, ", ")+" FROM "+duckdb.Parquet(p.path), func(chunk mapping.DataChunk) error {
 		for i := range int(mapping.DataChunkGetSize(chunk)) {
 			row++
 			r := p.record(chunk, i)

@@ -12,12 +12,12 @@ import (
 // readSQL reads the rows of a relation: a query in brackets or a function that reads a file.
 func (im *importer) readSQL(relation string, t *table, to reading) error {
 	var header, types []string
-	err := im.db.Query(im.ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+relation+")", func(fields [][]byte) error {
-		header, types = append(header, string(fields[0])), append(types, string(fields[1]))
-		return nil
-	})
+	columns, err := im.db.Fields(im.ctx, relation)
 	if err != nil {
 		return err
+	}
+	for _, c := range columns {
+		header, types = append(header, c.Name), append(types, c.Type)
 	}
 	if err := to.columns(header); err != nil {
 		return err
@@ -163,10 +163,7 @@ func (to reading) noting(stopped *error) reading {
 // startDatabase starts DuckDB where the import has not yet.
 func (im *importer) startDatabase() (err error) {
 	if im.db == nil {
-		var temp string
-		if temp, err = im.temporary(); err == nil {
-			im.db, err = duckdb.Open(temp)
-		}
+		im.db, err = duckdb.Open()
 	}
 	return err
 }

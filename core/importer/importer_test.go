@@ -44,7 +44,7 @@ func bring(ctx context.Context, from string, o Options) (*dataset.Dataset, Repor
 // parquet runs SQL that writes files.
 func parquet(t testing.TB, statements ...string) {
 	t.Helper()
-	db, err := duckdb.Open(t.TempDir())
+	db, err := duckdb.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

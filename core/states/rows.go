@@ -64,9 +64,8 @@ type source struct {
 	columns []string // that there are
 	said    metadata
 	db      *duckdb.Database // nil for safetensors
-	temp    string
-	tensors *artifact.File // nil for Parquet
-	rows    int            // of all parts
+	tensors *artifact.File   // nil for Parquet
+	rows    int              // of all parts
 }
 
 // open finds the parts of a path and the columns in them.
@@ -99,10 +98,7 @@ func open(ctx context.Context, path string) (_ *source, err error) {
 			return nil, fmt.Errorf("states: the folder %s holds no states; name the files PART.parquet", path)
 		}
 	}
-	if s.temp, err = os.MkdirTemp("", "recint-states-"); err != nil {
-		return nil, fmt.Errorf("states: cannot make a folder for temporary files: %w", err)
-	}
-	if s.db, err = duckdb.Open(s.temp); err != nil {
+	if s.db, err = duckdb.Open(); err != nil {
 		return nil, err
 	}
 	return s, s.openParquet(ctx)
@@ -111,9 +107,6 @@ func open(ctx context.Context, path string) (_ *source, err error) {
 func (s *source) close() {
 	if s.db != nil {
 		s.db.Close()
-	}
-	if s.temp != "" {
-		os.RemoveAll(s.temp)
 	}
 }
 
@@ -128,20 +121,9 @@ func (s *source) needs(part string) error {
 	return nil
 }
 
-// column is one of a Parquet file with DuckDB's type.
-type column struct{ name, kind string }
-
-// table gives the relation of a Parquet file, as SQL.
-func table(part string) string {
-	return "read_parquet(" + duckdb.Path(part) + ", binary_as_string = true, hive_partitioning = false)"
-}
-
 // describe gives the columns of a Parquet file.
-func (s *source) describe(ctx context.Context, part string) (columns []column, err error) {
-	err = s.db.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+table(part)+")", func(fields [][]byte) error {
-		columns = append(columns, column{string(fields[0]), string(fields[1])})
-		return nil
-	})
+func (s *source) describe(ctx context.Context, part string) ([]duckdb.Field, error) {
+	columns, err := s.db.Fields(ctx, duckdb.Parquet(part))
 	if err != nil {
 		return nil, fmt.Errorf("states: %s cannot be read as Parquet: %w", part, err)
 	}
@@ -149,12 +131,12 @@ func (s *source) describe(ctx context.Context, part string) (columns []column, e
 }
 
 // expression gives the SQL that reads a column of a part, or refuses its type.
-func expression(part string, columns []column, name string) (string, error) {
-	at := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+func expression(part string, columns []duckdb.Field, name string) (string, error) {
+	at := slices.IndexFunc(columns, func(c duckdb.Field) bool { return c.Name == name })
 	if at < 0 {
 		return "NULL", nil
 	}
-	kind := columns[at].kind
+	kind := columns[at].Type
 	is := func(kinds ...string) bool { return slices.Contains(kinds, kind) }
 	whole := is("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 	quoted := `"` + name + `"`
@@ -197,17 +179,14 @@ func (s *source) openParquet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = s.db.Query(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM "+table(part), func(fields [][]byte) error {
-			n, err := strconv.Atoi(string(fields[0]))
-			s.rows += n
-			return err
-		})
+		n, err := s.db.Count(ctx, duckdb.Parquet(part))
 		if err != nil {
 			return fmt.Errorf("states: %s cannot be read as Parquet: %w", part, err)
 		}
+		s.rows += int(n)
 		var names []string
 		for _, c := range columns {
-			names = append(names, c.name)
+			names = append(names, c.Name)
 		}
 		if i > 0 {
 			for _, name := range slices.Concat(required, optional) {
@@ -263,7 +242,7 @@ func (s *source) eachParquet(ctx context.Context, part string, call func(*row) e
 	}
 	number := 0
 	var stopped error
-	err = s.db.Chunks(ctx, "SELECT "+strings.Join(expressions, ", ")+" FROM "+table(part), func(chunk mapping.DataChunk) error {
+	err = s.db.Chunks(ctx, "SELECT "+strings.Join(expressions, ", ")+" FROM "+duckdb.Parquet(part), func(chunk mapping.DataChunk) error {
 		var at [7]duckdb.Column
 		for c := range at {
 			at[c] = duckdb.NewColumn(chunk, c)

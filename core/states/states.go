@@ -309,7 +309,7 @@ func (s *source) eachItem(ctx context.Context, call func(item []byte, vector []f
 	}
 	number := 0
 	var stopped error
-	err = s.db.Chunks(ctx, "SELECT "+item+", "+vector+" FROM "+table(s.items), func(chunk mapping.DataChunk) error {
+	err = s.db.Chunks(ctx, "SELECT "+item+", "+vector+" FROM "+duckdb.Parquet(s.items), func(chunk mapping.DataChunk) error {
 		names, vectors := duckdb.NewColumn(chunk, 0), duckdb.NewColumn(chunk, 1)
 		texts := duckdb.Values[duckdb.Text](names)
 		inner, lists := vectors.Lists()

@@ -29,7 +29,7 @@ func catalogue() *dataset.Dataset {
 // write writes the rows of a query to a Parquet file.
 func write(t *testing.T, path, query string) string {
 	t.Helper()
-	db, err := duckdb.Open(t.TempDir())
+	db, err := duckdb.Open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,16 +141,12 @@ type writer interface {
 type parquet struct {
 	path  string
 	about map[string]string
-	temp  string
 	db    *duckdb.Database
 	table *duckdb.Table
 }
 
 func (p *parquet) begin(vectors []Extra) (err error) {
-	if p.temp, err = os.MkdirTemp("", "recint-states-"); err != nil {
-		return fmt.Errorf("states: cannot make a folder for temporary files: %w", err)
-	}
-	if p.db, err = duckdb.Open(p.temp); err != nil {
+	if p.db, err = duckdb.Open(); err != nil {
 		return err
 	}
 	columns := []string{columnSequence + " VARCHAR", columnPosition + " BIGINT", columnItem + " VARCHAR", columnSplit + " VARCHAR",
@@ -189,7 +185,6 @@ func (p *parquet) end() {
 	if p.db != nil {
 		p.db.Close()
 	}
-	os.RemoveAll(p.temp)
 }
 
 // tensors writes safetensors (see openTensors).

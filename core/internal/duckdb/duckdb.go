@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -18,12 +20,22 @@ import (
 type Database struct {
 	db   mapping.Database
 	conn mapping.Connection
+	temp string // folder for what does not fit into memory
 }
 
 // Open starts a DuckDB whose memory is bounded and that loads and fetches no extensions. What does
-// not fit into memory goes to the folder temp.
-func Open(temp string) (*Database, error) {
+// not fit into memory goes to a temporary folder, which Close removes.
+func Open() (_ *Database, err error) {
 	const memory = "512MiB"
+	temp, err := os.MkdirTemp("", "recint-duckdb-")
+	if err != nil {
+		return nil, fmt.Errorf("duckdb: cannot make a folder for temporary files: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(temp)
+		}
+	}()
 	var config mapping.Config
 	if mapping.CreateConfig(&config) == mapping.StateError {
 		return nil, errors.New("duckdb: DuckDB cannot be configured")
@@ -35,7 +47,7 @@ func Open(temp string) (*Database, error) {
 			return nil, fmt.Errorf("duckdb: DuckDB does not take the option %s", option[0])
 		}
 	}
-	d := &Database{}
+	d := &Database{temp: temp}
 	var message string
 	if mapping.OpenExt("", &d.db, config, &message) == mapping.StateError {
 		return nil, fmt.Errorf("duckdb: DuckDB cannot be started: %s", message)
@@ -55,6 +67,7 @@ func Open(temp string) (*Database, error) {
 func (d *Database) Close() {
 	mapping.Disconnect(&d.conn)
 	mapping.Close(&d.db)
+	os.RemoveAll(d.temp)
 }
 
 // Run runs a statement that gives no rows.
@@ -87,8 +100,16 @@ func (d *Database) Chunks(ctx context.Context, statement string, each func(mappi
 	if bindings.PendingPreparedStreaming(prepared, &pending) == mapping.StateError {
 		return message(mapping.PendingError(pending))
 	}
-	stop := context.AfterFunc(ctx, func() { mapping.Interrupt(d.conn) })
-	defer stop()
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		mapping.Interrupt(d.conn)
+		close(interrupted)
+	})
+	defer func() {
+		if !stop() {
+			<-interrupted // the connection may be closed after this
+		}
+	}()
 	var result mapping.Result
 	defer mapping.DestroyResult(&result)
 	if mapping.ExecutePending(pending, &result) == mapping.StateError {
@@ -112,6 +133,33 @@ func (d *Database) Chunks(ctx context.Context, statement string, each func(mappi
 
 // Quote writes a text as SQL does.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Field is a column of a relation, with DuckDB's name of its type.
+type Field struct{ Name, Type string }
+
+// Fields describes a relation: the name of a table, a query in brackets or a function that reads a
+// file.
+func (d *Database) Fields(ctx context.Context, relation string) (fields []Field, err error) {
+	err = d.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+relation+")", func(row [][]byte) error {
+		fields = append(fields, Field{string(row[0]), string(row[1])})
+		return nil
+	})
+	return fields, err
+}
+
+// Count counts the rows of a relation.
+func (d *Database) Count(ctx context.Context, relation string) (rows int64, err error) {
+	err = d.Query(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM "+relation, func(row [][]byte) (err error) {
+		rows, err = strconv.ParseInt(string(row[0]), 10, 64)
+		return err
+	})
+	return rows, err
+}
+
+// Parquet is the relation of a Parquet file.
+func Parquet(path string) string {
+	return "read_parquet(" + Path(path) + ", binary_as_string = true, hive_partitioning = false)"
+}
 
 // Path writes the path of a file as SQL does, so that no character of it stands for others.
 func Path(path string) string {

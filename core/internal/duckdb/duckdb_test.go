@@ -1,6 +1,8 @@
 package duckdb
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -12,7 +14,7 @@ import (
 // Rows come back as they were written, in their order, over more than one chunk and one group of
 // rows.
 func TestWriteRead(t *testing.T) {
-	db, err := Open(t.TempDir())
+	db, err := Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,5 +72,20 @@ func TestWriteRead(t *testing.T) {
 	})
 	if err != nil || !slices.Equal(kept, []string{"key", "a 'text'"}) {
 		t.Errorf("metadata %q, %v", kept, err)
+	}
+}
+
+// A statement that is cancelled in its last moment does not touch a database that is closed right after it.
+func TestChunks_cancelledAtTheEnd(t *testing.T) {
+	for range 200 {
+		db, err := Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := db.Query(ctx, "SELECT 'a'", func([][]byte) error { cancel(); return ctx.Err() }); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		db.Close()
 	}
 }
