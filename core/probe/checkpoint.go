@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
@@ -28,9 +27,6 @@ const (
 // bestPrefix stands before the names of the weights that are best so far.
 const bestPrefix = "best."
 
-// longestLoss is how much work a kill may cost.
-var longestLoss = time.Minute
-
 // cursor is where the training of one probe stands.
 type cursor struct {
 	Rate  int `json:"rate"`  // learning rates that were tried to the end
@@ -44,12 +40,13 @@ type keeper struct {
 	data    string
 	figures []Figure       // of the probes that are finished
 	file    *artifact.File // of an interrupted measurement, until its probe has resumed
-	saved   time.Time
+	clock   checkpoint.Clock
 }
 
 // openKeeper reads the checkpoint at path, if there is one, and refuses one of other examples.
 func openKeeper(path string, d Data, seed uint64) (*keeper, error) {
-	k := &keeper{path: path, data: d.fingerprint(seed), saved: time.Now()}
+	k := &keeper{path: path, data: d.fingerprint(seed)}
+	k.clock.Restart()
 	file, err := artifact.ReadSafetensors(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
@@ -79,9 +76,9 @@ func (d Data) fingerprint(seed uint64) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// saveIfDue writes the checkpoint if the last one is longestLoss old.
+// saveIfDue writes the checkpoint if it is due.
 func (k *keeper) saveIfDue(p *probe) error {
-	if k == nil || time.Since(k.saved) < longestLoss {
+	if k == nil || !k.clock.Due(0) {
 		return nil
 	}
 	return k.save(p)
@@ -99,7 +96,7 @@ func (k *keeper) save(p *probe) error {
 	if err := checkpoint.Put(file, p.model); err != nil {
 		return err
 	}
-	k.saved = time.Now()
+	k.clock.Restart()
 	return artifact.WriteSafetensors(k.path, file)
 }
 

@@ -156,16 +156,13 @@ func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32
 		return nil, err
 	}
 	width := r.Recommender.StateWidth()
-	moved := make([]float32, len(histories)*width)
-	if err := r.Recommender.States(ctx, moved, histories); err != nil {
-		return nil, err
-	}
+	moved := make([]float32, 0, len(histories)*width)
 	for i := range histories {
 		last := states[i].Values[len(states[i].Values)-width:] // of the last slot: the state after all of the history
 		for k, d := range direction {
 			last[k] += float32(dose) * d
-			moved[i*width+k] += float32(dose) * d
 		}
+		moved = append(moved, last...)
 	}
 	ranked, err := r.ranker(editedAnswers)(ctx, states)
 	if err != nil {

@@ -7,6 +7,9 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -16,8 +19,9 @@ import (
 // the training states, in units of how far these spread in that direction.
 type Familiarity struct {
 	Least, Most float64 // familiarShare of the validation states lie between them
-	mean        []float64
-	lower       [][]float64 // Cholesky factor of the covariance
+	mean        *mat.VecDense
+	covariance  *mat.SymDense
+	factor      mat.Cholesky // of the covariance
 }
 
 // familiarShare is the share of validation states that count as familiar.
@@ -52,43 +56,21 @@ func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
 
 func newFamiliarity(train, validation []prompt.States) (*Familiarity, error) {
 	width := len(train[0].Values)
-	f := &Familiarity{mean: make([]float64, width), lower: make([][]float64, width)}
+	f := &Familiarity{mean: mat.NewVecDense(width, nil), covariance: mat.NewSymDense(width, nil)}
 	for _, s := range train {
-		for k, x := range s.Values {
-			f.mean[k] += float64(x) / float64(len(train))
-		}
+		f.mean.AddScaledVec(f.mean, 1/float64(len(train)), vector(s))
 	}
-	for i := range f.lower {
-		f.lower[i] = make([]float64, width)
-	}
-	centred := make([]float64, width)
+	var centred mat.VecDense
 	for _, s := range train {
-		for k, x := range s.Values {
-			centred[k] = float64(x) - f.mean[k]
-		}
-		for i, a := range centred {
-			for k, b := range centred[:i+1] {
-				f.lower[i][k] += a * b / float64(len(train))
-			}
-		}
+		centred.SubVec(vector(s), f.mean)
+		f.covariance.SymRankOne(f.covariance, 1/float64(len(train)), &centred)
 	}
-	spread := 0.0
-	for i := range f.lower {
-		spread += f.lower[i][i] / float64(width)
+	spread := mat.Trace(f.covariance) / float64(width)
+	for i := range width {
+		f.covariance.SetSym(i, i, f.covariance.At(i, i)+shrinkage*spread)
 	}
-	for i := range f.lower { // Cholesky, row by row
-		f.lower[i][i] += shrinkage * spread
-		for k := range i + 1 {
-			sum := f.lower[i][k]
-			for n := range k {
-				sum -= f.lower[i][n] * f.lower[k][n]
-			}
-			if i > k {
-				f.lower[i][k] = sum / f.lower[k][k]
-			} else if f.lower[i][i] = math.Sqrt(sum); !(sum > 0) {
-				return nil, errors.New("run: the training states are all the same, so that none is unlike them")
-			}
-		}
+	if !f.factor.Factorize(f.covariance) {
+		return nil, errors.New("run: the training states are all the same, so that none is unlike them")
 	}
 	distances := make([]float64, len(validation))
 	for i, s := range validation {
@@ -100,18 +82,18 @@ func newFamiliarity(train, validation []prompt.States) (*Familiarity, error) {
 	return f, nil
 }
 
+// vector gives the numbers of states in double precision.
+func vector(s prompt.States) *mat.VecDense {
+	v := mat.NewVecDense(len(s.Values), nil)
+	for i, x := range s.Values {
+		v.SetVec(i, float64(x))
+	}
+	return v
+}
+
 // Distance is that of states from the training states.
 func (f *Familiarity) Distance(s prompt.States) float64 {
-	solved, square := make([]float64, len(f.mean)), 0.0
-	for i := range solved {
-		rest := float64(s.Values[i]) - f.mean[i]
-		for k := range i {
-			rest -= f.lower[i][k] * solved[k]
-		}
-		solved[i] = rest / f.lower[i][i]
-		square += solved[i] * solved[i]
-	}
-	return math.Sqrt(square)
+	return stat.Mahalanobis(vector(s), f.mean, &f.factor)
 }
 
 // Unlike says whether states are unlike those that the adapter was trained on, so that answers about them mean little: too
@@ -162,7 +144,7 @@ func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained,
 		noise[i] = prompt.States{Counts: s.Counts, Values: make([]float32, len(s.Values))}
 		for k := range s.Values {
 			mixed[i].Values[k] = own[draws.IntN(len(own))].Values[k]
-			noise[i].Values[k] = float32(f.mean[k] + draws.NormFloat64()*math.Sqrt(f.variance(k)))
+			noise[i].Values[k] = float32(f.mean.AtVec(k) + draws.NormFloat64()*math.Sqrt(f.covariance.At(k, k)))
 		}
 	}
 	var all []Abstained
@@ -180,14 +162,6 @@ func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained,
 		all = append(all, Abstained{kind.name, len(kind.states), float64(unlike) / float64(len(kind.states))})
 	}
 	return all, nil
-}
-
-// variance is that of number k of the training states.
-func (f *Familiarity) variance(k int) (sum float64) {
-	for _, x := range f.lower[k][:k+1] {
-		sum += x * x
-	}
-	return sum
 }
 
 // streamControl tells the random numbers of these states from others of the same seed.

@@ -35,7 +35,7 @@ func TestFamiliarity_correlations(t *testing.T) {
 	if at := func(a, b float32) bool { return f.Unlike(prompt.States{Values: []float32{a, b}}) }; at(8, 3) || !at(5, 0) || !at(8, -3) || !at(50, 45) {
 		t.Errorf("the limits are %g and %g", f.Least, f.Most)
 	}
-	if v := f.variance(1); math.Abs(v-9.09) > 0.6 {
+	if v := f.covariance.At(1, 1); math.Abs(v-9.09) > 0.6 {
 		t.Errorf("the second number's variance is %g, want 9.09", v)
 	}
 	same := []prompt.States{{Values: []float32{1, 1}}, {Values: []float32{1, 1}}}
