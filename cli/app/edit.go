@@ -23,8 +23,7 @@ func editCommand() *cli.Command {
 			"recommender scores the moved state as it scores any.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
-			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
-			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			userFlag(), historyFlag(2),
 			&cli.StringFlag{Name: "toward", Usage: "`ATTRIBUTE=VALUE`, e.g. genres=Horror or decade=1950s (required)"},
 			&cli.Float64Flag{Name: "dose", Value: 1, Usage: "how far, as a `MULTIPLE` of the difference; below 0: away from it"},
 			jsonFlag,
@@ -43,7 +42,7 @@ func editAction(c *cli.Context) error {
 	if err := onlyFlags(c, "run", "toward"); err != nil {
 		return err
 	}
-	if c.IsSet("user") == c.IsSet("history") {
+	if !oneOf(c, "user", "history") {
 		return usage(c, "say whose state to move, either --user or --history")
 	}
 	attribute, value, ok := strings.Cut(c.String("toward"), "=")

@@ -23,8 +23,7 @@ func explainCommand() *cli.Command {
 			"and 20, how often such changes are found on the test part.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
-			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
-			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			userFlag(), historyFlag(1),
 			&cli.IntFlag{Name: "samples", Usage: "measure on the first `N` test sequences"},
 			&cli.IntFlag{Name: "top", Value: 1, Usage: "change so many recommended `ITEMS`"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the items tried as replacements follow from"},
@@ -47,13 +46,7 @@ func explainAction(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender"); err != nil {
 		return err
 	}
-	given := 0
-	for _, name := range []string{"user", "history", "samples"} {
-		if c.IsSet(name) {
-			given++
-		}
-	}
-	if given != 1 {
+	if !oneOf(c, "user", "history", "samples") {
 		return usage(c, "say whose recommendations to explain: one of --user, --history and --samples")
 	}
 	if c.Int("top") < 1 || c.IsSet("samples") && c.Int("samples") < 1 {

@@ -35,8 +35,7 @@ func interpretCommand() *cli.Command {
 			"of JSON in --out, in order; a bad row gets one that says what is wrong with it. The same command goes on after an interruption.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
-			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
-			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first, at least two"},
+			userFlag(), historyFlag(2),
 			&cli.StringFlag{Name: "in", Usage: "answer every row of `FILE`; -: JSON lines from standard input"},
 			&cli.StringFlag{Name: "out", Usage: "with --in: write the answers to `FILE`; -: standard output"},
 			&cli.StringFlag{Name: "shard", Usage: "with --in: answer `PART` of the rows alone, e.g. 2/4; recint interpret merge joins the files"},
@@ -67,7 +66,7 @@ func interpretAction(c *cli.Context) error {
 	if c.IsSet("in") || c.IsSet("out") {
 		return interpretRows(c)
 	}
-	if c.IsSet("user") == c.IsSet("history") {
+	if !oneOf(c, "user", "history") {
 		return usage(c, "say whose states to interpret, either --user or --history, or --in for many")
 	}
 	sampling := interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
@@ -268,6 +267,30 @@ func past(c *cli.Context, r *run.Run) ([]int32, error) {
 		return nil, states.ErrUnknownHistory
 	}
 	return r.Data.Catalogue().ParseHistory(c.String("history"))
+}
+
+func userFlag() cli.Flag {
+	return &cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"}
+}
+
+// historyFlag is for commands that need so many items.
+func historyFlag(least int) cli.Flag {
+	usage := "`TITLES` separated by commas, oldest first"
+	if least > 1 {
+		usage += ", at least two"
+	}
+	return &cli.StringFlag{Name: "history", Usage: usage}
+}
+
+// oneOf says whether exactly one of the flags is given.
+func oneOf(c *cli.Context, names ...string) bool {
+	given := 0
+	for _, name := range names {
+		if c.IsSet(name) {
+			given++
+		}
+	}
+	return given == 1
 }
 
 // history gives the items that the flags name, at most the last `most` of them.

@@ -29,8 +29,7 @@ func oracleCommand() *cli.Command {
 			"nearest to the vector are shown beside the words.",
 		Flags: []cli.Flag{
 			runFlag(),
-			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
-			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			userFlag(), historyFlag(1),
 			&cli.IntFlag{Name: "samples", Usage: "instead of --user or --history: use `N` test sequences, drawn at random"},
 			&cli.StringFlag{Name: "against", Usage: "with --samples: compare the oracles' words and another recommender's first recommendations with what came next; its weights, `FILE`.safetensors"},
 			oracleSeed,
@@ -44,13 +43,7 @@ func oracleAction(c *cli.Context) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
 	}
-	given := 0
-	for _, name := range []string{"user", "history", "samples"} {
-		if c.IsSet(name) {
-			given++
-		}
-	}
-	if given != 1 {
+	if !oneOf(c, "user", "history", "samples") {
 		return usage(c, "say for whom: one of --user, --history and --samples")
 	}
 	if c.IsSet("samples") && c.Int("samples") < 1 {

@@ -25,8 +25,7 @@ func recommendCommand() *cli.Command {
 			"whose embeddings fit its oracle best.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
-			&cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"},
-			&cli.StringFlag{Name: "history", Usage: "`TITLES` separated by commas, oldest first"},
+			userFlag(), historyFlag(1),
 			&cli.IntFlag{Name: "top", Value: 10, Usage: "so many `ITEMS`"},
 			jsonFlag,
 		},
@@ -45,7 +44,7 @@ func recommend(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender"); err != nil {
 		return err
 	}
-	if c.IsSet("user") == c.IsSet("history") {
+	if !oneOf(c, "user", "history") {
 		return usage(c, "say for whom, either --user or --history")
 	}
 	if c.Int("top") < 1 {
