@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,7 +15,26 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-var tiny = sasRecParams{Items: 5, Width: 4, Positions: 3, Blocks: 1, Heads: 2, Inner: 4}
+// settings are those of a recommender, by name.
+type settings = map[string][]float64
+
+// tiny are a SASRec's, which also guides a DreamRec.
+var tiny = sized(settings{"blocks": {1}, "heads": {2}, "inner": {4}})
+
+// sized are settings of 5 items, 4 wide, and histories of at most 3, with others, which may differ from these.
+func sized(others settings) settings {
+	return joined(settings{"items": {5}, "width": {4}, "positions": {3}}, others)
+}
+
+func joined(s, others settings) settings {
+	s = maps.Clone(s)
+	maps.Copy(s, others)
+	return s
+}
+
+func newRecommender(engine *cgo.Engine, model string, s settings) (*cgo.Recommender, error) {
+	return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: model, Settings: s})
+}
 
 func newEngine(t *testing.T) *cgo.Engine {
 	t.Helper()
@@ -39,7 +59,7 @@ func newProbe(t *testing.T) *cgo.Probe {
 func newModels(t *testing.T) (*cgo.Recommender, *cgo.Adapter) {
 	t.Helper()
 	engine := newEngine(t)
-	recommender, err := newSASRec(engine, tiny)
+	recommender, err := newRecommender(engine, "sasrec", tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +136,7 @@ func TestClosedObjects(t *testing.T) {
 	engine := newEngine(t)
 	engine.Close()
 	for name, create := range map[string]func(*cgo.Engine) error{
-		"NewSASRec":    func(e *cgo.Engine) error { return second(newSASRec(e, tiny)) },
+		"NewSASRec":    func(e *cgo.Engine) error { return second(newRecommender(e, "sasrec", tiny)) },
 		"NewAdapter":   func(e *cgo.Engine) error { return second(cgo.NewAdapter(e, cgo.AdapterParams{Kind: "linear"})) },
 		"NewProbe":     func(e *cgo.Engine) error { return second(cgo.NewProbe(e, cgo.ProbeParams{})) },
 		"NewLLM":       func(e *cgo.Engine) error { return second(cgo.NewLLM(e, &cgo.GGUF{}, cgo.F32)) },
@@ -136,7 +156,7 @@ func TestClosedObjects(t *testing.T) {
 // A child goes on working when its engine is closed: natives hold their parents.
 func TestCloseOrder(t *testing.T) {
 	engine := newEngine(t)
-	model, err := newSASRec(engine, tiny)
+	model, err := newRecommender(engine, "sasrec", tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +184,7 @@ func TestWrongLengths(t *testing.T) {
 		return (&cgo.LLM{}).BranchLogProbs(make([]float32, 1), &cgo.Prefix{}, adapter, b)
 	}
 	decode := func(b cgo.DecodeBatch) error { return (&cgo.Generator{}).Decode(b, cgo.Decoded{}) }
-	sasrec := func(p sasRecParams) error { return second(newSASRec(newEngine(t), p)) }
+	sasrec := func(s settings) error { return second(newRecommender(newEngine(t), "sasrec", s)) }
 	for name, err := range map[string]error{
 		"branches parents":   branches(func(b *cgo.Branches) { b.Parents = b.Parents[:1] }),
 		"branches counts":    branches(func(b *cgo.Branches) { b.AskedCounts = nil }),
@@ -208,8 +228,8 @@ func TestWrongLengths(t *testing.T) {
 			Asked: []int32{1}}),
 		"decode negative": decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{1}, Tokens: []int32{1}, AskedCounts: []int32{-1}}),
 		"decode tokens":   decode(cgo.DecodeBatch{Slots: []int32{0}, Counts: []int32{2}, Tokens: []int32{1}}),
-		"sasrec items":    sasrec(sasRecParams{}),
-		"sasrec too wide": sasrec(sasRecParams{Items: 1, Width: 1 << 40, Positions: 1, Blocks: 1, Heads: 1}),
+		"sasrec items":    sasrec(settings{"items": {0}, "width": {0}, "positions": {0}, "blocks": {0}, "heads": {0}, "inner": {0}}),
+		"sasrec too wide": sasrec(settings{"items": {1}, "width": {1 << 40}, "positions": {1}, "blocks": {1}, "heads": {1}, "inner": {0}}),
 		"adapter kind":    second(cgo.NewAdapter(newEngine(t), cgo.AdapterParams{Kind: "x", In: 1, Tokens: 1, Embd: 1})),
 		"probe classes":   second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1})),
 		"probe too wide":  second(cgo.NewProbe(newEngine(t), cgo.ProbeParams{In: 1 << 40, Classes: 1})),
@@ -352,7 +372,7 @@ func TestCreateAndClose1000Times(t *testing.T) {
 	engine := newEngine(t)
 	before := cgo.Live()
 	for i := range 1000 {
-		model, err := newSASRec(engine, tiny)
+		model, err := newRecommender(engine, "sasrec", tiny)
 		if err != nil {
 			t.Fatal(err)
 		}

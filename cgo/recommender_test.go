@@ -14,15 +14,15 @@ func small(t *testing.T) map[string]*cgo.Recommender {
 	engine := newEngine(t)
 	models := map[string]*cgo.Recommender{}
 	for name, create := range map[string]func() (*cgo.Recommender, error){
-		"sasrec": func() (*cgo.Recommender, error) { return newSASRec(engine, tiny) },
+		"sasrec": func() (*cgo.Recommender, error) { return newRecommender(engine, "sasrec", tiny) },
 		"gru4rec": func() (*cgo.Recommender, error) {
-			return newGRU4Rec(engine, gru4RecParams{Items: 5, Width: 4, Positions: 3, Hidden: 6, Layers: 1})
+			return newRecommender(engine, "gru4rec", sized(settings{"hidden": {6}, "layers": {1}}))
 		},
 		"caser": func() (*cgo.Recommender, error) {
-			return newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{1, 3}, Horizontal: 2, Vertical: 1})
+			return newRecommender(engine, "caser", sized(settings{"heights": {1, 3}, "horizontal": {2}, "vertical": {1}}))
 		},
 		"dreamrec": func() (*cgo.Recommender, error) {
-			return newDreamRec(engine, dreamRecParams{Guidance: tiny, DenoiserLayers: 2, Betas: []float64{0.1, 0.2}})
+			return newRecommender(engine, "dreamrec", joined(tiny, settings{"denoiser_layers": {2}, "betas": {0.1, 0.2}, "rounding": {0}}))
 		},
 	} {
 		model, err := create()
@@ -72,6 +72,12 @@ func TestBadRecommenderCalls(t *testing.T) {
 		b := cgo.RecommenderBatch{Histories: one(), Targets: []int32{-1, 2, -1}, Negatives: values}
 		return second(models["caser"].Backward(b))
 	}
+	caser := func(heights []float64) error {
+		return second(newRecommender(engine, "caser", sized(settings{"heights": heights, "horizontal": {1}, "vertical": {1}})))
+	}
+	dreamrec := func(guidance settings, betas []float64, rounding float64) error {
+		return second(newRecommender(engine, "dreamrec", joined(guidance, settings{"denoiser_layers": {1}, "betas": betas, "rounding": {rounding}})))
+	}
 	if err := errors.Join(vectors([]int32{-1, 2, 5}, four), learn(func(*cgo.DiffusionBatch) {}), sample(func(*cgo.Sampling) {}),
 		negatives([]int32{9, 9, 0, 4, 9, 9})); err != nil {
 		t.Fatalf("good calls fail: %v", err)
@@ -97,14 +103,15 @@ func TestBadRecommenderCalls(t *testing.T) {
 		"steps rise":          {sample(func(s *cgo.Sampling) { s.Steps = []int32{0, 1} }), cgo.ErrInvalid},
 		"strength NaN":        {sample(func(s *cgo.Sampling) { s.Strength = nan }), cgo.ErrInvalid},
 		"noise of one draw":   {sample(func(s *cgo.Sampling) { s.Noise = make([]float32, 4) }), cgo.ErrInvalid},
-		"height above T":      {second(newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: []int{4}, Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
-		"17 heights":          {second(newCaser(engine, caserParams{Items: 5, Width: 4, Positions: 3, Heights: make([]int, 17), Horizontal: 1, Vertical: 1})), cgo.ErrInvalid},
-		"GRU without units":   {second(newGRU4Rec(engine, gru4RecParams{Items: 5, Width: 4, Positions: 3, Layers: 1})), cgo.ErrInvalid},
-		"GRU of pmixer":       {second(newGRU4Rec(engine, gru4RecParams{Layout: "pmixer", Items: 5, Width: 4, Positions: 3, Hidden: 2, Layers: 1})), cgo.ErrInvalid},
-		"no betas":            {second(newDreamRec(engine, dreamRecParams{Guidance: tiny})), cgo.ErrInvalid},
-		"beta of 1":           {second(newDreamRec(engine, dreamRecParams{Guidance: tiny, Betas: []float64{1}})), cgo.ErrInvalid},
-		"odd width":           {second(newDreamRec(engine, dreamRecParams{Guidance: sasRecParams{Items: 5, Width: 5, Positions: 3, Blocks: 1, Heads: 1, Inner: 5}, Betas: []float64{0.1}})), cgo.ErrInvalid},
-		"rounding below 0":    {second(newDreamRec(engine, dreamRecParams{Guidance: tiny, Betas: []float64{0.1}, Rounding: -1})), cgo.ErrInvalid},
+		"height above T":      {caser([]float64{4}), cgo.ErrInvalid},
+		"17 heights":          {caser(make([]float64, 17)), cgo.ErrInvalid},
+		"GRU without units":   {second(newRecommender(engine, "gru4rec", sized(settings{"hidden": {0}, "layers": {1}}))), cgo.ErrInvalid},
+		"GRU of pmixer": {second(cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "gru4rec", Layout: "pmixer",
+			Settings: sized(settings{"hidden": {2}, "layers": {1}})})), cgo.ErrInvalid},
+		"no betas":         {dreamrec(tiny, nil, 0), cgo.ErrInvalid},
+		"beta of 1":        {dreamrec(tiny, []float64{1}, 0), cgo.ErrInvalid},
+		"odd width":        {dreamrec(sized(settings{"width": {5}, "blocks": {1}, "heads": {1}, "inner": {5}}), []float64{0.1}, 0), cgo.ErrInvalid},
+		"rounding below 0": {dreamrec(tiny, []float64{0.1}, -1), cgo.ErrInvalid},
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)
@@ -128,11 +135,9 @@ func TestBadRecommenderCalls(t *testing.T) {
 		}
 	}
 	for name, create := range map[string]func(*cgo.Engine) error{
-		"NewGRU4Rec": func(e *cgo.Engine) error { return second(newGRU4Rec(e, gru4RecParams{})) },
-		"NewCaser":   func(e *cgo.Engine) error { return second(newCaser(e, caserParams{})) },
-		"NewDreamRec": func(e *cgo.Engine) error {
-			return second(newDreamRec(e, dreamRecParams{}))
-		},
+		"NewGRU4Rec":  func(e *cgo.Engine) error { return second(newRecommender(e, "gru4rec", nil)) },
+		"NewCaser":    func(e *cgo.Engine) error { return second(newRecommender(e, "caser", nil)) },
+		"NewDreamRec": func(e *cgo.Engine) error { return second(newRecommender(e, "dreamrec", nil)) },
 	} {
 		if err := create(nil); !errors.Is(err, cgo.ErrClosed) {
 			t.Errorf("%s without an engine: %v, want ErrClosed", name, err)
