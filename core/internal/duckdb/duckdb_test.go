@@ -75,7 +75,8 @@ func TestWriteRead(t *testing.T) {
 	}
 }
 
-// A statement that is cancelled in its last moment does not touch a database that is closed right after it.
+// A statement that is cancelled in its last moment does not touch a database that is closed right
+// after it.
 func TestChunks_cancelledAtTheEnd(t *testing.T) {
 	for range 200 {
 		db, err := Open()
