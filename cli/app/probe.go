@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -23,11 +24,10 @@ func probeCommand() *cli.Command {
 			"it. Learning rates and epochs are chosen on the validation split; the test split is used once. The figures show how\n" +
 			"easily the states give the item away: compare an adapter's accuracy through the LLM with them. A probe cannot name items\n" +
 			"that were never a target in training. A catalogue like MovieLens-100K's takes about a minute; time grows with the\n" +
-			"number of items.",
+			"number of items. An interrupted command continues when it is repeated; its checkpoint lies in $RECINT_HOME or the cache folder.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderOr("states"), statesFlag(),
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},
-			&cli.StringFlag{Name: "checkpoint", Usage: "save to this `FILE` every minute, so that the same command continues after an interruption"},
 			jsonFlag,
 		},
 		Action: probeStates,
@@ -56,8 +56,12 @@ func probeStates(c *cli.Context) error {
 
 // probeSource probes a source of states with a name.
 func probeSource(c *cli.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, name string) error {
+	dir, err := home()
+	if err != nil {
+		return err
+	}
 	bar := newProgress(c.App.ErrWriter, "probing")
-	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), c.String("checkpoint"), func(p probe.Progress) {
+	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), filepath.Join(dir, "checkpoints"), func(p probe.Progress) {
 		bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
 	})
 	bar.end()

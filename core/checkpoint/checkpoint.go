@@ -109,3 +109,30 @@ func Clear(m Model, slots ...cgo.Slot) error {
 	}
 	return nil
 }
+
+// Best are the values of a model at the best point of its training so far. In a file they lie
+// beside what Put adds.
+type Best []artifact.Tensor
+
+// bestPrefix stands before the names of Best's tensors.
+const bestPrefix = "best."
+
+// Keep copies the values of a model.
+func (b *Best) Keep(m Model) (err error) {
+	*b, err = Read(m, cgo.Value, bestPrefix)
+	return err
+}
+
+// Restore gives a model these values.
+func (b Best) Restore(m Model) error {
+	return Write(m, cgo.Value, &artifact.File{Tensors: b}, bestPrefix)
+}
+
+// Take reads the values from a file, which must have all of them in the shapes of the model; the
+// model has them, too, afterwards.
+func (b *Best) Take(file *artifact.File, m Model) error {
+	if err := Write(m, cgo.Value, file, bestPrefix); err != nil {
+		return err
+	}
+	return b.Keep(m)
+}

@@ -87,3 +87,24 @@ func TestWrite_shapes(t *testing.T) {
 		}
 	}
 }
+
+func TestBest(t *testing.T) {
+	was, is := newModel(1), newModel(10)
+	var best Best
+	if err := best.Keep(was); err != nil {
+		t.Fatal(err)
+	}
+	if err := best.Restore(is); err != nil || !reflect.DeepEqual(is.values[cgo.Value], was.values[cgo.Value]) ||
+		!reflect.DeepEqual(is.values[cgo.Moment1], newModel(10).values[cgo.Moment1]) {
+		t.Errorf("restored %v, error %v", is.values, err)
+	}
+	var again Best
+	is = newModel(10)
+	if err := again.Take(&artifact.File{Tensors: best}, is); err != nil || !reflect.DeepEqual(again, best) ||
+		!reflect.DeepEqual(is.values[cgo.Value], was.values[cgo.Value]) {
+		t.Errorf("taken %v, error %v", again, err)
+	}
+	if err := again.Take(&artifact.File{}, is); err == nil || !strings.Contains(err.Error(), "best.w") {
+		t.Errorf("without the tensors: %v", err)
+	}
+}

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 )
@@ -17,15 +17,11 @@ import (
 // Metadata of a checkpoint.
 const (
 	keyFormat        = "format"
-	keyData          = "data" // fingerprint of the examples
 	keyFigures       = "figures"
 	keyCursor        = "cursor"
 	keyResult        = "result"
 	checkpointFormat = "recint probe checkpoint 1"
 )
-
-// bestPrefix stands before the names of the weights that are best so far.
-const bestPrefix = "best."
 
 // cursor is where the training of one probe stands.
 type cursor struct {
@@ -34,31 +30,30 @@ type cursor struct {
 	Step  int `json:"step"`  // batches of the present epoch
 }
 
-// keeper keeps a measurement in a file. A nil keeper keeps nothing.
+// keeper keeps a measurement in a file that is named after its examples and seed, so that only the
+// same measurement finds it. A nil keeper keeps nothing.
 type keeper struct {
 	path    string
-	data    string
 	figures []Figure       // of the probes that are finished
 	file    *artifact.File // of an interrupted measurement, until its probe has resumed
 	clock   checkpoint.Clock
 }
 
-// openKeeper reads the checkpoint at path, if there is one, and refuses one of other examples.
-func openKeeper(path string, d Data, seed uint64) (*keeper, error) {
-	k := &keeper{path: path, data: d.fingerprint(seed)}
+// openKeeper reads the checkpoint of a measurement, if the folder has one.
+func openKeeper(folder string, d Data, seed uint64) (*keeper, error) {
+	k := &keeper{path: filepath.Join(folder, "probe-"+d.fingerprint(seed)[:32]+".safetensors")}
 	k.clock.Restart()
-	file, err := artifact.ReadSafetensors(path)
+	file, err := artifact.ReadSafetensors(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, nil
+		return k, os.MkdirAll(folder, 0o777)
 	} else if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; remove it to start again", err)
 	}
-	if file.Metadata[keyFormat] != checkpointFormat || file.Metadata[keyData] != k.data {
-		return nil, fmt.Errorf("probe: %s is not the checkpoint of this measurement (recommender, data set, split and seed); "+
-			"remove it or name another file", path)
+	if format := file.Metadata[keyFormat]; format != checkpointFormat {
+		return nil, fmt.Errorf("probe: %s has the format %q, not %q; remove it to start again", k.path, format, checkpointFormat)
 	}
 	if err := file.TakeJSON(map[string]any{keyFigures: &k.figures}); err != nil {
-		return nil, fmt.Errorf("probe: %s: %w", path, err)
+		return nil, fmt.Errorf("probe: %s: %w; remove it to start again", k.path, err)
 	}
 	k.file = file
 	return k, nil
@@ -89,7 +84,7 @@ func (k *keeper) save(p *probe) error {
 	if k == nil {
 		return nil
 	}
-	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat, keyData: k.data}, Tensors: p.best}
+	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat}, Tensors: p.best}
 	if err := file.PutJSON(map[string]any{keyFigures: k.figures, keyCursor: p.at, keyResult: p.result}); err != nil {
 		return err
 	}
@@ -116,10 +111,7 @@ func (k *keeper) resume(p *probe) (err error) {
 		return err
 	}
 	if p.result.Epoch > 0 {
-		if err := checkpoint.Write(p.model, cgo.Value, file, bestPrefix); err != nil {
-			return err
-		}
-		if p.best, err = checkpoint.Read(p.model, cgo.Value, bestPrefix); err != nil {
+		if err := p.best.Take(file, p.model); err != nil {
 			return err
 		}
 	}

@@ -52,15 +52,8 @@ type Progress struct {
 // batches; progress may be nil. The file checkpoint, unless it is "", is written every minute and
 // when the context ends, so that the same call continues from it; it is removed at the end.
 func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split,
-	seed uint64, checkpoint string, progress func(Progress)) (_ *Report, err error) {
+	seed uint64, checkpoints string, progress func(Progress)) (_ *Report, err error) {
 	var keep *keeper
-	if checkpoint != "" {
-		lock, err := artifact.Claim(checkpoint)
-		if err != nil {
-			return nil, err
-		}
-		defer lock.Release()
-	}
 	defer func() {
 		switch {
 		case err == nil || ctx.Err() == nil:
@@ -92,8 +85,8 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 		}
 	}
 	report := &Report{Train: len(both.Train.Targets), Items: items, Known: known(both)}
-	if checkpoint != "" {
-		if keep, err = openKeeper(checkpoint, both, seed); err != nil {
+	if checkpoints != "" {
+		if keep, err = openKeeper(checkpoints, both, seed); err != nil {
 			return nil, err
 		}
 		report.Figures = keep.figures

@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -233,31 +232,46 @@ func TestMeasure(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "nothing is kept") {
 		t.Errorf("cancelled after batch 3: %v after batch %d", err, calls)
 	}
-	path := filepath.Join(t.TempDir(), "checkpoint")
+	folder := filepath.Join(t.TempDir(), "checkpoints")
+	kept := func() []string {
+		paths, err := filepath.Glob(filepath.Join(folder, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return paths
+	}
 	var resumed *Report
 	for stops := 0; resumed == nil; stops++ { // in the middle of epochs, between them, and in each probe
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		resumed, err = Measure(ctx, engine, r, r.Config().Items, split, 1, path, func(Progress) {
+		resumed, err = Measure(ctx, engine, r, r.Config().Items, split, 1, folder, func(Progress) {
 			if n++; n == 5 {
 				cancel()
 			}
 		})
 		cancel()
-		if err != nil && (!errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), path)) || stops > last.Total {
+		if err != nil && (!errors.Is(err, context.Canceled) || len(kept()) != 1 || !strings.Contains(err.Error(), kept()[0])) || stops > last.Total {
 			t.Fatal(err)
 		}
 		if err == nil && stops < last.Total/5-1 {
 			t.Errorf("finished after %d stops", stops)
 		}
 	}
-	if _, err := os.Stat(path); !reflect.DeepEqual(resumed, report) || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("resumed %+v, want %+v, and no checkpoint: %v", resumed, report, err)
+	if files := kept(); !reflect.DeepEqual(resumed, report) || len(files) > 0 {
+		t.Errorf("resumed %+v, want %+v, and no checkpoint: %v", resumed, report, files)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
-	_, _ = Measure(ctx, engine, r, r.Config().Items, split, 1, path, func(Progress) { cancel() })
-	if _, err := Measure(t.Context(), engine, r, r.Config().Items, split, 2, path, nil); err == nil || !strings.Contains(err.Error(), "remove it") {
-		t.Errorf("the checkpoint of another seed: %v", err)
+	_, _ = Measure(ctx, engine, r, r.Config().Items, split, 1, folder, func(Progress) { cancel() })
+	path := kept()[0]
+	other, err := Measure(t.Context(), engine, r, r.Config().Items, split, 2, folder, nil)
+	if err != nil || reflect.DeepEqual(other, report) || len(kept()) != 1 {
+		t.Errorf("another seed beside a checkpoint: %v, %+v, checkpoints %v", err, other, kept())
+	}
+	if err := os.WriteFile(path, []byte("no checkpoint"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, folder, nil); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a checkpoint that is none: %v", err)
 	}
 	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, 1, "", nil); err == nil ||
 		!strings.Contains(err.Error(), "0 sequences to learn from") {

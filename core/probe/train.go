@@ -9,7 +9,6 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
-	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
@@ -150,7 +149,7 @@ func fit(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config, k
 			return nil, p.stopped(ctx, err, keep)
 		}
 	}
-	return p, checkpoint.Write(model, cgo.Value, &artifact.File{Tensors: p.best}, bestPrefix)
+	return p, p.best.Restore(model)
 }
 
 // probe is a training under way.
@@ -159,10 +158,10 @@ type probe struct {
 	model        *cgo.Probe
 	width, items int
 	standard     align.Standard
-	inputs       []float32         // [BatchSize, width]
-	targets      []int32           // [BatchSize]
-	scores       []float32         // [BatchSize, items]
-	best         []artifact.Tensor // under bestPrefix
+	inputs       []float32 // [BatchSize, width]
+	targets      []int32   // [BatchSize]
+	scores       []float32 // [BatchSize, items]
+	best         checkpoint.Best
 	result       Result
 	at           cursor
 }
@@ -213,7 +212,7 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, keep *keeper, pro
 			continue
 		}
 		p.result.Validation, p.result.Epoch, p.result.LearningRate = share, p.at.Epoch+1, rate
-		if p.best, err = checkpoint.Read(p.model, cgo.Value, bestPrefix); err != nil {
+		if err := p.best.Keep(p.model); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -23,17 +22,6 @@ const (
 	keyData          = "data" // fingerprint of the split
 	checkpointFormat = "recint recommender checkpoint 1"
 )
-
-// bestPrefix stands before the names of the best epoch's weights.
-const bestPrefix = "best."
-
-// weights are all tensors of a model, under bestPrefix.
-type weights []artifact.Tensor
-
-// write puts the weights into a model.
-func (w weights) write(model *cgo.Model) error {
-	return checkpoint.Write(model, cgo.Value, &artifact.File{Tensors: w}, bestPrefix)
-}
 
 // cursor is how far a run has got. An epoch draws its random numbers from the seed and its number.
 type cursor struct {
@@ -160,11 +148,7 @@ func (t *trainer) resume(file *artifact.File) error {
 		if t.cursor.best() == nil {
 			return fmt.Errorf("its %s names no best epoch", keyCursor)
 		}
-		var err error
-		if err = checkpoint.Write(t.model, cgo.Value, file, bestPrefix); err != nil {
-			return err
-		}
-		if t.best, err = checkpoint.Read(t.model, cgo.Value, bestPrefix); err != nil {
+		if err := t.best.Take(file, t.model); err != nil {
 			return err
 		}
 	}

@@ -87,7 +87,7 @@ func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.best.write(&best.model.Model); err != nil {
+	if err := t.best.Restore(&best.model.Model); err != nil {
 		best.Close()
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error)
 type trainer struct {
 	*Recommender // the current weights
 	cursor       cursor
-	best         weights
+	best         checkpoint.Best
 	split        dataset.Split
 	opts         Options
 	data         string          // fingerprint of the split
@@ -335,8 +335,7 @@ func (t *trainer) endEpoch(metrics Metrics) error {
 	e.Best = best == nil || e.HR10 > best.HR10 || e.HR10 == best.HR10 && e.NDCG10 > best.NDCG10
 	t.cursor.Epochs = append(t.cursor.Epochs, e)
 	if e.Best {
-		var err error
-		if t.best, err = checkpoint.Read(t.model, cgo.Value, bestPrefix); err != nil {
+		if err := t.best.Keep(t.model); err != nil {
 			return err
 		}
 		t.cursor.Metrics = metrics
