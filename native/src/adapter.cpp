@@ -43,8 +43,8 @@ Var Adapter::soft_tokens(Graph &g, Var states) const { return kind_.soft_tokens(
 
 Var turn_and_shift(Graph &g, const Adapter &a, Var found) {
     const int64_t embd = a.params().n_embd, out = embd * a.params().n_tokens, n = ggml_nelements(found.value) / out;
-    Var turned = g.linear(a.use(g, "turn"), g.reshape(found, embd, out / embd * n), {});
-    return g.add(g.reshape(turned, out, n), a.use(g, "bias"));
+    Var turned = linear(g, a.use(g, "turn"), reshape(g, found, embd, out / embd * n), {});
+    return add(g, reshape(g, turned, out, n), a.use(g, "bias"));
 }
 
 } // namespace ri
@@ -101,7 +101,7 @@ ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float
         ri::Graph graph(model.engine(), true);
         ri::Var soft = model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
         ri::Var error =
-            graph.mean_squared_error(soft, graph.constant(graph.input(GGML_TYPE_F32, targets, out, int64_t(n))));
+            mean_squared_error(graph, soft, graph.constant(graph.input(GGML_TYPE_F32, targets, out, int64_t(n))));
         graph.backward(error);
         graph.run();
         if (loss) *loss = graph.scalar(error.value);

@@ -59,7 +59,7 @@ Var attend(const Model &m, const AttentionSizes &p, Graph &g, Source &source, co
     // With one query and one head, keys and values need not be computed at every position: q (K x + b) = (q K) x + q b,
     // of which the last term is the same at all positions and leaves the softmax as it is, and the weighted sum of V x
     // + b is V times that of x, + b. (Dropout then falls on what is attended to, not on b.)
-    Var by_key = g.linear(g.permute(m.use(g, at + "mh_attn.linear_k.weight"), 1, 0, 2, 3), q, {});
+    Var by_key = linear(g, permute(g, m.use(g, at + "mh_attn.linear_k.weight"), 1, 0, 2, 3), q, {});
     return linear(m, g, at + "mh_attn.linear_v", causal_attention(g, source, by_key, x, x, 1, true));
 }
 
@@ -68,18 +68,18 @@ Var attend(const Model &m, const AttentionSizes &p, Graph &g, Source &source, co
 Var attention_encode(const Model &m, const AttentionSizes &p, Graph &g, Source &source) {
     const int64_t D = p.width, T = source.positions(), B = source.samples();
     auto norm = [&](const std::string &name, Var x) { return layer_norm(m, g, name, x, norm_eps); };
-    Var x = g.reshape(source.items(g, m.use(g, "item_embeddings.weight")), D * T, B);
-    x = g.add(x, g.reshape(m.use(g, "positional_embeddings.weight"), D * T));
-    x = source.drop(g, g.reshape(x, D, T * B));
+    Var x = reshape(g, source.items(g, m.use(g, "item_embeddings.weight")), D * T, B);
+    x = add(g, x, reshape(g, m.use(g, "positional_embeddings.weight"), D * T));
+    x = source.drop(g, reshape(g, x, D, T * B));
     for (int block = 0; block < p.n_blocks; ++block) {
         const std::string at = prefix(block);
         // Behind its keys and values the last block is needed at the last positions only.
         const bool last = block == p.n_blocks - 1 && !source.all();
-        Var queries = norm(at + "ln_1", last ? g.get_rows(x, source.last_positions(g)) : x);
-        Var y = norm(at + "ln_2", g.add(attend(m, p, g, source, at, queries, x, last), queries));
-        Var inner = g.relu(linear(m, g, at + "feed_forward.w_1", y));
+        Var queries = norm(at + "ln_1", last ? get_rows(g, x, source.last_positions(g)) : x);
+        Var y = norm(at + "ln_2", add(g, attend(m, p, g, source, at, queries, x, last), queries));
+        Var inner = relu(g, linear(m, g, at + "feed_forward.w_1", y));
         inner = source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
-        x = norm(at + "feed_forward.layer_norm", g.add(inner, y));
+        x = norm(at + "feed_forward.layer_norm", add(g, inner, y));
     }
     return norm("ln_3", x);
 }
@@ -117,20 +117,20 @@ Var transformer_encode(const Model &m, const AttentionSizes &p, Graph &g, Source
     auto apply = [&](const std::string &name, Var x) { return linear(m, g, name, x); };
     // Normalises x + what a block's layers made of it.
     auto join = [&](const std::string &at, Var made, Var x) {
-        return layer_norm(m, g, at + "LayerNorm", g.add(source.drop(g, made), x), transformer_eps);
+        return layer_norm(m, g, at + "LayerNorm", add(g, source.drop(g, made), x), transformer_eps);
     };
-    Var x = g.reshape(source.items(g, m.use(g, "item_embedding.weight")), D * T, B);
-    x = g.add(x, g.reshape(m.use(g, "position_embedding.weight"), D * T));
-    x = source.drop(g, layer_norm(m, g, "LayerNorm", g.reshape(x, D, T * B), transformer_eps));
+    Var x = reshape(g, source.items(g, m.use(g, "item_embedding.weight")), D * T, B);
+    x = add(g, x, reshape(g, m.use(g, "position_embedding.weight"), D * T));
+    x = source.drop(g, layer_norm(m, g, "LayerNorm", reshape(g, x, D, T * B), transformer_eps));
     for (int block = 0; block < p.n_blocks; ++block) {
         const std::string attend = transformer_prefix(block) + "multi_head_attention.",
                           forward = transformer_prefix(block) + "feed_forward.";
         const bool last = block == p.n_blocks - 1 && !each;
-        Var at_queries = last ? g.get_rows(x, source.last_positions(g)) : x;
+        Var at_queries = last ? get_rows(g, x, source.last_positions(g)) : x;
         Var attended = attention(g, source, apply(attend + "query", at_queries), apply(attend + "key", x),
                                  apply(attend + "value", x), p.n_heads, last);
         x = join(attend, apply(attend + "dense", attended), at_queries);
-        x = join(forward, apply(forward + "dense_2", g.gelu_erf(apply(forward + "dense_1", x))), x);
+        x = join(forward, apply(forward + "dense_2", gelu_erf(g, apply(forward + "dense_1", x))), x);
     }
     return x;
 }

@@ -48,17 +48,17 @@ void add_filters(std::vector<TensorSpec> &specs, const std::string &name, std::v
 }
 
 Var linear(const Model &model, Graph &g, const std::string &name, Var x) {
-    return g.linear(model.use(g, name + ".weight"), x, model.use(g, name + ".bias"));
+    return linear(g, model.use(g, name + ".weight"), x, model.use(g, name + ".bias"));
 }
 
 Var layer_norm(const Model &model, Graph &g, const std::string &name, Var x, float eps) {
-    return g.layer_norm(x, model.use(g, name + ".weight"), model.use(g, name + ".bias"), eps);
+    return layer_norm(g, x, model.use(g, name + ".weight"), model.use(g, name + ".bias"), eps);
 }
 
 Var freeze_padding(Graph &g, const Source &source, Var x) {
     ggml_tensor *presence = source.presence(g);
     return g.record(x.value, {x},
-                    [=, &g](ggml_tensor *dy) { g.accumulate(x, g.scale_rows(g.constant(dy), presence).value); });
+                    [=, &g](ggml_tensor *dy) { g.accumulate(x, scale_rows(g, g.constant(dy), presence).value); });
 }
 
 // ---- attention
@@ -75,7 +75,7 @@ Var attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool las
     const KernelSet *kernels = g.kernels();
     if (!kernels) {
         auto heads = [&](Var x, int64_t n) {
-            return g.permute(g.reshape(x, hd, H, n, B), 0, 2, 1, 3);
+            return permute(g, reshape(g, x, hd, H, n, B), 0, 2, 1, 3);
         }; // [hd, n, H, B]
         const Source leaves = source;
         ggml_tensor *mask = g.input(
@@ -89,10 +89,10 @@ Var attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t H, bool las
                     }
             },
             T, queries, 1, B);
-        Var weights = g.softmax(g.mul_mat(heads(k, T), heads(q, queries)), mask, scale); // [T, queries, H, B]
-        if (dropped) weights = g.mul(weights, g.constant(dropped));
-        Var values = g.permute(g.reshape(v, hd, H, T, B), 1, 2, 0, 3); // [T, hd, H, B]
-        return g.reshape(g.permute(g.mul_mat(values, weights), 0, 2, 1, 3), D, queries * B);
+        Var weights = softmax(g, mul_mat(g, heads(k, T), heads(q, queries)), mask, scale); // [T, queries, H, B]
+        if (dropped) weights = mul(g, weights, g.constant(dropped));
+        Var values = permute(g, reshape(g, v, hd, H, T, B), 1, 2, 0, 3); // [T, hd, H, B]
+        return reshape(g, permute(g, mul_mat(g, values, weights), 0, 2, 1, 3), D, queries * B);
     }
     std::vector<ggml_tensor *> inputs = {q.value, k.value, v.value};
     const int at_lengths = int(inputs.size());
@@ -141,27 +141,27 @@ namespace {
 Var gru_steps(Graph &g, Source &source, Var gates, Var w, Var bias) {
     const int64_t T = source.positions(), B = source.samples(), H = w.value->ne[0];
     const Source leaves = source;
-    std::vector<Var> steps = g.split(g.permute(g.reshape(gates, 3 * H, T, B), 0, 2, 1, 3), T); // [3H, B] each
+    std::vector<Var> steps = split(g, permute(g, reshape(g, gates, 3 * H, T, B), 0, 2, 1, 3), T); // [3H, B] each
     Var state = g.constant(g.input(std::vector<float>(size_t(H * B)), H, B));
     std::vector<Var> states;
     for (int64_t t = 0; t < T; ++t) {
-        Var x = g.reshape(steps[size_t(t)], 3 * H, B), before = g.linear(w, state, bias);
-        Var reset = g.sigmoid(g.add(g.slice(x, 0, H), g.slice(before, 0, H)));
-        Var update = g.sigmoid(g.add(g.slice(x, H, H), g.slice(before, H, H)));
-        Var fresh = g.tanh(g.add(g.slice(x, 2 * H, H), g.mul(reset, g.slice(before, 2 * H, H))));
+        Var x = reshape(g, steps[size_t(t)], 3 * H, B), before = linear(g, w, state, bias);
+        Var reset = sigmoid(g, add(g, slice(g, x, 0, H), slice(g, before, 0, H)));
+        Var update = sigmoid(g, add(g, slice(g, x, H, H), slice(g, before, H, H)));
+        Var fresh = tanh(g, add(g, slice(g, x, 2 * H, H), mul(g, reset, slice(g, before, 2 * H, H))));
         // h = (1 - update) fresh + update h = h + (1 - update) (fresh - h), where the history still goes on
-        Var change = g.add(fresh, g.scale(state, -1.0f));
-        change = g.add(change, g.scale(g.mul(update, change), -1.0f));
+        Var change = add(g, fresh, scale(g, state, -1.0f));
+        change = add(g, change, scale(g, mul(g, update, change), -1.0f));
         ggml_tensor *goes_on = g.input(
             GGML_TYPE_F32,
             [=](void *dst) {
                 for (int64_t b = 0; b < B; ++b) static_cast<float *>(dst)[b] = t < leaves.length(b) ? 1.0f : 0.0f;
             },
             1, B);
-        state = g.add(state, g.mul(change, g.constant(goes_on)));
+        state = add(g, state, mul(g, change, g.constant(goes_on)));
         states.push_back(state);
     }
-    return g.reshape(g.permute(g.reshape(g.stack(states), H, B, T), 0, 2, 1, 3), H, T * B);
+    return reshape(g, permute(g, reshape(g, stack(g, states), H, B, T), 0, 2, 1, 3), H, T * B);
 }
 
 } // namespace
@@ -215,10 +215,10 @@ Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t 
             for (int64_t t = 0; t < count; ++t)
                 for (int64_t j = 0; j < height; ++j) rows.push_back(int32_t(b * T + t + j));
         const int64_t n_rows = int64_t(rows.size());
-        Var y = g.relu(
-            g.linear(w, g.reshape(g.get_rows(x, g.input(std::move(rows), n_rows)), height * D, count * B), bias));
-        y = g.permute(g.reshape(y, F, count, B), 1, 0, 2, 3); // [count, F, B]
-        return g.reshape(g.largest(y), F, B);
+        Var y = relu(
+            g, linear(g, w, reshape(g, get_rows(g, x, g.input(std::move(rows), n_rows)), height * D, count * B), bias));
+        y = permute(g, reshape(g, y, F, count, B), 1, 0, 2, 3); // [count, F, B]
+        return reshape(g, largest(g, y), F, B);
     }
     const kernels::Windows shape{B, T, D, height, F};
     ggml_tensor *y = g.kernel(F, T * B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {
@@ -246,9 +246,9 @@ Var weigh_positions(Graph &g, const Source &source, Var x, Var w, Var bias) {
     const int64_t D = x.value->ne[0], T = source.positions(), B = source.samples(), F = w.value->ne[1];
     const KernelSet *kernels = g.kernels();
     if (!kernels) {
-        Var by_position = g.reshape(g.permute(g.reshape(x, D, T, B), 1, 0, 2, 3), T, D * B);
-        Var y = g.linear(w, by_position, bias); // [F, D * B]
-        return g.reshape(g.permute(g.reshape(y, F, D, B), 1, 0, 2, 3), F * D, B);
+        Var by_position = reshape(g, permute(g, reshape(g, x, D, T, B), 1, 0, 2, 3), T, D * B);
+        Var y = linear(g, w, by_position, bias); // [F, D * B]
+        return reshape(g, permute(g, reshape(g, y, F, D, B), 1, 0, 2, 3), F * D, B);
     }
     const kernels::Windows shape{B, T, D, T, F};
     ggml_tensor *y = g.kernel(F * D, B, {x.value, w.value, bias.value}, [=](ggml_tensor *dst, int ith, int nth) {

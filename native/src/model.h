@@ -1,7 +1,8 @@
 // Models: named float32 tensors with gradients and AdamW moments. Recommenders and adapters derive from Model.
 #pragma once
 
-#include "diff.h"
+#include "graph/losses.h"
+#include "graph/operations.h"
 
 #include <array>
 #include <string>

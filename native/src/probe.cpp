@@ -63,9 +63,9 @@ class Probe : public Model {
         const int64_t n_in = params_.n_in;
         auto fill = [=](void *dst) { std::copy(inputs_, inputs_ + n_in * n, static_cast<float *>(dst)); };
         Var x = g.constant(g.input(GGML_TYPE_F32, fill, n_in, n));
-        if (params_.n_hidden == 0) return g.linear(use(g, "weight"), x, use(g, "bias"));
-        Var hidden = g.gelu_erf(g.linear(use(g, "w1"), x, use(g, "b1")));
-        return g.linear(use(g, "w2"), hidden, use(g, "b2"));
+        if (params_.n_hidden == 0) return linear(g, use(g, "weight"), x, use(g, "bias"));
+        Var hidden = gelu_erf(g, linear(g, use(g, "w1"), x, use(g, "b1")));
+        return linear(g, use(g, "w2"), hidden, use(g, "b2"));
     }
 
     // Over all targets that there are; an input's scores are repeated for each of its targets.
@@ -75,7 +75,7 @@ class Probe : public Model {
         if (n_targets > 1) {
             std::vector<int32_t> input(size_t(n), 0);
             for (int64_t i = 0; i < n; ++i) input[size_t(i)] = int32_t(i / n_targets);
-            scores = g.get_rows(scores, g.input(std::move(input), n));
+            scores = get_rows(g, scores, g.input(std::move(input), n));
         }
         auto targets = [=](void *dst) {
             for (int64_t i = 0; i < n; ++i)
@@ -86,7 +86,7 @@ class Probe : public Model {
             for (int64_t i = 0; i < n; ++i)
                 static_cast<float *>(dst)[i] = targets_[i] < 0 ? 0.0f : 1.0f / float(n - n_none);
         };
-        return g.cross_entropy(scores, g.input(GGML_TYPE_I32, targets, n), g.input(GGML_TYPE_F32, weights, n));
+        return cross_entropy(g, scores, g.input(GGML_TYPE_I32, targets, n), g.input(GGML_TYPE_F32, weights, n));
     }
 
     // Runs the graph for n inputs: the last one of its kind if it fits, else a new one.

@@ -54,7 +54,7 @@ Var Source::items(Graph &graph, Var table) const {
     const int32_t padding = padding_;
     ggml_tensor *ids =
         graph.input(GGML_TYPE_I32, each([=](int64_t, int32_t id) { return id < 0 ? padding : id; }), count);
-    Var x = graph.get_rows(table, ids);
+    Var x = get_rows(graph, table, ids);
     if (shape_.n_vectors == 0) return x;
     // No gradient is asked for where vectors are given.
     const int64_t width = table.value->ne[0], n = int64_t(shape_.n_vectors);
@@ -123,7 +123,7 @@ ggml_tensor *Source::mask(Graph &graph, int64_t ne0, int64_t ne1, int64_t ne2, i
 Var Source::drop(Graph &graph, Var x) {
     const int64_t *ne = x.value->ne;
     ggml_tensor *factors = mask(graph, ne[0], ne[1], ne[2], ne[3]);
-    return factors ? graph.mul(x, graph.constant(factors)) : x;
+    return factors ? mul(graph, x, graph.constant(factors)) : x;
 }
 
 // ---- kept graphs
@@ -178,7 +178,7 @@ void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
 
 Var Recommender::all_scores(Graph &graph, Var states) const {
     const Head h = head(graph);
-    return graph.linear(graph.first_rows(h.weight, info_.n_items), states, h.bias);
+    return linear(graph, first_rows(graph, h.weight, info_.n_items), states, h.bias);
 }
 
 void Recommender::states(const ri_histories &histories, bool all, float *dst) {
@@ -247,7 +247,7 @@ Var Recommender::training_loss(Graph &graph, Source &source) const {
                     static_cast<int32_t *>(dst)[i] = int32_t(i * V + std::max(batch->targets[place(i)], 0));
             },
             n);
-        return graph.cross_entropy(all_scores(graph, states), targets, weights);
+        return cross_entropy(graph, all_scores(graph, states), targets, weights);
     }
     const int64_t N = source.n_negatives(), rows = 1 + N;
     ggml_tensor *ids = graph.input(
@@ -263,11 +263,11 @@ Var Recommender::training_loss(Graph &graph, Source &source) const {
         rows * n);
     const Head h = head(graph);
     const int64_t width = states.value->ne[0];
-    Var candidates = graph.reshape(graph.get_rows(h.weight, ids), width, rows, n);
-    Var scores = graph.reshape(graph.mul_mat(candidates, graph.reshape(states, width, 1, n)), rows, n);
+    Var candidates = reshape(graph, get_rows(graph, h.weight, ids), width, rows, n);
+    Var scores = reshape(graph, mul_mat(graph, candidates, reshape(graph, states, width, 1, n)), rows, n);
     if (h.bias.value)
-        scores = graph.add(scores, graph.reshape(graph.get_rows(graph.reshape(h.bias, 1, V), ids), rows, n));
-    return graph.binary_cross_entropy(scores, weights);
+        scores = add(graph, scores, reshape(graph, get_rows(graph, reshape(graph, h.bias, 1, V), ids), rows, n));
+    return binary_cross_entropy(graph, scores, weights);
 }
 
 double Recommender::backward(const ri_recommender_batch &b) {

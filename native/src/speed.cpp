@@ -1,5 +1,6 @@
 // How fast this engine multiplies: by frozen matrices, as training does, and at most.
-#include "diff.h"
+#include "graph/losses.h"
+#include "graph/operations.h"
 #include "kernels/packed_matrix.h"
 
 #include <atomic>

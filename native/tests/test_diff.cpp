@@ -40,7 +40,7 @@ ri::Var leaf(ri::Graph &g, uint64_t seed, int64_t ne0, int64_t ne1 = 1, int64_t 
 // Any result as a loss: its mean squared distance from numbers that are all different.
 ri::Var distance(ri::Graph &g, ri::Var y) {
     const int64_t *ne = y.value->ne;
-    return g.mean_squared_error(y, leaf(g, 99, ne[0], ne[1], ne[2], ne[3]));
+    return mean_squared_error(g, y, leaf(g, 99, ne[0], ne[1], ne[2], ne[3]));
 }
 
 double loss_of(const ri::Model &model, const Build &build) {
@@ -103,28 +103,28 @@ void check_gradient(const char *name, std::vector<ri::TensorSpec> specs, const B
 // Shapes are row-major in models, and fastest first in graphs.
 void test_arithmetic() {
     using namespace ri;
-    auto pair = [](Var (Graph::*op)(Var, Var)) {
-        return [op](Graph &g, const Model &m) { return distance(g, (g.*op)(m.use(g, "a"), m.use(g, "b"))); };
+    auto pair = [](Var (*op)(Graph &, Var, Var)) {
+        return [op](Graph &g, const Model &m) { return distance(g, op(g, m.use(g, "a"), m.use(g, "b"))); };
     };
-    check_gradient("add", {{"a", {3, 4}}, {"b", {3, 4}}}, pair(&Graph::add));
-    check_gradient("add of a row", {{"a", {2, 3, 4}}, {"b", {4}}}, pair(&Graph::add));
-    check_gradient("mul", {{"a", {3, 4}}, {"b", {3, 4}}}, pair(&Graph::mul));
-    check_gradient("mul by a row", {{"a", {2, 3, 4}}, {"b", {4}}}, pair(&Graph::mul));
+    check_gradient("add", {{"a", {3, 4}}, {"b", {3, 4}}}, pair(add));
+    check_gradient("add of a row", {{"a", {2, 3, 4}}, {"b", {4}}}, pair(add));
+    check_gradient("mul", {{"a", {3, 4}}, {"b", {3, 4}}}, pair(mul));
+    check_gradient("mul by a row", {{"a", {2, 3, 4}}, {"b", {4}}}, pair(mul));
     check_gradient("mul by a column", {{"a", {3, 4}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.mul(m.use(g, "a"), leaf(g, 7, 1, 3))); });
+                   [](Graph &g, const Model &m) { return distance(g, mul(g, m.use(g, "a"), leaf(g, 7, 1, 3))); });
     check_gradient("scale", {{"a", {3, 4}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.scale(m.use(g, "a"), -1.5f)); });
+                   [](Graph &g, const Model &m) { return distance(g, scale(g, m.use(g, "a"), -1.5f)); });
     check_gradient("a value that is used three times", {{"a", {3, 4}}}, [](Graph &g, const Model &m) {
         Var a = m.use(g, "a");
-        return distance(g, g.add(g.mul(a, a), m.use(g, "a"))); // twice the same leaf, once another of the same tensor
+        return distance(g, add(g, mul(g, a, a), m.use(g, "a"))); // twice the same leaf, once another of the same tensor
     });
-    check_gradient("mul_mat", {{"a", {3, 4}}, {"b", {5, 4}}}, pair(&Graph::mul_mat));
-    check_gradient("mul_mat in batches", {{"a", {2, 2, 3, 4}}, {"b", {2, 2, 2, 4}}}, pair(&Graph::mul_mat));
+    check_gradient("mul_mat", {{"a", {3, 4}}, {"b", {5, 4}}}, pair(mul_mat));
+    check_gradient("mul_mat in batches", {{"a", {2, 2, 3, 4}}, {"b", {2, 2, 2, 4}}}, pair(mul_mat));
     check_gradient("mul_mat by a constant", {{"b", {2, 2, 2, 4}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.mul_mat(leaf(g, 7, 4, 3), m.use(g, "b"))); // repeated over the batches
+        return distance(g, mul_mat(g, leaf(g, 7, 4, 3), m.use(g, "b"))); // repeated over the batches
     });
     check_gradient("mul_mat of a constant", {{"a", {3, 4}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.mul_mat(m.use(g, "a"), leaf(g, 7, 4, 2))); });
+                   [](Graph &g, const Model &m) { return distance(g, mul_mat(g, m.use(g, "a"), leaf(g, 7, 4, 2))); });
     check_gradient("mean_squared_error", {{"a", {3, 4}}},
                    [](Graph &g, const Model &m) { return distance(g, m.use(g, "a")); });
 }
@@ -132,69 +132,69 @@ void test_arithmetic() {
 void test_shapes() {
     using namespace ri;
     check_gradient("reshape", {{"a", {2, 3, 4}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.mul(g.reshape(m.use(g, "a"), 2, 3, 2, 2), leaf(g, 7, 2, 3, 2, 2)));
+        return distance(g, mul(g, reshape(g, m.use(g, "a"), 2, 3, 2, 2), leaf(g, 7, 2, 3, 2, 2)));
     });
     const int orders[][4] = {{1, 0, 2, 3}, {0, 2, 1, 3}, {1, 2, 0, 3}, {2, 0, 1, 3}, {1, 2, 3, 0}, {3, 1, 0, 2}};
     for (const int *to : orders)
         check_gradient("permute", {{"a", {2, 3, 1, 4}}}, [to](Graph &g, const Model &m) {
-            Var y = g.permute(m.use(g, "a"), to[0], to[1], to[2], to[3]);
+            Var y = permute(g, m.use(g, "a"), to[0], to[1], to[2], to[3]);
             const int64_t *ne = y.value->ne;
-            return distance(g, g.mul(y, leaf(g, 7, ne[0], ne[1], ne[2], ne[3])));
+            return distance(g, mul(g, y, leaf(g, 7, ne[0], ne[1], ne[2], ne[3])));
         });
     for (int first : {0, 1, 3}) // the start, the middle, the end of 5
         check_gradient("slice", {{"a", {2, 3, 5}}},
-                       [first](Graph &g, const Model &m) { return distance(g, g.slice(m.use(g, "a"), first, 2)); });
+                       [first](Graph &g, const Model &m) { return distance(g, slice(g, m.use(g, "a"), first, 2)); });
     check_gradient("concat", {{"a", {2, 3, 2}}, {"b", {2, 3, 3}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.concat(m.use(g, "a"), m.use(g, "b"))); });
+                   [](Graph &g, const Model &m) { return distance(g, concat(g, m.use(g, "a"), m.use(g, "b"))); });
     check_gradient("concat to a constant", {{"b", {3, 3}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.concat(leaf(g, 7, 2, 3), m.use(g, "b"))); });
+                   [](Graph &g, const Model &m) { return distance(g, concat(g, leaf(g, 7, 2, 3), m.use(g, "b"))); });
 }
 
 void test_functions() {
     using namespace ri;
-    auto function = [](Var (Graph::*op)(Var)) {
-        return [op](Graph &g, const Model &m) { return distance(g, (g.*op)(m.use(g, "a"))); };
+    auto function = [](Var (*op)(Graph &, Var)) {
+        return [op](Graph &g, const Model &m) { return distance(g, op(g, m.use(g, "a"))); };
     };
-    check_gradient("relu", {{"a", {4, 5}}}, function(&Graph::relu));
-    check_gradient("gelu", {{"a", {4, 5}}}, function(&Graph::gelu));
-    check_gradient("swiglu", {{"a", {3, 8}}}, function(&Graph::swiglu));
+    check_gradient("relu", {{"a", {4, 5}}}, function(relu));
+    check_gradient("gelu", {{"a", {4, 5}}}, function(gelu));
+    check_gradient("swiglu", {{"a", {3, 8}}}, function(swiglu));
     check_gradient("layer_norm", {{"a", {3, 6}}, {"w", {6}}, {"b", {6}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.layer_norm(m.use(g, "a"), m.use(g, "w"), m.use(g, "b"), 0.1f)); // an eps that is seen
+        return distance(g, layer_norm(g, m.use(g, "a"), m.use(g, "w"), m.use(g, "b"), 0.1f)); // an eps that is seen
     });
     check_gradient("rms_norm", {{"a", {3, 6}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.rms_norm(m.use(g, "a"), leaf(g, 7, 6).value, 0.1f));
+        return distance(g, rms_norm(g, m.use(g, "a"), leaf(g, 7, 6).value, 0.1f));
     });
     check_gradient("pick_rows", {{"a", {4, 3}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.pick_rows(m.use(g, "a"), {2, 0}));
+        return distance(g, pick_rows(g, m.use(g, "a"), {2, 0}));
     });
     // Where the gradient comes as a view, ggml may lay another operation's result over the softmax.
     check_gradient("softmax and a view", {{"a", {2, 6}}}, [](Graph &g, const Model &m) {
-        return distance(g, g.reshape(g.softmax(m.use(g, "a"), nullptr, 1.5f), 4, 3));
+        return distance(g, reshape(g, softmax(g, m.use(g, "a"), nullptr, 1.5f), 4, 3));
     });
     check_gradient("softmax", {{"a", {2, 3, 5}}},
-                   [](Graph &g, const Model &m) { return distance(g, g.softmax(m.use(g, "a"), nullptr, 1.5f)); });
+                   [](Graph &g, const Model &m) { return distance(g, softmax(g, m.use(g, "a"), nullptr, 1.5f)); });
     check_gradient("softmax with a mask", {{"a", {2, 3, 5}}}, [](Graph &g, const Model &m) {
         std::vector<float> mask(15); // causal, and a bias on what is left
         for (int row = 0; row < 3; ++row)
             for (int key = 0; key < 5; ++key)
                 mask[size_t(row * 5 + key)] = key > row + 1 ? -INFINITY : 0.3f * float(key);
-        return distance(g, g.softmax(m.use(g, "a"), g.input(std::move(mask), 5, 3), 1.5f));
+        return distance(g, softmax(g, m.use(g, "a"), g.input(std::move(mask), 5, 3), 1.5f));
     });
 }
 
 void test_rows_and_losses() {
     using namespace ri;
     check_gradient("get_rows", {{"a", {4, 3}}}, [](Graph &g, const Model &m) { // row 1 three times, row 3 never
-        return distance(g, g.get_rows(m.use(g, "a"), g.input(std::vector<int32_t>{1, 0, 1, 2, 1}, 5)));
+        return distance(g, get_rows(g, m.use(g, "a"), g.input(std::vector<int32_t>{1, 0, 1, 2, 1}, 5)));
     });
     check_gradient("splice", {{"a", {2, 3}}}, [](Graph &g, const Model &m) {
-        Var y = g.splice(leaf(g, 7, 3, 5).value, m.use(g, "a"), g.input(std::vector<int32_t>{6, 1, 2, 5, 4}, 5),
-                         g.input(std::vector<int32_t>{3, 0}, 2));
-        return distance(g, g.mul(y, leaf(g, 8, 3, 5)));
+        Var y = splice(g, leaf(g, 7, 3, 5).value, m.use(g, "a"), g.input(std::vector<int32_t>{6, 1, 2, 5, 4}, 5),
+                       g.input(std::vector<int32_t>{3, 0}, 2));
+        return distance(g, mul(g, y, leaf(g, 8, 3, 5)));
     });
     check_gradient("cross_entropy", {{"a", {3, 5}}}, [](Graph &g, const Model &m) {
-        return g.cross_entropy(m.use(g, "a"), g.input(std::vector<int32_t>{4, 5 + 0, 10 + 2}, 3),
-                               g.input(std::vector<float>{0.5f, 0.25f, 0.0f}, 3));
+        return cross_entropy(g, m.use(g, "a"), g.input(std::vector<int32_t>{4, 5 + 0, 10 + 2}, 3),
+                             g.input(std::vector<float>{0.5f, 0.25f, 0.0f}, 3));
     });
 }
 
@@ -210,7 +210,7 @@ std::vector<float> forward(const std::function<ggml_tensor *(ri::Graph &)> &buil
 
 void test_values() {
     const std::vector<float> xs = {-30, -3, -1, -0.1f, 0, 0.1f, 1, 3, 30};
-    const auto gelu = forward([&](ri::Graph &g) { return g.gelu(g.constant(g.input(xs, 9))).value; });
+    const auto gelu = forward([&](ri::Graph &g) { return ri::gelu(g, g.constant(g.input(xs, 9))).value; });
     for (size_t i = 0; i < xs.size(); ++i) {
         const double x = xs[i], u = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
         // ggml's CUDA is compiled with fast mathematics.
@@ -218,10 +218,9 @@ void test_values() {
     }
     // Columns 10, 11, 12 of the base, where 20 and 21 are inserted.
     const auto spliced = forward([](ri::Graph &g) {
-        return g
-            .splice(g.input(std::vector<float>{10, 11, 12}, 1, 3),
-                    g.constant(g.input(std::vector<float>{20, 21}, 1, 2)), g.input(std::vector<int32_t>{4, 1, 3}, 3),
-                    g.input(std::vector<int32_t>{2, 0}, 2))
+        return splice(g, g.input(std::vector<float>{10, 11, 12}, 1, 3),
+                      g.constant(g.input(std::vector<float>{20, 21}, 1, 2)), g.input(std::vector<int32_t>{4, 1, 3}, 3),
+                      g.input(std::vector<int32_t>{2, 0}, 2))
             .value;
     });
     CHECK((spliced == std::vector<float>{21, 11, 20}));
@@ -230,8 +229,8 @@ void test_values() {
     auto logprobs = [](std::vector<float> logits) {
         return forward([&](ri::Graph &g) {
             ggml_tensor *logp = nullptr;
-            g.cross_entropy(g.constant(g.input(std::move(logits), 3, 2)), g.input(std::vector<int32_t>{1, 3 + 2}, 2),
-                            g.input(std::vector<float>{1, 1}, 2), &logp);
+            cross_entropy(g, g.constant(g.input(std::move(logits), 3, 2)), g.input(std::vector<int32_t>{1, 3 + 2}, 2),
+                          g.input(std::vector<float>{1, 1}, 2), &logp);
             return logp;
         });
     };

@@ -11,7 +11,7 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
     Var bias = a.use(g, "bias");
     ggml_tensor *empty = ggml_new_tensor_2d(g.ctx(), GGML_TYPE_F32, ggml_nelements(bias.value), states.value->ne[1]);
-    return g.add(g.constant(ggml_fill(g.ctx(), empty, 0.0f)), bias);
+    return add(g, g.constant(ggml_fill(g.ctx(), empty, 0.0f)), bias);
 }
 
 extern const AdapterKind bias_adapter = {"bias", NO_SIZES, layout, soft_tokens};

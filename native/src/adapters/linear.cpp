@@ -10,7 +10,7 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
-    return g.linear(a.use(g, "weight"), states, a.use(g, "bias"));
+    return linear(g, a.use(g, "weight"), states, a.use(g, "bias"));
 }
 
 extern const AdapterKind linear_adapter = {"linear", NO_SIZES, layout, soft_tokens};

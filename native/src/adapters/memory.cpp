@@ -17,9 +17,9 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
-    Var hidden = g.gelu(g.linear(a.use(g, "w1"), states, a.use(g, "b1")));
-    Var scores = g.linear(a.use(g, "keys"), hidden, a.use(g, "key_bias"));
-    return turn_and_shift(g, a, g.linear(a.use(g, "entries"), g.softmax(scores, nullptr, 1), {}));
+    Var hidden = gelu(g, linear(g, a.use(g, "w1"), states, a.use(g, "b1")));
+    Var scores = linear(g, a.use(g, "keys"), hidden, a.use(g, "key_bias"));
+    return turn_and_shift(g, a, linear(g, a.use(g, "entries"), softmax(g, scores, nullptr, 1), {}));
 }
 
 extern const AdapterKind memory_adapter = {"memory", N_HIDDEN + N_ENTRIES, layout, soft_tokens};

@@ -17,9 +17,9 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
     const int64_t mixed = a.params().n_mixed, width = a.params().n_in / mixed, n = states.value->ne[1];
-    Var by_position = g.permute(g.reshape(states, width, mixed, n), 1, 0, 2, 3); // [n_mixed, width, n]
-    Var mixture = g.mul_mat(g.reshape(a.use(g, "mix"), mixed, 1), g.reshape(by_position, mixed, width * n));
-    return g.linear(a.use(g, "weight"), g.reshape(mixture, width, n), a.use(g, "bias"));
+    Var by_position = permute(g, reshape(g, states, width, mixed, n), 1, 0, 2, 3); // [n_mixed, width, n]
+    Var mixture = mul_mat(g, reshape(g, a.use(g, "mix"), mixed, 1), reshape(g, by_position, mixed, width * n));
+    return linear(g, a.use(g, "weight"), reshape(g, mixture, width, n), a.use(g, "bias"));
 }
 
 extern const AdapterKind mixture_adapter = {"mixture", N_MIXED, layout, soft_tokens};

@@ -12,8 +12,8 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
-    Var hidden = g.gelu(g.linear(a.use(g, "w1"), states, a.use(g, "b1")));
-    return g.linear(a.use(g, "w2"), hidden, a.use(g, "b2"));
+    Var hidden = gelu(g, linear(g, a.use(g, "w1"), states, a.use(g, "b1")));
+    return linear(g, a.use(g, "w2"), hidden, a.use(g, "b2"));
 }
 
 extern const AdapterKind mlp_adapter = {"mlp", N_HIDDEN, layout, soft_tokens};

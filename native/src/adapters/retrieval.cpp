@@ -23,8 +23,8 @@ static std::vector<TensorSpec> layout(const ri_adapter_params &p) {
 }
 
 static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
-    Var hidden = g.gelu_erf(g.linear(a.use(g, "w1"), states, a.use(g, "b1")));
-    ggml_tensor *scores = g.linear(a.use(g, "keys"), hidden, a.use(g, "key_bias")).value;
+    Var hidden = gelu_erf(g, linear(g, a.use(g, "w1"), states, a.use(g, "b1")));
+    ggml_tensor *scores = linear(g, a.use(g, "keys"), hidden, a.use(g, "key_bias")).value;
     const int64_t n_entries = scores->ne[0], n = scores->ne[1], n_lookups = a.params().n_lookups;
     ggml_context *ctx = g.ctx();
     ggml_tensor *best = ggml_cont(ctx, ggml_argsort_top_k(ctx, scores, int(n_lookups))); // [n_lookups, n]
@@ -32,11 +32,11 @@ static Var soft_tokens(Graph &g, const Adapter &a, Var states) {
         ggml_reshape_2d(ctx, ggml_get_rows(ctx, ggml_reshape_3d(ctx, scores, 1, n_entries, n), best), n_lookups, n);
     ggml_tensor *most = ggml_cont(ctx, ggml_view_2d(ctx, fit, 1, n, fit->nb[1], 0));
     ggml_tensor *weight = ggml_exp(ctx, ggml_sub(ctx, fit, most));
-    Var found = g.get_rows(a.use(g, "entries"), ggml_reshape_1d(ctx, best, n_lookups * n));
+    Var found = get_rows(g, a.use(g, "entries"), ggml_reshape_1d(ctx, best, n_lookups * n));
     const int64_t width = found.value->ne[0];
     Var sure =
-        g.mul_mat(g.reshape(a.use(g, "sure"), 1, width), g.constant(ggml_reshape_2d(ctx, weight, 1, n_lookups * n)));
-    return turn_and_shift(g, a, g.add(found, sure));
+        mul_mat(g, reshape(g, a.use(g, "sure"), 1, width), g.constant(ggml_reshape_2d(ctx, weight, 1, n_lookups * n)));
+    return turn_and_shift(g, a, add(g, found, sure));
 }
 
 extern const AdapterKind retrieval_adapter = {"retrieval", N_HIDDEN + N_ENTRIES + N_LOOKUPS, layout, soft_tokens};

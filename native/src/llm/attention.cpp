@@ -21,7 +21,7 @@ Var Llm::linear(Graph &g, const FrozenLinear &m, Var x) const {
 
 Var Llm::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
     const KernelSet *kernels = g.kernels();
-    if (!kernels) return g.rms_norm(x, weight, shape_.rms_eps);
+    if (!kernels) return ri::rms_norm(g, x, weight, shape_.rms_eps);
     const int64_t n = x.value->ne[0], rows = x.value->ne[1];
     const float eps = shape_.rms_eps;
     ggml_tensor *y = g.kernel(n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
@@ -37,9 +37,9 @@ Var Llm::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
 Var Llm::gated(Graph &g, Var gate_up) const {
     const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
     if (shape_.architecture->activation == Activation::gelu_tanh)
-        return g.mul(g.gelu(g.slice(gate_up, 0, n)), g.slice(gate_up, n, n));
+        return mul(g, gelu(g, slice(g, gate_up, 0, n)), slice(g, gate_up, n, n));
     const KernelSet *kernels = g.kernels();
-    if (!kernels) return g.swiglu(gate_up);
+    if (!kernels) return swiglu(g, gate_up);
     ggml_tensor *y = g.kernel(n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
         kernels->swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
     });
@@ -52,13 +52,13 @@ Var Llm::gated(Graph &g, Var gate_up) const {
 
 Var Llm::add_block(Graph &g, Var x, Var given, ggml_tensor *post_norm) const {
     if (post_norm) given = rms_norm(g, given, post_norm);
-    if (shape_.residual_scale != 1) given = g.scale(given, shape_.residual_scale);
-    return g.add(x, given);
+    if (shape_.residual_scale != 1) given = scale(g, given, shape_.residual_scale);
+    return add(g, x, given);
 }
 
 Var Llm::queries_keys_values(Graph &g, const Layer &layer, Var x) const {
     Var qkv = linear(g, layer.qkv, rms_norm(g, x, layer.attention_norm));
-    if (layer.qkv_bias) qkv = g.add(qkv, g.constant(layer.qkv_bias));
+    if (layer.qkv_bias) qkv = add(g, qkv, g.constant(layer.qkv_bias));
     return layer.q_norm ? head_norms(g, layer, qkv) : qkv;
 }
 
@@ -69,11 +69,11 @@ Var Llm::head_norms(Graph &g, const Layer &layer, Var qkv) const {
     const KernelSet *kernels = g.kernels();
     if (!kernels) {
         auto normalised = [&](int64_t first, int64_t heads, ggml_tensor *weight) {
-            Var part = g.reshape(g.slice(qkv, first, heads * hd), hd, heads * rows);
-            return g.reshape(g.rms_norm(part, weight, eps), heads * hd, rows);
+            Var part = reshape(g, slice(g, qkv, first, heads * hd), hd, heads * rows);
+            return reshape(g, ri::rms_norm(g, part, weight, eps), heads * hd, rows);
         };
-        Var qk = g.concat(normalised(0, H, layer.q_norm), normalised(H * hd, Hkv, layer.k_norm));
-        return g.concat(qk, g.slice(qkv, width_qk, Hkv * hd));
+        Var qk = concat(g, normalised(0, H, layer.q_norm), normalised(H * hd, Hkv, layer.k_norm));
+        return concat(g, qk, slice(g, qkv, width_qk, Hkv * hd));
     }
     // Each thread takes some rows: of each the heads of the queries, those of the keys, and the values as they are.
     auto each_row = [=](int ith, int nth, auto &&body) {
@@ -104,7 +104,7 @@ Var Llm::head_norms(Graph &g, const Layer &layer, Var qkv) const {
 
 Var Llm::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
     ggml_tensor *weights = g.input(std::vector<float>(size_t(pass.n_targets), float(weight)), pass.n_targets);
-    return g.cross_entropy(pass.logits, pass.flat_targets, weights, logprobs);
+    return cross_entropy(g, pass.logits, pass.flat_targets, weights, logprobs);
 }
 
 // ---- attention
@@ -251,7 +251,7 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *d = by_group(dy, H, 0, group); // [hd, group*S, B*Hkv]
         ggml_tensor *dp = joined(P ? by_prefix(cached->v, d) : nullptr, ggml_mul_mat(ctx, v, d));
-        ggml_tensor *ds = g.softmax_back(dp, p, attention_scale), *own = part(ds, true);
+        ggml_tensor *ds = composed::softmax_back(g, dp, p, attention_scale), *own = part(ds, true);
         ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), own);
         if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t, part(ds, false)));
         ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(own));           // [hd, S, B*Hkv]

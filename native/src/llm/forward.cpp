@@ -16,22 +16,22 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
             if (plan.kind == kind) return plan;
         return plans.emplace_back(plan_attention(g, kind, prefix.n, rows));
     };
-    if (shape_.input_scale != 1) x = g.scale(x, shape_.input_scale);
+    if (shape_.input_scale != 1) x = scale(g, x, shape_.input_scale);
     for (size_t l = 0; l < layers_.size(); ++l) {
         const Layer &layer = layers_[l];
         Var qkv = queries_keys_values(g, layer, x); // [(heads + 2 heads_kv) * hd, rows]
         if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
         Var mixed = attention(g, plan_of(shape_.layers[l]), prefix, l, qkv); // [heads * hd, rows]
         if (asked && l + 1 == layers_.size()) {                              // from here on each position stands alone
-            mixed = g.pick_rows(mixed, *asked);
-            x = g.pick_rows(x, *asked);
+            mixed = pick_rows(g, mixed, *asked);
+            x = pick_rows(g, x, *asked);
         }
         x = add_block(g, x, linear(g, layer.attention_out, mixed), layer.attention_post_norm); // [E, ...]
         Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm));                // [2 n_ff, ...]
         x = add_block(g, x, linear(g, layer.down, gated(g, gate_up)), layer.ffn_post_norm);
     }
     x = rms_norm(g, x, output_norm_);
-    return shape_.logit_scale == 1 ? x : g.scale(x, shape_.logit_scale);
+    return shape_.logit_scale == 1 ? x : scale(g, x, shape_.logit_scale);
 }
 
 // The positions of each sample up to its last target or soft token: the rest is padding. Composed attention
@@ -76,9 +76,9 @@ Llm::Pass Llm::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, c
     require_finite(base.data(), base.size(), "embeddings of the batch"); // an untied table was not checked on loading
     const int64_t n_targets = int64_t(asked.size());
     Var given = g.constant(g.input(GGML_TYPE_F32, batch.states, adapter.params().n_in, states));
-    Var soft = g.reshape(adapter.soft_tokens(g, given), shape_.n_embd, states * K);
-    Var x = g.splice(g.input(std::move(base), shape_.n_embd, n_rows), soft, g.input(std::move(index), n_rows),
-                     g.input(std::move(places), states * K));
+    Var soft = reshape(g, adapter.soft_tokens(g, given), shape_.n_embd, states * K);
+    Var x = splice(g, g.input(std::move(base), shape_.n_embd, n_rows), soft, g.input(std::move(index), n_rows),
+                   g.input(std::move(places), states * K));
     Var hidden = hidden_states(g, prefix, x, rows, &asked, nullptr);
     return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "adapter.h"
-#include "diff.h"
+#include "graph/losses.h"
+#include "graph/operations.h"
 #include "kernels/packed_matrix.h"
 #include "shape.h"
 

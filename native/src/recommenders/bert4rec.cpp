@@ -25,8 +25,8 @@ class BERT4Rec final : public Recommender {
         AttentionSizes sizes = p_;
         ++sizes.n_positions;
         Var x = transformer_encode(*this, sizes, g, slots, together, full_attention);
-        if (together) x = g.get_rows(x, next_positions(g, source));
-        return layer_norm(*this, g, "output_ln", g.gelu_erf(linear(*this, g, "output_ffn", x)), norm_eps);
+        if (together) x = get_rows(g, x, next_positions(g, source));
+        return layer_norm(*this, g, "output_ln", gelu_erf(g, linear(*this, g, "output_ffn", x)), norm_eps);
     }
     Head head(Graph &g) const override { return {use(g, "item_embedding.weight"), use(g, "output_bias")}; }
 

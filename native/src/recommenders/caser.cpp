@@ -63,16 +63,16 @@ class Caser : public Recommender {
         Var all;
         for (size_t i = 0; i < p_.heights.size(); ++i) {
             const std::string at = name + "." + std::to_string(i);
-            Var w = g.reshape(use(g, at + ".weight"), int64_t(p_.heights[i]) * p_.width, p_.n_horizontal);
+            Var w = reshape(g, use(g, at + ".weight"), int64_t(p_.heights[i]) * p_.width, p_.n_horizontal);
             Var y = windows_max(g, samples, x, w, use(g, at + ".bias"), p_.heights[i]);
-            all = i > 0 ? g.concat(all, y) : y;
+            all = i > 0 ? concat(g, all, y) : y;
         }
         return all;
     }
 
     // x [D, T * samples] -> [F * D, samples].
     Var vertical(Graph &g, const Source &samples, const std::string &name, Var x) const {
-        Var w = g.reshape(use(g, name + ".weight"), p_.n_positions, p_.n_vertical);
+        Var w = reshape(g, use(g, name + ".weight"), p_.n_positions, p_.n_vertical);
         return weigh_positions(g, samples, x, w, use(g, name + ".bias"));
     }
 
@@ -95,10 +95,10 @@ class AuthorsCaser final : public Caser {
 
   private:
     Var encode_whole(Graph &g, Source &samples) const override {
-        Var x = g.scale_rows(samples.items(g, use(g, "item_embeddings.weight")), samples.presence(g));
+        Var x = scale_rows(g, samples.items(g, use(g, "item_embeddings.weight")), samples.presence(g));
         x = samples.drop(g, x);
         Var state = horizontal(g, samples, "horizontal_cnn", x);
-        return samples.drop(g, g.concat(state, g.relu(vertical(g, samples, "vertical_cnn", x))));
+        return samples.drop(g, concat(g, state, relu(g, vertical(g, samples, "vertical_cnn", x))));
     }
 
     static std::vector<TensorSpec> layout(const Sizes &p) {
@@ -119,10 +119,10 @@ class RecBoleCaser final : public Caser {
     Var encode_whole(Graph &g, Source &samples) const override {
         const int64_t N = samples.samples();
         Var x = freeze_padding(g, samples, samples.items(g, use(g, "item_embedding.weight")));
-        Var filtered = g.concat(vertical(g, samples, "conv_v", x), horizontal(g, samples, "conv_h", x));
-        Var z = g.relu(linear(*this, g, "fc1", samples.drop(g, filtered)));
-        Var user = g.get_rows(use(g, "user_embedding.weight"), g.input(std::vector<int32_t>(size_t(N)), N));
-        return g.relu(linear(*this, g, "fc2", g.concat(z, user)));
+        Var filtered = concat(g, vertical(g, samples, "conv_v", x), horizontal(g, samples, "conv_h", x));
+        Var z = relu(g, linear(*this, g, "fc1", samples.drop(g, filtered)));
+        Var user = get_rows(g, use(g, "user_embedding.weight"), g.input(std::vector<int32_t>(size_t(N)), N));
+        return relu(g, linear(*this, g, "fc2", concat(g, z, user)));
     }
 
     static std::vector<TensorSpec> layout(const Sizes &p) {

@@ -64,7 +64,7 @@ class DreamRec final : public Diffusion {
 
     // none_embedding n times over: [D, n].
     Var nothing(Graph &g, int64_t n) const {
-        return g.get_rows(use(g, "none_embedding.weight"), g.input(std::vector<int32_t>(size_t(n)), n));
+        return get_rows(g, use(g, "none_embedding.weight"), g.input(std::vector<int32_t>(size_t(n)), n));
     }
     // Sines and cosines of n steps, which `steps` gives when the graph runs, through two layers: [D, n].
     Var step_embedding(Graph &g, std::function<const int32_t *()> steps, int64_t n) const;
@@ -114,12 +114,12 @@ Var DreamRec::step_embedding(Graph &g, std::function<const int32_t *()> steps, i
                 }
         },
         D, n);
-    return linear(*this, g, "step_mlp.3", g.gelu_erf(linear(*this, g, "step_mlp.1", g.constant(waves))));
+    return linear(*this, g, "step_mlp.3", gelu_erf(g, linear(*this, g, "step_mlp.1", g.constant(waves))));
 }
 
 Var DreamRec::predict(Graph &g, Var x, Var guidance, Var step) const {
-    Var y = linear(*this, g, "diffuser.0", g.concat(g.concat(x, guidance), step));
-    return one_layer_ ? y : linear(*this, g, "diffuser.2", g.gelu_erf(y));
+    Var y = linear(*this, g, "diffuser.0", concat(g, concat(g, x, guidance), step));
+    return one_layer_ ? y : linear(*this, g, "diffuser.2", gelu_erf(g, y));
 }
 
 Var DreamRec::training_loss(Graph &g, Source &source) const {
@@ -147,13 +147,13 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
                     batch->noise[i] * std::sqrt(1 - schedule_.left[size_t(batch->steps[i / D])]);
         },
         D, B);
-    Var guidance = g.add(g.scale_rows(encode(g, source), kept), g.scale_rows(nothing(g, B), dropped));
-    Var x0 = g.get_rows(use(g, "item_embeddings.weight"), targets);
-    Var noised = g.add(g.scale_rows(x0, signal), g.constant(noise));
+    Var guidance = add(g, scale_rows(g, encode(g, source), kept), scale_rows(g, nothing(g, B), dropped));
+    Var x0 = get_rows(g, use(g, "item_embeddings.weight"), targets);
+    Var noised = add(g, scale_rows(g, x0, signal), g.constant(noise));
     Var step = step_embedding(
         g, [=] { return batch->steps; }, B);
     Var predicted = predict(g, noised, guidance, step);
-    Var error = g.mean_squared_error(predicted, x0);
+    Var error = mean_squared_error(g, predicted, x0);
     if (rounding_ <= 0) return error;
     const int64_t V = p_.n_items;
     ggml_tensor *classes = g.input(
@@ -163,8 +163,8 @@ Var DreamRec::training_loss(Graph &g, Source &source) const {
         },
         B);
     ggml_tensor *weights = g.input(std::vector<float>(size_t(B), rounding_ / float(B)), B);
-    Var scores = g.linear(g.first_rows(use(g, "item_embeddings.weight"), V), predicted, {});
-    return g.sum_of_losses(error, g.cross_entropy(scores, classes, weights));
+    Var scores = linear(g, first_rows(g, use(g, "item_embeddings.weight"), V), predicted, {});
+    return sum_of_losses(g, error, cross_entropy(g, scores, classes, weights));
 }
 
 double DreamRec::learn(const ri_diffusion_batch &b) {
@@ -222,17 +222,17 @@ kernels::Sampling DreamRec::prepare(const ri_diffusion_sampling &s, Memory &memo
     const int64_t D = width(), n = int64_t(s.n_oracles), S = int64_t(s.n_steps);
     Graph g(engine(), false);
     Var first = use(g, "diffuser.0.weight"), bias = use(g, "diffuser.0.bias");
-    Var by_guidance = g.slice(first, D, D);
-    Var none = g.linear(by_guidance, nothing(g, 1), bias);
-    Var given = g.linear(by_guidance, g.constant(g.input(GGML_TYPE_F32, s.guidance, D, n)), bias);
-    if (one_layer_) given = g.add(g.scale(given, 1 + s.strength), g.reshape(g.scale(none, -s.strength), n_first()));
-    Var step = g.linear(g.slice(first, 2 * D, D),
-                        step_embedding(
-                            g, [=] { return s.steps; }, S),
-                        {});
-    std::vector<Var> results = {g.permute(g.slice(first, 0, D), 1, 0, 2, 3), given, none, step};
+    Var by_guidance = slice(g, first, D, D);
+    Var none = linear(g, by_guidance, nothing(g, 1), bias);
+    Var given = linear(g, by_guidance, g.constant(g.input(GGML_TYPE_F32, s.guidance, D, n)), bias);
+    if (one_layer_) given = add(g, scale(g, given, 1 + s.strength), reshape(g, scale(g, none, -s.strength), n_first()));
+    Var step = linear(g, slice(g, first, 2 * D, D),
+                      step_embedding(
+                          g, [=] { return s.steps; }, S),
+                      {});
+    std::vector<Var> results = {permute(g, slice(g, first, 0, D), 1, 0, 2, 3), given, none, step};
     if (!one_layer_) {
-        results.push_back(g.permute(use(g, "diffuser.2.weight"), 1, 0, 2, 3));
+        results.push_back(permute(g, use(g, "diffuser.2.weight"), 1, 0, 2, 3));
         results.push_back(use(g, "diffuser.2.bias"));
     }
     std::vector<ggml_tensor *> outputs;
@@ -303,18 +303,18 @@ void DreamRec::sample_by_graph(const kernels::Sampling &k, float *dst) const {
         },
         k.hidden));
     // `first` is stored the other way round.
-    Var first = g.permute(host(k.first, k.hidden, D), 1, 0, 2, 3);
-    Var y = g.add(g.mul_mat(first, from), by_step);
-    Var x0 = g.add(y, host(k.given, k.hidden, n));
+    Var first = permute(g, host(k.first, k.hidden, D), 1, 0, 2, 3);
+    Var y = add(g, mul_mat(g, first, from), by_step);
+    Var x0 = add(g, y, host(k.given, k.hidden, n));
     if (k.none) {
-        Var with = g.gelu_erf(x0), without = g.gelu_erf(g.add(y, g.reshape(host(k.none, k.hidden, 1), k.hidden)));
-        Var mixed = g.add(g.scale(with, 1 + k.strength), g.scale(without, -k.strength));
-        Var second = g.permute(host(k.second, D, k.hidden), 1, 0, 2, 3);
-        x0 = g.add(g.mul_mat(second, mixed), g.reshape(host(k.second_bias, D, 1), D));
+        Var with = gelu_erf(g, x0), without = gelu_erf(g, add(g, y, reshape(g, host(k.none, k.hidden, 1), k.hidden)));
+        Var mixed = add(g, scale(g, with, 1 + k.strength), scale(g, without, -k.strength));
+        Var second = permute(g, host(k.second, D, k.hidden), 1, 0, 2, 3);
+        x0 = add(g, mul_mat(g, second, mixed), reshape(g, host(k.second_bias, D, 1), D));
     }
     Var next =
-        g.add(g.mul(x0, scalar(&kernels::SamplingStep::of_x0)), g.mul(from, scalar(&kernels::SamplingStep::of_x)));
-    next = g.add(next, g.mul(host(noise.data(), D, n), scalar(&kernels::SamplingStep::deviation)));
+        add(g, mul(g, x0, scalar(&kernels::SamplingStep::of_x0)), mul(g, from, scalar(&kernels::SamplingStep::of_x)));
+    next = add(g, next, mul(g, host(noise.data(), D, n), scalar(&kernels::SamplingStep::deviation)));
     g.output(next.value);
     for (at = 0; at < k.steps; ++at) {
         if (k.coefficients[at].deviation > 0) engine().host_kernels().sampling_noise(k, at + 1, 0, n, noise.data());

@@ -45,10 +45,10 @@ class GRU4Rec : public Recommender {
                 const int64_t n = 3 * int64_t(p_.n_hidden);
                 return biases ? use(g, name + of + at) : g.constant(g.input(std::vector<float>(size_t(n)), n));
             };
-            Var gates = g.linear(use(g, name + ".weight_ih" + at), x, bias(".bias_ih"));
+            Var gates = linear(g, use(g, name + ".weight_ih" + at), x, bias(".bias_ih"));
             x = gru(g, source, gates, use(g, name + ".weight_hh" + at), bias(".bias_hh"));
         }
-        return source.drop(g, source.all() ? x : g.get_rows(x, source.last_positions(g)));
+        return source.drop(g, source.all() ? x : get_rows(g, x, source.last_positions(g)));
     }
 
     static void add_layers(std::vector<TensorSpec> &specs, const Sizes &p, const std::string &name, bool biases) {

@@ -102,7 +102,7 @@ class PmixerSASRec final : public SASRec { // in its three forms
 // Items and positions: [D, T * samples].
 Var PmixerSASRec::embed(Graph &g, Source &samples) const {
     const int64_t D = p_.width, T = samples.positions(), N = samples.samples();
-    Var x = g.scale(samples.items(g, use(g, "item_emb.weight")), std::sqrt(float(D)));
+    Var x = scale(g, samples.items(g, use(g, "item_emb.weight")), std::sqrt(float(D)));
     const bool original = original_;
     const Source leaves = samples;
     ggml_tensor *places = g.input(
@@ -114,7 +114,7 @@ Var PmixerSASRec::embed(Graph &g, Source &samples) const {
                                                                                         : 0);
         },
         T * N);
-    x = g.add(x, g.get_rows(use(g, "pos_emb.weight"), places));
+    x = add(g, x, get_rows(g, use(g, "pos_emb.weight"), places));
     return samples.drop(g, original ? x : freeze_padding(g, samples, x));
 }
 
@@ -123,36 +123,36 @@ Var PmixerSASRec::encode(Graph &g, Source &source) const {
     const int64_t D = p_.width;
     ggml_tensor *presence = samples.presence(g), *last_positions = samples.last_positions(g);
     Var x = embed(g, samples);
-    if (original_) x = g.scale_rows(x, presence);
+    if (original_) x = scale_rows(g, x, presence);
     for (int block = 0; block < p_.n_blocks; ++block) {
         const bool last = block == p_.n_blocks - 1; // needed at the last positions only
-        auto at_queries = [&](Var y) { return last ? g.get_rows(y, last_positions) : y; };
+        auto at_queries = [&](Var y) { return last ? get_rows(g, y, last_positions) : y; };
         auto norm = [&](const char *kind, Var y) { return layer_norm(*this, g, layer(kind, block), y, pmixer_eps); };
         auto attend = [&](Var queries, Var keys) {
             const std::string at = layer("attention_layers", block);
-            const std::vector<Var> w = g.split(g.reshape(use(g, at + ".in_proj_weight"), D, D, 3), 3),
-                                   b = g.split(g.reshape(use(g, at + ".in_proj_bias"), D, 3), 3);
+            const std::vector<Var> w = split(g, reshape(g, use(g, at + ".in_proj_weight"), D, D, 3), 3),
+                                   b = split(g, reshape(g, use(g, at + ".in_proj_bias"), D, 3), 3);
             return linear(*this, g, at + ".out_proj",
-                          causal_attention(g, samples, g.linear(w[0], queries, b[0]), g.linear(w[1], keys, b[1]),
-                                           g.linear(w[2], keys, b[2]), p_.n_heads, last));
+                          causal_attention(g, samples, linear(g, w[0], queries, b[0]), linear(g, w[1], keys, b[1]),
+                                           linear(g, w[2], keys, b[2]), p_.n_heads, last));
         };
         auto forward = [&](Var y) {
             const std::string at = layer("forward_layers", block);
-            y = g.relu(samples.drop(g, linear(*this, g, at + ".conv1", y)));
+            y = relu(g, samples.drop(g, linear(*this, g, at + ".conv1", y)));
             return samples.drop(g, linear(*this, g, at + ".conv2", y));
         };
         if (!original_ && !norm_first_) {
-            x = norm("attention_layernorms", g.add(attend(at_queries(x), x), at_queries(x)));
-            x = norm("forward_layernorms", g.add(forward(x), x));
+            x = norm("attention_layernorms", add(g, attend(at_queries(x), x), at_queries(x)));
+            x = norm("forward_layernorms", add(g, forward(x), x));
         } else if (norm_first_) {
             Var y = norm("attention_layernorms", x);
-            x = g.add(attend(at_queries(y), y), at_queries(x));
-            x = g.add(forward(norm("forward_layernorms", x)), x);
+            x = add(g, attend(at_queries(y), y), at_queries(x));
+            x = add(g, forward(norm("forward_layernorms", x)), x);
         } else {
             Var queries = norm("attention_layernorms", at_queries(x));
-            x = norm("forward_layernorms", g.add(attend(queries, x), queries));
-            x = g.add(forward(x), x);
-            if (!last) x = g.scale_rows(x, presence);
+            x = norm("forward_layernorms", add(g, attend(queries, x), queries));
+            x = add(g, forward(x), x);
+            if (!last) x = scale_rows(g, x, presence);
         }
     }
     return layer_norm(*this, g, "last_layernorm", x, pmixer_eps);

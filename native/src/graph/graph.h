@@ -33,6 +33,8 @@ class Graph {
     ggml_context *ctx() const { return ctx_.get(); }
     Engine &engine() const { return engine_; }
     const KernelSet *kernels() const { return engine_.kernels(); } // null: only ggml operations
+    // Whether the backend has the operation on tensors of these shapes.
+    bool supported(const ggml_tensor *node) const { return ggml_backend_supports_op(engine_.backend(), node); }
 
     // ---- leaves
     // A tensor filled from `data` when the graph runs; the data must stay in place until then.
@@ -48,55 +50,10 @@ class Graph {
     // A trainable tensor, whose gradient is added to `gradient` (same shape).
     Var parameter(ggml_tensor *value, ggml_tensor *gradient);
 
-    // ---- operations; b of add and mul may be one row [n] that is repeated
-    Var add(Var a, Var b);
-    Var mul(Var a, Var b);
-    Var scale(Var a, float factor);
-    Var scale_rows(Var a, ggml_tensor *factors); // a [n, N], one constant for each of N: factors [1, N]
-    Var largest(Var a);                          // over dimension 0; equal ones share the gradient alike
-    Var mul_mat(Var a,
-                Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
-    // w x + b for w [in, out] and x [in, N]; a bias without a value is none.
-    Var linear(Var w, Var x, Var bias);
-    Var reshape(Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
-    Var permute(Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
-    Var slice(Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous
-    Var concat(Var a, Var b);                                       // along dimension 0
-    Var first_rows(Var a, int64_t count);                           // of a matrix
-    std::vector<Var> split(Var a, int64_t count); // along the last dimension; the first part must take part in the loss
-    Var stack(const std::vector<Var> &parts);     // matrices side by side along dimension 1
-    Var relu(Var a);
-    Var sigmoid(Var a);
-    Var tanh(Var a);
-    Var gelu(Var a);                                        // tanh form
-    Var gelu_erf(Var a);                                    // exact form
-    Var layer_norm(Var a, Var weight, Var bias, float eps); // over dimension 0
-    Var rms_norm(Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
-    Var swiglu(Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half
-    Var softmax(Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
-    // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
-    Var get_rows(Var table, ggml_tensor *ids);
-    // The same of ids that are all different, so that its gradient is a gather, too.
-    Var pick_rows(Var table, const std::vector<int32_t> &ids);
-    // Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
-    // places [M] says where each inserted column went, so that its gradient is a gather.
-    Var splice(ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);
-
-    // ---- losses: scalars from which backward() starts
-    // sum_i weight[i] * -log softmax(logits[:, i])[target[i]]; logits [V, N], flat_targets I32 [N] holds i*V + target.
-    // *logprobs, if asked for, is log p(target) [N].
-    Var cross_entropy(Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs = nullptr);
-    // Sum of weight[i] * (softplus of scores, negated in row 0, over column i); scores [1 + negatives, N].
-    Var binary_cross_entropy(Var scores, ggml_tensor *weights);
-    Var mean_squared_error(Var a, Var target);
-    Var sum_of_losses(Var a, Var b);
-
-    // ---- for operations defined elsewhere
+    // ---- for operations (operations.h)
     using Rule = std::function<void(ggml_tensor *gradient)>;
     Var record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule);
     void accumulate(Var input, ggml_tensor *gradient);
-    // The gradient of y = softmax(factor * x) by x.
-    ggml_tensor *softmax_back(ggml_tensor *dy, ggml_tensor *y, float factor);
     // A node that runs a kernel on the threads of the engine. Inputs, at most most_inputs, are dst->src[i], and
     // contiguous.
     static constexpr size_t most_inputs = 9;
@@ -110,7 +67,7 @@ class Graph {
         return object.get();
     }
 
-    // Builds the gradients of `loss`, one of the losses above.
+    // Builds the gradients of `loss`, one of losses.h.
     void backward(Var loss);
     // Asks for a tensor's value after the run.
     void output(ggml_tensor *value);
@@ -125,9 +82,6 @@ class Graph {
     float scalar(ggml_tensor *value) const;
 
   private:
-    // y = function(a), number by number, and the kernel that gives da.
-    Var activation(Var a, decltype(KernelSet::gelu_erf) function, decltype(KernelSet::gelu_erf_back) back);
-
     struct Node {
         Rule rule;
         ggml_tensor *gradient = nullptr; // summed so far
@@ -142,15 +96,6 @@ class Graph {
         ggml_tensor *sum, *term;
     };
     void add_up(std::vector<Addition> &additions); // and empties them
-
-    bool supported(const ggml_tensor *node) const { return ggml_backend_supports_op(engine_.backend(), node); }
-    // a + b, a * b; b may repeat along a.
-    ggml_tensor *plus(ggml_tensor *a, ggml_tensor *b);
-    ggml_tensor *times(ggml_tensor *a, ggml_tensor *b);
-    bool repeats(const ggml_tensor *a, const ggml_tensor *b) const;
-    ggml_tensor *elementwise(ggml_tensor *a, ggml_tensor *b, decltype(KernelSet::plus) function);
-    ggml_tensor *sum_to_row(ggml_tensor *a); // [n, ...] -> [n]
-    ggml_tensor *row_mean(ggml_tensor *a) { return ggml_mean(ctx(), a); }
 
     Engine &engine_;
     bool gradients_;

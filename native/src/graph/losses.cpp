@@ -1,0 +1,40 @@
+#include "graph/losses.h"
+
+#include "graph/forms.h"
+
+namespace ri {
+
+Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {
+    return g.kernels() ? by_kernels::cross_entropy(g, logits, flat_targets, weights, logprobs)
+                       : composed::cross_entropy(g, logits, flat_targets, weights, logprobs);
+}
+
+Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights) {
+    // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the others (Kang and
+    // McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.
+    const int64_t rows = scores.value->ne[0], n = scores.value->ne[1];
+    std::vector<float> signs(size_t(rows), 1.0f), ones(size_t(rows), 0.0f);
+    signs[0] = -1.0f;
+    ones[0] = 1.0f;
+    ggml_tensor *sign = g.input(std::move(signs), rows), *is_target = g.input(std::move(ones), rows);
+    ggml_tensor *row_weights = ggml_reshape_2d(g.ctx(), weights, 1, n);
+    ggml_tensor *losses = ggml_softplus(g.ctx(), ggml_mul(g.ctx(), scores.value, sign));
+    return g.record(ggml_sum(g.ctx(), ggml_mul(g.ctx(), losses, row_weights)), {scores}, [=, &g](ggml_tensor *) {
+        ggml_tensor *slope = ggml_sub(g.ctx(), ggml_sigmoid(g.ctx(), scores.value), is_target);
+        g.accumulate(scores, ggml_mul(g.ctx(), slope, row_weights));
+    });
+}
+
+Var mean_squared_error(Graph &g, Var a, Var target) {
+    return g.kernels() ? by_kernels::mean_squared_error(g, a, target) : composed::mean_squared_error(g, a, target);
+}
+
+Var sum_of_losses(Graph &g, Var a, Var b) {
+    // A loss's gradient is 1 and its rule does not look at it: what is accumulated only says that it takes part.
+    return g.record(ggml_add(g.ctx(), a.value, b.value), {a, b}, [=, &g](ggml_tensor *) {
+        g.accumulate(a, a.value);
+        g.accumulate(b, b.value);
+    });
+}
+
+} // namespace ri

@@ -1,0 +1,55 @@
+// Differentiable operations: free functions that record their rule on a graph's tape. Dimensions are in ggml's order,
+// fastest first: [E, N] is a row-major N x E matrix.
+#pragma once
+
+#include "graph/graph.h"
+
+namespace ri {
+
+// b of add and mul may be one row [n] that is repeated
+Var add(Graph &g, Var a, Var b);
+Var mul(Graph &g, Var a, Var b);
+Var scale(Graph &g, Var a, float factor);
+Var scale_rows(Graph &g, Var a, ggml_tensor *factors); // a [n, N], one constant for each of N: factors [1, N]
+Var largest(Graph &g, Var a);                          // over dimension 0; equal ones share the gradient alike
+Var mul_mat(Graph &g, Var a,
+            Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
+// w x + b for w [in, out] and x [in, N]; a bias without a value is none.
+Var linear(Graph &g, Var w, Var x, Var bias);
+Var reshape(Graph &g, Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
+Var permute(Graph &g, Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
+Var slice(Graph &g, Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous
+Var concat(Graph &g, Var a, Var b);                                       // along dimension 0
+Var first_rows(Graph &g, Var a, int64_t count);                           // of a matrix
+std::vector<Var> split(Graph &g, Var a,
+                       int64_t count); // along the last dimension; the first part must take part in the loss
+Var stack(Graph &g, const std::vector<Var> &parts); // matrices side by side along dimension 1
+Var relu(Graph &g, Var a);
+Var sigmoid(Graph &g, Var a);
+Var tanh(Graph &g, Var a);
+Var gelu(Graph &g, Var a);                                        // tanh form
+Var gelu_erf(Graph &g, Var a);                                    // exact form
+Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps); // over dimension 0
+Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
+Var swiglu(Graph &g, Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half
+Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
+// Rows of a table [n, rows] by ids I32 [count] -> [n, count].
+Var get_rows(Graph &g, Var table, ggml_tensor *ids);
+// The same of ids that are all different, so that its gradient is a gather, too.
+Var pick_rows(Graph &g, Var table, const std::vector<int32_t> &ids);
+// Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
+// places [M] says where each inserted column went, so that its gradient is a gather.
+Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);
+
+// Of plain tensors, not recorded: a + b and a * b, where b's numbers may repeat along a's; sums over all dimensions but
+// the first, [n, ...] -> [n].
+ggml_tensor *plus(Graph &g, ggml_tensor *a, ggml_tensor *b);
+ggml_tensor *times(Graph &g, ggml_tensor *a, ggml_tensor *b);
+ggml_tensor *sum_to_row(Graph &g, ggml_tensor *a);
+
+namespace composed {
+// The gradient of y = softmax(factor * x) by x.
+ggml_tensor *softmax_back(Graph &g, ggml_tensor *dy, ggml_tensor *y, float factor);
+} // namespace composed
+
+} // namespace ri
