@@ -20,6 +20,8 @@ type CaserShape struct {
 
 func (s CaserShape) layout() (items, width, positions int) { return s.Items, s.Width, s.Positions }
 
+func (s CaserShape) table() string { return "item_embeddings.weight" }
+
 func (s CaserShape) head(p Params) (weight, bias []complex128) {
 	return p["s_fc.weight"], p["s_fc.bias"]
 }

@@ -37,6 +37,8 @@ type DreamRecSampling struct {
 
 func (s DreamRecShape) layout() (items, width, positions int) { return s.Guidance.layout() }
 
+func (s DreamRecShape) table() string { return "item_embeddings.weight" }
+
 // head scores oracles by their products with the embeddings of the catalogue.
 func (s DreamRecShape) head(p Params) (weight, bias []complex128) {
 	return p["item_embeddings.weight"][:s.Guidance.Items*s.Guidance.Width], nil

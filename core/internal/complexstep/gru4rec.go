@@ -19,6 +19,8 @@ type GRU4RecShape struct {
 
 func (s GRU4RecShape) layout() (items, width, positions int) { return s.Items, s.Width, s.Positions }
 
+func (s GRU4RecShape) table() string { return "item_embeddings.weight" }
+
 func (s GRU4RecShape) head(p Params) (weight, bias []complex128) {
 	return p["s_fc.weight"], p["s_fc.bias"]
 }

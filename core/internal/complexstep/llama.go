@@ -142,7 +142,7 @@ func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
 		mixed := matrix(x.Rows, s.Heads*s.HeadDim)
 		for h := range s.Heads {
 			at, atKV := h*s.HeadDim, h/(s.Heads/s.HeadsKV)*s.HeadDim // heads in a row share a key and a value
-			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim))
+			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim), true)
 			for r := range x.Rows {
 				copy(row(mixed, r)[at:], row(head, r))
 			}

@@ -218,14 +218,29 @@ func meanSquaredError(x, y []complex128) complex128 {
 	return total / complex(float64(len(x)), 0)
 }
 
-// attend is causal attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width], where
-// row i sees the keys 0..i.
-func attend(q, k, v cblas128.General) cblas128.General {
+// attend is attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width]. A row sees all
+// rows or, if causal, those up to itself.
+func attend(q, k, v cblas128.General, causal bool) cblas128.General {
 	weights := times(complex(1/math.Sqrt(float64(q.Cols)), 0), q, blas.Trans, k)
 	for i := range weights.Rows {
-		scores := row(weights, i)
-		softmax(scores[:i+1])
-		clear(scores[i+1:])
+		scores, seen := row(weights, i), weights.Cols
+		if causal {
+			seen = i + 1
+		}
+		softmax(scores[:seen])
+		clear(scores[seen:])
 	}
 	return times(1, weights, blas.NoTrans, v)
+}
+
+// attention is that of several heads, each with its share of the columns of q, k, v [rows, D].
+func attention(q, k, v cblas128.General, heads int, causal bool) cblas128.General {
+	width, y := q.Cols/heads, matrix(q.Rows, q.Cols)
+	for h := range heads {
+		head := attend(columns(q, h*width, width), columns(k, h*width, width), columns(v, h*width, width), causal)
+		for t := range y.Rows {
+			copy(row(y, t)[h*width:], row(head, t))
+		}
+	}
+	return y
 }

@@ -9,11 +9,20 @@ type Recommender interface {
 	Tensors() map[string]int
 	// layout is V, the items; D, the width of their embeddings; T, the most positions of a history.
 	layout() (items, width, positions int)
+	// table names the parameter that holds the items' embeddings, row by row.
+	table() string
 	// encode gives the state after each item of a history x [length, D] without padding: [length,
 	// W].
 	encode(p Params, x cblas128.General) cblas128.General
 	// head scores the catalogue from a state: weight [V, W] and bias [V], or nil.
 	head(p Params) (weight, bias []complex128)
+}
+
+// masking is a recommender that learns from several hidden items of a history at once.
+type masking interface {
+	// encodeHidden gives what the encoder says after each item of a history x [length, D] in which
+	// the items at hidden positions are masks: [length, W].
+	encodeHidden(p Params, x cblas128.General, hidden []bool) cblas128.General
 }
 
 // Histories are B histories, laid out as ri_histories in the C header.
@@ -31,18 +40,38 @@ type Batch struct {
 	Negatives []int32 // [B, T, N]: items that did not follow, read at targets only; nil: the full softmax
 }
 
-// encodeHistory gives the state after each item of history b, [length, W].
-func encodeHistory(m Recommender, p Params, h Histories, b int) cblas128.General {
+// embedded is history b as its items' embeddings, [length, D].
+func embedded(m Recommender, p Params, h Histories, b int) cblas128.General {
 	_, width, positions := m.layout()
 	x := matrix(int(h.Lengths[b]), width)
 	for t := range x.Rows {
 		if item := int(h.Items[b*positions+t]); item >= 0 {
-			copy(row(x, t), p["item_embeddings.weight"][item*width:])
+			copy(row(x, t), p[m.table()][item*width:])
 		} else {
 			copy(row(x, t), Lift(h.Vectors[(-1-item)*width:][:width]))
 		}
 	}
-	return m.encode(p, x)
+	return x
+}
+
+// encodeHistory gives the state after each item of history b, [length, W].
+func encodeHistory(m Recommender, p Params, h Histories, b int) cblas128.General {
+	return m.encode(p, embedded(m, p, h, b))
+}
+
+// learnt gives what is learnt from in place of the states of history b, [length, W]: a recommender
+// that masks items sees none that is a target.
+func learnt(m Recommender, p Params, batch Batch, b int) cblas128.General {
+	masks, ok := m.(masking)
+	if !ok {
+		return encodeHistory(m, p, batch.Histories, b)
+	}
+	_, _, positions := m.layout()
+	hidden := make([]bool, batch.Lengths[b])
+	for t := range len(hidden) - 1 {
+		hidden[t+1] = batch.Targets[b*positions+t] >= 0
+	}
+	return masks.encodeHidden(p, embedded(m, p, batch.Histories, b), hidden)
 }
 
 // States are the states after each item, [B, T, W], zero at padding. Of DreamRec they are the
@@ -90,7 +119,7 @@ func Loss(m Recommender, p Params, batch Batch) complex128 {
 	negatives := len(batch.Negatives) / len(batch.Targets)
 	var total, n complex128
 	for b := range batch.Lengths {
-		scores := linear(encodeHistory(m, p, batch.Histories, b), weight, bias)
+		scores := linear(learnt(m, p, batch, b), weight, bias)
 		for t := range scores.Rows {
 			at, of := b*positions+t, row(scores, t)
 			target := batch.Targets[at]

@@ -14,6 +14,7 @@ import (
 var small = map[string]Recommender{
 	"SASRec":            SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: 8},
 	"SASRec, deeper":    SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},
+	"BERT4Rec":          BERT4RecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 12},
 	"GRU4Rec":           GRU4RecShape{Items: 7, Width: 6, Positions: 4, Hidden: 6, Layers: 1},
 	"GRU4Rec, deeper":   GRU4RecShape{Items: 7, Width: 5, Positions: 4, Hidden: 7, Layers: 3},
 	"Caser":             CaserShape{Items: 7, Width: 6, Positions: 4, Heights: []int{2, 3, 4}, Horizontal: 5, Vertical: 1},
@@ -44,7 +45,7 @@ func TestRecommenderDerivatives(t *testing.T) {
 				agree(t, f, p, slices.Sorted(maps.Keys(p)))
 				items, width, _ := m.layout()
 				for i := range width { // the padding row must not matter
-					if d := Derivative(f, p, "item_embeddings.weight", items*width+i); d != 0 {
+					if d := Derivative(f, p, m.table(), items*width+i); d != 0 {
 						t.Errorf("the loss depends on the padding row: %g", d)
 					}
 				}
@@ -114,11 +115,11 @@ func TestVectorsStandForItems(t *testing.T) {
 		p := random(m.Tensors(), 0.5, 4)
 		vectors := make([]float32, 2*width) // items 3 and 5
 		for i := range width {
-			vectors[i], vectors[width+i] = float32(real(p["item_embeddings.weight"][3*width+i])),
-				float32(real(p["item_embeddings.weight"][5*width+i]))
+			vectors[i], vectors[width+i] = float32(real(p[m.table()][3*width+i])),
+				float32(real(p[m.table()][5*width+i]))
 		}
-		copy(p["item_embeddings.weight"][3*width:], Lift(vectors[:width]))
-		copy(p["item_embeddings.weight"][5*width:], Lift(vectors[width:]))
+		copy(p[m.table()][3*width:], Lift(vectors[:width]))
+		copy(p[m.table()][5*width:], Lift(vectors[width:]))
 		h := smallHistories()
 		with := Histories{Items: slices.Clone(h.Items), Lengths: h.Lengths, Vectors: vectors}
 		with.Items[1], with.Items[5] = -2, -1

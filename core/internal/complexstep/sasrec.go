@@ -22,6 +22,8 @@ type SASRecShape struct {
 
 func (s SASRecShape) layout() (items, width, positions int) { return s.Items, s.Width, s.Positions }
 
+func (s SASRecShape) table() string { return "item_embeddings.weight" }
+
 func (s SASRecShape) head(p Params) (weight, bias []complex128) {
 	return p["s_fc.weight"], p["s_fc.bias"]
 }
@@ -75,14 +77,7 @@ func (s SASRecShape) encode(p Params, x cblas128.General) cblas128.General {
 		queries := norm(at+"ln_1", x)
 		q := p.dense(at+"mh_attn.linear_q", queries)
 		k, v := p.dense(at+"mh_attn.linear_k", x), p.dense(at+"mh_attn.linear_v", x)
-		width := s.Width / s.Heads
-		y := matrix(x.Rows, s.Width)
-		for h := range s.Heads {
-			head := attend(columns(q, h*width, width), columns(k, h*width, width), columns(v, h*width, width))
-			for t := range y.Rows {
-				copy(row(y, t)[h*width:], row(head, t))
-			}
-		}
+		y := attention(q, k, v, s.Heads, true)
 		y = norm(at+"ln_2", sum(y, queries))
 		inner := p.dense(at+"feed_forward.w_2", each(p.dense(at+"feed_forward.w_1", y), relu))
 		x = norm(at+"feed_forward.layer_norm", sum(inner, y))

@@ -11,7 +11,8 @@ import (
 )
 
 func isNorm(name string) bool {
-	inside := strings.HasPrefix(name, "ln_") || strings.Contains(name, "layer_norm")
+	inside := strings.HasPrefix(name, "ln_") || strings.Contains(name, "layer_norm") ||
+		strings.Contains(name, "LayerNorm") || strings.HasPrefix(name, "output_ln")
 	return inside && strings.HasSuffix(name, ".weight")
 }
 
@@ -46,6 +47,13 @@ func models(engine *cgo.Engine) map[string]struct {
 	} {
 		shape, params := sasrec(size[0], size[1], size[2], size[3])
 		found[name] = model{shape, func() (*cgo.Recommender, error) { return newSASRec(engine, params) }}
+	}
+	found["BERT4Rec"] = model{
+		complexstep.BERT4RecShape{Items: V, Width: 8, Positions: T, Blocks: 2, Heads: 2, Inner: 12},
+		func() (*cgo.Recommender, error) {
+			_, params := sasrec(8, 2, 2, 12)
+			return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "bert4rec", Settings: params.settings()})
+		},
 	}
 	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {
 		found[name] = model{
