@@ -133,6 +133,7 @@ func TestUsage(t *testing.T) {
 		{"align --out y", []string{"either --recommender or --states"}},
 		{"align --recommender x --out y", []string{"either --minutes or --samples"}},
 		{"align --recommender x --out y --minutes 1 --samples 1", []string{"either --minutes or --samples"}},
+		{"recommender train --out x.safetensors --model bert4rec --all-positions", []string{"BERT4Rec has no --all-positions"}},
 		{"recommender train --out x.safetensors --model gru4rec --heads 2", []string{"GRU4Rec has no --heads"}},
 		{"recommender recommend --recommender x", []string{"either --user or --history"}},
 		{"recommender recommend --recommender x --user 1 --top 0", []string{"--top is 0"}},

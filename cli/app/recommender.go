@@ -76,21 +76,29 @@ func oneSource(c *cli.Context, required ...string) error {
 type trainingFlag struct {
 	name, usage string
 	field       func(c *recommender.Config) any // points to the field
-	scoring     bool                            // only of recommenders that score their states
+	of          func(e models.Entry) bool       // which recommenders have it; nil: all
 }
 
+func (f trainingFlag) has(e models.Entry) bool { return f.of == nil || f.of(e) }
+
+// scores says whether a recommender scores its states.
+func scores(e models.Entry) bool { return e.Diffusion == nil }
+
+// forward says whether, besides, each state sees nothing of what follows in training either.
+func forward(e models.Entry) bool { return scores(e) && e.Masked == nil }
+
 var trainingFlags = []trainingFlag{
-	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, false},
-	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, false},
-	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, false},
-	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, false},
-	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, false},
-	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, false},
-	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, false},
+	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, nil},
+	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, nil},
+	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, nil},
+	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
+	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, nil},
+	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
+	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, nil},
 	{"all-positions", "learn from the successor of every item, not only of the last one",
-		func(c *recommender.Config) any { return &c.AllPositions }, true},
+		func(c *recommender.Config) any { return &c.AllPositions }, forward},
 	{"negatives", "binary cross-entropy with `N` items drawn for each target, instead of the full softmax",
-		func(c *recommender.Config) any { return &c.Negatives }, true},
+		func(c *recommender.Config) any { return &c.Negatives }, scores},
 }
 
 // settingFlags are the flags of how to train, followed by those of the models' own settings. Their defaults depend on
@@ -100,13 +108,13 @@ func settingFlags() []cli.Flag {
 	for _, f := range trainingFlags {
 		usage, values, having := f.usage, []any{}, []string{}
 		for _, e := range models.All() {
-			if f.scoring && e.Diffusion != nil {
+			if !f.has(e) {
 				continue
 			}
 			c, _ := recommender.Default(e.Name, 1) // a model of the list has a default
 			values, having = append(values, reflect.ValueOf(f.field(&c)).Elem().Interface()), append(having, e.Name)
 		}
-		if f.scoring {
+		if f.of != nil {
 			usage = lowered(having) + ": " + usage
 		}
 		flags = append(flags, flagOf(f.name, usage, values))
@@ -180,7 +188,7 @@ func configOf(c *cli.Context, items int) (recommender.Config, error) {
 		if !c.IsSet(f.name) {
 			continue
 		}
-		if f.scoring && entry.Diffusion != nil {
+		if !f.has(entry) {
 			return config, usage(c, "%s has no --%s", entry.Name, f.name)
 		}
 		reflect.ValueOf(f.field(&config)).Elem().Set(reflect.ValueOf(c.Value(f.name)))

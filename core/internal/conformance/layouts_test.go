@@ -31,6 +31,14 @@ func recboleSASRec(engine *cgo.Engine, number func(string) int) (*cgo.Recommende
 	})
 }
 
+func recboleBERT4Rec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
+	params := sasRecParams{
+		Items: number("item_num"), Width: number("hidden_size"), Positions: number("max_seq_length") - 1, // one is the mask's
+		Blocks: number("n_layers"), Heads: number("n_heads"), Inner: number("inner_size"),
+	}
+	return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "bert4rec", Settings: params.settings()})
+}
+
 func recboleGRU4Rec(engine *cgo.Engine, number func(string) int) (*cgo.Recommender, error) {
 	return newGRU4Rec(engine, gru4RecParams{
 		Layout: "recbole", Items: number("item_num"), Width: number("embedding_size"), Positions: number("max_seq_length"),
@@ -56,6 +64,7 @@ func pmixerSASRec(layout string) func(*cgo.Engine, func(string) int) (*cgo.Recom
 
 var layoutCases = []layoutCase{
 	{"recbole_sasrec", "item_embedding.weight", "", recboleSASRec},
+	{"recbole_bert4rec", "item_embedding.weight", "", recboleBERT4Rec},
 	{"recbole_gru4rec", "item_embedding.weight", "", recboleGRU4Rec},
 	{"recbole_caser", "item_embedding.weight", "", recboleCaser},
 	{"pmixer_sasrec", "item_emb.weight", "pos_emb.weight", pmixerSASRec("pmixer")},
@@ -73,12 +82,16 @@ func (c layoutCase) read(t *testing.T, suffix string) *artifact.File {
 	return f
 }
 
-// ours is a tensor in our form: padding's row, their first, is our last of the item table, and
-// there is one user, the mean.
-func (c layoutCase) ours(w artifact.Tensor) artifact.Tensor {
+// ours is a tensor in our form: padding's row, their first, follows the items in our table, padding
+// has no bias of scores, and there is one user, the mean.
+func (c layoutCase) ours(w artifact.Tensor, items int) artifact.Tensor {
 	switch w.Name {
 	case c.table:
-		w.F32 = append(slices.Clone(w.F32[w.Shape[1]:]), w.F32[:w.Shape[1]]...)
+		width := w.Shape[1]
+		items := width * (1 + items)
+		w.F32 = slices.Concat(w.F32[width:items], w.F32[:width], w.F32[items:]) // a mask's row stays the last
+	case "output_bias":
+		w.F32, w.Shape = w.F32[1:], []int{items}
 	case "user_embedding.weight":
 		users, width := w.Shape[0]-1, w.Shape[1]
 		mean := make([]float32, width)
@@ -124,7 +137,7 @@ func (c layoutCase) load(t *testing.T, engine *cgo.Engine) *cgo.Recommender {
 		if err != nil {
 			t.Fatal(err)
 		}
-		own := c.ours(*w)
+		own := c.ours(*w, model.Info().Items)
 		if !slices.Equal(own.Shape, info.Shape) {
 			t.Fatalf("%s has shape %v, in the model %v", info.Name, own.Shape, info.Shape)
 		}
@@ -289,7 +302,7 @@ func (c layoutCase) direction(tensor cgo.TensorInfo, info cgo.RecommenderInfo, s
 	}
 	switch tensor.Name {
 	case c.table:
-		clear(values[info.Items*info.Width:])
+		clear(values[info.Items*info.Width:][:info.Width])
 	case c.fixed:
 		clear(values[:info.Width])
 	}
@@ -383,7 +396,7 @@ func TestLayouts_gradients(t *testing.T) {
 							t.Errorf("%s: the row of padding has the gradient %v", name, row)
 						}
 					}
-					zero(c.table, gradients[c.table][info.Items*info.Width:])
+					zero(c.table, gradients[c.table][info.Items*info.Width:][:info.Width])
 					if c.fixed != "" {
 						zero(c.fixed, gradients[c.fixed][:info.Width])
 					}
