@@ -113,7 +113,7 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 
 	table, stderr := runs(t, dir, "evaluate", "residual", "--run", "@run", "--samples", "5", "--seed", "2")
 	contains(t, table, "test split", "n = 5", "adapter memory (lookup) trained on 40 samples", "exact", "contains", "paper",
-		"95 % interval", "own states", "restricted to allowed answers", "control: zero state", "control: shuffled states", "answers that are a title", "among the 5 likeliest titles: ")
+		"95 % interval", "own states", "restricted to allowed answers", "control: zero state", "control: shuffled states", "answers that are a title", "among the 5 likeliest titles")
 	contains(t, stderr, "answering: 20 of 20 samples")
 	answers := strings.Split(strings.TrimSpace(read(t, filepath.Join(dir, "run", "residual-5-2.jsonl"))), "\n")
 	if len(answers) != 1+20 {

@@ -18,9 +18,10 @@ func explainCommand() *cli.Command {
 		Name:  "explain",
 		Usage: "find the fewest changes to a history after which the recommender recommends something else",
 		Description: "The recommender is run again on the history with items removed or replaced, fewest changes first and removals before\n" +
-			"replacements, until another item is recommended, or with --top more than one, until at most half of the recommended items\n" +
-			"remain. Items of the history are never recommended. No LLM takes part. --samples measures instead, for the top 1, 5, 10\n" +
-			"and 20, how often such changes are found on the test part.",
+			"replacements, until another item is recommended, or with --top more than one, until the recommended items are less than half\n" +
+			"like those before: an item that stays counts by its place, and less the further it moves (arXiv 2508.03606). Items of the\n" +
+			"history are never recommended. No LLM takes part. --samples measures instead, for the top 1, 5, 10 and 20, how often such\n" +
+			"changes are found on the test part, and how often those of the top 1 change the others, too.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			userFlag(), historyFlag(1),

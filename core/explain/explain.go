@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -21,7 +22,7 @@ type Scorer interface {
 // Options say what is looked for.
 type Options struct {
 	Items int    // of the catalogue
-	Top   int    // k: at most half of the k items recommended at first may still be among the k; of one item it is another one
+	Top   int    // k: the k items recommended at first and afterwards must be less alike than sameAgain
 	Seed  uint64 // of the items that are tried as replacements
 }
 
@@ -29,6 +30,24 @@ type Options struct {
 type Change struct {
 	At int   // its place, from 0
 	By int32 // the item in its place, or Removed
+}
+
+// sameAgain is the likeness from which recommendations count as the same. This measure and its bound are those of Scarcelli et al.
+// (2025, arXiv 2508.03606), for untargeted explanations that look at items and not at their categories.
+const sameAgain = 0.5
+
+// likeness compares two lists of recommended items. An item that is in both counts by its place in the first list, as in a
+// normalised discounted cumulative gain, and less the further its place has moved. Equal lists have likeness 1.
+func likeness(before, after []recommender.Scored) float64 {
+	gain, most := 0.0, 0.0
+	for place, b := range before {
+		weight := 1 / math.Log2(float64(place+2))
+		most += weight
+		if at := slices.IndexFunc(after, func(a recommender.Scored) bool { return a.Item == b.Item }); at >= 0 {
+			gain += weight / (1 + math.Abs(float64(at-place)))
+		}
+	}
+	return gain / most
 }
 
 // Removed stands for no item.
@@ -52,10 +71,10 @@ const (
 
 // attempt is a changed history.
 type attempt struct {
-	changes []Change
-	kept    int     // items of the first top k that are still there
-	lead    float64 // of these k items' scores over the others' best: what is left to change
-	after   []recommender.Scored
+	changes  []Change
+	likeness float64 // of what is recommended to what was
+	lead     float64 // of the first top k items' scores over the others' best: what is left to change
+	after    []recommender.Scored
 }
 
 // removals says whether an attempt replaces nothing.
@@ -84,10 +103,12 @@ func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanati
 			return nil, err
 		}
 		e.Tried += len(attempts)
-		slices.SortStableFunc(attempts, func(a, b attempt) int { return cmp.Or(a.kept-b.kept, cmp.Compare(a.lead, b.lead)) })
+		slices.SortStableFunc(attempts, func(a, b attempt) int {
+			return cmp.Or(cmp.Compare(a.likeness, b.likeness), cmp.Compare(a.lead, b.lead))
+		})
 		var best *attempt
 		for i, a := range attempts {
-			if a.kept <= o.Top/2 && (best == nil || a.removals() && !best.removals()) {
+			if a.likeness < sameAgain && (best == nil || a.removals() && !best.removals()) {
 				best = &attempts[i]
 			}
 		}
@@ -147,7 +168,7 @@ func (f *finder) choose(scores []float32) {
 // atOnce is how many changed histories are scored together.
 const atOnce = 1024
 
-// extend makes one more change to each attempt, in every place and in every way, and scores the results.
+// extend makes one more change to each attempt, in every place and in every way, and tries the results.
 func (f *finder) extend(ctx context.Context, beam []attempt) ([]attempt, error) {
 	var attempts []attempt
 	known := map[string]bool{}
@@ -166,6 +187,11 @@ func (f *finder) extend(ctx context.Context, beam []attempt) ([]attempt, error) 
 			}
 		}
 	}
+	return f.try(ctx, attempts)
+}
+
+// try scores the changed histories of attempts.
+func (f *finder) try(ctx context.Context, attempts []attempt) ([]attempt, error) {
 	scores := make([]float32, min(len(attempts), atOnce)*f.Items)
 	for part := range slices.Chunk(attempts, atOnce) {
 		histories := make([][]int32, len(part))
@@ -193,13 +219,8 @@ func (f *finder) changed(changes []Change) []int32 {
 
 // measure finds out how far an attempt is from what is looked for.
 func (f *finder) measure(a *attempt, scores []float32) {
-	excluded := slices.Clone(f.history)
-	for _, c := range a.changes {
-		if c.By != Removed {
-			excluded = append(excluded, c.By)
-		}
-	}
-	a.after = recommender.Highest(scores, f.Top, excluded)
+	a.after = recommender.Highest(scores, f.Top, slices.Concat(f.history, f.changed(a.changes)))
+	a.likeness = likeness(f.before, a.after)
 	others := a.after[0].Score
 	for _, s := range a.after {
 		if !slices.ContainsFunc(f.before, func(b recommender.Scored) bool { return b.Item == s.Item }) {
@@ -208,9 +229,6 @@ func (f *finder) measure(a *attempt, scores []float32) {
 		}
 	}
 	for _, b := range f.before {
-		if slices.ContainsFunc(a.after, func(s recommender.Scored) bool { return s.Item == b.Item }) {
-			a.kept++
-		}
 		a.lead += float64(scores[b.Item] - others)
 	}
 }

@@ -2,9 +2,12 @@ package explain
 
 import (
 	"context"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // votes is a recommender of ten items that adds up what each item of a history says for the others.
@@ -81,12 +84,43 @@ func TestFind_nothing(t *testing.T) {
 	}
 }
 
-// Of a top 2 one item may stay.
-func TestFind_half(t *testing.T) {
+// Of a top 2 the second item may stay: 1/log2(3) of 1 + 1/log2(3).
+func TestFind_topOfTwo(t *testing.T) {
 	v := votes{0: {5: 5, 6: 4}, 1: {6: 1, 7: 2}}
 	e := find(t, v, 2, 0, 1)
 	if !reflect.DeepEqual(e.Changes, []Change{{0, Removed}}) || e.After[0].Item != 7 || e.After[1].Item != 6 {
 		t.Errorf("%+v", e)
+	}
+}
+
+func TestLikeness_byHand(t *testing.T) {
+	list := func(items ...int32) (scored []recommender.Scored) {
+		for _, item := range items {
+			scored = append(scored, recommender.Scored{Item: item})
+		}
+		return scored
+	}
+	second, third := 1/math.Log2(3), 0.5
+	most := 1 + second + third
+	for _, c := range []struct {
+		after []recommender.Scored
+		want  float64
+	}{
+		{list(1, 2, 3), 1}, {list(4, 5, 6), 0}, {list(1, 5, 6), 1 / most}, {list(2, 1, 3), (0.5 + second/2 + third) / most},
+		{list(3, 5, 1), (1./3 + third/3) / most},
+	} {
+		if got := likeness(list(1, 2, 3), c.after); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%v: %g, want %g", c.after, got, c.want)
+		}
+	}
+}
+
+// Without item 1 the first two recommendations change places, which leaves the top 3 more than half alike.
+func TestMeasure_byTheFirst(t *testing.T) {
+	v := votes{0: {6: 5, 5: 4.5, 7: 3}, 1: {5: 1}}
+	m, err := Measure(t.Context(), v, [][]int32{{0, 1}}, []int{1, 3}, Options{Items: 10, Seed: 1}, nil)
+	if err != nil || m[0].ByFirst.Hits != 1 || m[1].ByFirst.Hits != 0 || m[1].Fidelity.Hits != 1 {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 

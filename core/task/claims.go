@@ -65,8 +65,7 @@ type Claims struct {
 	Conditions  []ClaimsCondition    `json:"conditions"`
 	Calibration evaluate.Calibration `json:"calibration"` // of free answers from the samples' own states
 	Constant    ClaimsCondition      `json:"constant"`    // one answer to all questions: the most frequent true one
-	Seen        *Claims              `json:"seen,omitempty"`
-	HeldOut     *Claims              `json:"held_out,omitempty"` // of samples that end in an item that training kept out
+	Parted[Claims]
 }
 
 // ClaimsCondition is the outcome under one condition.
@@ -86,15 +85,8 @@ func summariseClaims(name string, a *evaluate.Answers) *Claims {
 		c.Conditions = append(c.Conditions, countClaims(condition, a.Of(condition)))
 	}
 	own := a.Of(evaluate.TrueState)
-	c.Constant = constant(own)
-	logProbs, right := make([]float64, len(own)), make([]bool, len(own))
-	for i, r := range own {
-		logProbs[i], right[i] = r.LogProb, whole(r)
-	}
-	c.Calibration = evaluate.Calibrate(logProbs, right)
-	if seen, held := a.Parts(); held != nil {
-		c.Seen, c.HeldOut = summariseClaims(name, seen), summariseClaims(name, held)
-	}
+	c.Constant, c.Calibration = constant(own), calibrated(own, whole)
+	c.Parted = parted(a, func(part *evaluate.Answers) *Claims { return summariseClaims(name, part) })
 	return c
 }
 
@@ -153,18 +145,11 @@ func (c *Claims) Write(to io.Writer) error {
 		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%.2f–%.2f\t%.3f\t%.3f\t%.3f\t%.3f\t%.1f %%\n", name, n, 100*x.Exact.Value, 100*x.Exact.Low,
 			100*x.Exact.High, x.F1, x.Precision, x.Recall, x.Balanced, 100*x.Allowed.Value)
 	}
-	parts := []struct {
-		of     string
-		claims *Claims
-	}{{"", c}, {"seen items: ", c.Seen}, {"held-out items: ", c.HeldOut}}
-	for _, part := range parts {
-		if part.claims == nil {
-			continue
+	for of, part := range c.with(c) {
+		for _, x := range part.Conditions {
+			row(of+evaluate.ConditionNames[x.Name], part.N, x)
 		}
-		for _, x := range part.claims.Conditions {
-			row(part.of+evaluate.ConditionNames[x.Name], part.claims.N, x)
-		}
-		row(part.of+"always "+part.claims.Constant.Name, part.claims.N, part.claims.Constant)
+		row(of+"always "+part.Constant.Name, part.N, part.Constant)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -67,9 +67,9 @@ func pairs() [][]string {
 // Residual is what an evaluation of the residual task found.
 type Residual struct {
 	Basis
-	Conditions []ResidualCondition `json:"conditions"`
-	Seen       *Residual           `json:"seen,omitempty"`
-	HeldOut    *Residual           `json:"held_out,omitempty"` // of samples that end in an item that training kept out
+	Conditions  []ResidualCondition  `json:"conditions"`
+	Calibration evaluate.Calibration `json:"calibration"` // of free answers from the samples' own states
+	Parted[Residual]
 }
 
 // ResidualCondition is the outcome under one condition.
@@ -84,7 +84,8 @@ type ResidualCondition struct {
 }
 
 func summariseResidual(a *evaluate.Answers) *Residual {
-	result := &Residual{Basis: basis(a)}
+	result := &Residual{Basis: basis(a), Parted: parted(a, summariseResidual),
+		Calibration: calibrated(a.Of(evaluate.TrueState), func(r evaluate.Record) bool { return r.Exact > 0 })}
 	for _, name := range a.Header.Conditions {
 		var sum evaluate.Hits
 		records := a.Of(name)
@@ -101,9 +102,6 @@ func summariseResidual(a *evaluate.Answers) *Residual {
 			c.rank(records)
 		}
 		result.Conditions = append(result.Conditions, c)
-	}
-	if seen, held := a.Parts(); held != nil {
-		result.Seen, result.HeldOut = summariseResidual(seen), summariseResidual(held)
 	}
 	return result
 }
@@ -139,40 +137,33 @@ func (r *Residual) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition.
+// Write writes a row for each condition, of all samples and, where training kept items out, of both parts.
 func (r *Residual) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
-	for _, c := range r.Conditions {
-		fmt.Fprint(w, evaluate.ConditionNames[c.Name])
-		for _, s := range []evaluate.Share{c.Exact, c.Contains, c.Paper} {
-			fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
+	fmt.Fprintln(w, "\tn\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
+	for of, part := range r.with(r) {
+		for _, c := range part.Conditions {
+			row(w, of+evaluate.ConditionNames[c.Name], part.N, c.Exact, c.Contains, c.Paper)
+			fmt.Fprintf(w, "\t%.1f %%\n", 100*c.Valid.Value)
+			if c.Ranked != nil {
+				row(w, fmt.Sprintf("%samong the %d likeliest titles", of, c.Places), part.N, *c.Ranked)
+				fmt.Fprintln(w)
+			}
 		}
-		fmt.Fprintf(w, "\t%.1f %%\n", 100*c.Valid.Value)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, c := range r.Conditions {
-		if s := c.Ranked; s != nil {
-			if _, err := fmt.Fprintf(to, "among the %d likeliest titles: %.2f %% (%.2f–%.2f)\n", c.Places, 100*s.Value, 100*s.Low,
-				100*s.High); err != nil {
-				return err
-			}
-		}
+	_, err := fmt.Fprintf(to, "calibration error (ECE) of free answers' probabilities: %.3f\n", r.Calibration.ECE)
+	return err
+}
+
+// row begins a line of a table with shares and their intervals.
+func row(w io.Writer, name string, n int, shares ...evaluate.Share) {
+	fmt.Fprintf(w, "%s\t%d", name, n)
+	for _, s := range shares {
+		fmt.Fprintf(w, "\t%.2f %%\t%.2f–%.2f", 100*s.Value, 100*s.Low, 100*s.High)
 	}
-	for _, part := range []struct {
-		of    string
-		found *Residual
-	}{{"items that the adapter was trained on", r.Seen}, {"items that training kept out", r.HeldOut}} {
-		if part.found != nil {
-			fmt.Fprintf(to, "\n%s, n = %d:\n", part.of, part.found.N)
-			if err := part.found.Write(to); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // ResidualSection is what a report shows of an evaluation.

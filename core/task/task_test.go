@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -129,5 +130,33 @@ func TestResidual_ranked(t *testing.T) {
 	}
 	if restricted.Exact.Hits != 1 || restricted.Ranked.Hits != 3 || restricted.Places != 2 {
 		t.Errorf("restricted: %+v, ranked %+v", restricted, restricted.Ranked)
+	}
+}
+
+// Where items are held out, a table has rows of all samples, of seen and of held-out items.
+func TestResidual_parts(t *testing.T) {
+	samples := []evaluate.Sample{{ID: "a", States: state(1), Titles: []string{"Film 1"}},
+		{ID: "b", States: state(2), Titles: []string{"Film 2"}, HeldOut: true}, {ID: "c", States: state(3), Titles: []string{"Film 3"}, HeldOut: true}}
+	answer := func(_ context.Context, asked []prompt.States) (answers []prompt.Answer, err error) {
+		for _, s := range asked {
+			answers = append(answers, prompt.Answer{Text: fmt.Sprintf("Film %g", min(2, s.Values[0]))})
+		}
+		return answers, nil
+	}
+	r := evaluated(t, residual(), samples, []string{"Film 1", "Film 2", "Film 3"}, answer, evaluate.Options{}).(*Residual)
+	if r.Seen.N != 1 || r.HeldOut.N != 2 || r.HeldOut.Conditions[0].Exact.Hits != 1 || r.HeldOut.HeldOut != nil {
+		t.Errorf("seen %+v, held out %+v", r.Seen, r.HeldOut)
+	}
+	if ece := r.Calibration.ECE; math.Abs(ece-1./3) > 1e-9 { // all are sure, and one of three is wrong
+		t.Errorf("ECE %g", ece)
+	}
+	var text strings.Builder
+	if err := r.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"\nown states ", "\nseen items: own states ", "\nheld-out items: own states "} {
+		if !strings.Contains(text.String(), row) {
+			t.Errorf("no row %q in\n%s", row, text.String())
+		}
 	}
 }
