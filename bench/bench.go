@@ -16,6 +16,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // The benches.
@@ -50,6 +51,7 @@ var Sweeps = map[string][]string{
 type Options struct {
 	Benches []string // of Names
 	Sweep   string   // what is varied; "": nothing
+	Models  []string // recommenders that Encoder measures, of models.Names; none: all
 	Dataset string   // folder of a data set
 	LLM     string   // GGUF whose architecture docs/llms.md lists
 	Run     string   // folder of a residual run, for Latency
@@ -80,8 +82,16 @@ func (o Options) Validate() error {
 			}
 			return fmt.Errorf("bench: %s cannot be swept by %q; what it can vary: %s", name, o.Sweep, known)
 		}
+		if len(o.Models) > 0 && name != Encoder {
+			return fmt.Errorf("bench: %s measures no recommenders; only %s takes their names", name, Encoder)
+		}
 		if name == Latency && o.Run == "" {
 			return errors.New("bench: latency is measured on a trained run; name the folder of one that answers the residual prompt")
+		}
+	}
+	for _, name := range o.Models {
+		if _, ok := models.Find(name); !ok {
+			return fmt.Errorf("bench: no recommender is called %q; known are %s", name, strings.ToLower(strings.Join(models.Names(), ", ")))
 		}
 	}
 	return o.Peers.validate()

@@ -132,12 +132,15 @@ func TestRun(t *testing.T) {
 
 // A sweep has a figure for each value, each with the value, and can be drawn.
 func TestRun_sweeps(t *testing.T) {
-	for name, want := range map[string]int{Encoder + " " + ByBatch: 10 * len(models.Names()), Encoder + " " + ByLength: 5 * len(models.Names()), Adapter + " " + ByThreads: 2 * 2,
+	for name, want := range map[string]int{Encoder + " " + ByBatch: 10 * len(models.Names()), Encoder + " " + ByLength: 5, Adapter + " " + ByThreads: 2 * 2,
 		Train + " " + ByBatch: 2 * 7, Generate + " " + ByBatch: 8, Generate + " " + ByLength: 5} {
 		t.Run(name, func(t *testing.T) {
 			bench, sweep, _ := strings.Cut(name, " ")
 			o := options(t, bench)
 			o.Sweep, o.Rounds, o.Engine.Threads = sweep, 1, 2
+			if sweep == ByLength && bench == Encoder {
+				o.Models = []string{models.BERT4Rec}
+			}
 			r, err := Run(context.Background(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -171,6 +174,8 @@ func TestRun_refusals(t *testing.T) {
 		"nothing is called":       func(o *Options) { o.Benches = []string{"coffee"} },
 		"nothing is to be":        func(o *Options) { o.Benches = nil },
 		"0 rounds":                func(o *Options) { o.Rounds = 0 },
+		"is called \"gru\"":       func(o *Options) { o.Models = []string{"gru"} },
+		"no recommenders":         func(o *Options) { o.Benches, o.Models = []string{Adapter}, []string{models.SASRec} },
 		"cannot be swept":         func(o *Options) { o.Benches, o.Sweep = []string{Evaluate}, ByBatch },
 		"name the folder of one":  func(o *Options) { o.Benches = []string{Latency} },
 		"no peer is called":       func(o *Options) { o.Peers.Names = []string{"jax"} },

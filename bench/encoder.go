@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,10 @@ func (b *bed) weights(model string) string { return b.path(strings.ToLower(model
 
 func (b *bed) encoders(context.Context) (works []work, err error) {
 	for _, model := range models.Names() {
+		if named := func(name string) bool { return strings.EqualFold(name, model) }; len(b.Models) > 0 &&
+			!slices.ContainsFunc(b.Models, named) {
+			continue
+		}
 		switch b.Sweep {
 		case ByBatch:
 			for batch := 1; batch <= 512; batch *= 2 {

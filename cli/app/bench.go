@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/bench"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 // allOf stands for every bench, and for every peer.
@@ -79,6 +80,10 @@ func benchFlags(name string) []cli.Flag {
 	if name == bench.Latency || name == allOf {
 		flags = append(flags, &cli.StringFlag{Name: "run", Usage: "measure the run in `FOLDER`, whose task must be the residual prompt"})
 	}
+	if name == bench.Encoder {
+		flags = append(flags, &cli.StringSliceFlag{Name: "model", DefaultText: "all",
+			Usage: "measure the recommender `MODEL`: " + lowered(models.Names()) + "; may be repeated"})
+	}
 	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {
 		flags = append(flags,
 			&cli.StringFlag{Name: "sweep", Usage: "vary `WHAT`: " + strings.Join(sweeps, ", ")},
@@ -104,7 +109,7 @@ func benchAction(c *cli.Context) (err error) {
 			return fmt.Errorf("bench: %s cannot be written: %w", file, err)
 		}
 	}
-	o := bench.Options{Benches: []string{c.Command.Name}, Sweep: c.String("sweep"), Run: c.String("run"), Rounds: c.Int("rounds"),
+	o := bench.Options{Benches: []string{c.Command.Name}, Sweep: c.String("sweep"), Models: c.StringSlice("model"), Run: c.String("run"), Rounds: c.Int("rounds"),
 		Engine: engineParams(c)}
 	if c.Command.Name == allOf {
 		o.Benches = slices.DeleteFunc(slices.Clone(bench.Names), func(name string) bool { return name == bench.Latency && o.Run == "" })
