@@ -120,6 +120,49 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a 
 	return a, nil
 }
 
+func ranksCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "ranks",
+		Usage: "rank the titles of held-out items, which no adapter was trained to say",
+		Description: "For test sequences that end in a held-out item, the LLM scores the titles of all held-out items. The table shows where the true\n" +
+			"title stands among them: by its own states, by those of another sample, and by how much its own states favour each title over\n" +
+			"its mean under all states. A lookup can say nothing of these titles. The same command goes on after an interruption.",
+		Flags: []cli.Flag{
+			runFlag(), taskFlag(),
+			&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` of the test sequences that end in a held-out item, drawn by the seed"},
+			evaluationSeed(), jsonFlag,
+		},
+		Action: ranksAction,
+	}
+}
+
+func ranksAction(c *cli.Context) error {
+	if err := onlyFlags(c, "run"); err != nil {
+		return err
+	}
+	n, seed, dir := c.Int("samples"), c.Uint64("seed"), c.String("run")
+	if n < 0 {
+		return usage(c, "--samples is %d; it must be 2 or more", n)
+	}
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		r, err := run.OpenAsking(engine, engine, dir, run.Asking{Task: c.String("task")}, interpret.Options{Slots: 1})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		bar := newProgress(c.App.ErrWriter, "scoring titles")
+		ranks, err := r.TitleRanks(c.Context, n, seed, run.RanksPath(dir, r.Task, n, seed), func(done, total int) { bar.to(done, total, "sequences") })
+		bar.end()
+		switch {
+		case err != nil:
+			return err
+		case c.Bool("json"):
+			return printJSON(c, map[string]any{"evaluation": ranks, "rows": ranks.Rows})
+		}
+		return ranks.Write(c.App.Writer)
+	})
+}
+
 func abstentionCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "abstention",

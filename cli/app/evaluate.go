@@ -45,7 +45,7 @@ func evaluateCommand() *cli.Command {
 			Action:      func(c *cli.Context) error { return evaluateRun(c, &t) },
 		})
 	}
-	c.Subcommands = append(c.Subcommands, controlsCommand(), editsCommand(), abstentionCommand(), &cli.Command{
+	c.Subcommands = append(c.Subcommands, controlsCommand(), editsCommand(), ranksCommand(), abstentionCommand(), &cli.Command{
 		Name:      "merge",
 		Usage:     "join the files of answers of all shards of an evaluation",
 		ArgsUsage: "SHARD.jsonl…",

@@ -186,3 +186,20 @@ func TestTable_write(t *testing.T) {
 		t.Errorf("other samples: error %v", err)
 	}
 }
+
+// Two of three users have the value 1 ten times, one has the value 5 a hundred times: the draws hold either as the median.
+func TestMedian_drawsUsers(t *testing.T) {
+	var users []int32
+	var values []float64
+	for user, n := range []int{10, 10, 100} {
+		for range n {
+			users, values = append(users, int32(user)), append(values, []float64{1, 1, 5}[user])
+		}
+	}
+	if median, low, high := Median(users, values, 1); median != 5 || low != 1 || high != 5 {
+		t.Errorf("%g (%g to %g)", median, low, high)
+	}
+	if median, _, _ := Median([]int32{1, 1}, []float64{4, 1}, 1); median != 2.5 {
+		t.Errorf("the median of two numbers is %g", median)
+	}
+}

@@ -4,6 +4,7 @@ package control
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -69,6 +70,29 @@ func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p floa
 	}
 	slices.Sort(means)
 	return Interval{total / float64(len(values)), means[draws/40], means[draws-1-draws/40]}, min(1, 2*float64(min(below, above))/(draws+1))
+}
+
+// Median gives the median of values with its 95 % interval, by a bootstrap that draws users as Bootstrap does.
+func Median(users []int32, values []float64, seed uint64) (median, low, high float64) {
+	of := map[int32][]float64{}
+	for i, user := range users {
+		of[user] = append(of[user], values[i])
+	}
+	groups := slices.SortedFunc(maps.Values(of), slices.Compare)
+	middle := func(values []float64) float64 {
+		slices.Sort(values)
+		return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+	}
+	random, medians, drawn := rand.New(rand.NewPCG(seed, 0)), make([]float64, draws), []float64{}
+	for d := range medians {
+		drawn = drawn[:0]
+		for range groups {
+			drawn = append(drawn, groups[random.IntN(len(groups))]...)
+		}
+		medians[d] = middle(drawn)
+	}
+	slices.Sort(medians)
+	return middle(slices.Clone(values)), medians[draws/40], medians[draws-1-draws/40]
 }
 
 // Holm adjusts p-values of several tests so that the chance of any false finding stays below the level that one of them is compared

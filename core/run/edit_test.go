@@ -13,15 +13,21 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// genresRun is a trained run on genres and titles.
+// genresRun is a trained run on genres and titles, open for questions about genres.
 func genresRun(t *testing.T) *Run {
+	t.Helper()
+	return togetherRun(t, "genres")
+}
+
+// togetherRun is a trained run on genres and titles, open for one of them.
+func togetherRun(t *testing.T, asked string) *Run {
 	t.Helper()
 	w, s := together(t, "mlp")
 	engine := testllm.Engine(t)
 	if _, err := Train(t.Context(), engine, w.run(), s, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenAsking(engine, engine, w.run(), Asking{Task: "genres"}, interpret.Options{MaxTokens: 24})
+	r, err := OpenAsking(engine, engine, w.run(), Asking{Task: asked}, interpret.Options{MaxTokens: 24})
 	if err != nil {
 		t.Fatal(err)
 	}

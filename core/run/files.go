@@ -74,6 +74,11 @@ func EditsPath(dir string, t task.Task, samples, items int, seed uint64) string 
 	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d.jsonl", fileName(t), samples, items, seed))
 }
 
+// RanksPath is the file with the scores of held-out titles after so many test sequences.
+func RanksPath(dir string, t task.Task, samples int, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("ranks-%s-%d-%d.jsonl", fileName(t), samples, seed))
+}
+
 // fileName is what the files of a task's evaluations begin with.
 func fileName(t task.Task) string { return unusual.ReplaceAllString(t.Name, "_") }
 
