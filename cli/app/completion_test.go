@@ -16,7 +16,7 @@ import (
 func TestCompletions(t *testing.T) {
 	for line, want := range map[string]string{
 		"al":                             "align",
-		"evaluate ":                      "residual recovery controls edits abstention merge",
+		"evaluate ":                      "residual recovery controls edits ranks abstention merge",
 		"--backend cpu recommender e":    "evaluate export",
 		"--backend ":                     "auto cpu cuda metal",
 		"align --adapter m":              "memory mlp mixture",
