@@ -37,7 +37,7 @@ type GGUFInfo struct {
 	TiedHead     bool    `json:"tied_head"`     // the output matrix is the embedding table
 	Tokenizer    bool    `json:"tokenizer"`     // text can be tokenised with this file
 	ChatTemplate bool    `json:"chat_template"` // Chat works
-	OddTemplate  bool    `json:"odd_template"`  // there is a chat template, but llama.cpp does not know it
+	OddTemplate  bool    `json:"odd_template"`  // there is a chat template, but llama.cpp cannot apply it
 	BOS          int32   `json:"bos"`           // -1 also where the file sets add_bos_token to false
 	EOS          int32   `json:"eos"`
 	EOT          int32   `json:"eot"`
@@ -180,7 +180,8 @@ func (g *GGUF) IsEnd(token int32) (end bool) {
 	return end
 }
 
-// Chat wraps a user message in the file's chat template, up to where the answer starts. ErrUnsupported: there is none.
+// Chat wraps a user message in the file's chat template, up to where the answer starts. Where the template has a switch
+// enable_thinking, reasoning is off. ErrUnsupported: there is no template.
 func (g *GGUF) Chat(user string) (s string, err error) {
 	const op = "apply chat template"
 	message, err := cString(op, "the message", user)

@@ -90,6 +90,24 @@ func TestOddTemplate(t *testing.T) {
 	}
 }
 
+// A template that llama.cpp's library does not know by sight goes through its Jinja engine: with the special tokens' texts, without
+// reasoning, and its end of an answer is the file's.
+func TestTemplate_engine(t *testing.T) {
+	f := random(t, small, gguf.F32, 1)
+	const key = "tokenizer.chat_template"
+	f.Keys = append(without(f.Keys, key), gguf.Key{Name: key, Value: "{{ bos_token }}" +
+		"{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{% if m.role == 'user' %} {% else %}<|im_start|>{% endif %}{% endfor %}" +
+		"{% if add_generation_prompt %}[assistant] {% if enable_thinking %}<think>{% endif %}{% endif %}"})
+	f.Keys = append(without(f.Keys, "tokenizer.ggml.eos_token_id"), gguf.Key{Name: "tokenizer.ggml.eos_token_id", Value: uint32(gguftest.ImStart)})
+	file := open(t, gguftest.Bytes(f))
+	if chat, err := file.Chat(" hello "); err != nil || chat != "<|im_start|>[user] hello [assistant] " {
+		t.Errorf("chat %q, %v", chat, err)
+	}
+	if info, err := file.Describe(); err != nil || !info.ChatTemplate || info.OddTemplate || info.EOT != gguftest.ImStart {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
 // split writes a file in parts as llama-gguf-split does, and gives their paths.
 func split(t *testing.T, f *gguf.File, n int) (paths []string) {
 	t.Helper()

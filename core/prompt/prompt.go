@@ -60,20 +60,9 @@ func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 
 // compile makes a prompt of one text.
 func (t Template) compile(v Vocabulary, text string, slots []string, shown Shown) (*Prompt, error) {
-	wrapped, err := v.Chat(text)
-	if errors.Is(err, errors.ErrUnsupported) {
-		wrapped, err = text+"\n", nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("prompt: %w", err)
-	}
-	bos, _, _, err := v.Special()
+	start, wrapped, err := wrap(v, text)
 	if err != nil {
 		return nil, err
-	}
-	var start []int32 // what stands before the reply, where there are examples, or nothing
-	if bos >= 0 {
-		start = []int32{bos}
 	}
 	if len(t.Examples) > 0 {
 		before, err := v.Tokenize(wrapped, true)
@@ -100,6 +89,36 @@ func (t Template) compile(v Vocabulary, text string, slots []string, shown Shown
 	}
 	p.slots = slots
 	return p, nil
+}
+
+// wrap puts a user message into the model's chat template, where it has one. What it gives starts with the tokens of
+// start: the model's beginning-of-sequence token, where it names one.
+func wrap(v Vocabulary, message string) (start []int32, wrapped string, err error) {
+	wrapped, err = v.Chat(message)
+	if errors.Is(err, errors.ErrUnsupported) {
+		wrapped, err = message+"\n", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("prompt: %w", err)
+	}
+	bos, _, _, err := v.Special()
+	if err == nil && bos >= 0 {
+		start = []int32{bos}
+	}
+	return start, wrapped, err
+}
+
+// Question gives the tokens of a user message as an LLM is asked it.
+func Question(v Vocabulary, message string) ([]int32, error) {
+	start, wrapped, err := wrap(v, message)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := v.Tokenize(wrapped, true)
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	return join(start, tokens), nil
 }
 
 // join puts tokens behind a start, of which a beginning-of-sequence token alone is not doubled.

@@ -97,6 +97,22 @@ func TestCompile_withoutChatTemplate(t *testing.T) {
 	}
 }
 
+func TestQuestion(t *testing.T) {
+	for name, c := range map[string]struct {
+		v    letters
+		want []int32
+	}{
+		"a template that writes the BOS": {letters{chat: chatted, bos: 257, eot: 256}, []int32{257, 'a', 'b', 256}},
+		"a template that does not":       {letters{chat: chatted, bos: 1, eot: 256}, []int32{1, 257, 'a', 'b', 256}},
+		"no template":                    {letters{chat: plain, bos: 1, eot: 256}, []int32{1, 'a', 'b', '\n'}},
+		"neither":                        {letters{chat: plain, bos: -1, eot: 256}, []int32{'a', 'b', '\n'}},
+	} {
+		if got, err := Question(c.v, "ab"); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %v; want %v", name, got, err, c.want)
+		}
+	}
+}
+
 func TestCompile_examples(t *testing.T) {
 	v := letters{chat: chatted, bos: 257, eot: 256}
 	template := Template{Name: "t", Asks: "last item", Texts: []string{"ab"}, Reply: "{before}{after}:",

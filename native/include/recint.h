@@ -117,8 +117,8 @@ typedef struct {
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context, head_dim;
     int32_t tied_head;            /* 1: the output matrix is the embedding table */
     int32_t has_tokenizer;        /* 0: text cannot be tokenised with this file */
-    int32_t has_chat_template;    /* one that llama.cpp knows */
-    int32_t has_unknown_template; /* there is one, but llama.cpp does not know it */
+    int32_t has_chat_template;    /* one that llama.cpp can apply */
+    int32_t has_unknown_template; /* there is one, but llama.cpp cannot apply it */
     int32_t bos;                  /* token id, -1 where the file names none or sets add_bos_token to false */
     int32_t eos;                  /* token id, -1 where the file names none */
     int32_t eot;                  /* closes an answer: as in the chat template, else as llama.cpp names it; -1: none */
@@ -146,7 +146,9 @@ RI_API ri_status ri_gguf_detokenize(const ri_gguf *gguf, const int32_t *tokens, 
                                     char *dst, size_t capacity, size_t *n_bytes, ri_error *err);
 /* 1 when the token ends a generation (EOS, EOT, ...), 0 when not or when out of range. */
 RI_API int32_t ri_gguf_is_end(const ri_gguf *gguf, int32_t token);
-/* The user message wrapped in the file's chat template, up to where the answer starts. RI_UNSUPPORTED without one. */
+/* The user message in the file's chat template, up to where the answer starts; where the template has a switch
+ * enable_thinking, reasoning is off. RI_UNSUPPORTED without a template. A template is a program, and llama.cpp's Jinja
+ * engine runs it without bounds: open files of people whom you trust. */
 RI_API ri_status ri_gguf_chat(const ri_gguf *gguf, const char *user_message, char *dst, size_t capacity,
                               size_t *n_bytes, ri_error *err);
 /* Rows of the token-embedding table, dequantised: dst [n_tokens, E]. */

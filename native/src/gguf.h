@@ -1,6 +1,7 @@
 // A GGUF file: what it says of itself, its tensors in place, its vocabulary.
 #pragma once
 
+#include "chat_template.h"
 #include "logs.h"
 #include "status.h"
 
@@ -62,8 +63,8 @@ class Gguf {
 
     // Throws RI_UNSUPPORTED, naming the reason, when the file has no vocabulary that can be used.
     const llama_vocab *vocab() const;
-    // The default chat template; throws RI_UNSUPPORTED when there is none.
-    const std::string &chat_template() const;
+    // The chat template; throws RI_UNSUPPORTED when there is none.
+    const ChatTemplate &chat_template() const;
 
   private:
     struct Mapping {
@@ -98,7 +99,7 @@ class Gguf {
     };
     std::unique_ptr<llama_model, FreeModel> vocabulary_; // a model without weights
     std::string no_vocabulary_;                          // why there is none
-    std::string chat_template_;
+    std::optional<ChatTemplate> chat_template_;
 };
 
 } // namespace ri

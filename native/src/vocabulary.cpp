@@ -36,22 +36,6 @@ std::string obstacle(const Gguf &gguf) {
 
 int32_t known(llama_token token) { return token == LLAMA_TOKEN_NULL ? -1 : token; }
 
-// The user message in a chat template up to where the answer starts, or, where there is one, with the answer and what
-// follows it; nothing if llama.cpp does not know the template.
-std::optional<std::string> apply_template(const std::string &chat_template, const char *user_message,
-                                          const char *answer = nullptr) {
-    const llama_chat_message messages[] = {{"user", user_message}, {"assistant", answer}};
-    std::vector<char> buffer(strlen(user_message) + 4096);
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        const int32_t n = llama_chat_apply_template(chat_template.c_str(), messages, answer ? 2 : 1, !answer,
-                                                    buffer.data(), int32_t(buffer.size()));
-        if (n < 0) return std::nullopt;
-        if (size_t(n) <= buffer.size()) return std::string(buffer.data(), size_t(n));
-        buffer.resize(size_t(n));
-    }
-    return std::nullopt;
-}
-
 // Copies a text as far as it fits; *n_bytes is its whole length.
 void copy_out(const std::string &text, char *dst, size_t capacity, size_t *n_bytes) {
     *n_bytes = text.size();
@@ -88,18 +72,26 @@ std::string detokenise(const llama_vocab *vocab, const int32_t *tokens, size_t n
 
 // The token that closes an answer in a chat template; -1 if none does. What llama.cpp itself calls the end of a turn is
 // any one of several tokens by name, not always the one that the model was taught.
-int32_t end_of_answer(const llama_vocab *vocab, const std::string &chat_template) {
+int32_t end_of_answer(const llama_vocab *vocab, const ChatTemplate &chat_template) {
     const std::string answer = "answer";
-    const auto text = apply_template(chat_template, "question", answer.c_str());
-    const size_t at = text ? text->rfind(answer) : std::string::npos;
-    if (at == std::string::npos) return -1;
-    const size_t end = at + answer.size();
     try {
-        for (llama_token token : tokenise(vocab, text->data() + end, text->size() - end, true))
+        const std::string text = chat_template.apply("question", answer);
+        const size_t at = text.rfind(answer);
+        if (at == std::string::npos) return -1;
+        const size_t end = at + answer.size();
+        for (llama_token token : tokenise(vocab, text.data() + end, text.size() - end, true))
             if (llama_vocab_is_eog(vocab, token)) return token;
-    } catch (const std::logic_error &) { // llama.cpp: a byte of the text has no token
+    } catch (const std::exception &) { // the template refuses answers, or a byte of the text has no token
     }
     return -1;
+}
+
+// The text of a token that a file names under `key`, or none.
+std::string text_of(const Gguf &gguf, const llama_vocab *vocab, const char *key) {
+    const int64_t token = gguf.integer(key).value_or(-1);
+    if (token < 0 || token >= llama_vocab_n_tokens(vocab)) return "";
+    const int32_t id = int32_t(token);
+    return detokenise(vocab, &id, 1, true);
 }
 
 } // namespace
@@ -127,14 +119,15 @@ void Gguf::load_vocabulary() {
     info_.eot = known(llama_vocab_eot(vocab));
     const int64_t id = gguf_find_key(metadata(), "tokenizer.chat_template");
     if (id < 0 || gguf_get_kv_type(metadata(), id) != GGUF_TYPE_STRING) return;
-    const std::string chat_template = gguf_get_val_str(metadata(), id);
-    if (!apply_template(chat_template, "")) {
+    try {
+        chat_template_.emplace(gguf_get_val_str(metadata(), id), text_of(*this, vocab, "tokenizer.ggml.bos_token_id"),
+                               text_of(*this, vocab, "tokenizer.ggml.eos_token_id"));
+    } catch (const std::runtime_error &) {
         info_.has_unknown_template = 1;
         return;
     }
-    chat_template_ = chat_template;
     info_.has_chat_template = 1;
-    if (const int32_t end = end_of_answer(vocab, chat_template); end >= 0) info_.eot = end;
+    if (const int32_t end = end_of_answer(vocab, *chat_template_); end >= 0) info_.eot = end;
 }
 
 const llama_vocab *Gguf::vocab() const {
@@ -142,12 +135,12 @@ const llama_vocab *Gguf::vocab() const {
     return llama_model_get_vocab(vocabulary_.get());
 }
 
-const std::string &Gguf::chat_template() const {
+const ChatTemplate &Gguf::chat_template() const {
     vocab();
-    if (chat_template_.empty())
-        fail(RI_UNSUPPORTED, "%s has no chat template that llama.cpp knows; write the prompt without one",
+    if (!chat_template_)
+        fail(RI_UNSUPPORTED, "%s has no chat template that llama.cpp can apply; write the prompt without one",
              path_.c_str());
-    return chat_template_;
+    return *chat_template_;
 }
 
 } // namespace ri
@@ -201,13 +194,17 @@ ri_status ri_gguf_chat(const ri_gguf *gguf, const char *user_message, char *dst,
         ri::require(user_message, "user_message");
         if (capacity) ri::require(dst, "dst");
         ri::require(n_bytes, "n_bytes");
-        const std::string &chat_template = gguf->impl->chat_template();
+        const ri::ChatTemplate &chat_template = gguf->impl->chat_template();
         if (strlen(user_message) > ri::longest_text)
             ri::fail(RI_INVALID, "a message of %zu bytes is too long", strlen(user_message));
-        const auto text = ri::apply_template(chat_template, user_message);
-        if (!text)
-            ri::fail(RI_UNSUPPORTED, "%s: llama.cpp does not know its chat template", gguf->impl->path().c_str());
-        ri::copy_out(*text, dst, capacity, n_bytes);
+        std::string text;
+        try {
+            text = chat_template.apply(user_message);
+        } catch (const std::exception &e) {
+            ri::fail(RI_UNSUPPORTED, "%s: its chat template refuses this message: %s", gguf->impl->path().c_str(),
+                     e.what());
+        }
+        ri::copy_out(text, dst, capacity, n_bytes);
     });
 }
 

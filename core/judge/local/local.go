@@ -2,12 +2,12 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/judge"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Judge takes the likelier of the two numbers at the start of the reply.
@@ -52,14 +52,7 @@ func (l *Judge) Ask(ctx context.Context, question string) (judge.Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return judge.Reply{}, err
 	}
-	text, err := l.gguf.Chat(question)
-	if errors.Is(err, cgo.ErrUnsupported) {
-		text, err = question+"\n", nil
-	}
-	if err != nil {
-		return judge.Reply{}, err
-	}
-	tokens, err := l.gguf.Tokenize(text, true)
+	tokens, err := prompt.Question(l.gguf, question)
 	if err != nil {
 		return judge.Reply{}, err
 	}
