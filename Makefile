@@ -108,7 +108,7 @@ else
 	go run ./cli/cases -recint $(RECINT) $(CASES)
 endif
 
-test-docs: $(BUILT) ## check the links, commands and flags in the documentation
+test-docs: $(BUILT) ## run the commands in the documentation on tiny data, and check its links
 	go test -count=1 -run TestDocs ./cli/app
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours

@@ -45,7 +45,7 @@ func openKeeper(folder string, d Data, seed uint64) (*keeper, error) {
 	k.clock.Restart()
 	file, err := artifact.ReadSafetensors(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, os.MkdirAll(folder, 0o777)
+		return k, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("%w; remove it to start again", err)
 	}
@@ -89,6 +89,9 @@ func (k *keeper) save(p *probe) error {
 		return err
 	}
 	if err := checkpoint.Put(file, p.model); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(k.path), 0o777); err != nil {
 		return err
 	}
 	k.clock.Restart()

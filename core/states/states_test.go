@@ -11,7 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
-	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
+	"github.com/recinterpreter/recinterpreter/core/states/statestest"
 )
 
 // catalogue is a data set of six items, a to f, and the users u1 and u2.
@@ -29,12 +29,7 @@ func catalogue() *dataset.Dataset {
 // write writes the rows of a query to a Parquet file.
 func write(t *testing.T, path, query string) string {
 	t.Helper()
-	db, err := duckdb.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err := db.Run(t.Context(), "COPY ("+query+") TO "+duckdb.Quote(path)+" (FORMAT parquet)"); err != nil {
+	if err := statestest.WriteParquet(path, query); err != nil {
 		t.Fatal(err)
 	}
 	return path
