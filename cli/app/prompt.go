@@ -26,7 +26,8 @@ func promptCommand() *cli.Command {
 			Usage: "print a prompt token by token, with the positions of the soft tokens",
 			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings; and, where\n" +
 				"you like, reply, how the answer's message starts, and examples, lists of titles. Texts or reply hold the slots: {state}\n" +
-				"and {after} are the state after the history, {before} that without its last item. docs/training.md has an example.",
+				"and {after} are the state after the history, {before} that without its last item. docs/training.md lists all slots and\n" +
+				"has an example.",
 			Flags: []cli.Flag{
 				llmFlag(),
 				promptFlag(),

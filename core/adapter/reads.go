@@ -49,7 +49,7 @@ func InputWidth(encoder Encoder, slots []string) int {
 }
 
 // States gives each history what the slots of a prompt ask for, as an adapter that reads so takes it. {before} is about the
-// history without its last item, {state} and {after} are about all of it, and {item} is its last item's vector at length 1: what
+// history without its last item, {state} and {after} are about all of it (see prompt.About), and {item} is its last item's vector at length 1: what
 // an oracle means is its direction, for it is a mean of items and shorter than any. A history whose state holds NaN or infinity is
 // an error that gives its number.
 func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
@@ -57,7 +57,7 @@ func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, hist
 	for _, slot := range slots {
 		asked := make([][]int32, len(histories))
 		for i, history := range histories {
-			if asked[i] = about(slot, history); len(asked[i]) == 0 {
+			if asked[i] = prompt.About(slot, history); len(asked[i]) == 0 {
 				return nil, fmt.Errorf("adapter: history %d has %d items; slot {%s} needs one more", i, len(history), slot)
 			}
 		}
@@ -74,18 +74,10 @@ func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, hist
 // atOnce is how many histories' states are computed between two copies, so that those of long histories need little memory.
 const atOnce = 4096
 
-// about is the part of a history that a slot is about.
-func about(slot string, history []int32) []int32 {
-	if slot == prompt.SlotBefore {
-		return history[:max(0, len(history)-1)]
-	}
-	return history
-}
-
 // Count is how many states a slot holds for a history.
 func (r Reads) Count(encoder Encoder, slot string, history []int32) int {
 	if r == EachState {
-		return min(len(about(slot, history)), encoder.Positions())
+		return min(len(prompt.About(slot, history)), encoder.Positions())
 	}
 	return 1
 }

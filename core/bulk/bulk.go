@@ -249,12 +249,8 @@ func whole(file io.Reader, size int64) (groups, end int64, err error) {
 // index prepares what rows are looked up in.
 func (w *worker) index() {
 	d := w.Run.Data
-	w.slots, w.shortest = w.Run.Prompts[0].SlotNames(), 1
-	for _, slot := range w.slots {
-		if slot == prompt.SlotBefore {
-			w.shortest = 2
-		}
-	}
+	w.slots = w.Run.Prompts[0].SlotNames()
+	w.shortest = prompt.Shortest(w.slots)
 	w.items = make(map[string]int32, len(d.Items))
 	for i, item := range d.Items {
 		w.items[item.ID] = int32(i)

@@ -20,5 +20,5 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// [before after] <nil>
-	// prompt: template "mine": no slot is called {befor}; known are {state}, {before}, {after}, {item}
+	// prompt: template "mine": no slot is called {befor}; known are {state}, {before}, {after}, {item}, {earlier}, {later}, {one}, {other}
 }

@@ -321,3 +321,21 @@ func TestShow(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }
+
+func TestAbout_byHand(t *testing.T) {
+	history := []int32{7, 5, 9, 2, 4}
+	for slot, want := range map[string][]int32{SlotState: history, SlotAfter: history, SlotItem: history, SlotBefore: {7, 5, 9, 2}, SlotEarlier: {7, 5},
+		SlotLater: {9, 2, 4}, SlotOne: {2}, SlotOther: {4}} {
+		if got := About(slot, history); !slices.Equal(got, want) {
+			t.Errorf("{%s} is about %v, want %v", slot, got, want)
+		}
+	}
+	for _, c := range []struct {
+		slots []string
+		want  int
+	}{{[]string{SlotState}, 1}, {[]string{SlotItem}, 1}, {[]string{SlotBefore, SlotAfter}, 2}, {[]string{SlotEarlier, SlotLater}, 2}, {[]string{SlotState, SlotOne}, 2}} {
+		if got := Shortest(c.slots); got != c.want {
+			t.Errorf("%v need %d items, want %d", c.slots, got, c.want)
+		}
+	}
+}

@@ -16,9 +16,52 @@ const (
 	SlotBefore = "before" // the state before the last item
 	SlotAfter  = "after"  // the state after the last item
 	SlotItem   = "item"   // the last item's own vector, in the recommender's space of item embeddings; a template has it alone
+
+	// Slots of templates that compare show states after parts of the history, as if each were a history of its own.
+	SlotEarlier = "earlier" // its first half
+	SlotLater   = "later"   // its second half
+	SlotOne     = "one"     // of its last two items the one with the lower number
+	SlotOther   = "other"   // and the other one
 )
 
-var slotNames = []string{SlotState, SlotBefore, SlotAfter, SlotItem}
+var slotNames = []string{SlotState, SlotBefore, SlotAfter, SlotItem, SlotEarlier, SlotLater, SlotOne, SlotOther}
+
+// About gives the items of a history that a slot is about; none where the history is too short.
+func About(slot string, history []int32) []int32 {
+	switch slot {
+	case SlotBefore:
+		return history[:max(0, len(history)-1)]
+	case SlotEarlier:
+		return history[:len(history)/2]
+	case SlotLater:
+		return history[len(history)/2:]
+	case SlotOne, SlotOther:
+		if len(history) < 2 {
+			return nil
+		}
+		last := slices.Sorted(slices.Values(history[len(history)-2:]))
+		if slot == SlotOne {
+			return last[:1]
+		}
+		return last[1:]
+	}
+	return history
+}
+
+// Shortest is how many items a history needs for slots.
+func Shortest(slots []string) int {
+	for _, slot := range slots {
+		if len(About(slot, make([]int32, 1))) == 0 {
+			return 2
+		}
+	}
+	return 1
+}
+
+// Compares says whether a slot shows the state after a part of the history, which only a recommender can compute.
+func Compares(slot string) bool {
+	return slices.Contains([]string{SlotEarlier, SlotLater, SlotOne, SlotOther}, slot)
+}
 
 // Asked is what a template asks for, a text that tasks understand (package task).
 type Asked string
@@ -87,7 +130,7 @@ func (t Template) Validate() error {
 		if len(slots) > 1 {
 			return fmt.Errorf("prompt: template %q: {%s} stands alone, since it says nothing of other items", t.Name, SlotItem)
 		}
-	case !slices.Contains(slots, SlotState) && !slices.Contains(slots, SlotAfter):
+	case !slices.ContainsFunc(slots, func(slot string) bool { return slices.Contains([]string{SlotState, SlotAfter, SlotLater}, slot) }):
 		return fmt.Errorf("prompt: template %q shows neither {%s} nor {%s}, so nothing of the last item", t.Name, SlotState, SlotAfter)
 	}
 	if len(t.Examples) == 0 {
@@ -106,7 +149,7 @@ func (t Template) Validate() error {
 
 var (
 	slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
-	nearSlot    = regexp.MustCompile(`(?i)\{\s*(state|before|after|item)\s*\}`) // what was probably meant to be one
+	nearSlot    = regexp.MustCompile(`(?i)\{\s*(` + strings.Join(slotNames, "|") + `)\s*\}`) // what was probably meant to be one
 )
 
 // Slots gives the names of the template's slots in the order in which they stand in its texts: the order in which a

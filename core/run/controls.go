@@ -267,11 +267,7 @@ func (c *controlling) plainText() (evaluate.Answerer, error) {
 	longest := 0
 	for i, history := range c.histories {
 		for _, slot := range c.Prompts[0].SlotNames() {
-			titles := history
-			if slot == prompt.SlotBefore {
-				titles = history[:len(history)-1]
-			}
-			tokens, err := c.GGUF.Tokenize(c.listed(titles), false)
+			tokens, err := c.GGUF.Tokenize(c.listed(prompt.About(slot, history)), false)
 			if err != nil {
 				return nil, err
 			}

@@ -47,7 +47,8 @@ func (r *Run) Space(ctx context.Context, attribute string) (*Space, error) {
 	if !s.task.Last || s.task.Title {
 		return nil, fmt.Errorf("run: a state can be moved towards attributes of the last item, such as genres; %s is none", attribute)
 	}
-	if r.reads.EveryItem() || slices.Contains(r.Prompts[0].SlotNames(), prompt.SlotItem) {
+	slots := r.Prompts[0].SlotNames()
+	if last := slots[len(slots)-1]; r.reads.EveryItem() || last != prompt.SlotState && last != prompt.SlotAfter {
 		return nil, errors.New("run: the adapter does not read the state after the history alone, so that there is no state to move")
 	}
 	var histories [][]int32

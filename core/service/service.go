@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
@@ -139,13 +138,10 @@ func (s *Service) open(dir string, opts Options) error {
 	}
 	s.info = Info{
 		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Title: s.run.Task.Title, Recommender: model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
-		Items: len(s.run.Data.Items), StateWidth: source.StateWidth(), ItemWidth: source.ItemWidth(), Positions: source.Positions(), Shortest: 1,
+		Items: len(s.run.Data.Items), StateWidth: source.StateWidth(), ItemWidth: source.ItemWidth(), Positions: source.Positions(), Shortest: prompt.Shortest(s.run.Prompts[0].SlotNames()),
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}
 	s.info.Oracles = s.run.Recommender != nil && s.run.Recommender.Generates() && s.run.Task.Title
-	if slices.Contains(s.run.Prompts[0].SlotNames(), prompt.SlotBefore) {
-		s.info.Shortest = 2
-	}
 	return nil
 }
 

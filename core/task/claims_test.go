@@ -62,6 +62,13 @@ func TestClaims_questions(t *testing.T) {
 		{"main genres", ask("main-genres", f, 0, 0, 1, 2), "Drama"},
 		{"main genres of the memory", ask("main-genres", f, 0, 2, 2, 0, 3, 3), ""},
 		{"main genres but of what is hidden", ask("main-genres", hidden, 0, 1, 2, 2), ""},
+		{"the item with the lower number came last", ask("compare-last", f, 0, 0, 2, 1), "the first"},
+		{"the item with the higher number came last", ask("compare-last", f, 0, 1, 2), "the second"},
+		{"one of two is hidden", ask("compare-last", hidden, 0, 1, 2), ""},
+		{"twice the same", ask("compare-last", f, 0, 1, 1), ""},
+		{"halves share no main genre", ask("compare-shared", f, 0, 0, 1, 2), "nothing"},
+		{"nothing is known of a half", ask("compare-shared", f, 0, 3, 1, 2), ""},
+		{"a half is hidden", ask("compare-shared", hidden, 0, 2, 1, 1), ""},
 		{"profile", ask("profile", f, 0, 0, 1, 2), "Recently chosen: C\nRecently chosen: B\nMain genre: Drama\nMain decade: 1990s"},
 		{"profile but of what is hidden", ask("profile", hidden, 0, 0, 1, 2),
 			"Recently chosen: B\nRecently chosen: A\nMain genre: Drama\nMain decade: 1990s"},
@@ -96,5 +103,20 @@ func TestClaims_counts(t *testing.T) {
 	// The three true answers are equally frequent; the first by name is "Comedy, Drama".
 	if c := constant(a.Records); c.Name != "Comedy, Drama" || c.Exact.Hits != 1 || !near(c.F1, 2*4./(6+5)) {
 		t.Errorf("constant: %+v", c)
+	}
+}
+
+// Each half has Drama twice, and the second one has War once.
+func TestCompareShared(t *testing.T) {
+	p, err := Prompt("compare-shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := Of(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := task.Ask(Subject{Facts: shelf(), History: []int32{3, 0, 1, 1, 2}, Positions: 4}); q.Text() != "Drama" || len(q.History) != 4 {
+		t.Errorf("%+v", q)
 	}
 }

@@ -129,7 +129,7 @@ func basis(a *evaluate.Answers) Basis {
 
 // All are the tasks that there are.
 func All() []Task {
-	return slices.Concat([]Task{residual(), recovery(), item()}, attributes(), persons(), []Task{profile()})
+	return slices.Concat([]Task{residual(), recovery(), item()}, attributes(), persons(), []Task{profile()}, comparisons())
 }
 
 // Evaluations are the tasks whose evaluations have names of their own.
