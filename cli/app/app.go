@@ -128,6 +128,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 			interpretCommand(), explainCommand(), editCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
 			doctorCommand(), completionCommand(), manCommand(), versionCommand(),
 		},
+		Before:         useRuntime,
 		ExitErrHandler: func(*cli.Context, error) {}, // Main decides; the library's default ends the process
 	}
 	finish(a.Commands)

@@ -53,12 +53,12 @@ func explainAction(c *cli.Context) error {
 	if c.Int("top") < 1 || c.IsSet("samples") && c.Int("samples") < 1 {
 		return usage(c, "--top and --samples must be 1 or more")
 	}
-	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+	return withRecommender(c, func(_ *cgo.Engine, r recommender.Live, d *dataset.Dataset, split dataset.Split) error {
 		if r.Generates() {
 			return fmt.Errorf("%s draws an oracle for each recommendation, so that another draw changes it, too; choose another recommender",
-				r.Config().Model)
+				r.Name())
 		}
-		options := why.Options{Items: r.Config().Items, Top: c.Int("top"), Seed: c.Uint64("seed")}
+		options := why.Options{Items: r.Catalogue(), Top: c.Int("top"), Seed: c.Uint64("seed")}
 		if c.IsSet("samples") {
 			return measureExplanations(c, r, split, options)
 		}
@@ -78,7 +78,7 @@ func explainAction(c *cli.Context) error {
 	})
 }
 
-func measureExplanations(c *cli.Context, r *recommender.Recommender, split dataset.Split, options why.Options) error {
+func measureExplanations(c *cli.Context, r recommender.Live, split dataset.Split, options why.Options) error {
 	var histories [][]int32
 	for _, s := range split.Test[:min(c.Int("samples"), len(split.Test))] {
 		histories = append(histories, s.History[max(0, len(s.History)-r.Positions()):])

@@ -8,12 +8,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/core/fetch"
+	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 )
 
 // The names that can be given in place of paths. What they stand for is fetched when it is first needed.
 const (
-	ml100k  = "ml-100k"
-	smollm2 = "smollm2-135m"
+	ml100k      = "ml-100k"
+	smollm2     = "smollm2-135m"
+	onnxRuntime = "onnxruntime"
 )
 
 // home is the folder for what is fetched: $RECINT_HOME, or recint in the user's cache folder.
@@ -58,6 +60,19 @@ func modelPath(c *cli.Context, name string) (string, error) {
 		return path, nil
 	}
 	return fetch.SmolLM2(c.Context, dir, c.App.ErrWriter)
+}
+
+// useRuntime lets ONNX models run on the library that was fetched, unless the user names one.
+func useRuntime(*cli.Context) error {
+	dir, err := home()
+	if err != nil || os.Getenv(onnx.LibraryVariable) != "" {
+		return nil // whoever needs the library says that it is not there
+	}
+	name := fetch.ONNXRuntimeFile()
+	if path := filepath.Join(dir, "models", name); name != "" && exists(path) {
+		return os.Setenv(onnx.LibraryVariable, path)
+	}
+	return nil
 }
 
 func exists(path string) bool {

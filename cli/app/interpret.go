@@ -263,7 +263,7 @@ func past(c *cli.Context, r *run.Run) ([]int32, error) {
 	if !c.IsSet("history") {
 		return r.Latest(c.String("user"))
 	}
-	if r.Recommender == nil {
+	if r.Live == nil {
 		return nil, states.ErrUnknownHistory
 	}
 	return r.Data.Catalogue().ParseHistory(c.String("history"))

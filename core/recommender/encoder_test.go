@@ -24,7 +24,7 @@ func TestEncoder(t *testing.T) {
 			if err := e.State(state, history); err != nil || !slices.Equal(state, want) {
 				t.Errorf("%s, %v: %v, want %v; %v", model, history, state, want, err)
 			}
-			ranked, err := r.Recommend(t.Context(), [][]int32{history}, 5)
+			ranked, err := Recommend(t.Context(), r, [][]int32{history}, 5)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -27,19 +27,25 @@ type Metrics struct {
 }
 
 // Evaluate ranks the next item of each sequence; a recommender that generates ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
-func Evaluate(ctx context.Context, r *Recommender, sequences []dataset.Sequence, progress func(done, total int)) (
+func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
 	ranks := make([]float64, 0, len(sequences))
-	items := r.config.Items
+	items := r.Catalogue()
+	score := func(dst []float32, histories [][]int32, first int) error { return r.Scores(ctx, dst, histories) }
+	if own, ok := r.(*Recommender); ok { // whose oracles have numbers
+		score = func(dst []float32, histories [][]int32, first int) error {
+			return own.scores(ctx, dst, histories, first)
+		}
+	}
 	scores := make([]float32, min(atOnce, len(sequences))*items)
 	for from := 0; from < len(sequences); from += atOnce {
 		part := sequences[from:min(from+atOnce, len(sequences))]
 		scores := scores[:len(part)*items]
-		if err := r.scores(ctx, scores, Histories(part), from); err != nil {
+		if err := score(scores, Histories(part), from); err != nil {
 			return Metrics{}, fmt.Errorf("recommender: from sequence %d on: %w", from, err)
 		}
 		for i, s := range part {
-			if err := r.config.checkItem(s.Next); err != nil {
+			if err := checkItem(s.Next, items); err != nil {
 				return Metrics{}, fmt.Errorf("recommender: next of sequence %d: %w", from+i, err)
 			}
 			ranks = append(ranks, rank(scores[i*items:(i+1)*items], s.Next))

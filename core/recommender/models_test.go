@@ -208,7 +208,7 @@ func TestAllStates(t *testing.T) {
 func TestRecommendLeavesOutTheHistory(t *testing.T) {
 	r := newRecommender(t, smallOf(t, models.GRU4Rec))
 	history := []int32{5, 0, 11}
-	best, err := r.Recommend(t.Context(), [][]int32{history, {3}}, 9)
+	best, err := Recommend(t.Context(), r, [][]int32{history, {3}}, 9)
 	if err != nil || len(best) != 2 || len(best[0]) != 9 || len(best[1]) != 9 {
 		t.Fatalf("%v, %v", best, err)
 	}

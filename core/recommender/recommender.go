@@ -52,6 +52,12 @@ func (r *Recommender) Close() error { return r.model.Close() }
 // Config is what the recommender is and how it was trained.
 func (r *Recommender) Config() Config { return r.config.clone() }
 
+// Name is the model's.
+func (r *Recommender) Name() string { return r.config.Model }
+
+// Catalogue is V, the number of items.
+func (r *Recommender) Catalogue() int { return r.config.Items }
+
 // StateWidth is W, the numbers in a state.
 func (r *Recommender) StateWidth() int { return r.model.Info().StateWidth }
 
@@ -243,20 +249,6 @@ type Scored struct {
 	Score float32
 }
 
-// Recommend gives the k items with the highest scores after each history, best first, without those of the history; of
-// equal ones the lower id.
-func (r *Recommender) Recommend(ctx context.Context, histories [][]int32, k int) ([][]Scored, error) {
-	scores := make([]float32, len(histories)*r.config.Items)
-	if err := r.Scores(ctx, scores, histories); err != nil {
-		return nil, err
-	}
-	best := make([][]Scored, len(histories))
-	for i, history := range histories {
-		best[i] = Highest(scores[i*r.config.Items:(i+1)*r.config.Items], k, history)
-	}
-	return best, nil
-}
-
 // Highest gives the k items with the highest of the scores [V], best first, without the excluded; of equal ones the lower id.
 func Highest(scores []float32, k int, excluded []int32) []Scored {
 	return appendHighest(make([]Scored, 0, min(max(k, 0), len(scores))), scores, k, excluded)
@@ -386,7 +378,7 @@ func (c Config) pad(histories [][]int32, first, vectors int) (cgo.Histories, err
 			if item < 0 && -1-int(item) < vectors {
 				continue
 			}
-			if err := c.checkItem(item); err != nil {
+			if err := checkItem(item, c.Items); err != nil {
 				return h, fmt.Errorf("recommender: history %d: %w", first+i, err)
 			}
 		}
@@ -399,10 +391,10 @@ func (c Config) pad(histories [][]int32, first, vectors int) (cgo.Histories, err
 	return h, nil
 }
 
-// checkItem refuses an id outside the catalogue.
-func (c Config) checkItem(item int32) error {
-	if item < 0 || int(item) >= c.Items {
-		return fmt.Errorf("item %d; the catalogue has items 0 to %d, is it another data set's?", item, c.Items-1)
+// checkItem refuses an id outside a catalogue of so many items.
+func checkItem(item int32, items int) error {
+	if item < 0 || int(item) >= items {
+		return fmt.Errorf("item %d; the catalogue has items 0 to %d, is it another data set's?", item, items-1)
 	}
 	return nil
 }

@@ -260,7 +260,7 @@ func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
 	histories, next := make([][]int32, len(indices)), make([]int32, len(indices))
 	for b, index := range indices {
 		s := t.split.Train[index]
-		if err := t.config.checkItem(s.Next); err != nil {
+		if err := checkItem(s.Next, t.config.Items); err != nil {
 			return cgo.Histories{}, nil, fmt.Errorf("next of training sequence %d: %w", index, err)
 		}
 		histories[b], next[b] = s.History, s.Next

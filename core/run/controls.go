@@ -15,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/probe"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/states"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
@@ -37,10 +38,18 @@ func (r *Run) Controls() []string {
 	if r.probed() {
 		controls = append([]string{LinearProbe, MLPProbe, UntrainedProbe}, controls...)
 	}
-	if r.Recommender == nil { // a file has states of its own histories alone
-		controls = slices.DeleteFunc(controls, func(c string) bool { return c == Permuted || c == Swapped || c == UntrainedProbe })
+	return slices.DeleteFunc(controls, func(control string) bool { return r.lacks(control) != nil })
+}
+
+// lacks says why a control cannot be made of the run's source of states.
+func (r *Run) lacks(control string) error {
+	switch {
+	case control == UntrainedProbe && r.Recommender == nil:
+		return errNoRecommender
+	case (control == Permuted || control == Swapped) && r.Live == nil:
+		return states.ErrUnknownHistory
 	}
-	return controls
+	return nil
 }
 
 // probed says whether the task's answers are few enough for probes.
@@ -61,8 +70,8 @@ type Controlled struct {
 
 // EvaluateControl asks a control about the samples that Evaluate asks about with the same n and seed. opts.Label is set here.
 func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts evaluate.Options) (*Controlled, error) {
-	if !slices.Contains([]string{LinearProbe, MLPProbe, PlainText}, control) && r.Recommender == nil {
-		return nil, fmt.Errorf("run: the control %q: %w", control, errNoRecommender)
+	if err := r.lacks(control); err != nil {
+		return nil, fmt.Errorf("run: the control %q: %w", control, err)
 	}
 	samples, histories, pasts, err := r.evaluated(n, opts.Seed)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 // Familiarity tells states that an adapter was trained on from others, by their Mahalanobis distance: how far a state is from the mean of
@@ -113,8 +114,8 @@ type Abstained struct {
 // Abstentions measures how often states count as unlike the training states: those of n test sequences, which should not, and
 // others that are none of this recommender's states, which should.
 func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained, error) {
-	if r.Recommender == nil {
-		return nil, errNoRecommender
+	if r.Live == nil {
+		return nil, states.ErrUnknownHistory
 	}
 	f, err := r.Familiarity(ctx)
 	if err != nil {
@@ -124,16 +125,7 @@ func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained,
 	if err != nil {
 		return nil, err
 	}
-	own, err := r.States(ctx, r.Recommender, histories)
-	if err != nil {
-		return nil, err
-	}
-	untrained, err := recommender.New(r.encoding, r.Recommender.Config())
-	if err != nil {
-		return nil, err
-	}
-	defer untrained.Close()
-	other, err := r.States(ctx, untrained, histories)
+	own, err := r.States(ctx, r.Live, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +139,25 @@ func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained,
 			noise[i].Values[k] = float32(f.mean.AtVec(k) + draws.NormFloat64()*math.Sqrt(f.covariance.At(k, k)))
 		}
 	}
-	var all []Abstained
-	for _, kind := range []struct {
+	type kind struct {
 		name   string
 		states []prompt.States
-	}{{"test sequences", own}, {"Gaussian noise of the same means and variances", noise}, {"each number from another test sequence", mixed},
-		{"an untrained recommender", other}} {
+	}
+	kinds := []kind{{"test sequences", own}, {"Gaussian noise of the same means and variances", noise}, {"each number from another test sequence", mixed}}
+	if r.Recommender != nil {
+		untrained, err := recommender.New(r.encoding, r.Recommender.Config())
+		if err != nil {
+			return nil, err
+		}
+		defer untrained.Close()
+		other, err := r.States(ctx, untrained, histories)
+		if err != nil {
+			return nil, err
+		}
+		kinds = append(kinds, kind{"an untrained recommender", other})
+	}
+	var all []Abstained
+	for _, kind := range kinds {
 		unlike := 0
 		for _, s := range kind.states {
 			if f.Unlike(s) {

@@ -22,7 +22,8 @@ import (
 )
 
 // errNoRecommender is why there are no oracles and no virtual items.
-var errNoRecommender = errors.New("run: its states come from a file, and this needs a recommender; train a run with one")
+var errNoRecommender = errors.New("run: this needs the weights of a recommender, and the run's states come from a file of states or an ONNX " +
+	"model; train a run with weights")
 
 // Oracle is a recommender's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
 // the end of the history as a virtual item; the item prompt reads it by itself.
@@ -247,7 +248,7 @@ func (r *Run) Choices(ctx context.Context, oracles *OracleResult, other *recomme
 	if err := other.TrainedOn(r.Data); err != nil {
 		return nil, err
 	}
-	best, err := other.Recommend(ctx, recommender.Histories(r.testSequences(oracles.N, oracles.Seed)), 1)
+	best, err := recommender.Recommend(ctx, other, recommender.Histories(r.testSequences(oracles.N, oracles.Seed)), 1)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func TestCases(t *testing.T) {
 	}
 	for i, title := range choices {
 		history := r.Split.Test[draw(len(r.Split.Test), 4, 1)[i]].History
-		best, err := other.Recommend(t.Context(), [][]int32{history}, 1)
+		best, err := recommender.Recommend(t.Context(), other, [][]int32{history}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,8 @@ type Parts struct {
 	Data        *dataset.Dataset
 	Split       dataset.Split            // as the data set says, by the default protocol
 	Source      states.Source            // of all states
-	Recommender *recommender.Recommender // the source, where it is not a file of states; else nil
+	Live        recommender.Live         // the source, where it encodes any history; nil for a file of states
+	Recommender *recommender.Recommender // the source, where its weights are at hand; else nil
 	GGUF        *cgo.GGUF
 	Prompts     []*prompt.Prompt // the template's wordings
 	Hashes      align.Provenance // of the three files, with the template
@@ -110,11 +111,12 @@ func (p *Parts) openSource(s Spec) (err error) {
 	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
 		return err
 	}
-	if p.Recommender, err = recommender.Load(p.encoding, s.Recommender); err != nil {
+	if p.Live, err = recommender.Open(p.encoding, s.Recommender); err != nil {
 		return err
 	}
-	p.Source = p.Recommender
-	return p.Recommender.TrainedOn(p.Data)
+	p.Source = p.Live
+	p.Recommender, _ = p.Live.(*recommender.Recommender)
+	return p.Live.TrainedOn(p.Data)
 }
 
 // Close releases what is open. A second Close does nothing.

@@ -141,6 +141,9 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 	var all []prompt.States
 	var err error
 	if q.Vector != nil {
+		if err := s.weights(); err != nil {
+			return prompt.States{}, err
+		}
 		if err := s.checkVector("the vector", q.Vector, s.info.ItemWidth); err != nil {
 			return prompt.States{}, err
 		}

@@ -36,7 +36,7 @@ type Map struct {
 
 // Map gives the run's map, which is made at the first call.
 func (s *Service) Map() (*Map, error) {
-	if err := s.live(); err != nil {
+	if err := s.weights(); err != nil {
 		return nil, err
 	}
 	m, err := s.chart()

@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 	"github.com/recinterpreter/recinterpreter/core/run"
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
@@ -132,8 +133,11 @@ func (s *Service) open(dir string, opts Options) error {
 	}
 	s.search = newIndex(s.run.Data)
 	source, model := s.run.Source, "a file of states"
+	if s.run.Live != nil {
+		model = s.run.Live.Name()
+	}
 	if r := s.run.Recommender; r != nil {
-		s.encoder, model = r.Encoder(), r.Config().Model
+		s.encoder = r.Encoder()
 		s.chart = sync.OnceValues(func() (*Map, error) { return newMap(r) })
 	}
 	s.info = Info{
@@ -182,13 +186,16 @@ func (s *Service) Err() error { return s.line.reason() }
 // Info says what the service answers with.
 func (s *Service) Info() Info { return s.info }
 
-// State writes the state after the last item of a history to dst [W]. It allocates nothing.
+// State writes the state after the last item of a history to dst [W]. With weights at hand it allocates nothing.
 func (s *Service) State(dst []float32, history []int32) error {
 	if err := cmp.Or(s.live(), s.checkHistory(history, 1)); err != nil {
 		return err
 	}
 	if len(dst) != s.info.StateWidth {
 		return invalid("room for %d numbers; a state has %d", len(dst), s.info.StateWidth)
+	}
+	if s.encoder == nil {
+		return s.run.Live.States(context.Background(), dst, [][]int32{history})
 	}
 	return closing(s.encoder.State(dst, history))
 }
@@ -199,8 +206,11 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 	if err := cmp.Or(ctx.Err(), s.live(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
 		return dst, err
 	}
-	if s.run.Recommender.Generates() {
-		best, err := s.run.Recommender.Recommend(ctx, [][]int32{history}, k)
+	if s.encoder == nil || s.run.Live.Generates() {
+		best, err := recommender.Recommend(ctx, s.run.Live, [][]int32{history}, k)
+		if errors.Is(err, onnx.ErrNoScores) {
+			return dst, invalid("%w", err)
+		}
 		if err != nil {
 			return dst, closing(err)
 		}
@@ -212,7 +222,7 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 
 // RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D], without some.
 func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
-	if err := cmp.Or(s.live(), s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
+	if err := cmp.Or(s.weights(), s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
 		return nil, err
 	}
 	scores := make([]float32, s.info.Items)
@@ -226,8 +236,16 @@ func (s *Service) RecommendState(state []float32, without []int32, k int) ([]rec
 
 // live refuses what only a recommender can compute.
 func (s *Service) live() error {
-	if s.encoder == nil {
+	if s.run.Live == nil {
 		return invalid("this run's states come from a file, which knows its own sequences alone; name a user, or give states")
+	}
+	return nil
+}
+
+// weights refuses what only a recommender with weights at hand can compute.
+func (s *Service) weights() error {
+	if s.run.Recommender == nil {
+		return invalid("this run's states come from %s, and this needs a recommender's weights; train a run with weights", s.info.Recommender)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func TestStateAndRecommend(t *testing.T) {
 		if err := s.State(state, history); err != nil || !slices.Equal(state, want) {
 			t.Errorf("state %v, want %v; %v", state, want, err)
 		}
-		ranked, err := r.Recommender.Recommend(t.Context(), [][]int32{history}, 4)
+		ranked, err := recommender.Recommend(t.Context(), r.Recommender, [][]int32{history}, 4)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestOracle(t *testing.T) {
 		t.Errorf("%+v", s.Info())
 	}
 	best, err := s.Recommend(t.Context(), nil, history, 3)
-	ranked, err2 := r.Recommender.Recommend(t.Context(), [][]int32{history}, 3)
+	ranked, err2 := recommender.Recommend(t.Context(), r.Recommender, [][]int32{history}, 3)
 	if err := errors.Join(err, err2); err != nil || !slices.Equal(best, ranked[0]) {
 		t.Errorf("%v, want %v; %v", best, ranked, err)
 	}

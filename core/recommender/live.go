@@ -1,0 +1,62 @@
+package recommender
+
+import (
+	"context"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
+)
+
+// Live encodes and ranks any history: a Recommender, whose weights are at hand, or an ONNX encoder.
+type Live interface {
+	adapter.Encoder
+	// Past gives a sequence's history, with the next item at its end or without it.
+	Past(s dataset.Sequence, next bool) []int32
+	// TrainedOn refuses a data set other than the recommender's own.
+	TrainedOn(d *dataset.Dataset) error
+	// Hash is the content hash of the recommender's file.
+	Hash() string
+	// Name says which model it is.
+	Name() string
+	// Catalogue is V, the number of items.
+	Catalogue() int
+	// Generates reports whether it draws oracles and scores these.
+	Generates() bool
+	// Scores writes the scores of all items to dst [len(histories), V].
+	Scores(ctx context.Context, dst []float32, histories [][]int32) error
+	Close() error
+}
+
+var (
+	_ Live = (*Recommender)(nil)
+	_ Live = (*onnx.Encoder)(nil)
+)
+
+// Open opens a file of weights (see Load) or an imported ONNX model.
+func Open(engine *cgo.Engine, path string) (Live, error) {
+	if !onnx.Is(path) {
+		return Load(engine, path)
+	}
+	threads := 0
+	if info, err := engine.Describe(); err == nil {
+		threads = info.Threads
+	}
+	return onnx.Open(path, threads)
+}
+
+// Recommend gives the k items with the highest scores after each history, best first, without those of the history; of
+// equal ones the lower id.
+func Recommend(ctx context.Context, r Live, histories [][]int32, k int) ([][]Scored, error) {
+	items := r.Catalogue()
+	scores := make([]float32, len(histories)*items)
+	if err := r.Scores(ctx, scores, histories); err != nil {
+		return nil, err
+	}
+	best := make([][]Scored, len(histories))
+	for i, history := range histories {
+		best[i] = Highest(scores[i*items:(i+1)*items], k, history)
+	}
+	return best, nil
+}
