@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -92,3 +93,5 @@ func (im *importer) keep(c collector, of string) dataset.Attributes {
 	im.report.Attributes = append(im.report.Attributes, a.Names...)
 	return a
 }
+
+func bytesTrimDigits(field []byte) []byte { return bytes.Trim(field, "0123456789") }

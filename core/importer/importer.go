@@ -263,16 +263,15 @@ func (im *importer) reading(t *table, f file, bad *int, each func(row) error) re
 			}
 			return false
 		},
-		row: func(fields, earlier [][]byte) bool {
+		row: func(fields [][]byte) bool {
 			if at, ok := t.places[timeRole]; ok {
 				_, _, ok := times.Read(fields[at])
 				return ok
 			}
-			at, ok := t.places[itemRole]
-			if !ok {
-				at = t.places[userRole]
+			number := func(field []byte) bool {
+				return len(field) > 0 && len(bytesTrimDigits(field)) == 0
 			}
-			return at < len(earlier) && alike(fields[at], earlier[at])
+			return number(fields[t.places[itemRole]])
 		},
 	}
 }
@@ -318,11 +317,8 @@ func (im *importer) readItems(s source) error {
 			return err
 		}
 		if at, twice := im.items[item.ID]; twice {
-			if other := im.d.Items[at].RawTitle; other != item.RawTitle {
-				if item.RawTitle < other { // whatever the order of the rows
-					im.d.Items[at] = item
-				}
-				return r.errorf("keep one of the lines", "item %.60q has another title above, %.60q", item.ID, other)
+			if im.d.Items[at].RawTitle != item.RawTitle {
+				return r.errorf("keep one of the lines", "item %.60q has another title above, %.60q", item.ID, im.d.Items[at].RawTitle)
 			}
 			report.Repeated++
 			return nil
