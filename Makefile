@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs test-mpi soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -110,6 +110,11 @@ endif
 
 test-docs: $(BUILT) ## run the commands in the documentation on tiny data, and check its links
 	go test -count=1 -run TestDocs ./cli/app
+
+test-mpi: $(RECINT) ## train on several processes that MPI connects, and kill one; where MPI is missing, say so
+	go test -count=1 -v -run 'TestMPI' ./cli/app
+	go test -count=1 ./core/ranks
+	go test -count=1 -run 'onRanks|onOtherRanks|onRanksThatDiffer|tooManyRanks' ./core/align ./core/recommender ./core/probe
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve

@@ -23,7 +23,8 @@ type TensorInfo struct {
 	Initial Initial // how first values are drawn
 	Scale   float64 // the standard deviation or bound of these
 	// ItemRows: there is a row for each item, item i in row i; of RoleItems padding follows in row V.
-	ItemRows bool
+	ItemRows  bool
+	Trainable bool // false: no gradient reaches it
 }
 
 // Role is what a tensor is for.
@@ -58,7 +59,7 @@ const (
 
 func tensorInfo(info *C.ri_tensor_info) TensorInfo {
 	t := TensorInfo{Name: C.GoString(&info.name[0]), Role: Role(info.role), Initial: Initial(info.initial),
-		Scale: float64(info.initial_scale), ItemRows: info.item_rows != 0}
+		Scale: float64(info.initial_scale), ItemRows: info.item_rows != 0, Trainable: info.trainable != 0}
 	for _, d := range info.shape[:info.n_dims] {
 		t.Shape = append(t.Shape, int(d))
 	}

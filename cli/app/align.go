@@ -25,7 +25,7 @@ func alignCommand() *cli.Command {
 		Description: "Give the length in minutes or in samples. The folder gets run.json (what it is made from), log.jsonl, a checkpoint\n" +
 			"and in the end adapter.safetensors.",
 		Flags:  append(alignFlags(), &cli.StringFlag{Name: "out", Usage: "the run's `FOLDER` (required)"}, jsonFlag),
-		Action: alignAction,
+		Action: onRanks(alignAction),
 	}
 }
 
@@ -39,13 +39,13 @@ func alignFlags() []cli.Flag {
 		promptFlag(),
 		&cli.StringFlag{Name: "task", DefaultText: "that of --prompt", Usage: "train on `TASKS` together, in place of --prompt: prompts separated by commas, e.g. genres,decade,residual"},
 		&cli.Float64Flag{Name: "hold-out-items", Usage: "keep `SHARE` of the items out of all that the adapter is trained on; evaluations report them apart"},
-		&cli.Float64Flag{Name: "minutes", DefaultText: "none; give this or --samples", Usage: "train for so many `MINUTES`, warm start included"},
-		&cli.IntFlag{Name: "samples", DefaultText: "none; give this or --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
+		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "train for so many `MINUTES`, warm start included"},
+		&cli.IntFlag{Name: "samples", DefaultText: "or give --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
 		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: " + adapter.Help()},
 		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state, or for each entry of an adapter that looks several up"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
-		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update"},
+		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update, which ranks share"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
 		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
 		&cli.Float64Flag{Name: "noise", Usage: "standard `DEVIATION` of Gaussian noise on standardised states during training, so that what is read holds for items that training has not seen"},
@@ -55,6 +55,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
 			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
+		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks, `SAMPLES` of an update of the warm start that one rank computes"},
 		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too; none where a history is asked for"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
 	}
@@ -154,6 +155,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("drawn") {
 		s.Drawn = c.Float64("drawn")
 	}
+	s.Config.WarmMicroBatch = c.Int("warm-micro-batch")
 	if c.IsSet("warm-steps") {
 		s.Config.WarmSteps = c.Int("warm-steps")
 	}

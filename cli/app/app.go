@@ -18,6 +18,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Exit codes.
@@ -38,10 +39,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, errSaid) {
-		return exitFailure
+	if !errors.Is(err, errSaid) {
+		say(stderr, err)
 	}
-	fmt.Fprintln(stderr, "recint: "+explain(err))
 	var usage usageError
 	var library cli.ExitCoder // help that was asked for what there is not
 	switch {
@@ -52,6 +52,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	return exitFailure
 }
+
+// say shows an error.
+func say(stderr io.Writer, err error) { fmt.Fprintln(stderr, "recint: "+explain(err)) }
 
 // explain words an error for who gave the command: an interruption as such, with what becomes of the work, and what flags do
 // about it.
@@ -196,7 +199,11 @@ func onlyFlags(c *cli.Context, required ...string) error {
 
 // engineParams are what the global flags ask for.
 func engineParams(c *cli.Context) cgo.EngineParams {
-	return cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads"), Strict: c.Bool("strict-device")}
+	p := cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads"), Strict: c.Bool("strict-device")}
+	if group := ranks.Of(c.Context); group != nil && p.Threads == 0 {
+		p.Threads = group.Threads()
+	}
+	return p
 }
 
 // withEngine starts the engine that the global flags ask for, lends it, and closes it.

@@ -68,14 +68,6 @@ func TestDocs_Links(t *testing.T) {
 	}
 }
 
-// The page of commands is what the program writes.
-func TestDocs_CommandsPage(t *testing.T) {
-	page, _ := runs(t, "", "man", "--markdown")
-	if page != read(t, filepath.Join(root, "docs/commands.md")) {
-		t.Error("docs/commands.md is out of date: bin/recint man --markdown >docs/commands.md")
-	}
-}
-
 // anchors returns the anchors of a page's headings, as GitHub makes them.
 func anchors(text string) (all []string) {
 	for _, match := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {

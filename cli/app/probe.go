@@ -28,9 +28,9 @@ func probeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			dataFlag(), recommenderOr("states"), statesFlag(),
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},
-			jsonFlag,
+			microBatchFlag(), jsonFlag,
 		},
-		Action: probeStates,
+		Action: onRanks(probeStates),
 	}
 }
 
@@ -61,8 +61,11 @@ func probeSource(c *cli.Context, engine *cgo.Engine, source states.Source, items
 		return err
 	}
 	bar := newProgress(c.App.ErrWriter, "probing")
-	report, err := probe.Measure(c.Context, engine, source, items, split, c.Uint64("seed"), filepath.Join(dir, "checkpoints"), func(p probe.Progress) {
-		bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
+	report, err := probe.Measure(c.Context, engine, source, items, split, probe.Options{
+		Seed: c.Uint64("seed"), MicroBatch: c.Int("micro-batch"), Checkpoints: filepath.Join(dir, "checkpoints"),
+		Progress: func(p probe.Progress) {
+			bar.to(p.Done, p.Total, fmt.Sprintf("batches, %s probe of states %s the item", p.Probe, p.Inputs))
+		},
 	})
 	bar.end()
 	if err != nil {

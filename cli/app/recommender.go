@@ -14,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
@@ -35,7 +36,7 @@ func recommenderCommand() *cli.Command {
 					&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
 					&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that all random numbers follow from"},
 				}, append(settingFlags(), jsonFlag)...),
-				Action: recommenderTrain,
+				Action: onRanks(recommenderTrain),
 			},
 			{
 				Name:   "evaluate",
@@ -94,6 +95,7 @@ var trainingFlags = []trainingFlag{
 	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
 	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, nil},
 	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
+	{"micro-batch", "`SEQUENCES` of a step that are computed together, on one rank (0: all)", func(c *recommender.Config) any { return &c.MicroBatch }, nil},
 	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, nil},
 	{"all-positions", "learn from the successor of every item, not only of the last one",
 		func(c *recommender.Config) any { return &c.AllPositions }, forward},
@@ -244,16 +246,19 @@ func recommenderTrain(c *cli.Context) error {
 	out := c.String("out")
 	stem := strings.TrimSuffix(out, ".safetensors")
 	checkpoint := stem + ".checkpoint.safetensors"
-	if !exists(checkpoint) {
+	writes := ranks.Of(c.Context).Writes()
+	if writes && !exists(checkpoint) {
 		if err := newFile(out); err != nil {
 			return err
 		}
 	}
-	lock, err := artifact.Claim(out)
-	if err != nil {
-		return err
+	if writes {
+		lock, err := artifact.Claim(out)
+		if err != nil {
+			return err
+		}
+		defer lock.Release()
 	}
-	defer lock.Release()
 	return withEngine(c, func(engine *cgo.Engine) error {
 		if exists(checkpoint) {
 			fmt.Fprintf(c.App.ErrWriter, "going on from %s\n", checkpoint)
@@ -274,6 +279,9 @@ func recommenderTrain(c *cli.Context) error {
 			return err
 		}
 		defer trained.Close()
+		if !writes {
+			return nil
+		}
 		if err := trained.Best.Save(out); err != nil {
 			return err
 		}

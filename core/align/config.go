@@ -33,6 +33,8 @@ type Config struct {
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none
 	WarmBatch int     `json:"warm_batch"` // samples in one of them
 	WarmRate  float64 `json:"warm_rate"`  // learning rate, falling to 0
+	// WarmMicroBatch is how many samples of an update of the warm start one rank computes. 0: each rank computes all.
+	WarmMicroBatch int `json:"warm_micro_batch,omitempty"`
 
 	ValidateEvery     int `json:"validate_every"`     // updates between validation losses; 0: only at the end
 	ValidationSamples int `json:"validation_samples"` // at most this many
@@ -99,6 +101,8 @@ func (c Config) Validate() error {
 		return bad("warm_batch", c.WarmBatch, "at least 1")
 	case c.WarmSteps > 0 && !(c.WarmRate > 0):
 		return bad("warm_rate", c.WarmRate, "above 0")
+	case c.WarmMicroBatch < 0:
+		return bad("warm_micro_batch", c.WarmMicroBatch, "0 or more")
 	case c.ValidateEvery < 0:
 		return bad("validate_every", c.ValidateEvery, "0 or more")
 	case c.ValidationSamples < 0:

@@ -67,21 +67,24 @@ func disturbed(samples []prompt.Sample, noise float64, random *rand.Rand) []prom
 
 // passes splits a batch into groups of samples that go through the LLM together: of like length, so that little is padded, and of at most so many
 // positions behind the prompt's beginning, padding included, but at least one sample.
-func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, positions int) [][]prompt.Sample {
-	length := func(s prompt.Sample) int {
-		p := prompts[s.Task][0]
-		return p.Positions(s.Counts, len(s.Answer)) - len(p.Prefix())
-	}
+func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, most int) [][]prompt.Sample {
+	length := func(s prompt.Sample) int { return positions(prompts, s) }
 	sorted := slices.Clone(batch)
 	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return cmp.Or(a.Task-b.Task, length(a)-length(b)) })
 	var all [][]prompt.Sample
 	for first, i := 0, 1; i <= len(sorted); i++ {
-		if i == len(sorted) || sorted[i].Task != sorted[first].Task || (i+1-first)*length(sorted[i]) > positions {
+		if i == len(sorted) || sorted[i].Task != sorted[first].Task || (i+1-first)*length(sorted[i]) > most {
 			all = append(all, sorted[first:i])
 			first = i
 		}
 	}
 	return all
+}
+
+// positions is the length of a sample behind the prompt's beginning.
+func positions(prompts [][]*prompt.Prompt, s prompt.Sample) int {
+	p := prompts[s.Task][0]
+	return p.Positions(s.Counts, len(s.Answer)) - len(p.Prefix())
 }
 
 // wording is which of n wordings pass number pass of a run is put in.

@@ -15,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // The files of a run's folder.
@@ -44,8 +45,9 @@ type run struct {
 	pupil    *cgo.Model // learns the layers of an adapter with entries during the warm start; else nil
 	prefixes map[*prompt.Prompt]*cgo.Prefix
 	best     [][]float32     // values of the adapter at its best validation; nil before the first
-	lines    *artifact.Lines // the log
+	lines    *artifact.Lines // the log; nil on ranks that do not write
 	clock    checkpoint.Clock
+	group    *ranks.Group
 }
 
 // open starts a job or takes it up again from its checkpoint.
@@ -60,7 +62,7 @@ func open(ctx context.Context, job Job) (*run, error) {
 	if err := os.MkdirAll(job.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("align: the run's folder cannot be made: %w", err)
 	}
-	r := &run{data: job.fingerprint()}
+	r := &run{data: job.fingerprint(), group: ranks.Of(ctx)}
 	if r.job, r.standard, err = job.standardised(); err != nil {
 		return nil, err
 	}
@@ -92,9 +94,14 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := r.group.Agree(ctx, "the run", r.identity()); err != nil { // nobody writes before all have read
+		return err
+	}
 	r.clock.Restart()
-	if r.lines, err = artifact.OpenLines(filepath.Join(r.job.Dir, LogFile), r.LogBytes); err != nil {
-		return fmt.Errorf("align: the log: %w", err)
+	if r.group.Writes() {
+		if r.lines, err = artifact.OpenLines(filepath.Join(r.job.Dir, LogFile), r.LogBytes); err != nil {
+			return fmt.Errorf("align: the log: %w", err)
+		}
 	}
 	if !resumed || r.Warming {
 		if err := r.begin(ctx, rms); err != nil {
@@ -120,14 +127,27 @@ func (r *run) begin(ctx context.Context, rms float64) error {
 	return r.save()
 }
 
+// identity is what all ranks must have in common.
+func (r *run) identity() string {
+	return fmt.Sprintf("step %d, warm start %d, of samples %.12s", r.Step, r.WarmSteps, r.data)
+}
+
+// timed is how long rank 0 has taken since start: all ranks plan by its clock.
+func (r *run) timed(ctx context.Context, start time.Time) (time.Duration, error) {
+	seconds, err := r.group.First(ctx, r.job.clock().Sub(start).Seconds())
+	return time.Duration(seconds * float64(time.Second)), err
+}
+
 // log adds a line to the log and tells Progress.
 func (r *run) log(event Event) error {
 	event.Step, event.Plan, event.Samples = r.Step, r.Plan, r.Step*r.job.Config.BatchSize
 	event.Seconds = r.Seconds
-	if err := r.lines.Append(event); err != nil {
-		return fmt.Errorf("align: the log: %w", err)
+	if r.lines != nil {
+		if err := r.lines.Append(event); err != nil {
+			return fmt.Errorf("align: the log: %w", err)
+		}
+		r.LogBytes = r.lines.Length()
 	}
-	r.LogBytes = r.lines.Length()
 	if r.job.Progress != nil {
 		r.job.Progress(event)
 	}
@@ -144,6 +164,9 @@ func (r *run) saveBefore(next time.Duration) error {
 
 // save writes the checkpoint; the one before it stays whole until this one is.
 func (r *run) save() error {
+	if !r.group.Writes() {
+		return nil
+	}
 	if r.pupil != nil {
 		if err := copyLayers(&r.model.Model, r.pupil, cgo.Value, cgo.Moment1, cgo.Moment2); err != nil {
 			return err
@@ -219,7 +242,7 @@ func (r *run) restore() error {
 
 // stopped saves a run that was told to stop, so that it can go on later; other errors it passes on.
 func (r *run) stopped(err error) error {
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ranks.ErrLeft) {
 		return err
 	}
 	if failed := r.save(); failed != nil {
@@ -253,6 +276,9 @@ func (r *run) finish() (*Result, error) {
 	result.Provenance.Minutes = r.Seconds / 60
 	if err := r.save(); err != nil {
 		return nil, err
+	}
+	if !r.group.Writes() {
+		return result, nil
 	}
 	return result, result.Adapter.Save(filepath.Join(r.job.Dir, AdapterFile), result.Provenance)
 }

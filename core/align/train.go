@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
-	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Job is one training run.
@@ -67,9 +67,9 @@ type Result struct {
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
 const maxSkipped = 3
 
-// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped: for the same plan,
-// machine and thread count the result is the same bit for bit. When ctx ends it saves a checkpoint and returns ctx's
-// error.
+// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped: for the same plan and
+// machine the result is the same bit for bit. When ctx ends it saves a checkpoint and returns ctx's error. The ranks of
+// ctx share the work, and rank 0 writes.
 func Train(ctx context.Context, job Job) (*Result, error) {
 	r, err := open(ctx, job)
 	if err != nil {
@@ -108,7 +108,10 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 			return nil, fmt.Errorf("align: %d updates in a row up to step %d were not finite; lower the learning rate "+
 				"or check the recommender's states. The last: %w", maxSkipped, r.Step+1, err)
 		}
-		took := r.job.clock().Sub(start)
+		took, err := r.timed(ctx, start)
+		if err != nil {
+			return nil, r.stopped(err)
+		}
 		planned := r.took(took)
 		event.Speed = float64(c.BatchSize) / took.Seconds()
 		if err := r.log(event); err != nil {
@@ -134,12 +137,19 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
-	for i, micro := range passes(r.job.Prompts, batch, c.PassPositions) {
-		wordings := r.job.Prompts[micro[0].Task]
-		part, err := r.backward(ctx, wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))], micro, weight)
-		if err != nil { // what was accumulated so far belongs to no update
-			return 0, 0, errors.Join(err, checkpoint.Clear(r.model, cgo.Gradient))
-		}
+	micros := passes(r.job.Prompts, batch, c.PassPositions)
+	leaves := make([]ranks.Leaf, len(micros))
+	for i, micro := range micros {
+		leaves[i].Cost = float64(len(micro) * positions(r.job.Prompts, micro[len(micro)-1])) // the last one is the longest
+	}
+	parts, err := r.group.Sum(ctx, r.model, leaves, func(i int) (float64, error) {
+		wordings := r.job.Prompts[micros[i][0].Task]
+		return r.backward(ctx, wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))], micros[i], weight)
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, part := range parts {
 		loss += part
 	}
 	gradNorm, err := r.model.Update(c.adamW(rate, r.Updates+1))
@@ -189,7 +199,15 @@ func (r *run) validate(ctx context.Context) error {
 			sum -= float64(logProb)
 		}
 	}
-	loss, spent := sum/float64(n), r.job.clock().Sub(start).Seconds()
+	loss, err := r.group.First(ctx, sum/float64(n))
+	if err != nil {
+		return err
+	}
+	took, err := r.timed(ctx, start)
+	if err != nil {
+		return err
+	}
+	spent := took.Seconds()
 	if best := r.Best(); best == nil || loss < best.Loss {
 		values, err := readSlot(r.model, cgo.Value)
 		if err != nil {

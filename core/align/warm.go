@@ -1,6 +1,7 @@
 package align
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Pair is one training pair of the warm start: the state after an item, and the tokens of that item's
@@ -122,11 +124,31 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			return probe.Backward(states, items, len(pairs))
 		}
 	}
+	size := cmp.Or(c.WarmMicroBatch, c.WarmBatch)
+	leaves := make([]ranks.Leaf, (c.WarmBatch+size-1)/size)
+	for i := range leaves {
+		leaves[i].Cost = float64(min(size, c.WarmBatch-i*size))
+		leaves[i].Weight = leaves[i].Cost / float64(c.WarmBatch)
+	}
+	pairs := make([]Pair, c.WarmBatch)
+	learnAll := func(states []float32) (loss float64, err error) {
+		if len(leaves) == 1 { // each rank does all
+			return learn(states, pairs)
+		}
+		parts, err := r.group.Sum(ctx, pupil, leaves, func(i int) (float64, error) {
+			from, to := i*size, min(c.WarmBatch, (i+1)*size)
+			return learn(states[from*s.In:to*s.In], pairs[from:to])
+		})
+		for _, part := range parts {
+			loss += part
+		}
+		return loss, err
+	}
 	random := rand.New(rand.NewPCG(c.Seed, streamWarm))
 	for range r.WarmSteps * c.WarmBatch { // drawn before the checkpoint
 		random.IntN(len(job.Warm))
 	}
-	states, pairs := make([]float32, 0, c.WarmBatch*s.In), make([]Pair, c.WarmBatch)
+	states := make([]float32, 0, c.WarmBatch*s.In)
 	pace := c.pace(func() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) })
 	for before := job.clock(); ; {
 		done := pace.done(r.WarmSteps)
@@ -144,7 +166,10 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 		if c.Noise > 0 {
 			disturb(states, c.Noise, rand.New(rand.NewPCG(c.Seed, streamWarmNoise+uint64(r.WarmSteps))))
 		}
-		loss, err := learn(states, pairs)
+		loss, err := learnAll(states)
+		if errors.Is(err, context.Canceled) || errors.Is(err, ranks.ErrLeft) {
+			return r.stopped(err)
+		}
 		if err == nil {
 			_, err = pupil.Update(c.adamW(c.WarmRate*(1-done), r.WarmSteps+1))
 		}
@@ -155,9 +180,11 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			r.WarmFirst = loss
 		}
 		r.WarmSteps++
-		now := job.clock()
-		took := now.Sub(before)
-		before, r.Seconds = now, r.Seconds+took.Seconds()
+		took, err := r.timed(ctx, before)
+		if err != nil {
+			return r.stopped(err)
+		}
+		before, r.Seconds = job.clock(), r.Seconds+took.Seconds()
 		plan := pace.plan(r.WarmSteps)
 		if job.Progress != nil && (r.WarmSteps%20 == 0 || r.WarmSteps == plan) {
 			job.Progress(Event{Phase: "warm start", Step: r.WarmSteps, Plan: plan, Samples: r.WarmSteps * c.WarmBatch,

@@ -2,38 +2,58 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"math"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // TimeForms says in words what a TimeReader reads.
 const TimeForms = "a whole number of seconds, nor a date such as 2024-05-01 or 2024-05-01T08:30:00Z"
 
-// dateLayouts are the forms of a date, the usual ones first. Fractions of seconds need no layout of
-// their own.
-var dateLayouts = layouts()
+// usualLayouts are the forms of dates that large files have, which are read fast. Fractions of
+// seconds need no layout of their own.
+var usualLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00",
+	"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05 -0700", "2006-01-02", "20060102T150405Z0700", "20060102T150405",
+	"Mon, 2 Jan 2006 15:04:05 -0700", time.RubyDate}
 
-func layouts() []string {
-	var all []string
-	for _, day := range []string{"2006-01-02", "2006/01/02"} {
-		for _, between := range []string{"T", " ", "t"} {
-			for _, clock := range []string{"15:04:05", "15:04"} {
-				for _, zone := range []string{"Z07:00", "", "Z0700", "Z07", " Z07:00", " Z0700"} {
-					all = append(all, day+between+clock+zone)
-				}
-			}
-		}
-		all = append(all, day)
+// dateForm is any form of a date: an optional day of the week, the day, the time of day, a zone by
+// name or offset, and a comment. Some write the year behind the time.
+var dateForm = regexp.MustCompile(`(?i)^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?` +
+	`(?:(\d{4})(?:-(\d\d?)-|/(\d\d?)/|\.(\d\d?)\.)(\d\d?)|(\d\d?)[-/ ]([a-z]{3})[a-z]*[-/ ](\d{4}|\d\d)|` +
+	`([a-z]{3})[a-z]*\.?\s+(\d\d?)(?:,?\s+(\d{4}))?)` +
+	`(?:(?:t|:|,?\s+)(\d\d?:\d\d)(:\d\d)?(?:[.,]\d+)?\s*([ap]m)?\s*(utc|gmt|ut|z|[ecmp][sd]t)?` +
+	`\s*(?:([+-]\d\d?(?::?\d\d)?)(?:\s+[a-z]{3,5})?)?(?:\s+(\d{4}))?\s*([+-]\d{4})?(?:\s*(?:\(.*\)|\[.*\]))?)?$`)
+
+// zones are the hours of the time zones whose names e-mails use; other names are ambiguous.
+var zones = map[string]string{"EST": "-05", "EDT": "-04", "CST": "-06", "CDT": "-05", "MST": "-07", "MDT": "-06",
+	"PST": "-08", "PDT": "-07"}
+
+// parseDate reads a date in any form.
+func parseDate(text string) (t time.Time, ok bool) {
+	m := dateForm.FindStringSubmatch(text)
+	if m == nil {
+		return t, false
 	}
-	for _, weekday := range []string{"Mon, ", ""} { // as in e-mail
-		for _, clock := range []string{"15:04:05", "15:04"} {
-			for _, zone := range []string{" Z0700", " Z07:00", ""} {
-				all = append(all, weekday+"2 Jan 2006 "+clock+zone)
-			}
-		}
+	day, month, name, year := m[5]+m[6]+m[10], m[2]+m[3]+m[4], m[7]+m[9], m[1]+m[8]+m[11]+m[17]
+	layout, clock := "2006-1", cmp.Or(m[12], "00:00")+cmp.Or(m[13], ":00")
+	if len(year) == 2 {
+		layout = "06-1"
 	}
-	return append(all, time.RubyDate, time.ANSIC)
+	if name != "" {
+		layout = strings.Replace(layout, "-1", "-Jan", 1)
+	}
+	if layout += "-2 15:04:05"; m[14] != "" {
+		layout, clock = strings.Replace(layout, "15", "3", 1)+"PM", clock+strings.ToUpper(m[14])
+	}
+	offset := strings.ReplaceAll(cmp.Or(m[16]+m[18], zones[strings.ToUpper(m[15])], "+00"), ":", "")
+	if len(offset) == len("+2") {
+		offset = offset[:1] + "0" + offset[1:]
+	}
+	t, err := time.Parse(layout+"Z0700", year+"-"+month+name+"-"+day+" "+clock+(offset + "00")[:len("+0200")])
+	return t, err == nil
 }
 
 // TimeReader reads the times of a column, most of which have one form.
@@ -51,22 +71,17 @@ func (r *TimeReader) Read(text []byte) (t int64, date, ok bool) {
 	if v, err := strconv.ParseFloat(string(text), 64); err == nil && v > -limit && v < limit {
 		return int64(math.Floor(v)), false, true
 	}
-	for _, zone := range []string{" UTC", " GMT", "UTC"} {
-		if at, found := bytes.CutSuffix(text, []byte(zone)); found {
-			text = at
-			break
-		}
-	}
 	if v, err := time.Parse(r.layout, string(text)); err == nil && len(text) > 0 {
 		return v.Unix(), true, true
 	}
-	for _, layout := range dateLayouts {
+	for _, layout := range usualLayouts {
 		if v, err := time.Parse(layout, string(text)); err == nil {
 			r.layout = layout
 			return v.Unix(), true, true
 		}
 	}
-	return 0, false, false
+	v, ok := parseDate(string(text))
+	return v.Unix(), true, ok
 }
 
 // parseInt is strconv.ParseInt for decimal digits, for times, of which there are many.

@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -93,5 +92,3 @@ func (im *importer) keep(c collector, of string) dataset.Attributes {
 	im.report.Attributes = append(im.report.Attributes, a.Names...)
 	return a
 }
-
-func bytesTrimDigits(field []byte) []byte { return bytes.Trim(field, "0123456789") }

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -52,10 +53,12 @@ type column struct {
 // often a name in words.
 var usual = map[role][]string{
 	userRole: {"userid", "useridx", "uid", "reviewerid", "customerid", "visitorid", "sessionid", "memberid", "accountid", "authorid",
-		"user", "reviewer", "customer", "username"},
+		"clientid", "profileid", "viewerid", "listenerid", "readerid", "playerid", "personid", "deviceid", "user", "reviewer", "customer", "username"},
 	itemRole: {"itemid", "movieid", "artistid", "trackid", "songid", "bookid", "productid", "gameid", "appid", "businessid", "videoid",
-		"articleid", "newsid", "recipeid", "parentasin", "asin", "isbn", "item", "movie", "product"},
-	timeRole:   {"timestamp", "time", "date", "datetime", "unixreviewtime", "createdat", "eventtime", "timems"},
+		"articleid", "newsid", "recipeid", "filmid", "showid", "animeid", "beerid", "hotelid", "placeid", "poiid", "venueid", "courseid",
+		"contentid", "postid", "itemidx", "parentasin", "asin", "isbn", "sku", "item", "movie", "product"},
+	timeRole: {"timestamp", "time", "date", "datetime", "ts", "unixreviewtime", "createdat", "eventtime", "eventtimestamp", "unixtime",
+		"unixtimestamp", "timems", "updatedat", "ratedat", "reviewdate", "reviewtime"},
 	ratingRole: {"rating", "score", "stars", "overall", "bookrating"},
 	titleRole:  {"title", "movietitle", "itemtitle", "booktitle", "name", "itemname", "artistname", "productname", "trackname", "gamename"},
 }
@@ -223,18 +226,17 @@ func (r row) field(c role) ([]byte, error) {
 
 // at returns the field at a place.
 func (r row) at(at int, noun string) ([]byte, error) {
-	field := bytes.TrimSpace(r.fields[at])
-	if len(field) > dataset.LongestField {
+	field, ok := toUTF8(r.fields[at])
+	if field = bytes.TrimSpace(field); len(field) > dataset.LongestField {
 		return nil, r.errorf("shorten it or remove the line", "%s is %d bytes long, expected at most %d", noun, len(field),
 			dataset.LongestField)
 	}
-	decoded, ok := toUTF8(field)
 	if !ok && r.latin1 == nil {
-		return nil, r.errorf("save the file as UTF-8", "%s is not UTF-8: %.60q", noun, field)
+		return nil, r.errorf("save the file as UTF-8", "%s is not UTF-8: %.60q", noun, bytes.TrimSpace(r.fields[at]))
 	} else if !ok {
 		*r.latin1++
 	}
-	return decoded, nil
+	return field, nil
 }
 
 // toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, of which Latin-1 is a
@@ -251,19 +253,14 @@ func toUTF8(text []byte) (decoded []byte, ok bool) {
 // of zero, as pandas does for a column that has gaps, the fraction is dropped.
 func (r row) id(c role) ([]byte, error) {
 	id, err := r.field(c)
+	if err == nil {
+		id, err = r.idOf(c, id)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if id, err = wholeNumber(id), nil; len(id) > 3 && bytes.IndexByte(id, '+') > 0 {
-		if id, err = r.written(c, id); err != nil {
-			return nil, err
-		}
-	}
-	if !norm.NFC.IsNormal(id) {
-		id = norm.NFC.Bytes(id)
-	}
-	if len(id) == 0 {
-		return nil, r.errorf("give it one or remove the line", "%s is empty", r.noun(c))
+	if len(id) == 0 || isAbsent(id) {
+		return nil, r.errorf("give it one or remove the line", "%s is %s", r.noun(c), cmp.Or(string(id), "empty"))
 	}
 	if bytes.ContainsAny(id, "\t\r\n\x00") {
 		return nil, r.errorf("ids must be without tabs, line breaks and zeros", "%s is %.60q", r.noun(c), id)
@@ -271,6 +268,20 @@ func (r row) id(c role) ([]byte, error) {
 	at := r.places[c]
 	if r.header[at] == string(id) || r.line == 1 && slices.ContainsFunc(usual[c], func(name string) bool { return strings.EqualFold(name, string(id)) }) {
 		return nil, r.errorf("remove the line", "the line repeats the names of the columns")
+	}
+	return id, nil
+}
+
+// idOf brings an id to the form in which ids are compared.
+func (r row) idOf(c role, id []byte) ([]byte, error) {
+	if id = wholeNumber(id); len(id) > 3 && bytes.IndexByte(id, '+') > 0 {
+		var err error
+		if id, err = r.written(c, id); err != nil {
+			return nil, err
+		}
+	}
+	if !norm.NFC.IsNormal(id) {
+		id = norm.NFC.Bytes(id)
 	}
 	return id, nil
 }
@@ -301,4 +312,26 @@ func wholeNumber(id []byte) []byte {
 		return id
 	}
 	return whole
+}
+
+// alike reports whether two fields may be ids of one kind: both have digits or not, letters or not,
+// and the same other characters, no spaces among them. Words without anything else are no ids.
+func alike(a, b []byte) bool {
+	kind := func(field []byte) (kind string, word bool) {
+		classes := bytes.Map(func(c rune) rune {
+			switch {
+			case unicode.IsDigit(c):
+				return '0'
+			case unicode.IsLetter(c):
+				return 'a'
+			}
+			return c
+		}, bytes.Trim(field, ` "'`))
+		slices.Sort(classes)
+		classes = slices.Compact(classes)
+		return string(classes), len(classes) == 0 || string(classes) == "a" || bytes.ContainsFunc(classes, unicode.IsSpace)
+	}
+	kindA, word := kind(a)
+	kindB, _ := kind(b)
+	return !word && kindA == kindB
 }

@@ -112,22 +112,22 @@ func (er *eventReader) time(r row) (t int64, unit int, err error) {
 		return 0, 0, r.errorf("correct it or remove the line", "time %.60q is not %s", field, dataset.TimeForms)
 	case date:
 		return t, 0, nil
-	case er.im.unit.PerSecond > 0:
-		d := er.im.unit.PerSecond
-		return (t - (t%d+d)%d) / d, -1, nil // rounded down before 1970, too
+	}
+	of, clear := dataset.UnitOf(t)
+	if unit = -1; clear {
+		unit = slices.Index(dataset.TimeUnits, of)
+	}
+	if d := er.im.unit.PerSecond; d > 0 {
+		return (t - (t%d+d)%d) / d, unit, nil // rounded down before 1970, too
 	}
 	er.numbers++
 	if _, ok := calendarTime(t); ok {
 		er.calendar++
 	}
-	of, clear := dataset.UnitOf(t)
-	if !clear {
-		if bytes.IndexByte(field, '.') >= 0 && len(wholeNumber(field)) == len(field) {
-			er.cut++
-		}
-		return t, -1, nil
+	if !clear && bytes.IndexByte(field, '.') >= 0 && len(wholeNumber(field)) == len(field) {
+		er.cut++
 	}
-	return t, slices.IndexFunc(dataset.TimeUnits, func(u dataset.TimeUnit) bool { return u.Name == of.Name }), nil
+	return t, unit, nil
 }
 
 // calendarTime reads a number that is written like a date, 20240501 or 20240501083000.
@@ -168,7 +168,7 @@ func (er *eventReader) checkUnits() error {
 		name := dataset.TimeUnits[at].Words
 		parts = append(parts, fmt.Sprintf("in %s in %d rows (the first in %s:%d)", name, u.n, u.file, u.line))
 		last = u
-		if at > 0 {
+		if at > 0 && er.im.unit.PerSecond == 0 {
 			er.im.note("times are in %s and stay so; with their unit given they become seconds", name)
 		}
 	}
@@ -177,11 +177,15 @@ func (er *eventReader) checkUnits() error {
 	}
 	er.im.report.Notes = nil
 	return &dataset.FormatError{File: last.file, Line: last.line, Problem: "the times are in more than one unit: " + strings.Join(parts, ", "),
-		Remedy: "write them in one unit, or give their unit if they are in one"}
+		Remedy: "write them in one unit"}
 }
 
 // absent are the words that programs write for a value that is not there.
-var absent = []string{"null", "none", "na", "n/a", `\n`}
+var absent = []string{"null", "none", "na", "n/a", "<na>", "#n/a", "nan", "nat", `\n`}
+
+func isAbsent(field []byte) bool {
+	return slices.ContainsFunc(absent, func(word string) bool { return bytes.EqualFold(field, []byte(word)) })
+}
 
 // thousands is a number with a comma that may stand before a fraction or between thousands.
 var thousands = regexp.MustCompile(`^[+-]?[1-9][0-9]{0,2},[0-9]{3}$`)
@@ -215,12 +219,12 @@ func (er *eventReader) rating(r row) (float32, error) {
 		v, err = strconv.ParseFloat(strings.Replace(string(field), ",", ".", 1), 32)
 	}
 	if err != nil {
-		switch word := strings.ToLower(string(field)); {
-		case word == "true":
+		switch {
+		case strings.EqualFold(string(field), "true"):
 			return 1, nil
-		case word == "false":
+		case strings.EqualFold(string(field), "false"):
 			return 0, nil
-		case slices.Contains(absent, word):
+		case isAbsent(field):
 			return float32(math.NaN()), nil
 		}
 	}
@@ -446,7 +450,10 @@ func (im *importer) sequence(r row) (s dataset.Sequence, err error) {
 		return s, err
 	}
 	for id := range bytes.FieldsSeq(history) {
-		item, err := im.itemOf(r, historyRole, wholeNumber(id))
+		if id, err = r.idOf(historyRole, id); err != nil {
+			return s, err
+		}
+		item, err := im.itemOf(r, historyRole, id)
 		if err != nil {
 			return s, err
 		}
@@ -456,10 +463,13 @@ func (im *importer) sequence(r row) (s dataset.Sequence, err error) {
 		return s, r.errorf("name at least one item or remove the line", "history is empty")
 	}
 	next, err := r.field(nextRole)
+	if err == nil {
+		next, err = r.idOf(nextRole, next)
+	}
 	if err != nil {
 		return s, err
 	}
-	s.Next, err = im.itemOf(r, nextRole, wholeNumber(next))
+	s.Next, err = im.itemOf(r, nextRole, next)
 	return s, err
 }
 

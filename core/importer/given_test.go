@@ -35,6 +35,14 @@ func TestImportGiven(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v", s, err)
 	}
+	files := givenFiles()
+	files[1], files[5] = "item_id\ttitle\nx\tA\ny\tB\nAme\u0301lie\tC\n", "history\tnext\nx 1.0 Am\u00e9lie\tAme\u0301lie\n"
+	files[1], files[3] = files[1]+"1\tD\n", "history\tnext\nx\ty\n"
+	files[7] = files[3]
+	inFolder(t, files...)
+	if _, _, err := bring(t.Context(), ".", Options{Strict: true}); err != nil {
+		t.Errorf("ids in other forms: %v", err)
+	}
 	for want, change := range map[string][2]string{
 		"train.tsv:2: history is empty":               {"train.tsv", "history\tnext\n \ty\nx\ty\n"},
 		`test.tsv:2: history "q" is not in items.tsv`: {"test.tsv", "history\tnext\nx q\ty\nx\ty\n"},
@@ -54,7 +62,7 @@ func TestImportGiven(t *testing.T) {
 			t.Errorf("strict: want %q, got %v", want, err)
 		}
 	}
-	files := givenFiles()
+	files = givenFiles()
 	files[len(files)-1] = "history\tnext\n"
 	inFolder(t, files...)
 	if _, _, err := bring(t.Context(), ".", Options{KCore: 2}); err == nil || !strings.Contains(err.Error(), "cannot be filtered") {

@@ -263,15 +263,16 @@ func (im *importer) reading(t *table, f file, bad *int, each func(row) error) re
 			}
 			return false
 		},
-		row: func(fields [][]byte) bool {
+		row: func(fields, earlier [][]byte) bool {
 			if at, ok := t.places[timeRole]; ok {
 				_, _, ok := times.Read(fields[at])
 				return ok
 			}
-			number := func(field []byte) bool {
-				return len(field) > 0 && len(bytesTrimDigits(field)) == 0
+			at, ok := t.places[itemRole]
+			if !ok {
+				at = t.places[userRole]
 			}
-			return number(fields[t.places[itemRole]])
+			return at < len(earlier) && alike(fields[at], earlier[at])
 		},
 	}
 }
@@ -317,8 +318,11 @@ func (im *importer) readItems(s source) error {
 			return err
 		}
 		if at, twice := im.items[item.ID]; twice {
-			if im.d.Items[at].RawTitle != item.RawTitle {
-				return r.errorf("keep one of the lines", "item %.60q has another title above, %.60q", item.ID, im.d.Items[at].RawTitle)
+			if other := im.d.Items[at].RawTitle; other != item.RawTitle {
+				if item.RawTitle < other { // whatever the order of the rows
+					im.d.Items[at] = item
+				}
+				return r.errorf("keep one of the lines", "item %.60q has another title above, %.60q", item.ID, other)
 			}
 			report.Repeated++
 			return nil

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 )
@@ -113,6 +115,13 @@ func TestImportEveryForm(t *testing.T) {
 		"semicolons, another ending":      {"e.txt", []string{"i.csv", csvItems, "e.txt", semicolons}, Options{Items: "i.csv"}, nil},
 		"a line that names the separator": {"e.csv", []string{"i.csv", csvItems, "e.csv", "sep=;\n" + semicolons}, Options{Items: "i.csv"}, nil},
 		"bars":                            {"e.csv", []string{"i.csv", csvItems, "e.csv", strings.ReplaceAll(csvEvents, ",", "|")}, Options{Items: "i.csv"}, nil},
+		"two colons":                      {"e.csv", []string{"i.csv", csvItems, "e.csv", strings.ReplaceAll(csvEvents, ",", "::")}, Options{Items: "i.csv"}, nil},
+		"two colons and quotation marks": {"e.csv", []string{"i.csv", "movieId::title\n1::\"Matrix, The (1999)\"\n3::\"Café \"\"A\"\", B (2001)\"\n", "e.csv", csvEvents},
+			Options{Items: "i.csv"}, nil},
+		"Hive's separator": {"e.csv", []string{"i.csv", csvItems, "e.csv", strings.ReplaceAll(csvEvents, ",", "\x01")}, Options{Items: "i.csv"}, nil},
+		"single marks": {"e.csv", []string{"i.csv", "'movieId','title'\n'1','Matrix, The (1999)'\n3,'Café \"A\", B (2001)'\n", "e.csv", csvEvents},
+			Options{Items: "i.csv"}, nil},
+		"Zstandard with a frame to skip": {"e.csv", []string{"i.csv", csvItems, "e.csv", "\x50\x2a\x4d\x18\x01\x00\x00\x00x" + zstandard(csvEvents)}, Options{Items: "i.csv"}, nil},
 		"tabs, all in quotation marks": {"e.tsv", []string{"i.csv", csvItems,
 			"e.tsv", `"` + strings.NewReplacer(",", "\"\t\"", "\n", "\"\n\"").Replace(strings.TrimSpace(csvEvents)) + "\"\n"}, Options{Items: "i.csv"}, nil},
 		"tabs, some in quotation marks": {"e.csv", []string{"i.tsv", "item_id\ttitle\n1\tMatrix, The (1999)\n3\t\"Café \"\"A\"\", B (2001)\"\n", "e.csv", csvEvents},
@@ -189,6 +198,14 @@ func TestImportEveryForm(t *testing.T) {
 	}
 }
 
+func zstandard(text string) string {
+	writer, err := zstd.NewWriter(nil)
+	if err != nil {
+		panic(err)
+	}
+	return string(writer.EncodeAll([]byte(text), nil))
+}
+
 // utf16 encodes text that has no characters above U+FFFF.
 func utf16(text string, bigEndian bool) string {
 	var out bytes.Buffer
@@ -219,24 +236,31 @@ func TestImportBadRows(t *testing.T) {
 		report        Report
 		says          string
 	}{
-		"missing field":       {"", good + "u,1,6\n", bad(2), `e.csv:3: 3 fields separated by ",", expected 4`},
-		"time in words":       {"", good + "u,1,noon,3\n", bad(2), `e.csv:3: time "noon" is not a whole number`},
-		"day or month":        {"", good + "u,1,01/05/2024 10:00,3\n", bad(2), `e.csv:3: time "01/05/2024 10:00" does not tell which number is the day and which the month; write dates as 2024-05-01`},
-		"time out of range":   {"", good + "u,1,1e300,3\n", bad(2), "e.csv:3: time"},
-		"no time":             {"", good + "u,1,,3\n", bad(2), "e.csv:3: time is empty"},
-		"infinite rating":     {"", good + "u,1,6,Inf\n", bad(2), "e.csv:3: rating \"Inf\" is not a finite number"},
-		"no user":             {"", good + ",1,6,3\n", bad(2), "e.csv:3: user is empty"},
-		"the header again":    {"item,title\n1,A\nitem,title\n2,B\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:3: the line repeats the names"},
-		"zero in an id":       {"", good + "u\x00,1,6,3\n", bad(2), `e.csv:3: user is "u\x00"`},
-		"rounded id":          {"", good + "1.23457E+11,1,6,3\n", bad(2), `e.csv:3: user "1.23457E+11" may have lost digits`},
-		"inexact id":          {"", good + "1.2345678901234568e+18,1,6,3\n", bad(2), `e.csv:3: user "1.2345678901234568e+18" may have lost digits`},
-		"thousands":           {"", good + "u,1,6,\"1,234\"\n", bad(2), `e.csv:3: rating "1,234" has either thousands or a fraction`},
-		"tab in an id":        {"", good + "\"u\tv\",1,6,3\n", bad(2), `e.csv:3: user is "u\tv"`},
-		"untitled":            {"", good + "u,9,6,3\n", Report{Rows: 2, Imported: 1, Untitled: 1, Items: items}, `e.csv:3: item "9" is not in i.csv; add the item`},
-		"huge field":          {"", good + strings.Repeat("u", dataset.LongestField+1) + ",1,6,3\n", bad(2), "e.csv:3: user is 65537 bytes long, expected at most 65536"},
-		"huge line":           {"", good + "u,1,6," + long + "\n", bad(2), "e.csv:3: the line is longer than 1048576 bytes"},
-		"a stray mark":        {"", "u,1,4,\"3\n" + good, bad(2), "e.csv:2: a quotation mark is not closed"},
-		"two stray marks":     {"", "u,\"1,4,3\n" + good + "u,1\",4,3\n", Report{Rows: 3, Imported: 1, Malformed: 1, Untitled: 1, Items: items}, "e.csv:2: a quotation mark"},
+		"missing field":          {"", good + "u,1,6\n", bad(2), `e.csv:3: 3 fields separated by ",", expected 4`},
+		"time in words":          {"", good + "u,1,noon,3\n", bad(2), `e.csv:3: time "noon" is not a whole number`},
+		"day or month":           {"", good + "u,1,01/05/2024 10:00,3\n", bad(2), `e.csv:3: time "01/05/2024 10:00" does not tell which number is the day and which the month; write dates as 2024-05-01`},
+		"zone with two meanings": {"", good + "u,1,2024-05-01 00:00:00 IST,3\n", bad(2), "e.csv:3: time"},
+		"no such month":          {"", good + "u,1,1 Foo 2024,3\n", bad(2), "e.csv:3: time"},
+		"no such day":            {"", good + "u,1,2024/2/30,3\n", bad(2), "e.csv:3: time"},
+		"time out of range":      {"", good + "u,1,1e300,3\n", bad(2), "e.csv:3: time"},
+		"no time":                {"", good + "u,1,,3\n", bad(2), "e.csv:3: time is empty"},
+		"infinite rating":        {"", good + "u,1,6,Inf\n", bad(2), "e.csv:3: rating \"Inf\" is not a finite number"},
+		"no user":                {"", good + ",1,6,3\n", bad(2), "e.csv:3: user is empty"},
+		"the header again":       {"item,title\n1,A\nitem,title\n2,B\n", good, Report{Rows: 1, Imported: 1, Items: ItemReport{3, 2, 0, 1}}, "i.csv:3: the line repeats the names"},
+		"zero in an id":          {"", good + "u\x00,1,6,3\n", bad(2), `e.csv:3: user is "u\x00"`},
+		"rounded id":             {"", good + "1.23457E+11,1,6,3\n", bad(2), `e.csv:3: user "1.23457E+11" may have lost digits`},
+		"inexact id":             {"", good + "1.2345678901234568e+18,1,6,3\n", bad(2), `e.csv:3: user "1.2345678901234568e+18" may have lost digits`},
+		"thousands":              {"", good + "u,1,6,\"1,234\"\n", bad(2), `e.csv:3: rating "1,234" has either thousands or a fraction`},
+		"tab in an id":           {"", good + "\"u\tv\",1,6,3\n", bad(2), `e.csv:3: user is "u\tv"`},
+		"untitled":               {"", good + "u,9,6,3\n", Report{Rows: 2, Imported: 1, Untitled: 1, Items: items}, `e.csv:3: item "9" is not in i.csv; add the item`},
+		"huge field":             {"", good + strings.Repeat("u", dataset.LongestField+1) + ",1,6,3\n", bad(2), "e.csv:3: user is 65537 bytes long, expected at most 65536"},
+		"huge line":              {"", good + "u,1,6," + long + "\n", bad(2), "e.csv:3: the line is longer than 1048576 bytes"},
+		"a stray mark":           {"", "u,1,4,\"3\n" + good, bad(2), "e.csv:2: a quotation mark is not closed"},
+		"two stray marks":        {"", "u,\"1,4,3\n" + good + "u,1\",4,3\n", Report{Rows: 3, Imported: 1, Malformed: 1, Untitled: 1, Items: items}, "e.csv:2: a quotation mark"},
+		"two stray marks, ids of letters and digits": {"item,title\nB1X,A\nB2X,\"B\nB3X,C\nB4X,D\"\n1,E\n", good,
+			Report{Rows: 1, Imported: 1, Items: ItemReport{Rows: 5, Imported: 4, Malformed: 1}}, "i.csv:3: a quotation mark"},
+		"a break in a title, ids of letters and digits": {"item,title\nB1X,\"A,\nlong, title\"\nB2X,\n1,E\n", good,
+			Report{Rows: 1, Imported: 1, Items: ItemReport{Rows: 3, Imported: 2, Malformed: 1}}, `i.csv:4: item "B2X" has no title`},
 		"a mark in a mark":    {"", good + "u,\"1\"x,4,3\n", bad(2), "e.csv:3: a quotation mark is not closed, or something follows"},
 		"a mark to the end":   {"", good + "u,\"1,\n\n\n", Report{Rows: 2, Imported: 1, Malformed: 1, Items: items}, "e.csv:3: a quotation mark"},
 		"repeated":            {"", good + "u,1,5,4\nu,1,6,4\nv,1,5,4\n", Report{Rows: 4, Imported: 3, Duplicates: 1, Items: items}, `user "u" has item "1" twice at time 5`},
@@ -452,7 +476,8 @@ func TestImportBrokenParquet(t *testing.T) {
 func TestImportProvenance(t *testing.T) {
 	layout := []string{"m/movies.csv", csvItems, "m/ratings.csv", csvEvents}
 	for readme, official := range map[string]bool{"": false, "My ratings in the layout of GroupLens's MovieLens.": false,
-		"MovieLens, http://grouplens.org. Cite F. Maxwell Harper and Joseph A. Konstan.": true} {
+		"My ratings. Their layout: F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets (GroupLens).":                            false,
+		"MovieLens, http://grouplens.org.\nUsage License\nNeither the University of\nMinnesota ... Cite F. Maxwell Harper and Joseph A. Konstan.": true} {
 		inFolder(t, append(slices.Clone(layout), "m/README.txt", readme)...)
 		d, _, err := bring(t.Context(), "m", Options{})
 		if err != nil || (d.Licence == movieLensLicence) != official || strings.Contains(d.Source, "official") != official {

@@ -319,8 +319,8 @@ func extended(value json.RawMessage) (field []byte, nested bool) {
 			return fieldOf(inner)
 		case "$date":
 			field, nested = fieldOf(inner)
-			if ms, err := strconv.ParseInt(string(field), 10, 64); err == nil {
-				field = []byte(time.UnixMilli(ms).UTC().Format(time.RFC3339Nano))
+			if ms, err := strconv.ParseFloat(string(field), 64); err == nil {
+				field = []byte(time.UnixMilli(int64(ms)).UTC().Format(time.RFC3339Nano))
 			}
 			return field, nested
 		}

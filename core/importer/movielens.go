@@ -52,12 +52,14 @@ func (im *importer) recognise(s source) {
 }
 
 // readmeOfGroupLens reports whether a folder has the README of one of GroupLens's archives, which
-// asks for a citation.
+// asks for a citation, as those of others may, and states terms of use.
 func readmeOfGroupLens(folder fs.FS) bool {
 	for _, name := range []string{"README", "README.txt", "README.html"} {
 		text, err := fs.ReadFile(folder, name)
-		lower := strings.ToLower(string(text))
-		if err == nil && strings.Contains(lower, "grouplens") && strings.Contains(lower, "harper") && strings.Contains(lower, "konstan") {
+		words := strings.Join(strings.Fields(strings.ToLower(string(text))), " ")
+		of := func(part string) bool { return strings.Contains(words, part) }
+		theirs := of("university of minnesota") || of("usage license") || of("grouplens research")
+		if err == nil && theirs && of("grouplens") && of("harper") && of("konstan") {
 			return true
 		}
 	}

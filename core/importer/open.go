@@ -101,8 +101,13 @@ var unpackers = []struct {
 	unpack func(io.Reader) (io.Reader, error)
 }{
 	{"\x1f\x8b", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
-	{"\x28\xb5\x2f\xfd", func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r, zstd.WithDecoderConcurrency(1)) }},
+	{"\x28\xb5\x2f\xfd", unpackZstd},
+	{"\x50\x2a\x4d\x18", unpackZstd}, // which begins with a frame to skip, as pzstd writes it
 	{"BZh", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
+}
+
+func unpackZstd(r io.Reader) (io.Reader, error) {
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
 }
 
 // others are files that cannot be read, by their first bytes.

@@ -27,10 +27,10 @@ type reading struct {
 	each    func(*record) error
 	note    func(format string, args ...any) // reports what the file's own types have lost
 	// oneLine reports whether the field at a place must not hold a line break, and row whether the
-	// fields of a line look like a record of their own. Where a quotation mark is not closed, they
-	// tell how much it has swallowed.
+	// fields of a line look like a record of their own, of the kind of those of an earlier line. Where
+	// a quotation mark is not closed, they tell how much it has swallowed.
 	oneLine func(place int) bool
-	row     func(fields [][]byte) bool
+	row     func(fields, earlier [][]byte) bool
 }
 
 // textLine is a line that was read ahead.
@@ -51,13 +51,14 @@ type textReader struct {
 	ahead     []textLine
 	separator []byte
 	quoted    bool
+	mark      byte // around quoted fields
 	fields    [][]byte
 	unquoted  []byte
 }
 
 func (f file) readText(o *opened, to reading) error {
 	t := &textReader{file: f, lines: lines.NewReader(o.Reader, dataset.LongestRecord), quoted: o.format == CSV,
-		separator: []byte(f.separator)}
+		separator: []byte(f.separator), mark: '"'}
 	header := f.header
 	if header == nil {
 		first, err := t.next()
@@ -76,7 +77,10 @@ func (f file) readText(o *opened, to reading) error {
 			}
 		}
 		if len(t.separator) == 0 {
-			t.separator = []byte{separatorOf(first.text, t.quoted)}
+			t.separator = separatorOf(first.text, t.quoted)
+		}
+		if first.text[0] == '\'' && bytes.Contains(first.text, append([]byte{'\''}, t.separator...)) {
+			t.mark = '\''
 		}
 		if name := first.text; len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' && f.separator == "" { // as R writes tabs
 			t.quoted = true
@@ -133,20 +137,16 @@ func (t *textReader) next() (textLine, error) {
 
 // separatorOf finds the separator in the line that names the columns: the most frequent of the
 // usual ones.
-func separatorOf(header []byte, quoted bool) byte {
+func separatorOf(header []byte, quoted bool) []byte {
 	if !quoted {
-		return '\t'
+		return []byte{'\t'}
 	}
-	counts := map[byte]int{}
-	inside := false
-	for _, c := range header {
-		if inside = inside != (c == '"'); !inside {
-			counts[c]++
-		}
-	}
-	usual := []byte(",;\t|")
-	return slices.MaxFunc(usual, func(a, b byte) int { return counts[a] - counts[b] })
+	header = inQuotes.ReplaceAll(header, nil)
+	usual := [][]byte{{','}, {';'}, {'\t'}, {'|'}, []byte("::"), {'^'}, {'~'}, {1}} // the last one is Hive's
+	return slices.MaxFunc(usual, func(a, b []byte) int { return bytes.Count(header, a) - bytes.Count(header, b) })
 }
+
+var inQuotes = regexp.MustCompile(`"[^"]*"`)
 
 // record cuts a line into its fields. A quoted field may go on for several lines. Where a quotation
 // mark is not closed, or stands where none can, the record is bad and its first line is all that is
@@ -172,11 +172,11 @@ func (t *textReader) record(line textLine, want int, to reading) ([][]byte, erro
 		}
 		more.text = bytes.Clone(more.text)
 		taken = append(taken, more)
-		if more.tooLong || t.looksWhole(more.text, want, to) {
+		if more.tooLong || t.looksWhole(more.text, line.text, want, to) {
 			break
 		}
 		text = append(append(text, '\n'), more.text...)
-		if bytes.IndexByte(more.text, '"') < 0 {
+		if bytes.IndexByte(more.text, t.mark) < 0 {
 			continue
 		}
 		if fields, closed = t.split(text); closed {
@@ -198,13 +198,13 @@ func (t *textReader) record(line textLine, want int, to reading) ([][]byte, erro
 		"a quotation mark is not closed, or something follows the one that closes a field")
 }
 
-// looksWhole reports whether a line that stands inside of quotation marks is a record itself.
-func (t *textReader) looksWhole(text []byte, want int, to reading) bool {
+// looksWhole reports whether a line that stands inside of quotation marks, which an earlier line
+// has opened, is a record itself.
+func (t *textReader) looksWhole(text, earlier []byte, want int, to reading) bool {
 	if want == 1 || bytes.Count(text, t.separator) != want-1 {
 		return false
 	}
-	fields := bytes.Split(text, t.separator)
-	return to.row(fields)
+	return to.row(bytes.Split(text, t.separator), bytes.Split(earlier, t.separator))
 }
 
 // doubled is a field in quotation marks with others, doubled, inside.
@@ -215,7 +215,7 @@ var doubled = regexp.MustCompile(`(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$`)
 // or, in other dialects, escaped by a backslash.
 func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 	t.fields = t.fields[:0]
-	if !t.quoted || bytes.IndexByte(text, '"') < 0 {
+	if !t.quoted || bytes.IndexByte(text, t.mark) < 0 {
 		for rest, more := text, true; more; {
 			var field []byte
 			field, rest, more = bytes.Cut(rest, t.separator)
@@ -227,7 +227,7 @@ func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 		}
 		return t.fields, true
 	}
-	if t.splitQuoted(text, '"') || t.splitQuoted(text, '\\') {
+	if t.splitQuoted(text, t.mark) || t.splitQuoted(text, '\\') {
 		return t.fields, true
 	}
 	return t.fields, false
@@ -236,10 +236,10 @@ func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 // splitQuoted is split where escape stands before a quotation mark that is a character.
 func (t *textReader) splitQuoted(text []byte, escape byte) bool {
 	t.fields, t.unquoted = t.fields[:0], t.unquoted[:0]
-	separator := t.separator[0]
+	marks := string([]byte{t.mark, escape})
 	for {
 		start := bytes.TrimLeft(text, " ")
-		if len(start) == 0 || start[0] != '"' {
+		if len(start) == 0 || start[0] != t.mark {
 			field, rest, more := bytes.Cut(text, t.separator)
 			t.fields = append(t.fields, field)
 			if text = rest; !more {
@@ -250,13 +250,13 @@ func (t *textReader) splitQuoted(text []byte, escape byte) bool {
 		text = start[1:]
 		from := len(t.unquoted)
 		for {
-			at := bytes.IndexAny(text, string([]byte{'"', escape}))
+			at := bytes.IndexAny(text, marks)
 			if at < 0 {
 				return false
 			}
 			t.unquoted = append(t.unquoted, text[:at]...)
-			escaped := text[at] == escape && at+1 < len(text) && text[at+1] == '"'
-			if !escaped && text[at] == '"' {
+			escaped := text[at] == escape && at+1 < len(text) && text[at+1] == t.mark
+			if !escaped && text[at] == t.mark {
 				text = text[at+1:]
 				break
 			}
@@ -271,10 +271,10 @@ func (t *textReader) splitQuoted(text []byte, escape byte) bool {
 		if len(text) == 0 {
 			return true
 		}
-		if text[0] != separator {
+		var more bool
+		if text, more = bytes.CutPrefix(text, t.separator); !more {
 			return false
 		}
-		text = text[1:]
 	}
 }
 

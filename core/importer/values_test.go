@@ -20,6 +20,13 @@ func TestImportTimes(t *testing.T) {
 		"2024-05-01 02:00:00 +0200": 1714521600, "2024-05-01T02:00:00.5+02": 1714521600, "2024-04-30 22:00:00-02:00": 1714521600,
 		"2024-05-01 00:00:00 UTC": 1714521600, "2024-05-01T00:00:00Z": 1714521600, "\"Wed, 01 May 2024 00:00:00 +0000\"": 1714521600,
 		"\"Wed, 1 May 2024 02:00:00 +0200\"": 1714521600, "1 May 2024 00:00:00 GMT": 1714521600, "Wed May 01 00:00:00 +0000 2024": 1714521600,
+		"2024-05-01T00:00:00z": 1714521600, "2024/5/1 0:00": 1714521600, "2024.05.01 00:00:00.5": 1714521600,
+		"20240501T020000+0200": 1714521600, "2024-05-01T02:00:00+02:00[Europe/Paris]": 1714521600, "2024-05-01 02:00:00 +0200 CEST": 1714521600,
+		"2024-05-01 12:00:00 AM": 1714521600, "2024-05-01 02:00:00 GMT+2": 1714521600, "01/May/2024:00:00:00 +0000": 1714521600,
+		"\"Tue, 30 Apr 2024 17:00:00 -0700 (PDT)\"": 1714521600, "\"Tue, 30 Apr 2024 19:00:00 EST\"": 1714521600,
+		"\"Wed, 1 May 24 00:00 UT\"": 1714521600, "\"Wednesday, 01-May-24 00:00:00 GMT\"": 1714521600, "01-May-2024": 1714521600,
+		"Tue Apr 30 20:00:00 EDT 2024": 1714521600, "Wed May  1 02:00:00 2024 +0200": 1714521600, "\"May 1, 2024 12:00:00 AM\"": 1714521600,
+		"Wed May 01 2024 02:00:00 GMT+0200 (Central European Summer Time)": 1714521600,
 		"1714521600123": 1714521600123, "20240501": 1714521600, "20240501083000": 1714552200, "20241501": 20241501,
 	} {
 		inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,"+text+"\n")
@@ -36,6 +43,10 @@ func TestImportTimes(t *testing.T) {
 	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv", Columns: Columns{Time: "when"}})
 	if err != nil || d.Events[1].Time != 1714521600123456 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "microseconds") {
 		t.Errorf("microseconds as they are: %+v, %q, %v", d.Events, report.Notes, err)
+	}
+	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,1714521600\nu,2,1714521600000\n")
+	if _, _, err = bring(t.Context(), "e.csv", Options{Items: "i.csv", TimeUnit: "ms"}); err == nil || !strings.Contains(err.Error(), "more than one unit") {
+		t.Errorf("a mixture in a given unit: %v", err)
 	}
 	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,0.5\nu,2,0.25\n")
 	if _, report, err = bring(t.Context(), "e.csv", Options{Items: "i.csv"}); err != nil || !strings.Contains(fmt.Sprint(report.Notes), "fractions of 2") {
@@ -71,6 +82,26 @@ func TestImportIDs(t *testing.T) {
 	}
 	if item, ok := d.Catalogue().Lookup("AME\u0301LIE"); !ok || d.Items[item].ID != "Amélie" {
 		t.Error("a title in another normal form is not found")
+	}
+}
+
+// Words for what is not there are no ids, however they are written.
+func TestImportAbsentIDs(t *testing.T) {
+	absent := []string{"NULL", "nan", "None", `\N`, "<NA>", "#N/A"}
+	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,1\n"+strings.Join(absent, ",1,2\n")+",1,2\n")
+	d, report, err := bring(t.Context(), "e.csv", Options{Items: "i.csv"})
+	if err != nil || !reflect.DeepEqual(d.Users, []string{"u"}) || report.Malformed != len(absent) || !strings.Contains(report.First[0], "user is NULL") {
+		t.Errorf("%+v, %+v, %v", d, report, err)
+	}
+}
+
+// A space that does not break stands around ids, and is one byte in Windows-1252.
+func TestImportSpaces(t *testing.T) {
+	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\n\xa0u ,1,1\n", "f.csv", "user,item,time\n\u00a0u\u3000,1,1\n")
+	for _, from := range []string{"e.csv", "f.csv"} {
+		if d, _, err := bring(t.Context(), from, Options{Items: "i.csv"}); err != nil || d.Users[0] != "u" {
+			t.Errorf("%s: %+v, %v", from, d, err)
+		}
 	}
 }
 
@@ -163,8 +194,8 @@ func TestImportOrderOfRows(t *testing.T) {
 		slices.Reverse(lines[1:])
 		return strings.Join(lines, "")
 	}
-	events := header + "u,1,5,3\nv,2,5,1\nu,2,5,3\nu,1,4,3\nw,1,9,2\n"
-	inFolder(t, "a.csv", events, "b.csv", reverse(events), "i.csv", shortItems, "j.csv", reverse(shortItems))
+	events, items := header+"u,1,5,3\nv,2,5,1\nu,2,5,3\nu,1,4,3\nw,1,9,2\n", shortItems+"1,Another title\n2,A title that comes first\n"
+	inFolder(t, "a.csv", events, "b.csv", reverse(events), "i.csv", items, "j.csv", reverse(items))
 	a, _, err := bring(t.Context(), "a.csv", Options{Items: "i.csv"})
 	b, _, err2 := bring(t.Context(), "b.csv", Options{Items: "j.csv"})
 	if err != nil || err2 != nil || !reflect.DeepEqual(a, b) || a.Hash() != b.Hash() {

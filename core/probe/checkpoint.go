@@ -12,6 +12,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Metadata of a checkpoint.
@@ -37,11 +38,12 @@ type keeper struct {
 	figures []Figure       // of the probes that are finished
 	file    *artifact.File // of an interrupted measurement, until its probe has resumed
 	clock   checkpoint.Clock
+	group   *ranks.Group // whose rank 0 writes
 }
 
 // openKeeper reads the checkpoint of a measurement, if the folder has one.
-func openKeeper(folder string, d Data, seed uint64) (*keeper, error) {
-	k := &keeper{path: filepath.Join(folder, "probe-"+d.fingerprint(seed)[:32]+".safetensors")}
+func openKeeper(folder string, d Data, o Options) (*keeper, error) {
+	k := &keeper{path: filepath.Join(folder, "probe-"+d.fingerprint(o)[:32]+".safetensors")}
 	k.clock.Restart()
 	file, err := artifact.ReadSafetensors(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,10 +61,13 @@ func openKeeper(folder string, d Data, seed uint64) (*keeper, error) {
 	return k, nil
 }
 
-// fingerprint hashes the examples and the seed.
-func (d Data) fingerprint(seed uint64) string {
+// fingerprint hashes the examples, the seed and the size of micro-batches.
+func (d Data) fingerprint(o Options) string {
 	sum := sha256.New() // writing to a hash never fails
-	_ = binary.Write(sum, binary.LittleEndian, seed)
+	_ = binary.Write(sum, binary.LittleEndian, o.Seed)
+	if o.MicroBatch > 0 {
+		_ = binary.Write(sum, binary.LittleEndian, int64(o.MicroBatch))
+	}
 	for _, e := range []Examples{d.Train, d.Validation, d.Test} {
 		_ = binary.Write(sum, binary.LittleEndian, uint64(len(e.Targets)))
 		_ = binary.Write(sum, binary.LittleEndian, e.Inputs)
@@ -81,7 +86,7 @@ func (k *keeper) saveIfDue(p *probe) error {
 
 // save writes the checkpoint.
 func (k *keeper) save(p *probe) error {
-	if k == nil {
+	if k == nil || !k.group.Writes() {
 		return nil
 	}
 	file := &artifact.File{Metadata: map[string]string{keyFormat: checkpointFormat}, Tensors: p.best}
@@ -123,7 +128,7 @@ func (k *keeper) resume(p *probe) (err error) {
 
 // remove deletes the checkpoint of a finished measurement.
 func (k *keeper) remove() error {
-	if k == nil {
+	if k == nil || !k.group.Writes() {
 		return nil
 	}
 	if err := os.Remove(k.path); !errors.Is(err, fs.ErrNotExist) {

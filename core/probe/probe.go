@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
@@ -45,25 +47,33 @@ type Progress struct {
 	Inputs, Probe string
 }
 
+// Options of a measurement.
+type Options struct {
+	Seed        uint64
+	MicroBatch  int            // examples of a batch that one rank computes together; 0: all
+	Checkpoints string         // folder of checkpoints; "": none are kept
+	Progress    func(Progress) // may be nil; called between batches
+}
+
 // Measure trains a linear probe and an MLP on the states after the items, and on those before and
 // after them: four figures in this order. Of a data set with more than 100,000 sequences to train
 // or 20,000 to validate or test, that number is drawn by the seed. The catalogue has items items.
 // The states of a recommender that generates are its guidance. The context is looked at between
-// batches; progress may be nil. The file checkpoint, unless it is "", is written every minute and
-// when the context ends, so that the same call continues from it; it is removed at the end.
-func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split,
-	seed uint64, checkpoints string, progress func(Progress)) (_ *Report, err error) {
+// batches. A checkpoint is written every minute and when the context ends, so that the same call
+// continues from it; it is removed at the end. The ranks of the context share the work, and rank 0
+// writes.
+func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, o Options) (_ *Report, err error) {
 	var keep *keeper
 	defer func() {
 		switch {
-		case err == nil || ctx.Err() == nil:
+		case err == nil || ctx.Err() == nil && !errors.Is(err, ranks.ErrLeft):
 		case keep != nil:
 			err = artifact.Resumable(fmt.Errorf("probe: stopped and saved to %s: %w", keep.path, err))
 		default:
-			err = fmt.Errorf("probe: stopped before the end, so nothing is kept: %w", ctx.Err())
+			err = fmt.Errorf("probe: stopped before the end, so nothing is kept: %w", err)
 		}
 	}()
-	random := rand.New(rand.NewPCG(seed, streamDraw))
+	random := rand.New(rand.NewPCG(o.Seed, streamDraw))
 	var both Data
 	for _, part := range []struct {
 		to   *Examples
@@ -85,19 +95,28 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 		}
 	}
 	report := &Report{Train: len(both.Train.Targets), Items: items, Known: known(both)}
-	if checkpoints != "" {
-		if keep, err = openKeeper(checkpoints, both, seed); err != nil {
+	group := ranks.Of(ctx)
+	if o.Checkpoints != "" {
+		if keep, err = openKeeper(o.Checkpoints, both, o); err != nil {
 			return nil, err
 		}
-		report.Figures = keep.figures
+		keep.group, report.Figures = group, keep.figures
+	}
+	if err := group.Agree(ctx, "the measurement", fmt.Sprintf("of %.12s, with %d figures", both.fingerprint(o), len(report.Figures))); err != nil {
+		return nil, err // nobody writes before all have read
 	}
 	width := source.StateWidth()
 	probes := []struct {
 		name   string
 		config Config
-	}{{"linear", Linear(seed)}, {"mlp", MLP(seed)}}
+	}{{"linear", Linear(o.Seed)}, {"mlp", MLP(o.Seed)}}
 	done, total, finished := 0, 0, len(report.Figures)
-	for _, p := range probes {
+	for i := range probes {
+		p := &probes[i]
+		p.config.MicroBatch = o.MicroBatch
+		if err := ranks.Enough(group, p.config.BatchSize, o.MicroBatch); err != nil {
+			return nil, fmt.Errorf("probe: %w", err)
+		}
 		total += 2 * p.config.batches(report.Train)
 	}
 	for _, inputs := range []struct {
@@ -111,8 +130,8 @@ func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, item
 				continue
 			}
 			result, err := train(ctx, engine, inputs.data, report.Items, p.config, keep, func() {
-				if done++; progress != nil {
-					progress(Progress{done, total, inputs.name, p.name})
+				if done++; o.Progress != nil {
+					o.Progress(Progress{done, total, inputs.name, p.name})
 				}
 			})
 			if err != nil {

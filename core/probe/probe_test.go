@@ -3,11 +3,13 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/internal/testranks"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
@@ -201,7 +204,7 @@ func TestMeasure(t *testing.T) {
 	split := dataset.Split{Train: sequences(600, 1), Validation: sequences(60, 2), Test: sequences(90, 3)}
 	var last Progress
 	calls := 0
-	report, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, "", func(p Progress) { calls, last = calls+1, p })
+	report, err := Measure(t.Context(), engine, r, r.Config().Items, split, Options{Seed: 1, Progress: func(p Progress) { calls, last = calls+1, p }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,11 +227,11 @@ func TestMeasure(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Measure(ctx, engine, r, r.Config().Items, split, 1, "", func(p Progress) {
+	_, err = Measure(ctx, engine, r, r.Config().Items, split, Options{Seed: 1, Progress: func(p Progress) {
 		if calls = p.Done; calls == 3 {
 			cancel()
 		}
-	})
+	}})
 	if !errors.Is(err, context.Canceled) || calls != 3 || !strings.Contains(err.Error(), "nothing is kept") {
 		t.Errorf("cancelled after batch 3: %v after batch %d", err, calls)
 	}
@@ -244,11 +247,11 @@ func TestMeasure(t *testing.T) {
 	for stops := 0; resumed == nil; stops++ { // in the middle of epochs, between them, and in each probe
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		resumed, err = Measure(ctx, engine, r, r.Config().Items, split, 1, folder, func(Progress) {
+		resumed, err = Measure(ctx, engine, r, r.Config().Items, split, Options{Seed: 1, Checkpoints: folder, Progress: func(Progress) {
 			if n++; n == 5 {
 				cancel()
 			}
-		})
+		}})
 		cancel()
 		if err != nil && (!errors.Is(err, context.Canceled) || len(kept()) != 1 || !strings.Contains(err.Error(), kept()[0])) || stops > last.Total {
 			t.Fatal(err)
@@ -261,19 +264,19 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("resumed %+v, want %+v, and no checkpoint: %v", resumed, report, files)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
-	_, _ = Measure(ctx, engine, r, r.Config().Items, split, 1, folder, func(Progress) { cancel() })
+	_, _ = Measure(ctx, engine, r, r.Config().Items, split, Options{Seed: 1, Checkpoints: folder, Progress: func(Progress) { cancel() }})
 	path := kept()[0]
-	other, err := Measure(t.Context(), engine, r, r.Config().Items, split, 2, folder, nil)
+	other, err := Measure(t.Context(), engine, r, r.Config().Items, split, Options{Seed: 2, Checkpoints: folder})
 	if err != nil || reflect.DeepEqual(other, report) || len(kept()) != 1 {
 		t.Errorf("another seed beside a checkpoint: %v, %+v, checkpoints %v", err, other, kept())
 	}
 	if err := os.WriteFile(path, []byte("no checkpoint"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Measure(t.Context(), engine, r, r.Config().Items, split, 1, folder, nil); err == nil || !strings.Contains(err.Error(), "remove it") {
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, split, Options{Seed: 1, Checkpoints: folder}); err == nil || !strings.Contains(err.Error(), "remove it") {
 		t.Errorf("a checkpoint that is none: %v", err)
 	}
-	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, 1, "", nil); err == nil ||
+	if _, err := Measure(t.Context(), engine, r, r.Config().Items, dataset.Split{}, Options{Seed: 1}); err == nil ||
 		!strings.Contains(err.Error(), "0 sequences to learn from") {
 		t.Errorf("no sequences: %v", err)
 	}
@@ -299,5 +302,36 @@ func TestKnown(t *testing.T) {
 	half := after(Examples{Inputs: []float32{1, 2, 3, 4, 5, 6, 7, 8}, Targets: []int32{0, 1}}, 2)
 	if !reflect.DeepEqual(half.Inputs, []float32{3, 4, 7, 8}) {
 		t.Errorf("the states after are %v", half.Inputs)
+	}
+}
+
+// A probe that several ranks train has the figures and the bits of one that a single process trains
+// with the same micro-batches.
+func TestTrain_onRanks(t *testing.T) {
+	d, c := synthetic(legible), linear
+	c.Epochs, c.MicroBatch = 2, 12
+	weights := func(ctx context.Context) ([]float32, Result, error) {
+		p, err := fit(ctx, testllm.Engine(t), d, 8, c, nil, nil)
+		if err != nil {
+			return nil, Result{}, err
+		}
+		defer p.model.Close()
+		values := make([]float32, 8*p.width)
+		return values, p.result, p.model.Read(values, 0, cgo.Value)
+	}
+	want, wantResult, err := weights(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rank, err := range testranks.Run(t, 3, func(ctx context.Context, rank int) error {
+		got, result, err := weights(ctx)
+		if err == nil && (!slices.Equal(got, want) || result != wantResult) {
+			err = fmt.Errorf("%+v, want %+v, or other weights", result, wantResult)
+		}
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
 	}
 }

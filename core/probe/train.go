@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Random streams of a seed.
@@ -26,6 +28,7 @@ type Config struct {
 	LearningRates []float64 // of AdamW's first step, falling linearly to 0: each is tried
 	Epochs        int       // of each try
 	BatchSize     int
+	MicroBatch    int    // examples of a batch that are computed together, on one rank; 0: all
 	Seed          uint64 // of the first weights and the order
 }
 
@@ -115,7 +118,7 @@ func train(ctx context.Context, engine *cgo.Engine, d Data, items int, c Config,
 
 // stopped saves a probe whose context has ended, and passes on the error.
 func (p *probe) stopped(ctx context.Context, err error, keep *keeper) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ranks.ErrLeft) {
 		err = errors.Join(err, keep.save(p))
 	}
 	return err
@@ -190,8 +193,7 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, keep *keeper, pro
 				return err
 			}
 			rows := order[p.at.Step*p.BatchSize : min(n, (p.at.Step+1)*p.BatchSize)]
-			inputs, targets := p.batch(d.Train, rows)
-			if _, err := p.model.Backward(inputs, targets, len(rows)); err != nil {
+			if err := p.backward(ctx, d.Train, rows); err != nil {
 				return err
 			}
 			done := p.at.Epoch*p.steps(n) + p.at.Step
@@ -217,6 +219,22 @@ func (p *probe) try(ctx context.Context, d Data, rate float64, keep *keeper, pro
 		}
 	}
 	return nil
+}
+
+// backward adds the gradient of a batch, to which each rank contributes some micro-batches.
+func (p *probe) backward(ctx context.Context, e Examples, rows []int) error {
+	size := cmp.Or(p.MicroBatch, len(rows))
+	leaves := make([]ranks.Leaf, (len(rows)+size-1)/size)
+	part := func(i int) []int { return rows[i*size : min(len(rows), (i+1)*size)] }
+	for i := range leaves {
+		leaves[i].Cost = float64(len(part(i)))
+		leaves[i].Weight = leaves[i].Cost / float64(len(rows))
+	}
+	_, err := ranks.Of(ctx).Sum(ctx, p.model, leaves, func(i int) (float64, error) {
+		inputs, targets := p.batch(e, part(i))
+		return p.model.Backward(inputs, targets, len(targets))
+	})
+	return err
 }
 
 // start sets the first weights: normal below a hidden layer (He et al. 2015, arXiv 1502.01852),

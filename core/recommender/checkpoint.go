@@ -90,7 +90,7 @@ func (t *trainer) saveBefore(next time.Duration) error {
 
 // save writes the checkpoint; the one before it stays whole until this one is.
 func (t *trainer) save() error {
-	if t.opts.CheckpointPath == "" {
+	if t.opts.CheckpointPath == "" || !t.group.Writes() {
 		return nil
 	}
 	file := &artifact.File{

@@ -14,8 +14,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// Config says what a recommender is and how it is trained. The same configuration, data and thread count give the same
-// weights bit for bit.
+// Config says what a recommender is and how it is trained. The same configuration and data give the same weights bit for
+// bit, on any number of threads and ranks.
 type Config struct {
 	models.Sizes
 	models.Training
@@ -115,7 +115,7 @@ func (c Config) Validate() error {
 		least, most int
 	}{
 		{"items", c.Items, 1, 1 << 28}, {"width", c.Width, 1, 1 << 16}, {"positions", c.Positions, 1, 1 << 14},
-		{"batch_size", c.BatchSize, 1, 1 << 20}, {"max_epochs", c.MaxEpochs, 1, 1 << 20},
+		{"batch_size", c.BatchSize, 1, 1 << 20}, {"micro_batch", c.MicroBatch, 0, 1 << 20}, {"max_epochs", c.MaxEpochs, 1, 1 << 20},
 		{"patience", c.Patience, 1, 1 << 20}, {"negatives", c.Negatives, 0, 1 << 16},
 	} {
 		if f.value < f.least || f.value > f.most {

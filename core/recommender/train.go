@@ -1,6 +1,7 @@
 package recommender
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Options are what training may need beside its configuration and data.
@@ -57,8 +59,8 @@ func (t *Trained) Close() error { return errors.Join(t.Best.Close(), t.Last.Clos
 //
 // A run that is cancelled, or killed at any moment, goes on from its checkpoint, at most a minute old, when it is started
 // again with the same path, and gives bit for bit what an uninterrupted run gives. Only max_epochs and patience may then
-// differ from the configuration it was started with. The context is looked at between native calls; its error is
-// returned. The caller closes what is returned.
+// differ from the configuration it was started with. The ranks of the context share the work, and rank 0 writes. The
+// context is looked at between native calls; its error is returned. The caller closes what is returned.
 func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*Trained, error) {
 	t, err := newTrainer(engine, c, split, opts)
 	if err != nil {
@@ -74,6 +76,14 @@ func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Spli
 
 // run trains, and puts the best weights in a recommender of their own.
 func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error) {
+	t.group = ranks.Of(ctx)
+	if err := ranks.Enough(t.group, t.config.BatchSize, t.config.MicroBatch); err != nil {
+		return nil, fmt.Errorf("recommender: %w", err)
+	}
+	at := fmt.Sprintf("step %d, of sequences %.12s", t.cursor.Step, t.data)
+	if err := t.group.Agree(ctx, "the training", at); err != nil { // nobody writes before all have read
+		return nil, err
+	}
 	if err := t.openLog(); err != nil {
 		return nil, err
 	}
@@ -109,6 +119,7 @@ type trainer struct {
 	order        []int
 	clock        checkpoint.Clock
 	validation   time.Duration // how long the last one took
+	group        *ranks.Group
 }
 
 // newTrainer starts a run or takes it up again.
@@ -150,7 +161,10 @@ func (t *trainer) train(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return t.stopped(err)
 			}
-			loss, err := t.step(t.order[at.Steps*c.BatchSize:min((at.Steps+1)*c.BatchSize, len(t.order))], random)
+			loss, err := t.step(ctx, t.order[at.Steps*c.BatchSize:min((at.Steps+1)*c.BatchSize, len(t.order))], random)
+			if ctx.Err() != nil || errors.Is(err, ranks.ErrLeft) {
+				return t.stopped(err)
+			}
 			if err != nil {
 				return fmt.Errorf("recommender: epoch %d, step %d: %w", epoch, at.Steps+1, err)
 			}
@@ -179,7 +193,7 @@ func (t *trainer) train(ctx context.Context) error {
 			return err
 		}
 		t.validation = time.Since(began)
-		if err := t.endEpoch(metrics); err != nil {
+		if err := t.endEpoch(ctx, metrics); err != nil {
 			return err
 		}
 	}
@@ -208,7 +222,7 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 		if step == unmeasured {
 			began = time.Now()
 		}
-		if _, err := t.step(t.order[:min(c.BatchSize, len(t.order))], random); err != nil {
+		if _, err := t.step(ctx, t.order[:min(c.BatchSize, len(t.order))], random); err != nil {
 			return 0, err
 		}
 		if step >= unmeasured {
@@ -225,20 +239,52 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 	return perStep*time.Duration(steps) + perSequence*time.Duration(len(split.Validation)), nil
 }
 
-// step learns from the training sequences of these indices.
-func (t *trainer) step(indices []int, random *rand.Rand) (loss float64, err error) {
+// step learns from the training sequences of these indices, each rank from some of their micro-batches.
+func (t *trainer) step(ctx context.Context, indices []int, random *rand.Rand) (loss float64, err error) {
 	c := t.config
 	h, next, err := t.gather(indices)
 	if err != nil {
 		return 0, err
 	}
+	var backward func(from, to int, seed uint64) (float64, error) // of a part of the batch
+	var targets func(from, to int) int
 	if t.Generates() {
-		loss, err = t.model.Diffusion().Backward(c.noised(h, next, random))
+		batch := c.noised(h, next, random)
+		backward = func(from, to int, seed uint64) (float64, error) {
+			return t.model.Diffusion().Backward(c.partOfNoised(batch, from, to, seed))
+		}
+		targets = func(from, to int) int { return to - from }
 	} else {
-		loss, err = t.model.Backward(c.targets(h, next, random))
+		batch := c.targets(h, next, random)
+		backward = func(from, to int, seed uint64) (float64, error) {
+			return t.model.Backward(c.part(batch, from, to, seed))
+		}
+		targets = func(from, to int) (n int) {
+			for _, item := range batch.Targets[from*c.Positions : to*c.Positions] {
+				if item >= 0 {
+					n++
+				}
+			}
+			return n
+		}
 	}
+	size := cmp.Or(c.MicroBatch, len(next))
+	leaves, seeds := make([]ranks.Leaf, (len(next)+size-1)/size), []uint64{random.Uint64()} // of dropout masks
+	for i := range leaves {
+		from, to := i*size, min(len(next), (i+1)*size)
+		leaves[i].Cost, leaves[i].Weight = float64(to-from), float64(targets(from, to))/float64(targets(0, len(next)))
+		if i > 0 {
+			seeds = append(seeds, random.Uint64())
+		}
+	}
+	losses, err := t.group.Sum(ctx, t.model, leaves, func(i int) (float64, error) {
+		return backward(i*size, min(len(next), (i+1)*size), seeds[i])
+	})
 	if err != nil {
 		return 0, err
+	}
+	for _, l := range losses {
+		loss += l
 	}
 	_, err = t.model.Update(cgo.AdamW{
 		LearningRate: float32(c.LearningRate), Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8,
@@ -300,8 +346,26 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 			}
 		}
 	}
-	batch.Seed = random.Uint64()
 	return batch
+}
+
+// part is that of a batch's histories from one up to another.
+func (c Config) part(b cgo.RecommenderBatch, from, to int, seed uint64) cgo.RecommenderBatch {
+	first, end := from*c.Positions, to*c.Positions
+	b.Histories.Items, b.Histories.Lengths = b.Histories.Items[first:end], b.Histories.Lengths[from:to]
+	b.Targets, b.Seed = b.Targets[first:end], seed
+	if b.Negatives != nil {
+		b.Negatives = b.Negatives[first*c.Negatives : end*c.Negatives]
+	}
+	return b
+}
+
+// partOfNoised is that of a diffusion's batch.
+func (c Config) partOfNoised(b cgo.DiffusionBatch, from, to int, seed uint64) cgo.DiffusionBatch {
+	b.Histories.Items, b.Histories.Lengths = b.Histories.Items[from*c.Positions:to*c.Positions], b.Histories.Lengths[from:to]
+	b.Targets, b.Steps, b.Unconditional = b.Targets[from:to], b.Steps[from:to], b.Unconditional[from:to]
+	b.Noise, b.Seed = b.Noise[from*c.Width:to*c.Width], seed
+	return b
 }
 
 // noised makes a batch of a diffusion: for each history a step of the diffusion, its noise, and whether guidance is dropped.
@@ -318,17 +382,20 @@ func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.Dif
 	for i := range batch.Noise {
 		batch.Noise[i] = float32(random.NormFloat64())
 	}
-	batch.Seed = random.Uint64()
 	return batch
 }
 
 // endEpoch records an epoch, keeps its weights if they are the best, and saves and logs the state of the run.
-func (t *trainer) endEpoch(metrics Metrics) error {
+func (t *trainer) endEpoch(ctx context.Context, metrics Metrics) error {
 	at := t.cursor.Under
 	e := Epoch{Epoch: len(t.cursor.Epochs) + 1, Loss: at.Loss / float64(at.Steps), HR10: metrics.HR[10], NDCG10: metrics.NDCG[10],
 		Seconds: at.Seconds + t.validation.Seconds()}
 	if n := len(t.cursor.Epochs); n > 0 {
 		e.Seconds += t.cursor.Epochs[n-1].Seconds
+	}
+	var err error
+	if e.Seconds, err = t.group.First(ctx, e.Seconds); err != nil { // all ranks stop by the same clock
+		return t.stopped(err)
 	}
 	t.cursor.Under = underWay{}
 	best := t.cursor.best()
@@ -354,7 +421,7 @@ func (t *trainer) endEpoch(metrics Metrics) error {
 
 // openLog begins the log with the epochs that are over.
 func (t *trainer) openLog() (err error) {
-	if t.opts.LogPath == "" {
+	if t.opts.LogPath == "" || !t.group.Writes() {
 		return nil
 	}
 	if t.log, err = artifact.OpenLines(t.opts.LogPath, 0); err != nil {

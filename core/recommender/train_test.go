@@ -17,6 +17,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/internal/testranks"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func train(t *testing.T, c Config, opts Options) *Recommender {
@@ -286,5 +288,46 @@ func TestFits_byHand(t *testing.T) {
 			}
 		}
 		c.Epochs = append(c.Epochs, Epoch{Epoch: n + 1, Seconds: 10 * float64(n+1)})
+	}
+}
+
+// A recommender that several ranks train has the bits of one that a single process trains with the same micro-batches.
+func TestTrain_onRanks(t *testing.T) {
+	for _, name := range []string{models.SASRec, models.DreamRec, models.BERT4Rec} {
+		t.Run(name, func(t *testing.T) {
+			c := smallOf(t, name)
+			c.MaxEpochs, c.BatchSize, c.MicroBatch = 2, 16, 6 // the last micro-batch is smaller
+			want := train(t, c, Options{})
+			for _, n := range []int{2, 3} {
+				for rank, err := range testranks.Run(t, n, func(ctx context.Context, rank int) error {
+					got, err := Train(ctx, testllm.Engine(t), c, ruleSplit(), Options{})
+					if err != nil {
+						return err
+					}
+					defer got.Close()
+					if !same(values(t, got.Best), values(t, want)) {
+						return errors.New("the weights differ")
+					}
+					return nil
+				}) {
+					if err != nil {
+						t.Errorf("rank %d of %d: %v", rank, n, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Ranks without a micro-batch of their own are refused, with the size that there must be.
+func TestTrain_tooManyRanks(t *testing.T) {
+	c := smallOf(t, models.SASRec)
+	for rank, err := range testranks.Run(t, 2, func(ctx context.Context, rank int) error {
+		_, err := Train(ctx, testllm.Engine(t), c, ruleSplit(), Options{})
+		return err
+	}) {
+		if err == nil || !strings.Contains(err.Error(), "choose a micro-batch of at most 8") {
+			t.Errorf("rank %d: %v", rank, err)
+		}
 	}
 }

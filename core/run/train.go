@@ -10,11 +10,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Train trains the run of a folder, or goes on with it as if it had never stopped (see align.Train), and leaves the adapter
 // in it. The folder is made; one that holds another run is refused. stage is told what is being done, in words, and
-// progress each step; both may be nil.
+// progress each step; both may be nil. The ranks of ctx share the work, and rank 0 writes.
 func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage func(string), progress func(align.Event)) (
 	*align.Result, error) {
 	if stage == nil {
@@ -60,16 +61,18 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("run: the folder cannot be made: %w; choose one that you may write to", err)
 	}
-	lock, err := artifact.Claim(filepath.Join(dir, align.LogFile))
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Release()
-	if err := s.claim(dir); err != nil {
-		return nil, err
-	}
-	if err := recordHeldOut(dir, parts.Data, parts.held); err != nil {
-		return nil, err
+	if ranks.Of(ctx).Writes() {
+		lock, err := artifact.Claim(filepath.Join(dir, align.LogFile))
+		if err != nil {
+			return nil, err
+		}
+		defer lock.Release()
+		if err := s.claim(dir); err != nil {
+			return nil, err
+		}
+		if err := recordHeldOut(dir, parts.Data, parts.held); err != nil {
+			return nil, err
+		}
 	}
 	stage("computing the recommender's states")
 	teacher := noisy{parts.Source, rand.New(rand.NewPCG(s.Config.Seed, 1))}

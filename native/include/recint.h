@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define RI_API __attribute__((visibility("default")))
-#define RI_ABI_VERSION 9
+#define RI_ABI_VERSION 10
 
 /* ---- 1. Errors ------------------------------------------------------------------------------------------ */
 
@@ -496,6 +496,25 @@ typedef struct {
  * prefix, and nothing is written. */
 RI_API ri_status ri_generator_decode(ri_generator *generator, const ri_decode_batch *batch,
                                      const ri_decode_result *result, ri_error *err);
+
+/* ---- 10. Ranks: processes that train together ----------------------------------------------------------- */
+
+/* Messages between the processes that an MPI launcher has started. The library of MPI is loaded by ri_ranks_join.
+ * Calls on it are made by one thread at a time. */
+typedef struct ri_ranks ri_ranks;
+
+/* Waits until all have joined. A process joins once. RI_UNSUPPORTED: this build, or this machine, has no MPI. */
+RI_API ri_status ri_ranks_join(ri_ranks **out, int32_t *rank, int32_t *size, ri_error *err);
+/* Sends a copy of n bytes, without waiting for the receiver. tag is any number from 0 on. */
+RI_API ri_status ri_ranks_send(ri_ranks *ranks, int32_t to, int32_t tag, const void *data, size_t n, ri_error *err);
+/* Tells the next message that has arrived, without waiting; *from is -1 where there is none. Those of one sender and
+ * tag come in order. */
+RI_API ri_status ri_ranks_poll(ri_ranks *ranks, int32_t *from, int32_t *tag, size_t *n, ri_error *err);
+/* Copies the n bytes of the message that ri_ranks_poll has told, before the next call of that. */
+RI_API ri_status ri_ranks_receive(ri_ranks *ranks, void *dst, size_t n, ri_error *err);
+/* Waits until all leave; no message is sent afterwards. A process that ends without it makes launchers end the others. */
+RI_API ri_status ri_ranks_leave(ri_ranks *ranks, ri_error *err);
+RI_API void ri_ranks_free(ri_ranks *ranks);
 
 #ifdef __cplusplus
 }

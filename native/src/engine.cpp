@@ -20,18 +20,21 @@
 
 namespace ri {
 
+std::string library_folder() {
+    Dl_info self{};
+    if (dladdr(reinterpret_cast<const void *>(&ri_abi_version), &self) && self.dli_fname) {
+        const std::string path = self.dli_fname;
+        const size_t slash = path.rfind('/');
+        if (slash != std::string::npos) return path.substr(0, slash);
+    }
+    return ".";
+}
+
 void load_backends() {
     static std::once_flag once;
     std::call_once(once, [] {
         silence_logs();
-        Dl_info self{};
-        std::string folder = ".";
-        if (dladdr(reinterpret_cast<const void *>(&ri_abi_version), &self) && self.dli_fname) {
-            const std::string path = self.dli_fname;
-            const size_t slash = path.rfind('/');
-            if (slash != std::string::npos) folder = path.substr(0, slash);
-        }
-        ggml_backend_load_all_from_path(folder.c_str());
+        ggml_backend_load_all_from_path(library_folder().c_str());
     });
 }
 

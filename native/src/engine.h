@@ -85,6 +85,9 @@ class Engine {
     std::exception_ptr thrown_;
 };
 
+// The folder that librecint, and with it its modules, lies in.
+std::string library_folder();
+
 // Loads the backend modules that lie beside librecint, once per process; thread-safe.
 void load_backends();
 

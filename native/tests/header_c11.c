@@ -162,6 +162,7 @@ static int free_nothing(void) {
     ri_llm_free(NULL);
     ri_prefix_free(NULL);
     ri_generator_free(NULL);
+    ri_ranks_free(NULL);
     for (int kind = 0; kind < RI_LIVE_KINDS; ++kind) CHECK(ri_debug_live((ri_live_kind)kind) == 0);
     return 0;
 }

@@ -47,15 +47,16 @@ type Sizes struct {
 
 // Training says how a recommender is trained.
 type Training struct {
-	Dropout      float64 `json:"dropout"`             // probability of dropping a number while training
-	LearningRate float64 `json:"learning_rate"`       // of AdamW, constant
-	WeightDecay  float64 `json:"weight_decay"`        // decoupled; biases and norms are spared
-	MaxNorm      float64 `json:"max_norm"`            // gradients are scaled down to this norm; 0: never
-	BatchSize    int     `json:"batch_size"`          // sequences of one step
-	AllPositions bool    `json:"all_positions"`       // learn from the successor of every item, not only of the last one
-	Negatives    int     `json:"negatives,omitempty"` // drawn for each target of a binary cross-entropy; 0: the full softmax
-	MaxEpochs    int     `json:"max_epochs"`          // training ends here at the latest,
-	Patience     int     `json:"patience"`            // or after so many epochs without a better validation HR@10
+	Dropout      float64 `json:"dropout"`               // probability of dropping a number while training
+	LearningRate float64 `json:"learning_rate"`         // of AdamW, constant
+	WeightDecay  float64 `json:"weight_decay"`          // decoupled; biases and norms are spared
+	MaxNorm      float64 `json:"max_norm"`              // gradients are scaled down to this norm; 0: never
+	BatchSize    int     `json:"batch_size"`            // sequences of one step
+	MicroBatch   int     `json:"micro_batch,omitempty"` // of these, so many are computed together, on one rank; 0: all
+	AllPositions bool    `json:"all_positions"`         // learn from the successor of every item, not only of the last one
+	Negatives    int     `json:"negatives,omitempty"`   // drawn for each target of a binary cross-entropy; 0: the full softmax
+	MaxEpochs    int     `json:"max_epochs"`            // training ends here at the latest,
+	Patience     int     `json:"patience"`              // or after so many epochs without a better validation HR@10
 	Seed         uint64  `json:"seed"`
 }
 
