@@ -278,7 +278,8 @@ func places(path string, d *dataset.Dataset) (places []int, rows int, err error)
 		return nil, 0, err
 	}
 	at := map[string]int{}
-	for line := range strings.Lines(strings.TrimRight(string(text), "\r\n\t ")) {
+	all := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(text))
+	for line := range strings.Lines(strings.TrimRight(all, "\n\t ")) {
 		id := strings.TrimSpace(line)
 		if before, twice := at[id]; twice {
 			return nil, 0, fmt.Errorf("%s: lines %d and %d have the same item id, %q; each row of the table has one of its own",

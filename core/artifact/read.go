@@ -43,7 +43,7 @@ func ReadSafetensors(path string) (*File, error) {
 		return nil, fmt.Errorf("artifact: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("artifact: %s is not a regular file", path)
+		return nil, fmt.Errorf("artifact: %s is not a regular file; name a .safetensors file, or the index of several", path)
 	}
 	return readSafetensors(file, info.Size(), path)
 }
@@ -107,7 +107,7 @@ func readSafetensors(r io.ReaderAt, size int64, path string) (*File, error) {
 	}
 	length := binary.LittleEndian.Uint64(prefix[:])
 	if length > maxHeader || int64(length) > size-8 {
-		return nil, f.errorf("is truncated or not safetensors: its header claims %d bytes, the file has %d", length, size)
+		return nil, f.errorf("is truncated or not safetensors: its header claims %d bytes, the file has %d; fetch or write it again", length, size)
 	}
 	header := make([]byte, length)
 	if _, err := r.ReadAt(header, 8); err != nil {

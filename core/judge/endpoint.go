@@ -2,6 +2,7 @@ package judge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -100,7 +102,8 @@ func (e *Endpoint) Name() string { return e.model }
 // is asked again; an empty reply is a reply.
 func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 	for attempt := 0; ; {
-		reply, err := e.ask(ctx, question)
+		tempered := e.tempered.Load()
+		reply, err := e.ask(ctx, question, tempered)
 		if err == nil {
 			return reply, nil
 		}
@@ -108,9 +111,10 @@ func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 			return Reply{}, context.Cause(ctx)
 		}
 		var status *statusError
-		if errors.As(err, &status) && status.code < http.StatusInternalServerError && status.code >= http.StatusBadRequest &&
-			strings.Contains(status.body, "temperature") && e.tempered.CompareAndSwap(true, false) {
-			continue // the model takes no temperature: from here on it is asked without one
+		if errors.As(err, &status) && tempered && status.code < http.StatusInternalServerError &&
+			bytes.Contains(bytes.ToLower(status.body), []byte("temperature")) {
+			e.tempered.Store(false) // the model takes no temperature: from here on it is asked without one
+			continue
 		}
 		var connection *url.Error
 		if attempt == e.retries || errors.As(err, &status) || errors.As(err, &connection) { // which have been tried again
@@ -128,18 +132,20 @@ func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 // statusError is a reply with another status than 200.
 type statusError struct {
 	code int
-	body string
+	body []byte
 }
 
-func (s *statusError) Error() string { return fmt.Sprintf("status %d: %.500s", s.code, s.body) }
+func (s *statusError) Error() string {
+	return fmt.Sprintf("status %d: %.500s", s.code, errorText(s.body))
+}
 
 // maxReply bounds the bytes of a reply.
 const maxReply = 4 << 20
 
 // ask makes one attempt.
-func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
+func (e *Endpoint) ask(ctx context.Context, question string, tempered bool) (Reply, error) {
 	body := map[string]any{"model": e.model, "messages": []map[string]string{{"role": "user", "content": question}}}
-	if e.tempered.Load() {
+	if tempered {
 		body["temperature"] = e.temperature
 	}
 	text, err := json.Marshal(body)
@@ -164,7 +170,7 @@ func (e *Endpoint) ask(ctx context.Context, question string) (Reply, error) {
 		return Reply{}, fmt.Errorf("the reply was cut off: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return Reply{}, &statusError{response.StatusCode, errorText(data)}
+		return Reply{}, &statusError{response.StatusCode, data}
 	}
 	return readReply(data)
 }
@@ -197,19 +203,21 @@ func readReply(data []byte) (Reply, error) {
 			} `json:"message"`
 		} `json:"choices"`
 		Usage struct {
-			TotalTokens int `json:"total_tokens"`
+			Total  int `json:"total_tokens"`
+			Prompt int `json:"prompt_tokens"`
+			Answer int `json:"completion_tokens"`
 		} `json:"usage"`
 	}
-	if err := json.Unmarshal(data, &answer); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &answer); err != nil {
 		return Reply{}, fmt.Errorf("the reply is no JSON of a chat completion: %w: %.200q", err, data)
 	}
-	if text := string(answer.Error); text != "" && text != "null" {
+	if none := []string{"", "null", `""`, "{}", "false"}; !slices.Contains(none, string(answer.Error)) {
 		return Reply{}, fmt.Errorf("status 200, but an error: %.500s", errorText(data))
 	}
 	if len(answer.Choices) == 0 {
 		return Reply{}, fmt.Errorf("status 200, but no choices: %.200q", data)
 	}
-	reply := Reply{Tokens: answer.Usage.TotalTokens}
+	reply := Reply{Tokens: cmp.Or(answer.Usage.Total, answer.Usage.Prompt+answer.Usage.Answer)}
 	content := answer.Choices[0].Message.Content
 	var parts []struct {
 		Type string `json:"type"`
@@ -220,7 +228,7 @@ func readReply(data []byte) (Reply, error) {
 	case json.Unmarshal(content, &reply.Text) == nil:
 	case json.Unmarshal(content, &parts) == nil:
 		for _, part := range parts {
-			if part.Type == "text" || part.Type == "output_text" {
+			if slices.Contains([]string{"text", "output_text", ""}, part.Type) {
 				reply.Text += part.Text
 			}
 		}

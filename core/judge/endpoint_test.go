@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -186,6 +187,8 @@ func TestEndpoint_forms(t *testing.T) {
 		`"<|channel|>analysis<|message|>choose 1?<|end|><|start|>assistant<|channel|>final<|message|>2"`: 2,
 		`"I would not choose 1, but 2."`: 0, `"I don't pick option 1; I choose 2."`: 2, `"Not option 1."`: 0, `"Rather 2 than option 1."`: 0,
 		`"\\boxed{\\textbf{Option 2}}"`: 2, `"{\"choice\": \"2\"}"`: 2, `"1️⃣"`: 1, `[{"type":"output_text","text":"1"}]`: 1,
+		`[{"text":"1"}]`: 1, `"I'd go for 1."`: 1, `"I recommend 2."`: 2, `"Response: 1"`: 1, `"I believe 2 is more likely."`: 2, `"No. 1"`: 1, `"I choose option 1. 2 is a comedy."`: 1,
+		`"It could be 1 or 2."`: 0, `"The choice is option 1 or option 2."`: 0,
 	} {
 		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, replied(content)) })
 		reply, err := e.Ask(t.Context(), "q")
@@ -224,6 +227,50 @@ func TestEndpoint_temperature(t *testing.T) {
 	}
 	if _, err := NewEndpoint(EndpointParams{URL: "http://x/v1", Model: "m", Temperature: 3}); err == nil {
 		t.Error("a temperature of 3")
+	}
+}
+
+// Questions that are under way when the first refusal comes are asked again, too, wherever the
+// refusal names the temperature.
+func TestEndpoint_temperatureOfMany(t *testing.T) {
+	const many = 4
+	var refused sync.WaitGroup // all are asked with a temperature before one is refused
+	refused.Add(many)
+	e := served(t, EndpointParams{}, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(string(body), "temperature") {
+			refused.Done()
+			refused.Wait()
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error":{"message":"Unsupported parameter","param":"Temperature"}}`)
+			return
+		}
+		fmt.Fprint(w, good)
+	})
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() {
+			if reply, err := e.Ask(t.Context(), "q"); err != nil || reply.Text != "1" {
+				t.Errorf("%+v, %v", reply, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// The tokens of a reply are its total, or else those of its parts; an error that says nothing is
+// none.
+func TestEndpoint_usage(t *testing.T) {
+	for usage, want := range map[string]int{`{"total_tokens":42}`: 42, `{"prompt_tokens":40,"completion_tokens":2}`: 42, `{}`: 0, `null`: 0} {
+		e := served(t, EndpointParams{}, func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, "\ufeff"+`{"error":"","choices":[{"message":{"content":"1"}}],"usage":%s}`, usage)
+		})
+		if reply, err := e.Ask(t.Context(), "q"); err != nil || reply.Text != "1" || reply.Tokens != want {
+			t.Errorf("%s: %+v, %v", usage, reply, err)
+		}
 	}
 }
 

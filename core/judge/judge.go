@@ -91,12 +91,13 @@ var (
 // it; \boxed{1}; and a sentence that names one option after a word of choice. Numbers in titles do
 // not count.
 var (
-	startPattern    = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
+	startPattern    = regexp.MustCompile(`(?i)^\W*(?:(?:the|my|answer|choice|option|number|no|response|result|is|would|be)\W+)*([12])(?:\W+(and|or)\W|\W|$)`)
 	bothPattern     = regexp.MustCompile(`^\W*(?:1\W+2|2\W+1)\W*$`)
 	boxedPattern    = regexp.MustCompile(`(?i)\\boxed\{\W*(?:(?:text|textbf|mathbf|option|number)\W+)*([12])\b`)
 	deniedPattern   = regexp.MustCompile(`(?i)(?:\bnot|n['’]t|\bnever|\bthan|\binstead of|\bover)\W+(?:\w+\W+)?$`)
-	sentencePattern = regexp.MustCompile(`(?i)\b(?:option|number|answer|choice|choose|chosen|pick|select|prefer|is|be|go with)\W+` +
-		`(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
+	sentencePattern = regexp.MustCompile(`(?i)\b(?:option|number|answer|choice|choose|chosen|pick|select|prefer|recommend|suggest|say|` +
+		`believe|think|is|be|go (?:with|for))\W+(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
+	eitherPattern = regexp.MustCompile(`(?i)^\s*(?:[,/]|or\b|and\b)\W*(?:(?:or|and|option|number)\W+)*[12]\b`) // behind one option: or 2
 )
 
 // verdict reads a reply: 1, 2, or 0 where it is neither or both. The numbers in the titles that the
@@ -122,6 +123,9 @@ func verdict(reply string, titles ...string) int {
 		for _, match := range pattern.FindAllStringSubmatchIndex(reply, -1) {
 			if !deniedPattern.MatchString(reply[:match[0]]) {
 				found[reply[match[2]:match[3]]] = true
+			}
+			if eitherPattern.MatchString(reply[match[3]:]) {
+				return 0
 			}
 		}
 		if found["1"] != found["2"] {

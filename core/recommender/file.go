@@ -229,8 +229,8 @@ func (r *Recommender) knowsAll(file *artifact.File, infos []cgo.TensorInfo) erro
 
 // buffers are the last parts of the names of tensors that PyTorch's modules keep beside their weights,
 // of any type.
-var buffers = []string{"causal_mask", "attn_mask", "attention_mask", "padding_mask", "mask", "masked_bias", "position_ids",
-	"inv_freq", "tril", "triu", "num_batches_tracked"}
+var buffers = []string{"causal_mask", "future_mask", "attn_mask", "attention_mask", "padding_mask", "key_padding_mask", "src_mask",
+	"tgt_mask", "mask", "masked_bias", "position_ids", "token_type_ids", "inv_freq", "tril", "triu", "num_batches_tracked"}
 
 // isBuffer reports whether a tensor is a known buffer, which holds no weights.
 func isBuffer(t artifact.Tensor) bool {
