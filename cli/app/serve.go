@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/explorer"
 	"github.com/recinterpreter/recinterpreter/core/serve"
 )
@@ -115,7 +116,7 @@ func runsOf(args []string) []serve.Run {
 func keys(path string) (keys []string, err error) {
 	text := strings.ReplaceAll(os.Getenv(keysVariable), ",", "\n")
 	if path != "" {
-		content, err := os.ReadFile(path)
+		content, err := artifact.ReadText(path)
 		if err != nil {
 			return nil, fmt.Errorf("--api-keys: %w", err)
 		}

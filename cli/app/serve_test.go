@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,4 +191,13 @@ func TestServe_refusals(t *testing.T) {
 	fails(t, 1, []string{"slots are 5 to 255"}, dir, "serve", "@run", "--listen", "127.0.0.1:0", "--slots", "3")
 	fails(t, 1, []string{"is empty or taken"}, dir, "serve", "@run", "@run", "--listen", "127.0.0.1:0")
 	fails(t, 1, []string{"no-run"}, dir, "serve", "@no-run", "--listen", "127.0.0.1:0")
+}
+
+// A byte-order mark is no part of the first key.
+func TestServeKeys_mark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.txt")
+	write(t, path, []byte("\ufeff0123456789abcdef\r\n"))
+	if got, err := keys(path); err != nil || !slices.Equal(got, []string{"0123456789abcdef"}) {
+		t.Errorf("%q, %v", got, err)
+	}
 }

@@ -190,7 +190,7 @@ func TestAnswers(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	r := open(t)
 	in := strings.Join([]string{"[1]", "", `{"history": "1"}`, `{"history": [1.5]}`, `{"states": [[1, null], [2, 3]]}`, `{"user": {}}`,
-		`{"history": ["1", "2"], "user": "3"}`, `{"history": ["1", "2"], "states": [[1]]}`, fmt.Sprintf(`{"history": [%q, %q]}`, r.Data.Items[1].ID, r.Data.Items[2].ID)}, "\n")
+		`{"history": ["1", "2"], "user": "3"}`, `{"history": ["1", "2"], "states": [[1]]}`, fmt.Sprintf("\ufeff"+`{"history": [%q, %q]}`, r.Data.Items[1].ID, r.Data.Items[2].ID)}, "\n")
 	var out bytes.Buffer
 	if _, err := (Job{Run: r, In: Standard, Out: Standard, Input: strings.NewReader(in), Output: &out}).Do(t.Context()); err != nil {
 		t.Fatal(err)

@@ -107,10 +107,10 @@ func (l *lines) read(_ context.Context, each func(record) error) error {
 	}
 }
 
-// parse reads a line.
+// parse reads a line, before which a byte-order mark may stand, as where files were joined.
 func (l *lines) parse(line []byte) (r record) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(line, &fields); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(line, []byte("\ufeff")), &fields); err != nil {
 		r.problem = errors.New("the line is no JSON object")
 		return r
 	}
