@@ -20,10 +20,11 @@ type Sample struct {
 	HeldOut bool          // it is about an item that training kept out
 }
 
-// Answerer answers samples; the method Answer of an interpreter is one.
+// Answerer answers samples; an interpreter's method Answer is one.
 type Answerer func(ctx context.Context, samples []prompt.States) ([]prompt.Answer, error)
 
-// Ranker gives each sample one or more answers, the likeliest first; the method Rank of an interpreter is one.
+// Ranker gives each sample one or more answers, the likeliest first; an interpreter's method Rank
+// is one.
 type Ranker func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error)
 
 // The conditions under which the same samples are asked.
@@ -34,7 +35,7 @@ const (
 	ShuffledState   = "shuffled"   // control: the states of another sample
 )
 
-// ConditionNames are what tables call the conditions.
+// ConditionNames are the names of the conditions in tables.
 var ConditionNames = map[string]string{
 	TrueState:       "own states",
 	RestrictedState: "restricted to allowed answers",
@@ -42,7 +43,7 @@ var ConditionNames = map[string]string{
 	ShuffledState:   "control: shuffled states",
 }
 
-// Options are how an evaluation is run.
+// Options configure an evaluation.
 type Options struct {
 	Seed       uint64                // of the shuffled control
 	Restricted Ranker                // answers with titles of the catalogue alone; nil: not asked for
@@ -53,7 +54,8 @@ type Options struct {
 	Progress   func(done, total int) // may be nil
 }
 
-// Hits are how many of a sample's titles an answer names, by each scorer, and how many titles of the catalogue it consists of.
+// Hits count how many of a sample's titles an answer names, by each scorer, and how many titles of
+// the catalogue it consists of.
 type Hits struct {
 	Exact    int `json:"exact"`
 	Contains int `json:"contains"`
@@ -61,13 +63,15 @@ type Hits struct {
 	Valid    int `json:"valid"`
 }
 
-// Chunk is how many samples are answered between two writes. An evaluation is parted and taken up again in whole chunks: what
-// is answered side by side changes the last digits of probabilities.
+// Chunk is the number of samples answered between two writes. Shards and continued evaluations
+// consist of whole chunks, because answering samples side by side changes the last digits of
+// probabilities.
 const Chunk = 128
 
-// Ask asks every question, with a sample's own states and then with those of the controls, and scores the answers. They
-// are kept in opts.Path as they come, and the file of an evaluation that was stopped and taken up again is the same as that
-// of one that was not. evaluation is the name that the file records.
+// Ask asks every question, first with a sample's own states and then with those of the controls,
+// and scores the answers. It writes them to opts.Path as they arrive. The file of an interrupted
+// and continued evaluation equals that of an uninterrupted one. evaluation is the name that the
+// file records.
 func Ask(ctx context.Context, evaluation string, samples []Sample, answer Answerer, score func(answer string, titles []string) Hits,
 	opts Options) (answers *Answers, err error) {
 	if err := check(samples); err != nil {
@@ -146,7 +150,7 @@ func Ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 	return &Answers{h, j.Records, n}, nil
 }
 
-// unranked makes a ranker of one answer.
+// unranked makes a ranker that gives one answer.
 func unranked(answer Answerer) Ranker {
 	return func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error) {
 		answers, err := answer(ctx, samples)
@@ -158,7 +162,7 @@ func unranked(answer Answerer) Ranker {
 	}
 }
 
-// rounded keeps three decimals, which is a thousandth of each probability.
+// rounded keeps three decimals, a thousandth of each probability.
 func rounded(logProbs []float64) []float64 {
 	kept := make([]float64, len(logProbs))
 	for i, x := range logProbs {
@@ -167,7 +171,7 @@ func rounded(logProbs []float64) []float64 {
 	return kept
 }
 
-// check refuses samples that cannot be asked.
+// check refuses samples that cannot be asked about.
 func check(samples []Sample) error {
 	if len(samples) == 0 {
 		return errors.New("evaluate: there are no samples")
@@ -187,8 +191,8 @@ func check(samples []Sample) error {
 	return nil
 }
 
-// questions gives what is to be asked of samples first to last-1 under a condition, and which of the questions is that of
-// each sample. States of zeros are the same question for all samples that have as many of them.
+// questions gives the questions about samples first to last-1 under a condition, and the index of
+// each sample's question. Samples with the same number of zero states share one question.
 func questions(samples []Sample, condition string, seed uint64, first, last int) (asked []prompt.States, of []int) {
 	if condition == ZeroState {
 		number := map[string]int{}
@@ -216,7 +220,7 @@ func questions(samples []Sample, condition string, seed uint64, first, last int)
 	return asked, of
 }
 
-// Derangement is a random permutation that leaves nothing in its place: a single cycle (Sattolo 1986).
+// Derangement is a random permutation without fixed points: a single cycle (Sattolo 1986).
 func Derangement(n int, seed uint64) []int {
 	random := rand.New(rand.NewPCG(seed, 0))
 	p := make([]int, n)
@@ -230,10 +234,10 @@ func Derangement(n int, seed uint64) []int {
 	return p
 }
 
-// Titles holds the titles of a catalogue as answers are compared.
+// Titles holds the titles of a catalogue in the form in which answers are compared.
 type Titles map[string]bool
 
-// NewTitles makes it of clean titles.
+// NewTitles makes Titles of clean titles.
 func NewTitles(catalogue []string) Titles {
 	titles := Titles{}
 	for _, title := range catalogue {
@@ -242,5 +246,5 @@ func NewTitles(catalogue []string) Titles {
 	return titles
 }
 
-// Has says whether a text is one of them and nothing else, as Exact says of one title.
+// Has reports whether a text is one of the titles and nothing else, as Exact does for one title.
 func (t Titles) Has(text string) bool { return t[Normalise(text)] }

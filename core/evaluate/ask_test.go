@@ -15,7 +15,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// cases makes n samples whose one state value is the number of its title; every third title is shared.
+// cases makes n samples whose one state value is the number of its title; every third title is
+// shared.
 func cases(n int) (samples []Sample, catalogue []string) {
 	for i := range n {
 		title := fmt.Sprintf("Film %d", i/3*3)
@@ -97,7 +98,8 @@ func TestAsk_countsAndControls(t *testing.T) {
 	}
 }
 
-// ranker reads a state as reader does and puts another title in front, unless the state says film 0.
+// ranker reads a state as reader does and puts another title in front, unless the state is that of
+// film 0.
 func ranker(ctx context.Context, states []prompt.States) (ranked [][]prompt.Answer, err error) {
 	answers, err := reader(ctx, states)
 	for i, a := range answers {
@@ -151,8 +153,8 @@ func TestAsk_restricted(t *testing.T) {
 	}
 }
 
-// Killed at any byte, the file is completed to the same bytes, and what was complete is not asked again. Answers depend on what
-// is answered beside them, as those of an LLM do in their last digits.
+// A run that is killed at any byte completes the file to the same bytes and does not ask again what
+// was complete. Answers depend on what is answered beside them, as an LLM's last digits do.
 func TestAsk_resumesToTheSameBytes(t *testing.T) {
 	samples, catalogue := cases(Chunk + 100)
 	asked := 0
@@ -202,7 +204,8 @@ func TestAsk_resumesToTheSameBytes(t *testing.T) {
 		if !reflect.DeepEqual(result, whole) {
 			t.Errorf("cut at %d: %+v, want %+v", cut, result, whole)
 		}
-		// What is asked one by one: the ranker is not counted, and each chunk of the zero condition is one question.
+		// What is asked one by one: the ranker is not counted, and each chunk of the zero condition
+		// is one question.
 		missing := bytes.Count(want[cut:], []byte(`{"condition":"state"`)) + bytes.Count(want[cut:], []byte(`{"condition":"shuffled"`))
 		if asked < missing || asked > missing+Chunk+2 {
 			t.Errorf("cut at %d: asked %d with %d answers missing", cut, asked, missing)
@@ -210,7 +213,8 @@ func TestAsk_resumesToTheSameBytes(t *testing.T) {
 	}
 }
 
-// A finished file of an earlier version, which kept no tokens, is read; one that is not finished is not mixed with new answers.
+// A finished file of an earlier version, which kept no tokens, is read; one that is not finished is
+// not mixed with new answers.
 func TestAsk_earlierVersion(t *testing.T) {
 	samples, catalogue := cases(2 * Chunk)
 	untold := func(ctx context.Context, states []prompt.States) ([]prompt.Answer, error) {

@@ -2,23 +2,23 @@ package evaluate
 
 import "math"
 
-// Calibration compares how probable answers are with how often they are right.
+// Calibration compares the probability of answers with how often they are right.
 type Calibration struct {
 	ECE  float64       `json:"ece"` // expected calibration error: mean distance of a bin's accuracy from its confidence (Guo et al. 2017, arXiv 1706.04599)
 	Bins []Reliability `json:"bins"`
 }
 
-// Reliability is a bin of answers that are about equally probable.
+// Reliability is a bin of answers with about the same probability.
 type Reliability struct {
 	N          int     `json:"n"`
 	Confidence float64 `json:"confidence"` // mean probability
 	Accuracy   float64 `json:"accuracy"`
 }
 
-// bins is how many a calibration has, of equal width; empty ones are left out.
+// bins is the number of bins, of equal width; empty ones are omitted.
 const bins = 10
 
-// Calibrate sums up answers' log-probabilities and which answers are right.
+// Calibrate summarises answers' log-probabilities (nats) and which answers are right.
 func Calibrate(logProbs []float64, right []bool) Calibration {
 	var all [bins]Reliability
 	for i, logProb := range logProbs {

@@ -6,7 +6,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
-// The exact scorer ignores case, spaces and a full stop. The paper's scorer finds the title anywhere, in its own spelling.
+// The exact scorer ignores case, spaces and a full stop. The paper's scorer finds the title
+// anywhere, in its own spelling.
 func Example() {
 	for _, answer := range []string{"  fargo.", "The film is Fargo", "Heat"} {
 		fmt.Printf("%-18q exact %-5v paper %v\n", answer, evaluate.Exact(answer, "Fargo"), evaluate.Paper(answer, "Fargo"))

@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// pilot is the number of samples whose answers are timed, and least that of an evaluation however
-// little time it has: fewer say next to nothing.
 const (
+	// pilot is the number of samples whose answers are timed.
 	pilot = 64
+	// least is the smallest evaluation, however little time it has: fewer samples say next to
+	// nothing.
 	least = 100
 )
 
-// Fit measures how fast samples are answered and gives the number of them, of total, that can be
-// answered within a budget, the measurement included. ask answers a number of samples; a first small call
-// is not timed, because it also prepares what all later ones share. now is the clock.
+// Fit measures how fast samples are answered and gives the number of them, out of total, that can
+// be answered within a budget, including the measurement. ask answers a number of samples. A first
+// small call is not timed, because it also prepares what all later ones share. now is the clock.
 func Fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
 	began := now()
 	if err := ask(min(total, pilot/8)); err != nil {
@@ -35,8 +36,8 @@ func Fit(budget time.Duration, total int, ask func(samples int) error, now func(
 	return min(total, max(n, least)), nil
 }
 
-// Begun gives the number of samples of the evaluation whose answers a file holds, finished or not; 0
-// where there is no file.
+// Begun gives the number of samples of the evaluation whose answers a file holds, finished or not;
+// 0 if there is no file.
 func Begun(path string) (samples int, err error) {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {

@@ -17,7 +17,8 @@ func TestFit_byHand(t *testing.T) {
 		total  int
 		want   int
 	}{
-		// 8 + 64 answers and a second of preparation take 8.2 s; what is left of two minutes has time for 1,118.
+		// 8 + 64 answers and a second of preparation take 8.2 s; what is left of two minutes has
+		// time for 1,118.
 		{"a fast machine", 100 * time.Millisecond, 2 * time.Minute, 5000, 1110},
 		{"a slow machine", 600 * time.Millisecond, 2 * time.Minute, 5000, 120},
 		{"a fast machine with few samples", 100 * time.Millisecond, 2 * time.Minute, 300, 300},

@@ -7,7 +7,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Header is the first line of a file of answers: whose answers they are.
+// Header is the first line of a file of answers. It identifies the evaluation.
 type Header struct {
 	Evaluation string   `json:"evaluation"`
 	Label      string   `json:"label"`
@@ -17,7 +17,7 @@ type Header struct {
 	Conditions []string `json:"conditions"`
 }
 
-// Record is each further line: an answer.
+// Record is each further line: one answer.
 type Record struct {
 	Condition string   `json:"condition"`
 	Sample    string   `json:"sample"`
@@ -32,13 +32,13 @@ type Record struct {
 	Others   []Alternative `json:"others,omitempty"`    // less likely answers, where they are restricted to the catalogue
 }
 
-// Alternative is an answer that was not the likeliest.
+// Alternative is an answer other than the likeliest.
 type Alternative struct {
 	Answer  string  `json:"answer"`
 	LogProb float64 `json:"log_prob"`
 }
 
-// Answers are what an evaluation was told.
+// Answers are the answers of one evaluation.
 type Answers struct {
 	Header  Header
 	Records []Record // of one condition after the other
@@ -59,7 +59,7 @@ func ReadAnswers(path string) (*Answers, error) {
 	return &Answers{j.Header, j.Records, n}, nil
 }
 
-// readAnswers reads the file of a finished evaluation and says how many samples it is about.
+// readAnswers reads the file of a finished evaluation and gives the number of samples it is about.
 func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err error) {
 	j, err := artifact.ReadJournal[Header, R](path)
 	if err != nil {
@@ -79,11 +79,11 @@ func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err
 	return j, to - from, nil
 }
 
-// N is how many samples the answers are about.
+// N is the number of samples that the answers are about.
 func (a *Answers) N() int { return a.n }
 
-// Parts gives the answers about items that the adapter was trained on and about those that training kept out; nil where all are of one
-// kind.
+// Parts separates the answers about items that the adapter was trained on from those about items
+// that training kept out; nil if all are of one kind.
 func (a *Answers) Parts() (seen, heldOut *Answers) {
 	seen, heldOut = &Answers{Header: a.Header}, &Answers{Header: a.Header}
 	for _, r := range a.Records {
@@ -109,7 +109,8 @@ func (a *Answers) Of(condition string) []Record {
 	return a.Records[at*a.n : (at+1)*a.n]
 }
 
-// belong says how many of a file's records are whole chunks of answers to samples, or why they are not.
+// belong counts the records of a file that form whole chunks of answers to samples. It is an error
+// if they do not belong to these samples.
 func belong(records []Record, h Header, samples []Sample) (int, error) {
 	n := len(samples)
 	records = records[:min(len(records), n*len(h.Conditions))]

@@ -8,7 +8,7 @@ type Line struct {
 	Right bool   `json:"right"` // it is one of the titles asked for, which no line before it has used up
 }
 
-// Lines judges the lines of an answer, empty ones left out, by the exact scorer.
+// Lines scores the lines of an answer with the exact scorer. Empty lines are omitted.
 func Lines(answer string, titles []string) []Line {
 	left := map[string]int{}
 	for _, title := range titles {
@@ -26,8 +26,8 @@ func Lines(answer string, titles []string) []Line {
 	return lines
 }
 
-// Named says which titles are named by a line of an answer, by the exact scorer. Of a title that is asked for twice and said
-// once it is the first.
+// Named reports which titles a line of an answer names, by the exact scorer. If a title is asked
+// for twice and named once, the first of the two counts.
 func Named(answer string, titles []string) []bool {
 	said := map[string]int{}
 	for text := range strings.Lines(answer) {
@@ -42,8 +42,8 @@ func Named(answer string, titles []string) []bool {
 	return named
 }
 
-// MostFrequent gives the true answer that most records share, its lines joined by line breaks; of several the first in the
-// order of their texts.
+// MostFrequent gives the most frequent true answer of the records, its lines joined by line breaks;
+// among equals the first by text.
 func MostFrequent(records []Record) string {
 	times, best := map[string]int{}, ""
 	for _, r := range records {

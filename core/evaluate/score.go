@@ -10,12 +10,13 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/wilson"
 )
 
-// Exact says whether the answer is the title and nothing else, up to case, runs of white space and punctuation at
-// either end.
+// Exact reports whether the answer is the title and nothing else, ignoring case, runs of white
+// space and punctuation at either end.
 func Exact(answer, title string) bool { return Normalise(answer) == Normalise(title) }
 
-// Contains says whether the title occurs in the answer as whole words, up to case, runs of white space and punctuation
-// at either end. Short titles that are also common words ("It") are easily contained: read it beside Exact.
+// Contains reports whether the title occurs in the answer as whole words, ignoring case, runs of
+// white space and punctuation at either end. Short titles that are also common words ("It") are
+// easily contained: read the result together with Exact.
 func Contains(answer, title string) bool {
 	text, words := Normalise(answer), Normalise(title)
 	if words == "" {
@@ -36,18 +37,21 @@ func Contains(answer, title string) bool {
 	}
 }
 
-// Paper says whether the title occurs in the answer as it is written, the test of the paper's evaluator. There the title
-// is a regular expression; here it stands for itself, so that "M*A*S*H" means what it says.
+// Paper reports whether the title occurs in the answer as written, the test of the paper's
+// evaluator. There the title is a regular expression; here it is literal, so that "M*A*S*H" means
+// itself.
 func Paper(answer, title string) bool { return title != "" && strings.Contains(answer, title) }
 
-// Close says whether the answer is the title but for a few letters: at most one in five of the title's has to be put in, taken
-// out or replaced (Levenshtein's distance), up to what Exact overlooks.
+// Close reports whether the answer is the title except for a few letters: at most one in five of
+// the title's letters has to be inserted, deleted or replaced (Levenshtein distance), ignoring what
+// Exact ignores.
 func Close(answer, title string) bool {
 	title = Normalise(title)
 	return 5*levenshtein.ComputeDistance(Normalise(answer), title) <= utf8.RuneCountInString(title)
 }
 
-// Normalise folds case, collapses white space and takes punctuation off both ends, unless there is nothing else.
+// Normalise folds case, collapses white space and removes punctuation at both ends, unless the text
+// is all punctuation.
 func Normalise(text string) string {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	if trimmed := strings.TrimFunc(text, func(r rune) bool { return unicode.IsPunct(r) || r == ' ' }); trimmed != "" {

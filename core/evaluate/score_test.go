@@ -70,8 +70,9 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// Expected intervals: Wilson's formula in exact rational steps by hand for 0/10 (z²/(n+z²)), and the worked example
-// of Newcombe 1998 (Statistics in Medicine 17, table I, method 3): 81/263 gives 0.2553 to 0.3662.
+// Expected intervals: Wilson's formula in exact rational steps by hand for 0/10 (z²/(n+z²)), and
+// the worked example of Newcombe 1998 (Statistics in Medicine 17, table I, method 3): 81/263 gives
+// 0.2553 to 0.3662.
 func TestNewShare(t *testing.T) {
 	for _, c := range []struct {
 		hits, n   int

@@ -11,10 +11,11 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Shard is part I of N, counted from 1, of the samples of an evaluation that several machines share.
+// Shard is part I of N, counted from 1, of the samples of an evaluation that several machines
+// share.
 type Shard struct{ I, N int }
 
-// ParseShard reads "2/4"; nothing is the whole.
+// ParseShard reads a shard such as "2/4"; the empty text is the whole.
 func ParseShard(text string) (Shard, error) {
 	if text == "" {
 		return Shard{}, nil
@@ -28,7 +29,7 @@ func ParseShard(text string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-// String is what ParseShard reads.
+// String gives the form that ParseShard reads.
 func (s Shard) String() string {
 	if s == (Shard{}) {
 		return ""
@@ -36,7 +37,8 @@ func (s Shard) String() string {
 	return fmt.Sprintf("%d/%d", s.I, s.N)
 }
 
-// of gives the shard's samples [from, to) of all: whole chunks, so that each chunk is answered as it would be without shards.
+// of gives the range [from, to) of the shard's samples: whole chunks, so that each chunk is
+// answered as without shards.
 func (s Shard) of(samples int) (from, to int, err error) {
 	if s == (Shard{}) {
 		return 0, samples, nil
@@ -49,8 +51,8 @@ func (s Shard) of(samples int) (from, to int, err error) {
 	return chunks * (s.I - 1) / s.N * Chunk, min(samples, chunks*s.I/s.N*Chunk), nil
 }
 
-// Merge joins the files of answers of all shards of an evaluation to the one that it would have written without shards, byte for
-// byte.
+// Merge joins the files of answers of all shards of an evaluation. The result equals the file of
+// the evaluation without shards, byte for byte.
 func Merge(to string, shards []string) error {
 	var whole Header
 	answers := make([][]json.RawMessage, len(shards)) // of each shard, in their order

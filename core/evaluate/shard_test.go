@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// Three shards, one of them killed and taken up again, merge to the bytes of the whole, from which the same figures come.
+// Three shards, one of them killed and taken up again, merge to the bytes of the whole, from which
+// the same figures come.
 func TestMerge_equalsTheWhole(t *testing.T) {
 	samples, catalogue := cases(5*Chunk + 7)
 	dir := t.TempDir()

@@ -8,7 +8,7 @@ import (
 //go:embed page
 var files embed.FS
 
-// Page holds the files of the page, index.html first of all.
+// Page holds the files of the page, first of all index.html.
 func Page() fs.FS {
 	page, err := fs.Sub(files, "page")
 	if err != nil {

@@ -26,7 +26,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/serve"
 )
 
-// folders are runs, for reading; browser is one that all tests open their tabs in, nil where there is none.
+// folders are runs, for reading; browser is one that all tests open their tabs in, nil where there
+// is none.
 var (
 	folders map[string]string
 	browser context.Context
@@ -110,8 +111,8 @@ type tab struct {
 	ctx context.Context
 }
 
-// visit opens an address in a tab of its own, which has no storage of others. Errors in its console fail the test, but those that are
-// expected.
+// visit opens an address in a tab of its own, which has no storage of others. Errors in its console
+// fail the test, but those that are expected.
 func visit(t *testing.T, url string, expected ...string) tab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(browser, 5*time.Minute)
@@ -184,7 +185,8 @@ func (p tab) keys(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
-// click clicks what can be seen as soon as it is there, in one step: a mouse's way takes several, between which the page may move.
+// click clicks what can be seen as soon as it is there, in one step: a mouse's way takes several,
+// between which the page may move.
 func (p tab) click(selector string) {
 	p.Helper()
 	p.until(fmt.Sprintf(`(e => {

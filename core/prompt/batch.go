@@ -2,7 +2,7 @@ package prompt
 
 import "fmt"
 
-// States are what a sample puts into the slots of a prompt.
+// States are the recommender states that fill the slots of a prompt for one sample.
 type States struct {
 	Counts []int     // states in each slot, at least 1
 	Values []float32 // [N, D], slot by slot
@@ -17,7 +17,7 @@ func (s States) N() int {
 	return n
 }
 
-// Sample is what one training sample adds to a prompt.
+// Sample is one training sample: what it adds to a prompt.
 type Sample struct {
 	States
 	Answer []int32 // token ids, the end token included; at least one
@@ -25,7 +25,7 @@ type Sample struct {
 	Task   int     // number of the question that it answers, of those that are trained together
 }
 
-// Batch is samples laid out for the LLM: B of them, of S positions each.
+// Batch is samples laid out for the LLM: B samples of S positions each.
 type Batch struct {
 	Samples, Positions int
 	States             []int32   // [B]: how many states each sample has
@@ -35,9 +35,10 @@ type Batch struct {
 	Weight             float64   // of each target in the loss
 }
 
-// Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token, padded at the end
-// to the longest row; the target of a position is the token that follows it, from the last position of the suffix
-// (which predicts the answer's first token) to the last one fed. weight multiplies each target's loss.
+// Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token,
+// padded at the end to the longest row. The target of a position is the token that follows it, from
+// the last position of the suffix (which predicts the answer's first token) to the last one fed.
+// weight multiplies each target's loss.
 func (p *Prompt) Batch(samples []Sample, weight float64) (Batch, error) {
 	if len(samples) == 0 {
 		return Batch{}, fmt.Errorf("prompt: a batch of no samples")
@@ -76,7 +77,7 @@ func (p *Prompt) Batch(samples []Sample, weight float64) (Batch, error) {
 	return batch, nil
 }
 
-// Targets counts the tokens that the answers of samples hold: the number of predictions in their loss.
+// Targets counts the tokens in the answers of samples: the number of predictions in their loss.
 func Targets(samples []Sample) int {
 	n := 0
 	for _, s := range samples {

@@ -8,9 +8,10 @@ import (
 	"slices"
 )
 
-// Vocabulary is what a prompt needs of an LLM; *cgo.GGUF is one.
+// Vocabulary is the part of an LLM that a prompt needs; *cgo.GGUF implements it.
 type Vocabulary interface {
-	// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that there is not.
+	// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that does
+	// not exist.
 	Special() (bos, eos, eot int32, err error)
 	Tokenize(text string, parseSpecial bool) ([]int32, error)
 	Detokenize(tokens []int32, special bool) (string, error)
@@ -18,27 +19,30 @@ type Vocabulary interface {
 	Chat(user string) (string, error)
 }
 
-// Prompt is one wording of a template, compiled for one vocabulary: segment 0, the soft tokens of slot 0, segment 1, the
-// soft tokens of slot 1, …, the last segment. The answer follows. It is immutable and safe for concurrent use.
+// Prompt is one wording of a template, compiled for one vocabulary: segment 0, the soft tokens of
+// slot 0, segment 1, the soft tokens of slot 1, …, the last segment. The answer follows. It is
+// immutable and safe for concurrent use.
 type Prompt struct {
 	slots    []string
 	segments [][]int32
 	perState int
 }
 
-// Shown says how titles stand in a prompt before the LLM says them.
+// Shown describes how a prompt shows titles to the LLM before it names them.
 type Shown struct {
 	Tokens   int  // K, soft tokens of a title
 	PerState int  // titles that one state shows: 1, or as many as the adapter looks up
 	AllItems bool // a slot shows all items of a history, not the last alone
 
-	// Answer is what is to be said of an example's titles, oldest first. A template without examples needs none.
+	// Answer gives the text that an example says of its titles, oldest first. A template without
+	// examples needs none.
 	Answer func(titles []string) string
 }
 
-// Compile makes a prompt of each of the template's wordings, those that training draws first: it wraps the text in the model's chat template, where it has one,
-// adds examples and the start of the reply, and tokenises what lies between slots piece by piece. The model's
-// beginning-of-sequence token, where it names one, starts the prompt.
+// Compile makes a prompt of each of the template's wordings, first those that training draws. It
+// wraps the text in the model's chat template, if there is one, adds examples and the start of the
+// reply, and tokenises each segment between slots by itself. The model's beginning-of-sequence
+// token, if it names one, starts the prompt.
 func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
@@ -91,8 +95,8 @@ func (t Template) compile(v Vocabulary, text string, slots []string, shown Shown
 	return p, nil
 }
 
-// wrap puts a user message into the model's chat template, where it has one. What it gives starts with the tokens of
-// start: the model's beginning-of-sequence token, where it names one.
+// wrap puts a user message into the model's chat template, if there is one. The result starts with
+// the tokens of start: the model's beginning-of-sequence token, if it names one.
 func wrap(v Vocabulary, message string) (start []int32, wrapped string, err error) {
 	wrapped, err = v.Chat(message)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -108,7 +112,7 @@ func wrap(v Vocabulary, message string) (start []int32, wrapped string, err erro
 	return start, wrapped, err
 }
 
-// Question gives the tokens of a user message as an LLM is asked it.
+// Question gives the tokens of a user message in the form in which an LLM is asked it.
 func Question(v Vocabulary, message string) ([]int32, error) {
 	start, wrapped, err := wrap(v, message)
 	if err != nil {
@@ -121,7 +125,8 @@ func Question(v Vocabulary, message string) ([]int32, error) {
 	return join(start, tokens), nil
 }
 
-// join puts tokens behind a start, of which a beginning-of-sequence token alone is not doubled.
+// join appends tokens to a start. A start that is a beginning-of-sequence token alone is not
+// doubled.
 func join(start, tokens []int32) []int32 {
 	if len(start) == 1 && len(tokens) > 0 && tokens[0] == start[0] {
 		return tokens
@@ -171,7 +176,8 @@ func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []stri
 	return append(tokens, answer...), err
 }
 
-// FirstTokens gives the first k tokens of an answer; a shorter one is filled up with its last token, the end token.
+// FirstTokens gives the first k tokens of an answer; a shorter one is padded with its last token,
+// the end token.
 func FirstTokens(answer []int32, k int) []int32 {
 	first := make([]int32, k)
 	for i := range first {
@@ -180,8 +186,8 @@ func FirstTokens(answer []int32, k int) []int32 {
 	return first
 }
 
-// FromSegments makes a prompt of token ids as they are: N+1 segments around N slots, whose states have tokensPerState soft
-// tokens each. Nothing is added.
+// FromSegments makes a prompt of given token ids: N+1 segments around N slots, whose states have
+// tokensPerState soft tokens each. Nothing is added.
 func FromSegments(segments [][]int32, tokensPerState int) (*Prompt, error) {
 	if len(segments) < 2 {
 		return nil, fmt.Errorf("prompt: %d segments; a prompt with one slot has 2", len(segments))
@@ -213,8 +219,8 @@ func (p *Prompt) TokensPerState() int { return p.perState }
 // Prefix is the part that every sample starts with, up to the first soft token.
 func (p *Prompt) Prefix() []int32 { return slices.Clone(p.segments[0]) }
 
-// Suffix is the part from the first soft token to where the answer starts, for a sample with counts[i] states in slot i;
-// soft token j is written -1-j.
+// Suffix is the part from the first soft token to the start of the answer, for a sample with
+// counts[i] states in slot i. Soft token j is written -1-j.
 func (p *Prompt) Suffix(counts []int) []int32 {
 	var suffix []int32
 	soft := int32(0)
@@ -228,8 +234,8 @@ func (p *Prompt) Suffix(counts []int) []int32 {
 	return suffix
 }
 
-// Positions is how many positions of the context a sample takes: prefix, suffix and the fed part of an answer of
-// n tokens (its last token is predicted, never fed).
+// Positions is the number of context positions of a sample: prefix, suffix and the fed part of an
+// answer of n tokens (its last token is predicted, never fed).
 func (p *Prompt) Positions(counts []int, n int) int {
 	positions := max(n-1, 0)
 	for _, segment := range p.segments {
@@ -241,7 +247,8 @@ func (p *Prompt) Positions(counts []int, n int) int {
 	return positions
 }
 
-// Check reports how the states do not fit the prompt's slots, or nil. width is D, of one state.
+// Check reports why the states do not fit the prompt's slots, or nil. width is D, the width of one
+// state.
 func (p *Prompt) Check(s States, width int) error {
 	if len(s.Counts) != p.Slots() {
 		return fmt.Errorf("prompt: states of %d slots for a prompt with %d", len(s.Counts), p.Slots())
@@ -262,7 +269,8 @@ func (p *Prompt) Check(s States, width int) error {
 	return nil
 }
 
-// End is the token that closes an answer: the model's end-of-turn token, or else its end-of-sequence token.
+// End is the token that closes an answer: the model's end-of-turn token, or else its
+// end-of-sequence token.
 func End(v Vocabulary) (int32, error) {
 	_, eos, eot, err := v.Special()
 	switch {
@@ -277,7 +285,8 @@ func End(v Vocabulary) (int32, error) {
 		"so an answer would have no end")
 }
 
-// Tokens gives the tokens of an answer's text followed by the end token. Special tokens written in the text are text.
+// Tokens gives the tokens of an answer's text followed by the end token. Special tokens written in
+// the text are text.
 func Tokens(v Vocabulary, text string) ([]int32, error) {
 	end, err := End(v)
 	if err != nil {
@@ -306,8 +315,8 @@ func AllTokens(v Vocabulary, texts []string) ([][]int32, error) {
 	return answers, nil
 }
 
-// Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be empty) for people, one
-// token a line: its position, the part it belongs to, its id and its text.
+// Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be
+// empty) for people, one token per line: its position, the part it belongs to, its id and its text.
 func (p *Prompt) Show(w io.Writer, v Vocabulary, counts []int, answer []int32) error {
 	position := 0
 	describe := func(token int32) (string, error) {

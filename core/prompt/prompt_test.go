@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// letters is a vocabulary of one token for each byte, with 256 = "<end>" and 257 = "<user>" as special tokens.
+// letters is a vocabulary of one token for each byte, with 256 = "<end>" and 257 = "<user>" as
+// special tokens.
 type letters struct {
 	chat     func(string) (string, error)
 	bos, eot int32
@@ -216,8 +217,8 @@ func TestBatch_byHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Suffix: soft 0, 7, soft 1 (of the second sample soft 1 and 2), 6, 5, which predicts the first answer token; 42 and 50 are
-	// never fed.
+	// Suffix: soft 0, 7, soft 1 (of the second sample soft 1 and 2), 6, 5, which predicts the first
+	// answer token; 42 and 50 are never fed.
 	wantTokens := []int32{-1, 7, -2, 6, 5, 40, 41, -1, 7, -2, -3, 6, 5, 0}
 	wantTargets := []int32{-1, -1, -1, -1, 40, 41, 42, -1, -1, -1, -1, -1, 50, -1}
 	if !slices.Equal(batch.Tokens, wantTokens) {

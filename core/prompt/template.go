@@ -17,7 +17,8 @@ const (
 	SlotAfter  = "after"  // the state after the last item
 	SlotItem   = "item"   // the last item's own vector, in the recommender's space of item embeddings; a template has it alone
 
-	// Slots of templates that compare show states after parts of the history, as if each were a history of its own.
+	// Slots of templates that compare show states after parts of the history, as if each were a
+	// history of its own.
 	SlotEarlier = "earlier" // its first half
 	SlotLater   = "later"   // its second half
 	SlotOne     = "one"     // of its last two items the one with the lower number
@@ -26,7 +27,7 @@ const (
 
 var slotNames = []string{SlotState, SlotBefore, SlotAfter, SlotItem, SlotEarlier, SlotLater, SlotOne, SlotOther}
 
-// About gives the items of a history that a slot is about; none where the history is too short.
+// About gives the items of a history that a slot is about; none if the history is too short.
 func About(slot string, history []int32) []int32 {
 	switch slot {
 	case SlotBefore:
@@ -48,7 +49,7 @@ func About(slot string, history []int32) []int32 {
 	return history
 }
 
-// Shortest is how many items a history needs for slots.
+// Shortest is the number of items that a history needs for slots.
 func Shortest(slots []string) int {
 	for _, slot := range slots {
 		if len(About(slot, make([]int32, 1))) == 0 {
@@ -58,35 +59,39 @@ func Shortest(slots []string) int {
 	return 1
 }
 
-// Compares says whether a slot shows the state after a part of the history, which only a recommender can compute.
+// Compares reports whether a slot shows the state after a part of the history, which only a
+// recommender can compute.
 func Compares(slot string) bool {
 	return slices.Contains([]string{SlotEarlier, SlotLater, SlotOne, SlotOther}, slot)
 }
 
-// Asked is what a template asks for, a text that tasks understand (package task).
+// Asked is what a template asks for, a text that tasks interpret (package task).
 type Asked string
 
-// Template is a question to the LLM as data: a user message in one or more wordings, and how the reply starts, behind which
-// the answer follows. Named slots in braces stand in the message or in the start of the reply, the same in the same order
-// with each wording. In training each pass draws one of the wordings; the first is the one that questions are put in
-// afterwards. Everything up to the first slot is computed once and shared by all samples; each token behind it costs time in
-// every sample, so slots belong at the end.
+// Template is a question to the LLM as data: a user message in one or more wordings, and the start
+// of the reply, after which the answer follows. Named slots in braces are in the message or in the
+// start of the reply, the same slots in the same order in each wording. Each pass of training draws
+// one of the wordings; later questions use the first. Everything up to the first slot is computed
+// once and shared by all samples. Tokens after it are computed for every sample, so slots belong at
+// the end.
 //
-// Examples are histories of titles, the oldest first, that show how a question is answered: each is a start of the reply in
-// which the soft tokens of a state are the first tokens of its last title, as the warm start teaches them, and the answer.
-// They stand in the constant beginning, before the start of the reply that is to be answered, which must then hold all slots.
+// Examples are histories of titles, the oldest first, that show how a question is answered. Each is
+// a start of the reply, in which the first tokens of a title take the place of the soft tokens of
+// its state, as the warm start teaches them, and the answer. They are part of the constant prefix
+// and precede the start of the reply, which must then hold all slots.
 type Template struct {
 	Name  string   `json:"name"`
 	Asks  Asked    `json:"asks"`
 	Texts []string `json:"texts"`
-	// Untrained are wordings that training never draws, to find out whether an answer depends on the wording.
+	// Untrained are wordings that training never draws, to find out whether an answer depends on
+	// the wording.
 	Untrained []string   `json:"untrained,omitempty"`
 	Reply     string     `json:"reply,omitempty"`
 	Examples  [][]string `json:"examples,omitempty"`
 }
 
-// ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and, where they are wanted,
-// "reply" and "examples".
+// ReadTemplate reads a template from a JSON file with the keys "name", "asks" and "texts", and
+// optionally "reply" and "examples".
 func ReadTemplate(path string) (Template, error) {
 	text, err := artifact.ReadText(path)
 	if err != nil {
@@ -152,8 +157,8 @@ var (
 	nearSlot    = regexp.MustCompile(`(?i)\{\s*(` + strings.Join(slotNames, "|") + `)\s*\}`) // what was probably meant to be one
 )
 
-// Slots gives the names of the template's slots in the order in which they stand in its texts: the order in which a
-// sample's states are given.
+// Slots gives the names of the template's slots in the order of its texts, which is the order in
+// which a sample's states are given.
 func (t Template) Slots() ([]string, error) {
 	if len(t.Texts) == 0 {
 		return nil, fmt.Errorf("prompt: template %q has no texts", t.Name)
@@ -203,7 +208,8 @@ func (t Template) slots(text string) ([]string, error) {
 	return slots, nil
 }
 
-// split cuts text at the slots, each of which must be there once and in its order, into len(slots)+1 segments.
+// split cuts text at the slots, each of which must occur once and in this order, into len(slots)+1
+// segments.
 func split(text string, slots []string) ([]string, error) {
 	segments := make([]string, 0, len(slots)+1)
 	for _, slot := range slots {
