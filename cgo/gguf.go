@@ -126,9 +126,10 @@ func (g *GGUF) Special() (bos, eos, eot int32, err error) {
 	return info.BOS, info.EOS, info.EOT, err
 }
 
-// CheckTraining reports why training and generation cannot run the file, or nil: ErrUnsupported or ErrFile.
+// CheckTraining reports why adapters cannot be trained through the file, or nil: ErrUnsupported or ErrFile. A Generator
+// runs what llama.cpp runs.
 func (g *GGUF) CheckTraining() error {
-	const op = "check llama"
+	const op = "check LLM"
 	return g.use(op, func(p *C.ri_gguf) error {
 		return try(op, func(e *C.ri_error) C.ri_status { return C.ri_gguf_check(p, e) })
 	})

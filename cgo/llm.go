@@ -45,7 +45,7 @@ type Prefix struct{ handle[*C.ri_prefix] }
 
 // NewLLM loads the weights of a file whose architecture is described (docs/llms.md). The file may be closed afterwards.
 func NewLLM(engine *Engine, gguf *GGUF, precision Precision) (*LLM, error) {
-	const op = "load llama"
+	const op = "load LLM"
 	if engine == nil || gguf == nil {
 		return nil, closed(op)
 	}

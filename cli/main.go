@@ -1,4 +1,4 @@
-// Command recint trains adapters through which a frozen LLaMA reads the states of sequential recommenders, and asks it what
+// Command recint trains adapters through which a frozen LLM reads the states of sequential recommenders, and asks it what
 // they say.
 package main
 

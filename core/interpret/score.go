@@ -20,7 +20,7 @@ const nodesAtOnce = 256
 // titles begin with is computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
 type Scorer struct {
 	of     *Interpreter
-	llama  *cgo.LLM
+	llm    *cgo.LLM
 	prefix *cgo.Prefix
 	trees  []tree
 	titles int
@@ -45,8 +45,8 @@ func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scor
 		return nil, err
 	}
 	s := &Scorer{of: i, trees: plant(answers, nodesAtOnce), titles: len(titles)}
-	if s.llama, err = cgo.NewLLM(i.engine, i.gguf, precision); err == nil {
-		s.prefix, err = s.llama.NewPrefix(i.prompt.Prefix())
+	if s.llm, err = cgo.NewLLM(i.engine, i.gguf, precision); err == nil {
+		s.prefix, err = s.llm.NewPrefix(i.prompt.Prefix())
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -60,8 +60,8 @@ func (s *Scorer) Close() error {
 	if s.prefix != nil {
 		err = s.prefix.Close()
 	}
-	if s.llama != nil {
-		err = errors.Join(err, s.llama.Close())
+	if s.llm != nil {
+		err = errors.Join(err, s.llm.Close())
 	}
 	return err
 }
@@ -140,7 +140,7 @@ func (s *Scorer) score(scores []float64, sample prompt.States, t tree) error {
 		b.Asked = append(b.Asked, e.token)
 	}
 	logProbs := make([]float32, len(b.Asked))
-	if err := s.llama.BranchLogProbs(logProbs, s.prefix, s.of.adapter, b); err != nil {
+	if err := s.llm.BranchLogProbs(logProbs, s.prefix, s.of.adapter, b); err != nil {
 		return err
 	}
 	sums := make([]float64, len(t.tokens)+1) // from the end of the prompt to each node

@@ -175,17 +175,17 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 		return nil, err
 	}
 	defer adapter.Close()
-	llama, err := cgo.NewLLM(engine, gguf, p.mode)
+	llm, err := cgo.NewLLM(engine, gguf, p.mode)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, llama.Close()) }()
-	prefix, err := llama.NewPrefix(c.prompt.Prefix())
+	defer func() { err = errors.Join(err, llm.Close()) }()
+	prefix, err := llm.NewPrefix(c.prompt.Prefix())
 	if err != nil {
 		return nil, err
 	}
 	defer prefix.Close()
-	loss, err := llama.Backward(prefix, adapter, cgo.AlignBatch(c.batch))
+	loss, err := llm.Backward(prefix, adapter, cgo.AlignBatch(c.batch))
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 	if err != nil {
 		return nil, err
 	}
-	logProbs, err := c.spread(llama, prefix, adapter)
+	logProbs, err := c.spread(llm, prefix, adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 }
 
 // spread computes the log-probability of each answer token, [B, A], 0 where an answer is over.
-func (c *llmCase) spread(llama *cgo.LLM, prefix *cgo.Prefix, adapter *cgo.Adapter) ([]float32, error) {
+func (c *llmCase) spread(llm *cgo.LLM, prefix *cgo.Prefix, adapter *cgo.Adapter) ([]float32, error) {
 	targets := 0
 	for _, token := range c.answers {
 		if token >= 0 {
@@ -225,7 +225,7 @@ func (c *llmCase) spread(llama *cgo.LLM, prefix *cgo.Prefix, adapter *cgo.Adapte
 		}
 	}
 	dense := make([]float32, targets)
-	if err := llama.LogProbs(dense, prefix, adapter, cgo.AlignBatch(c.batch)); err != nil {
+	if err := llm.LogProbs(dense, prefix, adapter, cgo.AlignBatch(c.batch)); err != nil {
 		return nil, err
 	}
 	all := make([]float32, len(c.answers))

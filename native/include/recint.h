@@ -1,14 +1,14 @@
 /*
  * recint.h: the one header between Go and the native core of RecInt.
  *
- * The core reads a llama-architecture GGUF, runs and trains small sequential recommenders, trains an adapter
- * through a frozen LLaMA, and generates text with soft tokens in the prompt. It knows nothing of data sets,
+ * The core reads LLMs from GGUF files, runs and trains small sequential recommenders, trains an adapter through
+ * a frozen LLM, and generates text with soft tokens in the prompt. It knows nothing of data sets,
  * prompts or file formats other than GGUF: callers pass numbers in, and get numbers back.
  *
  * Conventions
  *   Shapes     row-major, slowest index first, as in PyTorch: [B, T, D] has D contiguous.
  *   Letters    B samples, T history length, D recommender width, V items, S prompt positions after the prefix,
- *              K soft tokens per state, N states per sample, E width of the LLaMA's embeddings.
+ *              K soft tokens per state, N states per sample, E width of the LLM's embeddings.
  *   Results    each function that can fail returns a status and, unless `err` is NULL, leaves a message in *err.
  *              On failure no output is written and the objects passed in are unchanged, unless said otherwise.
  *   Ownership  buffers belong to the caller; the core copies what it keeps and no pointer outlives a call.
@@ -85,7 +85,7 @@ typedef struct {
     char kernels[16];     /* the kernel set that graphs run on (RECINT_KERNELS); empty: ggml's operations alone */
 } ri_engine_info;
 
-/* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLaMA's weights in bfloat16. GPUs and the
+/* Of training. RI_F32 is the exact mode; RI_BF16 keeps the LLM's weights in bfloat16. GPUs and the
  * kernel set avx512bf16 round the other operand of each large product, too. */
 typedef enum { RI_F32 = 0, RI_BF16 = 1 } ri_precision;
 
@@ -93,7 +93,7 @@ RI_API ri_engine_params ri_engine_params_default(void);
 RI_API ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err);
 RI_API ri_status ri_engine_describe(const ri_engine *engine, ri_engine_info *out, ri_error *err);
 RI_API void ri_engine_free(ri_engine *engine);
-/* How fast this engine multiplies by a frozen matrix of a LLaMA's size, measured in a fraction of a second: FLOP/s. */
+/* How fast this engine multiplies by a frozen matrix of an LLM's size, measured in a fraction of a second: FLOP/s. */
 RI_API ri_status ri_engine_product_speed(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err);
 /* The most that the engine's threads can multiply and add, measured with a loop over registers in a fraction of a
  * second: FLOP/s. The loop multiplies as the selected kernel set does at this precision. 0 on GPUs. */
@@ -128,12 +128,12 @@ typedef struct {
 } ri_gguf_info;
 
 /* Any GGUF opens that is whole and well formed (every tensor's bytes lie inside the file); the description works for
- * any architecture. The vocabulary and the embeddings need general.architecture = llama. Of a split file `path` is any
- * part; the others lie beside it, and RI_FILE names one that is missing. */
+ * any architecture. Of a split file `path` is any part; the others lie beside it, and RI_FILE names one that is
+ * missing. */
 RI_API ri_status ri_gguf_open(const char *path, ri_gguf **out, ri_error *err);
 RI_API ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_error *err);
-/* RI_UNSUPPORTED or RI_FILE, with the reason, when training and generation cannot run the file: what ri_llm_create
- * would say, before any weight is read. */
+/* RI_UNSUPPORTED or RI_FILE, with the reason, when adapters cannot be trained through the file: what ri_llm_create
+ * would say, before any weight is read. Generation runs what llama.cpp runs. */
 RI_API ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err);
 RI_API void ri_gguf_free(ri_gguf *gguf);
 
@@ -151,7 +151,8 @@ RI_API int32_t ri_gguf_is_end(const ri_gguf *gguf, int32_t token);
  * engine runs it without bounds: open files of people whom you trust. */
 RI_API ri_status ri_gguf_chat(const ri_gguf *gguf, const char *user_message, char *dst, size_t capacity,
                               size_t *n_bytes, ri_error *err);
-/* Rows of the token-embedding table, dequantised: dst [n_tokens, E]. */
+/* What the LLM reads for tokens: rows of the embedding table, dequantised, and scaled where the architecture scales
+ * tokens alone: dst [n_tokens, E]. */
 RI_API ri_status ri_gguf_embed(const ri_gguf *gguf, const int32_t *tokens, size_t n_tokens, float *dst, ri_error *err);
 
 /* ---- 4. Models: named float32 tensors that can be trained ----------------------------------------------- */
@@ -367,7 +368,7 @@ RI_API ri_status ri_probe_backward(ri_model *probe, const float *inputs, const i
 /* Scores of all classes before the softmax: dst [n, C]. RI_NUMERIC when an input holds NaN or infinity. */
 RI_API ri_status ri_probe_scores(ri_model *probe, const float *inputs, size_t n, float *dst, ri_error *err);
 
-/* ---- 8. LLaMA for training: frozen, differentiable with respect to its soft tokens ----------------------- */
+/* ---- 8. LLM for training: frozen, differentiable with respect to its soft tokens ----------------------- */
 
 typedef struct ri_llm ri_llm;
 typedef struct ri_prefix ri_prefix;
@@ -385,10 +386,10 @@ RI_API ri_status ri_llm_layout(const ri_llm_sizes *sizes, ri_tensor_info *dst, s
 
 RI_API ri_status ri_llm_create(ri_engine *engine, const ri_gguf *gguf, ri_precision precision, ri_llm **out,
                                ri_error *err);
-RI_API void ri_llm_free(ri_llm *llama);
+RI_API void ri_llm_free(ri_llm *llm);
 
 /* Keys and values of the tokens that every sample starts with, computed once. n may be 0. */
-RI_API ri_status ri_prefix_create(ri_llm *llama, const int32_t *tokens, size_t n, ri_prefix **out, ri_error *err);
+RI_API ri_status ri_prefix_create(ri_llm *llm, const int32_t *tokens, size_t n, ri_prefix **out, ri_error *err);
 RI_API void ri_prefix_free(ri_prefix *prefix);
 
 typedef struct {
@@ -426,14 +427,14 @@ RI_API ri_llm_estimate_params ri_llm_estimate_params_default(void);
 RI_API ri_status ri_llm_estimate(ri_engine *engine, const ri_gguf *gguf, const ri_llm_estimate_params *params,
                                  ri_llm_needs *out, ri_error *err);
 
-/* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLaMA is never written. */
-RI_API ri_status ri_align_backward(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+/* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLM is never written. */
+RI_API ri_status ri_align_backward(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    double *loss, ri_error *err);
 /* log p of each target in row-major order: dst [number of targets]. */
-RI_API ri_status ri_align_logprobs(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+RI_API ri_status ri_align_logprobs(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    float *dst, ri_error *err);
 /* Logits at each position that has a target: dst [number of targets, n_vocab]. */
-RI_API ri_status ri_align_logits(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+RI_API ri_status ri_align_logits(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                  float *dst, ri_error *err);
 
 /* One sample whose answer goes on in several ways: its positions are the nodes of a tree. */
@@ -448,7 +449,7 @@ typedef struct {
 } ri_branches;
 
 /* log p, among all tokens, of each token asked about: dst [sum of asked_counts]. */
-RI_API ri_status ri_align_branches(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
+RI_API ri_status ri_align_branches(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches,
                                    float *dst, ri_error *err);
 
 /* ---- 9. Generation on llama.cpp ------------------------------------------------------------------------- */
@@ -463,6 +464,7 @@ typedef struct {
 /* One slot; the context is the caller's to set. */
 RI_API ri_generator_params ri_generator_params_default(void);
 
+/* Any architecture will do that llama.cpp runs and that writes one token after the other. */
 RI_API ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
                                      ri_generator **out, ri_error *err);
 RI_API void ri_generator_free(ri_generator *generator);
@@ -478,7 +480,7 @@ typedef struct {
     size_t n_slots;              /* number of slots that move forward in this call */
     const int32_t *slots;        /* [n_slots], each once */
     const int32_t *counts;       /* [n_slots]: positions appended to each, >= 1 */
-    const float *rows;           /* [sum of counts, E]: embedding vectors, or NULL */
+    const float *rows;           /* [sum of counts, E]: soft tokens and what ri_gguf_embed gives, or NULL */
     const int32_t *tokens;       /* [sum of counts]: ids, or NULL; exactly one of rows and tokens is given */
     const int32_t *asked_counts; /* [n_slots]: tokens asked about behind each slot, >= 0; NULL: none */
     const int32_t *asked;        /* [sum of asked_counts] */

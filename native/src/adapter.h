@@ -1,4 +1,4 @@
-// The adapter: a state of the recommender becomes K soft tokens in the LLaMA's embedding space. The kinds of adapters
+// The adapter: a state of the recommender becomes K soft tokens in the LLM's embedding space. The kinds of adapters
 // are in adapters/.
 #pragma once
 

@@ -1,7 +1,6 @@
-// Generation on llama.cpp: sequences decoded side by side from vectors, with a shared, cached start.
-//
-// Tokens are sent as rows of the embedding table as well, so that a token and its row are the same input bit for bit,
-// and the same as in the training graph. Sequence 0 of the cache holds the prefix; each slot has one of the others.
+// Generation on llama.cpp: sequences decoded side by side from tokens or vectors, with a shared, cached start. Any
+// architecture will do that llama.cpp decodes. Sequence 0 of the cache holds the prefix; each slot has one of the
+// others.
 #include "engine.h"
 #include "kernel_device.h"
 #include "llm/shape.h"
@@ -13,6 +12,7 @@
 #include <cstring>
 #include <numeric>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 namespace ri {
@@ -35,14 +35,40 @@ int32_t most_likely(const float *logits, int64_t n) {
     return int32_t(best);
 }
 
+// The positions that a model can use, of LongRoPE fewer than its file's; nothing of a model that training cannot run,
+// which llama.cpp judges. Throws for a damaged file, on which llama.cpp might abort.
+std::optional<int64_t> described_positions(const Gguf &gguf) {
+    const ri_gguf_info &info = gguf.info();
+    if (info.n_vocab < 1 || info.n_embd < 1 || info.n_context < 1)
+        fail(RI_UNSUPPORTED, "%s has no table of token embeddings with their width, or no context length",
+             gguf.path().c_str());
+    try {
+        return llm_shape(gguf).n_context;
+    } catch (const Error &error) {
+        if (error.code != RI_UNSUPPORTED) throw;
+        // 0 is also what a size that differs from layer to layer is described as.
+        for (const auto &[name, value, low, high] :
+             {std::tuple("block_count", info.n_layer, 1, 512), std::tuple("embedding_length", info.n_embd, 1, 1 << 20),
+              std::tuple("attention.head_count", info.n_head, 0, 1 << 16),
+              std::tuple("attention.head_count_kv", info.n_head_kv, 0, 1 << 16),
+              std::tuple("attention.key_length", info.head_dim, 0, 1 << 16),
+              std::tuple("feed_forward_length", info.n_ff, 0, 1 << 24)})
+            if (value < low || value > high)
+                fail(RI_FILE, "%s: %s.%s is %d, not %d to %d", gguf.path().c_str(), info.architecture, name, value, low,
+                     high);
+        return std::nullopt;
+    }
+}
+
 } // namespace
 
 class Generator {
   public:
     Generator(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, const ri_generator_params &params)
         : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
-        const int64_t n_context = llm_shape(*gguf_).n_context; // of LongRoPE less than the file's
         const ri_gguf_info &info = gguf_->info();
+        const std::optional<int64_t> described = described_positions(*gguf_);
+        const int64_t n_context = described.value_or(info.n_context);
         if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
         if (n_context_ < 1 || n_context_ > n_context)
             fail(RI_INVALID, "n_context is %d, not 1 to %lld, the positions %s was trained for", n_context_,
@@ -57,6 +83,10 @@ class Generator {
         load_model();
         make_context();
         if (kernels_) pack_weights();
+        if (kernels_ && described && kernels_->products() + kernels_->attentions() == 0)
+            fail(RI_INTERNAL,
+                 "llama.cpp hands nothing of %s to the core's kernels; the backend portable does without them",
+                 gguf_->path().c_str());
     }
 
     Engine &engine() const { return *engine_; }
@@ -64,15 +94,14 @@ class Generator {
     void prefix(const int32_t *tokens, size_t n) {
         if (n >= size_t(n_context_))
             fail(RI_INVALID, "a prefix of %zu tokens leaves no room in a context of %d", n, n_context_);
-        std::vector<float> rows(n * size_t(n_embd_));
-        gguf_->embed(tokens, n, rows.data());
+        for (size_t i = 0; i < n; ++i) require_token(tokens[i], n_vocab_, "token", i);
         llama_memory_clear(memory(), false);
         prefix_ = 0;
         std::fill(used_.begin(), used_.end(), 0);
         try {
             std::vector<Position> positions;
             for (size_t i = 0; i < n; ++i) positions.push_back({0, int32_t(i), false});
-            run(rows.data(), positions, [](size_t, const float *) {});
+            run({nullptr, tokens}, positions, [](size_t, const float *) {});
         } catch (...) {
             llama_memory_clear(memory(), false);
             throw;
@@ -113,6 +142,12 @@ class Generator {
         bool wanted; // its logits are
     };
 
+    // What is sent for positions: rows [positions, E] or ids [positions]. The other pointer is null.
+    struct Inputs {
+        const float *rows;
+        const int32_t *tokens;
+    };
+
     llama_memory_t memory() const { return llama_get_memory(context_.get()); }
 
     void load_model() {
@@ -137,15 +172,19 @@ class Generator {
         forget_logged_error();
         model_.reset(llama_model_load_from_file(gguf_->path().c_str(), params));
         if (!model_) fail(RI_FILE, "llama.cpp cannot load %s: %s", gguf_->path().c_str(), logged_error().c_str());
+        if (llama_model_has_encoder(model_.get()) || llama_model_is_diffusion(model_.get()))
+            fail(RI_UNSUPPORTED, "%s is of architecture %s, which does not write one token after the other",
+                 gguf_->path().c_str(), gguf_->info().architecture);
     }
 
     // Where the engine is strict: notes an operation that llama.cpp is about to compute, but not on the engine's
-    // device. (A graph holds nodes that are not computed, and some that only look at another's memory.)
+    // device. (A graph holds nodes that are not computed, and some that only look at another's memory.) Looking up
+    // tokens computes nothing: llama.cpp keeps their table in the host's memory.
     static bool note_stray(ggml_tensor *node, bool, void *generator) {
         auto &self = *static_cast<Generator *>(generator);
         const bool computed = node->buffer && (node->flags & GGML_TENSOR_FLAG_COMPUTE) && node->op != GGML_OP_NONE &&
                               node->op != GGML_OP_VIEW && node->op != GGML_OP_RESHAPE && node->op != GGML_OP_PERMUTE &&
-                              node->op != GGML_OP_TRANSPOSE;
+                              node->op != GGML_OP_TRANSPOSE && node->op != GGML_OP_GET_ROWS;
         if (computed && self.stray_.empty() && !self.is_here(node->buffer)) self.stray_ = ggml_op_desc(node);
         return false; // its result is not asked for
     }
@@ -160,9 +199,10 @@ class Generator {
         // The cache keeps each sequence by itself (kv_unified would let every query scan the cells of all slots, and
         // make an answer depend on its neighbours' lengths), in multiples of 256 positions; keys and values are F16.
         const ri_gguf_info &info = gguf_->info();
+        const int64_t heads = llama_model_n_head_kv(model_.get()); // of the first layer; of most architectures, of all
         const int64_t each = GGML_PAD(int64_t(n_context_), 256), sequences = n_slots_ + 1;
         const double n_bytes =
-            double(sequences) * double(each) * info.n_layer * info.n_head_kv * info.head_dim * 2 * sizeof(ggml_fp16_t);
+            double(sequences) * double(each) * info.n_layer * heads * info.head_dim * 2 * sizeof(ggml_fp16_t);
         size_t free = 0, total = 0;
         ggml_backend_dev_memory(engine_->device(), &free, &total);
         if (n_bytes > double(total) || double(sequences) * double(each) > INT32_MAX)
@@ -184,6 +224,9 @@ class Generator {
         forget_logged_error();
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
+        if (!memory())
+            fail(RI_UNSUPPORTED, "%s is of architecture %s, which keeps nothing of the tokens before",
+                 gguf_->path().c_str(), info.architecture);
         if (engine_->pool()) llama_attach_threadpool(context_.get(), engine_->pool(), engine_->pool());
     }
 
@@ -191,15 +234,8 @@ class Generator {
     // the first answer.
     void pack_weights() {
         const int32_t token = 0;
-        std::vector<float> row(static_cast<size_t>(n_embd_));
-        gguf_->embed(&token, 1, row.data());
-        run(row.data(), {{0, 0, true}}, [](size_t, const float *) {});
+        run({nullptr, &token}, {{0, 0, true}}, [](size_t, const float *) {});
         llama_memory_clear(memory(), false);
-        if (kernels_->products() + kernels_->attentions() == 0)
-            fail(RI_INTERNAL,
-                 "llama.cpp hands nothing of %s to the core's kernels; the backend portable does without "
-                 "them",
-                 gguf_->path().c_str());
     }
 
     void require_slot(int32_t slot) const {
@@ -213,6 +249,9 @@ class Generator {
         require(b.slots, "batch.slots");
         require(b.counts, "batch.counts");
         if (!b.rows == !b.tokens) fail(RI_INVALID, "exactly one of batch.rows and batch.tokens must be given");
+        if (b.rows && llama_model_n_embd_inp(model_.get()) != n_embd_)
+            fail(RI_UNSUPPORTED, "%s takes tokens only: its inputs are %d numbers wide, an embedding is %d",
+                 gguf_->path().c_str(), llama_model_n_embd_inp(model_.get()), n_embd_);
         std::vector<bool> seen(static_cast<size_t>(n_slots_));
         for (size_t i = 0, row = 0; i < b.n_slots; ++i) {
             require_slot(b.slots[i]);
@@ -298,21 +337,22 @@ class Generator {
         const size_t width = size_t(n_embd_);
         std::vector<Position> positions;
         std::vector<float> rows;
+        std::vector<int32_t> ids;
         for (const Part &part : parts) {
             const int32_t used = used_[size_t(b.slots[part.place])], count = b.counts[part.place];
             for (int32_t j = 0; j < count; ++j) positions.push_back({sequence_of(part), used + j, j + 1 == count});
-            rows.resize(positions.size() * width);
-            float *to = rows.data() + rows.size() - size_t(count) * width;
+            const size_t end = part.first + size_t(count);
             if (b.tokens)
-                gguf_->embed(b.tokens + part.first, size_t(count), to);
+                ids.insert(ids.end(), b.tokens + part.first, b.tokens + end);
             else
-                std::copy_n(b.rows + part.first * width, size_t(count) * width, to);
+                rows.insert(rows.end(), b.rows + part.first * width, b.rows + end * width);
         }
         // Results are kept until all is well: a failure writes no output.
         std::vector<int32_t> tokens(b.n_slots);
         std::vector<float> logprobs(b.n_slots), asked(n_asked),
             logits(result.logits ? b.n_slots * size_t(n_vocab_) : 0);
-        run(rows.data(), positions, [&](size_t i, const float *values) {
+        const Inputs inputs{b.rows ? rows.data() : nullptr, b.tokens ? ids.data() : nullptr};
+        run(inputs, positions, [&](size_t i, const float *values) {
             const Part &part = parts[i];
             tokens[part.place] = most_likely(values, n_vocab_);
             if (result.logprobs || part.n_asked) {
@@ -331,9 +371,9 @@ class Generator {
         std::copy(logits.begin(), logits.end(), result.logits);
     }
 
-    // Decodes rows [positions, E] in pieces that llama.cpp takes; gives each wanted position's logits to result(i,
-    // logits), i counting them, from up to two threads.
-    template <typename Result> void run(const float *rows, const std::vector<Position> &positions, Result &&result) {
+    // Decodes in pieces that llama.cpp takes; gives each wanted position's logits to result(i, logits), i counting
+    // them, from up to two threads.
+    template <typename Result> void run(const Inputs &inputs, const std::vector<Position> &positions, Result &&result) {
         size_t n_results = 0;
         for (size_t first = 0; first < positions.size(); first += positions_at_once) {
             const size_t n = std::min(size_t(positions_at_once), positions.size() - first);
@@ -353,7 +393,10 @@ class Generator {
             }
             llama_batch batch{};
             batch.n_tokens = int32_t(n);
-            batch.embd = const_cast<float *>(rows + first * size_t(n_embd_)); // read only
+            if (inputs.rows) // both are only read
+                batch.embd = const_cast<float *>(inputs.rows + first * size_t(n_embd_));
+            else
+                batch.token = const_cast<int32_t *>(inputs.tokens + first);
             batch.pos = position.data();
             batch.n_seq_id = n_sequences.data();
             batch.seq_id = sequences.data();

@@ -10,7 +10,7 @@ namespace ri {
 
 namespace {
 
-// Of the sizes of a small LLaMA's feed-forward layers, which take most of a training step, with as many rows as keep
+// Of the sizes of a small LLM's feed-forward layers, which take most of a training step, with as many rows as keep
 // the engine busy for longer than it takes to start, from the least on.
 constexpr int64_t n_in = 576, n_out = 3072, least_rows = 256, most_rows = 16384;
 constexpr double long_enough = 5e-4; // seconds

@@ -21,7 +21,7 @@ namespace {
 
 ri_error err;
 
-constexpr int n_damaged = 300;
+constexpr int n_damaged = 2000;
 
 struct Fixture {
     std::string path;
@@ -29,8 +29,14 @@ struct Fixture {
     ri_gguf *gguf = nullptr;
     ri_gguf_info info{};
 
-    explicit Fixture(const TinyGguf &model, const char *name) : path(temporary_path(name)) {
-        write_tiny_gguf(path, model);
+    Fixture(const TinyGguf &model, const char *name) : Fixture(temporary_path(name), model, nullptr) {}
+    // Of an architecture that llama.cpp runs and that has no description.
+    explicit Fixture(const char *undescribed) : Fixture(temporary_path("undescribed.gguf"), {}, undescribed) {}
+    Fixture(const std::string &to, const TinyGguf &model, const char *undescribed) : path(to) {
+        if (undescribed)
+            write_undescribed_gguf(path, undescribed);
+        else
+            write_tiny_gguf(path, model);
         ri_engine_params params = ri_engine_params_default();
         params.backend = test_backend();
         params.n_threads = 2;
@@ -131,6 +137,40 @@ void test_against_llama_cpp(const TinyGguf &model, double tolerance) {
         last = decode(f, generator, {0}, {{tokens.begin() + ptrdiff_t(i), tokens.begin() + ptrdiff_t(i) + 8}},
                       i % 16 == 0);
     CHECK_NEAR(largest_difference(last.logits.data(), expected.data(), V), 0, tolerance);
+    ri_generator_free(generator);
+}
+
+// Generation needs a table of embeddings and llama.cpp, and no description of the architecture.
+void test_undescribed(const char *architecture) {
+    const double tolerance = bound(5e-3, 0.05);
+    Fixture f(architecture);
+    CHECK_FAILS(ri_gguf_check(f.gguf, &err), RI_UNSUPPORTED, architecture);
+    const size_t V = size_t(f.info.n_vocab);
+    const auto prefix = random_tokens(9, 5, f.info.n_vocab);
+    const std::vector<std::vector<int32_t>> suffixes{random_tokens(30, 1, f.info.n_vocab), {3}, {4, 5, 6}};
+    ri_generator *generator = f.generator(4, 128);
+    if (!generator) return;
+    for (const bool with_prefix : {true, false}) {
+        CHECK_OK(ri_generator_prefix(generator, prefix.data(), with_prefix ? prefix.size() : 0, &err));
+        for (int round = 0; round < 2; ++round) {
+            const Answer together = decode(f, generator, {2, 0, 1}, suffixes, false);
+            for (size_t i = 0; i < suffixes.size(); ++i) {
+                std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
+                tokens.insert(tokens.end(), suffixes[i].begin(), suffixes[i].end());
+                const auto alone = reference_logits(f, tokens);
+                CHECK_NEAR(largest_difference(together.logits.data() + i * V, alone.data(), V), 0, tolerance);
+            }
+            // A copy goes on as the first would have.
+            CHECK_OK(ri_generator_copy(generator, 2, 3, &err));
+            const Answer alike = decode(f, generator, {2, 3}, {{11}, {11}}, false);
+            CHECK_NEAR(largest_difference(alike.logits.data(), alike.logits.data() + V, V), 0, 1e-5);
+            std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
+            tokens.insert(tokens.end(), suffixes[0].begin(), suffixes[0].end());
+            tokens.push_back(11);
+            CHECK_NEAR(largest_difference(alike.logits.data(), reference_logits(f, tokens).data(), V), 0, tolerance);
+            for (const int32_t slot : {0, 1, 2, 3}) CHECK_OK(ri_generator_reset(generator, slot, &err));
+        }
+    }
     ri_generator_free(generator);
 }
 
@@ -540,6 +580,7 @@ int main(int argc, char **argv) {
     model.tokenizer = false;
     Fixture(model, "plain.gguf");
     CASE(test_slots());
+    for (const char *architecture : {"gemma2", "qwen3moe", "gpt2", "mamba"}) CASE(test_undescribed(architecture));
     CASE(test_copy_and_asked());
     CASE(test_errors());
     CASE(test_damaged_files());

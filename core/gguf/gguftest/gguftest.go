@@ -1,4 +1,4 @@
-// Package gguftest gives tests a small random LLaMA with a tokenizer and a chat template, of some
+// Package gguftest gives tests a small random LLM with a tokenizer and a chat template, of some
 // hundred kilobytes.
 package gguftest
 

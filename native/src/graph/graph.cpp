@@ -6,7 +6,7 @@ namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers of a LLaMA, and through 64 attention blocks of a
+// Enough for a forward and backward pass through 80 layers of an LLM, and through 64 attention blocks of a
 // recommender; a tensor's metadata takes a few hundred bytes.
 constexpr size_t max_tensors = 32768;
 

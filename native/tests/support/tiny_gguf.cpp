@@ -13,6 +13,42 @@
 
 namespace {
 
+// A file in the making: weights are drawn in the order in which they are added.
+class Writer {
+  public:
+    explicit Writer(uint64_t seed) : random_(seed) {}
+
+    gguf_context *metadata() const { return gguf_.get(); }
+
+    ggml_tensor *add(const std::string &name, ggml_type type, std::vector<int64_t> ne, float mean, float deviation) {
+        ggml_tensor *t = ggml_new_tensor(ctx_.get(), type, int(ne.size()), ne.data());
+        ggml_set_name(t, name.c_str());
+        std::vector<float> values(size_t(ggml_nelements(t)));
+        for (float &value : values) value = mean + deviation * normal();
+        if (type == GGML_TYPE_F32)
+            std::copy(values.begin(), values.end(), static_cast<float *>(t->data));
+        else
+            ggml_quantize_chunk(type, values.data(), t->data, 0, ggml_nrows(t), ne[0], nullptr);
+        gguf_add_tensor(metadata(), t);
+        return t;
+    }
+
+    void save(const std::string &path) const {
+        if (!gguf_write_to_file(metadata(), path.c_str(), false)) throw std::runtime_error("cannot write " + path);
+    }
+
+  private:
+    float normal() { // Box and Muller's, so that the numbers are the same with every C++ library
+        const double u = (double(random_() >> 11) + 0.5) / 9007199254740992.0,
+                     v = double(random_() >> 11) / 9007199254740992.0;
+        return float(std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v));
+    }
+
+    std::mt19937_64 random_;
+    ggml_context_ptr ctx_{ggml_init({size_t(64) << 20, nullptr, false})};
+    gguf_context_ptr gguf_{gguf_init_empty()};
+};
+
 // GPT-2's printable stand-ins for the 256 bytes: bytes that print stand for themselves, the others for U+0100 onwards.
 std::vector<std::string> byte_tokens() {
     std::vector<std::string> tokens;
@@ -57,9 +93,8 @@ void add_tokenizer(gguf_context *m, int32_t n_vocab) {
 void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
     const int64_t E = model.n_embd ? model.n_embd : model.n_head * model.head_dim;
     const int64_t Q = model.n_head * model.head_dim, K = model.n_head_kv * model.head_dim;
-    ggml_context_ptr ctx(ggml_init({size_t(64) << 20, nullptr, false}));
-    gguf_context_ptr gguf(gguf_init_empty());
-    gguf_context *m = gguf.get();
+    Writer writer(model.seed);
+    gguf_context *m = writer.metadata();
     const std::string prefix = model.architecture + ".";
     auto set = [&](const char *key, int32_t value) { gguf_set_val_u32(m, (prefix + key).c_str(), uint32_t(value)); };
     gguf_set_val_str(m, "general.architecture", model.architecture.c_str());
@@ -78,29 +113,10 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
     gguf_set_val_f32(m, (prefix + "rope.freq_base").c_str(), 10000.0f);
     if (model.tokenizer) add_tokenizer(m, model.n_vocab);
 
-    std::mt19937_64 random(model.seed);
-    auto normal = [&] { // Box and Muller's, so that the numbers are the same with every C++ library
-        const double u = (double(random() >> 11) + 0.5) / 9007199254740992.0,
-                     v = double(random() >> 11) / 9007199254740992.0;
-        return float(std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v));
-    };
-    auto add = [&](const std::string &name, ggml_type type, int64_t ne0, int64_t ne1, float mean, float deviation) {
-        ggml_tensor *t =
-            ne1 > 1 ? ggml_new_tensor_2d(ctx.get(), type, ne0, ne1) : ggml_new_tensor_1d(ctx.get(), type, ne0);
-        ggml_set_name(t, name.c_str());
-        std::vector<float> values(size_t(ne0 * ne1));
-        for (float &value : values) value = mean + deviation * normal();
-        if (type == GGML_TYPE_F32)
-            std::copy(values.begin(), values.end(), static_cast<float *>(t->data));
-        else
-            ggml_quantize_chunk(type, values.data(), t->data, 0, ne1, ne0, nullptr);
-        gguf_add_tensor(m, t);
-        return t;
-    };
     auto matrix = [&](const std::string &name, int64_t columns, int64_t rows) {
-        add(name, model.type, columns, rows, 0, model.weight_scale / std::sqrt(float(columns)));
+        writer.add(name, model.type, {columns, rows}, 0, model.weight_scale / std::sqrt(float(columns)));
     };
-    auto vector = [&](const std::string &name, int64_t n) { return add(name, GGML_TYPE_F32, n, 1, 1, 0.1f); };
+    auto vector = [&](const std::string &name, int64_t n) { return writer.add(name, GGML_TYPE_F32, {n}, 1, 0.1f); };
     matrix("token_embd.weight", E, model.n_vocab);
     vector("output_norm.weight", E);
     if (!model.tied) matrix("output.weight", E, model.n_vocab);
@@ -125,7 +141,7 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         matrix(at + "attn_output.weight", Q, E);
         if (own && own->qkv_biases)
             for (const auto &[name, n] : {std::pair("attn_q", Q), {"attn_k", K}, {"attn_v", K}})
-                add(at + name + ".bias", GGML_TYPE_F32, n, 1, 0, 0.3f);
+                writer.add(at + name + ".bias", GGML_TYPE_F32, {n}, 0, 0.3f);
         if (own && own->head_norms)
             for (const char *name : {"attn_q_norm.weight", "attn_k_norm.weight"}) vector(at + name, model.head_dim);
         if (own && own->post_norms)
@@ -137,7 +153,113 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         matrix(at + "ffn_down.weight", model.n_ff, E);
     }
     if (model.edit) model.edit(m);
-    if (!gguf_write_to_file(m, path.c_str(), false)) throw std::runtime_error("cannot write " + path);
+    writer.save(path);
+}
+
+void write_undescribed_gguf(const std::string &path, const std::string &architecture) {
+    const bool gemma2 = architecture == "gemma2", experts = architecture == "qwen3moe", mamba = architecture == "mamba";
+    const bool gpt2 = architecture == "gpt2";
+    const int64_t E = 64, Q = 80, K = 40, H = 20, F = 96, V = 288, L = gemma2 ? 4 : 2;
+    Writer writer(7);
+    gguf_context *m = writer.metadata();
+    auto set = [&](const char *key, int64_t value) {
+        gguf_set_val_u32(m, (architecture + "." + key).c_str(), uint32_t(value));
+    };
+    auto set_number = [&](const char *key, float value) {
+        gguf_set_val_f32(m, (architecture + "." + key).c_str(), value);
+    };
+    gguf_set_val_str(m, "general.architecture", architecture.c_str());
+    gguf_set_val_str(m, "tokenizer.ggml.model", "none");
+    set("block_count", L);
+    set("embedding_length", E);
+    set("context_length", 512);
+    set("vocab_size", V);
+    set("feed_forward_length", mamba ? 0 : F);
+    set("attention.head_count", mamba ? 0 : 4);
+    set_number(gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
+
+    auto matrix = [&](const std::string &name, int64_t columns, int64_t rows) {
+        writer.add(name, GGML_TYPE_F32, {columns, rows}, 0, 1 / std::sqrt(float(columns)));
+    };
+    auto norm = [&](const std::string &name, int64_t n) {
+        writer.add(name + ".weight", GGML_TYPE_F32, {n}, 1, 0.1f);
+        if (gpt2) writer.add(name + ".bias", GGML_TYPE_F32, {n}, 0, 0.1f);
+    };
+    matrix("token_embd.weight", E, V);
+    norm("output_norm", E);
+    if (mamba) {
+        const int64_t D = 2 * E, S = 16, R = 4;
+        set("ssm.conv_kernel", 4);
+        set("ssm.inner_size", D);
+        set("ssm.state_size", S);
+        set("ssm.time_step_rank", R);
+        for (int64_t i = 0; i < L; ++i) {
+            const std::string at = "blk." + std::to_string(i) + ".";
+            norm(at + "attn_norm", E);
+            matrix(at + "ssm_in.weight", E, 2 * D);
+            matrix(at + "ssm_conv1d.weight", 4, D);
+            writer.add(at + "ssm_conv1d.bias", GGML_TYPE_F32, {D}, 0, 0.1f);
+            matrix(at + "ssm_x.weight", D, R + 2 * S);
+            matrix(at + "ssm_dt.weight", R, D);
+            writer.add(at + "ssm_dt.bias", GGML_TYPE_F32, {D}, 0, 0.1f);
+            writer.add(at + "ssm_a", GGML_TYPE_F32, {S, D}, -1, 0.1f);
+            writer.add(at + "ssm_d", GGML_TYPE_F32, {D}, 1, 0.1f);
+            matrix(at + "ssm_out.weight", D, E);
+        }
+        writer.save(path);
+        return;
+    }
+    const int64_t q = gpt2 ? E : Q, k = gpt2 ? E : K; // GPT-2's heads are as wide as an embedding, all together
+    if (gpt2) {
+        matrix("position_embd.weight", E, 512);
+    } else {
+        set("attention.head_count_kv", 2);
+        set("attention.key_length", H);
+        set("attention.value_length", H);
+        set_number("rope.freq_base", 10000);
+    }
+    if (gemma2) {
+        set("attention.sliding_window", 8);
+        set_number("attn_logit_softcapping", 3);
+        set_number("final_logit_softcapping", 5);
+    }
+    if (experts) {
+        set("expert_count", 6);
+        set("expert_used_count", 2);
+        set("expert_feed_forward_length", F);
+    }
+    for (int64_t i = 0; i < L; ++i) {
+        const std::string at = "blk." + std::to_string(i) + ".";
+        auto layer = [&](const char *name, int64_t columns, int64_t rows) {
+            matrix(at + name + ".weight", columns, rows);
+            if (gpt2) writer.add(at + name + ".bias", GGML_TYPE_F32, {rows}, 0, 0.1f);
+        };
+        norm(at + "attn_norm", E);
+        norm(at + "ffn_norm", E);
+        if (gpt2) {
+            layer("attn_qkv", E, q + 2 * k);
+        } else {
+            layer("attn_q", E, q);
+            layer("attn_k", E, k);
+            layer("attn_v", E, k);
+        }
+        layer("attn_output", q, E);
+        if (gemma2)
+            for (const char *name : {"post_attention_norm", "post_ffw_norm"}) norm(at + name, E);
+        if (experts) {
+            norm(at + "attn_q_norm", H);
+            norm(at + "attn_k_norm", H);
+            matrix(at + "ffn_gate_inp.weight", E, 6);
+            for (const char *name : {"ffn_gate_exps", "ffn_up_exps"})
+                writer.add(at + name + ".weight", GGML_TYPE_F32, {E, F, 6}, 0, 0.125f);
+            writer.add(at + "ffn_down_exps.weight", GGML_TYPE_F32, {F, E, 6}, 0, 0.1f);
+            continue;
+        }
+        if (!gpt2) layer("ffn_gate", E, F);
+        layer("ffn_up", E, F);
+        layer("ffn_down", F, E);
+    }
+    writer.save(path);
 }
 
 std::string temporary_path(const std::string &name) {

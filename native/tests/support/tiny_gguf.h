@@ -1,4 +1,4 @@
-// A small LLaMA with random weights, written as a GGUF, for tests.
+// Small LLMs with random weights, written as GGUFs, for tests.
 #pragma once
 
 #include "ggml.h"
@@ -25,6 +25,11 @@ struct TinyGguf {
 
 // The special tokens: bos <|endoftext|> = 256, <|im_start|> = 257, eos and eot <|im_end|> = 258, <unk> = 259.
 void write_tiny_gguf(const std::string &path, const TinyGguf &model = {});
+
+// A model of an architecture that llama.cpp runs and that has no description here: gemma2 (soft caps), qwen3moe
+// (experts), gpt2 (embeddings of positions) or mamba (a state in place of attention). 288 tokens, no tokenizer, 512
+// positions.
+void write_undescribed_gguf(const std::string &path, const std::string &architecture);
 
 // A path in the folder for temporary files, unique to this process and name.
 std::string temporary_path(const std::string &name);
