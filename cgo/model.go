@@ -177,11 +177,10 @@ func (m *Model) Write(index int, slot Slot, src []float32) error {
 func (m *Model) Update(a AdamW) (gradNorm float32, err error) {
 	const op = "update model"
 	err = m.use(op, func(p *C.ri_model) error {
-		params := C.ri_adamw{
-			learning_rate: C.float(a.LearningRate), beta1: C.float(a.Beta1), beta2: C.float(a.Beta2),
-			epsilon: C.float(a.Epsilon), weight_decay: C.float(a.WeightDecay), max_norm: C.float(a.MaxNorm),
-			step: C.int64_t(a.Step),
-		}
+		params := C.ri_adamw_default()
+		params.learning_rate, params.beta1, params.beta2 = C.float(a.LearningRate), C.float(a.Beta1), C.float(a.Beta2)
+		params.epsilon, params.weight_decay = C.float(a.Epsilon), C.float(a.WeightDecay)
+		params.max_norm, params.step = C.float(a.MaxNorm), C.int64_t(a.Step)
 		var norm C.float
 		err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_model_update(p, &params, &norm, e) })
 		gradNorm = float32(norm)

@@ -226,6 +226,10 @@ typedef struct {
     int64_t step;   /* 1 for the first update: bias correction */
 } ri_adamw;
 
+/* The learning rate and the step are the caller's to set: beta1 0.9, beta2 0.999, epsilon 1e-8, no decay, no clipping.
+ */
+RI_API ri_adamw ri_adamw_default(void);
+
 /* One AdamW step (Loshchilov and Hutter 2019, decoupled decay) on every tensor from its accumulated gradient, which is
  * zero afterwards. Tensors with one dimension (biases, norms) are not decayed. *grad_norm is the norm before clipping.
  * RI_NUMERIC when it is not finite: values and moments are then unchanged and the gradient is zero. */

@@ -51,7 +51,12 @@ Var turn_and_shift(Graph &g, const Adapter &a, Var found) {
 
 extern "C" {
 
-ri_adapter_params ri_adapter_params_default(void) { return {nullptr, 0, 0, 0, 0, 0, 1, 0, 1}; }
+ri_adapter_params ri_adapter_params_default(void) {
+    ri_adapter_params p{};
+    p.n_tokens = 1;
+    p.rms = 1;
+    return p;
+}
 
 ri_status ri_adapter_layout(const ri_adapter_params *params, ri_tensor_info *dst, size_t capacity, size_t *count,
                             ri_error *err) {

@@ -162,7 +162,7 @@ int64_t ri_debug_live(ri_live_kind kind) {
     return n >= 0 && n < RI_LIVE_KINDS ? ri::live_objects[n].load() : 0;
 }
 
-ri_engine_params ri_engine_params_default(void) { return {nullptr, 0, 0}; }
+ri_engine_params ri_engine_params_default(void) { return {}; }
 
 ri_status ri_engine_create(const ri_engine_params *params, ri_engine **out, ri_error *err) {
     return ri::guard(err, [&] {

@@ -468,7 +468,11 @@ struct ri_generator : ri::Counted<RI_LIVE_GENERATOR> {
 
 extern "C" {
 
-ri_generator_params ri_generator_params_default(void) { return {1, 0}; }
+ri_generator_params ri_generator_params_default(void) {
+    ri_generator_params p{};
+    p.n_slots = 1;
+    return p;
+}
 
 ri_status ri_generator_create(ri_engine *engine, const ri_gguf *gguf, const ri_generator_params *params,
                               ri_generator **out, ri_error *err) {

@@ -136,6 +136,12 @@ void Gguf::dequantise_rows(const TensorView &view, int64_t first, int64_t n, flo
     to_float(src, dst, n * view.ne[0]);
 }
 
+void Gguf::let_go(const TensorView &view) const {
+    const auto page = uintptr_t(sysconf(_SC_PAGESIZE)), start = reinterpret_cast<uintptr_t>(view.data);
+    const uintptr_t first = (start + page - 1) / page * page, end = (start + view.n_bytes) / page * page;
+    if (first < end) madvise(reinterpret_cast<void *>(first), end - first, MADV_DONTNEED); // a hint: it may fail
+}
+
 void require_token(int32_t value, int64_t n_vocab, const char *what, size_t index) {
     if (value < 0 || value >= n_vocab)
         fail(RI_INVALID, "%s %zu is %d; the vocabulary has ids 0 to %lld", what, index, value,
@@ -271,6 +277,7 @@ void Gguf::describe() {
         if (table.ne[1] > INT32_MAX) fail(RI_FILE, "%s: the embedding table has too many rows", path_.c_str());
         info_.n_vocab = int32_t(table.ne[1]);
         info_.embd_rms = token_scale(info_) * root_mean_square(*this, table);
+        let_go(table);
     }
 }
 

@@ -181,6 +181,14 @@ ri_status ri_model_write(ri_model *model, size_t index, ri_slot slot, const floa
     });
 }
 
+ri_adamw ri_adamw_default(void) {
+    ri_adamw p{};
+    p.beta1 = 0.9f;
+    p.beta2 = 0.999f;
+    p.epsilon = 1e-8f;
+    return p;
+}
+
 ri_status ri_model_update(ri_model *model, const ri_adamw *params, float *grad_norm, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(model, "model");

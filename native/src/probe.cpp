@@ -121,7 +121,7 @@ class Probe : public Model {
 
 extern "C" {
 
-ri_probe_params ri_probe_params_default(void) { return {0, 0, 0}; }
+ri_probe_params ri_probe_params_default(void) { return {}; }
 
 ri_status ri_probe_create(ri_engine *engine, const ri_probe_params *params, ri_model **out, ri_error *err) {
     return ri::guard(err, [&] { ri::create_model<ri::Probe>(engine, params, out); });

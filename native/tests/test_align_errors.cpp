@@ -192,7 +192,7 @@ void test_damaged_weights() {
 // Products and multiply-adds are timed in both precisions, with and without the core's own kernels.
 void test_speed() {
     for (const char *backend : {"cpu", "portable"}) {
-        const ri_engine_params params = {backend, 1};
+        const ri_engine_params params = engine_params(backend);
         ri_engine *engine = nullptr;
         CHECK_OK(ri_engine_create(&params, &engine, &err));
         for (ri_precision precision : {RI_F32, RI_BF16}) {

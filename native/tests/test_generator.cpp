@@ -6,6 +6,7 @@
 #include "recint.h"
 #include "support/backend.h"
 #include "support/check.h"
+#include "support/params.h"
 #include "support/tiny_gguf.h"
 
 #include "llama-cpp.h"
@@ -50,7 +51,7 @@ struct Fixture {
         remove(path.c_str());
     }
     ri_generator *generator(int32_t n_slots, int32_t n_context) {
-        ri_generator_params params{n_slots, n_context};
+        const ri_generator_params params = generator_params(n_slots, n_context);
         ri_generator *out = nullptr;
         CHECK_OK(ri_generator_create(engine, gguf, &params, &out, &err));
         return out;
@@ -258,12 +259,12 @@ void test_slots() {
 
 void test_errors() {
     Fixture f({}, "errors.gguf");
-    ri_generator_params params{2, 16};
+    ri_generator_params params = generator_params(2, 16);
     ri_generator *generator = nullptr;
     CHECK_FAILS(ri_generator_create(nullptr, f.gguf, &params, &generator, &err), RI_INVALID, "engine is NULL");
     params.n_slots = 256;
     CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_slots is 256");
-    params = {2, 257};
+    params = generator_params(2, 257);
     CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_context is 257");
     generator = f.generator(2, 16);
     CHECK(ri_debug_live(RI_LIVE_GENERATOR) == 1);
@@ -363,7 +364,7 @@ void test_damaged_files() {
         std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), std::streamsize(bytes.size()));
         ri_gguf *gguf = nullptr;
         ri_generator *generator = nullptr;
-        const ri_generator_params params{2, 8};
+        const ri_generator_params params = generator_params(2, 8);
         const int32_t slots[] = {0, 1}, counts[] = {2, 1}, tokens[] = {1, 2, 3};
         int32_t next[2];
         const ri_decode_batch batch{2, slots, counts, nullptr, tokens, nullptr, nullptr};
@@ -536,7 +537,7 @@ void test_same_bits() {
                 engine_params.n_threads = n_threads;
                 ri_engine *engine = nullptr;
                 ri_generator *generator = nullptr;
-                const ri_generator_params params{3, 32};
+                const ri_generator_params params = generator_params(3, 32);
                 CHECK_OK(ri_engine_create(&engine_params, &engine, &err));
                 CHECK_OK(ri_generator_create(engine, gguf, &params, &generator, &err));
                 const Answer together = decode(f, generator, {0, 1, 2}, sequences, true); // rows of the quantised file

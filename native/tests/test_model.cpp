@@ -64,7 +64,10 @@ void test_slots() {
 void test_adamw(float max_norm) {
     ri_model *model = make_adapter(engine, adapter_params("linear", 3, 2, 2));
     fill(model, 5, 1);
-    ri_adamw p{0.1f, 0.9f, 0.99f, 1e-3f, 0.2f, max_norm, 0};
+    ri_adamw p = adamw(0.1f, 0.2f, max_norm);
+    p.beta2 = 0.99f;
+    p.epsilon = 1e-3f;
+    p.step = 0;
     std::vector<double> x[2], m[2], v[2];
     for (size_t i = 0; i < 2; ++i) {
         const auto start = read(model, i, RI_VALUE);
@@ -278,7 +281,7 @@ void test_fixed() {
     for (size_t t = 0; t < 8; ++t) before.push_back(read(model, t, RI_VALUE));
     const auto states = draw(n * n_in, 30, 2), targets = draw(n * n_out, 31);
     CHECK_OK(ri_adapter_regress(model, states.data(), targets.data(), n, nullptr, &err));
-    const ri_adamw optimiser{0.01f, 0.9f, 0.999f, 1e-8f, 0.5f, 1.0f, 1};
+    const ri_adamw optimiser = adamw(0.01f, 0.5f, 1);
     float norm = 0;
     CHECK_OK(ri_model_update(model, &optimiser, &norm, &err));
     for (size_t t = 0; t < 8; ++t) CHECK((read(model, t, RI_VALUE) == before[t]) == (t < 4));

@@ -10,7 +10,7 @@ ri_engine *engine = nullptr;
 constexpr int32_t n_in = 5, n_classes = 7;
 
 ri_model *make_probe(int32_t n_hidden) {
-    const ri_probe_params params{n_in, n_hidden, n_classes};
+    const ri_probe_params params = probe_params(n_in, n_hidden, n_classes);
     ri_model *probe = nullptr;
     CHECK_OK(ri_probe_create(engine, &params, &probe, &err));
     return probe;

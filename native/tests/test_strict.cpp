@@ -3,11 +3,12 @@
 #include "engine.h"
 #include "support/align.h"
 #include "support/made_up_gpu.h"
+#include "support/params.h"
 
 namespace {
 
 ri_engine *start(const char *backend, bool strict) {
-    ri_engine_params params{backend, 1, strict};
+    const ri_engine_params params = engine_params(backend, strict);
     ri_engine *engine = nullptr;
     CHECK_OK(ri_engine_create(&params, &engine, &err));
     return engine;
@@ -16,7 +17,7 @@ ri_engine *start(const char *backend, bool strict) {
 // "auto" may be the CPU, and strictly a GPU; "cpu" is always the CPU.
 void test_without_gpu() {
     ri::load_backends();
-    ri_engine_params params{"auto", 1, 1};
+    const ri_engine_params params = engine_params("auto", true);
     ri_engine *engine = nullptr;
     if (!ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU)) {
         CHECK_FAILS(ri_engine_create(&params, &engine, &err), RI_BACKEND, "no GPU was found (found: cpu)");
@@ -41,7 +42,7 @@ ri_status answer(const char *backend, bool strict, std::vector<float> &logits) {
     ri_engine *engine = start(backend, strict);
     ri_gguf *gguf = nullptr;
     ri_generator *generator = nullptr;
-    const ri_generator_params params{1, 32};
+    const ri_generator_params params = generator_params(1, 32);
     CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
     CHECK_OK(ri_generator_create(engine, gguf, &params, &generator, &err));
     const std::vector<int32_t> tokens = {1, 2, 3}, slots = {0}, counts = {3};

@@ -114,7 +114,7 @@ Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const 
     RopeTable table{std::vector<float>(size_t(count * hd), 1.0f), std::vector<float>(size_t(count * hd))};
     for (int64_t i = 0; kind.rotates && i < hd / 2; ++i) {
         // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor where there is one.
-        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd)) * shape_.rope_frequency_scale;
+        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd)) * kind.rope_frequency_scale;
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
@@ -194,7 +194,7 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     const int64_t S = plan.rows->longest(), B = plan.rows->samples(), N = S * B, P = plan.prefix;
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
     const int n_rot = int(hd);
-    const float base = plan.kind.rope_base, frequency_scale = shape_.rope_frequency_scale;
+    const float base = plan.kind.rope_base, frequency_scale = plan.kind.rope_frequency_scale;
     const float rope_factor = shape_.rope_attention_factor;
     const float attention_scale = shape_.attention_scale;
 

@@ -59,7 +59,12 @@ ri_status ri_llm_layout(const ri_llm_sizes *sizes, ri_tensor_info *dst, size_t c
     });
 }
 
-ri_llm_estimate_params ri_llm_estimate_params_default(void) { return {RI_BF16, nullptr, 0, 1, 1, 1, 1}; }
+ri_llm_estimate_params ri_llm_estimate_params_default(void) {
+    ri_llm_estimate_params p{};
+    p.precision = RI_BF16;
+    p.n_samples = p.n_positions = p.n_states = p.n_targets = 1;
+    return p;
+}
 
 ri_status ri_llm_estimate(ri_engine *engine, const ri_gguf *gguf, const ri_llm_estimate_params *params,
                           ri_llm_needs *out, ri_error *err) {

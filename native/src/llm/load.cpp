@@ -142,6 +142,7 @@ class Llm::Loader {
                     for (int64_t i = 0; i < m.n_in; ++i) columns[size_t(i * m.n_out + out)] = row[i];
                 }
             }
+            llm_.gguf_->let_go(view);
         }
         if (m.packed) return;
         upload(m.weight, plain);

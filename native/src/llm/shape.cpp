@@ -127,8 +127,10 @@ class Check {
         if (scaling != "linear" && scaling != "none" && !(scaling == "longrope" && shape.architecture->long_rope))
             fail(RI_UNSUPPORTED, "%s: RoPE scaling of type %s; only linear and Llama 3's can be run", path_,
                  scaling.c_str());
-        shape.rope_frequency_scale = gguf_.rope_frequency_scale();
-        if (!(shape.rope_frequency_scale > 0) || !std::isfinite(shape.rope_frequency_scale))
+        LayerAttention layer;
+        layer.rope_base = info_.rope_base;
+        layer.rope_frequency_scale = gguf_.rope_frequency_scale();
+        if (!(layer.rope_frequency_scale > 0) || !std::isfinite(layer.rope_frequency_scale))
             fail(RI_FILE, "%s: the factor of RoPE scaling is not positive", path_);
 
         shape.n_layer = info_.n_layer;
@@ -144,8 +146,6 @@ class Check {
         shape.tied_head = info_.tied_head;
         shape.fused_qkv = gguf_.has("blk.0.attn_qkv.weight");
         if (gguf_.has("rope_freqs.weight")) shape.rope_factors = "rope_freqs.weight";
-        LayerAttention layer;
-        layer.rope_base = info_.rope_base;
         shape.layers.assign(size_t(shape.n_layer), layer);
     }
 

@@ -10,9 +10,11 @@ namespace ri {
 struct LayerAttention {
     bool rotates = true; // queries and keys are
     float rope_base = 0;
+    float rope_frequency_scale = 1;
     int64_t window = 0; // positions seen, the own one included; 0: all
     bool operator==(const LayerAttention &other) const {
-        return rotates == other.rotates && rope_base == other.rope_base && window == other.window;
+        return rotates == other.rotates && rope_base == other.rope_base &&
+               rope_frequency_scale == other.rope_frequency_scale && window == other.window;
     }
 };
 
@@ -21,11 +23,10 @@ struct LlmShape {
     int64_t n_layer = 0, n_embd = 0, n_heads = 0, n_heads_kv = 0, head_dim = 0, n_ff = 0, n_vocab = 0, n_context = 0;
     bool fused_qkv = false, tied_head = false;
     float rms_eps = 0;
-    float attention_scale = 0; // of scores
-    float input_scale = 1;     // of all input vectors, soft tokens included
-    float residual_scale = 1;  // of what attention and feed-forward layer add
-    float logit_scale = 1;     // of logits
-    float rope_frequency_scale = 1;
+    float attention_scale = 0;       // of scores
+    float input_scale = 1;           // of all input vectors, soft tokens included
+    float residual_scale = 1;        // of what attention and feed-forward layer add
+    float logit_scale = 1;           // of logits
     float rope_attention_factor = 1; // of rotated queries and keys
     std::string rope_factors;        // a tensor that divides the frequencies, or none
     std::string rope_factors_unused; // a tensor for contexts longer than n_context, or none

@@ -1,4 +1,4 @@
-// A tiny LLaMA with an adapter, and samples for it.
+// A tiny LLM with an adapter, and samples for it.
 #pragma once
 
 #include "support/models.h"
@@ -26,8 +26,10 @@ struct AlignFixture {
     ri_model *adapter = nullptr;
 
     explicit AlignFixture(const TinyGguf &model = {}, ri_precision precision = RI_F32, int32_t n_threads = 1)
-        : path(temporary_path("align.gguf")), engine(test_engine(n_threads)) {
-        write_tiny_gguf(path, model);
+        : AlignFixture(written(model), precision, n_threads) {}
+    // Of a file that is there; it is removed in the end.
+    AlignFixture(const std::string &file, ri_precision precision, int32_t n_threads)
+        : path(file), engine(test_engine(n_threads)) {
         CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
         CHECK_OK(ri_gguf_describe(gguf, &info, &err));
         CHECK_OK(ri_llm_create(engine, gguf, precision, &llama, &err));
@@ -40,6 +42,11 @@ struct AlignFixture {
         ri_gguf_free(gguf);
         ri_engine_free(engine);
         remove(path.c_str());
+    }
+    static std::string written(const TinyGguf &model) {
+        const std::string path = temporary_path("align.gguf");
+        write_tiny_gguf(path, model);
+        return path;
     }
     ri_prefix *prefix(const std::vector<int32_t> &tokens) const {
         ri_prefix *out = nullptr;

@@ -119,7 +119,7 @@ struct Data {
 };
 
 void update(ri_model *model) {
-    const ri_adamw params{1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1};
+    const ri_adamw params = adamw(1e-3f, 0.01f, 1);
     CHECK_OK(ri_model_update(model, &params, nullptr, &err));
 }
 
@@ -207,7 +207,7 @@ void run_dreamrec(const Size &s, int denoiser_layers) {
 }
 
 void run_probe(int32_t n_hidden) {
-    const ri_probe_params params{64, n_hidden, 100};
+    const ri_probe_params params = probe_params(64, n_hidden, 100);
     ri_model *probe = nullptr;
     CHECK_OK(ri_probe_create(engine, &params, &probe, &err));
     fill(probe, 9, 0.2f);

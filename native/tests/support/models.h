@@ -4,6 +4,7 @@
 #include "recint.h"
 #include "support/backend.h"
 #include "support/check.h"
+#include "support/params.h"
 
 #include <random>
 #include <string>

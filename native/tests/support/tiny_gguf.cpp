@@ -5,13 +5,19 @@
 #include "ggml-cpp.h"
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <stdexcept>
 #include <unistd.h>
 #include <vector>
 
 namespace {
+
+void save(const gguf_context *gguf, const std::string &path) {
+    if (!gguf_write_to_file(gguf, path.c_str(), false)) throw std::runtime_error("cannot write " + path);
+}
 
 // A file in the making: weights are drawn in the order in which they are added.
 class Writer {
@@ -31,10 +37,6 @@ class Writer {
             ggml_quantize_chunk(type, values.data(), t->data, 0, ggml_nrows(t), ne[0], nullptr);
         gguf_add_tensor(metadata(), t);
         return t;
-    }
-
-    void save(const std::string &path) const {
-        if (!gguf_write_to_file(metadata(), path.c_str(), false)) throw std::runtime_error("cannot write " + path);
     }
 
   private:
@@ -153,7 +155,7 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model) {
         matrix(at + "ffn_down.weight", model.n_ff, E);
     }
     if (model.edit) model.edit(m);
-    writer.save(path);
+    save(m, path);
 }
 
 void write_undescribed_gguf(const std::string &path, const std::string &architecture) {
@@ -206,7 +208,7 @@ void write_undescribed_gguf(const std::string &path, const std::string &architec
             writer.add(at + "ssm_d", GGML_TYPE_F32, {D}, 1, 0.1f);
             matrix(at + "ssm_out.weight", D, E);
         }
-        writer.save(path);
+        save(m, path);
         return;
     }
     const int64_t q = gpt2 ? E : Q, k = gpt2 ? E : K; // GPT-2's heads are as wide as an embedding, all together
@@ -259,7 +261,67 @@ void write_undescribed_gguf(const std::string &path, const std::string &architec
         layer("ffn_up", E, F);
         layer("ffn_down", F, E);
     }
-    writer.save(path);
+    save(m, path);
+}
+
+namespace {
+
+// A file with its tensors' data.
+struct Whole {
+    explicit Whole(const std::string &path) {
+        ggml_context *data = nullptr;
+        metadata.reset(gguf_init_from_file(path.c_str(), {false, &data}));
+        if (!metadata) throw std::runtime_error("cannot read " + path);
+        tensors.reset(data);
+    }
+    int64_t n() const { return gguf_get_n_tensors(metadata.get()); }
+    ggml_tensor *tensor(int64_t i) const {
+        return ggml_get_tensor(tensors.get(), gguf_get_tensor_name(metadata.get(), i));
+    }
+    gguf_context_ptr metadata;
+    ggml_context_ptr tensors;
+};
+
+} // namespace
+
+std::vector<std::string> split_gguf(const std::string &path, int32_t n_parts) {
+    const Whole whole(path);
+    std::vector<std::string> paths;
+    for (int32_t part = 0; part < n_parts; ++part) {
+        gguf_context_ptr gguf(gguf_init_empty());
+        gguf_context *m = gguf.get();
+        if (part == 0) gguf_set_kv(m, whole.metadata.get());
+        const int64_t id = gguf_find_key(whole.metadata.get(), "general.architecture");
+        gguf_set_val_str(m, "general.architecture", gguf_get_val_str(whole.metadata.get(), id));
+        gguf_set_val_u16(m, "split.no", uint16_t(part));
+        gguf_set_val_u16(m, "split.count", uint16_t(n_parts));
+        gguf_set_val_i32(m, "split.tensors.count", int32_t(whole.n()));
+        for (int64_t i = part * whole.n() / n_parts; i < (part + 1) * whole.n() / n_parts; ++i)
+            gguf_add_tensor(m, whole.tensor(i));
+        char name[32];
+        snprintf(name, sizeof name, "-%05d-of-%05d.gguf", part + 1, n_parts);
+        paths.push_back(path + name);
+        save(m, paths.back());
+    }
+    return paths;
+}
+
+void write_float32_copy(const std::string &from, const std::string &to) {
+    const Whole whole(from);
+    gguf_context_ptr gguf(gguf_init_empty());
+    gguf_set_kv(gguf.get(), whole.metadata.get());
+    ggml_context_ptr data(ggml_init({size_t(256) << 20, nullptr, false}));
+    for (int64_t i = 0; i < whole.n(); ++i) {
+        const ggml_tensor *t = whole.tensor(i);
+        ggml_tensor *copy = ggml_new_tensor(data.get(), GGML_TYPE_F32, ggml_n_dims(t), t->ne);
+        ggml_set_name(copy, t->name);
+        if (t->type == GGML_TYPE_F32)
+            memcpy(copy->data, t->data, ggml_nbytes(t));
+        else
+            ggml_get_type_traits(t->type)->to_float(t->data, static_cast<float *>(copy->data), ggml_nelements(t));
+        gguf_add_tensor(gguf.get(), copy);
+    }
+    save(gguf.get(), to);
 }
 
 std::string temporary_path(const std::string &name) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 struct gguf_context;
 
@@ -30,6 +31,12 @@ void write_tiny_gguf(const std::string &path, const TinyGguf &model = {});
 // (experts), gpt2 (embeddings of positions) or mamba (a state in place of attention). 288 tokens, no tokenizer, 512
 // positions.
 void write_undescribed_gguf(const std::string &path, const std::string &architecture);
+
+// Cuts a file into parts as llama-gguf-split does, beside it, and gives their paths.
+std::vector<std::string> split_gguf(const std::string &path, int32_t n_parts);
+
+// A copy of a file with all its numbers in float32.
+void write_float32_copy(const std::string &from, const std::string &to);
 
 // A path in the folder for temporary files, unique to this process and name.
 std::string temporary_path(const std::string &name);

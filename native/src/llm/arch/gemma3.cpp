@@ -17,10 +17,7 @@ const Architecture gemma3 = [] {
     a.read = [](const Gguf &gguf, LlmShape &shape) {
         const char *path = gguf.path().c_str();
         if (shape.n_layer == 62) // llama.cpp tells the 27B model, whose scores have another scale, by its layers
-            fail(RI_UNSUPPORTED, "%s: Gemma 3 27B scales its scores in another way; take a smaller one", path);
-        if (shape.rope_frequency_scale != 1)
-            fail(RI_UNSUPPORTED,
-                 "%s: gemma3.rope.scaling.factor differs between kinds of layers; take Gemma 3 270M or 1B", path);
+            shape.attention_scale = 1 / std::sqrt(float(shape.n_embd / shape.n_heads));
         const int64_t window = gguf.integer("gemma3.attention.sliding_window").value_or(0);
         const int64_t every = gguf.integer("gemma3.attention.sliding_window_pattern").value_or(6);
         const float base = float(gguf.number("gemma3.rope.freq_base_swa").value_or(10000));
@@ -29,9 +26,10 @@ const Architecture gemma3 = [] {
                  "%s: a window of %lld positions in all but every %lld. layer, with RoPE base %g, is impossible", path,
                  static_cast<long long>(window), static_cast<long long>(every), double(base));
         for (int64_t i = 0; window > 0 && i < shape.n_layer; ++i)
-            if (i % every < every - 1) {
+            if (i % every < every - 1) { // linear scaling is for the other layers
                 shape.layers[size_t(i)].window = window;
                 shape.layers[size_t(i)].rope_base = base;
+                shape.layers[size_t(i)].rope_frequency_scale = 1;
             }
     };
     return a;
