@@ -53,8 +53,8 @@ func named(t *testing.T, name string) task.Task {
 	return found
 }
 
-// films is a data set of eight films, A to H, of which number i comes next in training i/2 times, and a test part in which film i
-// comes next after all eight.
+// films is a data set of eight films, A to H, of which number i comes next in training i/2 times,
+// and a test part in which film i comes next after all eight.
 func films() (*dataset.Dataset, dataset.Split) {
 	d, split := &dataset.Dataset{}, dataset.Split{}
 	history := []int32{0, 1, 2, 3, 4, 5, 6, 7}

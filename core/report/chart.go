@@ -15,7 +15,7 @@ const (
 	chartLeft, chartBottom  = 44.0, 28.0
 )
 
-// drawing is a chart, for the page to draw.
+// drawing is a chart in the form that the page draws.
 type drawing struct {
 	Width, Height, Left, Right, Bottom float64
 	Lines                              []line
@@ -34,7 +34,7 @@ type mark struct {
 	Label string
 }
 
-// tick is a line across at a value, or a place below.
+// tick is a line across the chart at a value, or a place on the axis below.
 type tick struct {
 	At     float64
 	Label  string
@@ -42,13 +42,14 @@ type tick struct {
 	Anchor string // of a label below
 }
 
-// series is a line that is to be drawn; its marks' places are values.
+// series is a line to draw; the places of its marks are values.
 type series struct {
 	class string
 	marks []mark // without labels: a line alone
 }
 
-// chart draws lines over places of at least first, with 0 on the axis of values; nil where there is nothing to draw.
+// chart draws lines over places of at least first, with 0 on the axis of values; nil if there is
+// nothing to draw.
 func chart(first float64, lines ...series) *drawing {
 	low, high, last := 0.0, 0.0, first
 	for _, s := range lines {
@@ -83,7 +84,7 @@ func chart(first float64, lines ...series) *drawing {
 	return d
 }
 
-// losses draws those of a run, by samples trained on.
+// losses draws the losses of a run by samples trained on.
 func losses(r Run) *drawing {
 	training, validation := series{class: "training"}, series{class: "validation"}
 	for _, p := range r.Training {
@@ -96,7 +97,7 @@ func losses(r Run) *drawing {
 	return chart(0, training, validation)
 }
 
-// reliability draws how often answers are right by their probability, in %.
+// reliability draws how often answers are right, in %, by their probability.
 func reliability(c evaluate.Calibration) *drawing {
 	perfect := series{class: "training", marks: []mark{{X: 0, Y: 0}, {X: 100, Y: 100}}}
 	answers := series{class: task.Right}
@@ -107,10 +108,10 @@ func reliability(c evaluate.Calibration) *drawing {
 	return chart(0, perfect, answers)
 }
 
-// fewest is how many tokens a mean in a chart is of at least; all are in the table.
+// fewest is the number of tokens that a mean in a chart needs; the table shows all means.
 const fewest = 5
 
-// sureness draws the mean log-probabilities of right and wrong titles, by the token's place.
+// sureness draws the mean log-probabilities of right and wrong titles by the token's place.
 func sureness(c task.Curve) *drawing {
 	of := func(class string, mean func(task.Place) task.Mean) series {
 		s := series{class: class}

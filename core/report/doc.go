@@ -1,2 +1,3 @@
-// Package report puts what alignment runs and their evaluations have left into one page that needs nothing else.
+// Package report writes the results of alignment runs and their evaluations to one page that needs
+// no other file.
 package report

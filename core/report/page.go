@@ -17,7 +17,7 @@ import (
 //go:embed page.html
 var pageText string
 
-// newPage makes the page of its own template and those of the tasks.
+// newPage makes the page from its own template and those of the tasks.
 func newPage() *template.Template {
 	page := template.New("page")
 	page.Funcs(template.FuncMap{
@@ -49,7 +49,7 @@ func newPage() *template.Template {
 	return page
 }
 
-// WriteHTML writes the page: one file, with no address of another in it.
+// WriteHTML writes the page: one file without an address of another.
 func (r *Report) WriteHTML(w io.Writer) error { return newPage().Execute(w, r) }
 
 func probability(x float64) string { return fmt.Sprintf("%.2g", x) }
@@ -67,7 +67,7 @@ func worst(items []task.Item) []task.Item {
 	return items[:min(20, len(items))]
 }
 
-// token is a piece of an answer, as the page shows it.
+// token is a piece of an answer in the form that the page shows.
 type token struct {
 	Text        string
 	Probability string // nothing where it is not known

@@ -22,12 +22,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// Report is what is known of some runs.
+// Report holds the results of some runs.
 type Report struct {
 	Runs []Run `json:"runs"`
 }
 
-// Run is what is known of one run.
+// Run holds the results of one run.
 type Run struct {
 	Name        string // of its folder
 	Facts       []Fact
@@ -42,19 +42,19 @@ type Run struct {
 	label string // of evaluations of this adapter on this data set
 }
 
-// Fact is something that a figure depends on.
+// Fact is a setting that figures depend on.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// Point is a loss, in nats for each answer token.
+// Point is a loss, in nats per answer token.
 type Point struct {
 	Samples int     `json:"samples"` // trained on so far
 	Loss    float64 `json:"loss"`
 }
 
-// Evaluated are a task's evaluations.
+// Evaluated holds the evaluations of one task.
 type Evaluated struct {
 	Name     string
 	Sections []any // of finished evaluations
@@ -86,7 +86,7 @@ func (r Run) MarshalJSON() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// New gathers what the folders of runs hold.
+// New reads the folders of runs.
 func New(folders []string) (*Report, error) {
 	r := &Report{}
 	for _, folder := range folders {
@@ -99,7 +99,7 @@ func New(folders []string) (*Report, error) {
 	return r, nil
 }
 
-// newRun is a run of which nothing is known but what its evaluations are labelled.
+// newRun makes a run without results; label identifies its evaluations.
 func newRun(label string) *Run {
 	r := &Run{Training: []Point{}, Validation: []Point{}, Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{},
 		label: label}
@@ -163,7 +163,8 @@ func gather(folder string) (*Run, error) {
 	return r, nil
 }
 
-// readFacts says what the run is made from. A run that is not trained to its end has no adapter yet.
+// readFacts reads what the run is made from. A run that is not trained to its end has no adapter
+// yet.
 func (r *Run) readFacts(folder string, s run.Spec) error {
 	add := func(name, format string, args ...any) {
 		r.Facts = append(r.Facts, Fact{name, fmt.Sprintf(format, args...)})
@@ -198,10 +199,10 @@ func (r *Run) readFacts(folder string, s run.Spec) error {
 	return nil
 }
 
-// atMost is how many points a curve is drawn of.
+// atMost is the most points of a curve.
 const atMost = 200
 
-// readLog takes the losses from a log: of training as means of equally many steps.
+// readLog takes the losses from a log: for training, means of equally many steps.
 func (r *Run) readLog(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a run that has only been begun has none
@@ -231,7 +232,7 @@ func (r *Run) readLog(path string) error {
 	return nil
 }
 
-// mine refuses what was said of another adapter, or of another data set.
+// mine refuses results of another adapter or another data set.
 func (r *Run) mine(path, label string) error {
 	if label != r.label && !strings.HasPrefix(label, r.label+", ") {
 		return fmt.Errorf("report: %s is about another adapter or data set than those that are here now", path)
@@ -239,7 +240,7 @@ func (r *Run) mine(path, label string) error {
 	return nil
 }
 
-// answers reads those of a whole evaluation of this run.
+// answers reads the answers of a finished evaluation of this run.
 func (r *Run) answers(path string) (*evaluate.Answers, error) {
 	answers, err := evaluate.ReadAnswers(path)
 	if err != nil {
@@ -317,7 +318,7 @@ func (r *Run) addJudged(path string) error {
 	return nil
 }
 
-// WriteJSON writes all of it for programs.
+// WriteJSON writes the report as JSON, for programs.
 func (r *Report) WriteJSON(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
