@@ -31,8 +31,8 @@ func SmolLM2(ctx context.Context, dir string, out io.Writer) (path string, err e
 }
 
 // ONNXRuntime puts the shared library of ONNX Runtime into dir and returns its path. It comes from
-// the wheel onnxruntime of this platform, which the machine's pip fetches. Progress and licence go to
-// out as plain lines.
+// the wheel onnxruntime of this platform, which the machine's pip fetches. Progress and licence go
+// to out as plain lines.
 func ONNXRuntime(ctx context.Context, dir string, out io.Writer) (path string, err error) {
 	s := defaultSources()
 	if s.onnxruntime.wheel.name == "" {
@@ -89,8 +89,8 @@ func defaultSources() sources {
 	}
 }
 
-// onnxRuntimes are the wheels of ONNX Runtime, by platform. They are those of CPython 3.12, whichever
-// Python fetches them: the library does not know Python.
+// onnxRuntimes are the wheels of ONNX Runtime, by platform. They are those of CPython 3.12,
+// whichever Python fetches them: the library does not know Python.
 var onnxRuntimes = map[string]published{
 	"linux/amd64": onnxRuntime("manylinux_2_28_x86_64", "libonnxruntime.so."+onnxRuntimeVersion,
 		"99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",

@@ -90,8 +90,8 @@ func TestOddTemplate(t *testing.T) {
 	}
 }
 
-// A template that llama.cpp's library does not know by sight goes through its Jinja engine: with the special tokens' texts, without
-// reasoning, and its end of an answer is the file's.
+// A template that llama.cpp's library does not know by sight goes through its Jinja engine: with
+// the special tokens' texts, without reasoning, and its end of an answer is the file's.
 func TestTemplate_engine(t *testing.T) {
 	f := random(t, small, gguf.F32, 1)
 	const key = "tokenizer.chat_template"

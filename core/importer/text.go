@@ -27,8 +27,8 @@ type reading struct {
 	each    func(*record) error
 	note    func(format string, args ...any) // reports what the file's own types have lost
 	// oneLine reports whether the field at a place must not hold a line break, and row whether the
-	// fields of a line look like a record of their own, of the kind of those of an earlier line. Where
-	// a quotation mark is not closed, they tell how much it has swallowed.
+	// fields of a line look like a record of their own, of the kind of those of an earlier line.
+	// Where a quotation mark is not closed, they tell how much it has swallowed.
 	oneLine func(place int) bool
 	row     func(fields, earlier [][]byte) bool
 }

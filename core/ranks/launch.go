@@ -45,8 +45,8 @@ func launched(variable func(string) (string, bool)) *launcher {
 }
 
 // Join makes a group of the processes that mpirun or srun has started, nil where this one was
-// started alone. Processes that torchrun has started, or srun without MPI, have no way to reach each
-// other: the error says which command to use.
+// started alone. Processes that torchrun has started, or srun without MPI, have no way to reach
+// each other: the error says which command to use.
 func Join(ctx context.Context) (*Group, error) {
 	l := launched(os.LookupEnv)
 	switch {
@@ -67,8 +67,8 @@ func Join(ctx context.Context) (*Group, error) {
 }
 
 // ownGPU leaves this process one of the GPUs that CUDA_VISIBLE_DEVICES lists, or of all: that with
-// its number among the ranks of this host, which LOCAL_RANK gives where the launcher's variable does
-// not. Backends have not been loaded yet.
+// its number among the ranks of this host, which LOCAL_RANK gives where the launcher's variable
+// does not. Backends have not been loaded yet.
 func ownGPU(l *launcher) error {
 	local, set := os.LookupEnv("LOCAL_RANK")
 	if !set {

@@ -26,8 +26,8 @@ type Leaf struct {
 
 // Sum computes the leaves of a batch, each on one rank: compute adds a leaf's gradient to the
 // model's, which is zero, and gives its loss. In the end every rank's model has the sum of all
-// gradients, added in the order of the leaves, and every rank knows all losses, weighted. The bits do
-// not depend on the number of ranks. After an error the gradient is zero.
+// gradients, added in the order of the leaves, and every rank knows all losses, weighted. The bits
+// do not depend on the number of ranks. After an error the gradient is zero.
 func (g *Group) Sum(ctx context.Context, model Model, leaves []Leaf, compute func(leaf int) (float64, error)) (losses []float64, err error) {
 	gradient, err := gradientOf(model)
 	if err != nil {

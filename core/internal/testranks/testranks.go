@@ -59,8 +59,8 @@ func (w *wire) Receive() (from, tag int, data []byte, err error) {
 
 func (w *wire) Leave() error { return nil }
 
-// Run calls body on each of n ranks at the same time, with a context of its own in which training is
-// shared, and gives the errors of all.
+// Run calls body on each of n ranks at the same time, with a context of its own in which training
+// is shared, and gives the errors of all.
 func Run(t testing.TB, n int, body func(ctx context.Context, rank int) error) []error {
 	t.Helper()
 	return RunMuted(t, n, -1, nil, body)
