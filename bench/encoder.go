@@ -60,6 +60,7 @@ func (b *bed) config(model string, positions int) (recommender.Config, error) {
 	if c.Diffusion() != nil {
 		c.Settings["diffusion.rounding"], c.Settings["diffusion.strength"] = 0.0, 2.0
 	}
+	c.AllPositions = false // as the peers
 	if _, masks := c.Settings["mask_ratio"]; masks {
 		c.Settings["mask_ratio"] = 0.0 // the peer hides the next item alone, too
 	}
@@ -135,8 +136,8 @@ func (b *bed) someThreads() []int {
 }
 
 // encoderFLOP is what the products of one state take, of a history of the model's whole length. In
-// the last block of SASRec and DreamRec, which are built alike, only keys and values are needed at
-// all positions.
+// the last block of SASRec and DreamRec, which are built alike, and of HSTU, which has as many
+// products, only keys and values are needed at all positions.
 func encoderFLOP(c recommender.Config) (float64, string) {
 	number := func(name string) float64 { return float64(c.Settings.Int(name)) }
 	t, d, h := float64(c.Positions), float64(c.Width), number("hidden")

@@ -1,7 +1,8 @@
 """Trains every recommender with RecInt and with PyTorch on the same sequences, and prints how well each ranks.
 
 FOLDER holds data sets, and their splits as JSON; bench/recommenders.sh makes it. Trainings that are finished are kept there. The
-report goes to bench/results/. How fast both are, `recint bench encoder` says.
+report goes to bench/results/. With --only, the report's rows of other recommenders and data sets stay as they are. How fast both
+are, `recint bench encoder` says.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-MODELS = ("gru4rec", "caser", "sasrec", "dreamrec")
+MODELS = ("gru4rec", "caser", "sasrec", "bert4rec", "hstu", "dreamrec")
 SEEDS = (1, 2, 3)
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 # DreamRec is compared at the loss that its authors published, and shown with recint's default beside.
@@ -55,12 +56,12 @@ def mean(runs, part, metric):
     return {"mean": statistics.mean(values), "min": min(values), "max": max(values), "n": runs[0][part]["n"]}
 
 
-def quality(folder):
+def quality(folder, models):
     rows = []
     for data in ("ml-100k", "lastfm"):
         if not os.path.exists(os.path.join(folder, data)):
             continue
-        for model in MODELS:
+        for model in models:
             sides = {"RecInt": [our_quality(folder, data, model, s, model + "-authors" * (model in AUTHORS_LOSS),
                                             AUTHORS_LOSS.get(model, ())) for s in SEEDS],
                      "PyTorch": [peer_quality(folder, data, model, s) for s in SEEDS]}
@@ -87,9 +88,16 @@ def show(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
+    parser.add_argument("--only", action="append", choices=MODELS, help="train this recommender alone; may be repeated")
     args = parser.parse_args()
-    report = {"quality": quality(args.folder)}
-    with open("bench/results/recommenders.json", "w") as file:
+    path, rows = "bench/results/recommenders.json", quality(args.folder, args.only or MODELS)
+    if args.only:
+        new = {(row["data"], row["model"]) for row in rows}
+        with open(path) as file:
+            rows += [row for row in json.load(file)["quality"] if (row["data"], row["model"]) not in new]
+        rows.sort(key=lambda row: (-len(row["data"]), MODELS.index(row["model"])))  # ml-100k first
+    report = {"quality": rows}
+    with open(path, "w") as file:
         json.dump(report, file, indent=2)
         file.write("\n")
     show(report)

@@ -1,5 +1,5 @@
-"""The recommenders in plain PyTorch. Parameters have the names and shapes of the paper's authors' published weights, and
-BERT4Rec's those of RecBole, so that a file of either side loads on the other.
+"""The recommenders in plain PyTorch. Parameters have the names and shapes of the paper's authors' published weights, BERT4Rec's
+those of RecBole, and HSTU's those of RecInt, so that a file of either side loads on the other.
 
 Item ids are dense and 0-based; id `items` is padding, at the end of a history. A model maps int64 histories [n, T], T at most
 its `positions`, and their true lengths [n] to states [n, width]; `scores` maps states to [n, items]. For DreamRec the state is the
@@ -202,21 +202,101 @@ class BERT4Rec(nn.Module):
         nn.init.normal_(self.item_embedding.weight, std=spread)
         nn.init.normal_(self.position_embedding.weight, std=spread)
 
-    def forward(self, histories, lengths):
+    def embed(self, histories, lengths):
+        """The embedded history with the mask after it, which positions attention sees, and where the mask is."""
         slots = F.pad(histories, (0, 1), value=self.items)
         at_mask = rows(len(histories), lengths)
         slots[at_mask] = self.items + 1
         count = slots.shape[1]
         known = (torch.arange(count, device=lengths.device) <= lengths.unsqueeze(1)).view(-1, 1, 1, count)
         x = self.dropout(self.LayerNorm(self.item_embedding(slots) + self.position_embedding.weight[:count]))
+        return x, known, at_mask
+
+    def forward(self, histories, lengths):
+        x, known, at_mask = self.embed(histories, lengths)
         *before, last = self.trm_encoder["layer"]
         for block in before:
             x = block(x, x, known)
         x = last(x[at_mask].unsqueeze(1), x, known).squeeze(1)  # the last block needs the mask's query alone
         return self.output_ln(F.gelu(self.output_ffn(x)))
 
+    def states_at(self, asked, histories, lengths):
+        """The states at the positions that are asked for, [n, positions + 1], of histories that may hold masks."""
+        x, known, _ = self.embed(histories, lengths)
+        for block in self.trm_encoder["layer"]:
+            x = block(x, x, known)
+        return self.output_ln(F.gelu(self.output_ffn(x[asked])))
+
     def scores(self, states):
         return F.linear(states, self.item_embedding.weight[: self.items], self.output_bias)
+
+
+class Unit(nn.Module):
+    """A block of HSTU. Queries may be fewer than keys and values: then they stand at the positions `places` [n, 1]."""
+
+    def __init__(self, width, positions, heads, dropout):
+        super().__init__()
+        self.heads, self.positions, self.dropout = heads, positions, nn.Dropout(dropout)
+        self.norm, self.attended_norm = (nn.LayerNorm(width, eps=1e-6) for _ in range(2))
+        self.uvqk = nn.Linear(width, 4 * width, bias=False)
+        self.distance_bias = nn.Parameter(torch.empty(positions))
+        self.output = nn.Linear(width, width)
+        nn.init.normal_(self.uvqk.weight, std=0.02)
+        nn.init.normal_(self.distance_bias, std=0.02)
+
+    def forward(self, x, places=None):
+        y, count = self.norm(x), x.shape[1]
+        of_u, of_v, of_q, of_k = self.uvqk.weight.chunk(4)
+        if places is None:
+            queries, there, places = x, y, torch.arange(count, device=x.device).unsqueeze(0)
+        else:
+            at = places.unsqueeze(2).expand(-1, -1, x.shape[2])
+            queries, there = x.gather(1, at), y.gather(1, at)
+        gates = F.silu(F.linear(there, of_u))
+        v, q, k = (F.silu(F.linear(z, w)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for z, w in ((y, of_v), (there, of_q), (y, of_k)))
+        distances = places.unsqueeze(2) - torch.arange(count, device=x.device)  # [1 or n, queries, count]
+        weights = F.silu(q @ k.transpose(2, 3) + self.distance_bias[distances.clamp(min=0)].unsqueeze(1)) / self.positions
+        attended = (weights * (distances >= 0).unsqueeze(1)) @ v
+        attended = self.attended_norm(attended.transpose(1, 2).flatten(2))
+        return self.output(self.dropout(attended * gates)) + queries
+
+
+class HSTU(nn.Module):
+    """Two blocks of two heads of pointwise attention, with a bias of the distance between positions and none of times."""
+
+    name = "HSTU"
+
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, heads=2, blocks=2, dropout=0.0, spread=0.02):
+        super().__init__()
+        self.items, self.width, self.positions = items, width, positions
+        self.item_embedding = nn.Embedding(items + 1, width)
+        self.position_embedding = nn.Embedding(positions, width)
+        self.blocks = nn.ModuleList(Unit(width, positions, heads, dropout) for _ in range(blocks))
+        self.last_norm = nn.LayerNorm(width, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.item_embedding.weight, std=spread)
+        nn.init.normal_(self.position_embedding.weight, std=spread)
+
+    def embed(self, histories):
+        scaled = self.item_embedding(histories) * math.sqrt(self.width)
+        return self.dropout(scaled + self.position_embedding.weight[: histories.shape[1]])
+
+    def forward(self, histories, lengths):
+        x = self.embed(histories)
+        *before, last = self.blocks
+        for block in before:
+            x = block(x)
+        return self.last_norm(last(x, (lengths - 1).unsqueeze(1)).squeeze(1))  # the last block needs one query alone
+
+    def all_states(self, histories):
+        x = self.embed(histories)
+        for block in self.blocks:
+            x = block(x)
+        return self.last_norm(x)
+
+    def scores(self, states):
+        return F.linear(states, self.item_embedding.weight[: self.items])
 
 
 def betas(kind, steps):
@@ -342,7 +422,7 @@ class DreamRec(SASRec):
         return F.linear(states, self.item_embeddings.weight[: self.items])
 
 
-MODELS = {"gru4rec": GRU4Rec, "caser": Caser, "sasrec": SASRec, "bert4rec": BERT4Rec, "dreamrec": DreamRec}
+MODELS = {"gru4rec": GRU4Rec, "caser": Caser, "sasrec": SASRec, "bert4rec": BERT4Rec, "hstu": HSTU, "dreamrec": DreamRec}
 
 
 def load(path, dropout=0.0):
@@ -350,13 +430,16 @@ def load(path, dropout=0.0):
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     stored = load_file(path)
-    masked = "output_bias" in stored
-    items, width = stored["item_embedding.weight" if masked else "item_embeddings.weight"].shape
+    masked, pointwise = "output_bias" in stored, "blocks.0.uvqk.weight" in stored
+    items, width = stored["item_embedding.weight" if masked or pointwise else "item_embeddings.weight"].shape
     sizes = {"items": items - 1, "width": width, "dropout": dropout}
     if masked:
         blocks = 1 + max(int(name.split(".")[2]) for name in stored if name.startswith("trm_encoder"))
         model = BERT4Rec(**{**sizes, "items": items - 2}, positions=len(stored["position_embedding.weight"]) - 1, blocks=blocks,
                          heads=int(metadata.get("num_heads", 2)), inner=len(stored["trm_encoder.layer.0.feed_forward.dense_1.bias"]))
+    elif pointwise:
+        model = HSTU(positions=len(stored["position_embedding.weight"]), heads=int(metadata.get("num_heads", 2)),
+                     blocks=sum(name.endswith("uvqk.weight") for name in stored), **sizes)
     elif "gru.weight_ih_l0" in stored:
         model = GRU4Rec(positions=int(metadata.get("state_size", POSITIONS)), **sizes)
     elif "vertical_cnn.weight" in stored:

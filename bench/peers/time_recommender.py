@@ -49,7 +49,7 @@ def arguments():
     elif args.variant not in (None, *TRAINING):
         parser.error(f"{args.variant} does not train; what does: {', '.join(TRAINING)}")
     # What else a training needs to know.
-    vars(args).update(train_recommender.DEFAULTS[args.model], drop=0.1, decay=0.0, all_positions=False)
+    vars(args).update(train_recommender.DEFAULTS[args.model], drop=0.1, decay=0.0, all_positions=False, mask_ratio=0.0)
     return args
 
 

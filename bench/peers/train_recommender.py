@@ -25,7 +25,8 @@ DEFAULTS = {
     "gru4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "caser": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
     "sasrec": {"lr": 2e-3, "dropout": 0.3, "epochs": 12, "patience": 3, "spread": 0.02},
-    "bert4rec": {"lr": 1e-3, "dropout": 0.2, "epochs": 30, "patience": 5, "spread": 0.02},
+    "bert4rec": {"lr": 1e-3, "dropout": 0.1, "epochs": 30, "patience": 5, "spread": 0.02, "mask_ratio": 0.2},
+    "hstu": {"lr": 1e-3, "dropout": 0.3, "epochs": 30, "patience": 5, "spread": 0.02, "all_positions": True},
     "dreamrec": {"lr": 1e-3, "dropout": 0.1, "epochs": 100, "patience": 5, "spread": 1.0},
 }
 
@@ -42,7 +43,8 @@ def arguments():
     parser.add_argument("--decay", type=float, default=0.0, help="decoupled weight decay")
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--spread", type=float, help="standard deviation of new item embeddings")
-    parser.add_argument("--all-positions", action="store_true", help="SASRec: a loss at each position, not only the last")
+    parser.add_argument("--all-positions", action="store_true", default=None, help="SASRec, HSTU: a loss at each position, not only the last")
+    parser.add_argument("--mask-ratio", type=float, help="BERT4Rec: probability of hiding an item of a history, too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--probe", action="store_true", help="how readable the chosen states are, on the test split")
@@ -76,6 +78,18 @@ def objective(model, args, schedule):
     """The loss of a batch of histories, lengths and next items."""
     if args.model == "dreamrec":
         return lambda h, n, following: model.loss(h, n, following, schedule, args.drop)
+    if args.model == "bert4rec" and args.mask_ratio > 0:
+
+        def hidden(h, n, following):
+            targets = F.pad(h, (0, 1), value=model.items)
+            targets[recommenders.rows(len(h), n)] = following
+            asked = (torch.rand(targets.shape) < args.mask_ratio) & (torch.arange(targets.shape[1]) < n.unsqueeze(1))
+            asked[:, 0] = False  # a first item is never hidden
+            masked = torch.where(asked[:, :-1], model.items + 1, h)
+            asked[recommenders.rows(len(h), n)] = True
+            return F.cross_entropy(model.scores(model.states_at(asked, masked, n)), targets[asked])
+
+        return hidden
     if not args.all_positions:
         return lambda h, n, following: F.cross_entropy(model.scores(model(h, n)), following)
 

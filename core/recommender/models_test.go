@@ -25,6 +25,8 @@ func smallOf(t *testing.T, model string) Config {
 	switch model {
 	case models.DreamRec:
 		c.Settings["diffusion.steps"], c.MaxEpochs = 30, 40
+	case models.HSTU:
+		c.MaxEpochs, c.Patience, c.AllPositions = 40, 40, false
 	case models.BERT4Rec: // its blocks, normalised after each residual, learn nothing at a higher rate
 		c.LearningRate, c.MaxEpochs, c.Patience = 0.003, 40, 40
 	}
@@ -71,7 +73,7 @@ func TestEveryModelLearnsARule(t *testing.T) {
 				continue
 			}
 			c := smallOf(t, model)
-			least, known := map[string]float64{models.Caser: 0.5, models.GRU4Rec: 0.8, models.SASRec: 0.8, models.BERT4Rec: 0.8,
+			least, known := map[string]float64{models.Caser: 0.5, models.GRU4Rec: 0.8, models.SASRec: 0.8, models.BERT4Rec: 0.8, models.HSTU: 0.8,
 				models.DreamRec: 0.7}[model] // chance is 1 in 12
 			if c.Negatives = negatives; negatives > 0 {
 				c.MaxEpochs = 40

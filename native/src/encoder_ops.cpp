@@ -1,5 +1,6 @@
 #include "encoder_ops.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace ri {
@@ -131,6 +132,75 @@ Var causal_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t head
 
 Var full_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t heads, bool last) {
     return attention(g, source, q, k, v, heads, last, true);
+}
+
+// ---- pointwise attention
+
+namespace {
+
+// The same composed: weights of all positions, of which those after a query are zero.
+Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, int64_t H, bool last) {
+    const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), hd = D / H;
+    const int64_t queries = last ? 1 : T, count = T * queries * H * B;
+    const Source leaves = source;
+    // Calls set(index, distance) for all weights [T, queries, H, B]; distances are negative after a query.
+    auto each = [=](auto set) {
+        for (int64_t i = 0; i < count; ++i) set(i, (last ? leaves.last(i / (T * H)) : i / T % T) - i % T);
+    };
+    ggml_tensor *distances = g.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            each([=](int64_t i, int64_t distance) {
+                static_cast<int32_t *>(dst)[i] = int32_t(std::max<int64_t>(distance, 0));
+            });
+        },
+        count);
+    ggml_tensor *visible = g.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            each([=](int64_t i, int64_t distance) {
+                static_cast<float *>(dst)[i] = distance < 0 ? 0.0f : 1.0f / float(T);
+            });
+        },
+        T, queries, H, B);
+    auto heads = [&](Var x, int64_t n) { return permute(g, reshape(g, x, hd, H, n, B), 0, 2, 1, 3); }; // [hd, n, H, B]
+    Var biases = reshape(g, get_rows(g, reshape(g, bias, 1, T), distances), T, queries, H, B);
+    Var weights = silu(g, add(g, mul_mat(g, heads(k, T), heads(q, queries)), biases));
+    weights = mul(g, weights, g.constant(visible));
+    Var values = permute(g, reshape(g, v, hd, H, T, B), 1, 2, 0, 3); // [T, hd, H, B]
+    return reshape(g, permute(g, mul_mat(g, values, weights), 0, 2, 1, 3), D, queries * B);
+}
+
+} // namespace
+
+Var pointwise_attention(Graph &g, Source &source, Var q, Var k, Var v, Var bias, int64_t H, bool last) {
+    const KernelSet *kernels = g.kernels();
+    if (!kernels) return composed_pointwise(g, source, q, k, v, bias, H, last);
+    const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), queries = last ? 1 : T;
+    std::vector<ggml_tensor *> inputs = {q.value, k.value, v.value, bias.value};
+    if (last) inputs.push_back(source.lengths(g));
+    auto shape = [=](ggml_tensor *dst) {
+        return kernels::ShortAttention{B, T, H, D / H, last ? ids(dst, 4) : nullptr, last, false, 1.0f / float(T)};
+    };
+    ggml_tensor *y = g.kernel(D, queries * B, inputs, [=](ggml_tensor *dst, int ith, int nth) {
+        kernels->pointwise_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3), out(dst), ith, nth);
+    });
+    return g.record(y, {q, k, v, bias}, [=, &g](ggml_tensor *dy) {
+        std::vector<ggml_tensor *> with = inputs;
+        const int at_dy = int(with.size());
+        with.push_back(dy);
+        // dq, dk, dv and each sample's db, one after the other.
+        const int64_t of_q = D * queries * B, of_k = D * T * B;
+        ggml_tensor *all = g.kernel(of_q + 2 * of_k + T * B, 1, with, [=](ggml_tensor *dst, int ith, int nth) {
+            float *dq = out(dst), *dk = dq + of_q, *dv = dk + of_k;
+            kernels->pointwise_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3),
+                                              in(dst, at_dy), dq, dk, dv, dv + of_k, ith, nth);
+        });
+        g.accumulate(q, g.part(all, 0, D, queries * B));
+        g.accumulate(k, g.part(all, of_q, D, T * B));
+        g.accumulate(v, g.part(all, of_q + of_k, D, T * B));
+        g.accumulate(bias, sum_to_row(g, g.part(all, of_q + 2 * of_k, T, B)));
+    });
 }
 
 // ---- GRU

@@ -97,7 +97,7 @@ void test_dropout_mask() {
     }
 }
 
-// Rows of softmax, GELU and the squared error, and their gradients, from formulas in double precision; on any number of
+// Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double precision; on any number of
 // threads the same bits.
 void test_functions() {
     for (int64_t rows : {1, 7})
@@ -107,6 +107,7 @@ void test_functions() {
             for (float &value : x) value *= 6;
             const size_t size = size_t(count);
             std::vector<float> p(size), dp(size), y(size), dx(size), d(size), sums(static_cast<size_t>(rows));
+            std::vector<float> gated(size), dgated(size);
             std::vector<std::vector<float>> first;
             for (int nth : {1, 2, 5}) {
                 for (int ith = 0; ith < nth; ++ith) {
@@ -114,10 +115,12 @@ void test_functions() {
                     set->softmax_back(p.data(), dy.data(), 1.5f, rows, n, dp.data(), ith, nth);
                     set->gelu_tanh(x.data(), count, y.data(), ith, nth);
                     set->gelu_tanh_back(x.data(), dy.data(), count, dx.data(), ith, nth);
+                    set->silu(x.data(), count, gated.data(), ith, nth);
+                    set->silu_back(x.data(), dy.data(), count, dgated.data(), ith, nth);
                     set->squared_error(x.data(), dy.data(), 0.5f, rows, n, d.data(), sums.data(), ith, nth);
                 }
-                if (first.empty()) first = {p, dp, y, dx, d, sums};
-                CHECK((first == std::vector<std::vector<float>>{p, dp, y, dx, d, sums}));
+                if (first.empty()) first = {p, dp, y, dx, d, sums, gated, dgated};
+                CHECK((first == std::vector<std::vector<float>>{p, dp, y, dx, d, sums, gated, dgated}));
             }
             for (int64_t r = 0; r < rows; ++r) {
                 double total = 0, dot = 0, squares = 0;
@@ -132,6 +135,9 @@ void test_functions() {
                     CHECK_NEAR(at(dp, i), 1.5 * probability * (g - dot), 2e-6);
                     const double c = std::sqrt(2 / M_PI), t = std::tanh(c * (v + 0.044715 * v * v * v));
                     CHECK_NEAR(at(y, i), 0.5 * v * (1 + t), 4e-6);
+                    const double gate = 1 / (1 + std::exp(-v));
+                    CHECK_NEAR(at(gated, i), v * gate, 4e-6);
+                    CHECK_NEAR(at(dgated, i), g * gate * (1 + v * (1 - gate)), 4e-6);
                     const double slope = c * (1 + 3 * 0.044715 * v * v) * (1 - t * t);
                     CHECK_NEAR(at(dx, i), g * 0.5 * (1 + t + v * slope), 4e-6);
                     CHECK_NEAR(at(d, i), 0.5 * (v - g), 1e-6);

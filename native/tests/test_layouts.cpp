@@ -47,9 +47,14 @@ ri_model *caser(ri_engine *engine, const char *layout) {
     return make_recommender(engine, "caser", layout, with_sizes({{"horizontal", {2}}, {"vertical", {3}}}));
 }
 
+ri_model *hstu(ri_engine *engine, const char *layout) {
+    return make_recommender(engine, "hstu", layout, with_sizes({{"blocks", {2}}, {"heads", {2}}}));
+}
+
 const Layout layouts[] = {
     {"RecBole SASRec", "item_embedding.weight", D, sasrec, "recbole"},
     {"RecBole BERT4Rec", "item_embedding.weight", D, bert4rec, "recbole"},
+    {"HSTU", "item_embedding.weight", D, hstu, "recint"},
     {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec<0>, "recbole"},
     {"RecBole GRU4Rec with biases", "item_embedding.weight", D, gru4rec<1>, "recbole"},
     {"RecBole Caser", "item_embedding.weight", D, caser, "recbole"},
@@ -107,7 +112,7 @@ void test_refused(ri_engine *engine) {
         return with_sizes({{"heights", heights}, {"horizontal", {2}}, {"vertical", {3}}}, D, positions);
     };
     refuse("gru", nullptr, gru,
-           "no recommender is called \"gru\"; known are gru4rec, caser, sasrec, bert4rec, dreamrec");
+           "no recommender is called \"gru\"; known are gru4rec, caser, sasrec, bert4rec, hstu, dreamrec");
     refuse("sasrec", "mine", plain, "sasrec has no layout \"mine\"; it has authors, recbole, pmixer,");
     refuse("sasrec", "recbole", attention(V, D, T, 1, 3, D), "heads is 3; it must be a divisor of width, 8");
     refuse("sasrec", "pmixer", attention(V, D, T, 65, 1, D), "blocks is 65; it must be a whole number from 1 to 64");

@@ -15,6 +15,7 @@ var small = map[string]Recommender{
 	"SASRec":            SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: 8},
 	"SASRec, deeper":    SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},
 	"BERT4Rec":          BERT4RecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 12},
+	"HSTU":              HSTUShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2},
 	"GRU4Rec":           GRU4RecShape{Items: 7, Width: 6, Positions: 4, Hidden: 6, Layers: 1},
 	"GRU4Rec, deeper":   GRU4RecShape{Items: 7, Width: 5, Positions: 4, Hidden: 7, Layers: 3},
 	"Caser":             CaserShape{Items: 7, Width: 6, Positions: 4, Heights: []int{2, 3, 4}, Horizontal: 5, Vertical: 1},

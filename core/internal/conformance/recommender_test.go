@@ -12,7 +12,7 @@ import (
 
 func isNorm(name string) bool {
 	inside := strings.HasPrefix(name, "ln_") || strings.Contains(name, "layer_norm") ||
-		strings.Contains(name, "LayerNorm") || strings.HasPrefix(name, "output_ln")
+		strings.Contains(name, "LayerNorm") || strings.HasPrefix(name, "output_ln") || strings.Contains(name, "norm")
 	return inside && strings.HasSuffix(name, ".weight")
 }
 
@@ -53,6 +53,13 @@ func models(engine *cgo.Engine) map[string]struct {
 		func() (*cgo.Recommender, error) {
 			_, params := sasrec(8, 2, 2, 12)
 			return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "bert4rec", Settings: params.settings()})
+		},
+	}
+	found["HSTU"] = model{
+		complexstep.HSTUShape{Items: V, Width: 8, Positions: T, Blocks: 2, Heads: 2},
+		func() (*cgo.Recommender, error) {
+			return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "hstu", Settings: map[string][]float64{
+				"items": one(V), "width": one(8), "positions": one(T), "blocks": one(2), "heads": one(2)}})
 		},
 	}
 	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {

@@ -112,10 +112,9 @@ func TestGradientProblems_planted(t *testing.T) {
 			}
 			batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets}
 			loss := func(p complexstep.Params) complex128 { return complexstep.Loss(m.formula, p, batch) }
-			tensor := "s_fc.bias" // the scores'
-			if params[tensor] == nil {
-				tensor = "output_bias"
-			}
+			// The scores' bias, or the one closest to them.
+			biases := []string{"s_fc.bias", "output_bias", "last_norm.bias"}
+			tensor := biases[slices.IndexFunc(biases, func(name string) bool { return params[name] != nil })]
 			right := readTensor(t, &model.Model, tensor, cgo.Gradient)
 			largest := 0
 			for i, g := range right {

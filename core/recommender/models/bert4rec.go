@@ -11,9 +11,11 @@ func bert4rec() Entry {
 	for i, value := range []int{2, 2, 256} { // blocks, heads, inner: RecBole's
 		sizes[i].Default = value
 	}
+	t := training()
+	t.Dropout = 0.1
 	return Entry{
 		Name:     BERT4Rec,
-		Training: training(),
+		Training: t,
 		Settings: append(sizes, Setting{Name: "mask_ratio", Flag: "mask-ratio", Default: 0.2, Max: 1,
 			Help: "`PROBABILITY` of hiding an item of a history and learning to name it, too"}),
 		Check:  checkHeads,

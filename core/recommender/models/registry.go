@@ -31,7 +31,7 @@ type Entry struct {
 }
 
 // All gives the recommenders in the order of help texts.
-func All() []Entry { return []Entry{gru4rec(), caser(), sasrec(), bert4rec(), dreamrec()} }
+func All() []Entry { return []Entry{gru4rec(), caser(), sasrec(), bert4rec(), hstu(), dreamrec()} }
 
 // Default is the recommender that is trained where none is named.
 const Default = SASRec

@@ -79,6 +79,8 @@ Var gelu(Graph &g, Var a) { return activation(g, a, g.kernels()->gelu_tanh, g.ke
 
 Var gelu_erf(Graph &g, Var a) { return activation(g, a, g.kernels()->gelu_erf, g.kernels()->gelu_erf_back); }
 
+Var silu(Graph &g, Var a) { return activation(g, a, g.kernels()->silu, g.kernels()->silu_back); }
+
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps) {
     const KernelSet *k = g.kernels();
     ggml_tensor *x = a.value;

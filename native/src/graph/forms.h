@@ -14,6 +14,7 @@ ggml_tensor *scale_rows(Graph &g, ggml_tensor *x, ggml_tensor *factors);
 Var linear(Graph &g, Var w, Var x, Var bias);
 Var gelu(Graph &g, Var a);
 Var gelu_erf(Graph &g, Var a);
+Var silu(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps);
 Var softmax(Graph &g, Var a, float factor);
 ggml_tensor *gather_rows(Graph &g, ggml_tensor *table, ggml_tensor *ids);

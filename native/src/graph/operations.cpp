@@ -237,6 +237,8 @@ Var gelu(Graph &g, Var a) { return g.kernels() ? by_kernels::gelu(g, a) : compos
 
 Var gelu_erf(Graph &g, Var a) { return g.kernels() ? by_kernels::gelu_erf(g, a) : composed::gelu_erf(g, a); }
 
+Var silu(Graph &g, Var a) { return g.kernels() ? by_kernels::silu(g, a) : mul(g, a, sigmoid(g, a)); }
+
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps) {
     return g.kernels() ? by_kernels::layer_norm(g, a, weight, bias, eps)
                        : composed::layer_norm(g, a, weight, bias, eps);

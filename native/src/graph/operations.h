@@ -29,6 +29,7 @@ Var sigmoid(Graph &g, Var a);
 Var tanh(Graph &g, Var a);
 Var gelu(Graph &g, Var a);                                        // tanh form
 Var gelu_erf(Graph &g, Var a);                                    // exact form
+Var silu(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps); // over dimension 0
 Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
 Var swiglu(Graph &g, Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half

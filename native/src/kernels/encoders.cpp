@@ -1,4 +1,4 @@
-// Attention over short histories, and the GRU with its recurrence.
+// Attention over short histories, with a softmax and pointwise, and the GRU with its recurrence.
 #include "set.h"
 
 #include <math.h>
@@ -88,6 +88,93 @@ void short_attention_back(const ShortAttention &s, const float *q, const float *
                     const float dscore = weights[t] * (dweights[t] - inner) * s.scale;
                     const float *key = k + from + t * row;
                     float *dkey = dk + from + t * row;
+#pragma omp simd
+                    for (int64_t i = 0; i < hd; ++i) {
+                        dquery[i] += dscore * key[i];
+                        dkey[i] += dscore * query[i];
+                    }
+                }
+            }
+        }
+    }
+}
+
+// ---- pointwise attention
+
+namespace {
+
+// The scores that query `last` of a head gives to positions 0..last.
+RI_INLINE void score(const ShortAttention &s, const float *q, const float *k, const float *bias, int64_t last,
+                     float *scores) {
+    const int64_t row = s.heads * s.head_dim, hd = s.head_dim;
+    for (int64_t t = 0; t <= last; ++t) {
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t i = 0; i < hd; ++i) dot += q[i] * k[t * row + i];
+        scores[t] = dot + bias[last - t];
+    }
+}
+
+} // namespace
+
+void pointwise_attention(const ShortAttention &s, const float *q, const float *k, const float *v, const float *bias,
+                         float *out, int ith, int nth) {
+    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
+    const Share part = share_of(s.samples, ith, nth);
+    float *scores = scratch(size_t(T));
+    for (int64_t b = part.first; b < part.last; ++b)
+        for (int64_t n = 0; n < queries; ++n) {
+            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
+            for (int64_t h = 0; h < s.heads; ++h) {
+                const int64_t at = (b * queries + n) * row + h * hd, from = b * T * row + h * hd;
+                score(s, q + at, k + from, bias, last, scores);
+#pragma omp simd
+                for (int64_t t = 0; t <= last; ++t) scores[t] *= sigmoid(scores[t]) * s.scale;
+                float *y = out + at;
+#pragma omp simd
+                for (int64_t i = 0; i < hd; ++i) y[i] = 0;
+                for (int64_t t = 0; t <= last; ++t)
+#pragma omp simd
+                    for (int64_t i = 0; i < hd; ++i) y[i] += scores[t] * v[from + t * row + i];
+            }
+        }
+}
+
+void pointwise_attention_back(const ShortAttention &s, const float *q, const float *k, const float *v,
+                              const float *bias, const float *dout, float *dq, float *dk, float *dv, float *dbias,
+                              int ith, int nth) {
+    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
+    const Share part = share_of(s.samples, ith, nth);
+    float *scores = scratch(size_t(3 * T)), *weights = scores + T, *slopes = weights + T;
+    for (int64_t b = part.first; b < part.last; ++b) {
+        memset(dk + b * T * row, 0, size_t(T * row) * sizeof(float));
+        memset(dv + b * T * row, 0, size_t(T * row) * sizeof(float));
+        memset(dbias + b * T, 0, size_t(T) * sizeof(float));
+        for (int64_t n = 0; n < queries; ++n) {
+            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
+            for (int64_t h = 0; h < s.heads; ++h) {
+                const int64_t at = (b * queries + n) * row + h * hd, from = b * T * row + h * hd;
+                const float *query = q + at, *d = dout + at;
+                score(s, query, k + from, bias, last, scores);
+#pragma omp simd
+                for (int64_t t = 0; t <= last; ++t) {
+                    const float gate = sigmoid(scores[t]);
+                    weights[t] = scores[t] * gate * s.scale;
+                    slopes[t] = gate * (1.0f + scores[t] * (1.0f - gate)) * s.scale;
+                }
+                float *dquery = dq + at;
+#pragma omp simd
+                for (int64_t i = 0; i < hd; ++i) dquery[i] = 0;
+                for (int64_t t = 0; t <= last; ++t) {
+                    const float *value = v + from + t * row, *key = k + from + t * row;
+                    float *dvalue = dv + from + t * row, *dkey = dk + from + t * row, dot = 0;
+#pragma omp simd reduction(+ : dot)
+                    for (int64_t i = 0; i < hd; ++i) {
+                        dot += d[i] * value[i];
+                        dvalue[i] += weights[t] * d[i];
+                    }
+                    const float dscore = dot * slopes[t];
+                    dbias[b * T + last - t] += dscore;
 #pragma omp simd
                     for (int64_t i = 0; i < hd; ++i) {
                         dquery[i] += dscore * key[i];

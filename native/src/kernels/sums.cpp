@@ -221,6 +221,21 @@ void gelu_tanh_back(const float *x, const float *dy, int64_t n, float *dx, int i
     }
 }
 
+void silu(const float *x, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) y[i] = x[i] * sigmoid(x[i]);
+}
+
+void silu_back(const float *x, const float *dy, int64_t n, float *dx, int ith, int nth) {
+    const Share part = share_of(n, ith, nth, whole_vectors);
+#pragma omp simd
+    for (int64_t i = part.first; i < part.last; ++i) {
+        const float s = sigmoid(x[i]);
+        dx[i] = dy[i] * s * (1.0f + x[i] * (1.0f - s));
+    }
+}
+
 void gelu_erf(const float *x, int64_t n, float *y, int ith, int nth) {
     const Share part = share_of(n, ith, nth, whole_vectors);
 #pragma omp simd

@@ -8,7 +8,7 @@ namespace ri {
 namespace {
 
 const std::vector<Entry> &entries() {
-    static const std::vector<Entry> all = {gru4rec(), caser(), sasrec(), bert4rec(), dreamrec()};
+    static const std::vector<Entry> all = {gru4rec(), caser(), sasrec(), bert4rec(), hstu(), dreamrec()};
     return all;
 }
 

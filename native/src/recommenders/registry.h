@@ -62,6 +62,7 @@ Entry gru4rec();
 Entry caser();
 Entry sasrec();
 Entry bert4rec();
+Entry hstu();
 Entry dreamrec();
 
 } // namespace ri

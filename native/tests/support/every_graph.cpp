@@ -167,6 +167,9 @@ void run_recommenders(const Size &s) {
         all.insert(all.end(), own.begin(), own.end());
         return all;
     };
+    ri_model *pointwise = make_recommender(engine, "hstu", nullptr, with({{"blocks", {2}}, {"heads", {double(s.heads)}}}));
+    run_recommender("HSTU", pointwise, s);
+    ri_model_free(pointwise);
     for (const char *layout : {"authors", "recbole"}) {
         ri_model *model =
             make_recommender(engine, "gru4rec", layout, with({{"hidden", {double(s.width)}}, {"layers", {2}}}));
