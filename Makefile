@@ -122,10 +122,13 @@ soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for 
 release: ## an archive of recint for other Linux machines, in build/release (docs/packaging.md)
 	@bash packaging/release.sh build/release
 
-test-notebook: $(RECINT) ## execute the notebook of docs/examples in a clean virtual environment: RECINT_MINUTES=1 trains its adapter that long
+test-notebook: $(RECINT) build/notebook/installed ## execute the notebook of docs/examples in a virtual environment of its own: RECINT_MINUTES=1 trains its adapter that long
+	RECINT=$(abspath $(RECINT)) RECINT_MINUTES=$${RECINT_MINUTES:-0.5} build/notebook/bin/python docs/examples/execute.py docs/examples/any_recommender.ipynb build/notebook/executed.ipynb
+
+build/notebook/installed: docs/examples/requirements.txt
 	rm -rf build/notebook && python3 -m venv build/notebook
-	build/notebook/bin/python -m pip install -q -r docs/examples/requirements.txt nbclient ipykernel
-	RECINT=$(abspath $(RECINT)) RECINT_MINUTES=$${RECINT_MINUTES:-1} build/notebook/bin/python docs/examples/execute.py docs/examples/any_recommender.ipynb
+	build/notebook/bin/python -m pip install -q -r $< nbclient ipykernel
+	@touch $@
 
 test-release: ## make that archive and test it: unpacked elsewhere, on other processors, made again
 	@archive=$$(bash packaging/release.sh build/release) && bash packaging/release_test.sh "$$archive"

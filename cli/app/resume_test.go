@@ -233,3 +233,35 @@ func TestEvaluationGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// Answers to a file of rows are those of a job that was never stopped, byte for byte, however often the process is killed.
+func TestRowsGoOn(t *testing.T) {
+	const kills, rows = 20, 4000
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")
+	random := rand.New(rand.NewPCG(7, 7))
+	var text strings.Builder
+	for row := range rows {
+		fmt.Fprintf(&text, "{\"id\": %d, \"history\": [\"%d\", \"%d\"]}\n", row, random.IntN(31), random.IntN(30)) // 30 is no item
+	}
+	write(t, filepath.Join(dir, "rows.jsonl"), []byte(text.String()))
+	job := func(out string) []string {
+		return []string{"interpret", "--run", "@run", "--in", "@rows.jsonl", "--out", "@" + out, "--side-by-side", "8"}
+	}
+	runs(t, dir, job("whole.jsonl")...)
+	killed := 0
+	for lines := 0; killed < kills; killed++ {
+		lines += random.IntN(2 * rows / kills / 2)
+		if lines >= rows-500 {
+			break // it would end before it is killed
+		}
+		start(t, dir, "killed.jsonl", lines, job("killed.jsonl")...).kill(t)
+	}
+	if killed < kills/2 {
+		t.Errorf("%d kills", killed)
+	}
+	runs(t, dir, job("killed.jsonl")...)
+	whole := read(t, filepath.Join(dir, "whole.jsonl"))
+	if read(t, filepath.Join(dir, "killed.jsonl")) != whole || strings.Count(whole, "\n") != rows || !strings.Contains(whole, `no item with the id`) {
+		t.Error("other bytes")
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 // Standard is the name of standard input and output, JSON lines.
@@ -143,6 +144,7 @@ type worker struct {
 	resumable bool
 	wrong     int64
 	slots     []string
+	parts     []string // of an input that is a folder
 	shortest  int
 	items     map[string]int32
 	latest    func(user string) ([]int32, error)
@@ -177,7 +179,7 @@ func (w *worker) output() (out io.Writer, done int64, finish func(error) error, 
 	unfinished := artifact.ReadJSON(mark, &was, artifact.KnownKeys)
 	if w.In != Standard {
 		w.resumable = true
-		if now.Input, err = artifact.HashFile(w.In); err != nil {
+		if now.Input, err = w.hash(); err != nil {
 			return nil, 0, nil, err
 		}
 	}
@@ -223,6 +225,14 @@ func (w *worker) output() (out io.Writer, done int64, finish func(error) error, 
 		return nil, 0, nil, fmt.Errorf("bulk: %s cannot be taken up: %w", w.Out, err)
 	}
 	return file, done, finish, nil
+}
+
+// hash is that of the input.
+func (w *worker) hash() (string, error) {
+	if w.parts != nil {
+		return states.HashParts(w.parts)
+	}
+	return artifact.HashFile(w.In)
 }
 
 // whole counts the whole groups of lines in a file, and where they end.
@@ -272,12 +282,12 @@ func (w *worker) answer(ctx context.Context, group []record) ([]byte, error) {
 			}
 		}
 	}
-	states, err := w.Run.States(ctx, w.Run.Source, pasts)
+	all, err := w.Run.States(ctx, w.Run.Source, pasts)
 	if err != nil {
 		return nil, err
 	}
 	for k, i := range of {
-		shown[i] = states[k]
+		shown[i] = all[k]
 	}
 	var asked []*interpret.Question
 	of = nil

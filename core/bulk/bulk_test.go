@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
@@ -18,6 +22,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testrun"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
+	"github.com/recinterpreter/recinterpreter/core/states/statestest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -217,6 +222,135 @@ func TestRefusals(t *testing.T) {
 		}
 		if _, err := (Job{Run: r, In: path, Out: path + ".out"}).Do(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// A file of states is an input in each of its forms, and a row that is bad in one of the ways that rows of states are bad gets one sentence.
+// The others get the answers that their states get by themselves.
+func TestStatesFiles(t *testing.T) {
+	r := open(t)
+	width := r.Source.StateWidth()
+	type row struct {
+		sequence, position string
+		state              []float32
+		wrong              string
+	}
+	vector := func(n int) []float32 {
+		v := make([]float32, width)
+		for k := range v {
+			v[k] = float32(n+1) / float32(k+2)
+		}
+		return v
+	}
+	nan := vector(8)
+	nan[3] = float32(math.NaN())
+	rows := []row{
+		{"1", "0", vector(0), "no row before it has position -1 of its sequence"},
+		{"1", "1", vector(1), ""},
+		{"1", "2", vector(2), ""},
+		{"1", "2", vector(3), `sequence "1" has position 2 twice; keep one of them`},
+		{"1", "1", vector(4), `sequence "1" goes back from position 2 to 1; sort the rows by sequence and position`},
+		{"1", "2", vector(5), ""},
+		{"1", "7", vector(6), "no row before it has position 6 of its sequence"},
+		{"2", "8", vector(7), "no row before it has position 7 of its sequence"},
+		{"2", "9", nan, "is NaN or infinite; give finite numbers"},
+		{"2", "10", vector(9), "is NaN or infinite; give finite numbers"}, // the state before it
+		{"2", "11", vector(10), ""},
+	}
+	uneven := []row{
+		{"2", "12", vector(11)[:width-1], fmt.Sprintf("state 1 has %d numbers; it needs %d", width-1, width)},
+		{"2", "13", vector(12), fmt.Sprintf("state 0 has %d numbers; it needs %d", width-1, width)},
+		{"2", "NULL", vector(13), "it has no position; number the items of each sequence from 0"},
+		{"2", "15", nil, "no row before it has position 14"},
+		{"2", "16", vector(14), "no row before it has position 15"},
+		{"2", "17", nil, "it has no state; write one"},
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	parquet := func(path string, rows []row) {
+		var values []string
+		for _, r := range rows {
+			state := "NULL"
+			if r.state != nil {
+				state = strings.ReplaceAll(fmt.Sprint(r.state), " ", ", ")
+				state = strings.ReplaceAll(state, "NaN", "'nan'::FLOAT")
+			}
+			values = append(values, fmt.Sprintf("('%s', %s, '1', %s::FLOAT[])", r.sequence, r.position, state))
+		}
+		if err := statestest.WriteParquet(path, "SELECT * FROM (VALUES "+strings.Join(values, ", ")+") t(sequence, position, item, state)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answered := func(in string, rows []row) []byte {
+		t.Helper()
+		text := do(t, Job{Run: r, In: in, Out: in + ".jsonl"})
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		if len(lines) != len(rows) {
+			t.Fatalf("%s: %d lines, want %d", in, len(lines), len(rows))
+		}
+		for i, line := range lines {
+			var a Answer
+			if err := json.Unmarshal([]byte(line), &a); err != nil {
+				t.Fatal(err)
+			}
+			if rows[i].wrong == "" && a.Text == nil || !strings.Contains(a.Error, rows[i].wrong) || strings.Contains(a.Error, "\n") {
+				t.Errorf("%s, row %d: %s, want %q", in, i+1, line, rows[i].wrong)
+			}
+		}
+		return text
+	}
+	parquet(at("one.parquet"), rows)
+	want := answered(at("one.parquet"), rows)
+	if err := os.Mkdir(at("parts"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	parquet(at("parts/a.parquet"), rows[:2]) // a sequence goes on in the next part
+	parquet(at("parts/b.parquet"), rows[2:])
+	if got := answered(at("parts"), rows); !bytes.Equal(got, want) {
+		t.Error("a folder of parts gives other answers")
+	}
+	tensors := &artifact.File{Tensors: []artifact.Tensor{{Name: "state", DType: "F32", Shape: []int{len(rows), width}},
+		{Name: "sequence", DType: "I64", Shape: []int{len(rows)}}, {Name: "position", DType: "I64", Shape: []int{len(rows)}}}}
+	for _, r := range rows {
+		tensors.Tensors[0].F32 = append(tensors.Tensors[0].F32, r.state...)
+		for i, text := range []string{r.sequence, r.position} {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tensors.Tensors[i+1].I64 = append(tensors.Tensors[i+1].I64, n)
+		}
+	}
+	if err := artifact.WriteSafetensors(at("one.safetensors"), tensors); err != nil {
+		t.Fatal(err)
+	}
+	if got := answered(at("one.safetensors"), rows); !bytes.Equal(got, want) {
+		t.Error("safetensors give other answers")
+	}
+	parquet(at("all.parquet"), slices.Concat(rows, uneven))
+	answered(at("all.parquet"), slices.Concat(rows, uneven))
+
+	// A tensor for each slot of the prompt.
+	good := []row{rows[1], rows[2]}
+	slots := &artifact.File{Tensors: []artifact.Tensor{{Name: "before", DType: "F32", Shape: []int{2, width}, F32: slices.Concat(rows[0].state, rows[1].state)},
+		{Name: "after", DType: "F32", Shape: []int{2, width}, F32: slices.Concat(rows[1].state, rows[2].state)}}}
+	if err := artifact.WriteSafetensors(at("slots.safetensors"), slots); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(answered(at("slots.safetensors"), good))), "\n") {
+		if _, said, _ := strings.Cut(line, ","); !bytes.Contains(want, []byte(fmt.Sprintf("{\"row\":%d,%s\n", i+2, said))) {
+			t.Errorf("row %d of the tensors by slot: %s", i+1, line)
+		}
+	}
+	slots.Tensors = slots.Tensors[:1]
+	if err := artifact.WriteSafetensors(at("half.safetensors"), slots); err != nil {
+		t.Fatal(err)
+	}
+	for path, says := range map[string]string{at("half.safetensors"): `has no floats "after" of shape [rows, width]`, t.TempDir(): "holds no parts",
+		at("absent"): "no such file"} {
+		if _, err := (Job{Run: r, In: path, Out: at("none")}).Do(t.Context()); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %s", path, err, says)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -15,7 +16,10 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 // open opens the input.
@@ -23,19 +27,30 @@ func (w *worker) open() (reader, error) {
 	if w.In == Standard {
 		return &lines{in: bufio.NewReaderSize(w.Input, 1<<20), slots: w.slots}, nil
 	}
+	info, err := os.Stat(w.In)
+	if err != nil {
+		return nil, fmt.Errorf("bulk: %w", err)
+	}
+	if info.IsDir() {
+		if w.parts, _, err = states.Parts(w.In); err != nil {
+			return nil, err
+		}
+		return openParquet(w.In, w.parts, w.slots)
+	}
+	if strings.HasSuffix(w.In, ".safetensors") {
+		return openTensors(w.In, w.slots)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("bulk: %s is no file; give Parquet, a folder of parts, safetensors or JSON lines, or - for standard input", w.In)
+	}
 	file, err := os.Open(w.In)
 	if err != nil {
 		return nil, fmt.Errorf("bulk: %w", err)
 	}
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		file.Close()
-		return nil, errors.Join(err, fmt.Errorf("bulk: %s is no file; give Parquet or JSON lines, or - for standard input", w.In))
-	}
 	magic := make([]byte, 4)
 	if _, err := io.ReadFull(file, magic); err == nil && string(magic) == "PAR1" {
 		file.Close()
-		return openParquet(w.In, w.slots)
+		return openParquet(w.In, []string{w.In}, w.slots)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		file.Close()
@@ -179,25 +194,125 @@ func idOf(value json.RawMessage) (string, bool) {
 	return string(value), err == nil
 }
 
-// parquet reads a Parquet file: of rows of an input, or of a file of states, where each row is asked about with the row before it.
-type parquet struct {
-	path  string
-	slots []string
-	db    *duckdb.Database
-	rows  int64
-
-	names, expressions []string
-	numeric            bool // ids are whole numbers
-	statesFile         bool
-	before             struct {
+// pairs makes rows of a file of states, of which each is asked about with the row before it.
+type pairs struct {
+	slots  []string
+	before struct {
 		sequence string
 		position int64
 		state    []float32
 	}
 }
 
-func openParquet(path string, slots []string) (_ *parquet, err error) {
-	p := &parquet{path: path, slots: slots}
+// nowhere is the position of a row that has none.
+const nowhere = math.MinInt64
+
+// of completes a row with the states that the prompt shows.
+func (p *pairs) of(r record, sequence string, position int64, state []float32) record {
+	b := &p.before
+	if position == nowhere && r.problem == nil {
+		r.problem = errors.New("it has no position; number the items of each sequence from 0")
+	}
+	same := b.state != nil && b.sequence == sequence
+	for _, slot := range p.slots {
+		switch {
+		case slot != prompt.SlotBefore:
+			r.states = append(r.states, state)
+		case r.problem != nil:
+		case same && b.position == position:
+			r.problem = fmt.Errorf("sequence %q has position %d twice; keep one of them", sequence, position)
+		case same && b.position > position:
+			r.problem = fmt.Errorf("sequence %q goes back from position %d to %d; sort the rows by sequence and position", sequence, b.position, position)
+		case !same || b.position != position-1:
+			r.problem = fmt.Errorf("no row before it has position %d of its sequence, and the prompt shows the state before the item", position-1)
+		default:
+			r.states = append(r.states, b.state)
+		}
+	}
+	if state == nil && r.problem == nil {
+		r.problem = errors.New("it has no state; write one")
+	}
+	b.sequence, b.position, b.state = sequence, position, state
+	return r
+}
+
+// tensors reads safetensors: a file of states, or a tensor [rows, width] for each slot of the prompt.
+type tensors struct {
+	rows      int
+	states    []artifact.Tensor // for each slot, or the one of a file of states
+	sequences []int32           // of a file of states
+	positions []int32
+	pairs     *pairs // nil: no file of states
+}
+
+func openTensors(path string, slots []string) (*tensors, error) {
+	file, err := artifact.ReadSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	t := &tensors{}
+	names := slots
+	if !slices.ContainsFunc(slots, func(slot string) bool { _, err := file.Find(slot); return err == nil }) || len(slots) == 1 {
+		if t.sequences, err = file.Int32("sequence"); err == nil {
+			t.positions, err = file.Int32("position")
+		}
+		if err == nil {
+			names, t.pairs = []string{prompt.SlotState}, &pairs{slots: slots}
+		}
+	}
+	for _, name := range names {
+		state, err := file.Find(name)
+		if err != nil || state.DType != "F32" || len(state.Shape) != 2 || len(t.states) > 0 && state.Shape[0] != t.rows {
+			return nil, fmt.Errorf("bulk: %s has no floats %q of shape [rows, width]; write a file of states, or a tensor for each slot of the prompt, %s", path,
+				name, strings.Join(slots, " and "))
+		}
+		t.rows, t.states = state.Shape[0], append(t.states, *state)
+	}
+	if t.pairs != nil && (len(t.sequences) != t.rows || len(t.positions) != t.rows) {
+		return nil, fmt.Errorf("bulk: the tensors of %s differ in their number of rows: %d states, %d sequences, %d positions", path, t.rows, len(t.sequences),
+			len(t.positions))
+	}
+	return t, nil
+}
+
+func (t *tensors) close() {}
+
+func (t *tensors) total(int64) int64 { return int64(t.rows) }
+
+func (t *tensors) read(_ context.Context, each func(record) error) error {
+	for i := range t.rows {
+		r := record{row: int64(i + 1)}
+		for _, s := range t.states {
+			width := s.Shape[1]
+			r.states = append(r.states, s.F32[i*width:(i+1)*width])
+		}
+		if t.pairs != nil {
+			state := r.states[0]
+			r.states = nil
+			r = t.pairs.of(r, strconv.Itoa(int(t.sequences[i])), int64(t.positions[i]), state)
+		}
+		if err := each(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parquet reads Parquet files: of rows of an input, or of a file of states.
+type parquet struct {
+	path     string
+	relation string
+	slots    []string
+	db       *duckdb.Database
+	rows     int64
+
+	names, expressions []string
+	numeric            bool   // ids are whole numbers
+	pairs              *pairs // nil: no file of states
+}
+
+func openParquet(path string, parts, slots []string) (_ *parquet, err error) {
+	p := &parquet{path: path, relation: duckdb.Parquet(parts...), slots: slots}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -209,9 +324,9 @@ func openParquet(path string, slots []string) (_ *parquet, err error) {
 	ctx := context.Background()
 	kinds := map[string]string{}
 	var there []string
-	fields, err := p.db.Fields(ctx, duckdb.Parquet(path))
+	fields, err := p.db.Fields(ctx, p.relation)
 	if err == nil {
-		p.rows, err = p.db.Count(ctx, duckdb.Parquet(path))
+		p.rows, err = p.db.Count(ctx, p.relation)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bulk: %s cannot be read as Parquet: %w", path, err)
@@ -225,7 +340,7 @@ func openParquet(path string, slots []string) (_ *parquet, err error) {
 	asks := func(name string) bool { return name != "id" && slices.Contains(there, name) }
 	if has := slices.Contains(there, "sequence") && slices.Contains(there, "position") && slices.Contains(there, "state"); has &&
 		!slices.ContainsFunc([]string{"history", "states", "before", "after"}, asks) {
-		p.statesFile = true
+		p.pairs = &pairs{slots: slots}
 		types["sequence"], types["position"], types["state"] = "VARCHAR", "BIGINT", "FLOAT[]"
 		wanted = []string{"id", "sequence", "position", "state"}
 	} else if !slices.ContainsFunc(wanted, asks) {
@@ -263,7 +378,7 @@ func (p *parquet) total(int64) int64 { return p.rows }
 func (p *parquet) read(ctx context.Context, each func(record) error) error {
 	row := int64(0)
 	var stopped error
-	err := p.db.Chunks(ctx, "SELECT "+strings.Join(p.expressions, ", ")+" FROM "+duckdb.Parquet(p.path), func(chunk mapping.DataChunk) error {
+	err := p.db.Chunks(ctx, "SELECT "+strings.Join(p.expressions, ", ")+" FROM "+p.relation, func(chunk mapping.DataChunk) error {
 		for i := range int(mapping.DataChunkGetSize(chunk)) {
 			row++
 			r := p.record(chunk, i)
@@ -283,7 +398,7 @@ func (p *parquet) read(ctx context.Context, each func(record) error) error {
 // record reads a row of a chunk. What it holds is copied.
 func (p *parquet) record(chunk mapping.DataChunk, row int) (r record) {
 	var sequence string
-	var position int64
+	position := int64(nowhere)
 	var state []float32
 	for c, name := range p.names {
 		column := duckdb.NewColumn(chunk, c)
@@ -321,30 +436,15 @@ func (p *parquet) record(chunk mapping.DataChunk, row int) (r record) {
 			}
 		default:
 			state = floats(column, row, name, &r.problem)
-			if !p.statesFile {
+			if p.pairs == nil {
 				r.states = append(r.states, state)
 			}
 		}
 	}
-	if !p.statesFile {
+	if p.pairs == nil {
 		return one(r)
 	}
-	for _, slot := range p.slots {
-		switch {
-		case slot != "before":
-			r.states = append(r.states, state)
-		case r.problem != nil:
-		case p.before.state == nil || p.before.sequence != sequence || p.before.position != position-1:
-			r.problem = fmt.Errorf("no row before it has position %d of its sequence, and the prompt shows the state before the item", position-1)
-		default:
-			r.states = append(r.states, p.before.state)
-		}
-	}
-	if state == nil && r.problem == nil {
-		r.problem = errors.New("it has no state")
-	}
-	p.before.sequence, p.before.position, p.before.state = sequence, position, state
-	return r
+	return p.pairs.of(r, sequence, position, state)
 }
 
 // floats copies a row's numbers.

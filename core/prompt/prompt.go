@@ -263,7 +263,7 @@ func (p *Prompt) Check(s States, width int) error {
 	}
 	for i, x := range s.Values {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return fmt.Errorf("prompt: value %d of its states is NaN or infinite", i)
+			return fmt.Errorf("prompt: value %d of its states is NaN or infinite; give finite numbers", i)
 		}
 	}
 	return nil

@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"github.com/recinterpreter/recinterpreter/core/adapter"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/states"
@@ -32,11 +35,46 @@ const familiarShare = 0.99
 // decide alone.
 const shrinkage = 1e-3
 
-// Familiarity measures the states of training and validation sequences.
+// measured is a Familiarity as the run's folder keeps it.
+type measured struct {
+	Of         string    `json:"of"` // the run's label
+	Least      float64   `json:"least"`
+	Most       float64   `json:"most"`
+	Mean       []float64 `json:"mean"`
+	Covariance []float64 `json:"covariance"` // [width, width]
+}
+
+// Familiarity measures the states of training and validation sequences, once: the run's folder keeps the figures.
 func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
 	if r.reads == adapter.EachState {
 		return nil, errors.New("run: an adapter that reads the state after each item has no single state whose familiarity can be told")
 	}
+	path := FamiliarityPath(r.dir, r.Task)
+	var kept measured
+	if artifact.ReadJSON(path, &kept, artifact.KnownKeys) == nil && kept.Of == r.label() && len(kept.Covariance) == len(kept.Mean)*len(kept.Mean) {
+		f := &Familiarity{Least: kept.Least, Most: kept.Most, mean: mat.NewVecDense(len(kept.Mean), kept.Mean),
+			covariance: mat.NewSymDense(len(kept.Mean), kept.Covariance)}
+		if f.factor.Factorize(f.covariance) {
+			return f, nil
+		}
+	}
+	f, err := r.measureFamiliarity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	width := f.mean.Len()
+	kept = measured{r.label(), f.Least, f.Most, f.mean.RawVector().Data, make([]float64, width*width)}
+	for i := range width {
+		for k := range width {
+			kept.Covariance[i*width+k] = f.covariance.At(i, k)
+		}
+	}
+	// Where the folder is not to be written to, the next call measures again.
+	_ = artifact.WriteAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(kept) })
+	return f, nil
+}
+
+func (r *Run) measureFamiliarity(ctx context.Context) (*Familiarity, error) {
 	var parts [2][]prompt.States
 	for i, sequences := range [][]int{draw(len(r.Split.Train), mostStates, 1), draw(len(r.Split.Validation), mostStates, 1)} {
 		from := r.Split.Train

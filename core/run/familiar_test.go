@@ -1,8 +1,12 @@
 package run
 
 import (
+	"bytes"
+	"context"
 	"math"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -41,6 +45,45 @@ func TestFamiliarity_correlations(t *testing.T) {
 	same := []prompt.States{{Values: []float32{1, 1}}, {Values: []float32{1, 1}}}
 	if _, err := newFamiliarity(same, same); err == nil {
 		t.Error("equal states have a spread")
+	}
+}
+
+// What was measured is kept in the run's folder, for the run that it was measured of.
+func TestFamiliarity_kept(t *testing.T) {
+	r := genresRun(t)
+	path := FamiliarityPath(r.dir, r.Task)
+	measured, err := r.Familiarity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past, err := r.Latest(r.Data.Users[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	states, err := r.States(t.Context(), r.Source, [][]int32{past})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel() // nothing is measured again
+	kept, err := r.Familiarity(stopped)
+	if err != nil || kept.Least != measured.Least || kept.Most != measured.Most || kept.Distance(states[0]) != measured.Distance(states[0]) {
+		t.Errorf("kept %+v, %v, measured %+v", kept, err, measured)
+	}
+	for _, other := range []string{strings.Replace(string(text), r.Hash(), strings.Repeat("0", len(r.Hash())), 1), string(text[:len(text)/2])} {
+		if err := os.WriteFile(path, []byte(other), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Familiarity(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if again, err := os.ReadFile(path); err != nil || !bytes.Equal(again, text) {
+			t.Errorf("another run's figures, or half of a file, are kept: %v", err)
+		}
 	}
 }
 

@@ -79,6 +79,11 @@ func RanksPath(dir string, t task.Task, samples int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ranks-%s-%d-%d.jsonl", fileName(t), samples, seed))
 }
 
+// FamiliarityPath is the file with what was measured of the states that a task's questions show in training.
+func FamiliarityPath(dir string, t task.Task) string {
+	return filepath.Join(dir, "familiarity-"+fileName(t)+".json")
+}
+
 // fileName is what the files of a task's evaluations begin with.
 func fileName(t task.Task) string { return unusual.ReplaceAllString(t.Name, "_") }
 

@@ -33,6 +33,7 @@ type Run struct {
 	grammar *grammar.Grammar  // nil until it is needed
 	scorer  *interpret.Scorer // nil until it is needed
 	hash    string            // of the adapter's file
+	dir     string            // the run's folder
 }
 
 // Open opens a trained run. An adapter that was trained with another recommender, LLM or data set than those that run.json
@@ -76,7 +77,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Parts: parts, Spec: s, Provenance: provenance, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
+	r := &Run{Parts: parts, Spec: s, Provenance: provenance, dir: dir, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
 	if err := r.open(trained, path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -87,21 +87,30 @@ func open(ctx context.Context, path string) (_ *source, err error) {
 		return s, s.openTensors()
 	}
 	if info.IsDir() {
-		if s.parts, err = filepath.Glob(filepath.Join(strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[").Replace(path), "*.parquet")); err != nil {
-			return nil, fmt.Errorf("states: %w", err)
-		}
-		if at := slices.Index(s.parts, filepath.Join(path, itemsFile)); at >= 0 {
-			s.items = s.parts[at]
-			s.parts = slices.Delete(s.parts, at, at+1)
-		}
-		if len(s.parts) == 0 {
-			return nil, fmt.Errorf("states: the folder %s holds no states; name the files PART.parquet", path)
+		if s.parts, s.items, err = Parts(path); err != nil {
+			return nil, err
 		}
 	}
 	if s.db, err = duckdb.Open(); err != nil {
 		return nil, err
 	}
 	return s, s.openParquet(ctx)
+}
+
+// Parts finds the parts of a folder, in the order of their names, and the table of items; "" where there is none.
+func Parts(dir string) (parts []string, items string, err error) {
+	parts, err = filepath.Glob(filepath.Join(strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[").Replace(dir), "*.parquet"))
+	if err != nil {
+		return nil, "", fmt.Errorf("states: %w", err)
+	}
+	if at := slices.Index(parts, filepath.Join(dir, itemsFile)); at >= 0 {
+		items = parts[at]
+		parts = slices.Delete(parts, at, at+1)
+	}
+	if len(parts) == 0 {
+		return nil, "", fmt.Errorf("states: the folder %s holds no parts; name the files PART.parquet", dir)
+	}
+	return parts, items, nil
 }
 
 func (s *source) close() {

@@ -330,16 +330,20 @@ func (s *source) eachItem(ctx context.Context, call func(item []byte, vector []f
 	return located(s.items, number, stopped, err)
 }
 
-// hash is that of the content: of a folder that of its parts' names and hashes.
+// hash is that of the content: of a folder that of its parts.
 func (s *source) hash() (string, error) {
 	if slices.Equal(s.parts, []string{s.path}) {
 		return artifact.HashFile(s.path)
 	}
-	sum := sha256.New()
-	parts := s.parts
 	if s.items != "" {
-		parts = append(slices.Clip(parts), s.items)
+		return HashParts(append(slices.Clip(s.parts), s.items))
 	}
+	return HashParts(s.parts)
+}
+
+// HashParts is the content hash of files together: that of their names and hashes.
+func HashParts(parts []string) (string, error) {
+	sum := sha256.New()
 	for _, part := range parts {
 		hash, err := artifact.HashFile(part)
 		if err != nil {

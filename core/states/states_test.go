@@ -156,7 +156,7 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "broken.parquet"), []byte("PAR1 or not"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{filepath.Join(dir, "absent"): "there is no", t.TempDir(): "holds no states",
+	for path, want := range map[string]string{filepath.Join(dir, "absent"): "there is no", t.TempDir(): "holds no parts",
 		filepath.Join(dir, "broken.parquet"): "cannot be read as Parquet"} {
 		if _, err := Open(t.Context(), path, catalogue()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", path, err, want)

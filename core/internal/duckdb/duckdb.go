@@ -156,9 +156,13 @@ func (d *Database) Count(ctx context.Context, relation string) (rows int64, err 
 	return rows, err
 }
 
-// Parquet is the relation of a Parquet file.
-func Parquet(path string) string {
-	return "read_parquet(" + Path(path) + ", binary_as_string = true, hive_partitioning = false)"
+// Parquet is the relation of the rows of Parquet files, one file after the other.
+func Parquet(paths ...string) string {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = Path(path)
+	}
+	return "read_parquet([" + strings.Join(quoted, ", ") + "], binary_as_string = true, hive_partitioning = false)"
 }
 
 // Path writes the path of a file as SQL does, so that no character of it stands for others.
