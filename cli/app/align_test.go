@@ -116,11 +116,13 @@ func TestTasks(t *testing.T) {
 	stdout, _ := runs(t, dir, "evaluate", "--run", "@run", "--samples", "20")
 	contains(t, stdout, "popularity named on the test split", "held-out items: own states", "restricted", "always ")
 	stdout, _ = runs(t, dir, "evaluate", "residual", "--task", "residual", "--run", "@run", "--samples", "20", "--wording", "1")
-	contains(t, stdout, "residual accuracy", "items that training kept out")
+	contains(t, stdout, "residual accuracy", "held-out items: own states", "ECE")
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
 	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
 		"permuted item table", "history as plain text", "last item swapped", "as shown")
 	contains(t, stdout, "is of all lines together")
+	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--also", filepath.Join(dir, "run"))
+	contains(t, stdout, "2 runs taken together", "held-out items: linear probe")
 	runs(t, dir, "report", "@run", "--out", "@report.html")
 	contains(t, read(t, filepath.Join(dir, "report.html")), "Who does the work: popularity", "seen items: last item swapped", "not shown")
 	stdout, _ = runs(t, dir, "evaluate", "abstention", "--run", "@run")
@@ -137,5 +139,8 @@ func TestTasks(t *testing.T) {
 	fails(t, 1, []string{"titles are scored", "popularity"}, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter", "--titles", "2")
 	fails(t, 1, []string{"does not ask for the decade", "popularity, last item"}, dir, "evaluate", "--run", "@run", "--task", "decade")
 	fails(t, 2, []string{"--beside", "NAME=FOLDER"}, dir, "evaluate", "controls", "--run", "@run", "--beside", "x")
+	fails(t, 2, []string{`names 1 runs "x" beside 2`}, dir, "evaluate", "controls", "--run", "@run", "--also", "another", "--beside", "x=y")
+	stdout, _ = runs(t, dir, "evaluate", "ranks", "--run", "@run", "--task", "residual")
+	contains(t, stdout, "median percentile", "states of another sample", "titles of held-out items")
 	fails(t, 2, []string{"--prompt or --task"}, dir, with(train, "--prompt", "residual")...)
 }

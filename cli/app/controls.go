@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -13,7 +14,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/control"
-	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -27,10 +27,12 @@ func controlsCommand() *cli.Command {
 			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as plain\n" +
 			"text before the same LLM, and runs that you name with --beside, such as one with an adapter of kind bias. McNemar's test and a\n" +
 			"bootstrap over users; p-values are adjusted across the table (Holm). A row that does not show that the states do better is marked.\n" +
-			"The same command goes on after an interruption.",
+			"With --also, runs of several seeds are taken together: figures show the lowest and highest of them, and users are drawn with\n" +
+			"their samples of all runs. The same command goes on after an interruption.",
 		Flags: []cli.Flag{
 			runFlag(),
-			&cli.StringSliceFlag{Name: "beside", Usage: "another run as a control, `NAME=FOLDER`; may be given several times"},
+			&cli.StringSliceFlag{Name: "also", Usage: "`FOLDER` of a run that differs by the seeds of recommender and adapter, to be taken together with --run; may be given several times"},
+			&cli.StringSliceFlag{Name: "beside", Usage: "another run as a control, `NAME=FOLDER`; may be given several times, of each name once for each run"},
 			taskFlag(), wordingFlag(), samplesFlag(), evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
 		Action: controlsAction,
@@ -41,31 +43,36 @@ func controlsAction(c *cli.Context) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
-	var names, folders []string
-	for _, beside := range c.StringSlice("beside") {
-		name, folder, ok := strings.Cut(beside, "=")
-		if !ok || name == "" || folder == "" {
-			return usage(c, "--beside is %q; it must be NAME=FOLDER", beside)
-		}
-		names, folders = append(names, name), append(folders, folder)
+	runs := append([]string{c.String("run")}, c.StringSlice("also")...)
+	beside, err := controlRuns(c, len(runs))
+	if err != nil {
+		return err
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
-		own, err := controlled(c, engine, c.String("run"), true)
-		if err != nil {
-			return err
-		}
-		for i, folder := range folders {
-			beside, err := controlled(c, engine, folder, false)
+		var all []control.Evaluated
+		var first answered
+		for i, folder := range runs {
+			one, err := controlled(c, engine, folder, true)
 			if err != nil {
 				return err
 			}
-			own.others = append(own.others, control.Other{Name: names[i], Answers: beside.answers})
+			if i == 0 {
+				first = one
+			}
+			for _, other := range beside {
+				answers, err := controlled(c, engine, other.folders[i], false)
+				if err != nil {
+					return err
+				}
+				one.Others = append(one.Others, control.Other{Name: other.name, Answers: answers.Answers})
+			}
+			all = append(all, one.Evaluated)
 		}
-		table, err := control.New(own.answers, own.others, own.userOf)
+		table, err := control.New(all, first.userOf)
 		if err != nil {
 			return err
 		}
-		err = artifact.WriteAtomic(own.table, func(w io.Writer) error { return json.NewEncoder(w).Encode(table) }) // for reports
+		err = artifact.WriteAtomic(first.table, func(w io.Writer) error { return json.NewEncoder(w).Encode(table) }) // for reports
 		if err != nil {
 			return err
 		}
@@ -76,12 +83,38 @@ func controlsAction(c *cli.Context) error {
 	})
 }
 
-// answered is an evaluation.
+// controlRun is a control that is a run, with a folder beside each run.
+type controlRun struct {
+	name    string
+	folders []string
+}
+
+// controlRuns are those that --beside names.
+func controlRuns(c *cli.Context, runs int) (all []controlRun, err error) {
+	for _, beside := range c.StringSlice("beside") {
+		name, folder, ok := strings.Cut(beside, "=")
+		if !ok || name == "" || folder == "" {
+			return nil, usage(c, "--beside is %q; it must be NAME=FOLDER", beside)
+		}
+		at := slices.IndexFunc(all, func(r controlRun) bool { return r.name == name })
+		if at < 0 {
+			at, all = len(all), append(all, controlRun{name: name})
+		}
+		all[at].folders = append(all[at].folders, folder)
+	}
+	for _, r := range all {
+		if len(r.folders) != runs {
+			return nil, usage(c, "--beside names %d runs %q beside %d; name one for each run", len(r.folders), r.name, runs)
+		}
+	}
+	return all, nil
+}
+
+// answered is an evaluation with its controls.
 type answered struct {
-	answers *evaluate.Answers
-	others  []control.Other // its controls
-	userOf  func(sample string) (int32, error)
-	table   string // the file for the table of its controls
+	control.Evaluated
+	userOf func(sample string) (int32, error)
+	table  string // the file for the table of its controls
 }
 
 // controlled evaluates a run, with all of its controls or with those of any evaluation alone, or takes the answers from its folder.
@@ -99,25 +132,16 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a 
 	bar := newProgress(c.App.ErrWriter, "answering")
 	defer bar.end()
 	kept := run.AnswersOf{Samples: n, Seed: c.Uint64("seed"), Controls: true, Wording: asking.Wording}
-	opts := evaluate.Options{Seed: kept.Seed, Controls: true, Path: run.AnswersPath(folder, r.Task, kept),
-		Progress: func(done, total int) { bar.to(done, total, "samples") }}
-	if _, err = r.Evaluate(c.Context, n, opts); err != nil {
-		return a, err
-	}
 	a.userOf, a.table = r.UserOf, run.ControlsPath(folder, r.Task, kept)
-	if a.answers, err = evaluate.ReadAnswers(opts.Path); !all || err != nil {
+	if !all {
+		a.Answers, err = r.Answers(c.Context, folder, kept, func(done, total int) { bar.to(done, total, "samples") })
 		return a, err
 	}
-	for _, name := range r.Controls() {
-		bar.what, kept.Control = name, name
-		opts.Path = run.AnswersPath(folder, r.Task, kept)
-		told, err := r.EvaluateControl(c.Context, name, n, opts)
-		if err != nil {
-			return a, err
-		}
-		a.others = append(a.others, control.Other{Name: name, Answers: told.Answers, Shown: told.Shown})
-	}
-	return a, nil
+	a.Evaluated, err = r.WithControls(c.Context, folder, kept, func(what string, done, total int) {
+		bar.what = what
+		bar.to(done, total, "samples")
+	})
+	return a, err
 }
 
 func ranksCommand() *cli.Command {

@@ -289,6 +289,10 @@ func (w *worker) answer(ctx context.Context, group []record) ([]byte, error) {
 	for k, i := range of {
 		shown[i] = all[k]
 	}
+	keeps, err := w.Run.Keeps()
+	if err != nil {
+		return nil, err
+	}
 	var asked []*interpret.Question
 	of = nil
 	for i := range group {
@@ -300,7 +304,7 @@ func (w *worker) answer(ctx context.Context, group []record) ([]byte, error) {
 			r.problem = w.Run.Interpreter.Check(shown[i])
 		}
 		if r.problem == nil {
-			asked, of = append(asked, &interpret.Question{States: shown[i], Width: 1, Number: uint64(r.row)}), append(of, i)
+			asked, of = append(asked, &interpret.Question{States: shown[i], Grammar: keeps, Width: 1, Number: uint64(r.row)}), append(of, i)
 		}
 	}
 	if err := w.Run.Interpreter.AskAll(ctx, asked); err != nil {

@@ -101,7 +101,7 @@ func honest(state float32) string { return map[float32]string{1: "Drama", 2: "Dr
 
 func flags(t *testing.T, answers *evaluate.Answers, others ...Other) map[string]bool {
 	t.Helper()
-	table, err := New(answers, others, userOf)
+	table, err := New([]Evaluated{{answers, others}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,12 +141,12 @@ func TestTable_asShown(t *testing.T) {
 			shown[r.Sample] = []string{honest(float32(4 - (1 + i%3)))}
 		}
 	}
-	table, err := New(answers, []Other{{Name: "swapped", Answers: swapped, Shown: shown}}, userOf)
+	table, err := New([]Evaluated{{answers, []Other{{Name: "swapped", Answers: swapped, Shown: shown}}}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range table.Rows {
-		if r.Control == "swapped" && (r.Shown == nil || math.Abs(*r.Shown-1) > 1e-9 || r.Other > 0.5 || math.Abs(r.OtherF1-r.Other) > 1e-9) || r.Control != "swapped" && r.Shown != nil {
+		if r.Control == "swapped" && (r.Shown == nil || math.Abs(*r.Shown-1) > 1e-9 || r.Other > 0.5 || math.Abs(r.OtherF1.Mean-r.Other) > 1e-9) || r.Control != "swapped" && r.Shown != nil {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -159,7 +159,7 @@ func TestCompare(t *testing.T) {
 		}
 		return records
 	}
-	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama")}}, userOf)
+	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama"), nil}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestCompare(t *testing.T) {
 }
 
 func TestTable_write(t *testing.T) {
-	table, err := New(planted(t, honest), nil, userOf)
+	table, err := New([]Evaluated{{planted(t, honest), nil}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestTable_write(t *testing.T) {
 	}
 	short := planted(t, honest)
 	short.Records[0].Sample = "test-900"
-	if _, err := New(planted(t, honest), []Other{{Name: "another", Answers: short}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {
+	if _, err := New([]Evaluated{{planted(t, honest), []Other{{Name: "another", Answers: short}}}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {
 		t.Errorf("other samples: error %v", err)
 	}
 }
@@ -201,5 +201,27 @@ func TestMedian_drawsUsers(t *testing.T) {
 	}
 	if median, _, _ := Median([]int32{1, 1}, []float64{4, 1}, 1); median != 2.5 {
 		t.Errorf("the median of two numbers is %g", median)
+	}
+}
+
+// Two runs are taken together: twice the samples of the same users, and the spread of both. One that has other controls is refused.
+func TestTable_seeds(t *testing.T) {
+	half := planted(t, func(state float32) string { return map[float32]string{1: "Drama", 2: "War", 3: "War"}[state] })
+	table, err := New([]Evaluated{{planted(t, honest), nil}, {half, nil}}, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := table.Rows[0]
+	if row.N != 600 || row.Users != 50 || row.OwnF1.High != 1 || math.Abs(row.OwnF1.Low-2./3) > 1e-9 || math.Abs(row.OwnF1.Mean-5./6) > 1e-9 ||
+		row.Adjusted < row.Bootstrap || table.Runs != 2 {
+		t.Errorf("%+v", row)
+	}
+	var text strings.Builder
+	if err := table.Write(&text); err != nil || !strings.Contains(text.String(), "0.833 (0.667–1.000)") || !strings.Contains(text.String(), "2 runs") {
+		t.Errorf("%v:\n%s", err, text.String())
+	}
+	more := []Other{{Name: "another", Answers: half}}
+	if _, err := New([]Evaluated{{half, nil}, {half, more}}, userOf); err == nil || !strings.Contains(err.Error(), "run 2 has 4 controls") {
+		t.Errorf("other controls: error %v", err)
 	}
 }

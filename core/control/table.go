@@ -1,7 +1,6 @@
 package control
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -22,8 +21,8 @@ type Row struct {
 	Users      int      `json:"users"`
 	Own        float64  `json:"own"`             // mean score of the own states: F1 of each sample's lines
 	Other      float64  `json:"other"`           // and of the control
-	OwnF1      float64  `json:"own_f1"`          // micro-F1 of the own states: of all lines together
-	OtherF1    float64  `json:"other_f1"`        // and of the control
+	OwnF1      Spread   `json:"own_f1"`          // micro-F1 of the own states: of all lines together
+	OtherF1    Spread   `json:"other_f1"`        // and of the control
 	Shown      *float64 `json:"shown,omitempty"` // mean score of the control's answers where what it shows is taken for the truth
 	Difference Interval `json:"difference"`      // own less control
 	McNemar    float64  `json:"mcnemar"`         // p-value, of answers that are wholly right
@@ -32,11 +31,40 @@ type Row struct {
 	Flagged    bool     `json:"flagged"`         // the own states are not shown to do better: the answers may not come from them
 }
 
-// Table is an evaluation beside its controls.
+// Spread is a figure of several runs: its mean, and the lowest and highest one.
+type Spread struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+func spread(of []float64) Spread {
+	sum := 0.0
+	for _, x := range of {
+		sum += x
+	}
+	return Spread{sum / float64(len(of)), slices.Min(of), slices.Max(of)}
+}
+
+func (s Spread) String() string {
+	if s.Low == s.High {
+		return fmt.Sprintf("%.3f", s.Mean)
+	}
+	return fmt.Sprintf("%.3f (%.3f–%.3f)", s.Mean, s.Low, s.High)
+}
+
+// Table is an evaluation beside its controls, or those of several runs that differ by their seeds, taken together.
 type Table struct {
 	Label string `json:"label"`
 	Task  string `json:"task"`
+	Runs  int    `json:"runs"`
 	Rows  []Row  `json:"rows"`
+}
+
+// Evaluated are a run's answers, and those of its controls.
+type Evaluated struct {
+	Answers *evaluate.Answers
+	Others  []Other
 }
 
 // Other is a control that is another evaluation of the same samples, such as that of an adapter that ignores the state.
@@ -46,46 +74,68 @@ type Other struct {
 	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
-// New compares answers with their own controls (zero and shuffled states, one constant answer) and with other evaluations. userOf
-// gives the user of a sample.
-func New(answers *evaluate.Answers, others []Other, userOf func(sample string) (int32, error)) (*Table, error) {
-	t := &Table{Label: answers.Header.Label, Task: answers.Header.Evaluation}
-	seen, held := answers.Parts()
+// New compares the answers of runs with their own controls (zero and shuffled states, one constant answer) and with other
+// evaluations. Runs have the same controls in the same order, and differ by the seeds of recommender and adapter; their samples are
+// taken together, and p-values are then the bootstrap's, which draws users with their samples of all runs. userOf gives the user of a
+// sample.
+func New(runs []Evaluated, userOf func(sample string) (int32, error)) (*Table, error) {
+	first := runs[0].Answers
+	t := &Table{Label: first.Header.Label, Task: first.Header.Evaluation, Runs: len(runs)}
 	for _, part := range []struct {
-		name    string
-		answers *evaluate.Answers
-	}{{"all", answers}, {"seen items", seen}, {"held-out items", held}} {
-		if part.answers == nil {
-			continue
-		}
-		own := part.answers.Of(evaluate.TrueState)
-		for _, condition := range []string{evaluate.ZeroState, evaluate.ShuffledState} {
-			records := part.answers.Of(condition)
-			if records == nil {
+		name string
+		of   func(*evaluate.Answers) *evaluate.Answers
+	}{
+		{"all", func(a *evaluate.Answers) *evaluate.Answers { return a }},
+		{"seen items", func(a *evaluate.Answers) *evaluate.Answers { seen, _ := a.Parts(); return seen }},
+		{"held-out items", func(a *evaluate.Answers) *evaluate.Answers { _, held := a.Parts(); return held }},
+	} {
+		var pairs [][]Pair // of each control, one for each run
+		for i, run := range runs {
+			answers := part.of(run.Answers)
+			if answers == nil {
 				continue
 			}
-			if err := t.add(part.name, evaluate.ConditionNames[condition], own, records, userOf); err != nil {
-				return nil, err
-			}
-		}
-		if err := t.add(part.name, "one constant answer", own, constant(own), userOf); err != nil {
-			return nil, err
-		}
-		for _, other := range others {
-			matched, err := match(own, other)
+			all, err := run.pairs(answers)
 			if err != nil {
 				return nil, err
 			}
-			if err := t.add(part.name, other.Name, own, matched, userOf); err != nil {
-				return nil, err
+			if pairs == nil {
+				pairs = make([][]Pair, len(all))
 			}
-			if other.Shown != nil {
-				t.Rows[len(t.Rows)-1].Shown = follows(matched, other.Shown)
+			if len(all) != len(pairs) {
+				return nil, fmt.Errorf("control: run %d has %d controls, the first one %d; evaluate the same of each", i+1, len(all), len(pairs))
+			}
+			for k, pair := range all {
+				pairs[k] = append(pairs[k], pair)
+			}
+		}
+		for _, of := range pairs {
+			if err := t.add(part.name, of, userOf); err != nil {
+				return nil, err
 			}
 		}
 	}
-	t.adjust(!slices.ContainsFunc(answers.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 }))
+	t.adjust(len(runs) == 1 && !slices.ContainsFunc(first.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 }))
 	return t, nil
+}
+
+// pairs sets a part of a run's answers beside those of each control.
+func (e Evaluated) pairs(part *evaluate.Answers) (pairs []Pair, err error) {
+	own := part.Of(evaluate.TrueState)
+	for _, condition := range []string{evaluate.ZeroState, evaluate.ShuffledState} {
+		if records := part.Of(condition); records != nil {
+			pairs = append(pairs, Pair{Name: evaluate.ConditionNames[condition], Own: own, Other: records})
+		}
+	}
+	pairs = append(pairs, Pair{Name: "one constant answer", Own: own, Other: constant(own)})
+	for _, other := range e.Others {
+		matched, err := match(own, other)
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, Pair{other.Name, own, matched, other.Shown})
+	}
+	return pairs, nil
 }
 
 // adjust corrects the p-values of all rows: McNemar's where every true answer has one line, else the bootstrap's.
@@ -106,13 +156,14 @@ func (t *Table) adjust(single bool) {
 type Pair struct {
 	Name       string
 	Own, Other []evaluate.Record
+	Shown      map[string][]string // what is true of what the other one shows, by sample; nil where that is nothing else
 }
 
 // Compare compares pairs, a row for each.
 func Compare(label string, pairs []Pair, userOf func(sample string) (int32, error)) (*Table, error) {
-	t := &Table{Label: label}
+	t := &Table{Label: label, Runs: 1}
 	for _, p := range pairs {
-		if err := t.add("all", p.Name, p.Own, p.Other, userOf); err != nil {
+		if err := t.add("all", []Pair{p}, userOf); err != nil {
 			return nil, err
 		}
 	}
@@ -148,12 +199,14 @@ func constant(records []evaluate.Record) []evaluate.Record {
 }
 
 // follows is the mean score of answers where what was shown is taken for the truth; nil where nothing is known of what was shown.
-func follows(records []evaluate.Record, shown map[string][]string) *float64 {
+func follows(pairs []Pair) *float64 {
 	sum, n := 0.0, 0
-	for _, r := range records {
-		if r.Titles = shown[r.Sample]; len(r.Titles) > 0 {
-			f1, _ := score(r)
-			sum, n = sum+f1, n+1
+	for _, p := range pairs {
+		for _, r := range p.Other {
+			if r.Titles = p.Shown[r.Sample]; len(r.Titles) > 0 {
+				f1, _ := score(r)
+				sum, n = sum+f1, n+1
+			}
 		}
 	}
 	if n == 0 {
@@ -188,31 +241,38 @@ func score(r evaluate.Record) (f1 float64, whole bool) {
 	return 2 * float64(right) / float64(len(lines)+len(r.Titles)), right == len(r.Titles) && right == len(lines)
 }
 
-func (t *Table) add(part, name string, own, other []evaluate.Record, userOf func(string) (int32, error)) error {
-	if len(own) == 0 {
-		return errors.New("control: there are no answers")
-	}
-	row := Row{Part: part, Control: name, N: len(own), OwnF1: microF1(own), OtherF1: microF1(other)}
-	users, differences, known := make([]int32, len(own)), make([]float64, len(own)), map[int32]bool{}
-	onlyOwn, onlyOther := 0, 0
-	for i := range own {
-		a, aWhole := score(own[i])
-		b, bWhole := score(other[i])
-		row.Own, row.Other = row.Own+a/float64(len(own)), row.Other+b/float64(len(own))
-		differences[i] = a - b
-		switch {
-		case aWhole && !bWhole:
-			onlyOwn++
-		case bWhole && !aWhole:
-			onlyOther++
+// add adds the row of a control: of a pair for each run.
+func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error)) error {
+	row := Row{Part: part, Control: pairs[0].Name, Shown: follows(pairs)}
+	var users []int32
+	var differences, ownF1, otherF1 []float64
+	known, onlyOwn, onlyOther := map[int32]bool{}, 0, 0
+	for _, p := range pairs {
+		if len(p.Own) == 0 || p.Name != row.Control {
+			return fmt.Errorf("control: there are %d answers beside the control %q", len(p.Own), p.Name)
 		}
-		var err error
-		if users[i], err = userOf(own[i].Sample); err != nil {
-			return err
+		ownF1, otherF1 = append(ownF1, microF1(p.Own)), append(otherF1, microF1(p.Other))
+		for i := range p.Own {
+			a, aWhole := score(p.Own[i])
+			b, bWhole := score(p.Other[i])
+			row.Own, row.Other = row.Own+a, row.Other+b
+			differences = append(differences, a-b)
+			switch {
+			case aWhole && !bWhole:
+				onlyOwn++
+			case bWhole && !aWhole:
+				onlyOther++
+			}
+			user, err := userOf(p.Own[i].Sample)
+			if err != nil {
+				return err
+			}
+			users, known[user] = append(users, user), true
 		}
-		known[users[i]] = true
 	}
-	row.Users, row.McNemar = len(known), McNemar(onlyOwn, onlyOther)
+	row.N, row.Users = len(differences), len(known)
+	row.Own, row.Other = row.Own/float64(row.N), row.Other/float64(row.N)
+	row.OwnF1, row.OtherF1, row.McNemar = spread(ownF1), spread(otherF1), McNemar(onlyOwn, onlyOther)
 	row.Difference, row.Bootstrap = Bootstrap(users, differences, uint64(len(t.Rows)))
 	t.Rows = append(t.Rows, row)
 	return nil
@@ -231,7 +291,7 @@ func (t *Table) Write(to io.Writer) error {
 		if r.Flagged {
 			mark, flagged = "NOT SHOWN", flagged+1
 		}
-		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1, r.OtherF1, r.Own,
+		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%v\t%v\t%.3f\t%.3f\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1, r.OtherF1, r.Own,
 			r.Other, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
 	}
 	if err := w.Flush(); err != nil {
@@ -241,7 +301,11 @@ func (t *Table) Write(to io.Writer) error {
 	if flagged > 0 {
 		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", flagged, len(t.Rows))
 	}
-	_, err := fmt.Fprintf(to, "F1 is of all lines together, scores are the mean F1 of each sample's lines, as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
-		verdict)
+	runs := ""
+	if t.Runs > 1 {
+		runs = fmt.Sprintf("%d runs taken together, F1 with the lowest and highest of them; ", t.Runs)
+	}
+	_, err := fmt.Fprintf(to, "%sF1 is of all lines together, scores are the mean F1 of each sample's lines, as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
+		runs, verdict)
 	return err
 }

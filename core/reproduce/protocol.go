@@ -1,6 +1,9 @@
 package reproduce
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
@@ -60,6 +63,34 @@ func protocol() []planned {
 			"looked up by it, where the paper's map is linear"),
 		recovery("recovery-positions", "positions", "", "it reads the state after every item, where the paper reads one vector"),
 	}
+}
+
+// Seeds of recommenders and adapters whose answers are set beside controls, and the shortest budget that has time for them.
+const (
+	controlledSeeds  = 3
+	leastControlled  = 2 * time.Hour
+	controlledTask   = "genres"
+	controlledItems  = 0.25 // share of the items that are held out
+	controlledNoise  = 1
+	controlledWeight = 0.5
+)
+
+// ignores is the kind of adapter that ignores the states, a control.
+const ignores adapter.Kind = "bias"
+
+// controlled gives the runs whose answers are set beside controls: of each seed one that reads the states, and one that ignores them.
+func controlled() (runs []planned) {
+	for seed := uint64(1); seed <= controlledSeeds; seed++ {
+		for _, kind := range []adapter.Kind{"mlp", ignores} {
+			p := planned{Share: Share{Name: fmt.Sprintf("%s-%s-%d", controlledTask, kind, seed), Recommender: models.SASRec, Prompt: controlledTask,
+				Adapter: kind, Seed: seed}, weight: controlledWeight}
+			if kind == ignores {
+				p.weight /= 5
+			}
+			runs = append(runs, p)
+		}
+	}
+	return runs
 }
 
 // planned finds the run of the protocol that a share is of. The plan of a folder holds shares of the protocol alone.

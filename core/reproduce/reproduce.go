@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
@@ -51,16 +53,19 @@ type Plan struct {
 	// Trainings are those of the recommenders.
 	Trainings []Training `json:"recommenders"`
 	Runs      []Share    `json:"runs"`
-	Samples   int        `json:"samples"` // of each evaluation at most; 0: all of the test part
-	Oracles   int        `json:"oracles"` // judged
+	// Controlled are runs of several seeds whose answers are set beside controls, where the budget has time for them.
+	Controlled []Share `json:"controlled,omitempty"`
+	Samples    int     `json:"samples"` // of each evaluation at most; 0: all of the test part
+	Oracles    int     `json:"oracles"` // judged
 }
 
 // Training is that of a recommender.
 type Training struct {
 	Model   string  `json:"model"`
-	Epoch   float64 `json:"epoch_seconds"` // measured on this machine before the plan was made
-	Epochs  int     `json:"epochs"`        // at most
-	Minutes float64 `json:"minutes"`       // at most: training ends with the last epoch that fits
+	Seed    uint64  `json:"seed,omitempty"` // 0: the first one
+	Epoch   float64 `json:"epoch_seconds"`  // measured on this machine before the plan was made
+	Epochs  int     `json:"epochs"`         // at most
+	Minutes float64 `json:"minutes"`        // at most: training ends with the last epoch that fits
 }
 
 // Fits says whether all epochs of a recommender have the time.
@@ -72,6 +77,7 @@ type Share struct {
 	Recommender string       `json:"recommender"`
 	Prompt      string       `json:"prompt"`
 	Adapter     adapter.Kind `json:"adapter"`
+	Seed        uint64       `json:"seed,omitempty"` // of recommender and adapter, where answers are set beside controls
 	Minutes     float64      `json:"minutes"`
 }
 
@@ -119,6 +125,16 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 		}
 		p.Trainings = append(p.Trainings, Training{Model: model, Epoch: epoch.Seconds(), Epochs: c.MaxEpochs})
 	}
+	var beside []planned
+	if o.Budget >= leastControlled && slices.Contains(d.ItemAttributes.Names, controlledTask) {
+		beside = controlled()
+		at := slices.IndexFunc(p.Trainings, func(t Training) bool { return t.Model == beside[0].Recommender })
+		for seed := uint64(2); seed <= controlledSeeds; seed++ {
+			another := p.Trainings[at]
+			another.Seed = seed
+			p.Trainings = append(p.Trainings, another)
+		}
+	}
 	if o.Budget >= 2*time.Hour {
 		p.Samples, p.Oracles = 1000, 300
 	}
@@ -126,13 +142,17 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 		p.Samples, p.Oracles = 0, 1000
 	}
 	sum, left := 0.0, (1-evaluationShare)*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
-	for _, r := range protocol() {
+	for _, r := range slices.Concat(protocol(), beside) {
 		sum += r.weight
 	}
-	for _, r := range protocol() {
-		r.Minutes = float64(int(10*left*r.weight/sum)) / 10
-		p.Runs = append(p.Runs, r.Share)
+	share := func(runs []planned) (shares []Share) {
+		for _, r := range runs {
+			r.Minutes = float64(int(10*left*r.weight/sum)) / 10
+			shares = append(shares, r.Share)
+		}
+		return shares
 	}
+	p.Runs, p.Controlled = share(protocol()), share(beside)
 	return p, nil
 }
 
@@ -156,7 +176,7 @@ func (p *Plan) evaluation() time.Duration {
 	if err != nil {
 		return 0
 	}
-	evaluations := len(p.Runs)
+	evaluations := len(p.Runs) + len(p.Controlled)
 	for _, share := range p.Runs {
 		if share.Oracles() {
 			evaluations++
@@ -251,6 +271,9 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Tab
 			return nil, err
 		}
 	}
+	if err := r.controls(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.write(); err != nil { // what there is, should the judge fail
 		return nil, err
 	}
@@ -264,17 +287,26 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Tab
 	return r.table, r.write()
 }
 
-func (r *reproduction) weights(model string) string {
-	return filepath.Join(r.Folder, strings.ToLower(model)+".safetensors")
+// weights is the file of a recommender; that of seed 1 is named by the model alone.
+func (r *reproduction) weights(model string, seed uint64) string {
+	name := strings.ToLower(model)
+	if seed > 1 {
+		name += fmt.Sprintf("-%d", seed)
+	}
+	return filepath.Join(r.Folder, name+".safetensors")
 }
 
 // recommender trains one, unless it is there.
 func (r *reproduction) recommender(ctx context.Context, training Training) error {
-	model, path := training.Model, r.weights(training.Model)
+	model, path := training.Model, r.weights(training.Model, training.Seed)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	r.Stage("training " + model)
+	stage := "training " + model
+	if training.Seed > 0 {
+		stage += fmt.Sprintf(", seed %d", training.Seed)
+	}
+	r.Stage(stage)
 	d, err := dataset.Load(r.Dataset)
 	if err != nil {
 		return err
@@ -286,6 +318,9 @@ func (r *reproduction) recommender(ctx context.Context, training Training) error
 	c, err := recommender.Default(model, len(d.Items))
 	if err != nil {
 		return err
+	}
+	if training.Seed > 0 {
+		c.Seed = training.Seed
 	}
 	checkpoint := strings.TrimSuffix(path, ".safetensors") + ".checkpoint.safetensors"
 	trained, err := recommender.Train(ctx, r.engine, c, split, recommender.Options{
@@ -314,8 +349,14 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 		return err
 	}
 	s := run.DefaultSpec().With(template, share.Adapter)
-	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender)
+	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender, share.Seed)
 	s.Config.Minutes = share.Minutes
+	if share.Seed > 0 {
+		s.Config.Seed, s.HoldOut = share.Seed, controlledItems
+		if share.Adapter != ignores {
+			s.Config.Noise = controlledNoise
+		}
+	}
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
 		return s.Matches(folder)
@@ -364,6 +405,58 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 	return measure(n)
 }
 
+// controls sets the answers of several seeds beside their controls.
+func (r *reproduction) controls(ctx context.Context) error {
+	var runs []control.Evaluated
+	var users func(sample string) (int32, error)
+	path := ""
+	for _, share := range r.plan.Controlled {
+		if err := r.align(ctx, share); err != nil {
+			return err
+		}
+		if err := r.beside(ctx, share, func(one *run.Run, dir string, kept run.AnswersOf) error {
+			progress := func(what string, done, total int) { r.Progress(share.Name, "answers, "+what, done, total) }
+			if share.Adapter == ignores { // a control of the run before it
+				answers, err := one.Answers(ctx, dir, kept, func(done, total int) { progress("own states", done, total) })
+				last := &runs[len(runs)-1]
+				last.Others = append(last.Others, control.Other{Name: "adapter that ignores the states", Answers: answers})
+				return err
+			}
+			evaluated, err := one.WithControls(ctx, dir, kept, progress)
+			if runs = append(runs, evaluated); path == "" {
+				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if len(runs) == 0 {
+		return nil
+	}
+	var err error
+	if r.table.Controls, err = control.New(runs, users); err != nil {
+		return err
+	}
+	return artifact.WriteAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(r.table.Controls) }) // for the report
+}
+
+// beside opens a run to set its answers beside others.
+func (r *reproduction) beside(ctx context.Context, share Share, do func(*run.Run, string, run.AnswersOf) error) (err error) {
+	r.Stage(share.Name + ": evaluation")
+	folder := filepath.Join(r.Folder, share.Name)
+	one, err := run.Open(r.engine, folder, interpret.Options{Slots: 64})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, one.Close()) }()
+	n := len(one.Split.Test)
+	if r.plan.Samples > 0 {
+		n = min(n, r.plan.Samples)
+	}
+	return do(one, folder, run.AnswersOf{Samples: n, Seed: 1, Controls: true})
+}
+
 // judge compares oracles, as a run puts them into words, with the baseline's first recommendations.
 func (r *reproduction) judge(ctx context.Context, share Share) (err error) {
 	folder := filepath.Join(r.Folder, share.Name)
@@ -392,7 +485,7 @@ func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	other, err := recommender.Load(r.engine, r.weights(baseline))
+	other, err := recommender.Load(r.engine, r.weights(baseline, 1))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -422,7 +515,7 @@ func Cases(ctx context.Context, r *run.Run, oracles *run.OracleResult, other *re
 // write leaves the table and the report in the folder.
 func (r *reproduction) write() error {
 	var folders []string
-	for _, share := range r.plan.Runs {
+	for _, share := range slices.Concat(r.plan.Runs, r.plan.Controlled) {
 		folders = append(folders, filepath.Join(r.Folder, share.Name))
 	}
 	page, err := report.New(folders)

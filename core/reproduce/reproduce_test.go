@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/leak"
@@ -34,7 +36,9 @@ func small(t *testing.T) (Options, *Plan) {
 	d := &dataset.Dataset{Name: movieLens}
 	for i := range 30 {
 		d.Items = append(d.Items, dataset.Item{ID: fmt.Sprint(i), Title: fmt.Sprintf("Film %d", i), RawTitle: fmt.Sprintf("Film %d (1990)", i)})
+		d.ItemAttributes.Values = append(d.ItemAttributes.Values, []string{[]string{"Drama", "War"}[i%2]})
 	}
+	d.ItemAttributes.Names = []string{controlledTask}
 	for user := range int32(8) {
 		d.Users = append(d.Users, fmt.Sprint(user))
 		for k := range int32(20) {
@@ -42,7 +46,7 @@ func small(t *testing.T) (Options, *Plan) {
 		}
 	}
 	dir := t.TempDir()
-	o := Options{Folder: filepath.Join(dir, "out"), Dataset: filepath.Join(dir, "data"), LLM: testllm.Path(t), Budget: 30 * time.Minute,
+	o := Options{Folder: filepath.Join(dir, "out"), Dataset: filepath.Join(dir, "data"), LLM: testllm.Path(t), Budget: leastControlled,
 		Judge: func() (judge.Judge, func() error, error) { return first{}, func() error { return nil }, nil }}
 	if err := d.Save(o.Dataset); err != nil {
 		t.Fatal(err)
@@ -54,6 +58,9 @@ func small(t *testing.T) (Options, *Plan) {
 	plan.Samples, plan.Oracles = 6, 4
 	for i := range plan.Runs {
 		plan.Runs[i].Minutes = 0.02
+	}
+	for i := range plan.Controlled {
+		plan.Controlled[i].Minutes = 0.02
 	}
 	return o, plan
 }
@@ -85,7 +92,7 @@ func TestRun(t *testing.T) {
 		ctx, stop = context.WithCancel(t.Context())
 	}
 	stop()
-	if trained := strings.Count(strings.Join(stages, "\n"), "training SASRec"); trained > 2 {
+	if trained := strings.Count(strings.Join(stages, "\n")+"\n", "training SASRec\n"); trained > 2 {
 		t.Errorf("SASRec was begun %d times", trained)
 	}
 	what := map[string]Row{}
@@ -109,8 +116,13 @@ func TestRun(t *testing.T) {
 	if row := what["verdicts for what is shown first (by its own prompt)"]; row.Ours.N > 0 && row.Ours.Value != 1 {
 		t.Errorf("%+v", row)
 	}
+	if c := table.Controls; c == nil || c.Runs != controlledSeeds || !slices.ContainsFunc(c.Rows, func(r control.Row) bool {
+		return r.Part == "held-out items" && r.Control == "adapter that ignores the states" && r.N > 0
+	}) {
+		t.Errorf("controls: %+v", c)
+	}
 	for name, text := range map[string]string{"table.md": "| residual accuracy, DreamRec, exact |", "table.json": `"rows"`,
-		"report.html": "residual-caser", "report.json": "recovery-positions"} {
+		"report.html": "Who does the work", "report.json": "recovery-positions"} {
 		if content, err := os.ReadFile(filepath.Join(o.Folder, name)); err != nil || !strings.Contains(string(content), text) {
 			t.Errorf("%s: %v, no %q in it", name, err, text)
 		}
@@ -152,8 +164,11 @@ func TestNewPlan(t *testing.T) {
 			t.Fatal(err)
 		}
 		adapters, recommenders := 0.0, 0.0
-		for _, s := range p.Runs {
+		for _, s := range slices.Concat(p.Runs, p.Controlled) {
 			adapters += s.Minutes
+		}
+		if (len(p.Controlled) > 0) != (budget >= leastControlled) || len(p.Trainings) != 4+len(p.Controlled)/3 {
+			t.Errorf("%v: %d runs beside controls, %d recommenders", budget, len(p.Controlled), len(p.Trainings))
 		}
 		for _, r := range p.Trainings {
 			recommenders += r.Minutes

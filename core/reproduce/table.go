@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/run"
@@ -18,6 +19,8 @@ type Table struct {
 	Dataset string `json:"dataset"`
 	Budget  string `json:"budget"`
 	Rows    []Row  `json:"rows"`
+	// Controls sets answers about genres beside controls; nil where the budget had no time for it.
+	Controls *control.Table `json:"controls,omitempty"`
 }
 
 // Row is one figure.
@@ -97,6 +100,19 @@ func (t *Table) WriteMarkdown(w io.Writer) error {
 		}
 		if _, err := fmt.Fprintf(w, "| %s | %.2f %% | %.1f–%.1f | %d | %s | %s |\n", r.What, 100*r.Ours.Value, 100*r.Ours.Low, 100*r.Ours.High,
 			r.Ours.N, paper, r.Differs); err != nil {
+			return err
+		}
+	}
+	if t.Controls == nil {
+		return nil
+	}
+	if _, err := fmt.Fprintf(w, "\n| %s of the last item, %d seeds, micro-F1 | n | through the LLM | control | difference, mean F1 of a sample | 95 %% interval | adjusted p |\n"+
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", t.Controls.Task, t.Controls.Runs); err != nil {
+		return err
+	}
+	for _, r := range t.Controls.Rows {
+		if _, err := fmt.Fprintf(w, "| %s: %s | %d | %v | %v | %+.3f | %+.3f to %+.3f | %.2g |\n", r.Part, r.Control, r.N, r.OwnF1, r.OtherF1,
+			r.Difference.Mean, r.Difference.Low, r.Difference.High, r.Adjusted); err != nil {
 			return err
 		}
 	}

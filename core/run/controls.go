@@ -10,6 +10,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/probe"
@@ -61,17 +62,38 @@ func (r *Run) probed() bool {
 	return len(answers) <= probe.MaxClasses
 }
 
-// Controlled are the answers of a control.
-type Controlled struct {
-	*evaluate.Answers
-	// Shown is what is true of what a control shows in place of a sample's own history, by sample; nil where it shows nothing else.
-	Shown map[string][]string
+// Answers evaluates the run and gives the answers. They are kept in the run's folder, from which the next call goes on. progress may
+// be nil.
+func (r *Run) Answers(ctx context.Context, dir string, kept AnswersOf, progress func(done, total int)) (*evaluate.Answers, error) {
+	opts := evaluate.Options{Seed: kept.Seed, Controls: kept.Controls, Path: AnswersPath(dir, r.Task, kept), Progress: progress}
+	if _, err := r.Evaluate(ctx, kept.Samples, opts); err != nil {
+		return nil, err
+	}
+	return evaluate.ReadAnswers(opts.Path)
+}
+
+// WithControls evaluates the run and all of its controls, as Answers does. progress is told what answers.
+func (r *Run) WithControls(ctx context.Context, dir string, kept AnswersOf, progress func(what string, done, total int)) (e control.Evaluated, err error) {
+	kept.Controls = true
+	if e.Answers, err = r.Answers(ctx, dir, kept, func(done, total int) { progress("own states", done, total) }); err != nil {
+		return e, err
+	}
+	for _, name := range r.Controls() {
+		kept.Control = name
+		other, err := r.EvaluateControl(ctx, name, kept.Samples, evaluate.Options{Seed: kept.Seed, Path: AnswersPath(dir, r.Task, kept),
+			Progress: func(done, total int) { progress(name, done, total) }})
+		if err != nil {
+			return e, err
+		}
+		e.Others = append(e.Others, *other)
+	}
+	return e, nil
 }
 
 // EvaluateControl asks a control about the samples that Evaluate asks about with the same n and seed. opts.Label is set here.
-func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts evaluate.Options) (*Controlled, error) {
-	if err := r.lacks(control); err != nil {
-		return nil, fmt.Errorf("run: the control %q: %w", control, err)
+func (r *Run) EvaluateControl(ctx context.Context, name string, n int, opts evaluate.Options) (*control.Other, error) {
+	if err := r.lacks(name); err != nil {
+		return nil, fmt.Errorf("run: the control %q: %w", name, err)
 	}
 	samples, histories, pasts, err := r.evaluated(n, opts.Seed)
 	if err != nil {
@@ -79,13 +101,13 @@ func (r *Run) EvaluateControl(ctx context.Context, control string, n int, opts e
 	}
 	c := &controlling{Run: r, samples: samples, histories: histories, pasts: pasts, seed: opts.Seed}
 	defer c.close()
-	answerer, err := c.answerer(ctx, control)
+	answerer, err := c.answerer(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("run: the control %q: %w", control, err)
+		return nil, fmt.Errorf("run: the control %q: %w", name, err)
 	}
 	opts.Label, opts.Restricted, opts.Controls = r.label(), nil, false
 	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, answerer, r.score(), opts)
-	return &Controlled{answers, c.shown}, err
+	return &control.Other{Name: name, Answers: answers, Shown: c.shown}, err
 }
 
 // controlling is the evaluation of a control.

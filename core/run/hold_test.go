@@ -177,8 +177,8 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told.N() != all || (len(told.Shown) == all) != (name == Swapped || name == Permuted) {
-				t.Errorf("%s: %d answers, of %d it is known what is shown; want %d", name, told.N(), len(told.Shown), all)
+			if told.Answers.N() != all || (len(told.Shown) == all) != (name == Swapped || name == Permuted) {
+				t.Errorf("%s: %d answers, of %d it is known what is shown; want %d", name, told.Answers.N(), len(told.Shown), all)
 			}
 		}
 		if _, err := r.EvaluateControl(t.Context(), "another", 0, evaluate.Options{}); err == nil {

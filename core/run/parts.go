@@ -82,7 +82,7 @@ func (p *Parts) open(s Spec) (err error) {
 		if one.Task, err = task.Of(template); err != nil {
 			return err
 		}
-		if slots, _ := template.Slots(); p.Recommender == nil && slices.ContainsFunc(slots, prompt.Compares) {
+		if slots, _ := template.Slots(); p.Live == nil && slices.ContainsFunc(slots, prompt.Compares) {
 			return fmt.Errorf("run: prompt %q compares states after parts of a history, which a file of states does not hold", template.Name)
 		}
 		template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)

@@ -135,10 +135,14 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answ
 	if err != nil {
 		return nil, err
 	}
-	if !r.Task.Closed || r.drawn {
+	keeps, err := r.Keeps()
+	if err != nil {
+		return nil, err
+	}
+	if keeps == nil {
 		return r.Interpreter.Answer(ctx, states)
 	}
-	ranked, err := r.ranker(1)(ctx, states)
+	ranked, err := r.Interpreter.Rank(ctx, states, keeps, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +218,14 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 		}
 		return r.Interpreter.Rank(ctx, samples, g, width)
 	}
+}
+
+// Keeps is the grammar that answers keep to in use: that of a closed set, unless words are drawn; else nil.
+func (r *Run) Keeps() (*grammar.Grammar, error) {
+	if !r.Task.Closed || r.drawn {
+		return nil, nil
+	}
+	return r.Grammar()
 }
 
 // Grammar is that of the answers that the task allows. It is made at the first call.

@@ -57,9 +57,10 @@ type (
 	interpretAnswer struct {
 		Run     string          `json:"run"`
 		Asks    prompt.Asked    `json:"asks" doc:"What the run's prompt asks for."`
-		Text    string          `json:"text" doc:"What the LLM says, free: the likeliest token each time."`
+		Text    string          `json:"text" doc:"What the LLM says: the likeliest token each time, of answers from a closed set the likeliest that it allows."`
 		LogProb float64         `json:"log_prob" doc:"Of the whole text and its end, in nats."`
 		Ended   bool            `json:"ended" doc:"false if the text was cut."`
+		Unlike  bool            `json:"unlike" doc:"The states are unlike those that the adapter was trained on: the words mean little."`
 		Tokens  []service.Token `json:"tokens"`
 		Lines   []namedLine     `json:"lines"`
 		Truth   []judgedItem    `json:"truth,omitempty" doc:"What the words about a history should name: its last item, or those of its items that count. Missing for vectors and states."`
@@ -281,11 +282,12 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, requ
 	if wantsEvents(r) {
 		said = func(t service.Token) { events.send("token", t) }
 	}
-	words, titles, err := a.InterpretAndRank(ctx, q, request.Titles, said)
+	reading, err := a.InterpretAndRank(ctx, q, request.Titles, said)
 	if err != nil {
 		return nil, events.end(r, err)
 	}
-	answer := interpretAnswer{Run: a.name, Asks: a.Info().Asks, Text: words.Text, LogProb: words.LogProb, Ended: words.Ended,
+	words := reading.Words
+	answer := interpretAnswer{Run: a.name, Asks: a.Info().Asks, Text: words.Text, LogProb: words.LogProb, Ended: words.Ended, Unlike: reading.Unlike,
 		Tokens: []service.Token{}, Lines: lines(a.held, words.Text)}
 	for i, piece := range words.Pieces {
 		answer.Tokens = append(answer.Tokens, service.Token{Text: piece, LogProb: words.LogProbs[i]})
@@ -293,7 +295,7 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, requ
 	if q.Vector == nil && q.States == nil && q.User == "" {
 		judge(&answer, a)
 	}
-	for _, title := range titles {
+	for _, title := range reading.Ranked {
 		answer.Titles = append(answer.Titles, rankedAnswer{lines(a.held, title.Text), title.LogProb})
 	}
 	if said == nil {

@@ -40,8 +40,8 @@ type Token struct {
 // Interpret says in words what the states hold: the likeliest token each time. said, if it is not nil, is called for each token as soon as
 // it is there, in the caller's goroutine: it may take its time, which holds up nobody else.
 func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (prompt.Answer, error) {
-	words, _, err := s.InterpretAndRank(ctx, q, 0, said)
-	return words, err
+	reading, err := s.InterpretAndRank(ctx, q, 0, said)
+	return reading.Words, err
 }
 
 // Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest first, found by a beam of that width: n
@@ -57,25 +57,48 @@ func (s *Service) Rank(ctx context.Context, q Question, n int) ([]prompt.Answer,
 	return titles.Answers, nil
 }
 
+// Reading is what InterpretAndRank makes of states.
+type Reading struct {
+	Words  prompt.Answer
+	Ranked []prompt.Answer // as of Rank
+	Unlike bool            // the states are unlike those that the adapter was trained on, so that the words mean little
+}
+
 // InterpretAndRank does both for the same states, which are computed once. These are two questions, for both of which the queue has room
-// or for neither; if one of them fails, the other is given up. An n of 0 leaves the ranking out.
-func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (
-	words prompt.Answer, ranked []prompt.Answer, err error) {
-	asked := []*ticket{{Question: interpret.Question{Width: 1}}}
+// or for neither; if one of them fails, the other is given up. An n of 0 leaves the ranking out. Words from a closed set keep to it, and
+// said is called for all of their tokens at the end.
+func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (r Reading, err error) {
+	words := &ticket{Question: interpret.Question{Width: 1}}
+	if words.Grammar, err = s.run.Keeps(); err != nil {
+		return r, err
+	}
+	asked, tell := []*ticket{words}, said
+	if words.Grammar != nil {
+		tell = nil
+	}
 	if n != 0 {
 		titles, err := s.ranking(n)
 		if err != nil {
-			return prompt.Answer{}, nil, err
+			return r, err
 		}
 		asked = append(asked, titles)
 	}
-	if err := s.ask(ctx, q, said, asked...); err != nil {
-		return prompt.Answer{}, nil, err
+	if err := s.ask(ctx, q, tell, asked...); err != nil {
+		return r, err
 	}
+	r.Words = words.Answers[0]
 	if n != 0 {
-		ranked = asked[1].Answers
+		r.Ranked = asked[1].Answers
 	}
-	return asked[0].Answers[0], ranked, nil
+	if said != nil && tell == nil {
+		for i, piece := range r.Words.Pieces {
+			said(Token{piece, r.Words.LogProbs[i]})
+		}
+	}
+	if f := s.familiarity(); f != nil {
+		r.Unlike = f.Unlike(words.States)
+	}
+	return r, nil
 }
 
 // ranking is a question for n answers that name items.
@@ -106,11 +129,11 @@ func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (Ora
 	if err := s.run.Recommender.Oracles(ctx, vector, [][]int32{history}, seed); err != nil {
 		return Oracle{}, closing(err)
 	}
-	words, titles, err := s.InterpretAndRank(ctx, Question{History: history, Vector: vector}, run.Places, nil)
+	reading, err := s.InterpretAndRank(ctx, Question{History: history, Vector: vector}, run.Places, nil)
 	if err != nil {
 		return Oracle{}, err
 	}
-	oracle, err := s.run.Oracle(history, vector, words, titles)
+	oracle, err := s.run.Oracle(history, vector, reading.Words, reading.Ranked)
 	return Oracle{oracle, vector}, closing(err)
 }
 

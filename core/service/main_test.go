@@ -11,7 +11,7 @@ import (
 )
 
 // Folders of runs, for reading.
-var residual, recovery, dreams, item string
+var residual, recovery, dreams, item, popularity string
 
 func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 
@@ -27,7 +27,7 @@ func withRuns(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	residual, recovery, dreams, item = folders["residual"], folders["recovery"], folders["dreams"], folders["item"]
+	residual, recovery, dreams, item, popularity = folders["residual"], folders["recovery"], folders["dreams"], folders["item"], folders["popularity"]
 	return leak.Goroutines(leak.Run(m))
 }
 

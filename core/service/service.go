@@ -55,17 +55,20 @@ type Service struct {
 	search  index
 	line    line
 	chart   func() (*Map, error)
-	engines []*cgo.Engine // its own
-	count   counters
-	close   sync.Once
-	closed  error
-	done    chan struct{} // closed when the last question is answered
+	// familiarity tells unlike states; nil where none is told, such as of an adapter that reads the state after each item.
+	familiarity func() *run.Familiarity
+	engines     []*cgo.Engine // its own
+	count       counters
+	close       sync.Once
+	closed      error
+	done        chan struct{} // closed when the last question is answered
 }
 
 // Info says what a service answers with.
 type Info struct {
 	Asks        prompt.Asked `json:"asks" doc:"What the run's prompt asks for."`
 	Question    string       `json:"question" doc:"The same, in words."`
+	Closed      bool         `json:"closed" doc:"Answers come from a closed set, and keep to it."`
 	Title       bool         `json:"title" doc:"The answer is the title of an item, and titles can be ranked."`
 	Recommender string       `json:"recommender" doc:"The recommender's model, or that states come from a file."`
 	Adapter     adapter.Kind `json:"adapter" doc:"The adapter's kind."`
@@ -132,6 +135,13 @@ func (s *Service) open(dir string, opts Options) error {
 		return err
 	}
 	s.search = newIndex(s.run.Data)
+	s.familiarity = sync.OnceValue(func() *run.Familiarity { // at the first question: it reads thousands of states
+		f, err := s.run.Familiarity(context.Background())
+		if err != nil {
+			return nil
+		}
+		return f
+	})
 	source, model := s.run.Source, "a file of states"
 	if s.run.Live != nil {
 		model = s.run.Live.Name()
@@ -141,7 +151,7 @@ func (s *Service) open(dir string, opts Options) error {
 		s.chart = sync.OnceValues(func() (*Map, error) { return newMap(r) })
 	}
 	s.info = Info{
-		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Title: s.run.Task.Title, Recommender: model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
+		Asks: s.run.Spec.Template.Asks, Question: s.run.Task.Usage, Closed: s.run.Task.Closed, Title: s.run.Task.Title, Recommender: model, Adapter: s.run.Spec.Adapter, Dataset: s.run.Data.Name,
 		Items: len(s.run.Data.Items), StateWidth: source.StateWidth(), ItemWidth: source.ItemWidth(), Positions: source.Positions(), Shortest: prompt.Shortest(s.run.Prompts[0].SlotNames()),
 		MaxTokens: s.run.Interpreter.MaxTokens(), Hash: s.run.Hash(),
 	}

@@ -411,7 +411,7 @@ func TestHugeStates_besideOthers(t *testing.T) {
 	}
 	huge := slices.Repeat([]float32{3e38}, 16)
 	for range 20 {
-		_, _, err := s.InterpretAndRank(t.Context(), Question{States: [][]float32{huge, huge}}, 3, nil)
+		_, err := s.InterpretAndRank(t.Context(), Question{States: [][]float32{huge, huge}}, 3, nil)
 		var invalid *InvalidError
 		if !errors.As(err, &invalid) {
 			t.Errorf("%v; want an InvalidError", err)
@@ -467,5 +467,35 @@ func TestSearch(t *testing.T) {
 	}
 	if item, ok := s.Title("Silent  Harbour, The"); !ok || item != 0 {
 		t.Errorf("%d, %v", item, ok)
+	}
+}
+
+// Words from a closed set keep to it, in a stream too, and states far from those of training are marked.
+func TestInterpretAndRank_closed(t *testing.T) {
+	s := open(t, popularity, Options{})
+	allowed, _ := s.run.Task.Allowed(s.run.Facts, s.Info().Positions)
+	text := ""
+	reading, err := s.InterpretAndRank(t.Context(), Question{History: []int32{1, 8}}, 0, func(token Token) { text += token.Text })
+	if err != nil || !slices.Contains(allowed, reading.Words.Text) || text != reading.Words.Text || !s.Info().Closed {
+		t.Errorf("%+v, told %q; allowed are %q; %v", reading, text, allowed, err)
+	}
+	far := make([]float32, s.Info().StateWidth)
+	for i := range far {
+		far[i] = 100
+	}
+	if reading, err = s.InterpretAndRank(t.Context(), Question{States: [][]float32{far}}, 0, nil); err != nil || !reading.Unlike {
+		t.Errorf("far states: %+v, %v", reading, err)
+	}
+	unlike := 0
+	for _, q := range s.run.Split.Test {
+		if reading, err = s.InterpretAndRank(t.Context(), Question{History: q.History}, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		if reading.Unlike {
+			unlike++
+		}
+	}
+	if n := len(s.run.Split.Test); 2*unlike > n {
+		t.Errorf("%d of %d test states are unlike those of training", unlike, n)
 	}
 }

@@ -33,7 +33,9 @@ export async function interpret(panel, run, items, signal) {
       said.append(...token(next));
     }, signal);
   const ended = answer.ended ? null : make("p", { class: "warning" }, `The words were cut after ${answer.tokens.length} tokens.`);
-  panel.show(of, said, legend(), ...[ended, ...(run.title ? title : lines)(panel, answer)].filter(x => x));
+  const unlike = answer.unlike ?
+    make("p", { class: "warning" }, "These states are unlike those that the adapter was trained on: the words mean little.") : null;
+  panel.show(of, said, legend(), ...[ended, unlike, ...(run.title ? title : lines)(panel, answer)].filter(x => x));
   return answer;
 }
 
