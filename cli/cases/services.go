@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -107,26 +109,39 @@ func judgeCase(c *Case) {
 // httpCase starts a server and sends what the cases' README lists.
 func httpCase(c *Case) {
 	c.OK(alignment(c, c.Out(), "residual", recommenderOf(c), "64")...)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	defer cancel()
+	server := exec.CommandContext(ctx, c.binary, "serve", c.Out(), "--listen", "127.0.0.1:0")
+	log, err := server.StderrPipe()
+	if err == nil {
+		err = server.Start()
+	}
 	if err != nil {
 		c.Fatalf("%v", err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), longest)
-	defer cancel()
-	server := exec.CommandContext(ctx, c.binary, "serve", c.Out(), "--listen", address)
-	server.Stderr = &strings.Builder{}
-	if err := server.Start(); err != nil {
-		c.Fatalf("%v", err)
+	var said strings.Builder
+	var address string
+	for lines := bufio.NewScanner(log); address == "" && lines.Scan(); {
+		var line struct{ Msg, Address string }
+		fmt.Fprintln(&said, lines.Text())
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+			address = line.Address
+		}
 	}
+	logged := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(&said, log)
+		logged <- err
+	}()
 	defer func() {
 		_ = server.Process.Signal(os.Interrupt)
-		if exit := (*exec.ExitError)(nil); !errors.As(server.Wait(), &exit) {
-			return
+		if err := errors.Join(<-logged, server.Wait()); err != nil {
+			c.Errorf("the server: %v: %s", err, said.String())
 		}
-		c.Errorf("the server: %s", server.Stderr)
 	}()
+	if address == "" {
+		c.Fatalf("the server does not say its address")
+	}
 	send := func(request string) string {
 		connection, err := net.Dial("tcp", address)
 		if err != nil {
@@ -144,12 +159,6 @@ func httpCase(c *Case) {
 		return response.Status + " " + body.String()
 	}
 	const health = "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n"
-	for range 300 {
-		if strings.HasPrefix(send(fmt.Sprintf(health, "localhost")), "200") {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 	for _, host := range []string{"LOCALHOST", "localhost."} {
 		c.Says(send(fmt.Sprintf(health, host)), "200")
 	}
