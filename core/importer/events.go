@@ -184,7 +184,8 @@ func (er *eventReader) checkUnits() error {
 var absent = []string{"null", "none", "na", "n/a", "<na>", "#n/a", "nan", "nat", `\n`}
 
 func isAbsent(field []byte) bool {
-	return slices.ContainsFunc(absent, func(word string) bool { return bytes.EqualFold(field, []byte(word)) })
+	const first = `nN<#\` // of these words: most fields begin otherwise
+	return len(field) > 0 && strings.IndexByte(first, field[0]) >= 0 && slices.ContainsFunc(absent, func(word string) bool { return bytes.EqualFold(field, []byte(word)) })
 }
 
 // thousands is a number with a comma that may stand before a fraction or between thousands.
