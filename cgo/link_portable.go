@@ -6,6 +6,8 @@ package cgo
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../native/include
-#cgo LDFLAGS: -L${SRCDIR}/../build/portable/lib -lrecint -Wl,-rpath,$ORIGIN/../lib
+#cgo amd64 LDFLAGS: -L${SRCDIR}/../build/portable/x86_64/lib
+#cgo arm64 LDFLAGS: -L${SRCDIR}/../build/portable/aarch64/lib
+#cgo LDFLAGS: -lrecint -Wl,-rpath,$ORIGIN/../lib
 */
 import "C"

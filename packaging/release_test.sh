@@ -23,7 +23,10 @@ mkdir "$work/a folder" "$work/home"
 tar -xzf "$archive" -C "$work/a folder"
 name=$(basename "$archive" .tar.gz)
 tree="$work/a folder/$name"
-recint() { env -i HOME="$work/home" PATH=/usr/bin:/bin "$tree/bin/recint" "$@"; }
+arch=${name##*-linux-} arch=${arch%-cuda}
+emulate=()
+[ "$arch" = "$(uname -m)" ] || emulate=("qemu-$arch" -L "/usr/$arch-linux-gnu")
+recint() { env -i HOME="$work/home" PATH=/usr/bin:/bin "${emulate[@]}" "$tree/bin/recint" "$@"; }
 version=${name#recint-} version=${version%%-linux-*}
 
 check 'recint version is that of the name' eval 'recint version | grep -F "recint $version (llama.cpp"'
@@ -31,7 +34,8 @@ check 'recint doctor finds the CPU backend' eval 'recint doctor | grep "^backend
 check 'recint doctor does not write' nothing find "$work/home" -type f
 elsewhere() { # libraries that are neither the archive's nor libc's
     for file in "$tree"/bin/recint "$tree"/lib/*; do
-        env -u LD_LIBRARY_PATH ldd "$file" | grep -vF "$tree/" | grep -vE 'linux-vdso|ld-linux|/lib(c|m)\.so' | sed "s|^|${file##*/}:|"
+        readelf --dynamic "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vE '^(ld-linux.*|lib(c|m))\.so' |
+            while read -r library; do [ -e "$tree/lib/$library" ] || printf '%s: %s\n' "${file##*/}" "$library"; done
     done
 }
 check 'all libraries are its own, or libc' nothing elsewhere

@@ -2,9 +2,10 @@
 # Fetches and builds the pinned llama.cpp below FOLDER, once for each version and set of options, and prints where it is:
 # FOLDER/llama.cpp-<tree> (source) and FOLDER/llama.cpp-<tree>-<options>-<recipe> (build; its libraries in bin/), where <recipe>
 # stands for the files beside this one that say how it is built, and for CUDA's compiler.
-# Options: RECINT_CUDA=1 (for this machine's GPU) or an architecture as CMake names it (90-real: H100 and H200), RECINT_METAL=1,
-# RECINT_PORTABLE=1 (for other machines than this one), RECINT_MARCH=LEVEL (for that x86-64 level, as -march names it, and not
-# for this machine's processor: with x86-64-v3 ggml uses no AVX-512), LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
+# Options: RECINT_CUDA=1 (for this machine's GPU) or an architecture as CMake names it (90-real: H100 and H200),
+# RECINT_METAL=1, CMAKE_TOOLCHAIN_FILE (CMake's, to cross-compile), RECINT_PORTABLE=1 (for other machines than this
+# one), RECINT_MARCH=LEVEL (for that x86-64 level, as -march names it, and not for this machine's processor: with
+# x86-64-v3 ggml uses no AVX-512), LLAMA_CPP_DIR (see fetch.sh), CMAKE_BUILD_PARALLEL_LEVEL.
 # Usage: build.sh FOLDER
 set -euo pipefail
 
@@ -42,6 +43,7 @@ if [ -n "${RECINT_CUDA:-}" ]; then
     settings=(-C "$here/cuda.cmake" -DCMAKE_CUDA_ARCHITECTURES="${architectures//,/;}")
 fi
 [ -n "${RECINT_METAL:-}" ] && options=$options-metal
+[ -n "${CMAKE_TOOLCHAIN_FILE:-}" ] && options=$options-$(basename "$CMAKE_TOOLCHAIN_FILE" .cmake) recipe+=("$CMAKE_TOOLCHAIN_FILE")
 if [ -n "${RECINT_PORTABLE:-}" ]; then
     options=$options-portable march=x86-64
 elif [ -n "${RECINT_MARCH:-}" ]; then

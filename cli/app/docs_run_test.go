@@ -112,6 +112,7 @@ const docsPreparation = `
 gzip -k log.csv
 gzip -c log.jsonl > log.json.gz
 cp log.csv events-1.csv
+cp log.csv events.csv
 cp items.csv films.csv
 cp -r ml-25m FOLDER
 recint data import ml-25m --to home/data/ml-100k
@@ -161,7 +162,7 @@ func docsSources() map[string]string {
 		"ml-25m/movies.csv": "movieId,title,genres\n", "ml-25m/ratings.csv": "userId,movieId,rating,timestamp\n",
 		"recbole/steam.item": "item_id:token\ttitle:token_seq\n", "recbole/steam.inter": "user_id:token\titem_id:token\ttimestamp:float\n",
 		"split/NAME.item": "item_id:token\ttitle:token_seq\n", "lastfm/items.tsv": "item_id\ttitle\n",
-		"items.csv": "item_id,title\n", "users.csv": "user_id,age_group\n", "log.csv": "user_id,item_id,timestamp\n",
+		"items.csv": "item_id,title,category\n", "users.csv": "user_id,age_group\n", "log.csv": "user_id,item_id,timestamp\n",
 	}
 	for _, part := range []string{"train", "valid", "test"} {
 		files["split/NAME."+part+".inter"] = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
@@ -177,7 +178,7 @@ func docsSources() map[string]string {
 		for _, file := range []string{"recbole/steam.item", "split/NAME.item", "lastfm/items.tsv"} {
 			add(file, "%d\t%s", id, titles[id])
 		}
-		add("items.csv", "%d,%q", id, titles[id])
+		add("items.csv", "%d,%q,%s", id, titles[id], genres[n%len(genres)])
 		add("books.jsonl", `{"book": %d, "name": %q}`, id, titles[id])
 	}
 	for user := 1; user <= 60; user++ {

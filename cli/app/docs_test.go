@@ -19,7 +19,7 @@ const root = "../.."
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "bench/*.md", "third_party/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/tutorials/*.md", "bench/*.md", "third_party/*.md"} {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %d pages, %v", pattern, len(paths), err)
@@ -65,6 +65,14 @@ func TestDocs_Links(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("no links were found")
+	}
+}
+
+// The page of commands is what the program writes.
+func TestDocs_CommandsPage(t *testing.T) {
+	page, _ := runs(t, "", "man", "--markdown")
+	if page != read(t, filepath.Join(root, "docs/commands.md")) {
+		t.Error("docs/commands.md is out of date: bin/recint man --markdown >docs/commands.md")
 	}
 }
 

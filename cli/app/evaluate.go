@@ -76,7 +76,7 @@ func evaluated(name, right string) string {
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
 		runFlag(), taskFlag(), wordingFlag(), samplesFlag(),
-		&cli.Float64Flag{Name: "minutes", DefaultText: "or give --samples", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
+		&cli.Float64Flag{Name: "minutes", DefaultText: "none; --samples says how many", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
 			"number stays when the command is repeated"},
 		evaluationSeed(),
 		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer `PART` of the samples alone, e.g. 2/4; a part is made of groups of %d samples, "+

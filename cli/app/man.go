@@ -13,36 +13,44 @@ import (
 //go:embed man.md
 var manText string
 
+//go:embed commands.md
+var commandsText string
+
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "man",
 		Usage: "print the manual page; show it with recint man | man -l -",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print docs/commands.md instead"}},
 		Action: func(c *cli.Context) error {
 			if err := onlyFlags(c); err != nil {
 				return err
 			}
-			page, err := man()
+			text := manText
+			if c.Bool("markdown") {
+				text = commandsText
+			}
+			page, err := describe(text)
+			if err == nil && !c.Bool("markdown") {
+				page = string(md2man.Render([]byte(page)))
+			}
 			if err == nil {
-				_, err = c.App.Writer.Write(page)
+				_, err = io.WriteString(c.App.Writer, page)
 			}
 			return err
 		},
 	}
 }
 
-// man makes the manual page in the language of troff.
-func man() ([]byte, error) {
-	t, err := texttemplate.New("man.md").Funcs(texttemplate.FuncMap{"plain": plain, "flag": flagParts}).Parse(manText)
+// describe fills a template with the commands and their flags.
+func describe(text string) (string, error) {
+	t, err := texttemplate.New("").Funcs(texttemplate.FuncMap{"plain": plain, "flag": flagParts, "sentence": sentence, "cell": cell}).Parse(text)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	a := New(io.Discard, io.Discard)
 	var page strings.Builder
 	err = t.Execute(&page, map[string]any{"App": a, "Version": Version, "Commands": named(a.Name, a.Commands)})
-	if err != nil {
-		return nil, err
-	}
-	return md2man.Render([]byte(page.String())), nil
+	return page.String(), err
 }
 
 // namedCommand is a command with the words that call it.
@@ -65,6 +73,14 @@ func named(path string, commands []*cli.Command) (all []namedCommand) {
 func plain(text string) string {
 	return strings.NewReplacer("*", `\*`, "_", `\_`, "<", `\<`, "[", `\[`, "`", "").Replace(text)
 }
+
+// sentence begins a text with a capital letter and ends it with a full stop.
+func sentence(text string) string {
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
+// cell keeps a table of Markdown from reading bars in a text.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 // flagParts are a flag with what its help calls the value, and the help.
 func flagParts(f cli.Flag) (parts struct{ Name, Value, Help string }) {
