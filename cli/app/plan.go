@@ -19,7 +19,11 @@ func planCommand() *cli.Command {
 		Usage: "estimate the memory and time of recint align before the LLM is loaded",
 		Description: "Takes the flags of recint align. The speed of the machine is measured with products of the LLM's kind in half a second;\n" +
 			"a plan of the time holds for a machine that does nothing else.",
-		Flags:  append(alignFlags(), jsonFlag),
+		Flags: append(alignFlags(),
+			&cli.IntFlag{Name: "ranks", Value: 1, Usage: "`N` processes that share the training, or the histories"},
+			&cli.Float64Flag{Name: "network", Value: 10, Usage: "gigabits a second between them, `RATE`"},
+			&cli.IntFlag{Name: "histories", DefaultText: "none", Usage: "tell, too, how long answers about `M` histories take"},
+			jsonFlag),
 		Action: planAction,
 	}
 }
@@ -27,6 +31,10 @@ func planCommand() *cli.Command {
 func planAction(c *cli.Context) error {
 	if err := oneSource(c); err != nil {
 		return err
+	}
+	ranks, histories := c.Int("ranks"), c.Int("histories")
+	if ranks < 1 || histories < 0 || !(c.Float64("network") > 0) {
+		return usage(c, "--ranks must be at least 1, --histories at least 0 and --network above 0")
 	}
 	s, err := spec(c)
 	if err != nil {
@@ -37,10 +45,28 @@ func planAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		shared := p.Shared(s.Config, ranks, 1e9*c.Float64("network"))
 		if c.Bool("json") {
-			return printJSON(c, p)
+			return printJSON(c, struct {
+				align.Estimate
+				Shared    align.Sharing `json:"shared"`
+				Answering float64       `json:"answering_hours,omitempty"`
+			}{p, shared, p.Answering(histories, ranks)})
 		}
-		return showPlan(c, p)
+		if err := showPlan(c, p); err != nil {
+			return err
+		}
+		if ranks > 1 {
+			fmt.Fprintf(c.App.Writer, `on %d ranks like this machine, each with %s of device memory and %s for sums of gradients:
+  a step takes %.2f s, and %.3f s of the network; the run takes %.1f minutes; efficiency of a step %.0f %%
+  limited by %s
+`, ranks, align.Mebibytes(shared.Memory), align.Mebibytes(shared.Sums), shared.Compute, shared.Network, shared.Minutes, 100*shared.Share, shared.Limit)
+		}
+		if histories > 0 {
+			fmt.Fprintf(c.App.Writer, "answers about %d histories take about %.1f hours on %d ranks, limited by computing; each answers a --shard\n",
+				histories, p.Answering(histories, ranks), ranks)
+		}
+		return nil
 	})
 }
 

@@ -6,7 +6,6 @@ package ranks
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // Transport carries messages between ranks. A Group calls it from one goroutine at a time. It is
@@ -374,22 +374,23 @@ func (g *Group) Leave(err error) error {
 	return g.transport.Leave()
 }
 
-// encode gives numbers as bytes.
+// encode gives the bytes of numbers, which are those that they have in memory.
 func encode[T float32 | float64](values []T) []byte {
-	message := make([]byte, binary.Size(values))
-	_, _ = binary.Encode(message, binary.LittleEndian, values) // the buffer is large enough
-	return message
+	var one T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*int(unsafe.Sizeof(one)))
 }
 
-// decode reads n numbers.
+// decode gives the n numbers of a message, whose memory they share.
 func decode[T float32 | float64](message []byte, n int) ([]T, error) {
-	values := make([]T, n)
-	if len(message) != binary.Size(values) {
+	var one T
+	if len(message) != n*int(unsafe.Sizeof(one)) {
 		return nil, fmt.Errorf("ranks: a message of %d bytes where %d numbers were expected; do all ranks run the same command?",
 			len(message), n)
 	}
-	_, err := binary.Decode(message, binary.LittleEndian, values)
-	return values, err
+	if n == 0 {
+		return nil, nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(message))), n), nil
 }
 
 // share divides leaves among ranks so that the one with most to do has little more than the others:

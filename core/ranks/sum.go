@@ -184,6 +184,7 @@ type gradient struct {
 	model   Model
 	tensors []cgo.TensorInfo
 	n       int
+	zeros   []float32
 }
 
 func gradientOf(model Model) (*gradient, error) {
@@ -227,4 +228,9 @@ func (g *gradient) write(src []float32) error {
 	})
 }
 
-func (g *gradient) clear() error { return g.write(make([]float32, g.n)) }
+func (g *gradient) clear() error {
+	if g.zeros == nil {
+		g.zeros = make([]float32, g.n)
+	}
+	return g.write(g.zeros)
+}
