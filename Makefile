@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs test-mpi soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs test-mpi test-manifests soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -54,7 +54,7 @@ $(BUILT): build/march $(NATIVE_FILES) third_party/llama.cpp.pin third_party/buil
 	@bash native/build.sh $(NATIVE)
 	@touch $@
 
-test: test-third-party test-peers test-native test-go ## run all tests
+test: test-third-party test-peers test-native test-go test-manifests ## run all tests
 
 test-third-party:
 	bash third_party/fetch_test.sh
@@ -115,6 +115,9 @@ test-mpi: $(RECINT) ## train on several processes that MPI connects, and kill on
 	go test -count=1 -v -run 'TestMPI' ./cli/app
 	go test -count=1 ./core/ranks
 	go test -count=1 -run 'onRanks|onOtherRanks|onRanksThatDiffer|tooManyRanks' ./core/align ./core/recommender ./core/probe
+
+test-manifests: ## decode the files for Kubernetes and Slurm strictly, and run their commands with a recint that prints them
+	cd packaging/validate && go test -count=1 ./...
 
 soak: $(BUILT) ## a mixed load on a server: SOAK=10m for longer, RUN=FOLDER for a run of yours
 	RECINT_SOAK=$(SOAK) RECINT_SOAK_RUN=$(abspath $(RUN)) go test -count=1 -timeout 0 -v -run TestSoak ./core/serve
