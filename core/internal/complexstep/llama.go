@@ -11,13 +11,30 @@ import (
 	"gonum.org/v1/gonum/blas/cblas128"
 )
 
-// LlamaShape sizes a LLaMA. Its tensors go by their GGUF names ("token_embd.weight",
-// "blk.0.attn_q.weight", …), with the query and key rows in the GGUF's order, in which rotation
-// pairs are neighbours. Without "output.weight" the head is the embedding table;
-// "rope_freqs.weight" [HeadDim/2], where present, divides the rotation frequencies.
+// LlamaShape sizes a LLaMA, or an LLM that differs from one as the other fields say. Its tensors go
+// by their GGUF names ("token_embd.weight", "blk.0.attn_q.weight", …), with the query and key rows
+// in the GGUF's order. Without "output.weight" the head is the embedding table; "rope_freqs.weight"
+// [HeadDim/2], where present, divides the rotation frequencies. Biases, norms of heads, norms after
+// a block and fused projections are used where there are such tensors.
 type LlamaShape struct {
 	Layers, Embd, Heads, HeadsKV, HeadDim, Vocab int
 	RopeBase, RMSEps                             float64
+
+	Halves   bool                       // rotation pairs lie half a head apart, not side by side
+	GELU     bool                       // gates the feed-forward layer, not SiLU
+	Tokens   float64                    // scale of the rows of tokens; 0: 1
+	Inputs   float64                    // scale of all inputs; 0: 1
+	Scores   float64                    // scale of attention; 0: 1/√HeadDim
+	Branches float64                    // scale of what blocks add; 0: 1
+	Logits   float64                    // scale of logits; 0: 1
+	Layer    func(layer int) LlamaLayer // what a layer has of its own; nil: nothing
+}
+
+// LlamaLayer is the attention of one layer.
+type LlamaLayer struct {
+	Fixed    bool    // queries and keys are not rotated
+	RopeBase float64 // 0: the model's
+	Window   int     // positions seen, the own one included; 0: all
 }
 
 // AdapterShape sizes an adapter. Hidden is 0 for the linear kind (tensors weight [K·E, In], bias)
@@ -107,60 +124,129 @@ func lookUp(scores []complex128, entries cblas128.General, sure []complex128, n 
 	return found
 }
 
-// rotate turns each neighbouring pair of each head by position times its frequency (Su et al. 2021,
-// arXiv 2104.09864).
-func rotate(m cblas128.General, s LlamaShape, factors []complex128) {
+// rotate turns each pair of each head by position times its frequency (Su et al. 2021, arXiv
+// 2104.09864).
+func rotate(m cblas128.General, s LlamaShape, base float64, factors []complex128) {
 	for position := range m.Rows {
-		for i, v := range row(m, position) {
-			if i%2 == 1 {
-				continue
+		for i := range m.Cols / 2 {
+			pair := i % (s.HeadDim / 2)
+			first, apart := 2*i, 1
+			if s.Halves {
+				first, apart = i/(s.HeadDim/2)*s.HeadDim+pair, s.HeadDim/2
 			}
-			pair := i % s.HeadDim / 2
-			angle := fl(complex(float64(position)*math.Pow(s.RopeBase, -2*float64(pair)/float64(s.HeadDim)), 0))
+			angle := fl(complex(float64(position)*math.Pow(base, -2*float64(pair)/float64(s.HeadDim)), 0))
 			for range pair { // implementations multiply the frequency of one pair to get that of the next
 				angle = fl(angle)
 			}
 			if factors != nil {
 				angle /= factors[pair]
 			}
-			sin, cos, next := fl(cmplx.Sin(angle)), fl(cmplx.Cos(angle)), row(m, position)[i+1]
-			row(m, position)[i] = add(mul(v, cos), -mul(next, sin))
-			row(m, position)[i+1] = add(mul(v, sin), mul(next, cos))
+			sin, cos := fl(cmplx.Sin(angle)), fl(cmplx.Cos(angle))
+			v, next := row(m, position)[first], row(m, position)[first+apart]
+			row(m, position)[first] = add(mul(v, cos), -mul(next, sin))
+			row(m, position)[first+apart] = add(mul(v, sin), mul(next, cos))
 		}
 	}
 }
 
+// scale multiplies all numbers by a factor; 0 leaves them as they are.
+func scale(m cblas128.General, by float64) {
+	if by == 0 {
+		return
+	}
+	for r := range m.Rows {
+		for i, v := range row(m, r) {
+			row(m, r)[i] = scaled(by, v)
+		}
+	}
+}
+
+// normHeads normalises each head by itself, where there are weights for that.
+func normHeads(m cblas128.General, s LlamaShape, weight []complex128) cblas128.General {
+	if weight == nil {
+		return m
+	}
+	return rowsOf(rmsNorm(rowsOf(m.Data, s.HeadDim), weight, s.RMSEps).Data, m.Cols)
+}
+
 // llamaLogits runs embeddings [n, E] through the model: logits [n, Vocab].
 func llamaLogits(p Params, s LlamaShape, x cblas128.General) cblas128.General {
+	scale(x, s.Inputs)
 	for layer := range s.Layers {
-		w := func(name string) []complex128 { return p[fmt.Sprintf("blk.%d.%s.weight", layer, name)] }
+		t := func(name string) []complex128 { return p[fmt.Sprintf("blk.%d.%s", layer, name)] }
+		dense := func(name string, x cblas128.General) cblas128.General {
+			return linear(x, t(name+".weight"), t(name+".bias"))
+		}
+		// after is what a block adds to its input.
+		after := func(y cblas128.General, norm string) cblas128.General {
+			if weight := t(norm + ".weight"); weight != nil {
+				y = rmsNorm(y, weight, s.RMSEps)
+			}
+			scale(y, s.Branches)
+			return y
+		}
+		x = sum(x, after(dense("attn_output", mix(s, layer, rmsNorm(x, t("attn_norm.weight"), s.RMSEps), dense, t, p)), "post_attention_norm"))
 
-		in := rmsNorm(x, w("attn_norm"), s.RMSEps)
-		q, k, v := linear(in, w("attn_q"), nil), linear(in, w("attn_k"), nil), linear(in, w("attn_v"), nil)
-		rotate(q, s, p["rope_freqs.weight"])
-		rotate(k, s, p["rope_freqs.weight"])
-		mixed := matrix(x.Rows, s.Heads*s.HeadDim)
-		for h := range s.Heads {
-			at, atKV := h*s.HeadDim, h/(s.Heads/s.HeadsKV)*s.HeadDim // heads in a row share a key and a value
-			head := attend(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim), true)
-			for r := range x.Rows {
-				copy(row(mixed, r)[at:], row(head, r))
+		in := rmsNorm(x, t("ffn_norm.weight"), s.RMSEps)
+		up := dense("ffn_up", in)
+		var gate cblas128.General
+		if t("ffn_gate.weight") != nil {
+			gate = dense("ffn_gate", in)
+		} else { // both in one matrix, the gate first
+			gate, up = columns(up, 0, up.Cols/2), columns(up, up.Cols/2, up.Cols/2)
+		}
+		bend := silu
+		if s.GELU {
+			bend = gelu
+		}
+		gate = each(gate, bend)
+		for r := range gate.Rows {
+			for i, v := range row(up, r) {
+				row(gate, r)[i] = mul(row(gate, r)[i], v)
 			}
 		}
-		x = sum(x, linear(mixed, w("attn_output"), nil))
-
-		in = rmsNorm(x, w("ffn_norm"), s.RMSEps)
-		gate, up := each(linear(in, w("ffn_gate"), nil), silu), linear(in, w("ffn_up"), nil)
-		for i := range gate.Data {
-			gate.Data[i] = mul(gate.Data[i], up.Data[i])
-		}
-		x = sum(x, linear(gate, w("ffn_down"), nil))
+		x = sum(x, after(dense("ffn_down", gate), "post_ffw_norm"))
 	}
 	head, ok := p["output.weight"]
 	if !ok {
 		head = p["token_embd.weight"]
 	}
-	return linear(rmsNorm(x, p["output_norm.weight"], s.RMSEps), head, nil)
+	logits := linear(rmsNorm(x, p["output_norm.weight"], s.RMSEps), head, nil)
+	scale(logits, s.Logits)
+	return logits
+}
+
+// mix is the attention of a layer, of all heads side by side.
+func mix(s LlamaShape, layer int, in cblas128.General, dense func(string, cblas128.General) cblas128.General,
+	t func(string) []complex128, p Params) cblas128.General {
+	var q, k, v cblas128.General
+	if t("attn_qkv.weight") != nil {
+		all, width, widthKV := dense("attn_qkv", in), s.Heads*s.HeadDim, s.HeadsKV*s.HeadDim
+		q, k, v = columns(all, 0, width), columns(all, width, widthKV), columns(all, width+widthKV, widthKV)
+	} else {
+		q, k, v = dense("attn_q", in), dense("attn_k", in), dense("attn_v", in)
+	}
+	q, k = normHeads(q, s, t("attn_q_norm.weight")), normHeads(k, s, t("attn_k_norm.weight"))
+	var own LlamaLayer
+	if s.Layer != nil {
+		own = s.Layer(layer)
+	}
+	if !own.Fixed {
+		base := cmp.Or(own.RopeBase, s.RopeBase)
+		rotate(q, s, base, p["rope_freqs.weight"])
+		rotate(k, s, base, p["rope_freqs.weight"])
+	}
+	first := func(i int) int { return max(0, i+1-cmp.Or(own.Window, i+1)) }
+	mixed := matrix(in.Rows, s.Heads*s.HeadDim)
+	for h := range s.Heads {
+		at, atKV := h*s.HeadDim, h/(s.Heads/s.HeadsKV)*s.HeadDim // heads in a row share a key and a value
+		head := attendTo(columns(q, at, s.HeadDim), columns(k, atKV, s.HeadDim), columns(v, atKV, s.HeadDim),
+			cmp.Or(s.Scores, 1/math.Sqrt(float64(s.HeadDim))), func(i int) (int, int) { return first(i), i + 1 })
+		for r := range in.Rows {
+			copy(row(mixed, r)[at:], row(head, r))
+		}
+	}
+	return mixed
 }
 
 // LlamaLogProbs are log p of each target in row-major order. Each sample runs whole, prefix
@@ -181,6 +267,7 @@ func LlamaLogProbs(p Params, s LlamaShape, a AdapterShape, batch LlamaBatch) []c
 			}
 			if token >= 0 {
 				copy(row(x, i), p["token_embd.weight"][int(token)*s.Embd:][:s.Embd])
+				scale(rowsOf(row(x, i), s.Embd), s.Tokens)
 			} else {
 				copy(row(x, i), row(soft, first-1-int(token)))
 			}

@@ -221,14 +221,24 @@ func meanSquaredError(x, y []complex128) complex128 {
 // attend is attention of one head: softmax(q·kᵀ/√width)·v for q, k, v [rows, width]. A row sees all
 // rows or, if causal, those up to itself.
 func attend(q, k, v cblas128.General, causal bool) cblas128.General {
-	weights := times(complex(1/math.Sqrt(float64(q.Cols)), 0), q, blas.Trans, k)
-	for i := range weights.Rows {
-		scores, seen := row(weights, i), weights.Cols
+	return attendTo(q, k, v, 1/math.Sqrt(float64(q.Cols)), func(i int) (int, int) {
 		if causal {
-			seen = i + 1
+			return 0, i + 1
 		}
-		softmax(scores[:seen])
-		clear(scores[seen:])
+		return 0, k.Rows
+	})
+}
+
+// attendTo is attention of one head whose scores have a scale, and whose row i sees the rows [first,
+// end).
+func attendTo(q, k, v cblas128.General, scale float64, sees func(i int) (first, end int)) cblas128.General {
+	weights := times(complex(scale, 0), q, blas.Trans, k)
+	for i := range weights.Rows {
+		scores := row(weights, i)
+		first, end := sees(i)
+		softmax(scores[first:end])
+		clear(scores[:first])
+		clear(scores[end:])
 	}
 	return times(1, weights, blas.NoTrans, v)
 }
