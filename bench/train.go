@@ -82,7 +82,7 @@ func (b *bed) training(name string, w *workload, pass int) work {
 			if err := t.open(b); err != nil {
 				return nil, errors.Join(err, t.close())
 			}
-			loss, err := t.backward(w.samples[:min(workloadBatch, len(w.samples))])
+			loss, err := t.backward(w.samples[:min(workloadBatch, len(w.samples))], nil)
 			if err != nil {
 				return nil, errors.Join(err, t.close())
 			}
@@ -130,15 +130,22 @@ func (t *trainer) close() error {
 	return errors.Join(all...)
 }
 
-// backward adds the gradient of a batch's mean loss, pass by pass, and gives that loss.
-func (t *trainer) backward(batch []prompt.Sample) (float64, error) {
-	total := 0.0
+// backward adds the gradient of a batch's mean loss, pass by pass, and gives that loss. After the
+// last pass it makes an update, if one is given.
+func (t *trainer) backward(batch []prompt.Sample, update *cgo.AdamW) (float64, error) {
+	total, left := 0.0, len(batch)
 	for rows := range slices.Chunk(batch, t.pass) {
+		left -= len(rows)
 		laid, err := t.prompt.Batch(rows, 1/float64(prompt.Targets(batch)))
 		if err != nil {
 			return 0, err
 		}
-		loss, err := t.llama.Backward(t.prefix, t.model, cgo.AlignBatch(laid))
+		loss := 0.0
+		if update != nil && left == 0 {
+			loss, _, err = t.llama.Step(t.prefix, t.model, cgo.AlignBatch(laid), *update)
+		} else {
+			loss, err = t.llama.Backward(t.prefix, t.model, cgo.AlignBatch(laid))
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -156,18 +163,14 @@ func (t *trainer) once(ctx context.Context) (measured, error) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			loss, err := t.backward(batch)
+			t.step++
+			loss, err := t.backward(batch, &cgo.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01,
+				MaxNorm: 1, Step: t.step})
 			if err != nil {
 				return err
 			}
 			if loss != loss {
 				return fmt.Errorf("the loss is not a number")
-			}
-			t.step++
-			_, err = t.model.Update(cgo.AdamW{LearningRate: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01, MaxNorm: 1,
-				Step: t.step})
-			if err != nil {
-				return err
 			}
 		}
 		return nil

@@ -2,7 +2,9 @@ package cgo
 
 // #include "recint.h"
 // #cgo nocallback ri_align_backward
+// #cgo nocallback ri_align_step
 // #cgo noescape ri_align_backward
+// #cgo noescape ri_align_step
 // #cgo nocallback ri_align_logprobs
 // #cgo noescape ri_align_logprobs
 // #cgo nocallback ri_align_logits
@@ -166,6 +168,16 @@ func (l *LLM) Backward(prefix *Prefix, adapter *Adapter, b AlignBatch) (loss flo
 			return C.ri_align_backward(l, p, a, b, (*C.double)(&loss), err)
 		})
 	return loss, err
+}
+
+// Step is Backward followed by Update, in one: a GPU is not waited for in between.
+func (l *LLM) Step(prefix *Prefix, adapter *Adapter, b AlignBatch, a AdamW) (loss float64, gradNorm float32, err error) {
+	params := a.params()
+	err = l.align("train adapter", prefix, adapter, b,
+		func(l *C.ri_llm, p *C.ri_prefix, a *C.ri_model, b *C.ri_align_batch, err *C.ri_error) C.ri_status {
+			return C.ri_align_step(l, p, a, b, &params, (*C.double)(&loss), (*C.float)(&gradNorm), err)
+		})
+	return loss, gradNorm, err
 }
 
 // LogProbs writes log p of each target in row-major order: dst [TargetCount].

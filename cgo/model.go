@@ -172,15 +172,20 @@ func (m *Model) Write(index int, slot Slot, src []float32) error {
 	})
 }
 
+func (a AdamW) params() C.ri_adamw {
+	params := C.ri_adamw_default()
+	params.learning_rate, params.beta1, params.beta2 = C.float(a.LearningRate), C.float(a.Beta1), C.float(a.Beta2)
+	params.epsilon, params.weight_decay = C.float(a.Epsilon), C.float(a.WeightDecay)
+	params.max_norm, params.step = C.float(a.MaxNorm), C.int64_t(a.Step)
+	return params
+}
+
 // Update makes one AdamW step from the accumulated gradients, which are zero afterwards, and gives their global norm
 // before clipping. ErrNumeric: the norm is not finite; values and moments are unchanged then, the gradient is zero.
 func (m *Model) Update(a AdamW) (gradNorm float32, err error) {
 	const op = "update model"
 	err = m.use(op, func(p *C.ri_model) error {
-		params := C.ri_adamw_default()
-		params.learning_rate, params.beta1, params.beta2 = C.float(a.LearningRate), C.float(a.Beta1), C.float(a.Beta2)
-		params.epsilon, params.weight_decay = C.float(a.Epsilon), C.float(a.WeightDecay)
-		params.max_norm, params.step = C.float(a.MaxNorm), C.int64_t(a.Step)
+		params := a.params()
 		var norm C.float
 		err := try(op, func(e *C.ri_error) C.ri_status { return C.ri_model_update(p, &params, &norm, e) })
 		gradNorm = float32(norm)

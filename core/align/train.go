@@ -142,9 +142,19 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 	for i, micro := range micros {
 		leaves[i].Cost = float64(len(micro) * positions(r.job.Prompts, micro[len(micro)-1])) // the last one is the longest
 	}
-	parts, err := r.group.Sum(ctx, r.model, leaves, func(i int) (float64, error) {
+	move, gradNorm := c.adamW(rate, r.Updates+1), float32(0)
+	parts, err := r.group.Sum(ctx, r.model, leaves, func(i int) (loss float64, err error) {
 		wordings := r.job.Prompts[micros[i][0].Task]
-		return r.backward(ctx, wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))], micros[i], weight)
+		p := wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))]
+		laid, err := p.Batch(micros[i], weight)
+		if err = errors.Join(ctx.Err(), err); err != nil {
+			return 0, err
+		}
+		if r.group.Size() == 1 && i+1 == len(micros) {
+			loss, gradNorm, err = r.job.LLM.Step(r.prefixes[p], r.model, cgo.AlignBatch(laid), move)
+			return loss, err
+		}
+		return r.job.LLM.Backward(r.prefixes[p], r.model, cgo.AlignBatch(laid))
 	})
 	if err != nil {
 		return 0, 0, err
@@ -152,20 +162,10 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 	for _, part := range parts {
 		loss += part
 	}
-	gradNorm, err := r.model.Update(c.adamW(rate, r.Updates+1))
+	if r.group.Size() > 1 {
+		gradNorm, err = r.model.Update(move)
+	}
 	return loss, float64(gradNorm), err
-}
-
-// backward adds the gradient of one pass, in one wording, to the adapter's and gives the pass's share of the loss.
-func (r *run) backward(ctx context.Context, wording *prompt.Prompt, micro []prompt.Sample, weight float64) (float64, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	laid, err := wording.Batch(micro, weight)
-	if err != nil {
-		return 0, err
-	}
-	return r.job.LLM.Backward(r.prefixes[wording], r.model, cgo.AlignBatch(laid))
 }
 
 // validate measures the mean loss over the fixed validation samples, unless that has been done at this step, and keeps the

@@ -434,6 +434,10 @@ RI_API ri_status ri_llm_estimate(ri_engine *engine, const ri_gguf *gguf, const r
 /* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLM is never written. */
 RI_API ri_status ri_align_backward(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    double *loss, ri_error *err);
+/* ri_align_backward and, from all that was accumulated, ri_model_update in one: on a GPU the batch is uploaded, computed
+ * and updated with at once, without waiting for the loss. */
+RI_API ri_status ri_align_step(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+                               const ri_adamw *params, double *loss, float *grad_norm, ri_error *err);
 /* log p of each target in row-major order: dst [number of targets]. */
 RI_API ri_status ri_align_logprobs(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    float *dst, ri_error *err);

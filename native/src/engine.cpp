@@ -120,6 +120,13 @@ Engine::Engine(const ri_engine_params &params) : host_kernels_(kernels::select(g
         backend_.get(), pool_.get());
 }
 
+bool Engine::place_activations(ggml_cgraph *graph) {
+    const bool placed = ggml_gallocr_alloc_graph(scratch_.get(), graph);
+    const size_t n = placed ? ggml_gallocr_get_buffer_size(scratch_.get(), 0) : 0;
+    if (n != std::exchange(scratch_bytes_, n)) ++scratch_number_;
+    return placed;
+}
+
 ggml_backend_buffer_ptr Engine::place(ggml_context *tensors, Memory memory) const {
     if (memory == Memory::taken)
         return ggml_backend_buffer_ptr(ggml_backend_alloc_ctx_tensors(tensors, backend_.get()));

@@ -35,8 +35,12 @@ class Engine {
     const KernelSet &host_kernels() const { return host_kernels_; }
     bool strict() const { return strict_; } // nothing may run elsewhere
     ri_engine_info describe() const;
-    // Where graphs put their activations; grows to the largest and is used by one graph at a time, under lock().
-    ggml_gallocr_t scratch() const { return scratch_.get(); }
+    // Gives the tensors of a graph that have no place one in the memory that all graphs share for their activations,
+    // which grows to the largest. False: there is none left. Under lock().
+    bool place_activations(ggml_cgraph *graph);
+    // Changes when that memory moves, and with it every place given before.
+    unsigned long long scratch_number() const { return scratch_number_; }
+    size_t scratch_bytes() const { return scratch_bytes_; }
 
     // Memory for all tensors of a context; null when there is none left. Where it is only counted, the tensors look
     // placed to graphs, which can be built of them and measured but not run.
@@ -77,6 +81,8 @@ class Engine {
     ggml_backend_ptr backend_;                                                             // uses them
     std::unique_ptr<Threads> threads_; // those of the kernels; null: there is one
     ggml_gallocr_ptr scratch_;
+    size_t scratch_bytes_ = 0;
+    unsigned long long scratch_number_ = 0;
     int n_threads_ = 1;
     unsigned long long numbers_ = 0;
     const KernelSet &host_kernels_;

@@ -148,10 +148,9 @@ void require_token(int32_t value, int64_t n_vocab, const char *what, size_t inde
              static_cast<long long>(n_vocab - 1));
 }
 
-// What a row of the embedding table is multiplied by.
-static float token_scale(const ri_gguf_info &info) {
-    const Architecture *architecture = find_architecture(info.architecture);
-    return architecture && architecture->scales_tokens ? std::sqrt(float(info.n_embd)) : 1;
+float Gguf::token_scale() const {
+    const Architecture *architecture = find_architecture(info_.architecture);
+    return architecture && architecture->scales_tokens ? std::sqrt(float(info_.n_embd)) : 1;
 }
 
 void Gguf::embed(const int32_t *tokens, size_t n, float *dst) const {
@@ -160,7 +159,7 @@ void Gguf::embed(const int32_t *tokens, size_t n, float *dst) const {
         fail(RI_FILE, "%s: token_embd.weight is %lld wide, %s.embedding_length is %d", path_.c_str(),
              static_cast<long long>(table.ne[0]), info_.architecture, info_.n_embd);
     for (size_t i = 0; i < n; ++i) require_token(tokens[i], table.ne[1], "token", i);
-    const float scale = token_scale(info_);
+    const float scale = token_scale();
     for (size_t i = 0; i < n; ++i) dequantise_rows(table, tokens[i], 1, dst + i * size_t(table.ne[0]));
     for (size_t i = 0; scale != 1 && i < n * size_t(table.ne[0]); ++i) dst[i] *= scale;
 }
@@ -276,7 +275,7 @@ void Gguf::describe() {
         const TensorView table = tensor("token_embd.weight");
         if (table.ne[1] > INT32_MAX) fail(RI_FILE, "%s: the embedding table has too many rows", path_.c_str());
         info_.n_vocab = int32_t(table.ne[1]);
-        info_.embd_rms = token_scale(info_) * root_mean_square(*this, table);
+        info_.embd_rms = token_scale() * root_mean_square(*this, table);
         let_go(table);
     }
 }

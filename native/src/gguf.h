@@ -52,7 +52,9 @@ class Gguf {
     void dequantise_rows(const TensorView &view, int64_t first, int64_t n, float *dst) const;
     // Takes a tensor's pages off this process's memory. They stay in the system's cache, and come back when they are read.
     void let_go(const TensorView &view) const;
-    // Rows of the token-embedding table: dst [n, E]. Throws for a token outside the vocabulary.
+    // What the rows of the token-embedding table are multiplied by.
+    float token_scale() const;
+    // Rows of the token-embedding table, so multiplied: dst [n, E]. Throws for a token outside the vocabulary.
     void embed(const int32_t *tokens, size_t n, float *dst) const;
 
     // Values of the metadata; nothing if the key is missing, RI_FILE if its type is another.

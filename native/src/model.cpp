@@ -1,11 +1,13 @@
 #include "model.h"
 
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 namespace ri {
 
 Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, Memory memory)
-    : engine_(std::move(engine)), specs_(std::move(specs)) {
+    : engine_(std::move(engine)), number_(engine_->next_number()), specs_(std::move(specs)) {
     ctx_.reset(ggml_init({ggml_tensor_overhead() * specs_.size() * 4, nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
     for (const TensorSpec &spec : specs_) {
@@ -45,62 +47,87 @@ std::vector<kernels::Trained> Model::trained(float decay) const {
     return all;
 }
 
-float Model::gradient_norm() {
-    double total = 0;
-    if (const KernelSet *k = engine_->kernels()) {
-        const std::vector<kernels::Trained> all = trained(0);
-        std::vector<double> sums(size_t(k->n_pieces(all.data(), all.size())));
-        engine_->parallel([&](int ith, int nth) { k->squares(all.data(), all.size(), sums.data(), ith, nth); });
-        for (double sum : sums) total += sum;
-        return float(std::sqrt(total));
-    }
-    Graph graph(*engine_, false);
-    std::vector<ggml_tensor *> sums;
-    for (size_t i = 0; i < tensors_.size(); ++i) {
-        if (specs_[i].fixed) continue;
-        sums.push_back(ggml_sum(graph.ctx(), ggml_sqr(graph.ctx(), tensors_[i][RI_GRADIENT])));
-        graph.output(sums.back());
-    }
-    graph.run();
-    for (ggml_tensor *sum : sums) total += double(graph.scalar(sum));
-    return float(std::sqrt(total));
+float Model::require_norm(float norm) {
+    if (!std::isfinite(norm)) fail(RI_NUMERIC, "the gradient's norm is not finite; the step is skipped");
+    return norm;
 }
 
-float Model::update(const ri_adamw &params) {
-    const float norm = gradient_norm();
-    if (!std::isfinite(norm)) {
-        zero_gradients();
-        fail(RI_NUMERIC, "the gradient's norm is not finite; the step is skipped");
-    }
-    const float clip = params.max_norm > 0 && norm > params.max_norm ? params.max_norm / norm : 1.0f;
-    const float correction1 = 1.0f / (1.0f - std::pow(params.beta1, float(params.step)));
-    const float correction2 = 1.0f / (1.0f - std::pow(params.beta2, float(params.step)));
-    if (const KernelSet *k = engine_->kernels()) {
-        const std::vector<kernels::Trained> all = trained(params.weight_decay);
-        const kernels::AdamW settings = {params.learning_rate, params.beta1, params.beta2, params.epsilon,
-                                         correction1,          correction2,  clip};
-        engine_->parallel([&](int ith, int nth) { k->adamw(all.data(), all.size(), settings, ith, nth); });
-        return norm;
-    }
+namespace {
 
-    Graph graph(*engine_, false);
-    ggml_tensor *factor = graph.input(std::vector<float>{clip}, 1);
-    auto settings = [&](float decay) {
-        return graph.input(std::vector<float>{params.learning_rate, params.beta1, params.beta2, params.epsilon, decay,
-                                              correction1, correction2},
-                           7);
-    };
-    ggml_tensor *decayed = settings(params.weight_decay), *plain = settings(0.0f);
+float correction(float beta, int64_t step) { return 1.0f / (1.0f - std::pow(beta, float(step))); }
+
+} // namespace
+
+float Model::update(const ri_adamw &params) {
+    const KernelSet *k = engine_->kernels();
+    if (!k) {
+        set(params);
+        auto &program = updates_.get(*engine_, false, 0, [&](Graph &g) { return g.constant(add_update(g)); });
+        program.graph->run();
+        return require_norm(program.graph->scalar(program.result));
+    }
+    const std::vector<kernels::Trained> all = trained(params.weight_decay);
+    std::vector<double> sums(size_t(k->n_pieces(all.data(), all.size())));
+    engine_->parallel([&](int ith, int nth) { k->squares(all.data(), all.size(), sums.data(), ith, nth); });
+    const auto norm = float(std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0)));
+    if (!std::isfinite(norm)) zero_gradients();
+    require_norm(norm);
+    const kernels::AdamW settings = {params.learning_rate,
+                                     params.beta1,
+                                     params.beta2,
+                                     params.epsilon,
+                                     correction(params.beta1, params.step),
+                                     correction(params.beta2, params.step),
+                                     params.max_norm > 0 && norm > params.max_norm ? params.max_norm / norm : 1.0f};
+    engine_->parallel([&](int ith, int nth) { k->adamw(all.data(), all.size(), settings, ith, nth); });
+    return norm;
+}
+
+ggml_tensor *Model::add_update(Graph &g) const {
+    ggml_context *ctx = g.ctx();
+    constexpr float largest = std::numeric_limits<float>::max();
+    ggml_tensor *squares = nullptr;
     for (size_t i = 0; i < tensors_.size(); ++i) {
         if (specs_[i].fixed) continue;
-        auto &slots = tensors_[i];
-        ggml_tensor *gradient = ggml_mul(graph.ctx(), slots[RI_GRADIENT], factor);
-        ggml_tensor *step = ggml_opt_step_adamw(graph.ctx(), slots[RI_VALUE], gradient, slots[RI_MOMENT1],
-                                                slots[RI_MOMENT2], specs_[i].shape.size() > 1 ? decayed : plain);
-        graph.output(step);
+        ggml_tensor *sum = ggml_sum(ctx, ggml_sqr(ctx, g.gradient(tensors_[i][RI_GRADIENT])));
+        squares = squares ? ggml_add(ctx, squares, sum) : sum;
     }
-    graph.run();
-    zero_gradients();
+    ggml_tensor *norm = ggml_sqrt(ctx, squares);
+    g.output(norm);
+    // 1 if the norm is finite, else 0. Then nothing may change, and what is not finite must not spread.
+    ggml_tensor *sound = ggml_step(ctx, ggml_scale_bias(ctx, norm, -1.0f, largest));
+    ggml_tensor *limit = g.input(
+        GGML_TYPE_F32,
+        [this](void *dst) { *static_cast<float *>(dst) = settings_.max_norm > 0 ? settings_.max_norm : largest; }, 1);
+    // limit / max(norm, limit)
+    ggml_tensor *clip = ggml_div(ctx, limit, ggml_add(ctx, limit, ggml_relu(ctx, ggml_sub(ctx, norm, limit))));
+    ggml_tensor *factor = ggml_mul(ctx, clip, sound);
+    auto settings = [&](bool decays) {
+        auto fill = [this, decays](void *dst) {
+            const ri_adamw &s = settings_;
+            const float values[] = {s.learning_rate,
+                                    s.beta1,
+                                    s.beta2,
+                                    s.epsilon,
+                                    decays ? s.weight_decay : 0,
+                                    correction(s.beta1, s.step),
+                                    correction(s.beta2, s.step)};
+            std::copy(std::begin(values), std::end(values), static_cast<float *>(dst));
+        };
+        ggml_tensor *rest = g.input(std::vector<float>{0, 1, 1, 1, 0, 1, 1}, 7); // a step that changes nothing
+        return ggml_add(ctx, ggml_mul(ctx, g.input(GGML_TYPE_F32, fill, 7), sound),
+                        ggml_mul(ctx, rest, ggml_scale_bias(ctx, sound, -1.0f, 1.0f)));
+    };
+    ggml_tensor *decayed = settings(true), *plain = settings(false);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        if (specs_[i].fixed) continue;
+        const auto &slots = tensors_[i];
+        ggml_tensor *gradient = g.gradient(slots[RI_GRADIENT]);
+        ggml_tensor *clipped = ggml_mul(ctx, ggml_clamp(ctx, gradient, -largest, largest), factor);
+        g.output(ggml_opt_step_adamw(ctx, slots[RI_VALUE], clipped, slots[RI_MOMENT1], slots[RI_MOMENT2],
+                                     specs_[i].shape.size() > 1 ? decayed : plain));
+        g.output(ggml_fill_inplace(ctx, gradient, 0.0f));
+    }
     return norm;
 }
 
@@ -119,6 +146,17 @@ ri_tensor_info describe(const TensorSpec &spec) {
         info.n_elements *= info.shape[i];
     }
     return info;
+}
+
+void require_settings(const ri_adamw *params) {
+    require(params, "params");
+    if (params->step < 1) fail(RI_INVALID, "AdamW's step starts at 1, not %lld", static_cast<long long>(params->step));
+    const float settings[] = {params->learning_rate, params->beta1,        params->beta2,
+                              params->epsilon,       params->weight_decay, params->max_norm};
+    require_finite(settings, 6, "AdamW's settings");
+    if (!(params->beta1 >= 0 && params->beta1 < 1 && params->beta2 >= 0 && params->beta2 < 1 &&
+          params->learning_rate >= 0 && params->epsilon > 0))
+        fail(RI_INVALID, "AdamW needs learning_rate >= 0, 0 <= beta < 1 and epsilon > 0");
 }
 
 void require_finite(const float *x, size_t n, const char *what) {
@@ -192,15 +230,7 @@ ri_adamw ri_adamw_default(void) {
 ri_status ri_model_update(ri_model *model, const ri_adamw *params, float *grad_norm, ri_error *err) {
     return ri::guard(err, [&] {
         ri::require(model, "model");
-        ri::require(params, "params");
-        if (params->step < 1)
-            ri::fail(RI_INVALID, "AdamW's step starts at 1, not %lld", static_cast<long long>(params->step));
-        const float settings[] = {params->learning_rate, params->beta1,        params->beta2,
-                                  params->epsilon,       params->weight_decay, params->max_norm};
-        ri::require_finite(settings, 6, "AdamW's settings");
-        if (!(params->beta1 >= 0 && params->beta1 < 1 && params->beta2 >= 0 && params->beta2 < 1 &&
-              params->learning_rate >= 0 && params->epsilon > 0))
-            ri::fail(RI_INVALID, "AdamW needs learning_rate >= 0, 0 <= beta < 1 and epsilon > 0");
+        ri::require_settings(params);
         std::lock_guard<std::mutex> hold(model->impl->engine().lock());
         const float norm = model->impl->update(*params);
         if (grad_norm) *grad_norm = norm;

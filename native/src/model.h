@@ -3,6 +3,7 @@
 
 #include "graph/losses.h"
 #include "graph/operations.h"
+#include "graph/program.h"
 
 #include <array>
 #include <string>
@@ -32,6 +33,7 @@ class Model {
     virtual ~Model() = default;
 
     Engine &engine() const { return *engine_; }
+    unsigned long long number() const { return number_; }           // of no other model of the engine
     size_t n_bytes() const { return engine_->n_bytes(ctx_.get()); } // of all slots
     size_t n_tensors() const { return specs_.size(); }
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
@@ -43,19 +45,30 @@ class Model {
 
     // One AdamW step; returns the gradient's norm before clipping.
     float update(const ri_adamw &params);
+    // The same as the end of a graph that may have gradients: its result is the norm [1]. Whenever the graph runs it
+    // makes a step by what was set() last, unless the norm is not finite.
+    ggml_tensor *add_update(Graph &graph) const;
+    void set(const ri_adamw &params) const { settings_ = params; } // under the engine's lock
+    // Throws unless it is finite.
+    static float require_norm(float norm);
 
   private:
     void zero_gradients();
-    float gradient_norm();
     // All tensors that are not fixed, as the CPU's kernels see them.
     std::vector<kernels::Trained> trained(float decay) const;
 
     std::shared_ptr<Engine> engine_;
+    unsigned long long number_;
     std::vector<TensorSpec> specs_;
     ggml_context_ptr ctx_;
     ggml_backend_buffer_ptr buffer_;
     std::vector<std::array<ggml_tensor *, 4>> tensors_; // by ri_slot
+    mutable ri_adamw settings_{};                       // of the step under way
+    Programs<int> updates_;
 };
+
+// Throws unless a step can be made with them.
+void require_settings(const ri_adamw *params);
 
 // Throws RI_NUMERIC when one of n numbers is NaN or infinite; `what` names them.
 void require_finite(const float *x, size_t n, const char *what);

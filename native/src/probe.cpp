@@ -1,5 +1,6 @@
 // The probe: a classifier of vectors, trained to tell what can be read from them. Softmax regression (Alain and Bengio
 // 2016, arXiv 1610.01644), or with one hidden layer: scores = w2 gelu(w1 x + b1) + b2.
+#include "graph/program.h"
 #include "model.h"
 
 #include <algorithm>
@@ -47,11 +48,11 @@ class Probe : public Model {
 
   private:
     // A kept graph for n inputs with so many targets each.
-    struct Program {
-        size_t n = 0, n_targets = 0;
-        std::unique_ptr<Graph> graph;
-        ggml_tensor *result = nullptr; // the loss, or scores [classes, n]
+    struct Shape {
+        size_t n, n_targets; // inputs, and targets of each
+        bool operator==(const Shape &o) const { return n == o.n && n_targets == o.n_targets; }
     };
+    using Program = Programs<Shape>::Program;
 
     void check(const float *inputs, size_t n) const {
         if (n > size_t(INT32_MAX / std::max({params_.n_classes, params_.n_hidden, params_.n_in})))
@@ -90,19 +91,12 @@ class Probe : public Model {
     }
 
     // Runs the graph for n inputs: the last one of its kind if it fits, else a new one.
-    const Program &run(Program &program, size_t n, const float *inputs, const int32_t *targets, size_t n_targets) {
-        if (!program.graph || program.n != n || program.n_targets != n_targets) {
-            program.graph.reset(); // its memory first
-            auto graph = std::make_unique<Graph>(engine(), targets != nullptr, Graph::Life::kept);
-            Var result = scores(*graph, int64_t(n));
-            if (targets) {
-                result = mean_cross_entropy(*graph, result, int64_t(n), int64_t(n_targets));
-                graph->backward(result);
-            } else {
-                graph->output(result.value);
-            }
-            program = {n, n_targets, std::move(graph), result.value};
-        }
+    const Program &run(Programs<Shape> &programs, size_t n, const float *inputs, const int32_t *targets,
+                       size_t n_targets) {
+        Program &program = programs.get(engine(), targets != nullptr, {n, n_targets}, [&](Graph &graph) {
+            const Var all = scores(graph, int64_t(n));
+            return targets ? mean_cross_entropy(graph, all, int64_t(n), int64_t(n_targets)) : all;
+        });
         inputs_ = inputs;
         targets_ = targets;
         program.graph->run();
@@ -112,7 +106,7 @@ class Probe : public Model {
     ri_probe_params params_;
     const float *inputs_ = nullptr; // of the call under way, as is the next
     const int32_t *targets_ = nullptr;
-    Program training_, scoring_;
+    Programs<Shape> training_, scoring_;
 };
 
 } // namespace

@@ -129,19 +129,11 @@ Var Source::drop(Graph &graph, Var x) {
 // ---- kept graphs
 
 Recommender::Program &Recommender::program(Purpose purpose, const Shape &shape, const Build &build) {
-    Program &program = programs_[purpose];
-    if (program.graph && program.shape == shape) return program;
-    program.graph.reset(); // its memory first
-    auto graph = std::make_unique<Graph>(engine(), purpose == for_training, Graph::Life::kept);
-    Source source(current_, shape, info_.n_positions, info_.n_items);
-    Var result = build(*graph, source);
-    if (purpose == for_training)
-        graph->backward(result);
-    else
-        graph->output(result.value);
-    if (shape.n_sequences == 1) graph->stay_on_one_thread();
-    program = {shape, std::move(graph), result.value};
-    return program;
+    return programs_[purpose].get(engine(), purpose == for_training, shape, [&](Graph &graph) {
+        if (shape.n_sequences == 1) graph.stay_on_one_thread();
+        Source source(current_, shape, info_.n_positions, info_.n_items);
+        return build(graph, source);
+    });
 }
 
 void Recommender::run(Program &program, const Batch &batch) {

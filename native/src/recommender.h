@@ -2,6 +2,7 @@
 // The models are in recommenders/.
 #pragma once
 
+#include "graph/program.h"
 #include "model.h"
 
 namespace ri {
@@ -106,11 +107,7 @@ class Recommender : public Model {
 
   protected:
     enum Purpose { for_states, for_all_states, for_scores, for_training, n_purposes };
-    struct Program {
-        Shape shape;
-        std::unique_ptr<Graph> graph;
-        ggml_tensor *result = nullptr;
-    };
+    using Program = Programs<Shape>::Program;
     // The graph for a purpose and shape: the last one if it fits, else a new one. `build` gives its result.
     using Build = std::function<Var(Graph &graph, Source &source)>;
     Program &program(Purpose purpose, const Shape &shape, const Build &build);
@@ -123,7 +120,7 @@ class Recommender : public Model {
 
     ri_recommender_info info_;
     Batch current_;
-    Program programs_[n_purposes];
+    Programs<Shape> programs_[n_purposes];
 };
 
 // A recommender that generates oracles, vectors in the space of its item embeddings, by denoising.

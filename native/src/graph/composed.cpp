@@ -86,13 +86,8 @@ ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tens
                         ggml_cont(g.ctx(), ggml_transpose(g.ctx(), onehot)));
 }
 
-Var pick_rows(Graph &g, Var table, ggml_tensor *picked, const std::vector<int32_t> &ids) {
-    return g.record(ggml_get_rows(g.ctx(), table.value, picked), {table}, [=, &g](ggml_tensor *dy) {
-        // Where each row went; to the row behind the last, which is zero, if nowhere.
-        const int64_t rows = table.value->ne[1];
-        std::vector<int32_t> went(size_t(rows), int32_t(ids.size()));
-        for (size_t i = 0; i < ids.size(); ++i) went[size_t(ids[i])] = int32_t(i);
-        ggml_tensor *places = g.input(std::move(went), rows);
+Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {
+    return g.record(ggml_get_rows(g.ctx(), table.value, ids), {table}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *nowhere = ggml_fill(g.ctx(), ggml_new_tensor_1d(g.ctx(), GGML_TYPE_F32, table.value->ne[0]), 0.0f);
         g.accumulate(table, ggml_get_rows(g.ctx(), ggml_concat(g.ctx(), dy, nowhere, 1), places));
     });

@@ -34,8 +34,7 @@ Var gelu_erf(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps);
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor);
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tensor *table);
-// `picked` holds the ids, on the device.
-Var pick_rows(Graph &g, Var table, ggml_tensor *picked, const std::vector<int32_t> &ids);
+Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs);
 Var mean_squared_error(Graph &g, Var a, Var target);
 

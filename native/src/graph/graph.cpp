@@ -1,5 +1,6 @@
 #include "graph/operations.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace ri {
@@ -12,21 +13,26 @@ constexpr size_t max_tensors = 32768;
 
 } // namespace
 
-Graph::Graph(Engine &engine, bool gradients, Life life) : engine_(engine), gradients_(gradients) {
+Graph::Graph(Engine &engine, bool gradients, Life life) : engine_(engine), gradients_(gradients), life_(life) {
     ctx_.reset(ggml_init(
         {ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false), nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
     graph_ = ggml_new_graph_custom(ctx(), max_tensors, false);
-    if (life == Life::kept) own_memory_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine.backend())));
+    // ggml's CUDA backend knows a graph by its first node, which would else be a parameter that several graphs share.
+    ggml_tensor *nothing = ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, 1);
+    ggml_build_forward_expand(graph_, ggml_view_1d(ctx(), nothing, 1, 0));
 }
 
 // ---- leaves
 
+ggml_tensor *Graph::add_input(Upload upload) {
+    ggml_set_input(upload.tensor);
+    uploads_.push_back(std::move(upload));
+    return uploads_.back().tensor;
+}
+
 ggml_tensor *Graph::input(ggml_type type, Fill fill, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
-    ggml_tensor *t = ggml_new_tensor_4d(ctx(), type, ne0, ne1, ne2, ne3);
-    ggml_set_input(t);
-    uploads_.push_back({t, std::move(fill)});
-    return t;
+    return add_input({ggml_new_tensor_4d(ctx(), type, ne0, ne1, ne2, ne3), std::move(fill), false});
 }
 
 ggml_tensor *Graph::input(ggml_type type, const void *data, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
@@ -36,13 +42,15 @@ ggml_tensor *Graph::input(ggml_type type, const void *data, int64_t ne0, int64_t
 }
 
 ggml_tensor *Graph::input(std::vector<float> data, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3) {
-    auto *kept = keep(std::make_shared<std::vector<float>>(std::move(data)));
-    return input(GGML_TYPE_F32, kept->data(), ne0, ne1, ne2, ne3);
+    return add_input({ggml_new_tensor_4d(ctx(), GGML_TYPE_F32, ne0, ne1, ne2, ne3),
+                      [data = std::move(data)](void *dst) { memcpy(dst, data.data(), data.size() * sizeof(float)); },
+                      true});
 }
 
 ggml_tensor *Graph::input(std::vector<int32_t> data, int64_t ne0) {
-    auto *kept = keep(std::make_shared<std::vector<int32_t>>(std::move(data)));
-    return input(GGML_TYPE_I32, kept->data(), ne0);
+    return add_input({ggml_new_tensor_1d(ctx(), GGML_TYPE_I32, ne0),
+                      [data = std::move(data)](void *dst) { memcpy(dst, data.data(), data.size() * sizeof(int32_t)); },
+                      true});
 }
 
 Var Graph::parameter(ggml_tensor *value, ggml_tensor *gradient) {
@@ -102,9 +110,18 @@ void Graph::add_up(std::vector<Addition> &additions) {
         });
         ggml_build_forward_expand(graph_, node);
     } else {
-        for (const Addition &a : additions) ggml_build_forward_expand(graph_, ggml_add_inplace(ctx(), a.sum, a.term));
+        for (const Addition &a : additions) {
+            ggml_tensor *sum = ggml_add_inplace(ctx(), gradient(a.sum), a.term);
+            ggml_build_forward_expand(graph_, sum);
+            sums_[a.sum] = sum;
+        }
     }
     additions.clear();
+}
+
+ggml_tensor *Graph::gradient(ggml_tensor *of_parameter) const {
+    const auto found = sums_.find(of_parameter);
+    return found == sums_.end() ? of_parameter : found->second;
 }
 
 ggml_tensor *Graph::part(ggml_tensor *a, int64_t first, int64_t ne0, int64_t ne1) {
@@ -135,44 +152,105 @@ void Graph::output(ggml_tensor *value) {
 }
 
 size_t Graph::n_bytes() {
-    ggml_gallocr_ptr none(ggml_gallocr_new(ggml_backend_get_default_buffer_type(engine_.backend())));
-    size_t n = 0;
-    ggml_gallocr_reserve_n_size(none.get(), graph_, nullptr, nullptr, &n);
-    return n;
+    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(engine_.backend());
+    ggml_gallocr_ptr none(ggml_gallocr_new(type));
+    size_t inputs = 0, activations = 0;
+    if (life_ == Life::kept) { // they look placed elsewhere
+        inputs_buffer_.reset(ggml_backend_buft_alloc_buffer(type, 0));
+        for (const Upload &u : uploads_) {
+            inputs += GGML_PAD(ggml_backend_buft_get_alloc_size(type, u.tensor), ggml_backend_buft_get_alignment(type));
+            u.tensor->buffer = inputs_buffer_.get();
+        }
+    }
+    ggml_gallocr_reserve_n_size(none.get(), graph_, nullptr, nullptr, &activations);
+    return inputs + activations;
 }
 
-void Graph::run() {
-    if (!ready_) {
+void Graph::place_inputs() {
+    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(engine_.backend());
+    const size_t alignment = ggml_backend_buft_get_alignment(type);
+    std::stable_partition(uploads_.begin(), uploads_.end(), [](const Upload &u) { return !u.fixed; });
+    size_t n = 0;
+    std::vector<size_t> places;
+    for (const Upload &u : uploads_) {
+        places.push_back(n);
+        n += GGML_PAD(ggml_backend_buft_get_alloc_size(type, u.tensor), alignment);
+        if (!u.fixed) changing_bytes_ = n;
+    }
+    if (n == 0) return;
+    inputs_ctx_.reset(ggml_init({ggml_tensor_overhead(), nullptr, true}));
+    if (!inputs_ctx_) throw std::bad_alloc();
+    inputs_ = ggml_new_tensor_1d(inputs_ctx_.get(), GGML_TYPE_I8, int64_t(n));
+    inputs_buffer_.reset(ggml_backend_alloc_ctx_tensors(inputs_ctx_.get(), engine_.backend()));
+    if (!inputs_buffer_) fail(RI_MEMORY, "no memory for the inputs of this batch; use a smaller batch");
+    for (size_t i = 0; i < places.size(); ++i)
+        if (ggml_backend_tensor_alloc(inputs_buffer_.get(), uploads_[i].tensor,
+                                      static_cast<char *>(inputs_->data) + places[i]) != GGML_STATUS_SUCCESS)
+            fail(RI_MEMORY, "no memory for the inputs of this batch; use a smaller batch");
+}
+
+void Graph::place() {
+    if (placed_) { // and the memory has moved
+        for (ggml_tensor *t = ggml_get_first_tensor(ctx()); t; t = ggml_get_next_tensor(ctx(), t))
+            if (!inputs_buffer_ || t->buffer != inputs_buffer_.get()) {
+                t->buffer = nullptr;
+                t->data = nullptr;
+            }
+    } else {
         for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
             const ggml_tensor *node = ggml_graph_node(graph_, i);
             if (!supported(node))
                 fail(RI_UNSUPPORTED, "the %s backend cannot run %s on this shape; compute on the CPU",
                      ggml_backend_name(engine_.backend()), ggml_op_desc(node));
         }
-        if (!ggml_gallocr_alloc_graph(own_memory_ ? own_memory_.get() : engine_.scratch(), graph_))
-            fail(RI_MEMORY, "no memory for the activations of this batch; use a smaller batch");
-        ready_ = own_memory_ != nullptr;
-        // ggml's CUDA backend captures a graph that looks like the one before, to replay it. What is thrown away is not
-        // worth that, so that it gets a name of its own.
-        if (!ready_) ggml_format_name(ggml_graph_node(graph_, 0), "%llu", engine_.next_number());
+        if (life_ == Life::kept) place_inputs();
     }
-    for (const Upload &u : uploads_) {
-        if (!u.tensor->buffer) continue; // unused
-        if (ggml_backend_buffer_is_host(u.tensor->buffer)) {
-            u.fill(u.tensor->data);
-            continue;
+    if (!engine_.place_activations(graph_))
+        fail(RI_MEMORY, "no memory for the activations of this batch; use a smaller batch");
+    scratch_number_ = engine_.scratch_number();
+    placed_ = true;
+}
+
+void Graph::upload() {
+    if (!inputs_) { // each has its place among the activations
+        for (const Upload &u : uploads_) {
+            if (!u.tensor->buffer) continue; // unused
+            if (ggml_backend_buffer_is_host(u.tensor->buffer)) {
+                u.fill(u.tensor->data);
+                continue;
+            }
+            staging_.resize(ggml_nbytes(u.tensor));
+            u.fill(staging_.data());
+            ggml_backend_tensor_set(u.tensor, staging_.data(), 0, staging_.size());
         }
-        staging_.resize(ggml_nbytes(u.tensor));
-        u.fill(staging_.data());
-        ggml_backend_tensor_set(u.tensor, staging_.data(), 0, staging_.size());
+        return;
     }
+    const bool first = staging_.empty(), host = ggml_backend_buffer_is_host(inputs_buffer_.get());
+    if (first) staging_.resize(host ? 1 : ggml_nbytes(inputs_));
+    char *base = static_cast<char *>(inputs_->data);
+    for (const Upload &u : uploads_) {
+        if (u.fixed && !first) break;
+        char *place = static_cast<char *>(u.tensor->data);
+        u.fill(host ? place : reinterpret_cast<char *>(staging_.data()) + (place - base));
+    }
+    if (!host) ggml_backend_tensor_set(inputs_, staging_.data(), 0, first ? staging_.size() : changing_bytes_);
+}
+
+void Graph::run() {
+    if (!placed_ || life_ == Life::once || scratch_number_ != engine_.scratch_number()) place();
+    // ggml's CUDA backend captures a graph that looks like the one before, to replay it. What is thrown away is not
+    // worth that, so that it gets a name of its own.
+    if (life_ == Life::once) ggml_format_name(ggml_graph_node(graph_, 0), "%llu", engine_.next_number());
+    upload();
     const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);
     engine_.rethrow();
     if (status == GGML_STATUS_ALLOC_FAILED) fail(RI_MEMORY, "the backend ran out of memory; use a smaller batch");
     if (status != GGML_STATUS_SUCCESS) fail(RI_BACKEND, "the %s backend failed", ggml_backend_name(engine_.backend()));
 }
 
-void Graph::read(ggml_tensor *value, float *dst) const { ggml_backend_tensor_get(value, dst, 0, ggml_nbytes(value)); }
+void Graph::read(ggml_tensor *value, float *dst, size_t n) const {
+    ggml_backend_tensor_get(value, dst, 0, n * sizeof(float));
+}
 
 float Graph::scalar(ggml_tensor *value) const {
     float x;

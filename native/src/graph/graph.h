@@ -5,14 +5,15 @@
 // composed of ggml operations, forward ones where CPU, CUDA and Metal have no other in common. On the CPU the heavy
 // ones run on a kernel set instead (kernels/); the "portable" backend is the CPU without them.
 //
-// A graph for the large LLM is built, run once and thrown away: batches differ in shape, and building costs a
-// millisecond where a step costs hundreds. A recommender's graph is kept and run again with other inputs. Dimensions in
-// comments are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
+// Where a kernel set runs the LLM, its graph is built, run once and thrown away: batches differ in shape, and building
+// costs a millisecond where a step costs hundreds. All other graphs are kept and run again with other inputs
+// (program.h). Dimensions in comments are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
 #pragma once
 
 #include "engine.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -26,7 +27,9 @@ struct Var {
 
 class Graph {
   public:
-    enum class Life { once, kept }; // kept: own memory for activations, so that it can be run again at no cost
+    // A kept graph is placed in memory once and can then be run again at no cost. Its inputs have memory of their own,
+    // so that they are uploaded together.
+    enum class Life { once, kept };
     // `gradients` = false builds no tape: parameters are constants.
     Graph(Engine &engine, bool gradients, Life life = Life::once);
 
@@ -40,7 +43,7 @@ class Graph {
     // A tensor filled from `data` when the graph runs; the data must stay in place until then.
     ggml_tensor *input(ggml_type type, const void *data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1,
                        int64_t ne3 = 1);
-    // The same, but the graph keeps the data.
+    // The same, but the graph keeps the data, and uploads it only once if it is kept itself.
     ggml_tensor *input(std::vector<float> data, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     ggml_tensor *input(std::vector<int32_t> data, int64_t ne0);
     // A tensor that `fill` writes before every run: to nbytes of host memory.
@@ -69,16 +72,19 @@ class Graph {
 
     // Builds the gradients of `loss`, one of losses.h.
     void backward(Var loss);
+    // A parameter's gradient after what backward() has added to it; where there are no kernels.
+    ggml_tensor *gradient(ggml_tensor *of_parameter) const;
     // Asks for a tensor's value after the run.
     void output(ggml_tensor *value);
-    // The memory that running everything asked for would take.
+    // The memory that running everything asked for would take. The graph cannot be run afterwards.
     size_t n_bytes();
     // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
     void run();
     // Keeps kernels to the calling thread, where there is too little work to share.
     void stay_on_one_thread() { alone_ = true; }
-    // A value after run().
-    void read(ggml_tensor *value, float *dst) const;
+    // A value after run(), or its first n numbers.
+    void read(ggml_tensor *value, float *dst) const { read(value, dst, size_t(ggml_nelements(value))); }
+    void read(ggml_tensor *value, float *dst, size_t n) const;
     float scalar(ggml_tensor *value) const;
 
   private:
@@ -90,7 +96,12 @@ class Graph {
     struct Upload {
         ggml_tensor *tensor;
         Fill fill;
+        bool fixed;
     };
+    ggml_tensor *add_input(Upload upload);
+    void place();
+    void place_inputs();
+    void upload();
 
     struct Addition {
         ggml_tensor *sum, *term;
@@ -100,13 +111,20 @@ class Graph {
     Engine &engine_;
     bool gradients_;
     ggml_context_ptr ctx_;
-    ggml_gallocr_ptr own_memory_; // of a kept graph
-    bool ready_ = false;          // a kept graph's tensors have their places
+    Life life_;
+    bool placed_ = false;
+    unsigned long long scratch_number_ = 0; // when it was placed
+    // Of a kept graph: the memory of all inputs, those that change first.
+    ggml_context_ptr inputs_ctx_;
+    ggml_backend_buffer_ptr inputs_buffer_;
+    ggml_tensor *inputs_ = nullptr;
+    size_t changing_bytes_ = 0;
     bool alone_ = false;
     std::vector<uint8_t> staging_;
     ggml_cgraph *graph_;
     std::vector<Node> nodes_;
     std::vector<Upload> uploads_;
+    std::map<const ggml_tensor *, ggml_tensor *> sums_; // gradients of parameters, by where they are added to
     std::vector<std::shared_ptr<void>> kept_;
 };
 

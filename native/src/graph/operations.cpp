@@ -190,9 +190,8 @@ Var swiglu(Graph &g, Var gate_up) {
     });
 }
 
-Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places) {
-    ggml_tensor *both = ggml_concat(g.ctx(), base, inserted.value, 1);
-    return g.record(ggml_get_rows(g.ctx(), both, index), {inserted},
+Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *places) {
+    return g.record(ggml_set_rows(g.ctx(), base, inserted.value, places), {inserted},
                     [=, &g](ggml_tensor *dy) { g.accumulate(inserted, ggml_get_rows(g.ctx(), dy, places)); });
 }
 
@@ -257,9 +256,8 @@ Var get_rows(Graph &g, Var table, ggml_tensor *ids) {
     });
 }
 
-Var pick_rows(Graph &g, Var table, const std::vector<int32_t> &ids) {
-    ggml_tensor *picked = g.input(ids, int64_t(ids.size()));
-    return g.kernels() ? get_rows(g, table, picked) : composed::pick_rows(g, table, picked, ids);
+Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {
+    return g.kernels() ? get_rows(g, table, ids) : composed::pick_rows(g, table, ids, places);
 }
 
 } // namespace ri

@@ -36,11 +36,11 @@ Var swiglu(Graph &g, Var gate_up);                                // [2n, N] -> 
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
 // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
 Var get_rows(Graph &g, Var table, ggml_tensor *ids);
-// The same of ids that are all different, so that its gradient is a gather, too.
-Var pick_rows(Graph &g, Var table, const std::vector<int32_t> &ids);
-// Columns of `base` [n, N] where index[i] < N, else of `inserted` [n, M]: out[i] = index[i] < N ? base : inserted.
-// places [M] says where each inserted column went, so that its gradient is a gather.
-Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *index, ggml_tensor *places);
+// The same of ids that are all different, so that its gradient is a gather, too, by places I32 [rows]: the place of
+// each row among the ids, or their number. A kernel set does without them.
+Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
+// `base` [n, N], which is overwritten, with its rows at places I32 [M] those of `inserted` [n, M].
+Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *places);
 
 // Of plain tensors, not recorded: a + b and a * b, where b's numbers may repeat along a's; sums over all dimensions but
 // the first, [n, ...] -> [n].

@@ -21,17 +21,15 @@ void with_batch(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_alig
     body(*llm->impl, *prefix->impl, model);
 }
 
-// Runs a batch forward and writes the tensor that `asked` gives of its pass to dst.
-template <typename Asked>
-void read_pass(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
-               Asked &&asked) {
+// Runs a batch and writes what is asked of its targets to dst.
+void read_targets(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, Asked asked,
+                  float *dst) {
     require(dst, "dst");
     with_batch(llm, prefix, adapter, batch, 0, [&](const Llm &model, const Prefix &start, const Adapter &a) {
-        Graph graph(model.engine(), false);
-        ggml_tensor *result = asked(graph, model, model.forward(graph, start, a, *batch));
-        graph.output(result);
-        graph.run();
-        graph.read(result, dst);
+        const size_t width = asked == Asked::logits ? size_t(model.n_vocab()) : 1;
+        model.run(start, a, *batch, asked, {}, [&](const Graph &graph, ggml_tensor *result, size_t n_targets) {
+            graph.read(result, dst, n_targets * width);
+        });
     });
 }
 
@@ -42,6 +40,7 @@ class Branches {
         require(b.parents, "branches.parents");
         require(b.asked_counts, "branches.asked_counts");
         require(b.asked, "branches.asked");
+        std::vector<int32_t> &parents = branching.parents;
         parents.assign(b.parents, b.parents + b.n_positions);
         for (size_t s = 0; s < b.n_positions; ++s) {
             if (parents[s] < -1 || parents[s] >= int64_t(s))
@@ -49,12 +48,12 @@ class Branches {
                      parents[s]);
             if (b.asked_counts[s] < 0)
                 fail(RI_INVALID, "position %zu: %d tokens are asked about", s, b.asked_counts[s]);
-            targets_.push_back(b.asked_counts[s] ? b.asked[asked.size()] : -1);
+            targets_.push_back(b.asked_counts[s] ? b.asked[rows.size()] : -1);
             for (int32_t i = 0; i < b.asked_counts[s]; ++i) {
-                const int32_t token = b.asked[asked.size()];
-                require_token(token, n_vocab, "asked", asked.size());
+                const int32_t token = b.asked[rows.size()];
+                require_token(token, n_vocab, "asked", rows.size());
                 rows.push_back(n_rows);
-                asked.push_back(int32_t(n_rows * n_vocab + token));
+                branching.rows_asked.push_back(int32_t(n_rows * n_vocab + token));
             }
             n_rows += b.asked_counts[s] > 0;
         }
@@ -65,10 +64,9 @@ class Branches {
     Branches(const Branches &) = delete;
 
     ri_align_batch batch;
-    std::vector<int32_t> parents;
+    Llm::Branching branching;
     size_t depth = 0;
-    std::vector<int32_t> asked; // row * n_vocab + token, of the rows of logits
-    std::vector<int64_t> rows;  // of each of them
+    std::vector<int64_t> rows; // of logits, of each token that is asked about
     int64_t n_rows = 0;
 
   private:
@@ -116,33 +114,41 @@ ri_status ri_align_backward(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, c
     return ri::guard(err, [&] {
         ri::with_batch(llm, prefix, adapter, batch, 0,
                        [&](const ri::Llm &model, const ri::Prefix &start, const ri::Adapter &a) {
-                           ri::Graph graph(model.engine(), true);
-                           const auto pass = model.forward(graph, start, a, *batch);
-                           ri::Var error = model.loss(graph, pass, batch->weight, nullptr);
-                           graph.backward(error);
-                           graph.run();
-                           if (loss) *loss = graph.scalar(error.value);
+                           model.run(start, a, *batch, ri::Asked::gradient, {},
+                                     [&](const ri::Graph &graph, ggml_tensor *result, size_t) {
+                                         if (loss) *loss = graph.scalar(result);
+                                     });
                        });
+    });
+}
+
+ri_status ri_align_step(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
+                        const ri_adamw *params, double *loss, float *grad_norm, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require_settings(params);
+        auto &trained = ri::as<ri::Adapter>(adapter, "an adapter");
+        ri::with_batch(
+            llm, prefix, adapter, batch, 0, [&](const ri::Llm &model, const ri::Prefix &start, const ri::Adapter &a) {
+                const bool apart = model.engine().kernels();
+                float result[2];
+                a.set(*params);
+                model.run(start, a, *batch, apart ? ri::Asked::gradient : ri::Asked::step, {},
+                          [&](const ri::Graph &graph, ggml_tensor *value, size_t) { graph.read(value, result); });
+                if (loss) *loss = result[0];
+                const float norm = apart ? trained.update(*params) : ri::Model::require_norm(result[1]);
+                if (grad_norm) *grad_norm = norm;
+            });
     });
 }
 
 ri_status ri_align_logprobs(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
                             ri_error *err) {
-    return ri::guard(err, [&] {
-        ri::read_pass(llm, prefix, adapter, batch, dst, [](ri::Graph &graph, const ri::Llm &model, const auto &pass) {
-            ggml_tensor *logprobs = nullptr;
-            model.loss(graph, pass, 1.0, &logprobs);
-            return logprobs;
-        });
-    });
+    return ri::guard(err, [&] { ri::read_targets(llm, prefix, adapter, batch, ri::Asked::logprobs, dst); });
 }
 
 ri_status ri_align_logits(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, float *dst,
                           ri_error *err) {
-    return ri::guard(err, [&] {
-        ri::read_pass(llm, prefix, adapter, batch, dst,
-                      [](ri::Graph &, const ri::Llm &, const auto &pass) { return pass.logits.value; });
-    });
+    return ri::guard(err, [&] { ri::read_targets(llm, prefix, adapter, batch, ri::Asked::logits, dst); });
 }
 
 ri_status ri_align_branches(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_branches *branches, float *dst,
@@ -152,29 +158,21 @@ ri_status ri_align_branches(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, c
         ri::require(llm, "llm");
         ri::require(branches, "branches");
         const ri::Branches tree(*branches, llm->impl->n_vocab());
+        const size_t n = tree.rows.size();
+        std::vector<float> found(size_t(tree.n_rows) + n); // log-probabilities of first tokens, logits of all
         ri::with_batch(llm, prefix, adapter, &tree.batch, tree.depth,
                        [&](const ri::Llm &model, const ri::Prefix &start, const ri::Adapter &a) {
-                           ri::Graph graph(model.engine(), false);
-                           const auto pass = model.forward(graph, start, a, tree.batch, tree.parents);
-                           ggml_tensor *of_first = nullptr;
-                           model.loss(graph, pass, 1.0, &of_first);
-                           ggml_tensor *all =
-                               ggml_reshape_2d(graph.ctx(), pass.logits.value, 1, tree.n_rows * model.n_vocab());
-                           ggml_tensor *logits =
-                               ggml_get_rows(graph.ctx(), all, graph.input(tree.asked, int64_t(tree.asked.size())));
-                           graph.output(of_first);
-                           graph.output(logits);
-                           graph.run();
-                           std::vector<float> first(size_t(tree.n_rows)), asked(tree.asked.size());
-                           graph.read(of_first, first.data());
-                           graph.read(logits, asked.data());
-                           // Of one position, log-probabilities differ as logits do.
-                           size_t row_start = 0;
-                           for (size_t i = 0; i < asked.size(); ++i) {
-                               if (tree.rows[i] != tree.rows[row_start]) row_start = i;
-                               dst[i] = first[size_t(tree.rows[i])] + (asked[i] - asked[row_start]);
-                           }
+                           model.run(start, a, tree.batch, ri::Asked::branches, tree.branching,
+                                     [&](const ri::Graph &graph, ggml_tensor *result, size_t) {
+                                         graph.read(result, found.data(), found.size());
+                                     });
                        });
+        // Of one position, log-probabilities differ as logits do.
+        const float *first = found.data(), *logits = first + tree.n_rows;
+        for (size_t i = 0, row_start = 0; i < n; ++i) {
+            if (tree.rows[i] != tree.rows[row_start]) row_start = i;
+            dst[i] = first[tree.rows[i]] + (logits[i] - logits[row_start]);
+        }
     });
 }
 

@@ -102,11 +102,6 @@ Var Llm::head_norms(Graph &g, const Layer &layer, Var qkv) const {
     });
 }
 
-Var Llm::loss(Graph &g, const Pass &pass, double weight, ggml_tensor **logprobs) const {
-    ggml_tensor *weights = g.input(std::vector<float>(size_t(pass.n_targets), float(weight)), pass.n_targets);
-    return cross_entropy(g, pass.logits, pass.flat_targets, weights, logprobs);
-}
-
 // ---- attention
 
 Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const std::vector<int64_t> &places) const {

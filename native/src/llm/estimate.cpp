@@ -22,12 +22,11 @@ size_t pass_bytes(const Llm &llm, const Prefix &prefix, const Adapter &adapter, 
     const ri_align_batch batch = {size_t(p.n_samples), n, states_of_each.data(), tokens.data(), targets.data(),
                                   states.data(),       1};
     llm.check(prefix, adapter, batch, n);
-    Graph step(llm.engine(), true);
-    step.backward(llm.loss(step, llm.forward(step, prefix, adapter, batch), 1, nullptr));
-    if (prefix.n == 0) return step.n_bytes();
+    const size_t step = llm.gradient_bytes(prefix, adapter, batch);
+    if (prefix.n == 0) return step;
     Graph start(llm.engine(), false);
     llm.prefix_pass(start, std::vector<int32_t>(size_t(prefix.n)).data(), size_t(prefix.n));
-    return std::max(step.n_bytes(), start.n_bytes());
+    return std::max(step, start.n_bytes());
 }
 
 } // namespace

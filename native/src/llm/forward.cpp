@@ -4,12 +4,13 @@
 // last layer's attention run at the answer's positions only, and no gradient of a weight is ever formed.
 #include "llm.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace ri {
 
-Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, const std::vector<int32_t> *asked,
-                       std::vector<ggml_tensor *> *qkv_of_layer) const {
+Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
+                       ggml_tensor *went, std::vector<ggml_tensor *> *qkv_of_layer) const {
     std::vector<AttentionPlan> plans; // of each kind of attention
     auto plan_of = [&](const LayerAttention &kind) -> const AttentionPlan & {
         for (const AttentionPlan &plan : plans)
@@ -23,8 +24,8 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
         if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
         Var mixed = attention(g, plan_of(shape_.layers[l]), prefix, l, qkv); // [heads * hd, rows]
         if (asked && l + 1 == layers_.size()) {                              // from here on each position stands alone
-            mixed = pick_rows(g, mixed, *asked);
-            x = pick_rows(g, x, *asked);
+            mixed = pick_rows(g, mixed, asked, went);
+            x = pick_rows(g, x, asked, went);
         }
         x = add_block(g, x, linear(g, layer.attention_out, mixed), layer.attention_post_norm); // [E, ...]
         Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm));                // [2 n_ff, ...]
@@ -34,53 +35,175 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
     return shape_.logit_scale == 1 ? x : scale(g, x, shape_.logit_scale);
 }
 
-// The positions of each sample up to its last target or soft token: the rest is padding. Composed attention
-// takes samples of one length.
-SampleRows Llm::rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const {
-    const size_t positions = batch.n_positions;
-    std::vector<int64_t> lengths(batch.n_samples, int64_t(positions));
-    if (engine_->kernels())
-        for (size_t b = 0; b < batch.n_samples; ++b) {
-            const int32_t *tokens = batch.tokens + b * positions, *targets = batch.targets + b * positions;
-            while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
-        }
-    return SampleRows(lengths, std::move(parents));
+namespace {
+
+// n or a little more, so that sizes that differ from batch to batch give few shapes: a power of two up to 8, then the
+// next multiple of 8 or of an eighth of the power of two below n.
+int64_t rounded_up(int64_t n) {
+    int64_t step = 1;
+    while (step < 8 ? step < n : 16 * step <= n) step *= 2;
+    return (n + step - 1) / step * step;
 }
 
-Llm::Pass Llm::forward(Graph &g, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch,
-                       std::vector<int32_t> parents) const {
-    const SampleRows rows = rows_of(batch, std::move(parents));
-    const int64_t n_rows = rows.count(), K = adapter.params().n_tokens;
-    int64_t states = 0;
-    for (size_t b = 0; b < batch.n_samples; ++b) states += batch.n_states[b];
-    // Rows of the embedding table where there are tokens, soft tokens elsewhere.
-    std::vector<float> base(size_t(n_rows * shape_.n_embd));
-    std::vector<int32_t> index(static_cast<size_t>(n_rows)), places(static_cast<size_t>(states * K)), asked, targets;
-    for (int64_t b = 0, first_soft = 0; b < rows.samples(); first_soft += batch.n_states[b++] * K)
-        for (int64_t row = rows.first[size_t(b)]; row < rows.first[size_t(b) + 1]; ++row) {
-            const int64_t at = b * int64_t(batch.n_positions) + row - rows.first[size_t(b)];
-            const int32_t token = batch.tokens[at];
-            if (token >= 0) {
-                gguf_->embed(&token, 1, base.data() + row * shape_.n_embd);
-                index[size_t(row)] = int32_t(row);
-            } else {
-                const int64_t soft = first_soft + (-1 - token);
-                index[size_t(row)] = int32_t(n_rows + soft);
-                places[size_t(soft)] = int32_t(row);
-            }
-            if (batch.targets[at] >= 0) {
-                targets.push_back(int32_t(int64_t(asked.size()) * shape_.n_vocab + batch.targets[at]));
-                asked.push_back(int32_t(row));
-            }
+} // namespace
+
+PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
+                        const Branching &branching) const {
+    const auto B = int64_t(batch.n_samples), S = int64_t(batch.n_positions);
+    PassShape shape{asked, adapter.number(), B, S, 0, 0, branching.parents, branching.rows_asked};
+    for (int64_t b = 0; b < B; ++b) shape.states += batch.n_states[b];
+    shape.targets = std::count_if(batch.targets, batch.targets + B * S, [](int32_t t) { return t >= 0; });
+    if (engine_->kernels() || asked == Asked::branches) return shape;
+    shape.samples = rounded_up(B);
+    shape.positions = rounded_up(S);
+    // The states that only fill up go to the last position of the last sample, which nothing may depend on.
+    const int64_t last = B * S - 1, states = rounded_up(shape.states);
+    const bool used = batch.targets[last] >= 0 || batch.tokens[last] < 0;
+    if (states > shape.states && shape.samples == B && shape.positions == S && used) ++shape.samples;
+    shape.states = states;
+    shape.targets = std::min({rounded_up(shape.targets), shape.samples * shape.positions, INT32_MAX / shape_.n_vocab});
+    return shape;
+}
+
+// On a kernel set the positions of each sample up to its last target or soft token: the rest is padding. Composed
+// attention takes samples of one length.
+SampleRows Llm::rows_of(const ri_align_batch &batch, const PassShape &shape) const {
+    std::vector<int64_t> lengths(size_t(shape.samples), shape.positions);
+    if (engine_->kernels())
+        for (size_t b = 0; b < batch.n_samples; ++b) {
+            const int32_t *tokens = batch.tokens + b * batch.n_positions;
+            const int32_t *targets = batch.targets + b * batch.n_positions;
+            while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
         }
-    require_finite(base.data(), base.size(), "embeddings of the batch"); // an untied table was not checked on loading
-    const int64_t n_targets = int64_t(asked.size());
-    Var given = g.constant(g.input(GGML_TYPE_F32, batch.states, adapter.params().n_in, states));
-    Var soft = reshape(g, adapter.soft_tokens(g, given), shape_.n_embd, states * K);
-    Var x = splice(g, g.input(std::move(base), shape_.n_embd, n_rows), soft, g.input(std::move(index), n_rows),
-                   g.input(std::move(places), states * K));
-    Var hidden = hidden_states(g, prefix, x, rows, &asked, nullptr);
-    return {linear(g, head_, hidden), g.input(std::move(targets), n_targets), n_targets};
+    return SampleRows(lengths, shape.parents);
+}
+
+PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, const SampleRows &rows,
+                          const PassShape &shape) const {
+    const int64_t n_rows = rows.count(), K = adapter.params().n_tokens, width = adapter.params().n_in;
+    PassInputs in;
+    in.tokens.resize(size_t(n_rows));
+    in.places.assign(size_t(shape.states * K), int32_t(n_rows - 1));
+    in.went.assign(size_t(n_rows), int32_t(shape.targets));
+    int64_t first_soft = 0, states = 0;
+    for (int64_t b = 0; b < int64_t(batch.n_samples); first_soft += batch.n_states[b++] * K) {
+        states += batch.n_states[b];
+        const int64_t first = rows.first[size_t(b)];
+        for (int64_t row = first; row < std::min(rows.first[size_t(b) + 1], first + int64_t(batch.n_positions));
+             ++row) {
+            const int64_t at = b * int64_t(batch.n_positions) + row - first;
+            const int32_t token = batch.tokens[at];
+            if (token >= 0)
+                in.tokens[size_t(row)] = token;
+            else
+                in.places[size_t(first_soft + (-1 - token))] = int32_t(row);
+            if (batch.targets[at] < 0) continue;
+            in.went[size_t(row)] = int32_t(in.asked.size());
+            in.targets.push_back(int32_t(int64_t(in.asked.size()) * shape_.n_vocab + batch.targets[at]));
+            in.asked.push_back(int32_t(row));
+        }
+    }
+    in.n_targets = in.asked.size();
+    in.weights.assign(in.n_targets, float(batch.weight));
+    // What fills up has no weight, and so no gradient.
+    for (int32_t row = 0; int64_t(in.asked.size()) < shape.targets; ++row) {
+        if (in.went[size_t(row)] != shape.targets) continue;
+        in.went[size_t(row)] = int32_t(in.asked.size());
+        in.targets.push_back(int32_t(int64_t(in.asked.size()) * shape_.n_vocab));
+        in.asked.push_back(row);
+        in.weights.push_back(0);
+    }
+    in.states.assign(batch.states, batch.states + states * width);
+    in.states.resize(size_t(shape.states * width));
+    return in;
+}
+
+ggml_tensor *Llm::embeddings(Graph &g, const std::vector<int32_t> &tokens, int64_t rows) const {
+    if (embeddings_) {
+        auto fill = [this, &tokens](void *dst) {
+            for (size_t i = 0; i < tokens.size(); ++i) {
+                require_token(tokens[i], embeddings_->ne[1], "token", i);
+                if (!damaged_tokens_.count(tokens[i])) continue;
+                std::vector<float> row(size_t(shape_.n_embd));
+                gguf_->embed(&tokens[i], 1, row.data());
+                require_finite(row.data(), row.size(), "embeddings of the batch");
+            }
+            std::copy(tokens.begin(), tokens.end(), static_cast<int32_t *>(dst));
+        };
+        ggml_tensor *found = ggml_get_rows(g.ctx(), embeddings_, g.input(GGML_TYPE_I32, fill, rows));
+        const float factor = gguf_->token_scale();
+        return factor == 1 ? found : ggml_scale(g.ctx(), found, factor);
+    }
+    auto fill = [this, &tokens](void *dst) {
+        gguf_->embed(tokens.data(), tokens.size(), static_cast<float *>(dst));
+        // An untied table was not checked on loading.
+        require_finite(static_cast<float *>(dst), tokens.size() * size_t(shape_.n_embd), "embeddings of the batch");
+    };
+    return g.input(GGML_TYPE_F32, fill, shape_.n_embd, rows);
+}
+
+Var Llm::pass(Graph &g, const Prefix &prefix, const Adapter &adapter, const SampleRows &rows, const PassShape &shape,
+              const PassInputs &inputs) const {
+    auto input = [&](ggml_type type, const auto &from, int64_t ne0, int64_t ne1 = 1) {
+        auto fill = [&from](void *dst) {
+            std::copy(from.begin(), from.end(),
+                      static_cast<std::remove_const_t<std::remove_reference_t<decltype(from[0])>> *>(dst));
+        };
+        return g.input(type, fill, ne0, ne1);
+    };
+    const int64_t n_rows = rows.count(), n_soft = shape.states * adapter.params().n_tokens;
+    Var states = g.constant(input(GGML_TYPE_F32, inputs.states, adapter.params().n_in, shape.states));
+    Var soft = reshape(g, adapter.soft_tokens(g, states), shape_.n_embd, n_soft);
+    Var x = splice(g, embeddings(g, inputs.tokens, n_rows), soft, input(GGML_TYPE_I32, inputs.places, n_soft));
+    ggml_tensor *asked = input(GGML_TYPE_I32, inputs.asked, shape.targets);
+    ggml_tensor *went = g.kernels() ? nullptr : input(GGML_TYPE_I32, inputs.went, n_rows);
+    Var logits = linear(g, head_, hidden_states(g, prefix, x, rows, asked, went, nullptr));
+    if (shape.asked == Asked::logits) return logits;
+    ggml_tensor *targets = input(GGML_TYPE_I32, inputs.targets, shape.targets), *logprobs = nullptr;
+    Var loss = cross_entropy(g, logits, targets, input(GGML_TYPE_F32, inputs.weights, shape.targets), &logprobs);
+    if (shape.asked == Asked::gradient) return loss;
+    if (shape.asked == Asked::step) {
+        g.backward(loss);
+        return g.constant(ggml_concat(g.ctx(), loss.value, adapter.add_update(g), 0));
+    }
+    if (shape.asked == Asked::logprobs) return g.constant(logprobs);
+    const auto n = int64_t(shape.rows_asked.size());
+    ggml_tensor *all = ggml_reshape_2d(g.ctx(), logits.value, 1, shape.targets * shape_.n_vocab);
+    ggml_tensor *of_rows = ggml_reshape_1d(g.ctx(), ggml_get_rows(g.ctx(), all, g.input(shape.rows_asked, n)), n);
+    return g.constant(ggml_concat(g.ctx(), logprobs, of_rows, 0));
+}
+
+void Llm::run(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, Asked asked,
+              const Branching &branching, const Read &read) const {
+    const PassShape shape = shape_of(adapter, batch, asked, branching);
+    const SampleRows rows = rows_of(batch, shape);
+    const bool gradients = asked == Asked::gradient || asked == Asked::step;
+    if (engine_->kernels()) {
+        const PassInputs inputs = inputs_of(adapter, batch, rows, shape);
+        Graph graph(*engine_, gradients);
+        Var result = pass(graph, prefix, adapter, rows, shape, inputs);
+        if (gradients)
+            graph.backward(result);
+        else
+            graph.output(result.value);
+        graph.run();
+        return read(graph, result.value, inputs.n_targets);
+    }
+    prefix.inputs = inputs_of(adapter, batch, rows, shape);
+    auto &program = prefix.programs.get(*engine_, gradients, shape, [&](Graph &graph) {
+        return pass(graph, prefix, adapter, rows, shape, prefix.inputs);
+    });
+    program.graph->run();
+    read(*program.graph, program.result, prefix.inputs.n_targets);
+}
+
+size_t Llm::gradient_bytes(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const {
+    const PassShape shape = shape_of(adapter, batch, Asked::gradient, {});
+    const SampleRows rows = rows_of(batch, shape);
+    const PassInputs inputs = inputs_of(adapter, batch, rows, shape);
+    Graph graph(*engine_, true, engine_->kernels() ? Graph::Life::once : Graph::Life::kept);
+    graph.backward(pass(graph, prefix, adapter, rows, shape, inputs));
+    return graph.n_bytes();
 }
 
 void Llm::check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &b, size_t depth) const {

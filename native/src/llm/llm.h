@@ -4,8 +4,11 @@
 #include "adapter.h"
 #include "graph/losses.h"
 #include "graph/operations.h"
+#include "graph/program.h"
 #include "kernels/packed_matrix.h"
 #include "shape.h"
+
+#include <set>
 
 namespace ri {
 
@@ -17,21 +20,6 @@ struct FrozenLinear {
     std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
     ggml_tensor *weight = nullptr;     // [n_in, n_out]
     ggml_tensor *transposed = nullptr; // [n_out, n_in]
-};
-
-// Keys and values of the tokens that all samples start with.
-class Prefix {
-  public:
-    struct Layer {
-        ggml_tensor *k = nullptr, *v = nullptr;     // [hd, P, heads_kv], keys rotated
-        ggml_tensor *k_t = nullptr, *v_t = nullptr; // [P, hd, heads_kv]
-    };
-    int64_t n = 0;
-    std::vector<Layer> layers;
-    ggml_context_ptr ctx;
-    ggml_backend_buffer_ptr buffer;
-
-    kernels::PrefixCache cache(size_t layer) const; // on the CPU
 };
 
 // Which rows of a batch belong to which sample: one behind the other, each as long as it is. One sample by itself may
@@ -62,6 +50,52 @@ struct SampleRows {
     }
 };
 
+// What a pass of a batch through the LLM is asked for.
+enum class Asked { gradient, step, logprobs, logits, branches };
+
+// The sizes of a pass. Those of passes that are composed are rounded up, so that few programs do for all batches.
+struct PassShape {
+    Asked asked = Asked::gradient;
+    unsigned long long adapter = 0; // its number
+    int64_t samples = 0, positions = 0, states = 0, targets = 0;
+    std::vector<int32_t> parents, rows_asked; // of a sample that branches; see SampleRows and Branches
+    bool operator==(const PassShape &o) const {
+        return asked == o.asked && adapter == o.adapter && samples == o.samples && positions == o.positions &&
+               states == o.states && targets == o.targets && parents == o.parents && rows_asked == o.rows_asked;
+    }
+};
+
+// What differs from batch to batch of one shape.
+struct PassInputs {
+    std::vector<int32_t> tokens;  // [rows], 0 where there is a soft token
+    std::vector<int32_t> places;  // [states * soft tokens of each]: rows of the soft tokens
+    std::vector<int32_t> asked;   // [targets]: rows with a target, all different
+    std::vector<int32_t> went;    // [rows]: the place of each row among `asked`, or their number
+    std::vector<int32_t> targets; // [targets]: i * n_vocab + target
+    std::vector<float> weights;   // [targets]
+    std::vector<float> states;
+    size_t n_targets = 0; // without those that only fill up
+};
+
+// Keys and values of the tokens that all samples start with.
+class Prefix {
+  public:
+    static constexpr size_t most_programs = 24;
+    struct Layer {
+        ggml_tensor *k = nullptr, *v = nullptr;     // [hd, P, heads_kv], keys rotated
+        ggml_tensor *k_t = nullptr, *v_t = nullptr; // [P, hd, heads_kv]
+    };
+    int64_t n = 0;
+    std::vector<Layer> layers;
+    ggml_context_ptr ctx;
+    ggml_backend_buffer_ptr buffer;
+    // Of composed passes, under the engine's lock.
+    mutable Programs<PassShape> programs{most_programs};
+    mutable PassInputs inputs; // of the pass under way
+
+    kernels::PrefixCache cache(size_t layer) const; // on the CPU
+};
+
 class Llm {
   public:
     // With memory that is only counted, passes can be built and measured, but not run.
@@ -83,16 +117,18 @@ class Llm {
     // The graph that gives the queries, keys and values of each layer for `tokens`, before rotation.
     std::vector<ggml_tensor *> prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const;
 
-    // The graph of a batch up to the logits [n_vocab, targets], in the order of the targets.
-    struct Pass {
-        Var logits;
-        ggml_tensor *flat_targets; // I32 [targets]: i * n_vocab + target
-        int64_t n_targets;
+    // Runs a batch and gives what is asked of it to `read`: the loss (the gradient is added to the adapter's, and of a
+    // composed step the result is the loss and the gradient's norm, behind an update by what the adapter was set() to),
+    // the log-probabilities or logits of the targets, or of `branches` first the log-probabilities of the targets and
+    // then the logits at branches.rows_asked.
+    using Read = std::function<void(const Graph &graph, ggml_tensor *result, size_t n_targets)>;
+    struct Branching {
+        std::vector<int32_t> parents, rows_asked; // i * n_vocab + token, of the rows of logits
     };
-    Pass forward(Graph &graph, const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch,
-                 std::vector<int32_t> parents = {}) const;
-    // weight * sum of -log p(target); *logprobs [targets], if asked for.
-    Var loss(Graph &graph, const Pass &pass, double weight, ggml_tensor **logprobs) const;
+    void run(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, Asked asked,
+             const Branching &branching, const Read &read) const;
+    // The memory that a batch's gradient takes.
+    size_t gradient_bytes(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
     // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach `depth` positions after
     // the prefix.
     void check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, size_t depth) const;
@@ -134,11 +170,20 @@ class Llm {
     Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
                              Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    // Normalised last hidden states of x [E, rows] at the rows `asked`, all different (at all if NULL); the qkv of each
-    // layer on the way.
-    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows,
-                      const std::vector<int32_t> *asked, std::vector<ggml_tensor *> *qkv_of_layer) const;
-    SampleRows rows_of(const ri_align_batch &batch, std::vector<int32_t> parents) const;
+    // Normalised last hidden states of x [E, rows], at the rows `asked` if there are any, whose places are `went`; the
+    // qkv of each layer on the way.
+    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
+                      ggml_tensor *went, std::vector<ggml_tensor *> *qkv_of_layer) const;
+    SampleRows rows_of(const ri_align_batch &batch, const PassShape &shape) const;
+    PassShape shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
+                       const Branching &branching) const;
+    PassInputs inputs_of(const Adapter &adapter, const ri_align_batch &batch, const SampleRows &rows,
+                         const PassShape &shape) const;
+    // The graph of a pass: what is asked for, of inputs that are read whenever it runs.
+    Var pass(Graph &graph, const Prefix &prefix, const Adapter &adapter, const SampleRows &rows, const PassShape &shape,
+             const PassInputs &inputs) const;
+    // Embeddings of tokens [rows], which are read whenever the graph runs.
+    ggml_tensor *embeddings(Graph &graph, const std::vector<int32_t> &tokens, int64_t rows) const;
 
     std::shared_ptr<Engine> engine_;
     std::shared_ptr<const Gguf> gguf_;
@@ -148,6 +193,8 @@ class Llm {
     FrozenLinear head_;
     size_t matrices_bytes_ = 0; // of packed matrices
     ggml_tensor *output_norm_ = nullptr, *rope_factor_tensor_ = nullptr;
+    ggml_tensor *embeddings_ = nullptr; // the table, where passes are composed
+    std::set<int32_t> damaged_tokens_;  // of which the table has a number that is not finite
     ggml_context_ptr ctx_;
     ggml_backend_buffer_ptr buffer_;
 };

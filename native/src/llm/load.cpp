@@ -1,7 +1,9 @@
 // Loading: the frozen matrices of an LLM, each with its transpose, and its vectors.
 #include "llm.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <thread>
 
 namespace ri {
@@ -27,7 +29,7 @@ std::vector<int64_t> neighbours_of_heads(const LlmShape &s, int64_t n_rows) {
 class Llm::Loader {
   public:
     Loader(Llm &llm, ri_precision precision, Memory memory) : llm_(llm), precision_(precision), memory_(memory) {
-        constexpr size_t tensors_of_layer = 2 * 4 + 7, others = 4;
+        constexpr size_t tensors_of_layer = 2 * 4 + 7, others = 5;
         const size_t n = tensors_of_layer * size_t(llm.shape_.n_layer) + others;
         llm_.ctx_.reset(ggml_init({ggml_tensor_overhead() * n, nullptr, true}));
         if (!llm_.ctx_) throw std::bad_alloc();
@@ -70,6 +72,19 @@ class Llm::Loader {
         return one.name.empty() ? nullptr : vector(std::vector<TensorShape>{one}, std::move(place));
     }
 
+    // The table of embeddings as the file has it, or in float32 where the backend cannot look such rows up.
+    ggml_tensor *table(const std::string &name) {
+        const TensorView view = llm_.gguf_->tensor(name);
+        table_ = ggml_new_tensor_2d(llm_.ctx_.get(), view.type, view.ne[0], view.ne[1]);
+        const ggml_context_ptr scratch(ggml_init({2 * ggml_tensor_overhead(), nullptr, true}));
+        if (!scratch) throw std::bad_alloc();
+        const ggml_tensor *rows =
+            ggml_get_rows(scratch.get(), table_, ggml_new_tensor_1d(scratch.get(), GGML_TYPE_I32, 1));
+        if (!ggml_backend_supports_op(llm_.engine_->backend(), rows))
+            table_ = ggml_new_tensor_2d(llm_.ctx_.get(), GGML_TYPE_F32, view.ne[0], view.ne[1]);
+        return table_;
+    }
+
     void fill() {
         llm_.buffer_ = llm_.engine_->place(llm_.ctx_.get(), memory_);
         if (!llm_.buffer_)
@@ -77,6 +92,7 @@ class Llm::Loader {
                  llm_.gguf_->path().c_str());
         if (memory_ == Memory::counted) return;
         for (const auto &vector : vectors_) fill_vector(vector);
+        if (table_) fill_table(llm_.gguf_->tensor("token_embd.weight"));
         std::atomic<size_t> next{0};
         std::atomic<bool> failed{false};
         std::exception_ptr error;
@@ -112,6 +128,23 @@ class Llm::Loader {
             for (float value : row) values[size_t(source.place_of(at++))] = value;
         }
         ggml_backend_tensor_set(source.to, values.data(), 0, ggml_nbytes(source.to));
+    }
+
+    void fill_table(const TensorView &view) {
+        if (view.type == table_->type) ggml_backend_tensor_set(table_, view.data, 0, ggml_nbytes(table_));
+        constexpr int64_t at_once = 1024;
+        std::vector<float> rows(size_t(at_once * view.ne[0]));
+        for (int64_t first = 0; first < view.ne[1]; first += at_once) {
+            const int64_t n = std::min(at_once, view.ne[1] - first);
+            llm_.gguf_->dequantise_rows(view, first, n, rows.data());
+            for (int64_t r = 0; r < n; ++r) {
+                const float *row = rows.data() + r * view.ne[0];
+                if (!std::all_of(row, row + view.ne[0], [](float x) { return std::isfinite(x); }))
+                    llm_.damaged_tokens_.insert(int32_t(first + r));
+            }
+            if (view.type != table_->type)
+                ggml_backend_tensor_set(table_, rows.data(), size_t(first) * table_->nb[1], size_t(n) * table_->nb[1]);
+        }
     }
 
     void fill_matrix(const Source<FrozenLinear *> &source) {
@@ -164,6 +197,7 @@ class Llm::Loader {
     Memory memory_;
     std::vector<Source<FrozenLinear *>> matrices_;
     std::vector<Source<ggml_tensor *>> vectors_;
+    ggml_tensor *table_ = nullptr;
 };
 
 Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_precision precision, Memory memory)
@@ -189,6 +223,7 @@ Llm::Llm(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, ri_pr
         layer.ffn_post_norm = loader.vector(tensors.ffn_post_norm);
     }
     loader.matrix(head_, {head_tensor(shape_)});
+    if (!engine_->kernels()) embeddings_ = loader.table("token_embd.weight");
     output_norm_ = loader.vector(TensorShape{"output_norm.weight", shape_.n_embd, 1});
     if (!shape_.rope_factors.empty()) {
         const TensorShape factors{shape_.rope_factors, shape_.head_dim / 2, 1};

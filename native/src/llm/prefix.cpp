@@ -30,12 +30,10 @@ std::unique_ptr<Prefix> Llm::empty_prefix(size_t n, Memory memory) const {
 }
 
 std::vector<ggml_tensor *> Llm::prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const {
-    std::vector<float> rows(n * size_t(shape_.n_embd));
-    gguf_->embed(tokens, n, rows.data());
-    require_finite(rows.data(), rows.size(), "embeddings of the prefix");
+    auto *kept = graph.keep(std::make_shared<std::vector<int32_t>>(tokens, tokens + n));
     std::vector<ggml_tensor *> qkv;
-    hidden_states(graph, Prefix(), graph.constant(graph.input(std::move(rows), shape_.n_embd, int64_t(n))),
-                  SampleRows({int64_t(n)}), nullptr, &qkv);
+    hidden_states(graph, Prefix(), graph.constant(embeddings(graph, *kept, int64_t(n))), SampleRows({int64_t(n)}),
+                  nullptr, nullptr, &qkv);
     for (ggml_tensor *t : qkv) graph.output(t);
     return qkv;
 }
