@@ -253,11 +253,28 @@ void test_backward_from_a_constant() {
 
 } // namespace
 
+// The gradient of a table whose rows are added up some thousands at a time: of the squares of rows that are looked up.
+static void test_large_table() {
+    ri::Model model(engine, {{"table", {9000, 1}}});
+    const auto values = draw(9000, 1);
+    ggml_backend_tensor_set(model.tensor(0, RI_VALUE), values.data(), 0, values.size() * sizeof(float));
+    const std::vector<int32_t> ids = {8999, 4095, 4096, 4096, 0};
+    ri::Graph g(*engine, true);
+    ri::Var rows = get_rows(g, model.use(g, "table"), g.input(ids, 5));
+    g.backward(ri::mean_squared_error(g, rows, g.constant(g.input(std::vector<float>(5), 1, 5))));
+    g.run();
+    std::vector<double> expected(values.size());
+    for (int32_t id : ids) expected[size_t(id)] += 2.0 / 5 * values[size_t(id)];
+    const auto gradient = values_of(model.tensor(0, RI_GRADIENT));
+    for (size_t i = 0; i < expected.size(); ++i) CHECK_NEAR(gradient[i], expected[i], 1e-6);
+}
+
 static void test_composed(ggml_op op) {
     lacking = op;
     times_refused = 0;
     test_functions();
     test_rows_and_losses();
+    test_large_table();
     CHECK(times_refused > 0);
 }
 

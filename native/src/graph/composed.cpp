@@ -1,6 +1,7 @@
 // Operations composed of ggml's own, which every backend has.
 #include "graph/forms.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace ri::composed {
@@ -77,13 +78,22 @@ ggml_tensor *softmax_back(Graph &g, ggml_tensor *dy, ggml_tensor *y, float facto
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tensor *table) {
     ggml_tensor *scattered = ggml_get_rows_back(g.ctx(), dy, ids, table);
     if (g.supported(scattered)) return scattered;
-    // Elsewhere: dTable = dy * onehot^T, with the one-hot matrix [rows, count] written row by row.
+    // Elsewhere: dTable = dy * onehot^T, some rows of the table at a time. Where an id is the row's number there is
+    // a 1.
+    constexpr int64_t at_once = 4096;
     const int64_t rows = table->ne[1], count = ids->ne[0];
-    ggml_tensor *identity =
-        ggml_diag(g.ctx(), ggml_fill(g.ctx(), ggml_new_tensor_1d(g.ctx(), GGML_TYPE_F32, rows), 1.0f));
-    ggml_tensor *onehot = ggml_reshape_2d(g.ctx(), ggml_get_rows(g.ctx(), identity, ids), rows, count);
-    return ggml_mul_mat(g.ctx(), ggml_cont(g.ctx(), ggml_transpose(g.ctx(), dy)),
-                        ggml_cont(g.ctx(), ggml_transpose(g.ctx(), onehot)));
+    ggml_context *ctx = g.ctx();
+    ggml_tensor *numbers = ggml_cast(ctx, ids, GGML_TYPE_F32), *dy_t = ggml_cont(ctx, ggml_transpose(ctx, dy));
+    ggml_tensor *all = nullptr;
+    for (int64_t first = 0; first < rows; first += at_once) {
+        const int64_t n = std::min(at_once, rows - first);
+        ggml_tensor *own = ggml_reshape_2d(ctx, ggml_arange(ctx, float(first), float(first + n), 1.0f), 1, n);
+        ggml_tensor *apart = ggml_abs(ctx, ggml_sub(ctx, ggml_repeat_4d(ctx, numbers, count, n, 1, 1), own));
+        ggml_tensor *onehot_t = ggml_scale_bias(ctx, ggml_step(ctx, apart), -1.0f, 1.0f); // [count, n]
+        ggml_tensor *part = ggml_mul_mat(ctx, dy_t, onehot_t);
+        all = all ? ggml_concat(ctx, all, part, 1) : part;
+    }
+    return all;
 }
 
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {

@@ -38,10 +38,10 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
 namespace {
 
 // n or a little more, so that sizes that differ from batch to batch give few shapes: a power of two up to 8, then the
-// next multiple of 8 or of an eighth of the power of two below n.
-int64_t rounded_up(int64_t n) {
+// next multiple of 8 or of the power of two below n, divided by `parts`.
+int64_t rounded_up(int64_t n, int64_t parts = 8) {
     int64_t step = 1;
-    while (step < 8 ? step < n : 16 * step <= n) step *= 2;
+    while (step < 8 ? step < n : 2 * parts * step <= n) step *= 2;
     return (n + step - 1) / step * step;
 }
 
@@ -61,7 +61,8 @@ PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Ask
     const bool used = batch.targets[last] >= 0 || batch.tokens[last] < 0;
     if (states > shape.states && shape.samples == B && shape.positions == S && used) ++shape.samples;
     shape.states = states;
-    shape.targets = std::min({rounded_up(shape.targets), shape.samples * shape.positions, INT32_MAX / shape_.n_vocab});
+    shape.targets =
+        std::min({rounded_up(shape.targets, 4), shape.samples * shape.positions, INT32_MAX / shape_.n_vocab});
     return shape;
 }
 
