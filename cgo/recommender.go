@@ -186,6 +186,23 @@ func (r *Recommender) ScoreStates(dst, states []float32, n int) error {
 	})
 }
 
+// Rank writes the rank of items[i] among all items by their scores from states[i] [n, W]: 1 + the number of items that
+// score higher + half the number of others that score the same. Scores are computed block by block, never all at once.
+func (r *Recommender) Rank(ranks []float64, states []float32, items []int32) error {
+	const op = "rank items"
+	return r.use(op, func(p *C.ri_model) error {
+		if err := checkLength(op, "states", len(states), len(items), r.info.StateWidth); err != nil {
+			return err
+		}
+		if err := checkLength(op, "ranks", len(ranks), len(items), 1); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_recommender_rank(p, data[C.float](states), C.size_t(len(items)), data[C.int32_t](items), data[C.double](ranks), e)
+		})
+	})
+}
+
 // RecommenderBatch is what one step learns from.
 type RecommenderBatch struct {
 	Histories
@@ -193,11 +210,17 @@ type RecommenderBatch struct {
 	Negatives []int32 // [B, T, n]: items that did not follow, read at targets only; nil: the full softmax
 	Dropout   float32 // probability, at least 0 and below 1
 	Seed      uint64  // of this batch's dropout masks
+
+	// A sampled softmax, in place of negatives: items that every target is compared with, and what is added to the
+	// score of each, minus the logarithm of how often it is expected among so many draws.
+	Shared        []int32
+	SharedOffsets []float32
 }
 
 // Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the full-softmax
-// cross-entropy, or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)). ErrUnsupported
-// if the recommender generates: it learns to denoise.
+// cross-entropy; or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)); or with shared
+// items of the cross-entropy over the target and those of them that are not the target. ErrUnsupported if the
+// recommender generates: it learns to denoise.
 func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
 	err = r.use(op, func(p *C.ri_model) error {
@@ -211,13 +234,19 @@ func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 		if err := checkLength(op, "Negatives", len(b.Negatives), len(b.Targets), negatives); err != nil {
 			return err
 		}
+		if err := checkLength(op, "SharedOffsets", len(b.SharedOffsets), len(b.Shared), 1); err != nil {
+			return err
+		}
 		var pin runtime.Pinner
 		defer pin.Unpin()
 		pinned(&pin, b.Targets)
 		pinned(&pin, b.Negatives)
+		pinned(&pin, b.Shared)
+		pinned(&pin, b.SharedOffsets)
 		batch := C.ri_recommender_batch{
 			histories: b.native(&pin, r), targets: data[C.int32_t](b.Targets), negatives: data[C.int32_t](b.Negatives),
 			n_negatives: C.size_t(negatives), dropout: C.float(b.Dropout), seed: C.uint64_t(b.Seed),
+			shared: data[C.int32_t](b.Shared), shared_offsets: data[C.float](b.SharedOffsets), n_shared: C.size_t(len(b.Shared)),
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
 			return C.ri_recommender_backward(p, &batch, (*C.double)(&loss), e)

@@ -101,6 +101,8 @@ var trainingFlags = []trainingFlag{
 		func(c *recommender.Config) any { return &c.AllPositions }, forward},
 	{"negatives", "binary cross-entropy with `N` items drawn for each target, instead of the full softmax",
 		func(c *recommender.Config) any { return &c.Negatives }, scores},
+	{"sampled", "softmax over `N` items drawn for each batch, corrected for how often each is drawn; 0: over all items",
+		func(c *recommender.Config) any { return &c.Sampled }, scores},
 }
 
 // settingFlags are the flags of how to train, followed by those of the models' own settings. Their defaults depend on
@@ -108,16 +110,21 @@ var trainingFlags = []trainingFlag{
 func settingFlags() []cli.Flag {
 	var flags []cli.Flag
 	for _, f := range trainingFlags {
-		usage, values, having := f.usage, []any{}, []string{}
+		usage, values, large, having := f.usage, []any{}, []any{}, []string{}
 		for _, e := range models.All() {
 			if !f.has(e) {
 				continue
 			}
 			c, _ := recommender.Default(e.Name, 1) // a model of the list has a default
 			values, having = append(values, reflect.ValueOf(f.field(&c)).Elem().Interface()), append(having, e.Name)
+			c, _ = recommender.Default(e.Name, recommender.LargeCatalogue+1)
+			large = append(large, reflect.ValueOf(f.field(&c)).Elem().Interface())
 		}
 		if f.of != nil {
 			usage = lowered(having) + ": " + usage
+		}
+		if !slices.Equal(values, large) {
+			usage = fmt.Sprintf("%s; above %d items %v by default", usage, recommender.LargeCatalogue, large[0])
 		}
 		flags = append(flags, flagOf(f.name, usage, values))
 	}
@@ -194,6 +201,9 @@ func configOf(c *cli.Context, items int) (recommender.Config, error) {
 			return config, usage(c, "%s has no --%s", entry.Name, f.name)
 		}
 		reflect.ValueOf(f.field(&config)).Elem().Set(reflect.ValueOf(c.Value(f.name)))
+	}
+	if c.Int("negatives") > 0 && !c.IsSet("sampled") { // the other loss
+		config.Sampled = 0
 	}
 	for _, own := range ownSettings() {
 		if !c.IsSet(own.Flag) {

@@ -22,13 +22,24 @@ type Config struct {
 	Settings models.Values // the model's own; copies of a Config share them
 }
 
+// LargeCatalogue is the number of items above which recommenders learn by a sampled softmax by default: the full one
+// takes time and memory in proportion to the catalogue.
+const LargeCatalogue = 20_000
+
+// sampledItems is how many items are drawn for each of its batches.
+const sampledItems = 1024
+
 // Default is the paper's size of a model with settings chosen on the validation part of MovieLens-100K.
 func Default(model string, items int) (Config, error) {
 	entry, ok := models.Find(model)
 	if !ok {
 		return Config{}, unknown("model", model, models.Names())
 	}
-	return Config{models.Sizes{Model: entry.Name, Items: items, Width: 64, Positions: 10}, entry.Training, entry.Defaults()}, nil
+	c := Config{models.Sizes{Model: entry.Name, Items: items, Width: 64, Positions: 10}, entry.Training, entry.Defaults()}
+	if items > LargeCatalogue && entry.Diffusion == nil {
+		c.Sampled = sampledItems
+	}
+	return c, nil
 }
 
 // unknown is the error for a word that is none of those known.
@@ -117,6 +128,7 @@ func (c Config) Validate() error {
 		{"items", c.Items, 1, 1 << 28}, {"width", c.Width, 1, 1 << 16}, {"positions", c.Positions, 1, 1 << 14},
 		{"batch_size", c.BatchSize, 1, 1 << 20}, {"micro_batch", c.MicroBatch, 0, 1 << 20}, {"max_epochs", c.MaxEpochs, 1, 1 << 20},
 		{"patience", c.Patience, 1, 1 << 20}, {"negatives", c.Negatives, 0, 1 << 16},
+		{"sampled", c.Sampled, 0, 1 << 20},
 	} {
 		if f.value < f.least || f.value > f.most {
 			return fieldError(&artifact.FieldError{Field: f.name, Value: f.value, Want: fmt.Sprintf("%d to %d", f.least, f.most)})
@@ -133,8 +145,12 @@ func (c Config) Validate() error {
 			return fieldError(&artifact.FieldError{Field: f.name, Value: f.value, Want: fmt.Sprintf("at least 0 and less than %g", f.end)})
 		}
 	}
-	if entry.Diffusion != nil && (c.Negatives > 0 || c.AllPositions) {
-		return fmt.Errorf("recommender: %s learns to denoise the next item; it has neither negatives nor all_positions", c.Model)
+	if entry.Diffusion != nil && (c.Negatives > 0 || c.Sampled > 0 || c.AllPositions) {
+		return fmt.Errorf("recommender: %s learns to denoise the next item; it has neither negatives nor sampled nor all_positions", c.Model)
+	}
+	if c.Negatives > 0 && c.Sampled > 0 {
+		return fmt.Errorf("recommender: %d negatives of each target and %d sampled items of each batch; a training has only one of them",
+			c.Negatives, c.Sampled)
 	}
 	if entry.Masked != nil && c.AllPositions {
 		return fmt.Errorf("recommender: %s learns from items that are hidden at random; it has no all_positions", c.Model)

@@ -2,6 +2,7 @@ package recommender
 
 import (
 	"context"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
@@ -49,14 +50,19 @@ func Open(engine *cgo.Engine, path string) (Live, error) {
 // Recommend gives the k items with the highest scores after each history, best first, without those of the history; of
 // equal ones the lower id.
 func Recommend(ctx context.Context, r Live, histories [][]int32, k int) ([][]Scored, error) {
+	const most = 1 << 24 // scores in memory
 	items := r.Catalogue()
-	scores := make([]float32, len(histories)*items)
-	if err := r.Scores(ctx, scores, histories); err != nil {
-		return nil, err
-	}
-	best := make([][]Scored, len(histories))
-	for i, history := range histories {
-		best[i] = Highest(scores[i*items:(i+1)*items], k, history)
+	together := min(max(1, most/items), len(histories))
+	scores := make([]float32, together*items)
+	best := make([][]Scored, 0, len(histories))
+	for part := range slices.Chunk(histories, max(1, together)) {
+		scores := scores[:len(part)*items]
+		if err := r.Scores(ctx, scores, part); err != nil {
+			return nil, err
+		}
+		for i, history := range part {
+			best = append(best, Highest(scores[i*items:(i+1)*items], k, history))
+		}
 	}
 	return best, nil
 }

@@ -29,6 +29,9 @@ type Metrics struct {
 // Evaluate ranks the next item of each sequence; a recommender that generates ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
 func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
+	if own, ok := r.(*Recommender); ok && !own.Generates() {
+		return own.evaluate(ctx, sequences, progress)
+	}
 	ranks := make([]float64, 0, len(sequences))
 	items := r.Catalogue()
 	score := func(dst []float32, histories [][]int32, first int) error { return r.Scores(ctx, dst, histories) }
@@ -52,6 +55,32 @@ func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progres
 		}
 		if progress != nil {
 			progress(len(ranks), len(sequences))
+		}
+	}
+	return measure(ranks), nil
+}
+
+// evaluate ranks from states, so that the scores of all items are never in memory.
+func (r *Recommender) evaluate(ctx context.Context, sequences []dataset.Sequence, progress func(done, total int)) (Metrics, error) {
+	ranks, states := make([]float64, len(sequences)), make([]float32, min(atOnce, len(sequences))*r.StateWidth())
+	for from := 0; from < len(sequences); from += atOnce {
+		part := sequences[from:min(from+atOnce, len(sequences))]
+		states, next := states[:len(part)*r.StateWidth()], make([]int32, len(part))
+		for i, s := range part {
+			if err := checkItem(s.Next, r.config.Items); err != nil {
+				return Metrics{}, fmt.Errorf("recommender: next of sequence %d: %w", from+i, err)
+			}
+			next[i] = s.Next
+		}
+		err := r.States(ctx, states, Histories(part))
+		if err == nil {
+			err = r.model.Rank(ranks[from:from+len(part)], states, next)
+		}
+		if err != nil {
+			return Metrics{}, fmt.Errorf("recommender: from sequence %d on: %w", from, err)
+		}
+		if progress != nil {
+			progress(from+len(part), len(sequences))
 		}
 	}
 	return measure(ranks), nil

@@ -1,8 +1,12 @@
 package recommender
 
 import (
+	"errors"
 	"math"
 	"testing"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-12 }
@@ -62,5 +66,50 @@ func TestConstantScorer(t *testing.T) {
 	m := measure(ranks)
 	if ranks[0] != 841.5 || m.HR[20] != 0 || m.NDCG[20] != 0 || !near(m.MRR, 1/841.5) {
 		t.Errorf("rank %v, metrics %+v; want 841.5 and no hit", ranks[0], m)
+	}
+}
+
+// Ranks that are counted block by block are those of all scores, with ties, on every kind of backend.
+func TestRank_blocks(t *testing.T) {
+	for _, backend := range []string{"cpu", "portable"} {
+		engine, err := cgo.NewEngine(cgo.EngineParams{Backend: backend, Threads: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer engine.Close()
+		for _, model := range []string{models.SASRec, models.BERT4Rec, models.HSTU} { // with and without biases
+			c := smallOf(t, model)
+			c.Items = 2500 // three blocks
+			r, err := New(engine, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			for _, n := range []int{1, 8, 300} {
+				histories, items := make([][]int32, n), make([]int32, n)
+				for i := range histories {
+					histories[i], items[i] = []int32{int32(i), int32(7 * i)}, int32(i*1031%c.Items)
+				}
+				width := r.StateWidth()
+				states, scores := make([]float32, n*width), make([]float32, n*c.Items)
+				if err := r.States(t.Context(), states, histories); err != nil {
+					t.Fatal(err)
+				}
+				clear(states[:width]) // all items score alike, but for a bias
+				got := make([]float64, n)
+				if err := errors.Join(r.ScoreStates(scores, states), r.Model().Rank(got, states, items)); err != nil {
+					t.Fatal(err)
+				}
+				for i, item := range items {
+					if want := rank(scores[i*c.Items:(i+1)*c.Items], item); got[i] != want {
+						t.Errorf("%s, %s, %d of %d: rank %v, want %v", backend, model, i, n, got[i], want)
+					}
+				}
+				items[0] = int32(c.Items)
+				if err := r.Model().Rank(got, states, items); err == nil {
+					t.Errorf("%s: item %d of %d has a rank", model, items[0], c.Items)
+				}
+			}
+		}
 	}
 }

@@ -93,6 +93,38 @@ func TestEveryModelLearnsARule(t *testing.T) {
 	}
 }
 
+// A sampled softmax, which is the default of large catalogues, learns the rule, too, and resumes bit for bit.
+func TestSampledSoftmax(t *testing.T) {
+	for _, model := range []string{models.SASRec, models.HSTU} {
+		c := smallOf(t, model)
+		c.Sampled = 6
+		path := filepath.Join(t.TempDir(), "checkpoint.safetensors")
+		half := c
+		half.MaxEpochs = 2
+		train(t, half, Options{CheckpointPath: path})
+		r := train(t, c, Options{CheckpointPath: path})
+		if !same(values(t, r), values(t, train(t, c, Options{}))) {
+			t.Errorf("%s: a resumed training gave other weights", model)
+		}
+		if m, err := Evaluate(t.Context(), r, ruleSplit().Test, nil); err != nil || m.HR[1] < 0.8 {
+			t.Errorf("%s: HR@1 %v on unseen sequences: %v", model, m.HR[1], err)
+		}
+	}
+	for items, want := range map[int]int{LargeCatalogue: 0, LargeCatalogue + 1: sampledItems} {
+		if c := defaultOf(t, models.SASRec, items); c.Sampled != want {
+			t.Errorf("%d items: %d are sampled, want %d", items, c.Sampled, want)
+		}
+	}
+	c := smallOf(t, models.SASRec)
+	c.Negatives, c.Sampled = 4, 4
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "only one of them") {
+		t.Errorf("two losses: %v", err)
+	}
+	if c := defaultOf(t, models.DreamRec, 1<<20); c.Sampled != 0 {
+		t.Errorf("a diffusion samples %d items", c.Sampled)
+	}
+}
+
 // 4 epochs at once are bit for bit 2 epochs, a restart from the checkpoint and 2 more.
 func TestEveryModelResumesExactly(t *testing.T) {
 	for _, model := range models.Names() {

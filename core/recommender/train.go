@@ -117,6 +117,7 @@ type trainer struct {
 	data         string          // fingerprint of the split
 	log          *artifact.Lines // nil: none is asked for
 	order        []int
+	followed     []int32 // how many training sequences each item follows; nil: the softmax is not sampled
 	clock        checkpoint.Clock
 	validation   time.Duration // how long the last one took
 	group        *ranks.Group
@@ -133,6 +134,16 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 		return nil, err
 	}
 	t := &trainer{Recommender: r, split: split, opts: opts, data: fingerprint(split), order: make([]int, len(split.Train))}
+	if c.Sampled > 0 {
+		t.followed = make([]int32, c.Items)
+		for i, s := range split.Train {
+			if err := checkItem(s.Next, c.Items); err != nil {
+				r.Close()
+				return nil, fmt.Errorf("next of training sequence %d: %w", i, err)
+			}
+			t.followed[s.Next]++
+		}
+	}
 	if err := t.restore(); err != nil {
 		r.Close()
 		return nil, err
@@ -256,6 +267,7 @@ func (t *trainer) step(ctx context.Context, indices []int, random *rand.Rand) (l
 		targets = func(from, to int) int { return to - from }
 	} else {
 		batch := c.targets(h, next, random)
+		t.draw(&batch, random)
 		backward = func(from, to int, seed uint64) (float64, error) {
 			return t.model.Backward(c.part(batch, from, to, seed))
 		}
@@ -366,6 +378,25 @@ func (c Config) partOfNoised(b cgo.DiffusionBatch, from, to int, seed uint64) cg
 	b.Targets, b.Steps, b.Unconditional = b.Targets[from:to], b.Steps[from:to], b.Unconditional[from:to]
 	b.Noise, b.Seed = b.Noise[from*c.Width:to*c.Width], seed
 	return b
+}
+
+// draw adds the items of a sampled softmax: half of them, as the draws fall, items that follow in training, the others any.
+// Each offset corrects for the probability q of its item, −log(n·q) for n items, so that the expected loss has the
+// gradient of the full softmax where n is large (Bengio and Senécal 2008, doi 10.1109/TNN.2007.912312).
+func (t *trainer) draw(batch *cgo.RecommenderBatch, random *rand.Rand) {
+	n := t.config.Sampled
+	if n == 0 {
+		return
+	}
+	batch.Shared, batch.SharedOffsets = make([]int32, n), make([]float32, n)
+	for i := range batch.Shared {
+		item := random.Int32N(int32(t.config.Items))
+		if random.Uint64()&1 == 0 {
+			item = t.split.Train[random.IntN(len(t.split.Train))].Next
+		}
+		q := 0.5/float64(t.config.Items) + 0.5*float64(t.followed[item])/float64(len(t.split.Train))
+		batch.Shared[i], batch.SharedOffsets[i] = item, float32(-math.Log(float64(n)*q))
+	}
 }
 
 // noised makes a batch of a diffusion: for each history a step of the diffusion, its noise, and whether guidance is dropped.

@@ -279,6 +279,10 @@ RI_API ri_status ri_recommender_states(ri_model *model, const ri_histories *hist
 RI_API ri_status ri_recommender_scores(ri_model *model, const ri_histories *histories, float *dst, ri_error *err);
 /* Scores of all items from states [n, W], or from oracles [n, D]: dst [n, V]. */
 RI_API ri_status ri_recommender_score_states(ri_model *model, const float *states, size_t n, float *dst, ri_error *err);
+/* The rank of items[i] among all items by their scores from states[i]: 1 + the number of items that score higher + half
+ * the number of others that score the same. The scores are computed block by block and never all at once. */
+RI_API ri_status ri_recommender_rank(ri_model *model, const float *states, size_t n, const int32_t *items, double *ranks,
+                                     ri_error *err);
 
 typedef struct {
     ri_histories histories;
@@ -288,11 +292,17 @@ typedef struct {
     size_t n_negatives;
     float dropout; /* probability, 0..1 */
     uint64_t seed; /* of this batch's dropout masks */
+    /* A sampled softmax, in place of negatives: items that every target is compared with, and what is added to the
+     * score of each, minus the logarithm of how often it is expected among n_shared draws. */
+    const int32_t *shared;       /* [n_shared], or NULL */
+    const float *shared_offsets; /* [n_shared] */
+    size_t n_shared;
 } ri_recommender_batch;
 
-/* Mean over the targets of the batch of the full-softmax cross-entropy, or of -log sigmoid(score of the target) - sum
- * of log(1 - sigmoid(score of a negative)); its gradient is added to the model's. RI_UNSUPPORTED if the recommender
- * generates. */
+/* Mean over the targets of the batch of the full-softmax cross-entropy; or, with negatives, of -log sigmoid(score of
+ * the target) - sum of log(1 - sigmoid(score of a negative)); or, with shared items, of the cross-entropy over the
+ * target and those of them that are not the target. Its gradient is added to the model's. RI_UNSUPPORTED if the
+ * recommender generates. */
 RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss,
                                          ri_error *err);
 

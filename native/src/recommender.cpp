@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 namespace ri {
 
@@ -130,7 +131,9 @@ Var Source::drop(Graph &graph, Var x) {
 
 Recommender::Program &Recommender::program(Purpose purpose, const Shape &shape, const Build &build) {
     return programs_[purpose].get(engine(), purpose == for_training, shape, [&](Graph &graph) {
-        if (shape.n_sequences == 1) graph.stay_on_one_thread();
+        // A single history is little work, unless its scores are many.
+        constexpr int32_t many_items = 1 << 16;
+        if (shape.n_sequences == 1 && (purpose != for_scores || info_.n_items < many_items)) graph.stay_on_one_thread();
         Source source(current_, shape, info_.n_positions, info_.n_items);
         return build(graph, source);
     });
@@ -215,6 +218,133 @@ void Recommender::score_states(const float *states, size_t n, float *dst) {
     graph.read(result.value, dst);
 }
 
+std::vector<float> Recommender::own_scores(const float *states, int64_t n, const int32_t *items) {
+    Graph g(engine(), false);
+    const Head h = head(g);
+    ggml_tensor *ids = g.input(GGML_TYPE_I32, items, n);
+    Var bias = h.bias.value ? reshape(g, get_rows(g, reshape(g, h.bias, 1, info_.n_items), ids), n) : Var{};
+    Var x = g.constant(g.input(GGML_TYPE_F32, states, h.weight.value->ne[0], n));
+    Var scores = linear(g, get_rows(g, h.weight, ids), x, bias);
+    g.output(scores.value);
+    g.run();
+    std::vector<float> all(size_t(n * n)), own;
+    g.read(scores.value, all.data());
+    for (int64_t i = 0; i < n; ++i) own.push_back(all[size_t(i * n + i)]);
+    return own;
+}
+
+void Recommender::rank(const float *states, size_t n_states, const int32_t *items, double *ranks) {
+    constexpr int64_t at_once = 256, block = 1024;
+    const KernelSet &kernels = engine().host_kernels();
+    Graph leaves(engine(), false);
+    const Head h = head(leaves);
+    const int64_t W = h.weight.value->ne[0], V = info_.n_items, n_blocks = (V + block - 1) / block;
+    require_finite(states, n_states * size_t(W), "states");
+    for (int64_t from = 0; from < int64_t(n_states); from += at_once) {
+        const int64_t n = std::min<int64_t>(at_once, int64_t(n_states) - from);
+        const float *x = states + from * W;
+        const std::vector<float> own = own_scores(x, n, items + from);
+        require_finite(own.data(), own.size(), "scores");
+        struct Counts {
+            int64_t above = 0, equal = 0;
+        };
+        auto count = [&](const float *scores, int64_t width, Counts *counts) { // [n, width]
+            for (int64_t i = 0; i < n; ++i) {
+                Counts of;
+                kernels.count_above(scores + i * width, width, own[size_t(i)], &of.above, &of.equal);
+                counts[i].above += of.above;
+                counts[i].equal += of.equal;
+            }
+        };
+        std::vector<Counts> counts(static_cast<size_t>(n));
+        if (const KernelSet *k = engine().kernels()) {
+            const auto *w = static_cast<const float *>(h.weight.value->data);
+            const auto *bias = h.bias.value ? static_cast<const float *>(h.bias.value->data) : nullptr;
+            std::mutex adding;
+            engine().parallel([&](int ith, int nth) {
+                std::vector<Counts> mine(static_cast<size_t>(n));
+                std::vector<float> scores(size_t(n * block));
+                for (int64_t b = ith; b < n_blocks; b += nth) {
+                    const int64_t first = b * block, width = std::min(block, V - first);
+                    k->linear(x, w + first * W, bias ? bias + first : nullptr, n, W, width, scores.data(), 0, 1);
+                    count(scores.data(), width, mine.data());
+                }
+                std::lock_guard<std::mutex> hold(adding); // of whole numbers, in any order
+                for (int64_t i = 0; i < n; ++i) {
+                    counts[size_t(i)].above += mine[size_t(i)].above;
+                    counts[size_t(i)].equal += mine[size_t(i)].equal;
+                }
+            });
+        } else {
+            std::vector<float> scores(size_t(n * block));
+            for (int64_t first = 0; first < V; first += block) {
+                const int64_t width = std::min(block, V - first);
+                Graph g(engine(), false);
+                const Head all = head(g);
+                auto rows = [&](Var a, int64_t row) { // of the block
+                    const size_t at = size_t(first * row) * sizeof(float);
+                    return g.constant(row == 1 ? ggml_view_1d(g.ctx(), a.value, width, at)
+                                               : ggml_view_2d(g.ctx(), a.value, row, width, a.value->nb[1], at));
+                };
+                Var part = linear(g, rows(all.weight, W), g.constant(g.input(GGML_TYPE_F32, x, W, n)),
+                                  all.bias.value ? rows(all.bias, 1) : Var{});
+                g.output(part.value);
+                g.run();
+                g.read(part.value, scores.data());
+                count(scores.data(), width, counts.data());
+            }
+        }
+        for (int64_t i = 0; i < n; ++i) // the item is one of its equals
+            ranks[from + i] = 1 + double(counts[size_t(i)].above) + double(counts[size_t(i)].equal - 1) / 2;
+    }
+}
+
+// The cross-entropy over the target, in row 0 of the scores [1 + shared, n], and the shared items.
+Var Recommender::sampled_softmax(Graph &g, Source &source, Var states, const Place &place, ggml_tensor *weights) const {
+    const int64_t n = states.value->ne[1], width = states.value->ne[0], V = info_.n_items, S = source.n_shared();
+    const Batch *batch = &source.batch();
+    auto target = [=](int64_t i) { return std::max(batch->targets[place(i)], 0); };
+    ggml_tensor *targets = g.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < n; ++i) static_cast<int32_t *>(dst)[i] = target(i);
+        },
+        n);
+    ggml_tensor *shared = g.input(
+        GGML_TYPE_I32, [=](void *dst) { std::copy_n(batch->shared, S, static_cast<int32_t *>(dst)); }, S);
+    ggml_tensor *offsets = g.input(
+        GGML_TYPE_F32, [=](void *dst) { std::copy_n(batch->shared_offsets, S, static_cast<float *>(dst)); }, S);
+    // A target that is among the shared items counts once.
+    ggml_tensor *hits = g.input(
+        GGML_TYPE_F32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < n; ++i) {
+                const int32_t own = target(i);
+                float *row = static_cast<float *>(dst) + i * S;
+                for (int64_t j = 0; j < S; ++j) row[j] = batch->shared[j] == own ? -1e9f : 0.0f;
+            }
+        },
+        S, n);
+    ggml_tensor *first = g.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            for (int64_t i = 0; i < n; ++i) static_cast<int32_t *>(dst)[i] = int32_t(i * (1 + S));
+        },
+        n);
+    const Head h = head(g);
+    Var bias = g.constant(offsets), table_bias = h.bias;
+    if (table_bias.value) {
+        table_bias = reshape(g, table_bias, 1, V);
+        bias = add(g, reshape(g, get_rows(g, table_bias, shared), S), bias);
+    }
+    Var others = add(g, linear(g, get_rows(g, h.weight, shared), states, bias), g.constant(hits));
+    Var own = reshape(g,
+                      mul_mat(g, reshape(g, get_rows(g, h.weight, targets), width, 1, n), reshape(g, states, width, 1, n)),
+                      1, n);
+    if (table_bias.value) own = add(g, own, reshape(g, get_rows(g, table_bias, targets), 1, n));
+    return cross_entropy(g, concat(g, own, others), first, weights);
+}
+
 Var Recommender::training_loss(Graph &graph, Source &source) const {
     Var states = encode(graph, source);
     const int64_t n = states.value->ne[1], T = source.positions(), V = info_.n_items;
@@ -231,6 +361,7 @@ Var Recommender::training_loss(Graph &graph, Source &source) const {
                 static_cast<float *>(dst)[i] = batch->targets[place(i)] >= 0 ? 1.0f / float(count) : 0.0f;
         },
         n);
+    if (source.n_shared() > 0) return sampled_softmax(graph, source, states, place, weights);
     if (source.n_negatives() == 0) {
         ggml_tensor *targets = graph.input(
             GGML_TYPE_I32,
@@ -268,10 +399,21 @@ double Recommender::backward(const ri_recommender_batch &b) {
     require(b.targets, "targets");
     if (b.n_negatives > 0) require(b.negatives, "negatives");
     if (b.n_negatives > (1u << 16)) fail(RI_INVALID, "%zu negatives for each target; at most 65536", b.n_negatives);
+    if (b.n_shared > 0) {
+        require(b.shared, "shared");
+        require(b.shared_offsets, "shared_offsets");
+        require_finite(b.shared_offsets, b.n_shared, "shared_offsets");
+        if (b.n_negatives > 0) fail(RI_INVALID, "a batch has negatives or shared items, not both");
+        if (b.n_shared > (1u << 20)) fail(RI_INVALID, "%zu shared items; at most 2^20", b.n_shared);
+        for (size_t j = 0; j < b.n_shared; ++j)
+            if (b.shared[j] < 0 || b.shared[j] >= V)
+                fail(RI_INVALID, "shared item %zu is %d; the catalogue has no such item", j, b.shared[j]);
+    }
     if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
     Shape shape;
     shape.n_sequences = b.histories.n_sequences;
     shape.n_negatives = b.n_negatives;
+    shape.n_shared = b.n_shared;
     shape.dropout = b.dropout;
     shape.learns = true;
     int64_t count = 0;
@@ -300,12 +442,15 @@ double Recommender::backward(const ri_recommender_batch &b) {
         }
     if (count == 0) fail(RI_INVALID, "the batch has no target");
     const int64_t n_rows = int64_t(shape.n_sequences) * (shape.all ? T : 1);
-    if (n_rows > INT32_MAX / std::max<int64_t>(V, 1 + int64_t(b.n_negatives)))
+    const int64_t scores = b.n_shared > 0 ? int64_t(b.n_shared) : b.n_negatives > 0 ? int64_t(b.n_negatives) : V;
+    if (n_rows > INT32_MAX / (1 + scores))
         fail(RI_INVALID, "too many targets for one batch; use a smaller one");
     Batch batch;
     batch.histories = b.histories;
     batch.targets = b.targets;
     batch.negatives = b.n_negatives > 0 ? b.negatives : nullptr;
+    batch.shared = b.shared;
+    batch.shared_offsets = b.shared_offsets;
     batch.seed = b.seed;
     Program &p =
         program(for_training, shape, [this](Graph &graph, Source &source) { return training_loss(graph, source); });
@@ -358,6 +503,23 @@ ri_status ri_recommender_score_states(ri_model *handle, const float *states, siz
         ri::require(dst, "dst");
         std::lock_guard<std::mutex> hold(model.engine().lock());
         model.score_states(states, n, dst);
+    });
+}
+
+ri_status ri_recommender_rank(ri_model *handle, const float *states, size_t n, const int32_t *items, double *ranks,
+                              ri_error *err) {
+    return ri::guard(err, [&] {
+        auto &model = ri::as<ri::Recommender>(handle, "a recommender");
+        if (n == 0) return;
+        if (n > (1u << 24)) ri::fail(RI_INVALID, "%zu states in one batch; at most 2^24", n);
+        ri::require(states, "states");
+        ri::require(items, "items");
+        ri::require(ranks, "ranks");
+        for (size_t i = 0; i < n; ++i)
+            if (items[i] < 0 || items[i] >= model.info().n_items)
+                ri::fail(RI_INVALID, "items[%zu] is %d; the catalogue has no such item", i, items[i]);
+        std::lock_guard<std::mutex> hold(model.engine().lock());
+        model.rank(states, n, items, ranks);
     });
 }
 

@@ -12,6 +12,8 @@ struct Batch {
     ri_histories histories{};
     const int32_t *targets = nullptr;   // [B, T], or [B] of a diffusion
     const int32_t *negatives = nullptr; // [B, T, n_negatives]
+    const int32_t *shared = nullptr;    // [n_shared]
+    const float *shared_offsets = nullptr;
     uint64_t seed = 0;                  // of dropout
     const int32_t *steps = nullptr;     // the rest is for a diffusion
     const float *noise = nullptr;
@@ -20,13 +22,13 @@ struct Batch {
 
 // What a kept graph is built for. Another shape needs another graph.
 struct Shape {
-    size_t n_sequences = 0, n_vectors = 0, n_negatives = 0;
+    size_t n_sequences = 0, n_vectors = 0, n_negatives = 0, n_shared = 0;
     bool all = false;    // a state after each item, not only after the last
     bool learns = false; // there are targets
     float dropout = 0;
     bool operator==(const Shape &o) const {
         return n_sequences == o.n_sequences && n_vectors == o.n_vectors && n_negatives == o.n_negatives &&
-               all == o.all && learns == o.learns && dropout == o.dropout;
+               n_shared == o.n_shared && all == o.all && learns == o.learns && dropout == o.dropout;
     }
 };
 
@@ -42,6 +44,7 @@ class Source {
     bool all() const { return shape_.all; }
     bool learns() const { return shape_.learns; }
     int64_t n_negatives() const { return int64_t(shape_.n_negatives); }
+    int64_t n_shared() const { return int64_t(shape_.n_shared); }
 
     // The same, with a sample for each beginning of each history: number b * T + t is history b up to position t.
     Source prefixes() const;
@@ -100,6 +103,8 @@ class Recommender : public Model {
     void states(const ri_histories &histories, bool all, float *dst);
     void scores(const ri_histories &histories, float *dst);
     void score_states(const float *states, size_t n, float *dst);
+    // The rank of each of n items from its state.
+    void rank(const float *states, size_t n, const int32_t *items, double *ranks);
     double backward(const ri_recommender_batch &batch);
 
     // Throws unless every id and length is in range and what follows a history's end is padding.
@@ -116,7 +121,12 @@ class Recommender : public Model {
 
   private:
     Var all_scores(Graph &graph, Var states) const;
+    // The scores that states [n] give to their own items, by the products that give all scores: [n].
+    std::vector<float> own_scores(const float *states, int64_t n, const int32_t *items);
     Var training_loss(Graph &graph, Source &source) const;
+    // Where the state of row i of training stands in [B, T].
+    using Place = std::function<int64_t(int64_t row)>;
+    Var sampled_softmax(Graph &graph, Source &source, Var states, const Place &place, ggml_tensor *weights) const;
 
     ri_recommender_info info_;
     Batch current_;

@@ -37,7 +37,12 @@ type Histories struct {
 type Batch struct {
 	Histories
 	Targets   []int32 // [B, T]: an item, or -1
-	Negatives []int32 // [B, T, N]: items that did not follow, read at targets only; nil: the full softmax
+	Negatives []int32 // [B, T, N]: items that did not follow, read at targets only; nil: a softmax
+
+	// Of a sampled softmax: the items that every target is compared with, and what is added to the
+	// score of each; nil: over all items.
+	Shared        []int32
+	SharedOffsets []float32
 }
 
 // embedded is history b as its items' embeddings, [length, D].
@@ -112,7 +117,8 @@ func Scores(m Recommender, p Params, h Histories) []complex128 {
 
 // Loss is the mean over the targets of a batch of the full-softmax cross-entropy or, with
 // negatives, of −log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang and McAuley
-// 2018, eq. 7). DreamRec has its own.
+// 2018, eq. 7), or, with shared items, of the cross-entropy over the target and those of them that
+// are not the target. DreamRec has its own.
 func Loss(m Recommender, p Params, batch Batch) complex128 {
 	_, _, positions := m.layout()
 	weight, bias := m.head(p)
@@ -127,6 +133,16 @@ func Loss(m Recommender, p Params, batch Batch) complex128 {
 				continue
 			}
 			n++
+			if len(batch.Shared) > 0 {
+				compared := []complex128{of[target]}
+				for i, item := range batch.Shared {
+					if item != target {
+						compared = append(compared, add(of[item], complex(float64(batch.SharedOffsets[i]), 0)))
+					}
+				}
+				total = add(total, -logProbability(compared, 0))
+				continue
+			}
 			if negatives == 0 {
 				total = add(total, -logProbability(of, int(target)))
 				continue

@@ -200,17 +200,19 @@ func TestRecommenderGradients(t *testing.T) {
 			return
 		}
 		for name, targets := range targets {
-			for loss, negatives := range map[string][]int32{"cross-entropy": nil, "binary cross-entropy": negatives} {
+			for loss, kind := range map[string]complexstep.Batch{
+				"cross-entropy": {}, "binary cross-entropy": {Negatives: negatives},
+				"sampled": {Shared: []int32{3, 0, 6, 3}, SharedOffsets: []float32{0.25, -0.5, 1, 0.25}},
+			} {
 				t.Run(name+", "+loss, func(t *testing.T) {
 					histories := cgo.Histories{Items: items, Lengths: lengths}
 					got, err := c.Backward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
-						Negatives: negatives})
+						Negatives: kind.Negatives, Shared: kind.Shared, SharedOffsets: kind.SharedOffsets})
 					if err != nil {
 						t.Fatal(err)
 					}
-					batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets,
-						Negatives: negatives}
-					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, batch) }
+					kind.Histories, kind.Targets = complexstep.Histories{Items: items, Lengths: lengths}, targets
+					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, kind) }
 					near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
 					compareGradients(t, &c.Model, of, c.params, c.allowed)
 					clearGradients(t, &c.Model)

@@ -252,4 +252,20 @@ void gelu_erf_back(const float *x, const float *dy, int64_t n, float *dx, int it
     }
 }
 
+void count_above(const float *x, int64_t n, float bound, int64_t *above, int64_t *equal) {
+    int64_t below = 0, same = 0;
+    for (int64_t first = 0; first < n; first += 1 << 12) { // within the range of 32 bits, which vectors count in
+        int32_t lower = 0, as_much = 0;
+#pragma omp simd reduction(+ : lower, as_much)
+        for (int64_t i = first; i < least(first + (1 << 12), n); ++i) {
+            lower += x[i] < bound ? 1 : 0;
+            as_much += x[i] == bound ? 1 : 0;
+        }
+        below += lower;
+        same += as_much;
+    }
+    *above = n - below - same;
+    *equal = same;
+}
+
 } // namespace ri::kernels::RI_SET

@@ -135,6 +135,9 @@ void run_recommender(const char *what, ri_model *model, const Size &s, bool has_
     for (int32_t all : {0, 1}) CHECK_OK(ri_recommender_states(model, &histories, all, out.data(), &err));
     std::vector<float> states(size_t(s.batch) * size_t(info.state_width), 0.1f);
     CHECK_OK(ri_recommender_score_states(model, states.data(), size_t(s.batch), out.data(), &err));
+    std::vector<double> ranks(size_t(s.batch));
+    const std::vector<int32_t> ranked(size_t(s.batch), 1);
+    CHECK_OK(ri_recommender_rank(model, states.data(), size_t(s.batch), ranked.data(), ranks.data(), &err));
     auto items = data.items;
     items[0] = -1; // a vector in place of an item
     const ri_histories virtual_item{data.lengths.size(), items.data(), data.lengths.data(), data.vectors.data(), 1};
@@ -143,10 +146,16 @@ void run_recommender(const char *what, ri_model *model, const Size &s, bool has_
     CHECK_OK(ri_recommender_scores(model, &histories, out.data(), &err));
     for (size_t n_negatives : {size_t(0), size_t(2)}) {
         const ri_recommender_batch batch{
-            histories, data.targets.data(), n_negatives ? data.negatives.data() : nullptr, n_negatives, 0.1f, 1};
+            histories, data.targets.data(), n_negatives ? data.negatives.data() : nullptr, n_negatives, 0.1f, 1,
+            nullptr, nullptr, 0};
         CHECK_OK(ri_recommender_backward(model, &batch, nullptr, &err));
         update(model);
     }
+    const int32_t shared[] = {1, 2, 1};
+    const float offsets[] = {0.5f, -0.5f, 0.5f};
+    const ri_recommender_batch sampled{histories, data.targets.data(), nullptr, 0, 0.1f, 1, shared, offsets, 3};
+    CHECK_OK(ri_recommender_backward(model, &sampled, nullptr, &err));
+    update(model);
 }
 
 void run_recommenders(const Size &s) {
