@@ -154,7 +154,7 @@ func TestUsage(t *testing.T) {
 		{"models synthesize --like llama-7b", []string{"--out is missing"}},
 		{"models synthesize --like llama-8b --out x", []string{`no shape and no file "llama-8b"`, "known are llama-7b, llama-2-7b"}},
 		{"models synthesize --like llama-7b --out x --type q4_1", []string{`no type "q4_1"`, "f32, f16 or bf16"}},
-		{"models fetch llama", []string{"known is smollm2-135m", "see recint models fetch --help"}},
+		{"models fetch llama", []string{"known are smollm2-135m and onnxruntime", "see recint models fetch --help"}},
 		{"data fetch", []string{"known is ml-100k", "see recint data fetch --help"}},
 		{"align --recommender a --llm b --data c --out d --minutes 0", []string{"must be above 0"}},
 		{"plan --recommender a --llm b --data c --minutes 1 --precision f16", []string{`no precision is called "f16"`, `"f32" and "bf16"`}},

@@ -45,18 +45,22 @@ func planAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		shared := p.Shared(s.Config, ranks, 1e9*c.Float64("network"))
+		var shared *align.Sharing // nil on one rank
+		if ranks > 1 {
+			sharing := p.Shared(s.Config, ranks, 1e9*c.Float64("network"))
+			shared = &sharing
+		}
 		if c.Bool("json") {
 			return printJSON(c, struct {
 				align.Estimate
-				Shared    align.Sharing `json:"shared"`
-				Answering float64       `json:"answering_hours,omitempty"`
+				Shared    *align.Sharing `json:"shared,omitempty"`
+				Answering float64        `json:"answering_hours,omitempty"`
 			}{p, shared, p.Answering(histories, ranks)})
 		}
 		if err := showPlan(c, p); err != nil {
 			return err
 		}
-		if ranks > 1 {
+		if shared != nil {
 			fmt.Fprintf(c.App.Writer, `on %d ranks like this machine, each with %s of device memory and %s for sums of gradients:
   a step takes %.2f s, and %.3f s of the network; the run takes %.1f minutes; efficiency of a step %.0f %%
   limited by %s

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
@@ -109,8 +110,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 				"or check the recommender's states. The last: %w", maxSkipped, r.Step+1, err)
 		}
 		took, err := r.timed(ctx, start)
-		if err != nil {
-			return nil, r.stopped(err)
+		if err != nil { // the update is made but not counted, so the last checkpoint stays as it is
+			return nil, artifact.Resumable(err)
 		}
 		planned := r.took(took)
 		event.Speed = float64(c.BatchSize) / took.Seconds()

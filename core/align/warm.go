@@ -11,6 +11,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/ranks"
@@ -181,8 +182,8 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 		}
 		r.WarmSteps++
 		took, err := r.timed(ctx, before)
-		if err != nil {
-			return r.stopped(err)
+		if err != nil { // the update is made but not counted, so the last checkpoint stays as it is
+			return artifact.Resumable(err)
 		}
 		before, r.Seconds = job.clock(), r.Seconds+took.Seconds()
 		plan := pace.plan(r.WarmSteps)

@@ -173,7 +173,7 @@ func (t *trainer) train(ctx context.Context) error {
 				return t.stopped(err)
 			}
 			loss, err := t.step(ctx, t.order[at.Steps*c.BatchSize:min((at.Steps+1)*c.BatchSize, len(t.order))], random)
-			if ctx.Err() != nil || errors.Is(err, ranks.ErrLeft) {
+			if err != nil && (ctx.Err() != nil || errors.Is(err, ranks.ErrLeft)) {
 				return t.stopped(err)
 			}
 			if err != nil {
