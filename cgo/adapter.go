@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// AdapterParams are the kind and the sizes of an adapter. A kind takes Hidden, Mixed, Entries and LookUps or not; those
-// that it does not take are 0.
+// AdapterParams are the kind and the sizes of an adapter. A kind takes Hidden, Mixed, Entries and
+// LookUps or not; those that it does not take are 0.
 type AdapterParams struct {
 	Kind    string  // a name of native/src/adapters/registry.cpp
 	In      int     // width of an input: a state, or with Mixed the states of all positions side by side
@@ -47,7 +47,8 @@ func (p AdapterParams) native(op string, pin *runtime.Pinner) (C.ri_adapter_para
 	return n, nil
 }
 
-// AdapterLayout gives the tensors of an adapter, in their order, without making it. ErrInvalid: the sizes make no adapter.
+// AdapterLayout gives the tensors of an adapter, in their order, without making it. ErrInvalid: the
+// sizes make no adapter.
 func AdapterLayout(params AdapterParams) ([]TensorInfo, error) {
 	const op = "lay out adapter"
 	var pin runtime.Pinner
@@ -107,7 +108,8 @@ func (a *Adapter) check(op string, states []float32, tokensName string, tokens [
 	return checkLength(op, tokensName, len(tokens), n, a.params.Tokens, a.params.Embd)
 }
 
-// SoftTokens writes the soft tokens of states [n, In] to dst [n, K, E]. ErrNumeric: a state holds NaN or infinity.
+// SoftTokens writes the soft tokens of states [n, In] to dst [n, K, E]. ErrNumeric: a state holds
+// NaN or infinity.
 func (a *Adapter) SoftTokens(dst, states []float32, n int) error {
 	const op = "make soft tokens"
 	return a.use(op, func(p *C.ri_model) error {
@@ -120,8 +122,8 @@ func (a *Adapter) SoftTokens(dst, states []float32, n int) error {
 	})
 }
 
-// Regress adds the gradient of the mean squared error between the soft tokens of states [n, In] and targets [n, K, E]
-// to the adapter's, and gives that error.
+// Regress adds the gradient of the mean squared error between the soft tokens of states [n, In] and
+// targets [n, K, E] to the adapter's, and gives that error.
 func (a *Adapter) Regress(states, targets []float32, n int) (loss float64, err error) {
 	const op = "regress adapter"
 	err = a.use(op, func(p *C.ri_model) error {

@@ -21,7 +21,8 @@ type settings = map[string][]float64
 // tiny are a SASRec's, which also guides a DreamRec.
 var tiny = sized(settings{"blocks": {1}, "heads": {2}, "inner": {4}})
 
-// sized are settings of 5 items, 4 wide, and histories of at most 3, with others, which may differ from these.
+// sized are settings of 5 items, 4 wide, and histories of at most 3, with others, which may differ
+// from these.
 func sized(others settings) settings {
 	return joined(settings{"items": {5}, "width": {4}, "positions": {3}}, others)
 }
@@ -77,7 +78,8 @@ func second[T any](_ T, err error) error { return err }
 
 func one() cgo.Histories { return cgo.Histories{Items: []int32{0, 4, 5}, Lengths: []int32{2}} }
 
-// calls tries every method of every object. Those that need a file to be made are the zero value, which is closed.
+// calls tries every method of every object. Those that need a file to be made are the zero value,
+// which is closed.
 func calls(recommender *cgo.Recommender, adapter *cgo.Adapter, probe *cgo.Probe) map[string]func() error {
 	llama, generator, gguf := &cgo.LLM{}, &cgo.Generator{}, &cgo.GGUF{}
 	batch := cgo.AlignBatch{Samples: 1, Positions: 3, States: []int32{1}, Tokens: []int32{-1, -2, 0},
@@ -333,7 +335,8 @@ func TestReadBackWhatWasWritten(t *testing.T) {
 	}
 }
 
-// With all weights zero every item scores the output layer's bias, so that the loss is log V = log 5.
+// With all weights zero every item scores the output layer's bias, so that the loss is log V = log
+// 5.
 func TestZeroModel(t *testing.T) {
 	recommender, _ := newModels(t)
 	loss, err := recommender.Backward(cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}})

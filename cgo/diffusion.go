@@ -25,9 +25,10 @@ type DiffusionBatch struct {
 	Seed          uint64    // of this batch's dropout masks
 }
 
-// Backward adds a gradient to the model's and gives the loss: the mean squared error between the denoiser's prediction
-// and the target's embedding (Yang et al. 2023, arXiv 2310.20453, eq. 9), a mean over B·D numbers, plus Rounding times the mean of -log softmax(products
-// of the prediction with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
+// Backward adds a gradient to the model's and gives the loss: the mean squared error between the
+// denoiser's prediction and the target's embedding (Yang et al. 2023, arXiv 2310.20453, eq. 9), a
+// mean over B·D numbers, plus Rounding times the mean of -log softmax(products of the prediction
+// with all embeddings)[target] (Li et al. 2022, arXiv 2205.14217, eq. 2).
 func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
 	const op = "train diffusion"
 	err = d.use(op, func(p *C.ri_model) error {
@@ -63,8 +64,8 @@ func (d *Diffusion) Backward(b DiffusionBatch) (loss float64, err error) {
 	return loss, err
 }
 
-// Denoise writes the embedding that it predicts, dst [n, D], from x [n, D] at steps [n] of the diffusion, with guidance
-// [n, D], or nil for none.
+// Denoise writes the embedding that it predicts, dst [n, D], from x [n, D] at steps [n] of the
+// diffusion, with guidance [n, D], or nil for none.
 func (d *Diffusion) Denoise(dst, x []float32, steps []int32, guidance []float32) error {
 	const op = "denoise"
 	return d.use(op, func(p *C.ri_model) error {

@@ -37,10 +37,12 @@ type EngineInfo struct {
 // OnGPU says whether the engine computes on a device with memory of its own.
 func (i EngineInfo) OnGPU() bool { return i.Backend != "cpu" && i.Backend != "portable" }
 
-// CoarseProducts says whether products in float32 keep only 10 bits of each factor's fraction, as on NVIDIA GPUs (docs/gpu.md).
+// CoarseProducts says whether products in float32 keep only 10 bits of each factor's fraction, as
+// on NVIDIA GPUs (docs/gpu.md).
 func (i EngineInfo) CoarseProducts() bool { return i.Backend == "cuda" }
 
-// GPUMemory is how much of a GPU's memory is taken at present, by whatever program, in bytes; 0 on the CPU.
+// GPUMemory is how much of a GPU's memory is taken at present, by whatever program, in bytes; 0 on
+// the CPU.
 func (i EngineInfo) GPUMemory() int64 {
 	if !i.OnGPU() {
 		return 0
@@ -99,8 +101,8 @@ func (e *Engine) Describe() (EngineInfo, error) {
 	}, nil
 }
 
-// ProductSpeed measures, in a fraction of a second, how fast the engine multiplies by a frozen matrix of an LLM's size:
-// FLOP/s.
+// ProductSpeed measures, in a fraction of a second, how fast the engine multiplies by a frozen
+// matrix of an LLM's size: FLOP/s.
 func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 	const op = "measure products"
 	err = e.use(op, func(p *C.ri_engine) error {
@@ -111,8 +113,9 @@ func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 	return flops, err
 }
 
-// Peak measures, in a fraction of a second, the most that the engine's threads can multiply and add in registers, in the way in which
-// the kernel set multiplies at this precision: FLOP/s. 0 on a GPU.
+// Peak measures, in a fraction of a second, the most that the engine's threads can multiply and add
+// in registers, in the way in which the kernel set multiplies at this precision: FLOP/s. 0 on a
+// GPU.
 func (e *Engine) Peak(precision Precision) (flops float64, err error) {
 	const op = "measure the peak"
 	err = e.use(op, func(p *C.ri_engine) error {
@@ -123,8 +126,8 @@ func (e *Engine) Peak(precision Precision) (flops float64, err error) {
 	return flops, err
 }
 
-// SystemDescribe gives facts about the build and this machine as a JSON object: compiler, flags, llama.cpp commit, ggml
-// version, CPU features, backends and devices found.
+// SystemDescribe gives facts about the build and this machine as a JSON object: compiler, flags,
+// llama.cpp commit, ggml version, CPU features, backends and devices found.
 func SystemDescribe() (string, error) {
 	const op = "describe system"
 	if err := checkABI(op); err != nil {

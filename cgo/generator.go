@@ -139,8 +139,8 @@ func (b DecodeBatch) check(op string, embd int) error {
 	return checkLength(op, "Tokens", len(b.Tokens), sum)
 }
 
-// Decode appends to slots and writes to what is not nil of result. After a failure the slots of the batch are empty back to
-// the prefix.
+// Decode appends to slots and writes to what is not nil of result. After a failure the slots of the
+// batch are empty back to the prefix.
 func (g *Generator) Decode(b DecodeBatch, result Decoded) error {
 	const op = "decode"
 	if err := b.check(op, g.embd); err != nil {

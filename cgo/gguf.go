@@ -19,7 +19,8 @@ type GGUF struct {
 	info GGUFInfo
 }
 
-// GGUFInfo describes a model file. Numbers that its architecture does not have are 0, tokens that it does not name -1.
+// GGUFInfo describes a model file. Numbers that its architecture does not have are 0, tokens that
+// it does not name -1.
 type GGUFInfo struct {
 	Architecture string  `json:"architecture"` // general.architecture
 	Name         string  `json:"name"`         // general.name, may be empty
@@ -120,14 +121,15 @@ func (g *GGUF) Describe() (GGUFInfo, error) {
 	return g.info, nil
 }
 
-// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that the file does not name.
+// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that the file
+// does not name.
 func (g *GGUF) Special() (bos, eos, eot int32, err error) {
 	info, err := g.Describe()
 	return info.BOS, info.EOS, info.EOT, err
 }
 
-// CheckTraining reports why adapters cannot be trained through the file, or nil: ErrUnsupported or ErrFile. A Generator
-// runs what llama.cpp runs.
+// CheckTraining reports why adapters cannot be trained through the file, or nil: ErrUnsupported or
+// ErrFile. A Generator runs what llama.cpp runs.
 func (g *GGUF) CheckTraining() error {
 	const op = "check LLM"
 	return g.use(op, func(p *C.ri_gguf) error {
@@ -135,8 +137,8 @@ func (g *GGUF) CheckTraining() error {
 	})
 }
 
-// Tokenize gives the tokens of a text. Special tokens written in it are recognised when parseSpecial is set. No BOS is
-// added.
+// Tokenize gives the tokens of a text. Special tokens written in it are recognised when
+// parseSpecial is set. No BOS is added.
 func (g *GGUF) Tokenize(text string, parseSpecial bool) (tokens []int32, err error) {
 	const op = "tokenize"
 	err = g.use(op, func(p *C.ri_gguf) error {
@@ -159,7 +161,8 @@ func (g *GGUF) Tokenize(text string, parseSpecial bool) (tokens []int32, err err
 	return tokens, nil
 }
 
-// Detokenize gives the text of tokens. Special tokens are written out when special is set and dropped otherwise.
+// Detokenize gives the text of tokens. Special tokens are written out when special is set and
+// dropped otherwise.
 func (g *GGUF) Detokenize(tokens []int32, special bool) (s string, err error) {
 	const op = "detokenize"
 	err = g.use(op, func(p *C.ri_gguf) error {
@@ -172,7 +175,8 @@ func (g *GGUF) Detokenize(tokens []int32, special bool) (s string, err error) {
 	return s, err
 }
 
-// IsEnd reports whether the token ends a generation; false when the file is closed or has no such token.
+// IsEnd reports whether the token ends a generation; false when the file is closed or has no such
+// token.
 func (g *GGUF) IsEnd(token int32) (end bool) {
 	_ = g.use("", func(p *C.ri_gguf) error {
 		end = C.ri_gguf_is_end(p, C.int32_t(token)) != 0
@@ -181,8 +185,8 @@ func (g *GGUF) IsEnd(token int32) (end bool) {
 	return end
 }
 
-// Chat wraps a user message in the file's chat template, up to where the answer starts. Where the template has a switch
-// enable_thinking, reasoning is off. ErrUnsupported: there is no template.
+// Chat wraps a user message in the file's chat template, up to where the answer starts. Where the
+// template has a switch enable_thinking, reasoning is off. ErrUnsupported: there is no template.
 func (g *GGUF) Chat(user string) (s string, err error) {
 	const op = "apply chat template"
 	message, err := cString(op, "the message", user)

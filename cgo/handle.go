@@ -30,7 +30,8 @@ func (h *handle[P]) use(op string, body func(P) error) error {
 	return body(h.p)
 }
 
-// Close frees the native object once no call uses it any more. A second Close does nothing. The error is always nil.
+// Close frees the native object once no call uses it any more. A second Close does nothing. The
+// error is always nil.
 func (h *handle[P]) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

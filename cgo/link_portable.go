@@ -2,7 +2,8 @@
 
 package cgo
 
-// A program for other machines finds librecint in the folder lib beside its own (packaging/release.sh).
+// A program for other machines finds librecint in the folder lib beside its own
+// (packaging/release.sh).
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../native/include

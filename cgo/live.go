@@ -13,8 +13,8 @@ type LiveCounts struct {
 	Engines, GGUFs, Models, LLMs, Prefixes, Generators int64
 }
 
-// Live counts the native objects alive; for leak tests. Objects that were lost without Close count until the garbage
-// collector has run their cleanup.
+// Live counts the native objects alive; for leak tests. Objects that were lost without Close count
+// until the garbage collector has run their cleanup.
 func Live() LiveCounts {
 	count := func(kind C.ri_live_kind) int64 { return int64(C.ri_debug_live(kind)) }
 	return LiveCounts{
@@ -27,7 +27,8 @@ func Live() LiveCounts {
 	}
 }
 
-// Settle gives the collector up to a second to free what nobody holds any more, and tells what is left alive: for leak tests.
+// Settle gives the collector up to a second to free what nobody holds any more, and tells what is
+// left alive: for leak tests.
 func Settle() LiveCounts {
 	for range 100 {
 		if runtime.GC(); Live() == (LiveCounts{}) {

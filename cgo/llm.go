@@ -36,7 +36,8 @@ func (p Precision) String() string {
 	return "f32"
 }
 
-// LLM is a frozen language model that can be differentiated with respect to the soft tokens in its input.
+// LLM is a frozen language model that can be differentiated with respect to the soft tokens in its
+// input.
 type LLM struct {
 	handle[*C.ri_llm]
 	vocab int
@@ -45,7 +46,8 @@ type LLM struct {
 // Prefix holds the keys and values of the tokens that every sample starts with.
 type Prefix struct{ handle[*C.ri_prefix] }
 
-// NewLLM loads the weights of a file whose architecture is described (docs/llms.md). The file may be closed afterwards.
+// NewLLM loads the weights of a file whose architecture is described (docs/llms.md). The file may
+// be closed afterwards.
 func NewLLM(engine *Engine, gguf *GGUF, precision Precision) (*LLM, error) {
 	const op = "load LLM"
 	if engine == nil || gguf == nil {
@@ -204,7 +206,8 @@ func (l *LLM) Logits(dst []float32, prefix *Prefix, adapter *Adapter, b AlignBat
 		})
 }
 
-// Branches is one sample whose answer goes on in several ways: its positions after the prefix are the nodes of a tree.
+// Branches is one sample whose answer goes on in several ways: its positions after the prefix are
+// the nodes of a tree.
 type Branches struct {
 	Tokens      []int32   // [S]: an id, or -1-j for soft token j, each used once
 	Parents     []int32   // [S]: the position that comes before, a smaller number; -1: the prefix does

@@ -17,19 +17,20 @@ type TrainingSizes struct {
 
 // TrainingNeeds is what training through an LLM takes, in bytes of the engine's device.
 type TrainingNeeds struct {
-	// Numbers in the LLM's matrices: those that every position is multiplied by, and those for positions with a target
-	// alone.
+	// Numbers in the LLM's matrices: those that every position is multiplied by, and those for
+	// positions with a target alone.
 	Everywhere, AtTargets          int64
 	Weights, Prefix, Adapter, Pass int64
 }
 
-// ForwardFLOP is what the products with the LLM's matrices take for so many positions, of which some have a target.
+// ForwardFLOP is what the products with the LLM's matrices take for so many positions, of which
+// some have a target.
 func (n TrainingNeeds) ForwardFLOP(positions, targets float64) float64 {
 	return 2 * (float64(n.Everywhere)*positions + float64(n.AtTargets)*targets)
 }
 
-// EstimateTraining tells what training takes, without reading the LLM's weights. ErrUnsupported or ErrFile: the LLM cannot
-// be trained through.
+// EstimateTraining tells what training takes, without reading the LLM's weights. ErrUnsupported or
+// ErrFile: the LLM cannot be trained through.
 func EstimateTraining(engine *Engine, gguf *GGUF, sizes TrainingSizes) (TrainingNeeds, error) {
 	const op = "estimate training"
 	if engine == nil || gguf == nil {

@@ -15,8 +15,8 @@ type LLMSizes struct {
 	Tied                                             bool // the output matrix is the embedding table
 }
 
-// LLMLayout gives the tensors of an LLM, in their order, and how they are drawn before training. ErrUnsupported: there is
-// no description of the architecture.
+// LLMLayout gives the tensors of an LLM, in their order, and how they are drawn before training.
+// ErrUnsupported: there is no description of the architecture.
 func LLMLayout(sizes LLMSizes) ([]TensorInfo, error) {
 	const op = "lay out LLM"
 	name, err := cString(op, "Architecture", sizes.Architecture)

@@ -9,7 +9,8 @@ package cgo
 // #cgo noescape ri_model_update
 import "C"
 
-// Model is a set of named float32 tensors that can be trained. Recommender, Adapter and Probe embed it. New tensors are zero.
+// Model is a set of named float32 tensors that can be trained. Recommender, Adapter and Probe embed
+// it. New tensors are zero.
 type Model struct {
 	handle[*C.ri_model]
 	tensors []TensorInfo
@@ -22,7 +23,8 @@ type TensorInfo struct {
 	Role    Role
 	Initial Initial // how first values are drawn
 	Scale   float64 // the standard deviation or bound of these
-	// ItemRows: there is a row for each item, item i in row i; of RoleItems padding follows in row V.
+	// ItemRows: there is a row for each item, item i in row i; of RoleItems padding follows in row
+	// V.
 	ItemRows  bool
 	Trainable bool // false: no gradient reaches it
 }
@@ -94,7 +96,8 @@ type AdamW struct {
 	Step                                int64   // 1 for the first update
 }
 
-// create makes the native model, takes it over and reads its layout. After a failure the model is closed.
+// create makes the native model, takes it over and reads its layout. After a failure the model is
+// closed.
 func (m *Model) create(op string, engine *Engine,
 	native func(*C.ri_engine, **C.ri_model, *C.ri_error) C.ri_status) error {
 	if engine == nil {
@@ -180,8 +183,9 @@ func (a AdamW) params() C.ri_adamw {
 	return params
 }
 
-// Update makes one AdamW step from the accumulated gradients, which are zero afterwards, and gives their global norm
-// before clipping. ErrNumeric: the norm is not finite; values and moments are unchanged then, the gradient is zero.
+// Update makes one AdamW step from the accumulated gradients, which are zero afterwards, and gives
+// their global norm before clipping. ErrNumeric: the norm is not finite; values and moments are
+// unchanged then, the gradient is zero.
 func (m *Model) Update(a AdamW) (gradNorm float32, err error) {
 	const op = "update model"
 	err = m.use(op, func(p *C.ri_model) error {

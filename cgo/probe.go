@@ -20,8 +20,8 @@ type Probe struct {
 	params ProbeParams
 }
 
-// NewProbe makes a probe of zeros. Its tensors are weight [C, In], bias [C]; with a hidden layer w1 [Hidden, In],
-// b1 [Hidden], w2 [C, Hidden], b2 [C].
+// NewProbe makes a probe of zeros. Its tensors are weight [C, In], bias [C]; with a hidden layer w1
+// [Hidden, In], b1 [Hidden], w2 [C, Hidden], b2 [C].
 func NewProbe(engine *Engine, params ProbeParams) (*Probe, error) {
 	const op = "make probe"
 	if err := checkInt32(op, params.In, params.Hidden, params.Classes); err != nil {
@@ -39,9 +39,9 @@ func NewProbe(engine *Engine, params ProbeParams) (*Probe, error) {
 	return probe, nil
 }
 
-// Backward adds to the probe's gradient that of the mean full-softmax cross-entropy of targets [n, each], classes of
-// 0..C-1, given inputs [n, In], and gives that mean, in nats. -1 behind an input's first target is no target. ErrNumeric: an
-// input holds NaN or infinity.
+// Backward adds to the probe's gradient that of the mean full-softmax cross-entropy of targets [n,
+// each], classes of 0..C-1, given inputs [n, In], and gives that mean, in nats. -1 behind an
+// input's first target is no target. ErrNumeric: an input holds NaN or infinity.
 func (p *Probe) Backward(inputs []float32, targets []int32, n int) (loss float64, err error) {
 	const op = "train probe"
 	err = p.use(op, func(m *C.ri_model) error {
@@ -60,8 +60,8 @@ func (p *Probe) Backward(inputs []float32, targets []int32, n int) (loss float64
 	return loss, err
 }
 
-// Scores writes the scores of all classes, before the softmax, from inputs [n, In] to dst [n, C]. ErrNumeric: an
-// input holds NaN or infinity.
+// Scores writes the scores of all classes, before the softmax, from inputs [n, In] to dst [n, C].
+// ErrNumeric: an input holds NaN or infinity.
 func (p *Probe) Scores(dst, inputs []float32, n int) error {
 	const op = "score with probe"
 	return p.use(op, func(m *C.ri_model) error {

@@ -11,13 +11,15 @@ import "C"
 
 import "unsafe"
 
-// Ranks carries messages between the processes that an MPI launcher has started. It serves one goroutine at a time.
+// Ranks carries messages between the processes that an MPI launcher has started. It serves one
+// goroutine at a time.
 type Ranks struct {
 	handle[*C.ri_ranks]
 	rank, size int
 }
 
-// JoinRanks waits until all processes have joined. A process joins once. ErrUnsupported: there is no MPI.
+// JoinRanks waits until all processes have joined. A process joins once. ErrUnsupported: there is
+// no MPI.
 func JoinRanks() (*Ranks, error) {
 	const op = "join ranks"
 	if err := checkABI(op); err != nil {
@@ -49,8 +51,8 @@ func (r *Ranks) Send(to, tag int, message []byte) error {
 	})
 }
 
-// Receive gives the next message that has arrived; from is -1 where there is none. Those of one sender and tag come in
-// order.
+// Receive gives the next message that has arrived; from is -1 where there is none. Those of one
+// sender and tag come in order.
 func (r *Ranks) Receive() (from, tag int, message []byte, err error) {
 	const op = "receive from rank"
 	err = r.use(op, func(p *C.ri_ranks) error {

@@ -25,7 +25,8 @@ type Recommender struct {
 	info RecommenderInfo
 }
 
-// RecommenderParams name a recommender's model, layout and settings; native/src/recommenders lists them.
+// RecommenderParams name a recommender's model, layout and settings; native/src/recommenders lists
+// them.
 type RecommenderParams struct {
 	Model    string
 	Layout   string               // "": the model's own
@@ -124,14 +125,16 @@ func (h Histories) native(pin *runtime.Pinner, r *Recommender) C.ri_histories {
 	}
 }
 
-// pinned keeps a slice in its place while C knows where it is. A slice without elements has no place.
+// pinned keeps a slice in its place while C knows where it is. A slice without elements has no
+// place.
 func pinned[T any](pin *runtime.Pinner, s []T) {
 	if len(s) > 0 {
 		pin.Pin(unsafe.SliceData(s))
 	}
 }
 
-// encode runs a function that gives numbers of that shape. It is the way of every request to a service, and allocates nothing.
+// encode runs a function that gives numbers of that shape. It is the way of every request to a
+// service, and allocates nothing.
 func (r *Recommender) encode(op string, dst []float32, h Histories,
 	call func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status, shape ...int) error {
 	return r.use(op, func(p *C.ri_model) error {
@@ -148,8 +151,9 @@ func (r *Recommender) encode(op string, dst []float32, h Histories,
 	})
 }
 
-// States writes the state after the last item of each history, dst [B, W]; with allPositions the state after each item,
-// dst [B, T, W], zero at padding. Where the recommender generates, states guide it.
+// States writes the state after the last item of each history, dst [B, W]; with allPositions the
+// state after each item, dst [B, T, W], zero at padding. Where the recommender generates, states
+// guide it.
 func (r *Recommender) States(dst []float32, h Histories, allPositions bool) error {
 	const op = "encode histories"
 	if allPositions {
@@ -162,15 +166,16 @@ func (r *Recommender) States(dst []float32, h Histories, allPositions bool) erro
 	}, len(h.Lengths), r.info.StateWidth)
 }
 
-// Scores writes the scores of all items after the last item of each history, dst [B, V]. ErrUnsupported if
-// the recommender generates: it scores oracles.
+// Scores writes the scores of all items after the last item of each history, dst [B, V].
+// ErrUnsupported if the recommender generates: it scores oracles.
 func (r *Recommender) Scores(dst []float32, h Histories) error {
 	return r.encode("score items", dst, h, func(p *C.ri_model, h C.ri_histories, dst *C.float, err *C.ri_error) C.ri_status {
 		return C.ri_recommender_scores(p, &h, dst, err)
 	}, len(h.Lengths), r.info.Items)
 }
 
-// ScoreStates writes the scores of all items from states [n, W], or from oracles [n, D]: dst [n, V].
+// ScoreStates writes the scores of all items from states [n, W], or from oracles [n, D]: dst [n,
+// V].
 func (r *Recommender) ScoreStates(dst, states []float32, n int) error {
 	const op = "score items"
 	return r.use(op, func(p *C.ri_model) error {
@@ -186,8 +191,9 @@ func (r *Recommender) ScoreStates(dst, states []float32, n int) error {
 	})
 }
 
-// Rank writes the rank of items[i] among all items by their scores from states[i] [n, W]: 1 + the number of items that
-// score higher + half the number of others that score the same. Scores are computed block by block, never all at once.
+// Rank writes the rank of items[i] among all items by their scores from states[i] [n, W]: 1 + the
+// number of items that score higher + half the number of others that score the same. Scores are
+// computed block by block, never all at once.
 func (r *Recommender) Rank(ranks []float64, states []float32, items []int32) error {
 	const op = "rank items"
 	return r.use(op, func(p *C.ri_model) error {
@@ -211,16 +217,17 @@ type RecommenderBatch struct {
 	Dropout   float32 // probability, at least 0 and below 1
 	Seed      uint64  // of this batch's dropout masks
 
-	// A sampled softmax, in place of negatives: items that every target is compared with, and what is added to the
-	// score of each, minus the logarithm of how often it is expected among so many draws.
+	// A sampled softmax, in place of negatives: items that every target is compared with, and what
+	// is added to the score of each, minus the logarithm of how often it is expected among so many
+	// draws.
 	Shared        []int32
 	SharedOffsets []float32
 }
 
-// Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the full-softmax
-// cross-entropy; or with negatives of -log σ(score of the target) - Σ log(1 - σ(score of a negative)); or with shared
-// items of the cross-entropy over the target and those of them that are not the target. ErrUnsupported if the
-// recommender generates: it learns to denoise.
+// Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the
+// full-softmax cross-entropy; or with negatives of -log σ(score of the target) - Σ log(1 - σ(score
+// of a negative)); or with shared items of the cross-entropy over the target and those of them that
+// are not the target. ErrUnsupported if the recommender generates: it learns to denoise.
 func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
 	err = r.use(op, func(p *C.ri_model) error {

@@ -7,8 +7,9 @@ import (
 	"unsafe"
 )
 
-// checkLength refuses a slice that has not as many elements as its shape; every dimension is checked too.
-// (The shape is copied into messages only, so that a call without one allocates nothing.)
+// checkLength refuses a slice that has not as many elements as its shape; every dimension is
+// checked too. (The shape is copied into messages only, so that a call without one allocates
+// nothing.)
 func checkLength(op, name string, got int, shape ...int) error {
 	want := uint(1)
 	for _, d := range shape {

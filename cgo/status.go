@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// Code is the kind of a failure, ri_status in C. It is an error itself, so that errors.Is can look for it.
+// Code is the kind of a failure, ri_status in C. It is an error itself, so that errors.Is can look
+// for it.
 type Code int32
 
 // The kinds of failures.

@@ -13,8 +13,8 @@ func cString(op, name, text string) (*byte, error) {
 	return &append([]byte(text), 0)[0], nil
 }
 
-// text collects what a native call writes, asking again with room enough where the guess was too small. One byte is
-// left for a final NUL, which some calls write.
+// text collects what a native call writes, asking again with room enough where the guess was too
+// small. One byte is left for a final NUL, which some calls write.
 func text(op string, guess int,
 	write func(dst *C.char, capacity C.size_t, length *C.size_t, err *C.ri_error) C.ri_status) (string, error) {
 	for {

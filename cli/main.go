@@ -1,5 +1,5 @@
-// Command recint trains adapters through which a frozen LLM reads the states of sequential recommenders, and asks it what
-// they say.
+// Command recint trains adapters through which a frozen LLM reads the states of sequential
+// recommenders, and asks it what they say.
 package main
 
 import (

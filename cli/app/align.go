@@ -70,7 +70,8 @@ func alignAction(c *cli.Context) error {
 		return err
 	}
 	dir := c.String("out")
-	// The states of all samples are most of what Go holds. To collect what is left of making them more often costs nothing beside a step.
+	// The states of all samples are most of what Go holds. To collect what is left of making them
+	// more often costs nothing beside a step.
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	return withEngine(c, func(engine *cgo.Engine) error {
 		bar := newProgress(c.App.ErrWriter, "")

@@ -108,7 +108,8 @@ func without(align []string, flag string) []string {
 	return plan
 }
 
-// One adapter is trained on several questions without some of the items; each is evaluated apart, and beside controls.
+// One adapter is trained on several questions without some of the items; each is evaluated apart,
+// and beside controls.
 func TestTasks(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 	train := with(alignTiny, "--samples", "40", "--adapter", "mlp", "--hold-out-items", "0.3", "--task", "popularity, residual")

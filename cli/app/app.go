@@ -1,5 +1,5 @@
-// Package app is the command recint: it reads flags, calls the library in core, and shows what comes back. A file for each
-// command.
+// Package app is the command recint: it reads flags, calls the library in core, and shows what
+// comes back. A file for each command.
 package app
 
 import (
@@ -28,8 +28,9 @@ const (
 	exitInterrupted = 130 // as after SIGINT in a shell
 )
 
-// Main runs the command with its arguments (the first is the program's name) and gives the exit code. The first SIGINT or
-// SIGTERM asks it to stop and keep what is finished, the second ends it at once.
+// Main runs the command with its arguments (the first is the program's name) and gives the exit
+// code. The first SIGINT or SIGTERM asks it to stop and keep what is finished, the second ends it
+// at once.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -56,8 +57,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 // say shows an error.
 func say(stderr io.Writer, err error) { fmt.Fprintln(stderr, "recint: "+explain(err)) }
 
-// explain words an error for who gave the command: an interruption as such, with what becomes of the work, and what flags do
-// about it.
+// explain words an error for who gave the command: an interruption as such, with what becomes of
+// the work, and what flags do about it.
 func explain(err error) string {
 	text := strings.TrimPrefix(err.Error(), "recint: ")
 	if errors.Is(err, context.Canceled) {
@@ -82,7 +83,8 @@ func usage(c *cli.Context, format string, args ...any) error {
 	return usageError{fmt.Errorf(format+"; see %s --help", append(args, c.Command.HelpName)...)}
 }
 
-// refused is the usage error for a configuration that flags have made; it gives fields the names of their flags.
+// refused is the usage error for a configuration that flags have made; it gives fields the names of
+// their flags.
 func refused(c *cli.Context, err error) error {
 	var field *artifact.FieldError
 	if !errors.As(err, &field) {
@@ -155,7 +157,8 @@ func finish(commands []*cli.Command) {
 	}
 }
 
-// usageProblem is what the library has to say of flags, with the name that a misspelt one may be meant for.
+// usageProblem is what the library has to say of flags, with the name that a misspelt one may be
+// meant for.
 func usageProblem(c *cli.Context, err error, _ bool) error {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !unknown {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// A bench without peers prints its figures, and leaves a result that can be compared with another and put on a page.
+// A bench without peers prints its figures, and leaves a result that can be compared with another
+// and put on a page.
 func TestBench(t *testing.T) {
 	dir := tinyCopy(t, "data", "tiny.gguf")
 	for _, name := range []string{"before", "after"} {

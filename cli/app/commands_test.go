@@ -56,8 +56,8 @@ func TestModelsInfo(t *testing.T) {
 	}
 }
 
-// The rule of walks is learnt in four epochs, so that the next item is ranked first every time; training ends with the same
-// table that evaluating gives.
+// The rule of walks is learnt in four epochs, so that the next item is ranked first every time;
+// training ends with the same table that evaluating gives.
 func TestRecommender(t *testing.T) {
 	dir := tinyCopy(t, "data")
 	table, stderr := runs(t, dir, trainTiny...)
@@ -190,7 +190,8 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard")
 	contains(t, stdout, `this history, after "The Silent Harbour":`, "the states say", "probability", "in truth", "The Golden Orchard")
 
-	// By hand: user 103's last ten films begin with film (15+7·15) mod 30 = 0 and end with (15+7·24) mod 30 = 3.
+	// By hand: user 103's last ten films begin with film (15+7·15) mod 30 = 0 and end with
+	// (15+7·24) mod 30 = 3.
 	stdout, stderr = runs(t, dir, "interpret", "--run", "@run", "--user", "103")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	if len(lines) != 2+9 || lines[0] != `user 103, after "The Silent Harbour":` || !strings.Contains(lines[10], "The Silent Winter") ||
@@ -215,8 +216,8 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-// The numbers of the case are those of core/verify's test: every tensor is zero but ln_3.bias, which is therefore every
-// state, and s_fc, so that the scores are 1, 2 and 1+2+0.5.
+// The numbers of the case are those of core/verify's test: every tensor is zero but ln_3.bias,
+// which is therefore every state, and s_fc, so that the scores are 1, 2 and 1+2+0.5.
 func TestVerify(t *testing.T) {
 	dir := t.TempDir()
 	verifyCase(t, filepath.Join(dir, "good.safetensors"), 3.5)

@@ -66,8 +66,8 @@ func completionCommand() *cli.Command {
 // completion is a word that a command line can go on with.
 type completion struct{ word, says string }
 
-// values are what can stand behind a flag, by its name and what its help calls the value: where that is a file, another
-// word can stand in its place.
+// values are what can stand behind a flag, by its name and what its help calls the value: where
+// that is a file, another word can stand in its place.
 var values = map[string][]string{
 	"adapter KIND":   texts(adapter.Kinds),
 	"backend WHERE":  {"auto", "cpu", "cuda", "metal"},
@@ -92,8 +92,8 @@ var names = map[string][]string{
 	"models fetch": {smollm2},
 }
 
-// completions lists what can stand in place of the last word of a command line without recint itself, in the order of the help;
-// none where a file is asked for, or anything.
+// completions lists what can stand in place of the last word of a command line without recint
+// itself, in the order of the help; none where a file is asked for, or anything.
 func completions(a *cli.App, words []string) []completion {
 	if len(words) == 0 {
 		return nil

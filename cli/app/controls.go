@@ -117,7 +117,8 @@ type answered struct {
 	table  string // the file for the table of its controls
 }
 
-// controlled evaluates a run, with all of its controls or with those of any evaluation alone, or takes the answers from its folder.
+// controlled evaluates a run, with all of its controls or with those of any evaluation alone, or
+// takes the answers from its folder.
 func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a answered, err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})

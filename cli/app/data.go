@@ -72,8 +72,9 @@ func dataStats(c *cli.Context) error {
 	return showStats(c, dir, d.Licence, s)
 }
 
-// frugal lets Go collect garbage early, and gives the function that ends it: a large data set is a few large arrays, which
-// cost next to nothing to look through, and should not be joined by as many bytes of garbage.
+// frugal lets Go collect garbage early, and gives the function that ends it: a large data set is a
+// few large arrays, which cost next to nothing to look through, and should not be joined by as many
+// bytes of garbage.
 func frugal() func() {
 	before := debug.SetGCPercent(15)
 	return func() { debug.SetGCPercent(before) }

@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/importer"
 )
 
-// The import of a file with one row that cannot be used: what is kept, what is said, and that the data set is there.
+// The import of a file with one row that cannot be used: what is kept, what is said, and that the
+// data set is there.
 func TestDataImport(t *testing.T) {
 	dir := t.TempDir()
 	events := "who,item,time,rating\n" + "u,9,1,5\n"

@@ -150,7 +150,8 @@ func inDocsFolder(dir, script string) error {
 	return nil
 }
 
-// docsSources are files as pages name them, by path: 60 users, each of whom goes on to the item 7 places further.
+// docsSources are files as pages name them, by path: 60 users, each of whom goes on to the item 7
+// places further.
 func docsSources() map[string]string {
 	titles := map[int]string{1: "Toy Story (1995)", 50: "Star Wars (1977)", 100: "Fargo (1996)", 181: "Return of the Jedi (1983)"}
 	for i := 2; len(titles) < 40; i++ {

@@ -121,7 +121,8 @@ func checkEvaluation(c *cli.Context) error {
 	return nil
 }
 
-// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what came of it.
+// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what
+// came of it.
 func evaluateRun(c *cli.Context, only *task.Task) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
@@ -177,7 +178,8 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 	})
 }
 
-// samplesFor gives the number of samples of an evaluation that has some minutes: the number it began with, or what fits.
+// samplesFor gives the number of samples of an evaluation that has some minutes: the number it
+// began with, or what fits.
 func samplesFor(minutes float64, path string, total int, ask func(samples int) error) (int, error) {
 	if n, err := evaluate.Begun(path); n > 0 || err != nil {
 		return n, err

@@ -9,7 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Every command's help names the command and its flags. The table holds facts: values, defaults, files and requirements; prose may change.
+// Every command's help names the command and its flags. The table holds facts: values, defaults,
+// files and requirements; prose may change.
 func TestHelp(t *testing.T) {
 	says := map[string][]string{
 		"":                      {"arXiv 2310.20487", "recint [global options] command", "--backend", "--threads"},
@@ -98,7 +99,8 @@ func TestHelp(t *testing.T) {
 	contains(t, stdout, "fetch", "stats")
 }
 
-// A command line that cannot be understood ends with exit code 2 and says where help is; nothing is written to stdout.
+// A command line that cannot be understood ends with exit code 2 and says where help is; nothing is
+// written to stdout.
 func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args string

@@ -11,7 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 )
 
-// The names that can be given in place of paths. What they stand for is fetched when it is first needed.
+// The names that can be given in place of paths. What they stand for is fetched when it is first
+// needed.
 const (
 	ml100k      = "ml-100k"
 	smollm2     = "smollm2-135m"
@@ -30,7 +31,8 @@ func home() (string, error) {
 	return filepath.Join(cache, "recint"), nil
 }
 
-// datasetPath gives the folder of a data set: the path itself, or where the named one has been fetched to.
+// datasetPath gives the folder of a data set: the path itself, or where the named one has been
+// fetched to.
 func datasetPath(c *cli.Context, name string) (string, error) {
 	if name != ml100k {
 		return name, nil

@@ -133,7 +133,8 @@ func interpretAction(c *cli.Context) error {
 	})
 }
 
-// unlikeTraining says of each history whether its states are unlike those that the adapter was trained on.
+// unlikeTraining says of each history whether its states are unlike those that the adapter was
+// trained on.
 func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, error) {
 	unlike := make([]bool, len(histories))
 	if r.Spec.Adapter.Entry().Reads == adapter.EachState {
@@ -173,7 +174,8 @@ type scoredTitle struct {
 	Probability float64 `json:"probability"`
 }
 
-// showTitles lists the likeliest titles for the last choice, and the place of what was chosen among all.
+// showTitles lists the likeliest titles for the last choice, and the place of what was chosen among
+// all.
 func showTitles(c *cli.Context, r *run.Run, history, past []int32) error {
 	scores, err := r.Scores(c.Context, [][]int32{past})
 	if err != nil {
@@ -247,7 +249,8 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	return w.Flush()
 }
 
-// oneLine makes a text that an LLM wrote fit for a table on a terminal: without tabs, line breaks and control characters.
+// oneLine makes a text that an LLM wrote fit for a table on a terminal: without tabs, line breaks
+// and control characters.
 func oneLine(text string) string {
 	printable := func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -110,7 +110,8 @@ func endpoint(c *cli.Context) (*judge.Endpoint, error) {
 		PerMinute: c.Float64("per-minute"), Temperature: c.Float64("temperature")})
 }
 
-// tryEndpoint asks the judge an easy question: a wrong address, key or model is better known now than in the end.
+// tryEndpoint asks the judge an easy question: a wrong address, key or model is better known now
+// than in the end.
 func tryEndpoint(c *cli.Context) error {
 	e, err := endpoint(c)
 	if err != nil {

@@ -15,14 +15,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
-// asRecint is the environment variable under which the test binary is the command recint, for tests that kill it.
+// asRecint is the environment variable under which the test binary is the command recint, for tests
+// that kill it.
 const asRecint = "RECINT_TEST_CHILD"
 
 // shared is a folder for what many tests only read.
 var shared string
 
-// TestMain fails when a test has left a native object alive. Nothing is fetched and nothing written outside temporary
-// folders.
+// TestMain fails when a test has left a native object alive. Nothing is fetched and nothing written
+// outside temporary folders.
 func TestMain(m *testing.M) {
 	if os.Getenv(asRecint) != "" {
 		os.Exit(Main(os.Args, os.Stdout, os.Stderr))
@@ -51,7 +52,8 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// recint runs the command on one CPU thread. Words of args that begin with @ are files of the folder dir.
+// recint runs the command on one CPU thread. Words of args that begin with @ are files of the
+// folder dir.
 func recint(dir string, args ...string) (code int, stdout, stderr string) {
 	var out, errors bytes.Buffer
 	code = Main(append([]string{"recint", "--backend", "cpu", "--threads", "1"}, in(dir, args)...), &out, &errors)
@@ -79,7 +81,8 @@ func runs(t *testing.T, dir string, args ...string) (stdout, stderr string) {
 	return stdout, stderr
 }
 
-// fails runs the command and wants an exit code, nothing on stdout, and a message with certain words.
+// fails runs the command and wants an exit code, nothing on stdout, and a message with certain
+// words.
 func fails(t *testing.T, want int, says []string, dir string, args ...string) {
 	t.Helper()
 	code, stdout, stderr := recint(dir, args...)
@@ -98,7 +101,8 @@ func contains(t *testing.T, text string, words ...string) {
 	}
 }
 
-// The commands that make what the tests use; names that begin with @ are files of the test's folder.
+// The commands that make what the tests use; names that begin with @ are files of the test's
+// folder.
 var (
 	trainTiny = []string{"recommender", "train", "--data", "@data", "--out", "@sasrec.safetensors", "--width", "16",
 		"--heads", "2", "--batch", "16", "--learning-rate", "0.01", "--epochs", "4"}
@@ -109,7 +113,8 @@ var (
 // with gives a command with more arguments; of a flag that is given twice the last one counts.
 func with(args []string, more ...string) []string { return slices.Concat(args, more) }
 
-// tinyRun makes the folder that the functions below copy: data set, LLM, recommender and trained run.
+// tinyRun makes the folder that the functions below copy: data set, LLM, recommender and trained
+// run.
 var tinyRun = sync.OnceValue(func() error {
 	dir := filepath.Join(shared, "tiny")
 	if err := datasettest.Walks().Save(filepath.Join(dir, "data")); err != nil {

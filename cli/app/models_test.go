@@ -19,8 +19,8 @@ func mamba() []byte {
 	return gguftest.Bytes(&gguf.File{Keys: []gguf.Key{{Name: "general.architecture", Value: "mamba"}}})
 }
 
-// A synthesized model is described, planned with, trained through and asked, in every type. Its answers are noise: before
-// training all of its 259 tokens are about equally likely.
+// A synthesized model is described, planned with, trained through and asked, in every type. Its
+// answers are noise: before training all of its 259 tokens are about equally likely.
 func TestModelsSynthesize(t *testing.T) {
 	for _, kind := range []string{"f32", "f16", "bf16"} {
 		t.Run(kind, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
-// mpirun is the command as so many processes that MPI connects. The test skips where MPI is missing, and
-// says what to install.
+// mpirun is the command as so many processes that MPI connects. The test skips where MPI is
+// missing, and says what to install.
 func mpirun(t *testing.T, n int, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	if _, err := exec.LookPath("mpirun"); err != nil {
@@ -78,8 +78,8 @@ func TestMPI(t *testing.T) {
 	}
 }
 
-// When a rank is killed the others stop within 10 seconds and name it, and the run goes on from the checkpoint on
-// another number of ranks, to the same bits.
+// When a rank is killed the others stop within 10 seconds and name it, and the run goes on from the
+// checkpoint on another number of ranks, to the same bits.
 func TestMPI_killed(t *testing.T) {
 	alone := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors")
 	adapter := with(alignTiny, "--samples", "1600", "--batch", "8", "--pass-positions", "40", "--warm-steps", "0")
@@ -131,7 +131,8 @@ func TestMPI_killed(t *testing.T) {
 	}
 }
 
-// child finds the process of a rank among the children of mpirun, by the variable that tells it its rank.
+// child finds the process of a rank among the children of mpirun, by the variable that tells it its
+// rank.
 func child(t *testing.T, mpirun, rank int) *os.Process {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/stat")

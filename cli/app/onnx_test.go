@@ -8,7 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/onnx/onnxtest"
 )
 
-// An ONNX encoder goes all the way: imported, ranked, asked for states, an adapter trained, its histories put into words.
+// An ONNX encoder goes all the way: imported, ranked, asked for states, an adapter trained, its
+// histories put into words.
 func TestONNXCommands(t *testing.T) {
 	onnxtest.Library(t)
 	dir := tinyCopy(t, "data", "tiny.gguf")

@@ -102,7 +102,8 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 const howToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden, --tokens and " +
 	"--adapter mlp the adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
 
-// peakMemory says how much memory this process has had at most, where the system tells, and how much of the GPU's was taken.
+// peakMemory says how much memory this process has had at most, where the system tells, and how
+// much of the GPU's was taken.
 func peakMemory(ofGPU int64) string {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
-// Where there is no terminal, a line comes at most every ten seconds; the last state is not lost, and notes come at once.
+// Where there is no terminal, a line comes at most every ten seconds; the last state is not lost,
+// and notes come at once.
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out, "counting")

@@ -105,8 +105,8 @@ var trainingFlags = []trainingFlag{
 		func(c *recommender.Config) any { return &c.Sampled }, scores},
 }
 
-// settingFlags are the flags of how to train, followed by those of the models' own settings. Their defaults depend on
-// the model.
+// settingFlags are the flags of how to train, followed by those of the models' own settings. Their
+// defaults depend on the model.
 func settingFlags() []cli.Flag {
 	var flags []cli.Flag
 	for _, f := range trainingFlags {
@@ -313,7 +313,8 @@ func recommenderTrain(c *cli.Context) error {
 	})
 }
 
-// withRecommender lends an engine, the recommender that the flag names, and the data set that it belongs to with its split.
+// withRecommender lends an engine, the recommender that the flag names, and the data set that it
+// belongs to with its split.
 func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {

@@ -270,8 +270,8 @@ func importONNX(c *cli.Context) error {
 	})
 }
 
-// places reads original item ids, one a line, and gives the place among them of each item of the data set, and how many
-// there are.
+// places reads original item ids, one a line, and gives the place among them of each item of the
+// data set, and how many there are.
 func places(path string, d *dataset.Dataset) (places []int, rows int, err error) {
 	text, err := artifact.ReadText(path)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/gguf/gguftest"
 )
 
-// Bad input ends with exit code 1, nothing on stdout, and a message that says what is wrong, where, and what to do.
+// Bad input ends with exit code 1, nothing on stdout, and a message that says what is wrong, where,
+// and what to do.
 func TestRefusals(t *testing.T) {
 	file := func(name string, content string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { write(t, filepath.Join(dir, name), []byte(content)) }

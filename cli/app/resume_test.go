@@ -21,8 +21,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Trainings that are long enough to be killed on the way: 100 updates with checkpoints at 25, 50 and 75, and 16 epochs,
-// of which one after the tenth is the best, so that it depends on all of a checkpoint.
+// Trainings that are long enough to be killed on the way: 100 updates with checkpoints at 25, 50
+// and 75, and 16 epochs, of which one after the tenth is the best, so that it depends on all of a
+// checkpoint.
 var (
 	longAlign = with(alignTiny, "--batch", "8", "--samples", "800", "--warm-steps", "200")
 	longTrain = with(trainTiny, "--width", "64", "--batch", "4", "--epochs", "16", "--patience", "16",
@@ -36,7 +37,8 @@ type process struct {
 	ended  chan error
 }
 
-// start starts the command and waits until the log has at least so many lines; 0: until it is there.
+// start starts the command and waits until the log has at least so many lines; 0: until it is
+// there.
 func start(t *testing.T, dir, log string, lines int, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], in(dir, with([]string{"--backend", "cpu", "--threads", "1"}, args...))...),
@@ -75,7 +77,8 @@ func (p *process) kill(t *testing.T) {
 	}
 }
 
-// interrupt presses Ctrl-C. The process has a second to end; the test allows more, since it does not measure the machine.
+// interrupt presses Ctrl-C. The process has a second to end; the test allows more, since it does
+// not measure the machine.
 func (p *process) interrupt(t *testing.T, says string) {
 	t.Helper()
 	began := time.Now()
@@ -126,8 +129,8 @@ func events(t *testing.T, dir, name string) []align.Event {
 	return list
 }
 
-// Killed in the warm start, before the first checkpoint of the training, between two and behind others, or interrupted, a
-// run goes on to the adapter and the log of one that never stopped.
+// Killed in the warm start, before the first checkpoint of the training, between two and behind
+// others, or interrupted, a run goes on to the adapter and the log of one that never stopped.
 func TestAlignGoesOn(t *testing.T) {
 	log, adapter := filepath.Join("run", align.LogFile), filepath.Join("run", align.AdapterFile)
 	whole := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
@@ -178,7 +181,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Killed in several epochs, or interrupted, a training goes on to the file of one that never stopped.
+// Killed in several epochs, or interrupted, a training goes on to the file of one that never
+// stopped.
 func TestRecommenderGoesOn(t *testing.T) {
 	const log, weights = "sasrec.log.jsonl", "sasrec.safetensors"
 	whole := tinyCopy(t, "data")
@@ -214,7 +218,8 @@ func TestRecommenderGoesOn(t *testing.T) {
 	}
 }
 
-// An evaluation that was killed while it wrote, at whatever byte, goes on to the file of one that never stopped.
+// An evaluation that was killed while it wrote, at whatever byte, goes on to the file of one that
+// never stopped.
 func TestEvaluationGoesOn(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")
 	evaluation := []string{"evaluate", "residual", "--run", "@run", "--samples", "12"}
@@ -234,7 +239,8 @@ func TestEvaluationGoesOn(t *testing.T) {
 	}
 }
 
-// Answers to a file of rows are those of a job that was never stopped, byte for byte, however often the process is killed.
+// Answers to a file of rows are those of a job that was never stopped, byte for byte, however often
+// the process is killed.
 func TestRowsGoOn(t *testing.T) {
 	const kills, rows = 20, 4000
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")

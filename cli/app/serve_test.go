@@ -91,7 +91,8 @@ func (s *server) post(path, body string) (int, string, error) {
 	return response.StatusCode, string(text), err
 }
 
-// Runs are served, loaded again at SIGHUP, and SIGTERM under load ends the command well, with all that was accepted answered.
+// Runs are served, loaded again at SIGHUP, and SIGTERM under load ends the command well, with all
+// that was accepted answered.
 func TestServe(t *testing.T) {
 	dir := tiny(t)
 	s := serves(t, dir, "@run", "again="+filepath.Join(dir, "run"))
@@ -137,7 +138,8 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// A SIGHUP that comes while runs are loaded does not end the command: they are loaded again when it has begun to serve.
+// A SIGHUP that comes while runs are loaded does not end the command: they are loaded again when it
+// has begun to serve.
 func TestServe_hangupWhileLoading(t *testing.T) {
 	dir := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors", "run")
 	spec, kept := filepath.Join(dir, "run", "run.json"), filepath.Join(dir, "kept.json")

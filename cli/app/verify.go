@@ -70,7 +70,8 @@ func verifyAction(c *cli.Context) error {
 	})
 }
 
-// cases leaves out the inputs and outputs of weights that are named too, so that a whole folder can be given.
+// cases leaves out the inputs and outputs of weights that are named too, so that a whole folder can
+// be given.
 func cases(paths []string) []string {
 	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
 		name, found := strings.CutSuffix(path, ".expected.safetensors")
@@ -78,7 +79,8 @@ func cases(paths []string) []string {
 	})
 }
 
-// verifyFile recomputes one case; only an end of the context is an error, all else is part of the result.
+// verifyFile recomputes one case; only an end of the context is an error, all else is part of the
+// result.
 func verifyFile(c *cli.Context, engine *cgo.Engine, path string) (verified, error) {
 	v := verified{File: path}
 	opts := verify.Options{OutDir: c.String("out"), Model: func() (string, error) { return modelPath(c, c.String("llm")) }}

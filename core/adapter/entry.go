@@ -54,8 +54,8 @@ func (k Kind) NativeName() string {
 	return string(k)
 }
 
-// Label names the kind where figures are shown. Readers must be able to tell a lookup, which finds the item whose title
-// the LLM reads, from an adapter that leaves the work to the LLM.
+// Label names the kind where figures are shown. Readers must be able to tell a lookup, which finds
+// the item whose title the LLM reads, from an adapter that leaves the work to the LLM.
 func (k Kind) Label() string {
 	if k.Entry().Entries {
 		return string(k) + " (lookup)"
@@ -69,7 +69,8 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Parse gives the kind with the name, or with that name in older files. Validation refuses one that is not known.
+// Parse gives the kind with the name, or with that name in older files. Validation refuses one that
+// is not known.
 func Parse(name string) Kind {
 	for _, e := range entries {
 		if e.Was != "" && string(e.Was) == name {

@@ -23,11 +23,12 @@ const (
 // EveryItem says whether the states after all items of a history are read, not one.
 func (r Reads) EveryItem() bool { return r != OneState }
 
-// ShowsAllItems says whether the soft tokens of a slot stand for all items of a history, one after another.
+// ShowsAllItems says whether the soft tokens of a slot stand for all items of a history, one after
+// another.
 func (r Reads) ShowsAllItems() bool { return r == EachState || r == SumOfStates }
 
-// Encoder gives the states that are to be put into words; a recommender is one. Histories are item ids, oldest first, at
-// least one each; of a longer one than Positions the last items count.
+// Encoder gives the states that are to be put into words; a recommender is one. Histories are item
+// ids, oldest first, at least one each; of a longer one than Positions the last items count.
 type Encoder interface {
 	StateWidth() int // W
 	ItemWidth() int  // D, of items' vectors
@@ -48,10 +49,11 @@ func InputWidth(encoder Encoder, slots []string) int {
 	return encoder.StateWidth()
 }
 
-// States gives each history what the slots of a prompt ask for, as an adapter that reads so takes it. {before} is about the
-// history without its last item, {state} and {after} are about all of it (see prompt.About), and {item} is its last item's vector at length 1: what
-// an oracle means is its direction, for it is a mean of items and shorter than any. A history whose state holds NaN or infinity is
-// an error that gives its number.
+// States gives each history what the slots of a prompt ask for, as an adapter that reads so takes
+// it. {before} is about the history without its last item, {state} and {after} are about all of it
+// (see prompt.About), and {item} is its last item's vector at length 1: what an oracle means is its
+// direction, for it is a mean of items and shorter than any. A history whose state holds NaN or
+// infinity is an error that gives its number.
 func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, histories [][]int32) ([]prompt.States, error) {
 	all := make([]prompt.States, len(histories))
 	for _, slot := range slots {
@@ -71,7 +73,8 @@ func (r Reads) States(ctx context.Context, encoder Encoder, slots []string, hist
 	return all, nil
 }
 
-// atOnce is how many histories' states are computed between two copies, so that those of long histories need little memory.
+// atOnce is how many histories' states are computed between two copies, so that those of long
+// histories need little memory.
 const atOnce = 4096
 
 // Count is how many states a slot holds for a history.
@@ -82,7 +85,8 @@ func (r Reads) Count(encoder Encoder, slot string, history []int32) int {
 	return 1
 }
 
-// fill adds one slot's states to those of each history, of which the first has a number, for messages.
+// fill adds one slot's states to those of each history, of which the first has a number, for
+// messages.
 func (r Reads) fill(ctx context.Context, encoder Encoder, slot string, first int, histories [][]int32, all []prompt.States) error {
 	width, compute := encoder.StateWidth(), encoder.States
 	switch {
@@ -113,9 +117,10 @@ func (r Reads) fill(ctx context.Context, encoder Encoder, slot string, first int
 	return nil
 }
 
-// Given lays out vectors that are there without a history, as an adapter that reads so takes them: one for each slot of a prompt, in their
-// order, or, where it reads the states after all items, 1 to T of them for the only slot. Each is finite and as wide as InputWidth says.
-// That of {item} gets the length 1, as in States.
+// Given lays out vectors that are there without a history, as an adapter that reads so takes them:
+// one for each slot of a prompt, in their order, or, where it reads the states after all items, 1
+// to T of them for the only slot. Each is finite and as wide as InputWidth says. That of {item}
+// gets the length 1, as in States.
 func (r Reads) Given(encoder Encoder, slots []string, vectors [][]float32) (prompt.States, error) {
 	shown, fit := fmt.Sprint(len(slots)), len(vectors) == len(slots)
 	if r.EveryItem() {
@@ -139,7 +144,8 @@ func (r Reads) Given(encoder Encoder, slots []string, vectors [][]float32) (prom
 	return states, nil
 }
 
-// lay adds what a slot shows: a vector, or the states after all items, side by side or summed up. It may change the values.
+// lay adds what a slot shows: a vector, or the states after all items, side by side or summed up.
+// It may change the values.
 func (r Reads) lay(to *prompt.States, encoder Encoder, slot string, values []float32) {
 	count := 1
 	switch {
@@ -160,7 +166,8 @@ func (r Reads) lay(to *prompt.States, encoder Encoder, slot string, values []flo
 	to.Values = append(to.Values, values...)
 }
 
-// Samples makes training samples of histories and the tokens to answer with. slots are those of the prompt.
+// Samples makes training samples of histories and the tokens to answer with. slots are those of the
+// prompt.
 func (r Reads) Samples(ctx context.Context, encoder Encoder, slots []string, histories, answers [][]int32) ([]prompt.Sample, error) {
 	if len(histories) != len(answers) {
 		return nil, fmt.Errorf("adapter: %d histories with %d answers", len(histories), len(answers))

@@ -11,8 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// lengthAndLast is a recommender of two positions whose state says how many items came before it and which was the last.
-// With nan, item 7 has a state that is not a number.
+// lengthAndLast is a recommender of two positions whose state says how many items came before it
+// and which was the last. With nan, item 7 has a state that is not a number.
 type lengthAndLast struct{ nan bool }
 
 func (lengthAndLast) StateWidth() int { return 2 }
@@ -137,7 +137,8 @@ func TestStates_refusals(t *testing.T) {
 	}
 }
 
-// Given vectors are laid out as those of a history: padded where they stand side by side, summed up where the sum is read, and at length 1 where the prompt shows an item.
+// Given vectors are laid out as those of a history: padded where they stand side by side, summed up
+// where the sum is read, and at length 1 where the prompt shows an item.
 func TestGiven(t *testing.T) {
 	pair, item := [][]float32{{2, 6}, {3, 7}}, [][]float32{{3, 0, 4}}
 	for _, c := range []struct {

@@ -1,7 +1,7 @@
 package adapter
 
-// retrieval does the naming itself: from the sum of a history's states it finds the items, whose titles the LLM then
-// reads.
+// retrieval does the naming itself: from the sum of a history's states it finds the items, whose
+// titles the LLM then reads.
 var retrieval = Entry{
 	Name:    "retrieval",
 	Was:     "recall",

@@ -1,5 +1,5 @@
-// Package align trains an adapter: the small map from a recommender's states to soft tokens through which a frozen
-// LLM can read them.
+// Package align trains an adapter: the small map from a recommender's states to soft tokens through
+// which a frozen LLM can read them.
 package align
 
 import (
@@ -29,20 +29,23 @@ func (s Shape) Validate() error {
 	return err
 }
 
-// Width is how many numbers one input has, for which the adapter writes K soft tokens: a state, or a mixture's states side
-// by side.
+// Width is how many numbers one input has, for which the adapter writes K soft tokens: a state, or
+// a mixture's states side by side.
 func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
 
-// TokensOfEntry is how many soft tokens an entry has; for adapters that look nothing up, how many an input has.
+// TokensOfEntry is how many soft tokens an entry has; for adapters that look nothing up, how many
+// an input has.
 func (s Shape) TokensOfEntry() int { return s.Tokens / max(1, s.LookUps) }
 
-// params are the shape for the native core, with the root mean square of the soft tokens of a new adapter.
+// params are the shape for the native core, with the root mean square of the soft tokens of a new
+// adapter.
 func (s Shape) params(rms float64) cgo.AdapterParams {
 	return cgo.AdapterParams{Kind: s.Kind.NativeName(), In: s.Width(), Hidden: s.Hidden, Mixed: s.Mixed, Entries: s.Entries,
 		LookUps: s.LookUps, Tokens: s.Tokens, Embd: s.Embd, RMS: rms}
 }
 
-// layout gives the tensors of the adapter in the order of the native core, or says what is wrong with the shape.
+// layout gives the tensors of the adapter in the order of the native core, or says what is wrong
+// with the shape.
 func (s Shape) layout(rms float64) ([]cgo.TensorInfo, error) {
 	if !s.Kind.Known() {
 		return nil, fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, adapter.Kinds)
@@ -60,8 +63,9 @@ type Adapter struct {
 	Values [][]float32 // one for each tensor: weight, bias; mix, weight, bias; in the order of the native core; row-major
 }
 
-// NewAdapter makes a random adapter, the same for the same seed, for inputs of mean 0 and variance 1. Its soft tokens
-// have the root mean square rms; that of the LLM's embedding table makes them as large as words.
+// NewAdapter makes a random adapter, the same for the same seed, for inputs of mean 0 and variance
+// 1. Its soft tokens have the root mean square rms; that of the LLM's embedding table makes them as
+// large as words.
 func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 	if !(rms > 0) || math.IsInf(rms, 0) {
 		return nil, fmt.Errorf("align: soft tokens cannot have the root mean square %g", rms)
@@ -137,7 +141,8 @@ func readSlot(model *cgo.Adapter, slot cgo.Slot) ([][]float32, error) {
 	return values, nil
 }
 
-// Fits reports by name whether the adapter reads states of width in and writes embeddings of width embd.
+// Fits reports by name whether the adapter reads states of width in and writes embeddings of width
+// embd.
 func (a *Adapter) Fits(in, embd int) error {
 	if a.In != in {
 		return fmt.Errorf("align: this adapter reads states that are %d wide, the recommender's are %d wide; "+
@@ -150,8 +155,8 @@ func (a *Adapter) Fits(in, embd int) error {
 	return nil
 }
 
-// Gradient reads the gradient that has been accumulated in a native adapter of a's shape, one slice for each tensor in
-// the order of Values.
+// Gradient reads the gradient that has been accumulated in a native adapter of a's shape, one slice
+// for each tensor in the order of Values.
 func (a *Adapter) Gradient(model *cgo.Adapter) ([][]float32, error) {
 	return readSlot(model, cgo.Gradient)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 )
 
-// killedAt copies what a kill at the event leaves on the disk, and returns the job in the copy's folder.
+// killedAt copies what a kill at the event leaves on the disk, and returns the job in the copy's
+// folder.
 func killedAt(t *testing.T, job *Job, at func(Event) bool) Job {
 	t.Helper()
 	killed := *job
@@ -63,8 +64,8 @@ func savedAdapter(t *testing.T, dir string) any {
 	return []any{file.Metadata, file.Tensors, provenance}
 }
 
-// Checkpoints follow the clock, however far apart they are in updates. The adapter file of a run that was
-// killed and resumed equals that of an uninterrupted run except for the time.
+// Checkpoints follow the clock, however far apart they are in updates. The adapter file of a run
+// that was killed and resumed equals that of an uninterrupted run except for the time.
 func TestTrain_checkpointsByTheClock(t *testing.T) {
 	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
 	checkpoint.LongestLoss = 0 // each update is late

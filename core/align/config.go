@@ -9,13 +9,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Config is how an adapter is trained. It is part of every checkpoint, and a checkpoint resumes only under the
-// configuration that it was made with.
+// Config is how an adapter is trained. It is part of every checkpoint, and a checkpoint resumes
+// only under the configuration that it was made with.
 type Config struct {
 	Seed uint64 `json:"seed"`
 
-	// Samples is the length of the run, repetitions counted. When it is 0, Minutes gives the length instead: the speed of
-	// the first steps is measured, and the number of steps that fit is fixed from then on.
+	// Samples is the length of the run, repetitions counted. When it is 0, Minutes gives the length
+	// instead: the speed of the first steps is measured, and the number of steps that fit is fixed
+	// from then on.
 	Samples int     `json:"samples,omitempty"`
 	Minutes float64 `json:"minutes,omitempty"`
 
@@ -26,14 +27,16 @@ type Config struct {
 	Schedule      Schedule `json:"schedule"`       // of the rate afterwards
 	WeightDecay   float64  `json:"weight_decay"`   // decoupled
 	MaxNorm       float64  `json:"max_norm"`       // the gradient's L2 norm is cut down to this; 0: never
-	// Noise is the standard deviation of Gaussian noise on each number of a standardised state during training, in the warm start
-	// too: an adapter that cannot rely on the exact state of an item reads what it shares with its neighbours (Bishop 1995).
+	// Noise is the standard deviation of Gaussian noise on each number of a standardised state
+	// during training, in the warm start too: an adapter that cannot rely on the exact state of an
+	// item reads what it shares with its neighbours (Bishop 1995).
 	Noise float64 `json:"noise,omitempty"`
 
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none
 	WarmBatch int     `json:"warm_batch"` // samples in one of them
 	WarmRate  float64 `json:"warm_rate"`  // learning rate, falling to 0
-	// WarmMicroBatch is how many samples of an update of the warm start one rank computes. 0: each rank computes all.
+	// WarmMicroBatch is how many samples of an update of the warm start one rank computes. 0: each
+	// rank computes all.
 	WarmMicroBatch int `json:"warm_micro_batch,omitempty"`
 
 	ValidateEvery     int `json:"validate_every"`     // updates between validation losses; 0: only at the end
@@ -120,8 +123,9 @@ func (c Config) Validate() error {
 // minMeasured is the fewest updates from which a run's speed is judged.
 const minMeasured = 4
 
-// rate is the learning rate of update number step, 0-based, of a run of plan updates: it rises over the first
-// WarmupSteps and then follows the schedule. While the plan is unknown (0) the run is still rising.
+// rate is the learning rate of update number step, 0-based, of a run of plan updates: it rises over
+// the first WarmupSteps and then follows the schedule. While the plan is unknown (0) the run is
+// still rising.
 func (c Config) rate(step, plan int) float64 {
 	if step < c.WarmupSteps && (plan == 0 || plan > c.WarmupSteps) {
 		return c.LearningRate * float64(step+1) / float64(c.WarmupSteps)

@@ -32,7 +32,8 @@ type Validation struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Best is the validation with the lowest loss, the earliest of equals, whose adapter is kept; nil before the first.
+// Best is the validation with the lowest loss, the earliest of equals, whose adapter is kept; nil
+// before the first.
 func (at *Cursor) Best() *Validation {
 	var best *Validation
 	for i := range at.Validations {
@@ -67,7 +68,8 @@ func (at *Cursor) learned(loss float64) {
 	at.Loss += (loss - at.Loss) / 20
 }
 
-// took counts a batch that needed the time d, and says whether it was the one after which the plan was made.
+// took counts a batch that needed the time d, and says whether it was the one after which the plan
+// was made.
 func (r *run) took(d time.Duration) bool {
 	r.Step++
 	r.Seconds += d.Seconds()
@@ -82,7 +84,8 @@ func (r *run) took(d time.Duration) bool {
 	return true
 }
 
-// planFor is the number of batches that fit into the run's minutes at the median pace so far, validation included.
+// planFor is the number of batches that fit into the run's minutes at the median pace so far,
+// validation included.
 func (at *Cursor) planFor(c Config) int {
 	each, left := median(at.Pace), 60*c.Minutes-at.Seconds
 	if n := len(at.Validations); n > 0 {

@@ -38,12 +38,14 @@ func (e Estimate) Total() int64 { return e.Weights + e.Prefix + e.Pass + e.Optim
 // Mebibytes writes a size for people.
 func Mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// productShare is how much of a step goes into the large products (docs/training.md says where that was measured). Where they
-// do not run on the core's own kernels it was not measured, and less is to be expected.
+// productShare is how much of a step goes into the large products (docs/training.md says where that
+// was measured). Where they do not run on the core's own kernels it was not measured, and less is
+// to be expected.
 const productShare = 0.65
 
-// productShareOnGPU is the same on GPUs, where most of a step is starting small kernels and moving what lies between products: of
-// SmolLM2-135M on an H100 (docs/gpu.md). Larger LLMs, which nobody has measured, should have more.
+// productShareOnGPU is the same on GPUs, where most of a step is starting small kernels and moving
+// what lies between products: of SmolLM2-135M on an H100 (docs/gpu.md). Larger LLMs, which nobody
+// has measured, should have more.
 const productShareOnGPU = 0.05
 
 // regressionShare is how much of the speed of large products in float32 the warm start reaches.
@@ -56,8 +58,8 @@ type Length struct {
 	Task   int   // as in a sample
 }
 
-// NewEstimate works out what a job will take, of which it needs the prompts, the shape and the configuration, on samples of
-// these lengths. It reads no weight of the LLM.
+// NewEstimate works out what a job will take, of which it needs the prompts, the shape and the
+// configuration, on samples of these lengths. It reads no weight of the LLM.
 func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (Estimate, error) {
 	if len(lengths) == 0 {
 		return Estimate{}, errors.New("align: there are no training samples")
@@ -124,8 +126,8 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 		if err != nil {
 			return Estimate{}, err
 		}
-		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to itself and to its input.
-		// Where entries are looked up these are the numbers that do so.
+		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to
+		// itself and to its input. Where entries are looked up these are the numbers that do so.
 		numbers := e.Optimiser / 16
 		if j.Shape.Entries > 0 {
 			numbers = int64(j.Shape.Hidden * (j.Shape.In + j.Shape.Entries))

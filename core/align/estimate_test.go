@@ -37,7 +37,8 @@ func TestNewEstimate_byHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the head has 16·300.
+	// A layer has 16·(2·4+2·2)·4 = 768 numbers in its attention and 3·16·32 = 1536 behind it; the
+	// head has 16·300.
 	shape := gguf.LLM{Architecture: "llama", Name: "ten", Layers: 10, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 32, Vocab: 300, Context: 20, RopeBase: 1e4,
 		RMSEps: 1e-5}
 	llm := openLLM(t, shape)
@@ -60,7 +61,8 @@ func TestNewEstimate_byHand(t *testing.T) {
 			t.Errorf("%s: %d, want %d", what, pair[0], pair[1])
 		}
 	}
-	// 6 positions and 3 tokens on the mean; behind the last layer's keys and values stand 1536 + 16·16 numbers and the head.
+	// 6 positions and 3 tokens on the mean; behind the last layer's keys and values stand 1536 +
+	// 16·16 numbers and the head.
 	flop := 4. * ((10*(768+1536)-1536-256)*6 + (1536+256+4800)*3)
 	if e.Positions != 6 || math.Abs(e.FLOP-flop) > 1e-6 {
 		t.Errorf("%g positions, %g FLOP, want 6 and %g", e.Positions, e.FLOP, flop)

@@ -20,7 +20,8 @@ type Provenance struct {
 	ValidationLoss float64         `json:"validation_loss,omitempty"` // the best, nats for each answer token; 0 without validation samples
 }
 
-// Check refuses a recommender, an LLM or a data set other than those of the training. An empty hash is not compared.
+// Check refuses a recommender, an LLM or a data set other than those of the training. An empty hash
+// is not compared.
 func (p Provenance) Check(recommender, llm, dataset string) error {
 	for _, pair := range []struct{ kind, want, got string }{
 		{"recommender", p.Recommender, recommender},
@@ -42,7 +43,8 @@ const (
 	tensorPrefix  = "adapter."
 )
 
-// Save writes the adapter and its provenance as safetensors: its tensors behind "adapter.", and JSON in the metadata.
+// Save writes the adapter and its provenance as safetensors: its tensors behind "adapter.", and
+// JSON in the metadata.
 func (a *Adapter) Save(path string, p Provenance) error {
 	file, err := a.file(p)
 	if err != nil {
@@ -54,8 +56,8 @@ func (a *Adapter) Save(path string, p Provenance) error {
 	return artifact.WriteSafetensors(path, file)
 }
 
-// Export writes the adapter as safetensors with the names that PyTorch's modules give its tensors; adapter.Entry.Modules
-// says which these are. The metadata is that of Save.
+// Export writes the adapter as safetensors with the names that PyTorch's modules give its tensors;
+// adapter.Entry.Modules says which these are. The metadata is that of Save.
 func (a *Adapter) Export(path string, p Provenance) error {
 	file, err := a.file(p)
 	if err != nil {

@@ -100,8 +100,8 @@ func (j Job) check(s prompt.Sample, context int) error {
 	return nil
 }
 
-// standardised gives the job with its states standardised, its validation samples thinned out to those that are used,
-// and what standardises them.
+// standardised gives the job with its states standardised, its validation samples thinned out to
+// those that are used, and what standardises them.
 func (j Job) standardised() (Job, Standard, error) {
 	standard, err := FitStandard(j.statesOfTraining(), j.Shape.In)
 	if err != nil {

@@ -13,10 +13,11 @@ import (
 // scoredAtOnce is how many inputs are scored at a time.
 const scoredAtOnce = 256
 
-// retell gives each sample of an adapter that shows several entries the answer that it can be taught: the items that the adapter shows, in that order, down to
-// the last that is in the sample's history. One vector does not hold the history's order, items that are not shown could only be guessed,
-// and which of those before the last are wrong nobody can tell. The scores, and so the answers, are the same whenever the run is taken up
-// again.
+// retell gives each sample of an adapter that shows several entries the answer that it can be
+// taught: the items that the adapter shows, in that order, down to the last that is in the sample's
+// history. One vector does not hold the history's order, items that are not shown could only be
+// guessed, and which of those before the last are wrong nobody can tell. The scores, and so the
+// answers, are the same whenever the run is taken up again.
 func (r *run) retell(ctx context.Context) error {
 	s := r.job.Shape
 	if s.LookUps == 0 {
@@ -75,7 +76,8 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 	return nil
 }
 
-// found gives the items with the n best scores, best first, down to the last of them that is one of the items; the best if none is.
+// found gives the items with the n best scores, best first, down to the last of them that is one of
+// the items; the best if none is.
 func found(scores []float32, items []int32, n int) []int32 {
 	var best []int32
 	for _, s := range recommender.Highest(scores, n, nil) {

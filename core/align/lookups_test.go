@@ -70,7 +70,8 @@ func retrievalJob(t *testing.T) Job {
 	return job
 }
 
-// A retrieval adapter comes out of the warm start showing the titles of both items, and is to say them in the order in which it shows them.
+// A retrieval adapter comes out of the warm start showing the titles of both items, and is to say
+// them in the order in which it shows them.
 func TestRecall(t *testing.T) {
 	job := retrievalJob(t)
 	r, err := open(context.Background(), job)
@@ -119,7 +120,8 @@ func TestRecall(t *testing.T) {
 	}
 }
 
-// What looks up is the same after training as before, and a run that was stopped goes on with the same answers.
+// What looks up is the same after training as before, and a run that was stopped goes on with the
+// same answers.
 func TestRecall_resumed(t *testing.T) {
 	whole := retrievalJob(t)
 	whole.Config.WeightDecay = 0.5

@@ -19,8 +19,9 @@ const (
 	streamWarmNoise = 1 << 42
 )
 
-// order visits n samples in a new random order in each epoch. Which sample stands at a place depends on the seed and
-// the place alone, so that a step number is all that a checkpoint needs to keep of it.
+// order visits n samples in a new random order in each epoch. Which sample stands at a place
+// depends on the seed and the place alone, so that a step number is all that a checkpoint needs to
+// keep of it.
 type order struct {
 	seed  uint64
 	n     int
@@ -65,8 +66,9 @@ func disturbed(samples []prompt.Sample, noise float64, random *rand.Rand) []prom
 	return samples
 }
 
-// passes splits a batch into groups of samples that go through the LLM together: of like length, so that little is padded, and of at most so many
-// positions behind the prompt's beginning, padding included, but at least one sample.
+// passes splits a batch into groups of samples that go through the LLM together: of like length, so
+// that little is padded, and of at most so many positions behind the prompt's beginning, padding
+// included, but at least one sample.
 func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, most int) [][]prompt.Sample {
 	length := func(s prompt.Sample) int { return positions(prompts, s) }
 	sorted := slices.Clone(batch)

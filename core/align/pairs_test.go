@@ -8,7 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 )
 
-// counting is a recommender whose state is the number of items, and whose item x has the vector (x, 0).
+// counting is a recommender whose state is the number of items, and whose item x has the vector (x,
+// 0).
 type counting struct{ adapter.Encoder }
 
 func (counting) StateWidth() int { return 1 }
@@ -28,7 +29,8 @@ func (counting) Items(_ context.Context, dst []float32, histories [][]int32) err
 	return nil
 }
 
-// A pair is the state after a history, or its last item's vector at length 1, with the last item and its title.
+// A pair is the state after a history, or its last item's vector at length 1, with the last item
+// and its title.
 func TestPairs(t *testing.T) {
 	histories, titles := [][]int32{{5, 6, 7}, {8, 9}}, [][]int32{{'a', 256}, {'b', 'c', 256}}
 	for slot, want := range map[string][]float32{"before": {2}, "item": {1, 0}} {

@@ -47,7 +47,8 @@ func TestTrain_onRanks(t *testing.T) {
 	}
 }
 
-// A run goes on, after one of its ranks was told to stop, on another number of ranks, with the same bits.
+// A run goes on, after one of its ranks was told to stop, on another number of ranks, with the same
+// bits.
 func TestTrain_onOtherRanks(t *testing.T) {
 	alone := tinyJob(t)
 	want := train(t, alone)

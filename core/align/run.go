@@ -111,7 +111,8 @@ func (r *run) start(ctx context.Context, adapter *Adapter, rms float64) (err err
 	return r.retell(ctx)
 }
 
-// begin makes the plan, runs the warm start from where it stands, and saves the run before training.
+// begin makes the plan, runs the warm start from where it stands, and saves the run before
+// training.
 func (r *run) begin(ctx context.Context, rms float64) error {
 	c := r.job.Config
 	if c.Samples > 0 {
@@ -191,8 +192,8 @@ func (r *run) save() error {
 	return artifact.WriteSafetensors(filepath.Join(r.job.Dir, CheckpointFile), file)
 }
 
-// restore takes up the checkpoint in the run's folder, refusing one of another run by what differs. Without one the
-// error is fs.ErrNotExist.
+// restore takes up the checkpoint in the run's folder, refusing one of another run by what differs.
+// Without one the error is fs.ErrNotExist.
 func (r *run) restore() error {
 	path := filepath.Join(r.job.Dir, CheckpointFile)
 	if _, err := os.Stat(path); err != nil {
@@ -254,8 +255,8 @@ func (r *run) stopped(err error) error {
 	return artifact.Resumable(fmt.Errorf("align: stopped after step %d and saved: %w", r.Step, err))
 }
 
-// finish saves the trained adapter, as it was at its best validation (at the end, if there are no validation samples), and
-// the last checkpoint.
+// finish saves the trained adapter, as it was at its best validation (at the end, if there are no
+// validation samples), and the last checkpoint.
 func (r *run) finish() (*Result, error) {
 	values := r.best
 	if values == nil {

@@ -65,7 +65,8 @@ func TestPassPositionses(t *testing.T) {
 		batch = append(batch, prompt.Sample{Answer: make([]int32, n), States: prompt.States{Counts: []int{1 + i/4}}})
 	}
 	var lengths []int
-	// Samples take 2 soft tokens, of the last one 4, and their answers without the last token: 6, 2, 4, 2 and 7 positions.
+	// Samples take 2 soft tokens, of the last one 4, and their answers without the last token: 6,
+	// 2, 4, 2 and 7 positions.
 	for _, micro := range passes([][]*prompt.Prompt{{p}}, batch, 13) {
 		for _, s := range micro {
 			lengths = append(lengths, len(s.Answer))
@@ -151,8 +152,9 @@ func TestWarmPace_byHand(t *testing.T) {
 }
 
 func TestPlanFor_byHand(t *testing.T) {
-	// 20 batches in 60 s of which one compiled a graph; median 2 s. Ten minutes leave 540 s; a validation of 10 s every
-	// 20 batches costs half a second each, and the last one 10 s more: 530/2.5 = 212.
+	// 20 batches in 60 s of which one compiled a graph; median 2 s. Ten minutes leave 540 s; a
+	// validation of 10 s every 20 batches costs half a second each, and the last one 10 s more:
+	// 530/2.5 = 212.
 	at := Cursor{Step: 20, Seconds: 60, Pace: append(slices.Repeat([]float64{2}, 19), 22),
 		Validations: []Validation{{Seconds: 10}}}
 	if got := at.planFor(Config{Minutes: 10, ValidateEvery: 20}); got != 232 {
@@ -195,7 +197,8 @@ func TestConfig_refusals(t *testing.T) {
 	}
 }
 
-// Noise has the standard deviation that is asked for, and leaves the samples that are trained on again as they are.
+// Noise has the standard deviation that is asked for, and leaves the samples that are trained on
+// again as they are.
 func TestDisturbed(t *testing.T) {
 	values := make([]float32, 10_000)
 	samples := []prompt.Sample{{States: prompt.States{Values: values}}}

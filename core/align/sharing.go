@@ -31,7 +31,8 @@ func (e Estimate) Shared(c Config, ranks int, bits float64) Sharing {
 	s := Sharing{Ranks: ranks, Memory: e.Total(), Compute: step * most / passes}
 	warm := e.Warm
 	if ranks > 1 {
-		// Each rank sends slices of its gradients to the ranks that add them, and receives those of others; then sums go to all.
+		// Each rank sends slices of its gradients to the ranks that add them, and receives those of
+		// others; then sums go to all.
 		s.Sums = int64(2*most+2) * gradient
 		s.Network = 8 * (most + 1) * float64(gradient) * float64(ranks-1) / float64(ranks) / bits
 		if c.WarmMicroBatch > 0 {
@@ -53,8 +54,8 @@ func (e Estimate) Shared(c Config, ranks int, bits float64) Sharing {
 	return s
 }
 
-// Answering is how many hours answers about histories take on ranks that divide them: passes forward, which are half of a
-// training pass, at the same speed. Each answers its shard alone.
+// Answering is how many hours answers about histories take on ranks that divide them: passes
+// forward, which are half of a training pass, at the same speed. Each answers its shard alone.
 func (e Estimate) Answering(histories, ranks int) (hours float64) {
 	return float64(histories) / (2 * e.Rate * float64(ranks)) / 3600
 }

@@ -6,12 +6,14 @@ import (
 	"math"
 )
 
-// Standard shifts and scales states so that each coordinate has mean 0 and variance 1 over the training states.
+// Standard shifts and scales states so that each coordinate has mean 0 and variance 1 over the
+// training states.
 type Standard struct {
 	Mean, Scale []float32 // [D]; a coordinate becomes (x - Mean)/Scale
 }
 
-// FitStandard measures states, some in each of the samples. A coordinate that never changes keeps the scale 1.
+// FitStandard measures states, some in each of the samples. A coordinate that never changes keeps
+// the scale 1.
 func FitStandard(samples [][]float32, width int) (Standard, error) {
 	total := 0
 	for _, states := range samples {
@@ -57,8 +59,8 @@ func (s Standard) Apply(dst, states []float32) {
 	}
 }
 
-// Fold gives the adapter that does to plain states what a does to standardised ones:
-// W·((x - m)/s) + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to.
+// Fold gives the adapter that does to plain states what a does to standardised ones: W·((x - m)/s)
+// + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to.
 func (s Standard) Fold(a *Adapter) *Adapter {
 	folded := &Adapter{Shape: a.Shape, Values: make([][]float32, len(a.Values))}
 	for i, values := range a.Values {

@@ -68,9 +68,9 @@ type Result struct {
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
 const maxSkipped = 3
 
-// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped: for the same plan and
-// machine the result is the same bit for bit. When ctx ends it saves a checkpoint and returns ctx's error. The ranks of
-// ctx share the work, and rank 0 writes.
+// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped:
+// for the same plan and machine the result is the same bit for bit. When ctx ends it saves a
+// checkpoint and returns ctx's error. The ranks of ctx share the work, and rank 0 writes.
 func Train(ctx context.Context, job Job) (*Result, error) {
 	r, err := open(ctx, job)
 	if err != nil {
@@ -133,8 +133,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 	return r.finish()
 }
 
-// update runs one batch forwards and backwards in passes of samples of like length, then moves the adapter. It gives
-// the batch's mean loss and the gradient's norm before clipping.
+// update runs one batch forwards and backwards in passes of samples of like length, then moves the
+// adapter. It gives the batch's mean loss and the gradient's norm before clipping.
 func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
@@ -169,8 +169,8 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 	return loss, float64(gradNorm), err
 }
 
-// validate measures the mean loss over the fixed validation samples, unless that has been done at this step, and keeps the
-// adapter if none before had a lower one.
+// validate measures the mean loss over the fixed validation samples, unless that has been done at
+// this step, and keeps the adapter if none before had a lower one.
 func (r *run) validate(ctx context.Context) error {
 	n := prompt.Targets(r.job.Validation)
 	if n == 0 || len(r.Validations) > 0 && r.Validations[len(r.Validations)-1].Step == r.Step {

@@ -22,7 +22,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// tinyJob is a run of 20 updates through a tiny random LLM, over samples whose answers follow from their states.
+// tinyJob is a run of 20 updates through a tiny random LLM, over samples whose answers follow from
+// their states.
 func tinyJob(t *testing.T) Job {
 	t.Helper()
 	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
@@ -198,7 +199,8 @@ func TestTrain_killedAndResumed(t *testing.T) {
 	sameRun(t, got, want, killed.Dir, job.Dir)
 }
 
-// What is kept is the adapter of the best validation, not that of the end, and training ends when patience does.
+// What is kept is the adapter of the best validation, not that of the end, and training ends when
+// patience does.
 func TestTrain_keepsTheBest(t *testing.T) {
 	job := tinyJob(t)
 	job.Config.Schedule, job.Config.ValidateEvery, job.Config.CheckpointEvery, job.Config.Patience = Constant, 1, 1, 3
@@ -404,8 +406,8 @@ func TestWarmStart_dictionary(t *testing.T) {
 	}
 }
 
-// On a machine whose clock says that an update of the warm start takes a second, it takes a fifth of the run's minutes and the
-// training through the LLM has the rest.
+// On a machine whose clock says that an update of the warm start takes a second, it takes a fifth
+// of the run's minutes and the training through the LLM has the rest.
 func TestTrain_slowWarmStart(t *testing.T) {
 	job := tinyJob(t)
 	job.Config.Samples, job.Config.Minutes, job.Config.WarmSteps = 0, 1, 1000

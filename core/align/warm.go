@@ -17,16 +17,18 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
-// Pair is one training pair of the warm start: the state after an item, and the tokens of that item's
-// title, end token included; for an adapter that shows several entries the sum of all states of a history, and its items.
+// Pair is one training pair of the warm start: the state after an item, and the tokens of that
+// item's title, end token included; for an adapter that shows several entries the sum of all states
+// of a history, and its items.
 type Pair struct {
 	State  []float32 // [D]
 	Items  []int32   // numbers in the catalogue: one, or at most as many as are looked up
 	Titles [][]int32 // of the items
 }
 
-// Pairs makes the training pairs of the warm start for a prompt with the slots: the state after each history, or its last item's vector where
-// that is shown, with the tokens of its last item's title.
+// Pairs makes the training pairs of the warm start for a prompt with the slots: the state after
+// each history, or its last item's vector where that is shown, with the tokens of its last item's
+// title.
 func Pairs(ctx context.Context, encoder adapter.Encoder, slots []string, histories, titles [][]int32) ([]Pair, error) {
 	slot := prompt.SlotAfter
 	if slices.Contains(slots, prompt.SlotItem) {
@@ -43,8 +45,8 @@ func Pairs(ctx context.Context, encoder adapter.Encoder, slots []string, histori
 	return pairs, nil
 }
 
-// warmShare is the largest part of a run's minutes that the warm start takes. Training through the LLM
-// needs the rest: with most of its minutes in the warm start a run names fewer items.
+// warmShare is the largest part of a run's minutes that the warm start takes. Training through the
+// LLM needs the rest: with most of its minutes in the warm start a run names fewer items.
 const warmShare = 0.2
 
 // warmPace tells how much of a warm start is over. The learning rate falls with what is left.
@@ -54,14 +56,14 @@ type warmPace struct {
 	elapsed func() time.Duration
 }
 
-// pace returns that of a run's warm start. A run whose length is given in samples has a fixed number of
-// steps, so that nothing in it depends on the speed of the machine.
+// pace returns that of a run's warm start. A run whose length is given in samples has a fixed
+// number of steps, so that nothing in it depends on the speed of the machine.
 func (c Config) pace(elapsed func() time.Duration) warmPace {
 	return warmPace{c.WarmSteps, time.Duration(warmShare * c.Minutes * float64(time.Minute)), elapsed}
 }
 
-// done returns the part that is over before a step, counted from 0; 1 or more at the end. The first step
-// is always taken.
+// done returns the part that is over before a step, counted from 0; 1 or more at the end. The first
+// step is always taken.
 func (p warmPace) done(step int) float64 {
 	done := float64(step) / float64(p.steps)
 	if p.budget > 0 && step > 0 {
@@ -75,13 +77,13 @@ func (p warmPace) plan(step int) int {
 	return max(step, int(float64(step)/p.done(step)))
 }
 
-// warmStart pre-trains the adapter without the LLM, from where the run stands. In place of a title's
-// first K tokens the adapter is to write their embeddings; a title shorter than K is filled up with its
-// last token, the end token, which will also end the answer. Most adapters regress to these from
-// standardised states; WarmFirst and WarmLast are then the mean squared error of the first and of the
-// last update in units of the embedding table's mean square, rms². An adapter with entries receives the
-// embeddings as its entries and learns to tell from a state which entry to look up; the loss is then
-// the cross-entropy in nats. The optimiser's moments are zero afterwards.
+// warmStart pre-trains the adapter without the LLM, from where the run stands. In place of a
+// title's first K tokens the adapter is to write their embeddings; a title shorter than K is filled
+// up with its last token, the end token, which will also end the answer. Most adapters regress to
+// these from standardised states; WarmFirst and WarmLast are then the mean squared error of the
+// first and of the last update in units of the embedding table's mean square, rms². An adapter with
+// entries receives the embeddings as its entries and learns to tell from a state which entry to
+// look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
 func (r *run) warmStart(ctx context.Context, rms float64) error {
 	job, c, s := r.job, r.job.Config, r.job.Shape
 	words, err := embeddings(job.GGUF, job.Warm, s)

@@ -373,7 +373,8 @@ func (w *worker) named(text string) (items []Item) {
 	return items
 }
 
-// Merge joins the answers of all shards of a job to the file that it would have written without shards, byte for byte.
+// Merge joins the answers of all shards of a job to the file that it would have written without
+// shards, byte for byte.
 func Merge(to string, shards []string) error {
 	type input struct {
 		path string

@@ -42,7 +42,8 @@ func open(t *testing.T) *run.Run {
 	return r
 }
 
-// inputs writes many rows, of every kind and some of them bad, as JSON lines and as Parquet, and says which are bad and why.
+// inputs writes many rows, of every kind and some of them bad, as JSON lines and as Parquet, and
+// says which are bad and why.
 func inputs(t *testing.T, r *run.Run) (lines, parquet string, bad map[int]string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -107,7 +108,8 @@ func do(t *testing.T, job Job) []byte {
 	return text
 }
 
-// Every row has its answer, in order, from whatever it is read, whether the job is stopped or shared by several machines.
+// Every row has its answer, in order, from whatever it is read, whether the job is stopped or
+// shared by several machines.
 func TestAnswers(t *testing.T) {
 	r := open(t)
 	lines, parquet, bad := inputs(t, r)
@@ -226,8 +228,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A file of states is an input in each of its forms, and a row that is bad in one of the ways that rows of states are bad gets one sentence.
-// The others get the answers that their states get by themselves.
+// A file of states is an input in each of its forms, and a row that is bad in one of the ways that
+// rows of states are bad gets one sentence. The others get the answers that their states get by
+// themselves.
 func TestStatesFiles(t *testing.T) {
 	r := open(t)
 	width := r.Source.StateWidth()

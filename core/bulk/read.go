@@ -236,7 +236,8 @@ func (p *pairs) of(r record, sequence string, position int64, state []float32) r
 	return r
 }
 
-// tensors reads safetensors: a file of states, or a tensor [rows, width] for each slot of the prompt.
+// tensors reads safetensors: a file of states, or a tensor [rows, width] for each slot of the
+// prompt.
 type tensors struct {
 	rows      int
 	states    []artifact.Tensor // for each slot, or the one of a file of states

@@ -13,8 +13,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/states/statestest"
 )
 
-// BenchmarkJob compares a job with its LLM alone: the same answers, asked for all at once of the same generator. RECINT_BULK_RUN names
-// the run, one of a file of states or of a recommender whose data set has users.
+// BenchmarkJob compares a job with its LLM alone: the same answers, asked for all at once of the
+// same generator. RECINT_BULK_RUN names the run, one of a file of states or of a recommender whose
+// data set has users.
 func BenchmarkJob(b *testing.B) {
 	const slots, rows = 32, 1024
 	folder := os.Getenv("RECINT_BULK_RUN")

@@ -44,7 +44,8 @@ func TestSpearman_byHand(t *testing.T) {
 	}
 }
 
-// One user with a hundred equal values is one draw, not a hundred: the interval must not shrink with the repetition.
+// One user with a hundred equal values is one draw, not a hundred: the interval must not shrink
+// with the repetition.
 func TestBootstrap_drawsUsers(t *testing.T) {
 	var users []int32
 	var values []float64
@@ -68,7 +69,8 @@ func TestBootstrap_drawsUsers(t *testing.T) {
 	}
 }
 
-// planted evaluates 300 samples of 50 users, of which two in three are Drama, with a way of answering.
+// planted evaluates 300 samples of 50 users, of which two in three are Drama, with a way of
+// answering.
 func planted(t *testing.T, say func(state float32) string) *evaluate.Answers {
 	t.Helper()
 	values := []string{"Drama", "Drama", "War"}
@@ -125,14 +127,16 @@ func TestTable_plantedCheats(t *testing.T) {
 			t.Errorf("an adapter that ignores its input is not flagged: %s", row)
 		}
 	}
-	// A prompt that leaks the answer: an adapter of the same prompt that ignores the state is as right as this one is.
+	// A prompt that leaks the answer: an adapter of the same prompt that ignores the state is as
+	// right as this one is.
 	leaked := flags(t, planted(t, honest), Other{Name: "adapter that ignores the state", Answers: planted(t, honest)})
 	if !leaked["all: adapter that ignores the state"] || !leaked["held-out items: adapter that ignores the state"] {
 		t.Errorf("a prompt that leaks the answer is not flagged: %v", leaked)
 	}
 }
 
-// Answers that follow what a control shows in place of a sample's history are right about that, and wrong about the sample.
+// Answers that follow what a control shows in place of a sample's history are right about that, and
+// wrong about the sample.
 func TestTable_asShown(t *testing.T) {
 	answers, shown := planted(t, honest), map[string][]string{}
 	swapped := planted(t, func(state float32) string { return honest(4 - state) })
@@ -187,7 +191,8 @@ func TestTable_write(t *testing.T) {
 	}
 }
 
-// Two of three users have the value 1 ten times, one has the value 5 a hundred times: the draws hold either as the median.
+// Two of three users have the value 1 ten times, one has the value 5 a hundred times: the draws
+// hold either as the median.
 func TestMedian_drawsUsers(t *testing.T) {
 	var users []int32
 	var values []float64
@@ -204,7 +209,8 @@ func TestMedian_drawsUsers(t *testing.T) {
 	}
 }
 
-// Two runs are taken together: twice the samples of the same users, and the spread of both. One that has other controls is refused.
+// Two runs are taken together: twice the samples of the same users, and the spread of both. One
+// that has other controls is refused.
 func TestTable_seeds(t *testing.T) {
 	half := planted(t, func(state float32) string { return map[float32]string{1: "Drama", 2: "War", 3: "War"}[state] })
 	table, err := New([]Evaluated{{planted(t, honest), nil}, {half, nil}}, userOf)

@@ -1,5 +1,5 @@
-// Package control asks who does the work: it compares answers from a recommender's states with what controls answer to the same
-// questions, sample by sample.
+// Package control asks who does the work: it compares answers from a recommender's states with what
+// controls answer to the same questions, sample by sample.
 package control
 
 import (
@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// McNemar is the exact two-sided p-value of McNemar's test: of samples on which two ways of answering differ, so many are right
-// by one alone and so many by the other alone.
+// McNemar is the exact two-sided p-value of McNemar's test: of samples on which two ways of
+// answering differ, so many are right by one alone and so many by the other alone.
 func McNemar(onlyFirst, onlySecond int) float64 {
 	n, fewer := onlyFirst+onlySecond, min(onlyFirst, onlySecond)
 	p := 0.0
@@ -38,8 +38,8 @@ type Interval struct {
 // draws is how many samples of users a bootstrap draws.
 const draws = 10_000
 
-// Bootstrap gives the mean of values with its interval, and a two-sided p-value of its being 0. It draws users with all of their
-// values, since what one user's samples say is not independent.
+// Bootstrap gives the mean of values with its interval, and a two-sided p-value of its being 0. It
+// draws users with all of their values, since what one user's samples say is not independent.
 func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p float64) {
 	place, sums, counts := map[int32]int{}, []float64(nil), []float64(nil)
 	total := 0.0
@@ -72,7 +72,8 @@ func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p floa
 	return Interval{total / float64(len(values)), means[draws/40], means[draws-1-draws/40]}, min(1, 2*float64(min(below, above))/(draws+1))
 }
 
-// Median gives the median of values with its 95 % interval, by a bootstrap that draws users as Bootstrap does.
+// Median gives the median of values with its 95 % interval, by a bootstrap that draws users as
+// Bootstrap does.
 func Median(users []int32, values []float64, seed uint64) (median, low, high float64) {
 	of := map[int32][]float64{}
 	for i, user := range users {
@@ -95,8 +96,8 @@ func Median(users []int32, values []float64, seed uint64) (median, low, high flo
 	return middle(slices.Clone(values)), medians[draws/40], medians[draws-1-draws/40]
 }
 
-// Holm adjusts p-values of several tests so that the chance of any false finding stays below the level that one of them is compared
-// with (Holm 1979).
+// Holm adjusts p-values of several tests so that the chance of any false finding stays below the
+// level that one of them is compared with (Holm 1979).
 func Holm(p []float64) []float64 {
 	order := make([]int, len(p))
 	for i := range order {

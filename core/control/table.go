@@ -53,7 +53,8 @@ func (s Spread) String() string {
 	return fmt.Sprintf("%.3f (%.3f–%.3f)", s.Mean, s.Low, s.High)
 }
 
-// Table is an evaluation beside its controls, or those of several runs that differ by their seeds, taken together.
+// Table is an evaluation beside its controls, or those of several runs that differ by their seeds,
+// taken together.
 type Table struct {
 	Label string `json:"label"`
 	Task  string `json:"task"`
@@ -67,17 +68,18 @@ type Evaluated struct {
 	Others  []Other
 }
 
-// Other is a control that is another evaluation of the same samples, such as that of an adapter that ignores the state.
+// Other is a control that is another evaluation of the same samples, such as that of an adapter
+// that ignores the state.
 type Other struct {
 	Name    string
 	Answers *evaluate.Answers
 	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
-// New compares the answers of runs with their own controls (zero and shuffled states, one constant answer) and with other
-// evaluations. Runs have the same controls in the same order, and differ by the seeds of recommender and adapter; their samples are
-// taken together, and p-values are then the bootstrap's, which draws users with their samples of all runs. userOf gives the user of a
-// sample.
+// New compares the answers of runs with their own controls (zero and shuffled states, one constant
+// answer) and with other evaluations. Runs have the same controls in the same order, and differ by
+// the seeds of recommender and adapter; their samples are taken together, and p-values are then the
+// bootstrap's, which draws users with their samples of all runs. userOf gives the user of a sample.
 func New(runs []Evaluated, userOf func(sample string) (int32, error)) (*Table, error) {
 	first := runs[0].Answers
 	t := &Table{Label: first.Header.Label, Task: first.Header.Evaluation, Runs: len(runs)}
@@ -138,7 +140,8 @@ func (e Evaluated) pairs(part *evaluate.Answers) (pairs []Pair, err error) {
 	return pairs, nil
 }
 
-// adjust corrects the p-values of all rows: McNemar's where every true answer has one line, else the bootstrap's.
+// adjust corrects the p-values of all rows: McNemar's where every true answer has one line, else
+// the bootstrap's.
 func (t *Table) adjust(single bool) {
 	p := make([]float64, len(t.Rows))
 	for i, r := range t.Rows {
@@ -198,7 +201,8 @@ func constant(records []evaluate.Record) []evaluate.Record {
 	return same
 }
 
-// follows is the mean score of answers where what was shown is taken for the truth; nil where nothing is known of what was shown.
+// follows is the mean score of answers where what was shown is taken for the truth; nil where
+// nothing is known of what was shown.
 func follows(pairs []Pair) *float64 {
 	sum, n := 0.0, 0
 	for _, p := range pairs {

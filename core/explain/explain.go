@@ -1,6 +1,6 @@
-// Package explain finds out which items of a history a recommendation rests on: the fewest changes to the history, removals or
-// replacements, after which the recommender recommends something else. It re-runs the recommender on changed histories, and needs
-// nothing else of it.
+// Package explain finds out which items of a history a recommendation rests on: the fewest changes
+// to the history, removals or replacements, after which the recommender recommends something else.
+// It re-runs the recommender on changed histories, and needs nothing else of it.
 package explain
 
 import (
@@ -14,7 +14,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// Scorer scores all items after histories; a recommender is one. Its scores must depend on the history alone.
+// Scorer scores all items after histories; a recommender is one. Its scores must depend on the
+// history alone.
 type Scorer interface {
 	Scores(ctx context.Context, dst []float32, histories [][]int32) error
 }
@@ -32,12 +33,14 @@ type Change struct {
 	By int32 // the item in its place, or Removed
 }
 
-// sameAgain is the likeness from which recommendations count as the same. This measure and its bound are those of Scarcelli et al.
-// (2025, arXiv 2508.03606), for untargeted explanations that look at items and not at their categories.
+// sameAgain is the likeness from which recommendations count as the same. This measure and its
+// bound are those of Scarcelli et al. (2025, arXiv 2508.03606), for untargeted explanations that
+// look at items and not at their categories.
 const sameAgain = 0.5
 
-// likeness compares two lists of recommended items. An item that is in both counts by its place in the first list, as in a
-// normalised discounted cumulative gain, and less the further its place has moved. Equal lists have likeness 1.
+// likeness compares two lists of recommended items. An item that is in both counts by its place in
+// the first list, as in a normalised discounted cumulative gain, and less the further its place has
+// moved. Equal lists have likeness 1.
 func likeness(before, after []recommender.Scored) float64 {
 	gain, most := 0.0, 0.0
 	for place, b := range before {
@@ -61,8 +64,9 @@ type Explanation struct {
 	Tried         int // changed histories that were scored
 }
 
-// Bounds of the search. All removals of so many items are tried before any of more, while there are no more than mostRemovals of a
-// size; beyond that, and for replacements, the search goes on from the changes that came closest.
+// Bounds of the search. All removals of so many items are tried before any of more, while there are
+// no more than mostRemovals of a size; beyond that, and for replacements, the search goes on from
+// the changes that came closest.
 const (
 	mostRemovals = 256
 	closest      = 8
@@ -82,7 +86,8 @@ func (a attempt) removals() bool {
 	return !slices.ContainsFunc(a.changes, func(c Change) bool { return c.By != Removed })
 }
 
-// Find explains what is recommended after a history. Items of the history are recommended neither before nor after.
+// Find explains what is recommended after a history. Items of the history are recommended neither
+// before nor after.
 func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanation, error) {
 	if len(history) == 0 || o.Top < 1 || o.Top >= o.Items-len(history) {
 		return nil, fmt.Errorf("explain: the top %d after %d of %d items; the history needs at least one, and more than the top must be left",
@@ -121,7 +126,8 @@ func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanati
 	return e, nil
 }
 
-// next chooses from which attempts the search goes on: all removals, if they are few, and those that came closest.
+// next chooses from which attempts the search goes on: all removals, if they are few, and those
+// that came closest.
 func next(attempts []attempt) (beam []attempt) {
 	removals := 0
 	for _, a := range attempts {
@@ -150,7 +156,8 @@ type finder struct {
 	by      []int32 // items that are tried as replacements
 }
 
-// choose chooses the items that are tried as replacements: those with the lowest scores, which are least like the history, and others.
+// choose chooses the items that are tried as replacements: those with the lowest scores, which are
+// least like the history, and others.
 func (f *finder) choose(scores []float32) {
 	order := rand.New(rand.NewPCG(f.Seed, 0)).Perm(f.Items)
 	order = slices.DeleteFunc(order, func(item int) bool {
@@ -168,7 +175,8 @@ func (f *finder) choose(scores []float32) {
 // atOnce is how many changed histories are scored together.
 const atOnce = 1024
 
-// extend makes one more change to each attempt, in every place and in every way, and tries the results.
+// extend makes one more change to each attempt, in every place and in every way, and tries the
+// results.
 func (f *finder) extend(ctx context.Context, beam []attempt) ([]attempt, error) {
 	var attempts []attempt
 	known := map[string]bool{}

@@ -43,7 +43,8 @@ func TestFind_oneItem(t *testing.T) {
 	}
 }
 
-// Two items are for it, each strongly enough alone, so that both must go: the search does not stop at one, and does not take three.
+// Two items are for it, each strongly enough alone, so that both must go: the search does not stop
+// at one, and does not take three.
 func TestFind_twoItems(t *testing.T) {
 	var v votes
 	v[0][6], v[2][6] = 9, 9
@@ -115,7 +116,8 @@ func TestLikeness_byHand(t *testing.T) {
 	}
 }
 
-// Without item 1 the first two recommendations change places, which leaves the top 3 more than half alike.
+// Without item 1 the first two recommendations change places, which leaves the top 3 more than half
+// alike.
 func TestMeasure_byTheFirst(t *testing.T) {
 	v := votes{0: {6: 5, 5: 4.5, 7: 3}, 1: {5: 1}}
 	m, err := Measure(t.Context(), v, [][]int32{{0, 1}}, []int{1, 3}, Options{Items: 10, Seed: 1}, nil)

@@ -21,7 +21,8 @@ type Measured struct {
 	Median   float64        `json:"median_ms"`
 }
 
-// Measure explains what is recommended after each history, for several k, of which 1 is the first. progress may be nil.
+// Measure explains what is recommended after each history, for several k, of which 1 is the first.
+// progress may be nil.
 func Measure(ctx context.Context, s Scorer, histories [][]int32, tops []int, o Options, progress func(done, total int)) ([]Measured, error) {
 	if len(histories) == 0 {
 		return nil, fmt.Errorf("explain: there are no histories")

@@ -1,2 +1,3 @@
-// Package interpret puts recommender states into words: it hands their soft tokens to an LLM and reads the answer.
+// Package interpret puts recommender states into words: it hands their soft tokens to an LLM and
+// reads the answer.
 package interpret

@@ -133,8 +133,8 @@ func (i *Interpreter) Close() error {
 	return err
 }
 
-// Answer answers each sample, choosing tokens as Options.Sampling says. The answers do not depend on how many samples are answered
-// side by side, up to rounding.
+// Answer answers each sample, choosing tokens as Options.Sampling says. The answers do not depend
+// on how many samples are answered side by side, up to rounding.
 func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]prompt.Answer, error) {
 	ranked, err := i.search(ctx, samples, nil, 1)
 	if err != nil {
@@ -147,9 +147,10 @@ func (i *Interpreter) Answer(ctx context.Context, samples []prompt.States) ([]pr
 	return answers, nil
 }
 
-// Rank gives, for each sample, up to `width` of the likeliest answers that g allows, the likeliest first. It is a beam search:
-// of the beginnings of answers only the `width` likeliest are pursued, so that a title that starts unlikely can be missed. An answer
-// that is cut at MaxTokens ends with its last whole title.
+// Rank gives, for each sample, up to `width` of the likeliest answers that g allows, the likeliest
+// first. It is a beam search: of the beginnings of answers only the `width` likeliest are pursued,
+// so that a title that starts unlikely can be missed. An answer that is cut at MaxTokens ends with
+// its last whole title.
 func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *grammar.Grammar, width int) ([][]prompt.Answer, error) {
 	if width < 1 || width > i.opts.Slots {
 		return nil, fmt.Errorf("interpret: %d answers at a time; at least 1, and at most the %d slots", width, i.opts.Slots)
@@ -157,7 +158,8 @@ func (i *Interpreter) Rank(ctx context.Context, samples []prompt.States, g *gram
 	return i.search(ctx, samples, g, width)
 }
 
-// Check refuses states that the prompt or the generator has no room for, and numbers that are not finite.
+// Check refuses states that the prompt or the generator has no room for, and numbers that are not
+// finite.
 func (i *Interpreter) Check(states prompt.States) error {
 	if err := i.prompt.Check(states, i.shape.Width()); err != nil {
 		return err

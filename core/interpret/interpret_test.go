@@ -16,7 +16,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// tinyInterpreter is an untrained adapter in front of a tiny random LLM, with a prompt of two states.
+// tinyInterpreter is an untrained adapter in front of a tiny random LLM, with a prompt of two
+// states.
 func tinyInterpreter(t *testing.T, opts Options) *Interpreter {
 	t.Helper()
 	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
@@ -135,8 +136,8 @@ func TestWrite_charactersOfSeveralTokens(t *testing.T) {
 	}
 }
 
-// What a call is answered does not depend on the calls before it, to the last bit: an evaluation that is taken up again ends as
-// one that never stopped.
+// What a call is answered does not depend on the calls before it, to the last bit: an evaluation
+// that is taken up again ends as one that never stopped.
 func TestAnswer_doesNotDependOnEarlierCalls(t *testing.T) {
 	states := randomStates(40)
 	g := titleGrammar(t, 3)

@@ -11,13 +11,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// nodesAtOnce is about how many tokens of titles go through the LLM in one call. More of them share a prompt; but each looks over
-// all that stand before it, also those of other titles.
+// nodesAtOnce is about how many tokens of titles go through the LLM in one call. More of them share
+// a prompt; but each looks over all that stand before it, also those of other titles.
 const nodesAtOnce = 256
 
-// Scorer gives the probability of every title of a catalogue: log p(title | states), the log-probabilities among all tokens of the
-// title's tokens and of the end token, summed up. Unlike Rank it leaves no title out. The LLM runs as in training, and what several
-// titles begin with is computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
+// Scorer gives the probability of every title of a catalogue: log p(title | states), the
+// log-probabilities among all tokens of the title's tokens and of the end token, summed up. Unlike
+// Rank it leaves no title out. The LLM runs as in training, and what several titles begin with is
+// computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
 type Scorer struct {
 	of     *Interpreter
 	llm    *cgo.LLM
@@ -66,8 +67,8 @@ func (s *Scorer) Close() error {
 	return err
 }
 
-// plant makes trees of at most so many nodes, unless one answer alone has more. In the order of their tokens, answers share what
-// they begin with with their neighbours.
+// plant makes trees of at most so many nodes, unless one answer alone has more. In the order of
+// their tokens, answers share what they begin with with their neighbours.
 func plant(answers [][]int32, most int) []tree {
 	order := make([]int, len(answers))
 	for i := range order {
@@ -102,8 +103,8 @@ func plant(answers [][]int32, most int) []tree {
 	return trees
 }
 
-// Scores gives log p(title | states) in nats for each sample and each title, in the order of both. The context is looked at between
-// calls of the LLM, some dozen for a thousand titles.
+// Scores gives log p(title | states) in nats for each sample and each title, in the order of both.
+// The context is looked at between calls of the LLM, some dozen for a thousand titles.
 func (s *Scorer) Scores(ctx context.Context, samples []prompt.States) ([][]float64, error) {
 	if err := s.of.check(samples); err != nil {
 		return nil, err

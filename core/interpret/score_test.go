@@ -33,8 +33,9 @@ func scorer(t *testing.T, titles []string, precision cgo.Precision, nodes int) *
 	return s
 }
 
-// The reference feeds each title by itself to the training graph in float32. In float32 only the order of sums differs; bfloat16 has
-// 8 significant bits in each product. Measured: 3e-6 and 0.053 nats.
+// The reference feeds each title by itself to the training graph in float32. In float32 only the
+// order of sums differs; bfloat16 has 8 significant bits in each product. Measured: 3e-6 and 0.053
+// nats.
 func TestScores_likeEachTitleByItself(t *testing.T) {
 	states := randomStates(5)
 	twice := append(slices.Clone(titles), "Heat")
@@ -63,7 +64,8 @@ func TestScores_likeEachTitleByItself(t *testing.T) {
 	}
 }
 
-// A beam as wide as the catalogue goes another way, through llama.cpp's generation, to the same order.
+// A beam as wide as the catalogue goes another way, through llama.cpp's generation, to the same
+// order.
 func TestScores_orderOfRank(t *testing.T) {
 	states := randomStates(4)
 	s := scorer(t, titles, cgo.F32, nodesAtOnce)

@@ -64,9 +64,10 @@ func (i *Interpreter) search(ctx context.Context, samples []prompt.States, g *gr
 	return answers, nil
 }
 
-// AskAll answers questions of one width, whose states Check allows, side by side; where some are done the next ones take their slots. It
-// waits until half of the slots are free: a prompt by itself costs nearly as much as several side by side. A question that the LLM cannot
-// compute with has an Err in the end, and no answers.
+// AskAll answers questions of one width, whose states Check allows, side by side; where some are
+// done the next ones take their slots. It waits until half of the slots are free: a prompt by
+// itself costs nearly as much as several side by side. A question that the LLM cannot compute with
+// has an Err in the end, and no answers.
 func (i *Interpreter) AskAll(ctx context.Context, questions []*Question) error {
 	s, err := i.Session()
 	if err != nil {
@@ -93,7 +94,8 @@ func (i *Interpreter) AskAll(ctx context.Context, questions []*Question) error {
 	return nil
 }
 
-// decode runs a batch that has a part for every hypothesis, and moves each beam on by what may follow.
+// decode runs a batch that has a part for every hypothesis, and moves each beam on by what may
+// follow.
 func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	var steps [][]grammar.Step // of each hypothesis, where a grammar says them
 	free := false
@@ -149,7 +151,8 @@ func (s *Session) decode(beams []*beam, batch cgo.DecodeBatch) error {
 	return nil
 }
 
-// choose gives the token that a free answer goes on with behind hypothesis n of a batch, and its log-probability.
+// choose gives the token that a free answer goes on with behind hypothesis n of a batch, and its
+// log-probability.
 func (s *Session) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
 	if s.of.opts.Sampling.Temperature == 0 {
 		return result.Tokens[n], float64(result.LogProbs[n])
@@ -157,7 +160,8 @@ func (s *Session) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
 	return s.of.opts.Sampling.draw(result.Logits[n*s.of.vocab:(n+1)*s.of.vocab], b.random)
 }
 
-// moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better can come.
+// moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better
+// can come.
 func (s *Session) moveOn(b *beam, candidates []candidate) error {
 	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(y.logProb, x.logProb) })
 	candidates = candidates[:min(b.Width, len(candidates))]
@@ -229,8 +233,8 @@ func (i *Interpreter) write(a *prompt.Answer) error {
 	return nil
 }
 
-// settle gives the new hypotheses of a beam their slots: the first child of a parent takes over the parent's, the others get
-// copies of it.
+// settle gives the new hypotheses of a beam their slots: the first child of a parent takes over the
+// parent's, the others get copies of it.
 func (s *Session) settle(b *beam, parents []hypothesis) error {
 	taken := make([]bool, len(parents))
 	for _, h := range b.live {

@@ -24,7 +24,8 @@ func titleGrammar(t *testing.T, lines int) *grammar.Grammar {
 	return g
 }
 
-// titleLogProbs gives the log-probabilities of each title's tokens from the training graph in float32: nothing of the search is in it.
+// titleLogProbs gives the log-probabilities of each title's tokens from the training graph in
+// float32: nothing of the search is in it.
 func titleLogProbs(t *testing.T, states prompt.States) map[string][]float64 {
 	t.Helper()
 	engine, gguf := testllm.Engine(t), testllm.GGUF(t)
@@ -79,7 +80,8 @@ func likeliest(t *testing.T, states prompt.States) (answers []prompt.Answer) {
 	return answers
 }
 
-// A beam as wide as the catalogue misses nothing: it gives all titles in the order of their probabilities.
+// A beam as wide as the catalogue misses nothing: it gives all titles in the order of their
+// probabilities.
 func TestRank_findsTheLikeliest(t *testing.T) {
 	states := randomStates(4)
 	g := titleGrammar(t, 1)
@@ -164,7 +166,8 @@ func TestRank_cut(t *testing.T) {
 	}
 }
 
-// A narrow beam against one written out over the log-probabilities of the training graph: the same titles, in the same order.
+// A narrow beam against one written out over the log-probabilities of the training graph: the same
+// titles, in the same order.
 func TestRank_narrow(t *testing.T) {
 	states := randomStates(4)
 	const width = 2
@@ -186,8 +189,8 @@ func TestRank_narrow(t *testing.T) {
 	}
 }
 
-// beamByHand pursues the beginnings of titles as strings: the tiny LLM's tokens are bytes. The probability of a beginning is in
-// that of any title that starts with it.
+// beamByHand pursues the beginnings of titles as strings: the tiny LLM's tokens are bytes. The
+// probability of a beginning is in that of any title that starts with it.
 func beamByHand(t *testing.T, states prompt.States, width int) (best []string) {
 	t.Helper()
 	prefixes := map[string]float64{} // log p of each beginning; a title with its end has a line break behind it

@@ -13,8 +13,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Session answers questions that come one after the other: those under way go on side by side, a token at each step, and others
-// join them between two steps. An interpreter has one session at a time, and answers nothing else meanwhile.
+// Session answers questions that come one after the other: those under way go on side by side, a
+// token at each step, and others join them between two steps. An interpreter has one session at a
+// time, and answers nothing else meanwhile.
 type Session struct {
 	of    *Interpreter
 	free  []int // slots
@@ -28,9 +29,9 @@ type Question struct {
 	Width   int              // how many answers are pursued, as in Rank; 1 without a grammar
 	Number  uint64           // where tokens are drawn they follow from the seed and this
 
-	// Said, if not nil, receives each token of an answer without a grammar: the text that it adds (see
-	// Answer.Pieces) and its log-probability in nats. It does not receive a character that the answer
-	// cuts off. Ask and Step call it.
+	// Said, if not nil, receives each token of an answer without a grammar: the text that it adds
+	// (see Answer.Pieces) and its log-probability in nats. It does not receive a character that the
+	// answer cuts off. Ask and Step call it.
 	Said func(piece string, logProb float64)
 
 	Answers []prompt.Answer // the likeliest first; nil while the question is under way
@@ -61,9 +62,10 @@ func (s *Session) Room(width int) int { return len(s.free) / width }
 // Live is how many questions are under way.
 func (s *Session) Live() int { return len(s.beams) }
 
-// Ask puts the prompts of questions through the LLM, side by side, and gives their first tokens. There must be room for them, and
-// Check must allow their states. A question whose soft tokens are too large is left out, and its Err says so. After an error the session
-// is broken: begin another one.
+// Ask puts the prompts of questions through the LLM, side by side, and gives their first tokens.
+// There must be room for them, and Check must allow their states. A question whose soft tokens are
+// too large is left out, and its Err says so. After an error the session is broken: begin another
+// one.
 func (s *Session) Ask(questions []*Question) error {
 	var states []float32
 	for _, q := range questions {
@@ -106,7 +108,8 @@ func (s *Session) Ask(questions []*Question) error {
 	return s.decode(beams, cgo.DecodeBatch{Counts: counts, Rows: rows})
 }
 
-// checkSoft refuses soft tokens [n, width] with which an LLM gives no numbers: its layers begin with the sum of each one's squares.
+// checkSoft refuses soft tokens [n, width] with which an LLM gives no numbers: its layers begin
+// with the sum of each one's squares.
 func checkSoft(soft []float32, width int) error {
 	for row := range slices.Chunk(soft, width) {
 		sum := 0.0
@@ -120,7 +123,8 @@ func checkSoft(soft []float32, width int) error {
 	return nil
 }
 
-// Step adds a token to every answer under way. Questions whose Answers are there have left the session. After an error it is broken.
+// Step adds a token to every answer under way. Questions whose Answers are there have left the
+// session. After an error it is broken.
 func (s *Session) Step() error {
 	if len(s.beams) == 0 {
 		return nil
@@ -136,7 +140,8 @@ func (s *Session) Step() error {
 	return s.decode(beams, batch)
 }
 
-// Drop takes a question out of the session before it is answered. One that is not under way is ignored.
+// Drop takes a question out of the session before it is answered. One that is not under way is
+// ignored.
 func (s *Session) Drop(q *Question) error {
 	i := slices.IndexFunc(s.beams, func(b *beam) bool { return b.Question == q })
 	if i < 0 {
@@ -158,7 +163,8 @@ func (s *Session) leave(b *beam, hypotheses []hypothesis) error {
 	return nil
 }
 
-// say tells of the last token of a free answer. A character that is not complete yet is kept for the next one.
+// say tells of the last token of a free answer. A character that is not complete yet is kept for
+// the next one.
 func (s *Session) say(b *beam) error {
 	var tokens []int32
 	var logProbs []float64

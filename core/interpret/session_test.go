@@ -10,8 +10,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Questions that join a session while others are under way, of which some leave, are answered as they are alone; what Said is told
-// is the text.
+// Questions that join a session while others are under way, of which some leave, are answered as
+// they are alone; what Said is told is the text.
 func TestSession(t *testing.T) {
 	states := randomStates(12)
 	i := tinyInterpreter(t, Options{Slots: 8, MaxTokens: 12, MaxStates: 2})
@@ -89,7 +89,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// States whose soft tokens the LLM cannot compute with are left out, and nobody beside them notices.
+// States whose soft tokens the LLM cannot compute with are left out, and nobody beside them
+// notices.
 func TestAsk_hugeStates(t *testing.T) {
 	states := randomStates(2)
 	i := tinyInterpreter(t, Options{Slots: 4, MaxTokens: 4, MaxStates: 2})

@@ -8,8 +8,8 @@ import (
 )
 
 // BenchmarkSum measures how long a step takes beside computing: leaves of an adapter of 1.3 million
-// numbers, 4 on each rank, are gathered, added up and spread. Every rank makes as many steps, so give
-// their number:
+// numbers, 4 on each rank, are gathered, added up and spread. Every rank makes as many steps, so
+// give their number:
 //
 //	go test -c -o ranks.test ./core/ranks && mpirun -n 4 ./ranks.test -test.run '^$' -test.bench Sum -test.benchtime 20x
 func BenchmarkSum(b *testing.B) {

@@ -1,5 +1,5 @@
-// Package recommender trains sequential recommenders, reads and writes their weights, gives the hidden states that are
-// to be put into words, and measures how well the next item is ranked.
+// Package recommender trains sequential recommenders, reads and writes their weights, gives the
+// hidden states that are to be put into words, and measures how well the next item is ranked.
 package recommender
 
 import (
@@ -14,22 +14,23 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// Config says what a recommender is and how it is trained. The same configuration and data give the same weights bit for
-// bit, on any number of threads and ranks.
+// Config says what a recommender is and how it is trained. The same configuration and data give the
+// same weights bit for bit, on any number of threads and ranks.
 type Config struct {
 	models.Sizes
 	models.Training
 	Settings models.Values // the model's own; copies of a Config share them
 }
 
-// LargeCatalogue is the number of items above which recommenders learn by a sampled softmax by default: the full one
-// takes time and memory in proportion to the catalogue.
+// LargeCatalogue is the number of items above which recommenders learn by a sampled softmax by
+// default: the full one takes time and memory in proportion to the catalogue.
 const LargeCatalogue = 20_000
 
 // sampledItems is how many items are drawn for each of its batches.
 const sampledItems = 1024
 
-// Default is the paper's size of a model with settings chosen on the validation part of MovieLens-100K.
+// Default is the paper's size of a model with settings chosen on the validation part of
+// MovieLens-100K.
 func Default(model string, items int) (Config, error) {
 	entry, ok := models.Find(model)
 	if !ok {

@@ -84,7 +84,8 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// What is read as a configuration and found valid can be built, whatever it says; nothing else is let through.
+// What is read as a configuration and found valid can be built, whatever it says; nothing else is
+// let through.
 func FuzzConfig(f *testing.F) {
 	for _, model := range models.Names() {
 		c, err := Default(model, 7)

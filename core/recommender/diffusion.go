@@ -7,8 +7,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-// Oracles draws a vector for the ideal next item after each history: dst [len(histories), D]. Histories are as for States.
-// Oracle number i follows from the seed and i alone. Only recommenders with a Diffusion draw oracles.
+// Oracles draws a vector for the ideal next item after each history: dst [len(histories), D].
+// Histories are as for States. Oracle number i follows from the seed and i alone. Only recommenders
+// with a Diffusion draw oracles.
 func (r *Recommender) Oracles(ctx context.Context, dst []float32, histories [][]int32, seed uint64) error {
 	return r.oracles(ctx, dst, histories, seed, 0)
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-// Encoder computes for one history at a time, and allocates no memory: what a service wants. It may be used by many goroutines,
-// whose calls wait for each other, as they would for the engine. Scores of oracles are asked of the recommender.
+// Encoder computes for one history at a time, and allocates no memory: what a service wants. It may
+// be used by many goroutines, whose calls wait for each other, as they would for the engine. Scores
+// of oracles are asked of the recommender.
 type Encoder struct {
 	recommender *Recommender
 	mu          sync.Mutex // of what follows

@@ -20,7 +20,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// Metadata of a file of weights. Those before keyConfig are those of the authors' files; the others may be missing.
+// Metadata of a file of weights. Those before keyConfig are those of the authors' files; the others
+// may be missing.
 const (
 	keyModel      = "model"
 	keyWidth      = "hidden_size"
@@ -32,8 +33,8 @@ const (
 	keyValidation = "validation" // JSON of Metrics
 )
 
-// Save writes the weights as safetensors, under the names of their layout, and remembers the file's hash. The file is
-// replaced as a whole or not at all.
+// Save writes the weights as safetensors, under the names of their layout, and remembers the file's
+// hash. The file is replaced as a whole or not at all.
 func (r *Recommender) Save(path string) error {
 	file, err := r.file()
 	if err != nil {
@@ -83,9 +84,10 @@ func (r *Recommender) metadata() (map[string]string, error) {
 	return metadata, nil
 }
 
-// Load reads a file of weights: one that Save has written, or one that the authors published. What the file's metadata
-// does not say follows from the shapes of its tensors; one head is assumed where nothing is said. Weights that are not
-// finite are an error that errors.Is finds as cgo.ErrNumeric.
+// Load reads a file of weights: one that Save has written, or one that the authors published. What
+// the file's metadata does not say follows from the shapes of its tensors; one head is assumed
+// where nothing is said. Weights that are not finite are an error that errors.Is finds as
+// cgo.ErrNumeric.
 func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	file, err := readWeights(path)
 	if err != nil {
@@ -131,8 +133,9 @@ func isPickle(path string) bool {
 	return err == nil && (string(start) == "PK\x03\x04" || start[0] == 0x80 && start[1] >= 2 && start[1] <= 5)
 }
 
-// holdsConfig reports whether a pickle holds an object of RecBole's, as its checkpoints do, which torch.load refuses with
-// weights_only. The pickle in PyTorch's archives is not compressed, and comes first.
+// holdsConfig reports whether a pickle holds an object of RecBole's, as its checkpoints do, which
+// torch.load refuses with weights_only. The pickle in PyTorch's archives is not compressed, and
+// comes first.
 func holdsConfig(path string) bool {
 	file, err := os.Open(path)
 	if err != nil {
@@ -171,8 +174,8 @@ func FromFile(engine *cgo.Engine, file *artifact.File) (*Recommender, error) {
 	return r, r.fill(engine, file, nil)
 }
 
-// fill makes the model and gives it the file's weights, which prepare, unless it is nil, brings into our form; without
-// them there is no model.
+// fill makes the model and gives it the file's weights, which prepare, unless it is nil, brings
+// into our form; without them there is no model.
 func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File, prepare func([]cgo.TensorInfo) error) (err error) {
 	if r.model, err = r.config.build(engine); err != nil {
 		return err
@@ -198,7 +201,8 @@ func (r *Recommender) fill(engine *cgo.Engine, file *artifact.File, prepare func
 	return nil
 }
 
-// knowsAll refuses a file with weights that the model does not have: without them its states would be others.
+// knowsAll refuses a file with weights that the model does not have: without them its states would
+// be others.
 func (r *Recommender) knowsAll(file *artifact.File, infos []cgo.TensorInfo) error {
 	entry, _ := models.Find(r.config.Model)
 	layout, _ := entry.Layout(r.config.Layout)
@@ -227,8 +231,8 @@ func (r *Recommender) knowsAll(file *artifact.File, infos []cgo.TensorInfo) erro
 		layout.Name, strings.Join(unknown[:min(shown, len(unknown))], ", "), more)
 }
 
-// buffers are the last parts of the names of tensors that PyTorch's modules keep beside their weights,
-// of any type.
+// buffers are the last parts of the names of tensors that PyTorch's modules keep beside their
+// weights, of any type.
 var buffers = []string{"causal_mask", "future_mask", "attn_mask", "attention_mask", "padding_mask", "key_padding_mask", "src_mask",
 	"tgt_mask", "mask", "masked_bias", "position_ids", "token_type_ids", "inv_freq", "tril", "triu", "num_batches_tracked"}
 
@@ -237,8 +241,8 @@ func isBuffer(t artifact.Tensor) bool {
 	return slices.Contains(buffers, t.Name[strings.LastIndexByte(t.Name, '.')+1:])
 }
 
-// configOf reads a file's configuration, and compares it with the shapes of the tensors before anything is allocated.
-// Without one the names and shapes tell it.
+// configOf reads a file's configuration, and compares it with the shapes of the tensors before
+// anything is allocated. Without one the names and shapes tell it.
 func configOf(file *artifact.File) (Config, error) {
 	text, ok := file.Metadata[keyConfig]
 	if !ok {
@@ -318,8 +322,8 @@ func unrecognised() error {
 	return fmt.Errorf("its tensors are not those of a model that is known: it has none of %s", strings.Join(slices.Compact(known), ", "))
 }
 
-// configOfTensors tells model, layout and sizes by names, shapes and metadata. The layout is the one of that name, or, if
-// it is "", the one that the names tell.
+// configOfTensors tells model, layout and sizes by names, shapes and metadata. The layout is the
+// one of that name, or, if it is "", the one that the names tell.
 func configOfTensors(file *artifact.File, layoutName string) (Config, error) {
 	entry, layout, found := models.Recognise(file, "")
 	if !found {

@@ -28,8 +28,8 @@ func (o ImportOptions) note(format string, args ...any) {
 	}
 }
 
-// Import reads weights that another project has trained, as safetensors of its state dict, in one file or in several with
-// their index. It puts the rows of its items into our order: padding last.
+// Import reads weights that another project has trained, as safetensors of its state dict, in one
+// file or in several with their index. It puts the rows of its items into our order: padding last.
 func Import(engine *cgo.Engine, path string, opts ImportOptions) (*Recommender, error) {
 	file, err := readWeights(path)
 	if err != nil {
@@ -103,8 +103,8 @@ func importFile(engine *cgo.Engine, file *artifact.File, opts ImportOptions) (*R
 	return r, nil
 }
 
-// stripPrefix takes away what wrappers put before the names of all weights: DistributedDataParallel "module.", Lightning
-// often "model.", and torch.compile "_orig_mod.", anywhere in a name.
+// stripPrefix takes away what wrappers put before the names of all weights: DistributedDataParallel
+// "module.", Lightning often "model.", and torch.compile "_orig_mod.", anywhere in a name.
 func stripPrefix(file *artifact.File, opts ImportOptions) error {
 	const compiled = "_orig_mod."
 	found := false
@@ -140,8 +140,8 @@ func stripPrefix(file *artifact.File, opts ImportOptions) error {
 	return nil
 }
 
-// prefixOf is what stands before a name by which one of a recommender's layouts is known, ending in a point; "" if none
-// does.
+// prefixOf is what stands before a name by which one of a recommender's layouts is known, ending in
+// a point; "" if none does.
 func prefixOf(e models.Entry, name string) string {
 	for _, l := range e.Layouts {
 		if prefix, ends := strings.CutSuffix(name, l.Known[0]); ends && strings.HasSuffix(prefix, ".") {
@@ -174,7 +174,8 @@ func (c *Config) shorten(layout models.Layout, file *artifact.File, opts ImportO
 	return nil
 }
 
-// rows are the rows of the file's table of items in our order: the items at the places, or all, and padding.
+// rows are the rows of the file's table of items in our order: the items at the places, or all, and
+// padding.
 func (c Config) rows(opts ImportOptions) ([]int, error) {
 	if opts.Rows != 0 && opts.Rows != c.Items {
 		err := fmt.Errorf("its table has rows for %d items and one for padding, but there are %d item ids", c.Items, opts.Rows)
@@ -207,9 +208,9 @@ func (c Config) rows(opts ImportOptions) ([]int, error) {
 	return rows, nil
 }
 
-// arrange brings the tensors of a file for so many known items into our form: the rows of items, the rows of positions
-// that are needed, and what else the layout does differently. Other tensors with rows of items have no padding. What
-// follows items and padding in the table keeps its order.
+// arrange brings the tensors of a file for so many known items into our form: the rows of items,
+// the rows of positions that are needed, and what else the layout does differently. Other tensors
+// with rows of items have no padding. What follows items and padding in the table keeps its order.
 func arrange(file *artifact.File, infos []cgo.TensorInfo, layout models.Layout, rows []int, known int) error {
 	places := slices.Clone(rows[:len(rows)-1])
 	if layout.PaddingFirst {
@@ -260,7 +261,8 @@ func takeRows(t *artifact.Tensor, rows []int, of int) error {
 	return nil
 }
 
-// Export writes the weights as the project of their layout reads them: its order of rows and shapes of tensors.
+// Export writes the weights as the project of their layout reads them: its order of rows and shapes
+// of tensors.
 func (r *Recommender) Export(path string) error {
 	file, err := r.file()
 	if err != nil {

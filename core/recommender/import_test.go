@@ -13,7 +13,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// cases are small models of other projects, with what their own code computes (bench/peers/import_layouts.py).
+// cases are small models of other projects, with what their own code computes
+// (bench/peers/import_layouts.py).
 var cases = map[string]ImportOptions{
 	"recbole_sasrec": {}, "recbole_bert4rec": {}, "recbole_gru4rec": {}, "recbole_caser": {},
 	"pmixer_sasrec":            {Heads: 2},

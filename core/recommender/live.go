@@ -47,8 +47,8 @@ func Open(engine *cgo.Engine, path string) (Live, error) {
 	return onnx.Open(path, threads)
 }
 
-// Recommend gives the k items with the highest scores after each history, best first, without those of the history; of
-// equal ones the lower id.
+// Recommend gives the k items with the highest scores after each history, best first, without those
+// of the history; of equal ones the lower id.
 func Recommend(ctx context.Context, r Live, histories [][]int32, k int) ([][]Scored, error) {
 	const most = 1 << 24 // scores in memory
 	items := r.Catalogue()

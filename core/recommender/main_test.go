@@ -19,7 +19,8 @@ func small() Config {
 	return c
 }
 
-// rule makes sequences whose next item follows from the last one (3 more, modulo 12), with histories of 1 to 7 items.
+// rule makes sequences whose next item follows from the last one (3 more, modulo 12), with
+// histories of 1 to 7 items.
 func rule(n int, seed uint64) []dataset.Sequence {
 	random := rand.New(rand.NewPCG(seed, 0))
 	sequences := make([]dataset.Sequence, n)

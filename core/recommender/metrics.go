@@ -12,8 +12,9 @@ import (
 // cutoffs are the k of HR@k and NDCG@k.
 var cutoffs = [...]int{1, 5, 10, 20}
 
-// Metrics say how high the next item is ranked among all items of the catalogue. Items of the history take part, as in
-// the paper's family of work. With r = 1 + number of items that score higher + number of others that score the same / 2:
+// Metrics say how high the next item is ranked among all items of the catalogue. Items of the
+// history take part, as in the paper's family of work. With r = 1 + number of items that score
+// higher + number of others that score the same / 2:
 //
 //	HR@k   = share of sequences with r ≤ k
 //	NDCG@k = mean of 1/log2(r + 1) where r ≤ k, else 0
@@ -26,7 +27,8 @@ type Metrics struct {
 	CI   [2]float64      `json:"hr10_ci95"` // of HR@10, Wilson's score interval
 }
 
-// Evaluate ranks the next item of each sequence; a recommender that generates ranks by an oracle for each, as Scores does. The context is looked at between batches; progress may be nil.
+// Evaluate ranks the next item of each sequence; a recommender that generates ranks by an oracle
+// for each, as Scores does. The context is looked at between batches; progress may be nil.
 func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
 	if own, ok := r.(*Recommender); ok && !own.Generates() {
@@ -86,7 +88,8 @@ func (r *Recommender) evaluate(ctx context.Context, sequences []dataset.Sequence
 	return measure(ranks), nil
 }
 
-// rank is 1 + the number of items that score higher + half the number of others that score the same.
+// rank is 1 + the number of items that score higher + half the number of others that score the
+// same.
 func rank(scores []float32, item int32) float64 {
 	own := scores[item]
 	higher, same := 0, -1

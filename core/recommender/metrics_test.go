@@ -48,7 +48,8 @@ func TestMeasure(t *testing.T) {
 	if want := (1 + 1./3 + 1./10 + 1/10.5 + 1./21) / 5; !near(m.MRR, want) {
 		t.Errorf("MRR %v, want %v", m.MRR, want)
 	}
-	// Wilson's interval of 3 of 5, as given by statsmodels' proportion_confint and most tables: 0.231 to 0.882.
+	// Wilson's interval of 3 of 5, as given by statsmodels' proportion_confint and most tables:
+	// 0.231 to 0.882.
 	if math.Abs(m.CI[0]-0.2307) > 5e-4 || math.Abs(m.CI[1]-0.8824) > 5e-4 {
 		t.Errorf("interval %v, want 0.2307 to 0.8824", m.CI)
 	}
@@ -69,7 +70,8 @@ func TestConstantScorer(t *testing.T) {
 	}
 }
 
-// Ranks that are counted block by block are those of all scores, with ties, on every kind of backend.
+// Ranks that are counted block by block are those of all scores, with ties, on every kind of
+// backend.
 func TestRank_blocks(t *testing.T) {
 	for _, backend := range []string{"cpu", "portable"} {
 		engine, err := cgo.NewEngine(cgo.EngineParams{Backend: backend, Threads: 2})

@@ -93,7 +93,8 @@ func TestEveryModelLearnsARule(t *testing.T) {
 	}
 }
 
-// A sampled softmax, which is the default of large catalogues, learns the rule, too, and resumes bit for bit.
+// A sampled softmax, which is the default of large catalogues, learns the rule, too, and resumes
+// bit for bit.
 func TestSampledSoftmax(t *testing.T) {
 	for _, model := range []string{models.SASRec, models.HSTU} {
 		c := smallOf(t, model)
@@ -248,7 +249,8 @@ func TestRecommendLeavesOutTheHistory(t *testing.T) {
 	}
 	all := scores(t, r, [][]int32{history})
 	for i, s := range best[0] {
-		// Alone and beside another history, sums may run in another order: a few roundings of numbers below 1.
+		// Alone and beside another history, sums may run in another order: a few roundings of
+		// numbers below 1.
 		other := math.Abs(float64(s.Score-all[s.Item])) > 1e-6
 		if slices.Contains(history, s.Item) || other || i > 0 && s.Score > best[0][i-1].Score {
 			t.Errorf("place %d: item %d with %g of scores %v", i, s.Item, s.Score, all)

@@ -12,7 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Recommender is a trained model on an engine. It may be used by many goroutines, of which one may save it; Close it once.
+// Recommender is a trained model on an engine. It may be used by many goroutines, of which one may
+// save it; Close it once.
 type Recommender struct {
 	model  *cgo.Recommender
 	config Config
@@ -27,7 +28,8 @@ type Origin struct {
 	Epoch      int      // the chosen one; 0 where the file does not say
 }
 
-// atOnce is the number of histories in one native call: large enough for speed, small enough to stop soon.
+// atOnce is the number of histories in one native call: large enough for speed, small enough to
+// stop soon.
 const atOnce = 256
 
 // New makes an untrained recommender, the same for the same configuration.
@@ -73,7 +75,8 @@ func (r *Recommender) Model() *cgo.Recommender { return r.model }
 // Origin says where the weights came from.
 func (r *Recommender) Origin() Origin { return r.origin }
 
-// Hash is the content hash of the file that the recommender was loaded from or last saved to; "" if there is none.
+// Hash is the content hash of the file that the recommender was loaded from or last saved to; "" if
+// there is none.
 func (r *Recommender) Hash() string {
 	if hash := r.hash.Load(); hash != nil {
 		return *hash
@@ -90,8 +93,8 @@ func (r *Recommender) hashFile(path string) error {
 	return err
 }
 
-// TrainedOn refuses a data set other than the one that the weights were trained on, or, where the file does not say which
-// that was, one with another number of items.
+// TrainedOn refuses a data set other than the one that the weights were trained on, or, where the
+// file does not say which that was, one with another number of items.
 func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 	if r.origin.Dataset != "" {
 		if hash := d.Hash(); r.origin.Dataset != hash {
@@ -105,15 +108,16 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 	return nil
 }
 
-// States writes the state after the last item of each history to dst [len(histories), W]; the guidance where the
-// recommender generates.
-// Histories are dense item ids, oldest first, at least one each; of a longer one than the model's Positions the last items
-// count. The context is looked at between batches. A state that is not finite is an error.
+// States writes the state after the last item of each history to dst [len(histories), W]; the
+// guidance where the recommender generates. Histories are dense item ids, oldest first, at least
+// one each; of a longer one than the model's Positions the last items count. The context is looked
+// at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
 	return r.states(ctx, dst, histories, nil, false)
 }
 
-// states writes the state after the last item of each history, or after each, where histories may hold virtual items.
+// states writes the state after the last item of each history, or after each, where histories may
+// hold virtual items.
 func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]int32, vectors []float32, all bool) error {
 	width := r.StateWidth()
 	if all {
@@ -124,19 +128,21 @@ func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]i
 	})
 }
 
-// AllStates writes the state after each item of each history to dst [len(histories), T, W], zero behind a history's end.
+// AllStates writes the state after each item of each history to dst [len(histories), T, W], zero
+// behind a history's end.
 func (r *Recommender) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
 	return r.states(ctx, dst, histories, nil, true)
 }
 
-// Virtual encodes histories with virtual items: an id of -1-j stands for row j of vectors in the space of item embeddings, such as
-// an oracle.
+// Virtual encodes histories with virtual items: an id of -1-j stands for row j of vectors in the
+// space of item embeddings, such as an oracle.
 type Virtual struct {
 	recommender *Recommender
 	vectors     []float32
 }
 
-// WithVectors gives the recommender as an encoder of histories with virtual items, of vectors [n, D].
+// WithVectors gives the recommender as an encoder of histories with virtual items, of vectors [n,
+// D].
 func (r *Recommender) WithVectors(vectors []float32) Virtual { return Virtual{r, vectors} }
 
 // StateWidth is W, the numbers in a state.
@@ -166,7 +172,8 @@ func (v Virtual) Items(_ context.Context, dst []float32, histories [][]int32) er
 // ItemWidth is D, the numbers in an item's vector.
 func (r *Recommender) ItemWidth() int { return r.config.Width }
 
-// Items writes the vector of the last item of each history to dst [len(histories), D]: its row of the table of embeddings.
+// Items writes the vector of the last item of each history to dst [len(histories), D]: its row of
+// the table of embeddings.
 func (r *Recommender) Items(_ context.Context, dst []float32, histories [][]int32) error {
 	return r.items(dst, histories, nil)
 }
@@ -213,9 +220,9 @@ func (r *Recommender) ItemEmbeddings() ([]float32, error) {
 	return nil, fmt.Errorf("recommender: %s has no table of items", r.config.Model)
 }
 
-// Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States; items of the history
-// are scored like all others. A recommender that
-// generates scores items by the oracles that follow from the configuration's seed.
+// Scores writes the scores of all items to dst [len(histories), V]. Histories are as for States;
+// items of the history are scored like all others. A recommender that generates scores items by the
+// oracles that follow from the configuration's seed.
 func (r *Recommender) Scores(ctx context.Context, dst []float32, histories [][]int32) error {
 	return r.scores(ctx, dst, histories, 0)
 }
@@ -235,7 +242,8 @@ func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]i
 	return r.ScoreStates(dst, oracles)
 }
 
-// ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or from oracles [n, D].
+// ScoreStates writes the scores of all items to dst [n, V] from states [n, W], or from oracles [n,
+// D].
 func (r *Recommender) ScoreStates(dst, states []float32) error {
 	if err := r.model.ScoreStates(dst, states, len(states)/r.StateWidth()); err != nil {
 		return err
@@ -249,12 +257,14 @@ type Scored struct {
 	Score float32
 }
 
-// Highest gives the k items with the highest of the scores [V], best first, without the excluded; of equal ones the lower id.
+// Highest gives the k items with the highest of the scores [V], best first, without the excluded;
+// of equal ones the lower id.
 func Highest(scores []float32, k int, excluded []int32) []Scored {
 	return appendHighest(make([]Scored, 0, min(max(k, 0), len(scores))), scores, k, excluded)
 }
 
-// appendHighest appends them to dst. It goes through the scores once, and keeps the best so far in a heap with the worst of them on top.
+// appendHighest appends them to dst. It goes through the scores once, and keeps the best so far in
+// a heap with the worst of them on top.
 func appendHighest(dst []Scored, scores []float32, k int, excluded []int32) []Scored {
 	first := len(dst)
 	for i, score := range scores {
@@ -354,7 +364,8 @@ func (r *Recommender) run(ctx context.Context, dst []float32, width int, histori
 	return nil
 }
 
-// finite refuses numbers that a broken model gives: so many for each row, of which the first has a number, for the message.
+// finite refuses numbers that a broken model gives: so many for each row, of which the first has a
+// number, for the message.
 func finite(values []float32, width, first int) error {
 	const special = 0x7f800000 // the exponent of NaN and the infinities
 	for i, x := range values {

@@ -44,8 +44,8 @@ type Epoch struct {
 	Seconds float64 `json:"seconds"` // of training so far, earlier sittings included
 }
 
-// Trained is what a training gives: the recommender of the epoch with the best HR@10 on validation, of equal ones the
-// higher NDCG@10, and that of the last epoch.
+// Trained is what a training gives: the recommender of the epoch with the best HR@10 on validation,
+// of equal ones the higher NDCG@10, and that of the last epoch.
 type Trained struct {
 	Best, Last *Recommender
 	Epochs     []Epoch
@@ -54,13 +54,14 @@ type Trained struct {
 // Close releases both recommenders.
 func (t *Trained) Close() error { return errors.Join(t.Best.Close(), t.Last.Close()) }
 
-// Train learns from split.Train and chooses by split.Validation. split.Test is not looked at. It ends after MaxEpochs
-// epochs, or Patience epochs without a better one.
+// Train learns from split.Train and chooses by split.Validation. split.Test is not looked at. It
+// ends after MaxEpochs epochs, or Patience epochs without a better one.
 //
-// A run that is cancelled, or killed at any moment, goes on from its checkpoint, at most a minute old, when it is started
-// again with the same path, and gives bit for bit what an uninterrupted run gives. Only max_epochs and patience may then
-// differ from the configuration it was started with. The ranks of the context share the work, and rank 0 writes. The
-// context is looked at between native calls; its error is returned. The caller closes what is returned.
+// A run that is cancelled, or killed at any moment, goes on from its checkpoint, at most a minute
+// old, when it is started again with the same path, and gives bit for bit what an uninterrupted run
+// gives. Only max_epochs and patience may then differ from the configuration it was started with.
+// The ranks of the context share the work, and rank 0 writes. The context is looked at between
+// native calls; its error is returned. The caller closes what is returned.
 func Train(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split, opts Options) (*Trained, error) {
 	t, err := newTrainer(engine, c, split, opts)
 	if err != nil {
@@ -211,8 +212,9 @@ func (t *trainer) train(ctx context.Context) error {
 	return nil
 }
 
-// EpochTime measures how long an epoch takes: from the steps of half a second, and from ranking a few of the validation
-// sequences. The first steps are not counted, because they build what later ones use again.
+// EpochTime measures how long an epoch takes: from the steps of half a second, and from ranking a
+// few of the validation sequences. The first steps are not counted, because they build what later
+// ones use again.
 func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.Split) (time.Duration, error) {
 	t, err := newTrainer(engine, c, split, Options{})
 	if err != nil {
@@ -250,7 +252,8 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 	return perStep*time.Duration(steps) + perSequence*time.Duration(len(split.Validation)), nil
 }
 
-// step learns from the training sequences of these indices, each rank from some of their micro-batches.
+// step learns from the training sequences of these indices, each rank from some of their
+// micro-batches.
 func (t *trainer) step(ctx context.Context, indices []int, random *rand.Rand) (loss float64, err error) {
 	c := t.config
 	h, next, err := t.gather(indices)
@@ -327,9 +330,10 @@ func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
 	return h, next, err
 }
 
-// targets makes a batch that predicts what follows: the next item, or with AllPositions every item's successor, or of a
-// model that masks items the successors that are drawn. Negatives
-// are drawn uniformly from the items that are neither in the history nor next; where there are none, from all.
+// targets makes a batch that predicts what follows: the next item, or with AllPositions every
+// item's successor, or of a model that masks items the successors that are drawn. Negatives are
+// drawn uniformly from the items that are neither in the history nor next; where there are none,
+// from all.
 func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.RecommenderBatch {
 	batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items)), Dropout: float32(c.Dropout)}
 	masked := c.masked()
@@ -380,9 +384,10 @@ func (c Config) partOfNoised(b cgo.DiffusionBatch, from, to int, seed uint64) cg
 	return b
 }
 
-// draw adds the items of a sampled softmax: half of them, as the draws fall, items that follow in training, the others any.
-// Each offset corrects for the probability q of its item, −log(n·q) for n items, so that the expected loss has the
-// gradient of the full softmax where n is large (Bengio and Senécal 2008, doi 10.1109/TNN.2007.912312).
+// draw adds the items of a sampled softmax: half of them, as the draws fall, items that follow in
+// training, the others any. Each offset corrects for the probability q of its item, −log(n·q) for n
+// items, so that the expected loss has the gradient of the full softmax where n is large (Bengio
+// and Senécal 2008, doi 10.1109/TNN.2007.912312).
 func (t *trainer) draw(batch *cgo.RecommenderBatch, random *rand.Rand) {
 	n := t.config.Sampled
 	if n == 0 {
@@ -399,7 +404,8 @@ func (t *trainer) draw(batch *cgo.RecommenderBatch, random *rand.Rand) {
 	}
 }
 
-// noised makes a batch of a diffusion: for each history a step of the diffusion, its noise, and whether guidance is dropped.
+// noised makes a batch of a diffusion: for each history a step of the diffusion, its noise, and
+// whether guidance is dropped.
 func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.DiffusionBatch {
 	n, d := len(next), c.Diffusion()
 	batch := cgo.DiffusionBatch{Histories: h, Targets: next, Steps: make([]int32, n), Unconditional: make([]int32, n),
@@ -416,7 +422,8 @@ func (c Config) noised(h cgo.Histories, next []int32, random *rand.Rand) cgo.Dif
 	return batch
 }
 
-// endEpoch records an epoch, keeps its weights if they are the best, and saves and logs the state of the run.
+// endEpoch records an epoch, keeps its weights if they are the best, and saves and logs the state
+// of the run.
 func (t *trainer) endEpoch(ctx context.Context, metrics Metrics) error {
 	at := t.cursor.Under
 	e := Epoch{Epoch: len(t.cursor.Epochs) + 1, Loss: at.Loss / float64(at.Steps), HR10: metrics.HR[10], NDCG10: metrics.NDCG[10],

@@ -58,7 +58,8 @@ func same(a, b []artifact.Tensor) bool {
 	})
 }
 
-// The next item is a function of the last one, so that a trained model ranks it first nearly always; chance is 1 in 12.
+// The next item is a function of the last one, so that a trained model ranks it first nearly
+// always; chance is 1 in 12.
 func TestTrainLearnsARule(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		c := small()
@@ -125,8 +126,8 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// 20 epochs at once are bit for bit 10 epochs, a restart from the checkpoint and 10 more; and likewise where the run is
-// cancelled in the middle of an epoch.
+// 20 epochs at once are bit for bit 10 epochs, a restart from the checkpoint and 10 more; and
+// likewise where the run is cancelled in the middle of an epoch.
 func TestResumeIsExact(t *testing.T) {
 	want := values(t, train(t, small(), Options{}))
 	half := small()
@@ -291,7 +292,8 @@ func TestFits_byHand(t *testing.T) {
 	}
 }
 
-// A recommender that several ranks train has the bits of one that a single process trains with the same micro-batches.
+// A recommender that several ranks train has the bits of one that a single process trains with the
+// same micro-batches.
 func TestTrain_onRanks(t *testing.T) {
 	for _, name := range []string{models.SASRec, models.DreamRec, models.BERT4Rec} {
 		t.Run(name, func(t *testing.T) {

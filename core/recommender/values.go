@@ -6,12 +6,12 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
-// initStream keeps the random numbers of the first weights apart from those of the epochs, whose streams are their
-// numbers, counted from 1.
+// initStream keeps the random numbers of the first weights apart from those of the epochs, whose
+// streams are their numbers, counted from 1.
 const initStream = 0
 
-// initialise gives the model its first weights, the same for the same seed. The native model says how each tensor's are
-// drawn. The embedding of padding is zero.
+// initialise gives the model its first weights, the same for the same seed. The native model says
+// how each tensor's are drawn. The embedding of padding is zero.
 func initialise(model *cgo.Model, c Config) error {
 	tensors, err := model.Tensors()
 	if err != nil {

@@ -76,7 +76,8 @@ func inDouble(header map[string]any, data []byte) (wide []byte) {
 	return wide
 }
 
-// A tensor that is neither a weight of the model nor a known buffer is refused by its name, whatever its type.
+// A tensor that is neither a weight of the model nor a known buffer is refused by its name,
+// whatever its type.
 func TestImportRefusesUnknownWholeNumbers(t *testing.T) {
 	path := rewritten(t, edited(t, "recbole_sasrec", nil), func(header map[string]any, data []byte) []byte {
 		n := len(data)
@@ -134,7 +135,8 @@ func sharded(t *testing.T, path string) (index string) {
 	return index
 }
 
-// However a wrapper, another precision or several files have changed a checkpoint, it is imported as the plain one is.
+// However a wrapper, another precision or several files have changed a checkpoint, it is imported
+// as the plain one is.
 func TestImport_asTheyExist(t *testing.T) {
 	for what, path := range map[string]string{
 		"double":       rewritten(t, edited(t, "recbole_sasrec", nil), inDouble),
@@ -295,7 +297,8 @@ func TestImport_gruWithBiases(t *testing.T) {
 	}
 }
 
-// What --positions cuts off the table makes no difference to the model that the project itself would run with that --maxlen.
+// What --positions cuts off the table makes no difference to the model that the project itself
+// would run with that --maxlen.
 func TestImport_positions(t *testing.T) {
 	whole := importCase(t, "pmixer_sasrec", cases["pmixer_sasrec"])
 	positions := whole.Config().Positions

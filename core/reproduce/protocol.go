@@ -8,7 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// planned is a run of the protocol: how much of the time it gets, and how its figures compare with the paper's.
+// planned is a run of the protocol: how much of the time it gets, and how its figures compare with
+// the paper's.
 type planned struct {
 	Share
 	weight float64
@@ -20,7 +21,8 @@ type planned struct {
 	loss   string // how the recommender's loss differs from the paper's
 }
 
-// The paper's headline figures on MovieLens (arXiv 2310.20487, abstract and section 4), with LLaMA-7B.
+// The paper's headline figures on MovieLens (arXiv 2310.20487, abstract and section 4), with
+// LLaMA-7B.
 const (
 	paperResidual = "97.89 %" // DreamRec
 	paperRecovery = "over 35 %"
@@ -65,7 +67,8 @@ func protocol() []planned {
 	}
 }
 
-// Seeds of recommenders and adapters whose answers are set beside controls, and the shortest budget that has time for them.
+// Seeds of recommenders and adapters whose answers are set beside controls, and the shortest budget
+// that has time for them.
 const (
 	controlledSeeds  = 3
 	leastControlled  = 2 * time.Hour
@@ -78,7 +81,8 @@ const (
 // ignores is the kind of adapter that ignores the states, a control.
 const ignores adapter.Kind = "bias"
 
-// controlled gives the runs whose answers are set beside controls: of each seed one that reads the states, and one that ignores them.
+// controlled gives the runs whose answers are set beside controls: of each seed one that reads the
+// states, and one that ignores them.
 func controlled() (runs []planned) {
 	for seed := uint64(1); seed <= controlledSeeds; seed++ {
 		for _, kind := range []adapter.Kind{"mlp", ignores} {
@@ -93,7 +97,8 @@ func controlled() (runs []planned) {
 	return runs
 }
 
-// planned finds the run of the protocol that a share is of. The plan of a folder holds shares of the protocol alone.
+// planned finds the run of the protocol that a share is of. The plan of a folder holds shares of
+// the protocol alone.
 func (s Share) planned() planned {
 	for _, p := range protocol() {
 		if p.Name == s.Name {

@@ -53,7 +53,8 @@ type Plan struct {
 	// Trainings are those of the recommenders.
 	Trainings []Training `json:"recommenders"`
 	Runs      []Share    `json:"runs"`
-	// Controlled are runs of several seeds whose answers are set beside controls, where the budget has time for them.
+	// Controlled are runs of several seeds whose answers are set beside controls, where the budget
+	// has time for them.
 	Controlled []Share `json:"controlled,omitempty"`
 	Samples    int     `json:"samples"` // of each evaluation at most; 0: all of the test part
 	Oracles    int     `json:"oracles"` // judged
@@ -156,8 +157,8 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 	return p, nil
 }
 
-// divide gives each recommender what all of its epochs take or, where that is too much in all, its part
-// of the minutes in proportion. It returns the sum.
+// divide gives each recommender what all of its epochs take or, where that is too much in all, its
+// part of the minutes in proportion. It returns the sum.
 func (p *Plan) divide(minutes float64) (used float64) {
 	needed := 0.0
 	for _, t := range p.Trainings {
@@ -196,8 +197,8 @@ func (p *Plan) begun(folder string) *Plan {
 	return &there
 }
 
-// memory is what training through an LLM takes: both copies of each number in bfloat16, and a pass, as recint plan says it of runs
-// whose recommender is there.
+// memory is what training through an LLM takes: both copies of each number in bfloat16, and a pass,
+// as recint plan says it of runs whose recommender is there.
 func memory(llm string) (int64, error) {
 	gguf, err := cgo.OpenGGUF(llm)
 	if err != nil {
@@ -245,7 +246,8 @@ type reproduction struct {
 	table  *Table
 }
 
-// Run does what is missing of a plan, and gives the table of all results; it also stands in the folder, with a report of all runs.
+// Run does what is missing of a plan, and gives the table of all results; it also stands in the
+// folder, with a report of all runs.
 func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Table, err error) {
 	defer func() { err = artifact.Resumable(err) }()
 	if o.Stage == nil {
@@ -499,7 +501,8 @@ func (r *reproduction) cases(ctx context.Context, folder string) (cases []judge.
 	return cases, oracles, err
 }
 
-// Cases pairs the words of a run's oracles with the first recommendations of another recommender for the same histories.
+// Cases pairs the words of a run's oracles with the first recommendations of another recommender
+// for the same histories.
 func Cases(ctx context.Context, r *run.Run, oracles *run.OracleResult, other *recommender.Recommender) ([]judge.Case, error) {
 	choices, err := r.Choices(ctx, oracles, other)
 	if err != nil {

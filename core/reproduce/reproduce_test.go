@@ -65,7 +65,8 @@ func small(t *testing.T) (Options, *Plan) {
 	return o, plan
 }
 
-// Stopped in every stage and taken up again, a reproduction ends; run again it repeats the table and trains nothing.
+// Stopped in every stage and taken up again, a reproduction ends; run again it repeats the table
+// and trains nothing.
 func TestRun(t *testing.T) {
 	o, plan := small(t)
 	engine := testllm.Engine(t)
@@ -202,7 +203,8 @@ func TestNewPlan(t *testing.T) {
 	}
 }
 
-// 10 minutes for recommenders that take 4 and 16 with all their epochs, and for the same on a machine ten times as fast.
+// 10 minutes for recommenders that take 4 and 16 with all their epochs, and for the same on a
+// machine ten times as fast.
 func TestPlan_divide(t *testing.T) {
 	p := &Plan{Budget: "45m0s", Trainings: []Training{{Model: "a", Epoch: 24, Epochs: 10}, {Model: "b", Epoch: 16, Epochs: 60}},
 		Runs: []Share{{Name: "residual-sasrec"}, {Name: "residual-dreamrec"}}}

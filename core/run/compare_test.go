@@ -12,7 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// Comparisons show the states after parts of a history, each a history of its own, are trained together, and answer what is allowed.
+// Comparisons show the states after parts of a history, each a history of its own, are trained
+// together, and answer what is allowed.
 func TestCompare(t *testing.T) {
 	w, s := together(t, "mlp")
 	s = s.With(promptOf(t, "compare-last"), "mlp")

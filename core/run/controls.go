@@ -62,8 +62,8 @@ func (r *Run) probed() bool {
 	return len(answers) <= probe.MaxClasses
 }
 
-// Answers evaluates the run and gives the answers. They are kept in the run's folder, from which the next call goes on. progress may
-// be nil.
+// Answers evaluates the run and gives the answers. They are kept in the run's folder, from which
+// the next call goes on. progress may be nil.
 func (r *Run) Answers(ctx context.Context, dir string, kept AnswersOf, progress func(done, total int)) (*evaluate.Answers, error) {
 	opts := evaluate.Options{Seed: kept.Seed, Controls: kept.Controls, Path: AnswersPath(dir, r.Task, kept), Progress: progress}
 	if _, err := r.Evaluate(ctx, kept.Samples, opts); err != nil {
@@ -72,7 +72,8 @@ func (r *Run) Answers(ctx context.Context, dir string, kept AnswersOf, progress 
 	return evaluate.ReadAnswers(opts.Path)
 }
 
-// WithControls evaluates the run and all of its controls, as Answers does. progress is told what answers.
+// WithControls evaluates the run and all of its controls, as Answers does. progress is told what
+// answers.
 func (r *Run) WithControls(ctx context.Context, dir string, kept AnswersOf, progress func(what string, done, total int)) (e control.Evaluated, err error) {
 	kept.Controls = true
 	if e.Answers, err = r.Answers(ctx, dir, kept, func(done, total int) { progress("own states", done, total) }); err != nil {
@@ -90,7 +91,8 @@ func (r *Run) WithControls(ctx context.Context, dir string, kept AnswersOf, prog
 	return e, nil
 }
 
-// EvaluateControl asks a control about the samples that Evaluate asks about with the same n and seed. opts.Label is set here.
+// EvaluateControl asks a control about the samples that Evaluate asks about with the same n and
+// seed. opts.Label is set here.
 func (r *Run) EvaluateControl(ctx context.Context, name string, n int, opts evaluate.Options) (*control.Other, error) {
 	if err := r.lacks(name); err != nil {
 		return nil, fmt.Errorf("run: the control %q: %w", name, err)
@@ -128,7 +130,8 @@ func (c *controlling) close() (err error) {
 	return err
 }
 
-// answerer gives the samples what the control shows, and what answers them. What takes long is done when the first question comes.
+// answerer gives the samples what the control shows, and what answers them. What takes long is done
+// when the first question comes.
 func (c *controlling) answerer(ctx context.Context, control string) (evaluate.Answerer, error) {
 	switch control {
 	case Permuted:
@@ -190,8 +193,8 @@ func (c *controlling) show(ctx context.Context) error {
 	return nil
 }
 
-// probe answers by a probe on the states of an encoder, which learns from the adapter's training samples and is chosen by its
-// validation samples.
+// probe answers by a probe on the states of an encoder, which learns from the adapter's training
+// samples and is chosen by its validation samples.
 func (c *controlling) probe(ctx context.Context, encoder adapter.Encoder, config probe.Config) (evaluate.Answerer, error) {
 	states, err := c.read(ctx, encoder, c.pasts)
 	if err != nil {
@@ -255,8 +258,8 @@ func (c *controlling) told(ctx context.Context, encoder adapter.Encoder, lessons
 	return t, err
 }
 
-// mostExamples is how many examples the LLM is shown before a history as plain text, where its context has room for them: nothing else
-// has taught it the question.
+// mostExamples is how many examples the LLM is shown before a history as plain text, where its
+// context has room for them: nothing else has taught it the question.
 const mostExamples = 4
 
 // examples are histories of the training part with their answers, as plain text.
@@ -281,14 +284,15 @@ const streamExamples = 11
 // listed is a history as plain text.
 func (c *controlling) listed(history []int32) string { return strings.Join(c.Titles(history), "; ") }
 
-// plainText shows the LLM the titles of the history where the prompt shows states, after some examples. Answers are restricted to
-// those that are allowed.
+// plainText shows the LLM the titles of the history where the prompt shows states, after some
+// examples. Answers are restricted to those that are allowed.
 func (c *controlling) plainText() (evaluate.Answerer, error) {
 	info, err := c.GGUF.Describe()
 	if err != nil {
 		return nil, err
 	}
-	// An adapter that changes nothing reads embeddings of tokens as if they were states: one for each token.
+	// An adapter that changes nothing reads embeddings of tokens as if they were states: one for
+	// each token.
 	same := &align.Adapter{Shape: align.Shape{Kind: adapter.Projection, In: info.Embd, Tokens: 1, Embd: info.Embd},
 		Values: [][]float32{make([]float32, info.Embd*info.Embd), make([]float32, info.Embd)}}
 	for i := range info.Embd {

@@ -30,8 +30,8 @@ type Space struct {
 // mostStates bounds the training sequences that directions are computed from.
 const mostStates = 20_000
 
-// Space computes the states that directions are taken from, without items that are held out. attribute is the name of a task about the
-// last item, such as genres.
+// Space computes the states that directions are taken from, without items that are held out.
+// attribute is the name of a task about the last item, such as genres.
 func (r *Run) Space(ctx context.Context, attribute string) (*Space, error) {
 	if r.Recommender == nil {
 		return nil, errNoRecommender
@@ -92,7 +92,8 @@ func (p *Parts) attribute(t task.Task, item int32) []string {
 	return t.Question(p.Facts, dataset.Sequence{User: -1, Next: item}, 1).Answer
 }
 
-// Direction leads from the states after items without a value to those after items with it: the difference of their means.
+// Direction leads from the states after items without a value to those after items with it: the
+// difference of their means.
 func (s *Space) Direction(value string) ([]float32, error) {
 	width := s.run.Recommender.StateWidth()
 	var sums [2][]float64
@@ -150,7 +151,8 @@ const (
 	editedTop     = 10
 )
 
-// Edit moves the state after each history along a direction, and gives what the LLM says of it and what the recommender recommends.
+// Edit moves the state after each history along a direction, and gives what the LLM says of it and
+// what the recommender recommends.
 func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32, dose float64) ([]Edited, error) {
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
@@ -222,8 +224,9 @@ type Edits struct {
 // randomDirections are compared with each value's own.
 const randomDirections = 3
 
-// EvaluateEdits moves the states after n test histories towards each value that at least so many items have, and along random
-// directions. The run's task must be the attribute's. Finished values are kept in path. progress may be nil.
+// EvaluateEdits moves the states after n test histories towards each value that at least so many
+// items have, and along random directions. The run's task must be the attribute's. Finished values
+// are kept in path. progress may be nil.
 func (r *Run) EvaluateEdits(ctx context.Context, n, leastItems int, seed uint64, path string, progress func(done, total int)) (_ *Edits, err error) {
 	s, err := r.Space(ctx, r.Task.Name)
 	if err != nil {
@@ -304,7 +307,8 @@ type Effect struct {
 	Random   float64 // mean size of the rise along random directions
 }
 
-// Shows says whether the share rises with the dose, and at least three times as much as along random directions.
+// Shows says whether the share rises with the dose, and at least three times as much as along
+// random directions.
 func (e Effect) Shows() bool { return e.Spearman >= 0.9 && e.Rise >= 3*e.Random }
 
 // Effects are those on the words and on the top 10.

@@ -35,7 +35,8 @@ func togetherRun(t *testing.T, asked string) *Run {
 	return r
 }
 
-// The direction is the difference of means over training sequences that end in items with and without the value.
+// The direction is the difference of means over training sequences that end in items with and
+// without the value.
 func TestSpace_direction(t *testing.T) {
 	r := genresRun(t)
 	s, err := r.Space(t.Context(), "genres")

@@ -19,8 +19,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
-// Familiarity tells states that an adapter was trained on from others, by their Mahalanobis distance: how far a state is from the mean of
-// the training states, in units of how far these spread in that direction.
+// Familiarity tells states that an adapter was trained on from others, by their Mahalanobis
+// distance: how far a state is from the mean of the training states, in units of how far these
+// spread in that direction.
 type Familiarity struct {
 	Least, Most float64 // familiarShare of the validation states lie between them
 	mean        *mat.VecDense
@@ -31,8 +32,8 @@ type Familiarity struct {
 // familiarShare is the share of validation states that count as familiar.
 const familiarShare = 0.99
 
-// shrinkage is the part of the mean variance that is added to each, so that directions in which training states hardly spread do not
-// decide alone.
+// shrinkage is the part of the mean variance that is added to each, so that directions in which
+// training states hardly spread do not decide alone.
 const shrinkage = 1e-3
 
 // measured is a Familiarity as the run's folder keeps it.
@@ -44,7 +45,8 @@ type measured struct {
 	Covariance []float64 `json:"covariance"` // [width, width]
 }
 
-// Familiarity measures the states of training and validation sequences, once: the run's folder keeps the figures.
+// Familiarity measures the states of training and validation sequences, once: the run's folder
+// keeps the figures.
 func (r *Run) Familiarity(ctx context.Context) (*Familiarity, error) {
 	if r.reads == adapter.EachState {
 		return nil, errors.New("run: an adapter that reads the state after each item has no single state whose familiarity can be told")
@@ -135,8 +137,9 @@ func (f *Familiarity) Distance(s prompt.States) float64 {
 	return stat.Mahalanobis(vector(s), f.mean, &f.factor)
 }
 
-// Unlike says whether states are unlike those that the adapter was trained on, so that answers about them mean little: too
-// far from their mean, or nearer to it than nearly any of them, as states are that say nothing.
+// Unlike says whether states are unlike those that the adapter was trained on, so that answers
+// about them mean little: too far from their mean, or nearer to it than nearly any of them, as
+// states are that say nothing.
 func (f *Familiarity) Unlike(s prompt.States) bool {
 	distance := f.Distance(s)
 	return distance > f.Most || distance < f.Least
@@ -149,8 +152,8 @@ type Abstained struct {
 	Unlike float64 `json:"unlike"`
 }
 
-// Abstentions measures how often states count as unlike the training states: those of n test sequences, which should not, and
-// others that are none of this recommender's states, which should.
+// Abstentions measures how often states count as unlike the training states: those of n test
+// sequences, which should not, and others that are none of this recommender's states, which should.
 func (r *Run) Abstentions(ctx context.Context, n int, seed uint64) ([]Abstained, error) {
 	if r.Live == nil {
 		return nil, states.ErrUnknownHistory

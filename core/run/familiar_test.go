@@ -12,8 +12,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Two numbers that always agree but for a little: a state in which they disagree is unlike all others, though each number by
-// itself is not.
+// Two numbers that always agree but for a little: a state in which they disagree is unlike all
+// others, though each number by itself is not.
 func TestFamiliarity_correlations(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 0))
 	draw := func(n int) (states []prompt.States) {

@@ -51,8 +51,8 @@ func AnswersPath(dir string, t task.Task, a AnswersOf) string {
 	return filepath.Join(dir, name+".jsonl")
 }
 
-// PlannedAnswers, PlannedOracles and PlannedJudged are the files of evaluations whose plan says all that other names tell, as a
-// reproduction's does.
+// PlannedAnswers, PlannedOracles and PlannedJudged are the files of evaluations whose plan says all
+// that other names tell, as a reproduction's does.
 func PlannedAnswers(dir, prompt string) string { return filepath.Join(dir, prompt+"-answers.jsonl") }
 
 func PlannedOracles(dir string) string { return filepath.Join(dir, "oracles-answers.json") }
@@ -69,7 +69,8 @@ func ControlsPath(dir string, t task.Task, a AnswersOf) string {
 	return strings.TrimSuffix(filepath.Join(dir, ControlsFile+"-"+filepath.Base(AnswersPath("", t, a))), "l")
 }
 
-// EditsPath is the file with what moving the states after so many test sequences does, for values of at least so many items.
+// EditsPath is the file with what moving the states after so many test sequences does, for values
+// of at least so many items.
 func EditsPath(dir string, t task.Task, samples, items int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d.jsonl", fileName(t), samples, items, seed))
 }
@@ -79,7 +80,8 @@ func RanksPath(dir string, t task.Task, samples int, seed uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ranks-%s-%d-%d.jsonl", fileName(t), samples, seed))
 }
 
-// FamiliarityPath is the file with what was measured of the states that a task's questions show in training.
+// FamiliarityPath is the file with what was measured of the states that a task's questions show in
+// training.
 func FamiliarityPath(dir string, t task.Task) string {
 	return filepath.Join(dir, "familiarity-"+fileName(t)+".json")
 }
@@ -90,7 +92,8 @@ func fileName(t task.Task) string { return unusual.ReplaceAllString(t.Name, "_")
 // unusual is what file names should not hold.
 var unusual = regexp.MustCompile(`[^\w.-]+`)
 
-// JudgedPath is the file with a judge's replies about these oracles beside another recommender's choices.
+// JudgedPath is the file with a judge's replies about these oracles beside another recommender's
+// choices.
 func JudgedPath(dir string, samples int, seed uint64, against, judge string) string {
 	return filepath.Join(dir, fmt.Sprintf("judge-%d-%d-%s-%s.jsonl", samples, seed, against,
 		unusual.ReplaceAllString(judge, "_")))

@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// What evaluations leave is found again as what it is, under the names that it has had since the first version.
+// What evaluations leave is found again as what it is, under the names that it has had since the
+// first version.
 func TestLeavings(t *testing.T) {
 	dir := t.TempDir()
 	of := func(name string) task.Task {

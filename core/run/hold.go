@@ -20,12 +20,12 @@ import (
 // HeldOutFile is the file of a run's folder with the ids of the items that training was kept from.
 const HeldOutFile = "held-out-items.json"
 
-// choosingShare is the part of the held-out items by which training chooses an adapter. No evaluation asks about them, so that what
-// is measured on the others was not chosen by it.
+// choosingShare is the part of the held-out items by which training chooses an adapter. No
+// evaluation asks about them, so that what is measured on the others was not chosen by it.
 const choosingShare = 0.2
 
-// heldOut draws the share of the items that training is kept from, and the part of these that choose an adapter. The draw follows
-// from the seed and the number of items.
+// heldOut draws the share of the items that training is kept from, and the part of these that
+// choose an adapter. The draw follows from the seed and the number of items.
 func heldOut(d *dataset.Dataset, share float64, seed uint64) (held, choosing map[int32]bool) {
 	hash := fnv.New64a()
 	binary.Write(hash, binary.LittleEndian, seed)
@@ -34,7 +34,8 @@ func heldOut(d *dataset.Dataset, share float64, seed uint64) (held, choosing map
 	return sameTitles(d, items), sameTitles(d, items[:int(choosingShare*float64(len(items)))])
 }
 
-// sameTitles gives items and all others that have a title of theirs, which would be learned from those.
+// sameTitles gives items and all others that have a title of theirs, which would be learned from
+// those.
 func sameTitles(d *dataset.Dataset, items []int) map[int32]bool {
 	all := map[int32]bool{}
 	if len(items) == 0 {
@@ -55,7 +56,8 @@ func sameTitles(d *dataset.Dataset, items []int) map[int32]bool {
 // streamHeldOut tells the random numbers of the draw from others of the same seed.
 const streamHeldOut = 7
 
-// recordHeldOut writes the ids of the items that are held out, or refuses a folder that says otherwise.
+// recordHeldOut writes the ids of the items that are held out, or refuses a folder that says
+// otherwise.
 func recordHeldOut(dir string, d *dataset.Dataset, held map[int32]bool) error {
 	if len(held) == 0 {
 		return nil

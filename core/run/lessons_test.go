@@ -23,7 +23,8 @@ func parts(t *testing.T) *Parts {
 	return p
 }
 
-// Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items seven times and in one an eighth.
+// Of 211 sequences and a share of a half 211 more are made, which end in every one of 30 items
+// seven times and in one an eighth.
 func TestLessons(t *testing.T) {
 	p := parts(t)
 	train := p.Split.Train
@@ -62,7 +63,8 @@ func TestLessons(t *testing.T) {
 	}
 }
 
-// A vector with noise keeps its share along the item's own, and all angles up to the widest come about.
+// A vector with noise keeps its share along the item's own, and all angles up to the widest come
+// about.
 func TestNoisy(t *testing.T) {
 	p := parts(t)
 	histories := slices.Repeat([][]int32{{4, 9}}, 400)

@@ -18,7 +18,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// world is a folder with a data set, a recommender trained on it, a tiny LLM, and a place for a run.
+// world is a folder with a data set, a recommender trained on it, a tiny LLM, and a place for a
+// run.
 type world string
 
 func (w world) run() string { return filepath.Join(string(w), "run") }
@@ -85,7 +86,8 @@ func openAt(t *testing.T, dir string) *Run {
 	return r
 }
 
-// saveRecommender trains a small SASRec and writes into its file that it was trained on the data set with the hash.
+// saveRecommender trains a small SASRec and writes into its file that it was trained on the data
+// set with the hash.
 func saveRecommender(t *testing.T, path string, d *dataset.Dataset, hash string, seed uint64) {
 	t.Helper()
 	saveModel(t, path, models.SASRec, d, hash, seed)

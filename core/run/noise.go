@@ -8,12 +8,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 )
 
-// minCosine bounds how far vectors are turned away from items' own while an adapter learns to read them. Oracles on
-// MovieLens-100K have a cosine of 0.56 with the nearest item at the median and 0.50 at the fifth percentile.
+// minCosine bounds how far vectors are turned away from items' own while an adapter learns to read
+// them. Oracles on MovieLens-100K have a cosine of 0.56 with the nearest item at the median and
+// 0.50 at the fifth percentile.
 const minCosine = 0.5
 
-// noisy is an encoder that gives items' vectors with noise, as lessons for an adapter that is to read what lies among items: each
-// is turned in a random direction until its cosine with the item's own is a random number from minCosine to 1.
+// noisy is an encoder that gives items' vectors with noise, as lessons for an adapter that is to
+// read what lies among items: each is turned in a random direction until its cosine with the item's
+// own is a random number from minCosine to 1.
 type noisy struct {
 	adapter.Encoder
 	random *rand.Rand

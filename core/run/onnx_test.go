@@ -11,8 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/onnx/onnxtest"
 )
 
-// An ONNX encoder does what a recommender does, but for what needs weights: training with drawn items, histories that are in no file,
-// evaluation beside controls.
+// An ONNX encoder does what a recommender does, but for what needs weights: training with drawn
+// items, histories that are in no file, evaluation beside controls.
 func TestONNX(t *testing.T) {
 	onnxtest.Library(t)
 	w := newWorld(t)

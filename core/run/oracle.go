@@ -25,8 +25,9 @@ import (
 var errNoRecommender = errors.New("run: this needs the weights of a recommender, and the run's states come from a file of states or an ONNX " +
 	"model; train a run with weights")
 
-// Oracle is a recommender's vector for the ideal next item after a history, put into words. With a prompt for the last item the vector stands at
-// the end of the history as a virtual item; the item prompt reads it by itself.
+// Oracle is a recommender's vector for the ideal next item after a history, put into words. With a
+// prompt for the last item the vector stands at the end of the history as a virtual item; the item
+// prompt reads it by itself.
 type Oracle struct {
 	History []string      `json:"history" doc:"Titles, oldest first."`
 	Next    string        `json:"next,omitempty" doc:"The item that came next, of test sequences."`
@@ -42,8 +43,8 @@ type ScoredTitle struct {
 	Score float64 `json:"score"`
 }
 
-// Oracles draws an oracle after each history (dense item ids, oldest first) and puts it into words. Oracle number i follows from
-// the seed and i.
+// Oracles draws an oracle after each history (dense item ids, oldest first) and puts it into words.
+// Oracle number i follows from the seed and i.
 func (r *Run) Oracles(ctx context.Context, histories [][]int32, seed uint64) ([]Oracle, error) {
 	if r.Recommender == nil {
 		return nil, errNoRecommender
@@ -79,7 +80,8 @@ func (r *Run) describe(ctx context.Context, histories [][]int32, vectors []float
 	return oracles, nil
 }
 
-// Oracle tells of an oracle [D] what the LLM has said, the likeliest titles, and the items that fit it best.
+// Oracle tells of an oracle [D] what the LLM has said, the likeliest titles, and the items that fit
+// it best.
 func (r *Run) Oracle(history []int32, vector []float32, words prompt.Answer, ranked []prompt.Answer) (Oracle, error) {
 	o := Oracle{History: r.Titles(history), Words: words.Text}
 	for _, a := range ranked {
@@ -93,7 +95,8 @@ func (r *Run) Oracle(history []int32, vector []float32, words prompt.Answer, ran
 	return o, err
 }
 
-// Appended gives the states of histories, each with a vector [D] in the space of item embeddings as its last item.
+// Appended gives the states of histories, each with a vector [D] in the space of item embeddings as
+// its last item.
 func (r *Run) Appended(ctx context.Context, histories [][]int32, vectors []float32) ([]prompt.States, error) {
 	if r.Recommender == nil {
 		return nil, errNoRecommender
@@ -121,9 +124,10 @@ type OracleResult struct {
 	Oracles   []Oracle       `json:"oracles"`
 }
 
-// EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed; all if n is 0), and beside them
-// puts the embeddings of the items that came next through the same path. What is finished is kept in a file, from which the next
-// call goes on; a file that is about something else is refused.
+// EvaluateOracles draws oracles for the histories of test sequences (n of them drawn by the seed;
+// all if n is 0), and beside them puts the embeddings of the items that came next through the same
+// path. What is finished is kept in a file, from which the next call goes on; a file that is about
+// something else is refused.
 func (r *Run) EvaluateOracles(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (_ *OracleResult, err error) {
 	if r.Recommender == nil {
 		return nil, errNoRecommender
@@ -243,7 +247,8 @@ func (r *Run) testSequences(n int, seed uint64) []dataset.Sequence {
 	return sequences
 }
 
-// Choices gives the titles of the first recommendations of another recommender for the histories that oracles were drawn for.
+// Choices gives the titles of the first recommendations of another recommender for the histories
+// that oracles were drawn for.
 func (r *Run) Choices(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) ([]string, error) {
 	if err := other.TrainedOn(r.Data); err != nil {
 		return nil, err
@@ -259,8 +264,9 @@ func (r *Run) Choices(ctx context.Context, oracles *OracleResult, other *recomme
 	return titles, nil
 }
 
-// OracleTruth compares oracles in words, and the first recommendations of another recommender, with the items that came next: with
-// their titles, and with their genres and decades, where these are known.
+// OracleTruth compares oracles in words, and the first recommendations of another recommender, with
+// the items that came next: with their titles, and with their genres and decades, where these are
+// known.
 func (r *Run) OracleTruth(ctx context.Context, oracles *OracleResult, other *recommender.Recommender) (*control.Table, error) {
 	choices, err := r.Choices(ctx, oracles, other)
 	if err != nil {

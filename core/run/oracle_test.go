@@ -32,7 +32,8 @@ func dreams(t *testing.T) world {
 	return w
 }
 
-// An item's embedding in the oracle's place says what the item itself says, and oracles are told as what they are.
+// An item's embedding in the oracle's place says what the item itself says, and oracles are told as
+// what they are.
 func TestOracles(t *testing.T) {
 	w := dreams(t)
 	r := open(t, w)
@@ -106,7 +107,8 @@ func TestOracles(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(kept, result) {
 		t.Errorf("from the file: %+v, %v", kept, err)
 	}
-	// What is missing of a file is made up for, to the same oracles; another seed's is not overwritten.
+	// What is missing of a file is made up for, to the same oracles; another seed's is not
+	// overwritten.
 	kept.Oracles = kept.Oracles[:5]
 	if err := kept.write(path); err != nil {
 		t.Fatal(err)

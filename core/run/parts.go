@@ -145,9 +145,10 @@ func (p *Parts) Titles(items []int32) []string {
 	return titles
 }
 
-// lessons are the sequences that an adapter is trained on: those of the training part and, so that the share of them is drawn,
-// copies that end in another item. Drawn items are all of the catalogue in turn, in random order: the recommender has a state for
-// each, and an adapter that is to read it must not have met the popular ones only.
+// lessons are the sequences that an adapter is trained on: those of the training part and, so that
+// the share of them is drawn, copies that end in another item. Drawn items are all of the catalogue
+// in turn, in random order: the recommender has a state for each, and an adapter that is to read it
+// must not have met the popular ones only.
 func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 	lessons := slices.Clone(p.Split.Train)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -171,8 +172,8 @@ func (p *Parts) shows(titles []string) bool {
 	})
 }
 
-// Latest gives the last items of a user, as the source of states takes a history. Where that is a file it may also be the name of a
-// sequence.
+// Latest gives the last items of a user, as the source of states takes a history. Where that is a
+// file it may also be the name of a sequence.
 func (p *Parts) Latest(user string) ([]int32, error) {
 	if file, ok := p.Source.(*states.File); ok {
 		past, ok := file.Latest(user)
@@ -209,7 +210,8 @@ func (p *Parts) LatestOfAll() func(user string) ([]int32, error) {
 	}
 }
 
-// Given lays out states that are there without a history, as the run's prompt shows them: one for each slot, in their order.
+// Given lays out states that are there without a history, as the run's prompt shows them: one for
+// each slot, in their order.
 func (p *Parts) Given(vectors [][]float32) (prompt.States, error) {
 	width := p.inputWidth()
 	for i, v := range vectors {
@@ -261,8 +263,8 @@ type lesson struct {
 	task    int      // number in asked
 }
 
-// lessonsOf makes lessons of sequences, for all tasks in turn. What tells of held-out items is left out, and so is what nobody knows
-// the answer to.
+// lessonsOf makes lessons of sequences, for all tasks in turn. What tells of held-out items is left
+// out, and so is what nobody knows the answer to.
 func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
 	facts := p.Facts.Without(p.held)
 	return p.lessonsWhere(sequences, func(t task.Task, s dataset.Sequence) task.Question {
@@ -273,9 +275,9 @@ func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
 	})
 }
 
-// validationLessons are those that an adapter is chosen by. Where items are held out, questions about the last item are of held-out
-// ones: an adapter that has memorised the others is not the one that reads states best. Titles are the exception, since no state
-// spells them.
+// validationLessons are those that an adapter is chosen by. Where items are held out, questions
+// about the last item are of held-out ones: an adapter that has memorised the others is not the one
+// that reads states best. Titles are the exception, since no state spells them.
 func (p *Parts) validationLessons() ([]lesson, error) {
 	facts, unseen := p.Facts.Without(p.held), map[string]bool{}
 	for _, one := range p.asked {
@@ -293,14 +295,16 @@ func (p *Parts) validationLessons() ([]lesson, error) {
 	})
 }
 
-// unseen says whether an adapter is chosen by a task's answers about items that it was not trained on.
+// unseen says whether an adapter is chosen by a task's answers about items that it was not trained
+// on.
 func (p *Parts) unseen(t task.Task) bool {
 	return t.Last && !t.Title && slices.ContainsFunc(p.Split.Validation, func(s dataset.Sequence) bool {
 		return p.choosing[s.Next] && len(t.Question(p.Facts, s, p.Source.Positions()).Answer) > 0
 	})
 }
 
-// lessonsWhere makes lessons of the questions that each task asks about sequences, those without an answer left out.
+// lessonsWhere makes lessons of the questions that each task asks about sequences, those without an
+// answer left out.
 func (p *Parts) lessonsWhere(sequences []dataset.Sequence, ask func(task.Task, dataset.Sequence) task.Question) ([]lesson, error) {
 	var lessons []lesson
 	var texts []string
@@ -361,18 +365,20 @@ func (p *Parts) trainedOn() [][]*prompt.Prompt {
 	return wordings
 }
 
-// most is how many items of a history can get soft tokens of their own: no more than there were in training.
+// most is how many items of a history can get soft tokens of their own: no more than there were in
+// training.
 func (p *Parts) most() int {
 	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory+1)
 }
 
-// lookUps is how many entries an adapter shows that shows several: as many as a history has in training, or all that there are.
+// lookUps is how many entries an adapter shows that shows several: as many as a history has in
+// training, or all that there are.
 func (p *Parts) lookUps() int {
 	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
 
-// longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of the training part, about: lines
-// can take a few tokens less or more together than one by one.
+// longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of
+// the training part, about: lines can take a few tokens less or more together than one by one.
 func (p *Parts) longestAnswer() (int, error) {
 	tokens := map[string]int{}
 	lines, _ := p.Task.Allowed(p.Facts, p.Source.Positions())
@@ -394,8 +400,8 @@ func (p *Parts) longestAnswer() (int, error) {
 	return longest, nil
 }
 
-// States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may hold virtual items, of the
-// encoder's vectors.
+// States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may
+// hold virtual items, of the encoder's vectors.
 func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [][]int32) ([]prompt.States, error) {
 	if p.reads.ShowsAllItems() {
 		cut := make([][]int32, len(histories))
@@ -407,8 +413,9 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 	return p.reads.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start: what stands for an item with the answer to the first question about it, such as its title; for
-// an adapter that shows several entries, and learns there to look up what the samples name, these with all their titles.
+// pairs makes those of the warm start: what stands for an item with the answer to the first
+// question about it, such as its title; for an adapter that shows several entries, and learns there
+// to look up what the samples name, these with all their titles.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)
@@ -437,7 +444,8 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 	return pairs, err
 }
 
-// entry is the number of an item's entry in an adapter that has some: its place among the items that are not held out.
+// entry is the number of an item's entry in an adapter that has some: its place among the items
+// that are not held out.
 func (p *Parts) entry(item int32) int32 {
 	place := item
 	for held := range p.held {

@@ -5,8 +5,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
-// Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not loaded, and nothing is
-// written.
+// Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not
+// loaded, and nothing is written.
 func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 	if err := s.Validate(); err != nil {
 		return align.Estimate{}, err

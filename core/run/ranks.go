@@ -14,8 +14,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Ranks says where the true titles of held-out items stand among the titles of all held-out items, by log p(title | states). The
-// adapter was trained on none of these titles, so that none has an advantage of having been trained.
+// Ranks says where the true titles of held-out items stand among the titles of all held-out items,
+// by log p(title | states). The adapter was trained on none of these titles, so that none has an
+// advantage of having been trained.
 type Ranks struct {
 	Label  string       `json:"label"`
 	Seed   uint64       `json:"seed"`
@@ -25,8 +26,8 @@ type Ranks struct {
 	scored []titleScore // of each sample
 }
 
-// RankedRow is one way to rank: the share of the other titles that are less likely than the true one, in %, ties counting half. Titles
-// ranked by chance have a median of 50.
+// RankedRow is one way to rank: the share of the other titles that are less likely than the true
+// one, in %, ties counting half. Titles ranked by chance have a median of 50.
 type RankedRow struct {
 	Name   string  `json:"name"`
 	Median float64 `json:"median"`
@@ -41,8 +42,8 @@ type titleScore struct {
 	Scores []float64 `json:"scores"` // nats
 }
 
-// TitleRanks ranks the titles of held-out items for n test sequences that end in one; all if n is 0. Finished sequences are kept in path.
-// progress may be nil.
+// TitleRanks ranks the titles of held-out items for n test sequences that end in one; all if n is
+// 0. Finished sequences are kept in path. progress may be nil.
 func (r *Run) TitleRanks(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (_ *Ranks, err error) {
 	switch {
 	case !r.Task.Title:
@@ -117,8 +118,9 @@ func (r *Run) heldOutTitles() (titles []string, number map[string]int) {
 	return titles, number
 }
 
-// rank ranks each sample's true title by its own states, by those of another sample, and by how much its own states favour each title
-// over its mean under the states of all samples, which takes away that some titles are likelier than others whatever the states.
+// rank ranks each sample's true title by its own states, by those of another sample, and by how
+// much its own states favour each title over its mean under the states of all samples, which takes
+// away that some titles are likelier than others whatever the states.
 func (k *Ranks) rank(userOf func(sample string) (int32, error)) error {
 	users, means := make([]int32, len(k.scored)), make([]float64, k.Titles)
 	var err error
@@ -154,7 +156,8 @@ func (k *Ranks) rank(userOf func(sample string) (int32, error)) error {
 	return nil
 }
 
-// percentile is the share of the other scores that are below one of them, in %; equal ones count half.
+// percentile is the share of the other scores that are below one of them, in %; equal ones count
+// half.
 func percentile(scores []float64, of int) float64 {
 	below := -0.5 // of itself
 	for _, x := range scores {

@@ -16,7 +16,8 @@ func TestPercentile_byHand(t *testing.T) {
 	}
 }
 
-// Title 0 is the likeliest whatever the states, so that raw scores put it first; less the means each state favours its own title.
+// Title 0 is the likeliest whatever the states, so that raw scores put it first; less the means
+// each state favours its own title.
 func TestRanks_lessMeans(t *testing.T) {
 	k := &Ranks{Titles: 3, Seed: 1}
 	for i, sample := range []string{"test-0", "test-1", "test-2"} {
@@ -32,7 +33,8 @@ func TestRanks_lessMeans(t *testing.T) {
 	}
 }
 
-// Every sequence that ends in a held-out item is ranked among their titles, and finished ones are taken from the file.
+// Every sequence that ends in a held-out item is ranked among their titles, and finished ones are
+// taken from the file.
 func TestTitleRanks(t *testing.T) {
 	titles := togetherRun(t, "residual")
 	path := filepath.Join(t.TempDir(), "ranks.jsonl")

@@ -36,20 +36,20 @@ type Run struct {
 	dir     string            // the run's folder
 }
 
-// Open opens a trained run. An adapter that was trained with another recommender, LLM or data set than those that run.json
-// names is refused.
+// Open opens a trained run. An adapter that was trained with another recommender, LLM or data set
+// than those that run.json names is refused.
 func Open(engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) {
 	return OpenApart(engine, engine, dir, opts)
 }
 
-// OpenApart opens a run whose recommender has an engine of its own: states need not wait then until the LLM has computed something
-// on the other one.
+// OpenApart opens a run whose recommender has an engine of its own: states need not wait then until
+// the LLM has computed something on the other one.
 func OpenApart(encoding, engine *cgo.Engine, dir string, opts interpret.Options) (*Run, error) {
 	return OpenAsking(encoding, engine, dir, Asking{}, opts)
 }
 
-// Asking says which question a run is opened for, of those that its adapter was trained on. The zero value is the first one in its first
-// wording.
+// Asking says which question a run is opened for, of those that its adapter was trained on. The
+// zero value is the first one in its first wording.
 type Asking struct {
 	Task    string // its name; "": the first
 	Wording int    // number of the wording, from 0; those that training draws come first
@@ -128,8 +128,9 @@ func (r *Run) Close() error {
 	return errors.Join(err, r.Parts.Close())
 }
 
-// Interpret puts the recommender's states of histories (dense item ids, oldest first) into words, as the run's prompt asks:
-// what the last item was, or what the items were. Where answers come from a closed set they keep to it, unless words are drawn.
+// Interpret puts the recommender's states of histories (dense item ids, oldest first) into words,
+// as the run's prompt asks: what the last item was, or what the items were. Where answers come from
+// a closed set they keep to it, unless words are drawn.
 func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answer, error) {
 	states, err := r.States(ctx, r.Source, histories)
 	if err != nil {
@@ -153,13 +154,14 @@ func (r *Run) Interpret(ctx context.Context, histories [][]int32) ([]prompt.Answ
 	return answers, nil
 }
 
-// Question is the one that the run asks about a history of a user, -1 where nobody knows whose it is, with its true answer.
+// Question is the one that the run asks about a history of a user, -1 where nobody knows whose it
+// is, with its true answer.
 func (r *Run) Question(user int32, history []int32) task.Question {
 	return r.Task.Ask(task.Subject{Facts: r.Facts, User: user, History: history, Positions: r.Source.Positions()})
 }
 
-// Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is 0) and sums up the answers.
-// opts.Label is set here.
+// Evaluate asks the run's question about test sequences (n of them drawn by the seed; all if n is
+// 0) and sums up the answers. opts.Label is set here.
 func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.Summary, error) {
 	samples, _, pasts, err := r.evaluated(n, opts.Seed)
 	if err != nil {
@@ -180,8 +182,8 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 	return r.Task.Summarise(answers), nil
 }
 
-// evaluated are the samples of an evaluation, without their states, and the histories that these are of: items, and as the source of
-// states takes them.
+// evaluated are the samples of an evaluation, without their states, and the histories that these
+// are of: items, and as the source of states takes them.
 func (r *Run) evaluated(n int, seed uint64) (samples []evaluate.Sample, histories, pasts [][]int32, err error) {
 	chosen := draw(len(r.Split.Test), n, seed)
 	sequences := r.testSequences(n, seed)
@@ -220,7 +222,8 @@ func (r *Run) ranker(width int) evaluate.Ranker {
 	}
 }
 
-// Keeps is the grammar that answers keep to in use: that of a closed set, unless words are drawn; else nil.
+// Keeps is the grammar that answers keep to in use: that of a closed set, unless words are drawn;
+// else nil.
 func (r *Run) Keeps() (*grammar.Grammar, error) {
 	if !r.Task.Closed || r.drawn {
 		return nil, nil
@@ -257,7 +260,8 @@ func (r *Run) catalogue() []string {
 	return titles
 }
 
-// draw chooses n of all numbers below total, in order, the same for the same seed; all of them if n is 0 or too many.
+// draw chooses n of all numbers below total, in order, the same for the same seed; all of them if n
+// is 0 or too many.
 func draw(total, n int, seed uint64) []int {
 	chosen := rand.New(rand.NewPCG(seed, 0)).Perm(total)
 	if n > 0 && n < total {

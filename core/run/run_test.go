@@ -76,7 +76,8 @@ func TestTrainOpenAnswer(t *testing.T) {
 		t.Errorf("restricted to the catalogue: %+v", restricted)
 	}
 
-	// Interpreting the histories of the same test sequences, each with its next item, says the same.
+	// Interpreting the histories of the same test sequences, each with its next item, says the
+	// same.
 	lines := answers(t, path)[:5]
 	var histories [][]int32
 	for i, at := range draw(len(r.Split.Test), 5, 2) {
@@ -185,7 +186,8 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-// Whatever a run stands on is put in place of by something else of the same kind: opening and going on are refused.
+// Whatever a run stands on is put in place of by something else of the same kind: opening and going
+// on are refused.
 func TestRefusesOtherParts(t *testing.T) {
 	for name, c := range map[string]struct {
 		hash    string // of the data set in the recommender's file; "": it does not say
@@ -332,7 +334,8 @@ func listing(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// What cannot be trained is refused before the folder becomes a run's, so that a corrected call may use it.
+// What cannot be trained is refused before the folder becomes a run's, so that a corrected call may
+// use it.
 func TestTrainRefuses(t *testing.T) {
 	w := newWorld(t)
 	for says, change := range map[string]func(*Spec){
@@ -433,7 +436,8 @@ func TestRefusesNaN(t *testing.T) {
 	}
 }
 
-// A run that was stopped, wherever that was, and then taken up again gives the adapter of one that was not.
+// A run that was stopped, wherever that was, and then taken up again gives the adapter of one that
+// was not.
 func TestStoppedAndResumed(t *testing.T) {
 	whole := trained(t)
 	want, err := artifact.ReadSafetensors(filepath.Join(whole.run(), align.AdapterFile))
@@ -478,7 +482,8 @@ func TestStoppedAndResumed(t *testing.T) {
 	}
 }
 
-// The paper's recommender weights say nothing of a data set; one with another number of items is refused all the same.
+// The paper's recommender weights say nothing of a data set; one with another number of items is
+// refused all the same.
 func TestRefusesAnotherCatalogue(t *testing.T) {
 	w := newWorld(t)
 	d := datasettest.Walks()

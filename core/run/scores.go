@@ -13,8 +13,9 @@ type ScoredItem struct {
 	LogProb float64
 }
 
-// Scores gives every item of the catalogue the probability that the LLM says its title, and no more, when it is shown the states of a
-// history (dense item ids, oldest first); for each history the likeliest item first. Items of one title share their number.
+// Scores gives every item of the catalogue the probability that the LLM says its title, and no
+// more, when it is shown the states of a history (dense item ids, oldest first); for each history
+// the likeliest item first. Items of one title share their number.
 func (r *Run) Scores(ctx context.Context, histories [][]int32) ([][]ScoredItem, error) {
 	if !r.Task.Title {
 		return nil, fmt.Errorf("run: titles are scored by a prompt that asks for the last item; this run's asks for the %s", r.Task.Asks)

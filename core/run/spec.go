@@ -67,15 +67,16 @@ const (
 	MaxHeldOut = 0.5
 )
 
-// DefaultSpec is the demonstration's run, without paths and length: the default prompt, the default adapter with 1,024 hidden
-// units with 6 soft tokens for each state, half of the sequences drawn, BF16. docs/experiments.md says what was tried beside it.
+// DefaultSpec is the demonstration's run, without paths and length: the default prompt, the default
+// adapter with 1,024 hidden units with 6 soft tokens for each state, half of the sequences drawn,
+// BF16. docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
 	return Spec{Template: task.Default(), Adapter: adapter.Default, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
-// With gives the spec with another prompt and kind of adapter, without what these do not have: drawn items where a history is asked
-// for, hidden units, or a warm start.
+// With gives the spec with another prompt and kind of adapter, without what these do not have:
+// drawn items where a history is asked for, hidden units, or a warm start.
 func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 	s.Template, s.Adapter = t, kind
 	if asked, err := task.Of(t); err == nil && !asked.Last {
@@ -93,7 +94,8 @@ func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 // Templates are the run's prompts, one for each of its tasks.
 func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.Template}, s.Also...) }
 
-// first gives the spec with the template of a question as its own, and refuses what the run does not ask.
+// first gives the spec with the template of a question as its own, and refuses what the run does
+// not ask.
 func (s Spec) first(asking Asking) (Spec, error) {
 	templates := s.Templates()
 	at := 0
@@ -179,8 +181,8 @@ func (s Spec) Validate() error {
 	return cmp.Or(s.Config.Validate(), s.shape(1, 1, 1, 1, 1).Validate(), err) // sizes that are not known yet do not matter
 }
 
-// shape is that of the run's adapter: for inputs and embeddings of these widths, with as many positions, entries and
-// entries that are shown as its kind has.
+// shape is that of the run's adapter: for inputs and embeddings of these widths, with as many
+// positions, entries and entries that are shown as its kind has.
 func (s Spec) shape(in, embd, positions, entries, lookUps int) align.Shape {
 	shape, kind := align.Shape{Kind: s.Adapter, In: in, Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}, s.Adapter.Entry()
 	if kind.Reads == adapter.StatesSideBySide {
@@ -200,8 +202,8 @@ func (s *Spec) paths() []*string {
 	return slices.DeleteFunc([]*string{&s.Dataset, &s.Recommender, &s.States, &s.LLM}, func(path *string) bool { return *path == "" })
 }
 
-// Read reads run.json of a run's folder. Paths in it are relative to the folder, so that the folder may be moved with
-// what it stands on; the paths of the result can be opened from here.
+// Read reads run.json of a run's folder. Paths in it are relative to the folder, so that the folder
+// may be moved with what it stands on; the paths of the result can be opened from here.
 func Read(dir string) (Spec, error) {
 	var s Spec
 	path := filepath.Join(dir, SpecFile)

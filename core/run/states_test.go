@@ -42,7 +42,8 @@ func writeStates(t *testing.T, w world, name string) string {
 	return path
 }
 
-// A recommender through a file of its states gives the same adapter and the same answers, bit for bit, as without the file.
+// A recommender through a file of its states gives the same adapter and the same answers, bit for
+// bit, as without the file.
 func TestStatesFile(t *testing.T) {
 	w := newWorld(t)
 	s := w.spec()

@@ -120,8 +120,8 @@ func (namedLine) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 
 const internal = "something failed here; the server's log says what, beside the request's id"
 
-// admit lets a request through once its body has arrived, so that slow clients lock out nobody, if there is room for one more. It
-// limits the request's time.
+// admit lets a request through once its body has arrived, so that slow clients lock out nobody, if
+// there is room for one more. It limits the request's time.
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := receive(w, r); err != nil {
@@ -352,7 +352,8 @@ func wantsEvents(r *http.Request) bool {
 // patience is how long a client may take to read an event.
 const patience = 10 * time.Second
 
-// stream writes server-sent events. The first one begins the answer, so that what fails before has a status of its own.
+// stream writes server-sent events. The first one begins the answer, so that what fails before has
+// a status of its own.
 type stream struct {
 	w       http.ResponseWriter
 	wrote   bool
@@ -390,8 +391,8 @@ func (s *stream) send(event string, value any) {
 	}
 }
 
-// end tells the client and the log of an error, or of a problem that send has met, in an event if the stream has begun. Where it has
-// not it gives the error back.
+// end tells the client and the log of an error, or of a problem that send has met, in an event if
+// the stream has begun. Where it has not it gives the error back.
 func (s *stream) end(r *http.Request, err error) error {
 	if s.problem != nil { // which has cancelled the work
 		err, s.problem = s.problem, nil

@@ -42,7 +42,8 @@ func (g guarded) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 	g.Handle(pattern, g.guard(http.HandlerFunc(handler)))
 }
 
-// newAPI registers everything below /v1/ on a mux. Paths, parameters, bodies and their description follow from Go types.
+// newAPI registers everything below /v1/ on a mux. Paths, parameters, bodies and their description
+// follow from Go types.
 func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	format := huma.Format{
 		Marshal:   func(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) },
@@ -128,8 +129,8 @@ func document(api huma.API, id, path, summary, kind string, statuses ...int) {
 	api.OpenAPI().AddOperation(&op)
 }
 
-// route answers requests of an operation: I has its parameters and body, O is the body of the answer. A nil answer without an error
-// has been written already.
+// route answers requests of an operation: I has its parameters and body, O is the body of the
+// answer. A nil answer without an error has been written already.
 func route[I, O any](s *Server, api huma.API, op huma.Operation, compute func(http.ResponseWriter, *http.Request, *I) (*O, error)) {
 	op.SkipValidateBody, op.BodyReadTimeout, op.MaxBodyBytes = true, -1, -1 // the guard and routeHistory see to it
 	answer := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, "")
@@ -185,7 +186,8 @@ func routeHistory[T body, O any](s *Server, api huma.API, op huma.Operation,
 	})
 }
 
-// limits compares the numbers and lists of a request with the limits of its schema, which are the tags of its fields.
+// limits compares the numbers and lists of a request with the limits of its schema, which are the
+// tags of its fields.
 func limits(schema *huma.Schema, request reflect.Value) error {
 	for i := range request.NumField() {
 		name, _, _ := strings.Cut(request.Type().Field(i).Tag.Get("json"), ",")
@@ -201,7 +203,8 @@ func limits(schema *huma.Schema, request reflect.Value) error {
 	return nil
 }
 
-// client is a context that gives a request which huma refuses the status of all requests that are wrong.
+// client is a context that gives a request which huma refuses the status of all requests that are
+// wrong.
 type client struct{ inner }
 
 type inner huma.Context

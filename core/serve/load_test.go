@@ -21,7 +21,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
-// ask posts a body and gives status and answer. Each call has a client of its own to leave no connection behind.
+// ask posts a body and gives status and answer. Each call has a client of its own to leave no
+// connection behind.
 func ask(ctx context.Context, url, body string) (status int, text string, header http.Header, err error) {
 	r, err := http.NewRequestWithContext(ctx, "POST", url, strings.NewReader(body))
 	if err != nil {
@@ -41,8 +42,9 @@ func ask(ctx context.Context, url, body string) (status int, text string, header
 
 const twoFilms = `{"history":["film-1","film-8"]}`
 
-// Five times as many clients as there is room for ask again and again, until many were answered and many refused. No more than there is
-// room for are under way or wait, which bounds their time; the rest are told to come again, and nothing else happens.
+// Five times as many clients as there is room for ask again and again, until many were answered and
+// many refused. No more than there is room for are under way or wait, which bounds their time; the
+// rest are told to come again, and nothing else happens.
 func TestOverload(t *testing.T) {
 	const slots, queue, answers, refusals = 5, 5, 100, 50
 	s := open(t, Options{Service: service.Options{Slots: slots, Queue: queue}}, "residual")
@@ -99,7 +101,8 @@ func TestLogFull(t *testing.T) {
 	}
 }
 
-// A server is not ready while a run of it answers no questions, and is again when that run was loaded anew.
+// A server is not ready while a run of it answers no questions, and is again when that run was
+// loaded anew.
 func TestReady(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery")
 	if w := call(t, s, "GET", "/readyz", ""); w.Code != http.StatusOK {
@@ -139,7 +142,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// When the server is told to stop under load, each request that it has accepted is answered; the others find nobody.
+// When the server is told to stop under load, each request that it has accepted is answered; the
+// others find nobody.
 func TestStopUnderLoad(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual")
 	url, stop := listen(t, s)
@@ -233,7 +237,8 @@ func TestReload(t *testing.T) {
 	all.Wait()
 }
 
-// The LLM stops working for clients that leave in the middle of a stream. It may be done before one of them has left, so several do.
+// The LLM stops working for clients that leave in the middle of a stream. It may be done before one
+// of them has left, so several do.
 func TestClientLeaves(t *testing.T) {
 	s := open(t, Options{Service: service.Options{Slots: 5, MaxTokens: 250}}, "residual")
 	address, _ := listen(t, s)
@@ -290,7 +295,8 @@ func TestSlowReader(t *testing.T) {
 	until(t, "the question to be given up", func() bool { return s.runs.held["residual"].Stats().GivenUp == 1 })
 }
 
-// Whatever a request holds, it is answered or refused as the description says; nothing fails or panics.
+// Whatever a request holds, it is answered or refused as the description says; nothing fails or
+// panics.
 func fuzz(f *testing.F, method, path string, seeds ...string) {
 	for _, seed := range seeds {
 		f.Add(seed)

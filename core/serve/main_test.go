@@ -30,7 +30,8 @@ var folders map[string]string
 
 func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 
-// withRuns makes the runs, and fails the tests if one of them has left a native object or a goroutine alive.
+// withRuns makes the runs, and fails the tests if one of them has left a native object or a
+// goroutine alive.
 func withRuns(m *testing.M) int {
 	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
 	dir, err := os.MkdirTemp("", "recint-serve-test-")
@@ -47,7 +48,8 @@ func withRuns(m *testing.M) int {
 	return leak.Goroutines(code)
 }
 
-// open opens a server of some runs, closed at the end of the test. Its log goes nowhere unless the options say where.
+// open opens a server of some runs, closed at the end of the test. Its log goes nowhere unless the
+// options say where.
 func open(t testing.TB, opts Options, names ...string) *Server {
 	t.Helper()
 	var runs []Run
@@ -100,7 +102,8 @@ func listen(t testing.TB, s *Server) (url string, stop func() error) {
 	return "http://" + listener.Addr().String(), stop
 }
 
-// call makes a request to the handler, compares the answer with the OpenAPI description, and gives it.
+// call makes a request to the handler, compares the answer with the OpenAPI description, and gives
+// it.
 func call(t testing.TB, s *Server, method, path, body string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, strings.NewReader(body))

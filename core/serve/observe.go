@@ -51,8 +51,8 @@ func (s *seen) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// observe gives a request an id, counts and logs it, and answers for handlers that panic; where an answer has begun already it is cut
-// off, so that nobody takes it for a whole one.
+// observe gives a request an id, counts and logs it, and answers for handlers that panic; where an
+// answer has begun already it is cut off, so that nobody takes it for a whole one.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin, id := time.Now(), r.Header.Get("X-Request-Id")
@@ -129,7 +129,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// questions reads what the services count of their questions to the LLM. Counters begin again when a run is loaded again.
+// questions reads what the services count of their questions to the LLM. Counters begin again when
+// a run is loaded again.
 type questions struct{ *runs }
 
 // number is one of service.Stats.

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// policy lets a page load scripts, styles and pictures from its own server, ask that, and do nothing else; titles reach it as text only.
+// policy lets a page load scripts, styles and pictures from its own server, ask that, and do
+// nothing else; titles reach it as text only.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 

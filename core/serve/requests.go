@@ -22,7 +22,8 @@ const (
 	usualItems = 10      // of an answer
 )
 
-// The parameters and bodies of requests, with their limits; what a run can take is checked by its service.
+// The parameters and bodies of requests, with their limits; what a run can take is checked by its
+// service.
 type (
 	runName string   // "": the first one
 	itemIDs []itemID // in the data set, oldest first
@@ -110,8 +111,8 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// receive waits for all of a request's body, of at most maxBytes when it is unpacked, and puts it in the body's place. The body of
-// a POST must be there and be JSON.
+// receive waits for all of a request's body, of at most maxBytes when it is unpacked, and puts it
+// in the body's place. The body of a POST must be there and be JSON.
 func receive(w http.ResponseWriter, r *http.Request) error {
 	in := io.Reader(http.MaxBytesReader(w, r.Body, maxBytes))
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
@@ -142,7 +143,8 @@ func receive(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// unreadable says why a body did not arrive, without what is the server's own business, such as addresses.
+// unreadable says why a body did not arrive, without what is the server's own business, such as
+// addresses.
 func unreadable(err error) error {
 	var large *http.MaxBytesError
 	var network net.Error

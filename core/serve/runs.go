@@ -46,7 +46,8 @@ func openRuns(named []Run, opts service.Options) (*runs, error) {
 	return all, nil
 }
 
-// use lends the service of a name, "" being the first one. The caller calls release when it is done with it.
+// use lends the service of a name, "" being the first one. The caller calls release when it is done
+// with it.
 func (r *runs) use(name string) (used string, s *held, err error) {
 	if name == "" {
 		name = r.names[0]
@@ -63,8 +64,8 @@ func (r *runs) use(name string) (used string, s *held, err error) {
 
 func (h *held) release() { h.users.Done() }
 
-// reload opens each run's folder again, and puts the new service in the place of the old one, which is closed when its last user is
-// done. A run that cannot be opened goes on as it was.
+// reload opens each run's folder again, and puts the new service in the place of the old one, which
+// is closed when its last user is done. A run that cannot be opened goes on as it was.
 func (r *runs) reload() (failed error) {
 	r.one.Lock()
 	defer r.one.Unlock()

@@ -92,23 +92,23 @@ func (s *Server) Close() error { return s.runs.close() }
 // Handler answers requests.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Reload opens each run's folder again; requests go on meanwhile, on the old run or the new one. A run that cannot be opened goes on
-// as it was, and the error says why.
+// Reload opens each run's folder again; requests go on meanwhile, on the old run or the new one. A
+// run that cannot be opened goes on as it was, and the error says why.
 func (s *Server) Reload() error {
 	err := s.runs.reload()
 	s.metrics.reloads.WithLabelValues(map[bool]string{true: "ok", false: "failed"}[err == nil]).Inc()
 	return err
 }
 
-// idle is how long a connection may be open before its first request has come. Clients that keep spare connections drop them earlier,
-// or find them closed when they want to use them.
+// idle is how long a connection may be open before its first request has come. Clients that keep
+// spare connections drop them earlier, or find them closed when they want to use them.
 const idle = 10 * time.Second
 
 // arrival is how long a request may take to arrive.
 var arrival = 15 * time.Second
 
-// Serve answers what comes in until the context ends, then finishes what it has accepted. It closes the listener. An address that
-// others can reach needs keys.
+// Serve answers what comes in until the context ends, then finishes what it has accepted. It closes
+// the listener. An address that others can reach needs keys.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	if err := s.opts.CheckAddress(listener.Addr()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -199,7 +199,8 @@ func (s *Server) routes() (http.Handler, error) {
 	return s.observe(handler), nil
 }
 
-// ready says whether more requests are welcome: not while the server stops, nor where the LLM of a run cannot go on.
+// ready says whether more requests are welcome: not while the server stops, nor where the LLM of a
+// run cannot go on.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		writeText(w, http.StatusServiceUnavailable, "stopping\n")
@@ -234,8 +235,9 @@ func (s *Server) known(shown string) bool {
 	return found == 1
 }
 
-// local refuses, where there are no keys, requests under another name than this machine's own: those of pages whose host's name was
-// made to point here. Browsers always say a name; HTTP/1.0's health checks need not.
+// local refuses, where there are no keys, requests under another name than this machine's own:
+// those of pages whose host's name was made to point here. Browsers always say a name; HTTP/1.0's
+// health checks need not.
 func (s *Server) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

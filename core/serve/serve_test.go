@@ -115,9 +115,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Words are compared with the history as in evaluations: a title that stands there twice must be said
-// twice, spelling may differ where the exact scorer overlooks it, and only the items of a long history
-// that count are asked for.
+// Words are compared with the history as in evaluations: a title that stands there twice must be
+// said twice, spelling may differ where the exact scorer overlooks it, and only the items of a long
+// history that count are asked for.
 func TestJudge(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery", "popularity")
 	quarter := func(item int32) string {
@@ -236,7 +236,8 @@ func TestStream_error(t *testing.T) {
 		t.Errorf("%+v, %v", all[len(all)-1], err)
 	}
 
-	// A value that cannot be written: before the first event it is an error like any other, afterwards it is told.
+	// A value that cannot be written: before the first event it is an error like any other,
+	// afterwards it is told.
 	r = r.WithContext(context.WithValue(t.Context(), requestID{}, s.opts.Log))
 	cancelled := 0
 	bad := &stream{w: httptest.NewRecorder(), cancel: func() { cancelled++ }}

@@ -43,8 +43,9 @@ func loads(url string, ids []string) []load {
 	}
 }
 
-// TestSoak puts a mixed load on a server for RECINT_SOAK, such as 30s, and wants no errors and, once a third of the time has passed,
-// memory that does not grow by more than 2 %. RECINT_SOAK_RUN names the folder of another run than a tiny one.
+// TestSoak puts a mixed load on a server for RECINT_SOAK, such as 30s, and wants no errors and,
+// once a third of the time has passed, memory that does not grow by more than 2 %. RECINT_SOAK_RUN
+// names the folder of another run than a tiny one.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("RECINT_SOAK"))
 	if err != nil {
@@ -97,7 +98,8 @@ func TestSoak(t *testing.T) {
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 
-// watch follows the memory of the process, driver included, and compares the last third of the time with the second.
+// watch follows the memory of the process, driver included, and compares the last third of the time
+// with the second.
 func watch(ctx context.Context, t *testing.T, length time.Duration) string {
 	begin, most := time.Now(), [3]float64{}
 	for ctx.Err() == nil {

@@ -46,7 +46,8 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
-// Packed bodies are read, up to the same size; what is not packed as it says, or otherwise, is refused.
+// Packed bodies are read, up to the same size; what is not packed as it says, or otherwise, is
+// refused.
 func TestEncodings(t *testing.T) {
 	packed := func(text string) string {
 		var b bytes.Buffer

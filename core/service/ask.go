@@ -15,19 +15,22 @@ import (
 
 // Question is what is to be put into words.
 type Question struct {
-	// History is what somebody has chosen. A run that asks for the last item says what was chosen last; one that asks for the history
-	// says all of it.
+	// History is what somebody has chosen. A run that asks for the last item says what was chosen
+	// last; one that asks for the history says all of it.
 	History []int32
 
-	// Vector [D] in the space of item embeddings stands behind the history like one more item, which a run that asks for the last
-	// item puts into words. It may be an oracle, or anything else that is to be named. nil: there is none.
+	// Vector [D] in the space of item embeddings stands behind the history like one more item,
+	// which a run that asks for the last item puts into words. It may be an oracle, or anything
+	// else that is to be named. nil: there is none.
 	Vector []float32
 
-	// User, in place of both, is one of the data set or of the file of states: the latest items count.
+	// User, in place of both, is one of the data set or of the file of states: the latest items
+	// count.
 	User string
 
-	// States, in place of all three, are what the run's prompt shows: the state before and the one after an item, one state, or that after
-	// every item, each [W]; of the item prompt a vector [D].
+	// States, in place of all three, are what the run's prompt shows: the state before and the one
+	// after an item, one state, or that after every item, each [W]; of the item prompt a vector
+	// [D].
 	States [][]float32
 }
 
@@ -37,15 +40,16 @@ type Token struct {
 	LogProb float64 `json:"log_prob" doc:"Among all tokens, in nats."`
 }
 
-// Interpret says in words what the states hold: the likeliest token each time. said, if it is not nil, is called for each token as soon as
-// it is there, in the caller's goroutine: it may take its time, which holds up nobody else.
+// Interpret says in words what the states hold: the likeliest token each time. said, if it is not
+// nil, is called for each token as soon as it is there, in the caller's goroutine: it may take its
+// time, which holds up nobody else.
 func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (prompt.Answer, error) {
 	reading, err := s.InterpretAndRank(ctx, q, 0, said)
 	return reading.Words, err
 }
 
-// Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest first, found by a beam of that width: n
-// sequences are pursued side by side.
+// Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest
+// first, found by a beam of that width: n sequences are pursued side by side.
 func (s *Service) Rank(ctx context.Context, q Question, n int) ([]prompt.Answer, error) {
 	titles, err := s.ranking(n)
 	if err != nil {
@@ -64,9 +68,10 @@ type Reading struct {
 	Unlike bool            // the states are unlike those that the adapter was trained on, so that the words mean little
 }
 
-// InterpretAndRank does both for the same states, which are computed once. These are two questions, for both of which the queue has room
-// or for neither; if one of them fails, the other is given up. An n of 0 leaves the ranking out. Words from a closed set keep to it, and
-// said is called for all of their tokens at the end.
+// InterpretAndRank does both for the same states, which are computed once. These are two questions,
+// for both of which the queue has room or for neither; if one of them fails, the other is given up.
+// An n of 0 leaves the ranking out. Words from a closed set keep to it, and said is called for all
+// of their tokens at the end.
 func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (r Reading, err error) {
 	words := &ticket{Question: interpret.Question{Width: 1}}
 	if words.Grammar, err = s.run.Keeps(); err != nil {
@@ -235,8 +240,9 @@ func (s *Service) ask(ctx context.Context, q Question, said func(Token), asked .
 	return s.wait(ctx, said, asked...)
 }
 
-// wait puts questions into the line and waits until all of them are answered. said, if it is not nil,
-// receives the tokens of the first one. wait abandons questions that have no answer when it ends.
+// wait puts questions into the line and waits until all of them are answered. said, if it is not
+// nil, receives the tokens of the first one. wait abandons questions that have no answer when it
+// ends.
 func (s *Service) wait(ctx context.Context, said func(Token), asked ...*ticket) error {
 	together, cancel := context.WithCancel(ctx)
 	defer cancel()

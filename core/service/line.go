@@ -62,8 +62,8 @@ func (l *line) leave() {
 	l.givenUp.Add(int64(before - len(l.waiting)))
 }
 
-// take gives the questions at the front for which there are slots, or none while it is better to wait for others. If nothing is under
-// way it waits for some. more is false when none will come.
+// take gives the questions at the front for which there are slots, or none while it is better to
+// wait for others. If nothing is under way it waits for some. more is false when none will come.
 func (l *line) take(free, live int) (taken []*ticket, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,7 +138,8 @@ func (s *Service) Stats() Stats {
 		Tokens: c.tokens.Load()}
 }
 
-// work answers questions until the line is closed and empty, or the LLM cannot go on. Nobody else touches the run's interpreter.
+// work answers questions until the line is closed and empty, or the LLM cannot go on. Nobody else
+// touches the run's interpreter.
 func (s *Service) work(session *interpret.Session) {
 	defer close(s.done)
 	var live []*ticket

@@ -15,7 +15,8 @@ var residual, recovery, dreams, item, popularity string
 
 func TestMain(m *testing.M) { os.Exit(withRuns(m)) }
 
-// withRuns makes the runs, and fails the tests if one of them has left a native object or a goroutine alive.
+// withRuns makes the runs, and fails the tests if one of them has left a native object or a
+// goroutine alive.
 func withRuns(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "recint-service-test-")
 	defer os.RemoveAll(dir)

@@ -11,7 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// mostPlaces is how many items a map shows; of a larger catalogue so many or a few less, spread over it evenly.
+// mostPlaces is how many items a map shows; of a larger catalogue so many or a few less, spread
+// over it evenly.
 const mostPlaces = 4000
 
 // Point is a place on a map.
@@ -20,9 +21,10 @@ type Point struct {
 	Y float32 `json:"y" doc:"Along the second one."`
 }
 
-// Map shows a catalogue in the plane: the two principal components of the vectors that items are scored by. An item's score is the
-// product of its vector [W] with the state, and a bias, so that states have places on the map, too. A recommender
-// that generates scores items by products of their embeddings [D] with the oracle; its states live elsewhere.
+// Map shows a catalogue in the plane: the two principal components of the vectors that items are
+// scored by. An item's score is the product of its vector [W] with the state, and a bias, so that
+// states have places on the map, too. A recommender that generates scores items by products of
+// their embeddings [D] with the oracle; its states live elsewhere.
 type Map struct {
 	Items  []int32    // that are shown, dense ids
 	Places []Point    // of these
@@ -43,8 +45,8 @@ func (s *Service) Map() (*Map, error) {
 	return m, closing(err)
 }
 
-// Path gives the places of the states after each of the last T items of a history, or, on a map without states, of these items. A state
-// is drawn as Place does.
+// Path gives the places of the states after each of the last T items of a history, or, on a map
+// without states, of these items. A state is drawn as Place does.
 func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	if err := s.checkHistory(history, 1); err != nil {
 		return nil, err
@@ -71,8 +73,8 @@ func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	return path, nil
 }
 
-// newMap makes the map of a recommender. Its scores are linear in the state: those of zeros are the biases, and those of the unit
-// vectors, without these, the items' vectors, column by column.
+// newMap makes the map of a recommender. Its scores are linear in the state: those of zeros are the
+// biases, and those of the unit vectors, without these, the items' vectors, column by column.
 func newMap(r *recommender.Recommender) (*Map, error) {
 	config, width := r.Config(), r.StateWidth()
 	m := &Map{States: !r.Generates(), mean: make([]float64, width)}
@@ -127,8 +129,9 @@ func newMap(r *recommender.Recommender) (*Map, error) {
 	return m, nil
 }
 
-// Place gives the place of what items are scored against: a state, or an oracle. It is drawn at the length of an item's
-// vector, since its direction ranks the items, and a product grows with both lengths.
+// Place gives the place of what items are scored against: a state, or an oracle. It is drawn at the
+// length of an item's vector, since its direction ranks the items, and a product grows with both
+// lengths.
 func (m *Map) Place(vector []float32) Point {
 	return m.project(vector, m.length/max(norm(vector), math.SmallestNonzeroFloat32))
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// The sums that a principal component analysis leaves: places are centred, x and y uncorrelated and in order, and no other way to look at
-// the vectors shows a greater share.
+// The sums that a principal component analysis leaves: places are centred, x and y uncorrelated and
+// in order, and no other way to look at the vectors shows a greater share.
 func TestMap(t *testing.T) {
 	for dir, states := range map[string]bool{residual: true, dreams: false} {
 		s := open(t, dir, Options{})
@@ -82,7 +82,8 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// Places come from vectors that score items: the products with a state, and the biases, are what the recommender says.
+// Places come from vectors that score items: the products with a state, and the biases, are what
+// the recommender says.
 func TestMap_scores(t *testing.T) {
 	s := open(t, residual, Options{})
 	width, state := 16, make([]float32, 16)

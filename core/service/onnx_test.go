@@ -13,7 +13,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// A run of an ONNX encoder is served like others: states, recommendations and words of any history. What needs weights is refused.
+// A run of an ONNX encoder is served like others: states, recommendations and words of any history.
+// What needs weights is refused.
 func TestONNX(t *testing.T) {
 	onnxtest.Library(t)
 	spec, err := run.Read(residual)

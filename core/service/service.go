@@ -37,8 +37,8 @@ func invalid(format string, args ...any) error {
 
 // Options are how a service works. The zero value is a good start.
 type Options struct {
-	// Engine is where the LLM computes. Services may share one, and then take turns; each keeps its own LLM. nil: an engine of its
-	// own, on a GPU if there is one.
+	// Engine is where the LLM computes. Services may share one, and then take turns; each keeps its
+	// own LLM. nil: an engine of its own, on a GPU if there is one.
 	Engine *cgo.Engine
 
 	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
@@ -55,7 +55,8 @@ type Service struct {
 	search  index
 	line    line
 	chart   func() (*Map, error)
-	// familiarity tells unlike states; nil where none is told, such as of an adapter that reads the state after each item.
+	// familiarity tells unlike states; nil where none is told, such as of an adapter that reads the
+	// state after each item.
 	familiarity func() *run.Familiarity
 	engines     []*cgo.Engine // its own
 	count       counters
@@ -83,7 +84,8 @@ type Info struct {
 	Hash        string       `json:"hash" doc:"Of the adapter's file."`
 }
 
-// Judge compares an answer about a history with the true one, and says which of its lines the answer names.
+// Judge compares an answer about a history with the true one, and says which of its lines the
+// answer names.
 func (s *Service) Judge(history []int32, answer string) (truth task.Question, named []bool) {
 	truth = s.run.Question(-1, history)
 	return truth, s.run.Task.Named(answer, truth.Answer)
@@ -168,7 +170,8 @@ func (s *Service) engine(params cgo.EngineParams) (*cgo.Engine, error) {
 	return engine, err
 }
 
-// Close accepts nothing more, waits until what was accepted is answered or given up, and releases the run. A second Close waits, too.
+// Close accepts nothing more, waits until what was accepted is answered or given up, and releases
+// the run. A second Close waits, too.
 func (s *Service) Close() error {
 	s.close.Do(func() {
 		s.line.close(ErrClosed)
@@ -189,14 +192,15 @@ func (s *Service) release() (err error) {
 	return err
 }
 
-// Err is why no question to the LLM is accepted any more, as each of them is told: the LLM cannot go on, or the service is closed. nil:
-// they are.
+// Err is why no question to the LLM is accepted any more, as each of them is told: the LLM cannot
+// go on, or the service is closed. nil: they are.
 func (s *Service) Err() error { return s.line.reason() }
 
 // Info says what the service answers with.
 func (s *Service) Info() Info { return s.info }
 
-// State writes the state after the last item of a history to dst [W]. With weights at hand it allocates nothing.
+// State writes the state after the last item of a history to dst [W]. With weights at hand it
+// allocates nothing.
 func (s *Service) State(dst []float32, history []int32) error {
 	if err := cmp.Or(s.live(), s.checkHistory(history, 1)); err != nil {
 		return err
@@ -210,8 +214,9 @@ func (s *Service) State(dst []float32, history []int32) error {
 	return closing(s.encoder.State(dst, history))
 }
 
-// Recommend appends to dst the k items with the highest scores after a history, best first, without those of the history. If dst has
-// room it allocates nothing. Where the recommender generates, an oracle is drawn for it, which takes milliseconds.
+// Recommend appends to dst the k items with the highest scores after a history, best first, without
+// those of the history. If dst has room it allocates nothing. Where the recommender generates, an
+// oracle is drawn for it, which takes milliseconds.
 func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, history []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(ctx.Err(), s.live(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
 		return dst, err
@@ -230,7 +235,8 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 	return dst, closing(err)
 }
 
-// RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D], without some.
+// RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D],
+// without some.
 func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(s.weights(), s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
 		return nil, err

@@ -202,7 +202,8 @@ func TestOracle(t *testing.T) {
 	same(t, a, b)
 }
 
-// Of a run that asks for an item by its vector, the vector's length does not matter, however it is given.
+// Of a run that asks for an item by its vector, the vector's length does not matter, however it is
+// given.
 func TestInterpret_itemVector(t *testing.T) {
 	s, r := open(t, item, Options{}), openRun(t, item)
 	embeddings, err := r.Recommender.ItemEmbeddings()
@@ -296,7 +297,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What is too much is refused at once, and what was accepted is answered, also when the service is closed meanwhile.
+// What is too much is refused at once, and what was accepted is answered, also when the service is
+// closed meanwhile.
 func TestBusyAndClose(t *testing.T) {
 	s := open(t, residual, Options{Slots: 5, Queue: 3})
 	var mu sync.Mutex
@@ -390,7 +392,8 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// States that are too large for the LLM are refused by themselves: whoever is answered beside them notices nothing.
+// States that are too large for the LLM are refused by themselves: whoever is answered beside them
+// notices nothing.
 func TestHugeStates_besideOthers(t *testing.T) {
 	s := open(t, residual, Options{Slots: 8, Linger: -1})
 	var all sync.WaitGroup
@@ -470,7 +473,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Words from a closed set keep to it, in a stream too, and states far from those of training are marked.
+// Words from a closed set keep to it, in a stream too, and states far from those of training are
+// marked.
 func TestInterpretAndRank_closed(t *testing.T) {
 	s := open(t, popularity, Options{})
 	allowed, _ := s.run.Task.Allowed(s.run.Facts, s.Info().Positions)

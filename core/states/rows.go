@@ -97,7 +97,8 @@ func open(ctx context.Context, path string) (_ *source, err error) {
 	return s, s.openParquet(ctx)
 }
 
-// Parts finds the parts of a folder, in the order of their names, and the table of items; "" where there is none.
+// Parts finds the parts of a folder, in the order of their names, and the table of items; "" where
+// there is none.
 func Parts(dir string) (parts []string, items string, err error) {
 	parts, err = filepath.Glob(filepath.Join(strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[").Replace(dir), "*.parquet"))
 	if err != nil {
@@ -319,9 +320,9 @@ func located(part string, number int, stopped, err error) error {
 	return nil
 }
 
-// openTensors reads safetensors. Each column is a tensor with a value for each row. Of a column of texts the values are whole numbers:
-// places in the JSON list of texts that the metadata has under the column's name, or, without a list, ids themselves; below 0 stands for
-// nothing.
+// openTensors reads safetensors. Each column is a tensor with a value for each row. Of a column of
+// texts the values are whole numbers: places in the JSON list of texts that the metadata has under
+// the column's name, or, without a list, ids themselves; below 0 stands for nothing.
 func (s *source) openTensors() (err error) {
 	if s.tensors, err = artifact.ReadSafetensors(s.path); err != nil {
 		return err

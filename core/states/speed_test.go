@@ -10,8 +10,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/states/statestest"
 )
 
-// BenchmarkRead reads all rows of a Parquet file of states. RECINT_STATES names one, for a comparison with bench/peers/read_states.py;
-// else 200,000 states of 64 numbers are written for it. The rate is that of a core: bytes of floats for each second of CPU time.
+// BenchmarkRead reads all rows of a Parquet file of states. RECINT_STATES names one, for a
+// comparison with bench/peers/read_states.py; else 200,000 states of 64 numbers are written for it.
+// The rate is that of a core: bytes of floats for each second of CPU time.
 func BenchmarkRead(b *testing.B) {
 	path := cmp.Or(os.Getenv("RECINT_STATES"), filepath.Join(b.TempDir(), "states.parquet"))
 	if os.Getenv("RECINT_STATES") == "" {

@@ -23,7 +23,8 @@ import (
 // Source is where states come from: a recommender, or a file.
 type Source interface {
 	adapter.Encoder
-	// Past gives a sequence's history, with the item that came next at its end or without it, as the methods of Encoder take it.
+	// Past gives a sequence's history, with the item that came next at its end or without it, as
+	// the methods of Encoder take it.
 	Past(s dataset.Sequence, next bool) []int32
 	// TrainedOn refuses a data set that the states do not belong to.
 	TrainedOn(d *dataset.Dataset) error
@@ -32,11 +33,12 @@ type Source interface {
 	Close() error
 }
 
-// ErrUnknownHistory is found in the error of a file that is asked for the state of a history that it does not hold.
+// ErrUnknownHistory is found in the error of a file that is asked for the state of a history that
+// it does not hold.
 var ErrUnknownHistory = errors.New("states: a file of states holds those of its own sequences; name a user that it knows, or give states")
 
-// File is a file of states in memory. Histories are those of its own sequences: an element is -1-r for row r, so that a row stands for its
-// item and for the state after it.
+// File is a file of states in memory. Histories are those of its own sequences: an element is -1-r
+// for row r, so that a row stands for its item and for the state after it.
 type File struct {
 	path, hash       string
 	said             metadata
@@ -354,9 +356,10 @@ func HashParts(parts []string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// divide makes the sequences of the three parts. Each is about an item with at least one before it: in the part that the file says, or,
-// where it says none, by time 8:1:1 or, without times, the last item of each sequence to test and the one before it to validation, with
-// at least as many items before it as a data set's own split needs.
+// divide makes the sequences of the three parts. Each is about an item with at least one before it:
+// in the part that the file says, or, where it says none, by time 8:1:1 or, without times, the last
+// item of each sequence to test and the one before it to validation, with at least as many items
+// before it as a data set's own split needs.
 func (f *File) divide(given, timed bool) {
 	protocol := dataset.DefaultProtocol()
 	var targets []int32
@@ -430,7 +433,8 @@ func (f *File) Split() (dataset.Split, error) {
 // Summary says what the file holds.
 func (f *File) Summary() Summary { return f.about }
 
-// Latest gives the history of all items of a sequence, or of a user's last one, as the methods take it.
+// Latest gives the history of all items of a sequence, or of a user's last one, as the methods take
+// it.
 func (f *File) Latest(name string) ([]int32, bool) {
 	i, ok := f.latest[name]
 	if !ok {
@@ -467,7 +471,8 @@ func (f *File) Past(s dataset.Sequence, next bool) []int32 {
 	return past
 }
 
-// TrainedOn is Source.TrainedOn. A file that does not say which data set it belongs to knows items by their ids.
+// TrainedOn is Source.TrainedOn. A file that does not say which data set it belongs to knows items
+// by their ids.
 func (f *File) TrainedOn(d *dataset.Dataset) error {
 	if hash := d.Hash(); f.said.Dataset != "" && f.said.Dataset != hash {
 		return &artifact.Mismatch{What: "file of states", On: "data set", Want: f.said.Dataset, Got: hash}

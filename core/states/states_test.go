@@ -164,7 +164,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Tables of items that are not of the data set, and safetensors that say too little, are refused, too.
+// Tables of items that are not of the data set, and safetensors that say too little, are refused,
+// too.
 func TestOtherRefusals(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.parquet"), rows())

@@ -36,8 +36,9 @@ type written struct {
 // atOnce is how many rows are computed at a time.
 const atOnce = 4096
 
-// Write writes the states of an encoder of items after every item of a data set's sequences: Parquet, or safetensors where the path ends so.
-// The rows of the parts, "train", "validation" and "test", say which part they are of.
+// Write writes the states of an encoder of items after every item of a data set's sequences:
+// Parquet, or safetensors where the path ends so. The rows of the parts, "train", "validation" and
+// "test", say which part they are of.
 func Write(ctx context.Context, path string, encoder adapter.Encoder, d *dataset.Dataset, split dataset.Split, parts []string, more ...Extra) (rows int, err error) {
 	columns := append([]Extra{{columnState, encoder.StateWidth(), encoder.States}}, more...)
 	all := timelines(d, split, parts)
@@ -82,7 +83,8 @@ func Write(ctx context.Context, path string, encoder adapter.Encoder, d *dataset
 	return len(all), to.save(ctx)
 }
 
-// timelines gives the rows of users in the order of their ids, or of the sequences that a data set came as.
+// timelines gives the rows of users in the order of their ids, or of the sequences that a data set
+// came as.
 func timelines(d *dataset.Dataset, split dataset.Split, parts []string) (rows []written) {
 	add := func(name string, user int32, first dataset.Sequence, follow []dataset.Sequence, in []part) {
 		items := slices.Clone(first.History)

@@ -9,7 +9,8 @@ import (
 // itemColumn begins the name of a task about any column of items.
 const itemColumn = "item:"
 
-// attributes are tasks about the last item: its genres, the decade of its year, and how popular it is.
+// attributes are tasks about the last item: its genres, the decade of its year, and how popular it
+// is.
 func attributes() []Task {
 	quarters := []string{"most popular quarter", "second quarter", "third quarter", "least popular quarter"}
 	popularity := attribute("popularity", "how popular the last choice is", func(f *Facts, item int32) []string {

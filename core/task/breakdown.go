@@ -76,8 +76,8 @@ func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, s
 // restricted says whether there are restricted answers.
 func (b *Breakdown) restricted() bool { return b.answers.Of(evaluate.RestrictedState) != nil }
 
-// ByPopularity parts questions in about quarters by how often their item came next in training. Items that came next equally
-// often are in the same part.
+// ByPopularity parts questions in about quarters by how often their item came next in training.
+// Items that came next equally often are in the same part.
 func (b *Breakdown) ByPopularity() []Group {
 	var counts, most []int // most: the highest count of each part
 	for _, one := range b.all {

@@ -15,7 +15,8 @@ import (
 //go:embed claims.html
 var claimsPage string
 
-// claims is a task whose answers are lines from a closed set, each of them a claim. what says in words what is asked for.
+// claims is a task whose answers are lines from a closed set, each of them a claim. what says in
+// words what is asked for.
 func claims(name, what, reply string) Task {
 	return Task{
 		Name: name, Asks: prompt.Asked(name), Usage: what, Closed: true, Right: "all lines of the answer are right, and none is missing",
@@ -113,7 +114,8 @@ func countClaims(name string, records []evaluate.Record) ClaimsCondition {
 
 func ratio(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
 
-// constant is what the most frequent true answer would score, which knows more than any constant that is chosen beforehand.
+// constant is what the most frequent true answer would score, which knows more than any constant
+// that is chosen beforehand.
 func constant(records []evaluate.Record) ClaimsCondition {
 	best, same := evaluate.MostFrequent(records), slices.Clone(records)
 	for i := range same {
@@ -137,7 +139,8 @@ func (c *Claims) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition, of all samples and, where training kept items out, of both parts.
+// Write writes a row for each condition, of all samples and, where training kept items out, of both
+// parts.
 func (c *Claims) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\texact\t95 % interval\tF1\tprecision\trecall\tbalanced\tallowed answers")

@@ -79,7 +79,8 @@ func TestClaims_questions(t *testing.T) {
 	}
 }
 
-// By hand: of 5 true claims 3 are made among 5 lines; Drama is named in 2 of 3 samples, Comedy in 1 of 1 and War in none.
+// By hand: of 5 true claims 3 are made among 5 lines; Drama is named in 2 of 3 samples, Comedy in 1
+// of 1 and War in none.
 func TestClaims_counts(t *testing.T) {
 	task := claims("genres", "the genres", "{after}:")
 	known := evaluate.NewTitles([]string{"Drama", "Comedy", "War"})

@@ -11,8 +11,8 @@ const (
 	noGenre   = "nothing"
 )
 
-// comparisons are tasks that show states after parts of a history beside each other: which of its last two items came last, and which
-// main genres its two halves share.
+// comparisons are tasks that show states after parts of a history beside each other: which of its
+// last two items came last, and which main genres its two halves share.
 func comparisons() []Task {
 	last := claims("compare-last", "which of two choices came last", "{state}{one}{other}:")
 	last.Ask = func(s Subject) Question {

@@ -61,7 +61,8 @@ func (f *Facts) decade(item int32) []string {
 	return []string{strconv.Itoa(year/10*10) + "s"}
 }
 
-// distinct gives all values that rows of attributes have, sorted, and the most that one of them has.
+// distinct gives all values that rows of attributes have, sorted, and the most that one of them
+// has.
 func distinct(a dataset.Attributes, values func(row int32) []string) (all []string, most int) {
 	known := map[string]bool{}
 	for row := range a.Values {
@@ -78,7 +79,8 @@ func distinct(a dataset.Attributes, values func(row int32) []string) (all []stri
 	return all, most
 }
 
-// frequent gives the values that occur most often, at most so many and each at least twice; those that occur equally often by name.
+// frequent gives the values that occur most often, at most so many and each at least twice; those
+// that occur equally often by name.
 func frequent(values []string, most int) []string {
 	times := map[string]int{}
 	for _, value := range values {

@@ -6,8 +6,9 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
-// Parted holds the summaries of both parts of an evaluation: samples that end in an item that the adapter was trained on, and samples
-// that end in an item that training kept out. Both are nil where no item was kept out.
+// Parted holds the summaries of both parts of an evaluation: samples that end in an item that the
+// adapter was trained on, and samples that end in an item that training kept out. Both are nil
+// where no item was kept out.
 type Parted[S any] struct {
 	Seen    *S `json:"seen,omitempty"`
 	HeldOut *S `json:"held_out,omitempty"`
@@ -21,7 +22,8 @@ func parted[S any](a *evaluate.Answers, summarise func(*evaluate.Answers) *S) (p
 	return p
 }
 
-// with gives the summary of all samples and then those of the parts, each with the words that begin its rows.
+// with gives the summary of all samples and then those of the parts, each with the words that begin
+// its rows.
 func (p Parted[S]) with(all *S) iter.Seq2[string, *S] {
 	return func(yield func(string, *S) bool) {
 		if yield("", all) && p.HeldOut != nil && yield("seen items: ", p.Seen) {

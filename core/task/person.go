@@ -6,7 +6,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// persons are tasks about whoever a history is of: the genres that it has most of, an age group, and a gender.
+// persons are tasks about whoever a history is of: the genres that it has most of, an age group,
+// and a gender.
 func persons() []Task {
 	users := func(f *Facts) dataset.Attributes { return f.Data.UserAttributes }
 	tastes := person("main-genres", "the main genres of what this person chooses", mainGenres,
@@ -61,7 +62,8 @@ func ageGroup(age []string) []string {
 	return []string{"55 and over"}
 }
 
-// person asks for what is known of a user and a history. of holds the rows whose values are allowed.
+// person asks for what is known of a user and a history. of holds the rows whose values are
+// allowed.
 func person(name, what string, values func(*Facts, int32, []int32) []string, of func(*Facts) dataset.Attributes) Task {
 	t := claims(name, what, "{state}:")
 	t.Ask = func(s Subject) Question {

@@ -14,8 +14,9 @@ const (
 	profileDecades = 1
 )
 
-// profile asks for a short text about whoever a history is of, made of facts: a line for each of the last items, of the main genres
-// and of the decades that most of its items are from. Each line is a claim.
+// profile asks for a short text about whoever a history is of, made of facts: a line for each of
+// the last items, of the main genres and of the decades that most of its items are from. Each line
+// is a claim.
 func profile() Task {
 	t := claims("profile", "what this person chooses", "{state}:")
 	t.Ask = func(s Subject) Question {

@@ -14,9 +14,10 @@ import (
 //go:embed recovery.html
 var recoveryPage string
 
-// recovery asks for the titles of a whole history, a line for each, oldest first where states tell: the recovery task of the paper.
-// By the exact scorer a line of the answer has to be the title; the other scorers look for it anywhere. A title that a history
-// holds twice has to be named twice by the exact scorer, and is one for the others.
+// recovery asks for the titles of a whole history, a line for each, oldest first where states tell:
+// the recovery task of the paper. By the exact scorer a line of the answer has to be the title; the
+// other scorers look for it anywhere. A title that a history holds twice has to be named twice by
+// the exact scorer, and is one for the others.
 func recovery() Task {
 	const asks prompt.Asked = "history"
 	worded := func(name string, texts ...string) prompt.Template {

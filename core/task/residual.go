@@ -14,8 +14,9 @@ import (
 //go:embed residual.html
 var residualPage string
 
-// residual asks for the title of the item that separates two states, the residual task of the paper. The LLM is asked as if the
-// soft tokens were words, which is what the warm start makes of them.
+// residual asks for the title of the item that separates two states, the residual task of the
+// paper. The LLM is asked as if the soft tokens were words, which is what the warm start makes of
+// them.
 func residual() Task {
 	const asks prompt.Asked = "last item"
 	worded := func(name string, texts ...string) prompt.Template {
@@ -137,7 +138,8 @@ func (r *Residual) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition, of all samples and, where training kept items out, of both parts.
+// Write writes a row for each condition, of all samples and, where training kept items out, of both
+// parts.
 func (r *Residual) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
@@ -175,7 +177,8 @@ type ResidualSection struct {
 	Details
 }
 
-// residualKind calls an answer near where the title is among the likeliest, or said but for a few letters.
+// residualKind calls an answer near where the title is among the likeliest, or said but for a few
+// letters.
 func residualKind(free evaluate.Record, restricted *evaluate.Record) string {
 	title := free.Titles[0]
 	among := restricted != nil && (evaluate.Exact(restricted.Answer, title) ||

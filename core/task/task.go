@@ -30,7 +30,8 @@ type Task struct {
 
 	// Ask makes a question of what is known of somebody.
 	Ask func(Subject) Question
-	// Allowed gives the lines that a restricted answer may consist of, and how many lines it has at most.
+	// Allowed gives the lines that a restricted answer may consist of, and how many lines it has at
+	// most.
 	Allowed func(f *Facts, positions int) (lines []string, most int)
 	// Places is how many of the likeliest restricted answers an evaluation keeps.
 	Places int
@@ -64,8 +65,8 @@ type Question struct {
 	Answer  []string // the lines of the true answer; none where it is not known
 }
 
-// Question makes a question of a sequence, for a recommender whose memory is that many positions. Tasks that ask about the last item
-// ask about the one that came next.
+// Question makes a question of a sequence, for a recommender whose memory is that many positions.
+// Tasks that ask about the last item ask about the one that came next.
 func (t Task) Question(f *Facts, s dataset.Sequence, positions int) Question {
 	history := s.History
 	if t.Last {
@@ -220,8 +221,9 @@ func Prompt(name string) (prompt.Template, error) {
 		strings.Join(Prompts(), ", "), itemColumn, userColumn)
 }
 
-// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. Where one state stands for all that is
-// asked for, no title's tokens are an example of it: examples are left out there.
+// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. Where
+// one state stands for all that is asked for, no title's tokens are an example of it: examples are
+// left out there.
 func Compile(v prompt.Vocabulary, t prompt.Template, shown prompt.Shown) ([]*prompt.Prompt, error) {
 	task, err := Of(t)
 	if err != nil {

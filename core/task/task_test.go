@@ -61,7 +61,8 @@ func TestOf_refusals(t *testing.T) {
 	}
 }
 
-// The last item's title is said of an example where it is asked for, else all titles; where one state stands for them there is none.
+// The last item's title is said of an example where it is asked for, else all titles; where one
+// state stands for them there is none.
 func TestCompile_examples(t *testing.T) {
 	examples := [][]string{{"wxyz", "k"}}
 	for _, c := range []struct {

@@ -281,8 +281,8 @@ RI_API ri_status ri_recommender_scores(ri_model *model, const ri_histories *hist
 RI_API ri_status ri_recommender_score_states(ri_model *model, const float *states, size_t n, float *dst, ri_error *err);
 /* The rank of items[i] among all items by their scores from states[i]: 1 + the number of items that score higher + half
  * the number of others that score the same. The scores are computed block by block and never all at once. */
-RI_API ri_status ri_recommender_rank(ri_model *model, const float *states, size_t n, const int32_t *items, double *ranks,
-                                     ri_error *err);
+RI_API ri_status ri_recommender_rank(ri_model *model, const float *states, size_t n, const int32_t *items,
+                                     double *ranks, ri_error *err);
 
 typedef struct {
     ri_histories histories;
@@ -444,8 +444,8 @@ RI_API ri_status ri_llm_estimate(ri_engine *engine, const ri_gguf *gguf, const r
 /* loss = weight * sum of -log p(target); its gradient is added to the adapter's. The LLM is never written. */
 RI_API ri_status ri_align_backward(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                    double *loss, ri_error *err);
-/* ri_align_backward and, from all that was accumulated, ri_model_update in one: on a GPU the batch is uploaded, computed
- * and updated with at once, without waiting for the loss. */
+/* ri_align_backward and, from all that was accumulated, ri_model_update in one: on a GPU the batch is uploaded,
+ * computed and updated with at once, without waiting for the loss. */
 RI_API ri_status ri_align_step(ri_llm *llama, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch,
                                const ri_adamw *params, double *loss, float *grad_norm, ri_error *err);
 /* log p of each target in row-major order: dst [number of targets]. */
@@ -532,7 +532,8 @@ RI_API ri_status ri_ranks_send(ri_ranks *ranks, int32_t to, int32_t tag, const v
 RI_API ri_status ri_ranks_poll(ri_ranks *ranks, int32_t *from, int32_t *tag, size_t *n, ri_error *err);
 /* Copies the n bytes of the message that ri_ranks_poll has told, before the next call of that. */
 RI_API ri_status ri_ranks_receive(ri_ranks *ranks, void *dst, size_t n, ri_error *err);
-/* Waits until all leave; no message is sent afterwards. A process that ends without it makes launchers end the others. */
+/* Waits until all leave; no message is sent afterwards. A process that ends without it makes launchers end the others.
+ */
 RI_API ri_status ri_ranks_leave(ri_ranks *ranks, ri_error *err);
 RI_API void ri_ranks_free(ri_ranks *ranks);
 

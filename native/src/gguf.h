@@ -50,7 +50,8 @@ class Gguf {
     TensorView tensor(const std::string &name) const; // throws RI_FILE if there is none
     // Rows [first, first + n) of a tensor seen as rows of ne[0] numbers: dst [n, ne[0]]. The range must lie inside.
     void dequantise_rows(const TensorView &view, int64_t first, int64_t n, float *dst) const;
-    // Takes a tensor's pages off this process's memory. They stay in the system's cache, and come back when they are read.
+    // Takes a tensor's pages off this process's memory. They stay in the system's cache, and come back when they are
+    // read.
     void let_go(const TensorView &view) const;
     // What the rows of the token-embedding table are multiplied by.
     float token_scale() const;

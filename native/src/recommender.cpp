@@ -338,9 +338,8 @@ Var Recommender::sampled_softmax(Graph &g, Source &source, Var states, const Pla
         bias = add(g, reshape(g, get_rows(g, table_bias, shared), S), bias);
     }
     Var others = add(g, linear(g, get_rows(g, h.weight, shared), states, bias), g.constant(hits));
-    Var own = reshape(g,
-                      mul_mat(g, reshape(g, get_rows(g, h.weight, targets), width, 1, n), reshape(g, states, width, 1, n)),
-                      1, n);
+    Var own = reshape(
+        g, mul_mat(g, reshape(g, get_rows(g, h.weight, targets), width, 1, n), reshape(g, states, width, 1, n)), 1, n);
     if (table_bias.value) own = add(g, own, reshape(g, get_rows(g, table_bias, targets), 1, n));
     return cross_entropy(g, concat(g, own, others), first, weights);
 }
@@ -443,8 +442,7 @@ double Recommender::backward(const ri_recommender_batch &b) {
     if (count == 0) fail(RI_INVALID, "the batch has no target");
     const int64_t n_rows = int64_t(shape.n_sequences) * (shape.all ? T : 1);
     const int64_t scores = b.n_shared > 0 ? int64_t(b.n_shared) : b.n_negatives > 0 ? int64_t(b.n_negatives) : V;
-    if (n_rows > INT32_MAX / (1 + scores))
-        fail(RI_INVALID, "too many targets for one batch; use a smaller one");
+    if (n_rows > INT32_MAX / (1 + scores)) fail(RI_INVALID, "too many targets for one batch; use a smaller one");
     Batch batch;
     batch.histories = b.histories;
     batch.targets = b.targets;

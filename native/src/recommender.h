@@ -14,8 +14,8 @@ struct Batch {
     const int32_t *negatives = nullptr; // [B, T, n_negatives]
     const int32_t *shared = nullptr;    // [n_shared]
     const float *shared_offsets = nullptr;
-    uint64_t seed = 0;                  // of dropout
-    const int32_t *steps = nullptr;     // the rest is for a diffusion
+    uint64_t seed = 0;              // of dropout
+    const int32_t *steps = nullptr; // the rest is for a diffusion
     const float *noise = nullptr;
     const int32_t *unconditional = nullptr;
 };

@@ -97,8 +97,8 @@ void test_dropout_mask() {
     }
 }
 
-// Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double precision; on any number of
-// threads the same bits.
+// Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double precision; on any
+// number of threads the same bits.
 void test_functions() {
     for (int64_t rows : {1, 7})
         for (int64_t n : {1, 5, 64, 131}) {

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// decode reads a document as one of Kubernetes' types. A field that the type does not have, or one of
-// another type, is an error.
+// decode reads a document as one of Kubernetes' types. A field that the type does not have, or one
+// of another type, is an error.
 func decode(document []byte) (any, error) {
 	var kind struct{ Kind string }
 	if err := yaml.Unmarshal(document, &kind); err != nil {

@@ -229,8 +229,8 @@ func attend(q, k, v cblas128.General, causal bool) cblas128.General {
 	})
 }
 
-// attendTo is attention of one head whose scores have a scale, and whose row i sees the rows [first,
-// end).
+// attendTo is attention of one head whose scores have a scale, and whose row i sees the rows
+// [first, end).
 func attendTo(q, k, v cblas128.General, scale float64, sees func(i int) (first, end int)) cblas128.General {
 	weights := times(complex(scale, 0), q, blas.Trans, k)
 	for i := range weights.Rows {

@@ -61,7 +61,8 @@ func caser() Entry {
 // users is the table of users in RecBole's layout.
 const users = "user_embedding.weight"
 
-// meanUser replaces a table of users, whose first row is padding, by their mean: histories here have no user.
+// meanUser replaces a table of users, whose first row is padding, by their mean: histories here
+// have no user.
 func meanUser(t *artifact.Tensor) error {
 	if t.Name != users {
 		return nil

@@ -17,8 +17,8 @@ const (
 	Exponential = "exp"    // β_i = 1 - exp(-0.1/T - 4.95·x_i/T²), x from 1 to 2T+1 (Song et al. 2021, arXiv 2011.13456, VP)
 )
 
-// Diffusion says how item embeddings are noised and how oracles are drawn: vectors in the space of item embeddings that
-// stand for the ideal next item.
+// Diffusion says how item embeddings are noised and how oracles are drawn: vectors in the space of
+// item embeddings that stand for the ideal next item.
 type Diffusion struct {
 	Steps     int
 	Schedule  string
@@ -41,12 +41,14 @@ func dreamrec() Entry {
 		{Name: "diffusion.drop", Flag: "drop", Help: "`PROBABILITY` of training without guidance", Default: 0.1, Max: 1},
 		{Name: "diffusion.strength", Flag: "strength", Help: "`W` of classifier-free guidance", Default: 0.0, Min: -1, Max: 1000,
 			Metadata: "guidance_w"},
-		// Weight of a cross-entropy of the next item, given the prediction, beside the squared error (Li et al. 2022, arXiv
-		// 2205.14217, eq. 2). The squared error alone is least where all embeddings are alike, and drives them there.
+		// Weight of a cross-entropy of the next item, given the prediction, beside the squared
+		// error (Li et al. 2022, arXiv 2205.14217, eq. 2). The squared error alone is least where
+		// all embeddings are alike, and drives them there.
 		{Name: "diffusion.rounding", Flag: "rounding", Help: "`WEIGHT` of the next item's cross-entropy beside the squared error",
 			Default: 0.2, Max: 1e6, OmitZero: true},
-		// Oracles are drawn in all steps (Ho et al. 2020, arXiv 2006.11239), or, if this is not 0, in so many of them and
-		// without noise after the start (DDIM, Song et al. 2021, arXiv 2010.02502, with η = 0).
+		// Oracles are drawn in all steps (Ho et al. 2020, arXiv 2006.11239), or, if this is not 0,
+		// in so many of them and without noise after the start (DDIM, Song et al. 2021, arXiv
+		// 2010.02502, with η = 0).
 		{Name: "diffusion.ddim_steps", Flag: "ddim-steps", Help: "draw oracles in `N` steps by DDIM, not in all by DDPM",
 			Default: 0, Max: 10000, OmitZero: true},
 	}

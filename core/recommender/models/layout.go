@@ -9,7 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// The layouts that several recommenders have: whose formulas and tensor names a recommender follows.
+// The layouts that several recommenders have: whose formulas and tensor names a recommender
+// follows.
 const (
 	Authors = "authors" // the authors' of RecInterpreter
 	RecBole = "recbole" // RecBole 1.2's
@@ -23,7 +24,8 @@ type Layout struct {
 
 	// Measure reads the sizes and settings that the shapes of the tensors tell.
 	Measure func(s *Shapes)
-	// Assumed are the settings of files that do not say otherwise, where they differ from the defaults.
+	// Assumed are the settings of files that do not say otherwise, where they differ from the
+	// defaults.
 	Assumed Values
 	// FixedPositions: the weights fit no other length of histories than the measured one.
 	FixedPositions bool
@@ -73,7 +75,8 @@ func (s *Shapes) size(name string, dimensions, axis int) int {
 	return tensor.Shape[axis]
 }
 
-// count gives 1 + the largest number that follows the prefix in the name of a tensor; 0 if none does.
+// count gives 1 + the largest number that follows the prefix in the name of a tensor; 0 if none
+// does.
 func (s *Shapes) count(prefix string) int {
 	count := 0
 	for _, t := range s.file.Tensors {

@@ -1,5 +1,6 @@
-// Package models lists the recommenders, with a file for each: its settings with defaults, bounds and help, and how to
-// recognise and measure a file of its weights. The formulas are in native/src/recommenders.
+// Package models lists the recommenders, with a file for each: its settings with defaults, bounds
+// and help, and how to recognise and measure a file of its weights. The formulas are in
+// native/src/recommenders.
 package models
 
 import (
@@ -20,11 +21,11 @@ type Entry struct {
 	Check func(sizes Sizes, values Values) error
 	// Native gives the native model's settings; nil: they are the numbers among Settings.
 	Native func(values Values) map[string][]float64
-	// Diffusion gives the noise and the sampling of a recommender that draws oracles and scores these; nil: it scores
-	// its states.
+	// Diffusion gives the noise and the sampling of a recommender that draws oracles and scores
+	// these; nil: it scores its states.
 	Diffusion func(values Values) *Diffusion
-	// Masked gives the probability that an item within a history is hidden in training and predicted from those on both
-	// sides; nil: items are predicted from those before them.
+	// Masked gives the probability that an item within a history is hidden in training and
+	// predicted from those on both sides; nil: items are predicted from those before them.
 	Masked func(values Values) float64
 	// Unused are prefixes of tensors that files have but the formulas never use.
 	Unused []string
@@ -108,8 +109,8 @@ func Layouts() (names []string) {
 	return slices.Compact(names)
 }
 
-// Recognise finds the recommender and layout of weights by the names of the tensors that follow a prefix. Of several
-// that fit, the one known by most tensors counts.
+// Recognise finds the recommender and layout of weights by the names of the tensors that follow a
+// prefix. Of several that fit, the one known by most tensors counts.
 func Recognise(file *artifact.File, prefix string) (entry Entry, layout Layout, found bool) {
 	for _, e := range All() {
 		for _, l := range e.Layouts {

@@ -103,8 +103,8 @@ func numbers(settings []Setting, values Values) map[string][]float64 {
 	return all
 }
 
-// Validate returns a *artifact.FieldError for the first value that is missing or out of its bounds, or does not fit the
-// others.
+// Validate returns a *artifact.FieldError for the first value that is missing or out of its bounds,
+// or does not fit the others.
 func (e Entry) Validate(sizes Sizes, values Values) error {
 	for _, s := range e.Settings {
 		if err := s.check(values[s.Name]); err != nil {
@@ -195,7 +195,8 @@ func (e Entry) WriteMetadata(metadata map[string]string, values Values) {
 	}
 }
 
-// Encode gives the members of a JSON object that hold the values, in the order of the settings, each followed by a comma.
+// Encode gives the members of a JSON object that hold the values, in the order of the settings,
+// each followed by a comma.
 func (e Entry) Encode(values Values) ([]byte, error) {
 	var out bytes.Buffer
 	open := ""

@@ -1,4 +1,5 @@
-// Package onnx runs recommenders of other programs as ONNX encoders. A model has these inputs and outputs:
+// Package onnx runs recommenders of other programs as ONNX encoders. A model has these inputs and
+// outputs:
 //
 //	items   int64 [B, T]                     ids of the histories' items, oldest first, with padding
 //	length  int64 [B]                        items of each history (optional)

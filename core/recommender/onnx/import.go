@@ -177,7 +177,8 @@ func (c *Config) takeOutputs(infos []ort.InputOutputInfo) (scored bool, err erro
 	return scored, nil
 }
 
-// try computes a batch of two histories, which shows the widths of outputs and whether the model knows the highest id.
+// try computes a batch of two histories, which shows the widths of outputs and whether the model
+// knows the highest id.
 func (c *Config) try(content []byte, highest int, scored bool) error {
 	const n = 2
 	items, lengths := make([]int64, n*c.Positions), make([]int64, n)
@@ -239,8 +240,8 @@ func refused(err error) error {
 		"(torch.onnx.export(…, opset_version=18, external_data=False))", ort.GetVersion(), err)
 }
 
-// A model is a message of protocol buffers. A field that repeats may stand anywhere in it, so that its
-// metadata grows by writing at the end.
+// A model is a message of protocol buffers. A field that repeats may stand anywhere in it, so that
+// its metadata grows by writing at the end.
 const (
 	fieldMetadata = 14 // of a model: entries with a key and a value
 	fieldKey      = 1

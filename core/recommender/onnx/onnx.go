@@ -143,14 +143,16 @@ func (e *Encoder) Items(context.Context, []float32, [][]int32) error {
 	return errors.New("onnx: the model has no vectors of items; use a prompt that shows states")
 }
 
-// States writes the state after the last item of each history to dst [len(histories), D]. Histories are dense item ids,
-// oldest first, at least one each; of a longer one than Positions the last items count.
+// States writes the state after the last item of each history to dst [len(histories), D]. Histories
+// are dense item ids, oldest first, at least one each; of a longer one than Positions the last
+// items count.
 func (e *Encoder) States(ctx context.Context, dst []float32, histories [][]int32) error {
 	return e.compute(ctx, outputStates, dst, e.config.Width, histories)
 }
 
-// AllStates writes the state after each item to dst [len(histories), T, D], zero after a history's end. Each is that of a
-// history that ends there: what a model writes for an item within a history may follow from later ones and from where padding ends.
+// AllStates writes the state after each item to dst [len(histories), T, D], zero after a history's
+// end. Each is that of a history that ends there: what a model writes for an item within a history
+// may follow from later ones and from where padding ends.
 func (e *Encoder) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
 	var ends [][]int32
 	for _, history := range histories {

@@ -44,8 +44,8 @@ func imported(t *testing.T, m onnxtest.Model, o onnx.Options) *onnx.Encoder {
 	return e
 }
 
-// Without a library, or with something else in its place, the error says how to get one. This test stands first: a
-// library that was opened stays so.
+// Without a library, or with something else in its place, the error says how to get one. This test
+// stands first: a library that was opened stays so.
 func TestNoLibrary(t *testing.T) {
 	good := onnxtest.Model{Table: table}.Bytes()
 	for _, c := range []struct {

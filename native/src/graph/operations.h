@@ -27,8 +27,8 @@ Var stack(Graph &g, const std::vector<Var> &parts); // matrices side by side alo
 Var relu(Graph &g, Var a);
 Var sigmoid(Graph &g, Var a);
 Var tanh(Graph &g, Var a);
-Var gelu(Graph &g, Var a);                                        // tanh form
-Var gelu_erf(Graph &g, Var a);                                    // exact form
+Var gelu(Graph &g, Var a);     // tanh form
+Var gelu_erf(Graph &g, Var a); // exact form
 Var silu(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps); // over dimension 0
 Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen

@@ -1,9 +1,9 @@
 // HSTU: hierarchical sequential transduction units (Zhai et al. 2024, arXiv 2402.17152), with the dense layers of the
 // authors' research code (github.com/meta-recsys/generative-recommenders): item embeddings are multiplied by sqrt(D); a
-// block normalises its input, makes of it gates, values, queries and keys, each by a SiLU, attends pointwise, normalises
-// what is attended to, gates it, and adds its projection to the input. The bias of attention is one number for each
-// distance between positions, shared by the heads. Histories carry no times here, so that the bias of times is missing.
-// The last output is normalised, and scores are products with the item embeddings.
+// block normalises its input, makes of it gates, values, queries and keys, each by a SiLU, attends pointwise,
+// normalises what is attended to, gates it, and adds its projection to the input. The bias of attention is one number
+// for each distance between positions, shared by the heads. Histories carry no times here, so that the bias of times is
+// missing. The last output is normalised, and scores are products with the item embeddings.
 #include "encoder_ops.h"
 #include "recommenders/registry.h"
 
@@ -18,9 +18,8 @@ constexpr float norm_eps = 1e-6f;
 class HSTU final : public Recommender {
   public:
     HSTU(std::shared_ptr<Engine> engine, const Settings &s)
-        : HSTU(std::move(engine),
-               {s.whole("items"), s.whole("width"), s.whole("width"), s.whole("positions"), 0}, s.whole("blocks"),
-               s.whole("heads")) {
+        : HSTU(std::move(engine), {s.whole("items"), s.whole("width"), s.whole("width"), s.whole("positions"), 0},
+               s.whole("blocks"), s.whole("heads")) {
         if (info().width % n_heads_) s.refuse("heads", "a divisor of width, " + std::to_string(info().width));
     }
 
@@ -74,10 +73,8 @@ class HSTU final : public Recommender {
 } // namespace
 
 Entry hstu() {
-    return {"hstu",
-            {"recint"},
-            with_sizes({whole_number("blocks", 1, 64), whole_number("heads", 1, 1 << 10)}),
-            make<HSTU>};
+    return {
+        "hstu", {"recint"}, with_sizes({whole_number("blocks", 1, 64), whole_number("heads", 1, 1 << 10)}), make<HSTU>};
 }
 
 } // namespace ri

@@ -145,9 +145,15 @@ void run_recommender(const char *what, ri_model *model, const Size &s, bool has_
     if (!has_scores) return;
     CHECK_OK(ri_recommender_scores(model, &histories, out.data(), &err));
     for (size_t n_negatives : {size_t(0), size_t(2)}) {
-        const ri_recommender_batch batch{
-            histories, data.targets.data(), n_negatives ? data.negatives.data() : nullptr, n_negatives, 0.1f, 1,
-            nullptr, nullptr, 0};
+        const ri_recommender_batch batch{histories,
+                                         data.targets.data(),
+                                         n_negatives ? data.negatives.data() : nullptr,
+                                         n_negatives,
+                                         0.1f,
+                                         1,
+                                         nullptr,
+                                         nullptr,
+                                         0};
         CHECK_OK(ri_recommender_backward(model, &batch, nullptr, &err));
         update(model);
     }
@@ -176,7 +182,8 @@ void run_recommenders(const Size &s) {
         all.insert(all.end(), own.begin(), own.end());
         return all;
     };
-    ri_model *pointwise = make_recommender(engine, "hstu", nullptr, with({{"blocks", {2}}, {"heads", {double(s.heads)}}}));
+    ri_model *pointwise =
+        make_recommender(engine, "hstu", nullptr, with({{"blocks", {2}}, {"heads", {double(s.heads)}}}));
     run_recommender("HSTU", pointwise, s);
     ri_model_free(pointwise);
     for (const char *layout : {"authors", "recbole"}) {

@@ -72,7 +72,8 @@ ggml_backend_buffer_i buffer_interface() {
 }
 
 ggml_backend_buffer_t allocate(ggml_backend_buffer_type_t type, size_t size) {
-    void *address = mmap(nullptr, size, watcher ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *address =
+        mmap(nullptr, size, watcher ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) return nullptr;
     std::lock_guard<std::mutex> hold(in_use);
     blocks[address] = size;

@@ -32,8 +32,8 @@ func Library(t *testing.T) {
 	t.Setenv(onnx.LibraryVariable, path)
 }
 
-// Model is an encoder whose state is the sum of the vectors of a history's items. The row of padding
-// is zero. Fields change it.
+// Model is an encoder whose state is the sum of the vectors of a history's items. The row of
+// padding is zero. Fields change it.
 type Model struct {
 	Table [][]float32 // a vector for each id
 	Opset int         // 0: one that every runtime knows
@@ -170,7 +170,8 @@ func value(name string, kind int, shape ...int) []byte {
 	return field(field(nil, 1, []byte(name)), 2, field(nil, 1, of))
 }
 
-// Random is a model of so many items, with padding as number 0, whose vectors follow from their ids.
+// Random is a model of so many items, with padding as number 0, whose vectors follow from their
+// ids.
 func Random(items, width int) Model {
 	table := make([][]float32, items+1)
 	for i := range table {
