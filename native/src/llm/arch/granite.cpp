@@ -1,4 +1,4 @@
-// Granite 3 and 4, dense (IBM): a LLaMA with four scales, of embeddings, scores, residual branches and logits.
+// Granite 3, dense (IBM): a LLaMA with four scales, of embeddings, scores, residual branches and logits.
 #include "llm/shape.h"
 
 #include <cmath>
