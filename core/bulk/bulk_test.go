@@ -83,14 +83,9 @@ func inputs(t *testing.T, r *run.Run) (lines, parquet string, bad map[int]string
 	if err := os.WriteFile(lines, text.Bytes(), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	db, err := duckdb.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	query := "COPY (FROM read_json(" + duckdb.Path(lines) + ", format = 'newline_delimited', columns = " +
-		"{id: 'VARCHAR', user: 'VARCHAR', history: 'VARCHAR[]', states: 'FLOAT[][]'})) TO " + duckdb.Quote(parquet) + " (FORMAT parquet)"
-	if err := db.Run(t.Context(), query); err != nil {
+	query := "FROM read_json(" + duckdb.Path(lines) + ", format = 'newline_delimited', columns = " +
+		"{id: 'VARCHAR', user: 'VARCHAR', history: 'VARCHAR[]', states: 'FLOAT[][]'})"
+	if err := statestest.WriteParquet(parquet, query); err != nil {
 		t.Fatal(err)
 	}
 	return lines, parquet, bad
@@ -209,17 +204,12 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("line %d: %s, want %s", i+1, said[i], want)
 		}
 	}
-	db, err := duckdb.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
 	for query, want := range map[string]string{
 		"SELECT 1 AS x":         "has the columns x; write history, user or states, or the slots of the prompt, before and after",
 		"SELECT 'x' AS history": `the column "history" of`,
 	} {
 		path := filepath.Join(t.TempDir(), "x.parquet")
-		if err := db.Run(t.Context(), "COPY ("+query+") TO "+duckdb.Quote(path)+" (FORMAT parquet)"); err != nil {
+		if err := statestest.WriteParquet(path, query); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := (Job{Run: r, In: path, Out: path + ".out"}).Do(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
