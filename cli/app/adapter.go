@@ -15,19 +15,19 @@ func adapterCommand() *cli.Command {
 	file := &cli.StringFlag{Name: "adapter", Usage: "`FILE`.safetensors, adapter.safetensors of a run (required)"}
 	return &cli.Command{
 		Name:  "adapter",
-		Usage: "look at a trained adapter, or take it elsewhere",
+		Usage: "describe a trained adapter, or export its weights",
 		Subcommands: []*cli.Command{
 			{
 				Name:   "info",
-				Usage:  "say what an adapter is and what it was made from",
+				Usage:  "describe an adapter: kind, sizes, training, and the files it belongs to",
 				Flags:  []cli.Flag{file, jsonFlag},
 				Action: adapterInfo,
 			},
 			{
 				Name:  "export",
-				Usage: "write the weights with the names that PyTorch's modules give them",
-				Description: adapter.Modules() + "docs/training.md has the rest. Inputs are the recommender's states as they are;\n" +
-					"outputs are the soft tokens of an input side by side. The metadata says what the adapter was made from.",
+				Usage: "export the weights as a PyTorch state dict",
+				Description: adapter.Modules() + "See docs/training.md for the formulas. Inputs are the recommender's states, not standardised;\n" +
+					"outputs are the soft tokens of each input, concatenated. The metadata names the files the adapter belongs to.",
 				Flags:  []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"}},
 				Action: adapterExport,
 			},

@@ -21,9 +21,9 @@ import (
 func alignCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "align",
-		Usage: "train the adapter through the frozen LLM; the same command goes on after an interruption",
-		Description: "Give the length in minutes or in samples. The folder gets run.json (what it is made from), log.jsonl, a checkpoint\n" +
-			"and in the end adapter.safetensors.",
+		Usage: "train an adapter through the frozen LLM; repeat the command to resume",
+		Description: "Set the training length with --minutes or --samples. The run's folder gets run.json (its inputs and settings), log.jsonl, a\n" +
+			"checkpoint and, at the end, adapter.safetensors.",
 		Flags:  append(alignFlags(), &cli.StringFlag{Name: "out", Usage: "the run's `FOLDER` (required)"}, jsonFlag),
 		Action: onRanks(alignAction),
 	}
@@ -37,27 +37,27 @@ func alignFlags() []cli.Flag {
 		recommenderOr("states"), statesFlag(),
 		llmFlag(),
 		promptFlag(),
-		&cli.StringFlag{Name: "task", DefaultText: "that of --prompt", Usage: "train on `TASKS` together, in place of --prompt: prompts separated by commas, e.g. genres,decade,residual"},
-		&cli.Float64Flag{Name: "hold-out-items", Usage: "keep `SHARE` of the items out of all that the adapter is trained on; evaluations report them apart"},
-		&cli.Float64Flag{Name: "minutes", DefaultText: "none; give this or --samples", Usage: "train for so many `MINUTES`, warm start included"},
-		&cli.IntFlag{Name: "samples", DefaultText: "none; give this or --minutes", Usage: "train on so many `SAMPLES`, repetitions counted, in whole batches"},
+		&cli.StringFlag{Name: "task", DefaultText: "that of --prompt", Usage: "train on several `TASKS` instead of one --prompt: prompts separated by commas, e.g. genres,decade,residual"},
+		&cli.Float64Flag{Name: "hold-out-items", Usage: "exclude a `SHARE` of the items from all training data; evaluations report them separately"},
+		&cli.Float64Flag{Name: "minutes", DefaultText: "none; give this or --samples", Usage: "training time in `MINUTES`, including the warm start"},
+		&cli.IntFlag{Name: "samples", DefaultText: "none; give this or --minutes", Usage: "train on `SAMPLES` training samples in whole batches; a sample that is used again counts again"},
 		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: " + adapter.Help()},
-		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "hidden `UNITS` of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
-		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` for each state, or for each entry of an adapter that looks several up"},
-		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights while training: bf16, or f32, the exact mode"},
-		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` of one update, which ranks share"},
-		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "`POSITIONS` of one pass through the LLM, behind the prompt's beginning; fewer need less memory"},
-		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "`RATE` at its highest"},
-		&cli.Float64Flag{Name: "noise", Usage: "standard `DEVIATION` of Gaussian noise on standardised states during training, so that what is read holds for items that training has not seen"},
-		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "how the rate falls, `NAME`: linear, cosine or constant"},
-		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "`UPDATES` between validations (0: one at the end); the adapter with the lowest loss is kept"},
-		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` of a validation"},
-		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "end after `N` validations without a lower loss"},
+		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "`UNITS` in the hidden layer of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
+		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` per state; per entry in adapters that look up several"},
+		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights during training: bf16, or f32 (exact mode)"},
+		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` per update, shared among ranks"},
+		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
+		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "peak learning `RATE`"},
+		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of this standard `DEVIATION` to standardised states during training; it helps answers about unseen items"},
+		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
+		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
+		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},
+		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "stop after `N` validations without a lower loss"},
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
 			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
-		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks, `SAMPLES` of an update of the warm start that one rank computes"},
-		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of the sequences that end in an item drawn evenly from the catalogue, so that rare items are learned too; none where a history is asked for"},
-		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "`NUMBER` that all random numbers follow from"},
+		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks: `SAMPLES` of each warm-start update that one rank computes"},
+		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of training histories whose last item is replaced by a random item, so that rare items are learned too; not used by recovery prompts"},
+		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "random seed, a `NUMBER`"},
 	}
 }
 

@@ -122,10 +122,10 @@ func New(stdout, stderr io.Writer) *cli.App {
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "`WHERE` to compute: auto (a GPU if there is one), cpu, cuda or metal"},
+			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "`DEVICE` to compute on: auto (a GPU if there is one), cpu, cuda or metal"},
 			&cli.BoolFlag{Name: "strict-device", DisableDefaultText: true,
-				Usage: "fail rather than compute on the CPU what a GPU should"},
-			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "CPU `THREADS`"},
+				Usage: "fail instead of running an operation on the CPU that the GPU lacks"},
+			&cli.IntFlag{Name: "threads", DefaultText: "one for each core", Usage: "number of CPU `THREADS`"},
 		},
 		Commands: []*cli.Command{
 			dataCommand(), modelsCommand(), recommenderCommand(), statesGroup(), probeCommand(), promptCommand(), planCommand(),

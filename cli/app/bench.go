@@ -29,9 +29,9 @@ func benchCommand() *cli.Command {
 	}
 	command := &cli.Command{
 		Name:  "bench",
-		Usage: "measure speed on this machine, alone or beside other programs",
-		Description: "Builds models with random weights from the data set and the LLM, warms up, and measures in rounds. Peers take turns with\n" +
-			"recint in every round, after a check that they compute the same. Nothing else should run on the machine. bench/README.md\n" +
+		Usage: "measure speed on this machine, alone or next to other programs",
+		Description: "Builds models with random weights from the data set and the LLM, warms up, and measures in rounds. Peers compute the same\n" +
+			"results, which is checked first, and alternate with recint in every round. Run nothing else on the machine. bench/README.md\n" +
 			"says how to install the peers.",
 	}
 	for _, name := range append(slices.Clone(bench.Names), allOf) {
@@ -41,17 +41,17 @@ func benchCommand() *cli.Command {
 	command.Subcommands = append(command.Subcommands,
 		&cli.Command{
 			Name:      "compare",
-			Usage:     "show which figures of two results differ by more than chance",
+			Usage:     "compare two results and show which figures differ by more than chance",
 			ArgsUsage: "BEFORE.json AFTER.json",
-			Description: "Compares the rounds by Mann and Whitney's U-test; each result needs at least four rounds. Of twenty figures, one is\n" +
-				"expected to differ by chance. Other differences between the results (machine, threads, LLM, data) and figures that only\n" +
-				"one of them has are listed.",
+			Description: "Compares the rounds by the Mann-Whitney U test; each result needs at least four rounds. About one of twenty figures differs\n" +
+				"by chance. Also lists other differences between the results (machine, threads, LLM, data) and figures that only one of them\n" +
+				"has.",
 			Flags:  []cli.Flag{jsonFlag},
 			Action: benchCompare,
 		},
 		&cli.Command{
 			Name:      "page",
-			Usage:     "write a Markdown page of results, with a plot of each sweep beside it",
+			Usage:     "write a Markdown page of results, with a plot of each sweep",
 			ArgsUsage: "RESULT.json…",
 			Flags:     []cli.Flag{&cli.StringFlag{Name: "out", Usage: "write `FILE`.md (required)"}},
 			Action: func(c *cli.Context) error {
@@ -71,8 +71,8 @@ func benchFlags(name string) []cli.Flag {
 	flags := []cli.Flag{
 		dataFlag(), llmFlag(),
 		&cli.IntFlag{Name: "rounds", Value: 5, Usage: "measure each figure in `ROUNDS` rounds"},
-		&cli.StringSliceFlag{Name: "peer", Usage: "also measure `PROGRAM`, in turn with recint: " + strings.Join(bench.PeerNames, ", ") + " or all; may be repeated"},
-		&cli.StringFlag{Name: "python", Value: filepath.FromSlash("bench/venv/bin/python"), Usage: "`INTERPRETER` with the packages of the peers",
+		&cli.StringSliceFlag{Name: "peer", Usage: "also measure `PROGRAM`, in alternation with recint: " + strings.Join(bench.PeerNames, ", ") + " or all; may be repeated"},
+		&cli.StringFlag{Name: "python", Value: filepath.FromSlash("bench/venv/bin/python"), Usage: "Python `INTERPRETER` that has the peers' packages",
 			EnvVars: []string{"PYTHON"}},
 		&cli.StringFlag{Name: "format", Value: "table", Usage: "print as `FORMAT`: " + strings.Join(bench.Formats, ", ")},
 		&cli.StringFlag{Name: "out", Usage: "also write the result to `FILE`.json"},

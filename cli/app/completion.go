@@ -26,7 +26,7 @@ func completionCommand() *cli.Command {
 		Usage: "print a script that completes command lines in a shell",
 		Subcommands: []*cli.Command{{
 			Name:      "words",
-			Usage:     "print what can stand in place of the last word, for the scripts",
+			Usage:     "print possible completions of the last word, for the scripts",
 			ArgsUsage: "-- WORD…",
 			Hidden:    true,
 			Action: func(c *cli.Context) error {
@@ -40,9 +40,9 @@ func completionCommand() *cli.Command {
 		}},
 	}
 	for shell, where := range map[string]string{
-		"bash": "source <(recint completion bash), in ~/.bashrc",
-		"fish": "recint completion fish > ~/.config/fish/completions/recint.fish",
-		"zsh":  "source <(recint completion zsh), in ~/.zshrc behind compinit",
+		"bash": "completion for bash: add source <(recint completion bash) to ~/.bashrc",
+		"fish": "completion for fish: recint completion fish > ~/.config/fish/completions/recint.fish",
+		"zsh":  "completion for zsh: add source <(recint completion zsh) to ~/.zshrc, after compinit",
 	} {
 		command.Subcommands = append(command.Subcommands, &cli.Command{
 			Name:  shell,
@@ -63,14 +63,14 @@ func completionCommand() *cli.Command {
 	return command
 }
 
-// completion is a word that a command line can go on with.
+// completion is a possible next word of a command line.
 type completion struct{ word, says string }
 
-// values are what can stand behind a flag, by its name and what its help calls the value: where
-// that is a file, another word can stand in its place.
+// values lists the values of a flag, by its name and the placeholder in its help. A flag that also
+// takes a file accepts other words, too.
 var values = map[string][]string{
 	"adapter KIND":   texts(adapter.Kinds),
-	"backend WHERE":  {"auto", "cpu", "cuda", "metal"},
+	"backend DEVICE":  {"auto", "cpu", "cuda", "metal"},
 	"budget TIME":    {"30m", "4h", "full"},
 	"data FOLDER":    {ml100k},
 	"layout LAYOUT":  models.Layouts(),

@@ -22,17 +22,17 @@ func controlsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "controls",
 		Usage: "test whether a run's answers come from the recommender's states",
-		Description: "The answers of recint evaluate are compared, sample by sample, with what controls answer to the same questions: a state of\n" +
-			"zeros, the states of other samples, one constant answer, probes on the same states without an LLM (linear, MLP, and linear on an\n" +
-			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as plain\n" +
-			"text before the same LLM, and runs that you name with --beside, such as one with an adapter of kind bias. McNemar's test and a\n" +
-			"bootstrap over users; p-values are adjusted across the table (Holm). A row that does not show that the states do better is marked.\n" +
-			"With --also, runs of several seeds are taken together: figures show the lowest and highest of them, and users are drawn with\n" +
-			"their samples of all runs. The same command goes on after an interruption.",
+		Description: "Asks the questions of recint evaluate and compares the answers, sample by sample, with those of controls: a state of zeros,\n" +
+			"states of other samples, one constant answer, probes on the same states without an LLM (linear, MLP, and linear on an\n" +
+			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as\n" +
+			"plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses McNemar's test and a\n" +
+			"bootstrap over users, with p-values adjusted across the table (Holm). Rows that do not show the states to be better are\n" +
+			"marked. With --also, the table pools runs of several seeds: it shows their lowest and highest figures, and the bootstrap\n" +
+			"draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(),
-			&cli.StringSliceFlag{Name: "also", Usage: "`FOLDER` of a run that differs by the seeds of recommender and adapter, to be taken together with --run; may be given several times"},
-			&cli.StringSliceFlag{Name: "beside", Usage: "another run as a control, `NAME=FOLDER`; may be given several times, of each name once for each run"},
+			&cli.StringSliceFlag{Name: "also", Usage: "pool --run with the run in `FOLDER`, trained with other seeds; may be repeated"},
+			&cli.StringSliceFlag{Name: "beside", Usage: "use another run as a control: `NAME=FOLDER`; may be repeated, also with the same name for each run of --also"},
 			taskFlag(), wordingFlag(), samplesFlag(), evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
 		Action: controlsAction,
@@ -149,12 +149,12 @@ func ranksCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "ranks",
 		Usage: "rank the titles of held-out items, which no adapter was trained to say",
-		Description: "For test sequences that end in a held-out item, the LLM scores the titles of all held-out items. The table shows where the true\n" +
-			"title stands among them: by its own states, by those of another sample, and by how much its own states favour each title over\n" +
-			"its mean under all states. A lookup can say nothing of these titles. The same command goes on after an interruption.",
+		Description: "For test sequences that end in a held-out item, the LLM scores the titles of all held-out items. The table shows the rank of\n" +
+			"the true title given its own states, given another sample's states, and when each title's mean over all states is\n" +
+			"subtracted. Lookups know none of these titles. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
-			&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` of the test sequences that end in a held-out item, drawn by the seed"},
+			&cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "number `N` of random test sequences that end in a held-out item"},
 			evaluationSeed(), jsonFlag,
 		},
 		Action: ranksAction,
@@ -191,9 +191,10 @@ func ranksAction(c *cli.Context) error {
 func abstentionCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "abstention",
-		Usage: "test whether states that an adapter was not trained on are told from others",
-		Description: "States are unlike those of training where their Mahalanobis distance from the mean of these is outside of what 99 % of\n" +
-			"the validation states have. The table shows how often this is so of test sequences and of states that are none of the recommender's. No LLM answers.",
+		Usage: "test whether states unlike the training states are recognised",
+		Description: "A state counts as unlike the training states if its Mahalanobis distance from their mean exceeds that of 99 % of the\n" +
+			"validation states. The table shows how many states are marked on the test split, and how many of states that this\n" +
+			"recommender did not compute. Uses no LLM.",
 		Flags:  []cli.Flag{runFlag(), taskFlag(), samplesFlag(), evaluationSeed(), jsonFlag},
 		Action: abstentionAction,
 	}

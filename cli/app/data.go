@@ -40,7 +40,7 @@ func dataCommand() *cli.Command {
 			},
 			{
 				Name:   "stats",
-				Usage:  "show the size, the splits and the attributes of a data set, and what leaks between splits",
+				Usage:  "show the size, splits and attributes of a data set, and leakage between splits",
 				Flags:  []cli.Flag{dataFlag(), jsonFlag},
 				Action: dataStats,
 			},

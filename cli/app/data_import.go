@@ -17,25 +17,24 @@ func dataImportCommand() *cli.Command {
 		Usage:     "convert your own files to a data set",
 		ArgsUsage: "SOURCE",
 		Description: "SOURCE is a folder or a table of events.\n" +
-			"Folders: MovieLens as GroupLens packs it (100K, 1M, 10M, 20M, 25M, 32M), RecBole (NAME.inter, or NAME.train.inter,\n" +
-			"NAME.valid.inter and NAME.test.inter, and NAME.item), or sequences in three parts (items.tsv, train.tsv, validation.tsv,\n" +
-			"test.tsv). Tables with named columns: a file, a folder of part files, a pattern such as 'events-*.csv', or - for a pipe;\n" +
-			"CSV with any usual separator, TSV, JSON or Parquet, compressed or not. Titles are a column of the events or a file of\n" +
-			"their own (--items). Columns with usual names are recognised, names that end with id first. With --sql, DuckDB reads the\n" +
-			"data:\n" +
+			"Folders: MovieLens as published by GroupLens (100K, 1M, 10M, 20M, 25M, 32M), RecBole (NAME.inter, or NAME.train.inter,\n" +
+			"NAME.valid.inter and NAME.test.inter, and NAME.item), or a split data set (items.tsv, train.tsv, validation.tsv, test.tsv).\n" +
+			"Tables with named columns: a file, a folder of part files, a pattern such as 'events-*.csv', or - for a pipe; CSV with any\n" +
+			"usual separator, TSV, JSON or Parquet, compressed or not. Titles are a column of the events or a separate file (--items).\n" +
+			"Columns with usual names are found by themselves; names that end in id come first. With --sql, DuckDB reads the data:\n" +
 			"\n" +
 			"   recint data import --sql \"SELECT user, item, time, title FROM 'log.parquet' WHERE country = 'NZ'\" --to data/nz\n" +
 			"\n" +
 			"Every row is imported, or skipped and counted by reason. docs/data.md has an example of each format.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "to", Usage: "put the data set into this new `FOLDER` (required)"},
+			&cli.StringFlag{Name: "to", Usage: "write the data set to a new `FOLDER` (required)"},
 			&cli.StringFlag{Name: "items", Usage: "`FILE`, folder or pattern with the titles and attributes of items"},
 			&cli.StringFlag{Name: "users", Usage: "`FILE`, folder or pattern with attributes of users"},
 			&cli.StringFlag{Name: "sql", Usage: "import the rows of `QUERY`: user, item, time[, rating][, title]"},
 			&cli.StringFlag{Name: "format", DefaultText: "recognised by the content", Usage: "`FORMAT` of SOURCE: csv, tsv, json or parquet"},
 			&cli.StringFlag{Name: "user", Usage: "`COLUMN` of users"},
 			&cli.StringFlag{Name: "item", Usage: "`COLUMN` of items, in both files"},
-			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: increasing numbers or dates; the name rows uses the order of the rows"},
+			&cli.StringFlag{Name: "time", Usage: "`COLUMN` of times: increasing numbers or dates; rows uses the order of the rows"},
 			&cli.StringFlag{Name: "time-unit", DefaultText: "numbers are not converted", Usage: "convert numeric times in this `UNIT` to seconds: s, ms, us or ns"},
 			&cli.StringFlag{Name: "rating", Usage: "`COLUMN` of ratings"},
 			&cli.StringFlag{Name: "title", Usage: "`COLUMN` of titles"},

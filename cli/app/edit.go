@@ -17,15 +17,15 @@ import (
 func editCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "edit",
-		Usage: "move a state towards an attribute, and see what the LLM says and the recommender recommends before and after",
-		Description: "The state after the history is moved along the difference between the mean states after items with the attribute and after\n" +
-			"those without it, of training sequences; items that the run holds out take no part. Dose 1 is the whole difference. The\n" +
-			"recommender scores the moved state as it scores any.",
+		Usage: "move a state towards an attribute; compare words and recommendations before and after",
+		Description: "Moves the state after the history along the attribute's direction: the mean of the training states after items with the\n" +
+			"attribute minus the mean after other items. Held-out items do not contribute. Dose 1 is the whole difference. The recommender\n" +
+			"scores the moved state like any other.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
 			userFlag(), historyFlag(2),
 			&cli.StringFlag{Name: "toward", Usage: "`ATTRIBUTE=VALUE`, e.g. genres=Horror or decade=1950s (required)"},
-			&cli.Float64Flag{Name: "dose", Value: 1, Usage: "how far, as a `MULTIPLE` of the difference; below 0: away from it"},
+			&cli.Float64Flag{Name: "dose", Value: 1, Usage: "step size as a `MULTIPLE` of the difference of means; a negative one moves away"},
 			jsonFlag,
 		},
 		Action: editAction,
@@ -100,14 +100,14 @@ func editAction(c *cli.Context) error {
 func editsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "edits",
-		Usage: "test whether words and recommendations follow when states are moved towards attributes",
-		Description: "For each value that at least --items items have, the states after test histories are moved towards it (see recint edit) by\n" +
-			"doses from -2 to 2, and along random directions of the same length. The table shows the probability that the LLM names the value, and\n" +
-			"the share of the recommender's top 10 that has it. The same command goes on after an interruption.",
+		Usage: "test whether words and recommendations follow edits of the states",
+		Description: "For each value that at least --items items have, moves the states after test histories towards it (see recint edit) with\n" +
+			"doses from -2 to 2, and along random directions of the same length. The table shows the probability of the value in the\n" +
+			"LLM's answer and its share of the recommender's top 10. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
-			&cli.IntFlag{Name: "samples", Value: 50, Usage: "`N` test sequences, drawn by the seed"},
-			&cli.IntFlag{Name: "items", Value: 50, Usage: "least `NUMBER` of items that have a value"},
+			&cli.IntFlag{Name: "samples", Value: 50, Usage: "number `N` of random test sequences"},
+			&cli.IntFlag{Name: "items", Value: 50, Usage: "test values that at least this `NUMBER` of items have"},
 			evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
 		Action: editsAction,

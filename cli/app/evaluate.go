@@ -22,9 +22,9 @@ func evaluateCommand() *cli.Command {
 	c := &cli.Command{
 		Name:  "evaluate",
 		Usage: "measure how often a run's answers are right",
-		Description: "The run's prompt says what is asked, or --task, of those that it was trained on. Where training kept items out, evaluations report\n" +
-			"the samples that end in them apart. The commands below are the same for one kind of question each.\n" +
-			evaluated("NAME", "it is what was asked for, and nothing else"),
+		Description: "The question is the run's prompt or, in a run trained on several, the one named by --task. If training held items out, samples\n" +
+			"that end in one are reported separately. Each command below is the same for one kind of question.\n" +
+			evaluated("NAME", "it is the expected answer and nothing else"),
 		Flags: evaluateFlags(),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() || c.NumFlags() == 0 {
@@ -47,10 +47,10 @@ func evaluateCommand() *cli.Command {
 	}
 	c.Subcommands = append(c.Subcommands, controlsCommand(), editsCommand(), ranksCommand(), abstentionCommand(), &cli.Command{
 		Name:      "merge",
-		Usage:     "join the files of answers of all shards of an evaluation",
+		Usage:     "merge the answer files of all shards of an evaluation",
 		ArgsUsage: "SHARD.jsonl…",
-		Description: "The result is the file that the evaluation would have written without --shard, byte for byte. Put it where that\n" +
-			"would have been, and the same command without --shard shows the figures.",
+		Description: "The result equals, byte for byte, the file that the evaluation writes without --shard. Put it in that file's place, and the\n" +
+			"same command without --shard prints the figures.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "to", Usage: "the merged `FILE` (required)"}},
 		Action: func(c *cli.Context) error {
 			if c.String("to") == "" || c.NArg() == 0 {
@@ -64,47 +64,46 @@ func evaluateCommand() *cli.Command {
 
 // evaluated describes what an evaluation leaves, and its scorers.
 func evaluated(name, right string) string {
-	return "Every answer is kept in the run's folder, in " + name + "-N-SEED.jsonl (by --minutes in " + name + "-MINUTESmin-SEED.jsonl, after --no-controls in …-no-controls.jsonl, of a\n" +
-		"shard in …-shard-2-of-4.jsonl), with the probability of each token; the same command goes on after an interruption.\n" +
-		"Three scorers stand side by side: exact (" + right + "), contains (the answer holds the title as whole words),\n" +
-		"paper (the answer holds the title as it is written, the test of the paper's evaluator). Answers are free, and then once more\n" +
-		"restricted to those that are allowed, such as the titles of the catalogue, by beam search. Controls: a state of zeros, and the\n" +
-		"states of another sample."
+	return "Answers are stored in the run's folder with the probability of each token: in " + name + "-N-SEED.jsonl, with --minutes in\n" +
+		name + "-MINUTESmin-SEED.jsonl, with --no-controls in …-no-controls.jsonl, for a shard in …-shard-2-of-4.jsonl. Repeat the command\n" +
+		"to resume. Three scorers: exact (" + right + "), contains (the answer contains the title as whole words), paper (the\n" +
+		"answer contains the title as written, like the paper's evaluator). Every question is answered twice: freely, and restricted by\n" +
+		"beam search to the allowed answers, such as the catalogue's titles. Controls: a state of zeros, and the states of another sample."
 }
 
 // evaluateFlags are those of an evaluation of one run.
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
 		runFlag(), taskFlag(), wordingFlag(), samplesFlag(),
-		&cli.Float64Flag{Name: "minutes", DefaultText: "none; --samples says how many", Usage: "as many test sequences as `MINUTES` have time for; the speed of this machine is measured first, and the " +
-			"number stays when the command is repeated"},
+		&cli.Float64Flag{Name: "minutes", DefaultText: "none; --samples says how many", Usage: "use as many test sequences as fit into `MINUTES`; the speed is measured first, and a repeated command uses the " +
+			"same number"},
 		evaluationSeed(),
-		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer `PART` of the samples alone, e.g. 2/4; a part is made of groups of %d samples, "+
-			"and recint evaluate merge joins the files", evaluate.Chunk)},
-		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "leave the controls out"},
+		&cli.StringFlag{Name: "shard", Usage: fmt.Sprintf("answer only `PART` of the samples, e.g. 2/4, in groups of %d samples; "+
+			"recint evaluate merge merges the files", evaluate.Chunk)},
+		&cli.BoolFlag{Name: "no-controls", DisableDefaultText: true, Usage: "skip the controls"},
 		sideBySideFlag(),
 		jsonFlag,
 	}
 }
 
 func taskFlag() cli.Flag {
-	return &cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "ask this `TASK`, of a run that was trained on several"}
+	return &cli.StringFlag{Name: "task", DefaultText: "the first one", Usage: "the `TASK` to ask, in a run trained on several"}
 }
 
 func wordingFlag() cli.Flag {
-	return &cli.IntFlag{Name: "wording", Value: 1, Usage: "put the question in wording `NUMBER` of the prompt; those that training never drew come last"}
+	return &cli.IntFlag{Name: "wording", Value: 1, Usage: "use wording `NUMBER` of the prompt; the last ones were never used in training"}
 }
 
 func samplesFlag() cli.Flag {
-	return &cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "`N` test sequences, drawn by the seed"}
+	return &cli.IntFlag{Name: "samples", DefaultText: "all", Usage: "number `N` of random test sequences"}
 }
 
 func evaluationSeed() cli.Flag {
-	return &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing and the shuffled control follow from"}
+	return &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed of the sample and of the shuffled control, a `NUMBER`"}
 }
 
 func sideBySideFlag() cli.Flag {
-	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "`SAMPLES` answered at once, 1 to 255"}
+	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "answer up to `SAMPLES` at once, 1 to 255"}
 }
 
 // checkEvaluation refuses flags that no evaluation can be run with.

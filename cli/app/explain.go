@@ -16,18 +16,18 @@ import (
 func explainCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "explain",
-		Usage: "find the fewest changes to a history after which the recommender recommends something else",
-		Description: "The recommender is run again on the history with items removed or replaced, fewest changes first and removals before\n" +
-			"replacements, until another item is recommended, or with --top more than one, until the recommended items are less than half\n" +
-			"like those before: an item that stays counts by its place, and less the further it moves (arXiv 2508.03606). Items of the\n" +
-			"history are never recommended. No LLM takes part. --samples measures instead, for the top 1, 5, 10 and 20, how often such\n" +
-			"changes are found on the test part, and how often those of the top 1 change the others, too.",
+		Usage: "find the smallest change of a history that changes the recommendation",
+		Description: "Runs the recommender on the history with items removed or replaced, fewest changes first and removals before replacements,\n" +
+			"until it recommends another item; with --top N, until its top N is less than half similar to the one before, where an item\n" +
+			"counts less the further it moves down (arXiv 2508.03606). Never recommends items of the history. Uses no LLM. --samples\n" +
+			"measures how often such changes exist on the test part, for the top 1, 5, 10 and 20, and how often those of the top 1 also\n" +
+			"change the others.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			userFlag(), historyFlag(1),
 			&cli.IntFlag{Name: "samples", Usage: "measure on the first `N` test sequences"},
-			&cli.IntFlag{Name: "top", Value: 1, Usage: "change so many recommended `ITEMS`"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the items tried as replacements follow from"},
+			&cli.IntFlag{Name: "top", Value: 1, Usage: "change the top `ITEMS`"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed of the replacements, a `NUMBER`"},
 			jsonFlag,
 		},
 		Action: explainAction,

@@ -24,26 +24,25 @@ func interpretCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "interpret",
 		Subcommands: []*cli.Command{mergeAnswersCommand()},
-		Usage:       "say in words what the recommender's states hold of a person",
-		Description: "With a run that asks for the last item the person's history is walked through: at each choice the LLM is shown the\n" +
-			"recommender's state before and after it, and nothing else, and says what was chosen. With one that asks about the history it is\n" +
-			"shown the state after the history and lists what led to it. Histories longer than the recommender's memory keep the\n" +
-			"last items. An answer is marked where the states are unlike those of training (see recint evaluate abstention). --titles weighs\n" +
-			"all titles of the catalogue instead, for the last choice alone.\n" +
-			"--in answers many rows: JSON lines or Parquet, each with a history (ids of items), a user, or states ({\"states\": [[…], […]]} or\n" +
-			"a column for each slot of the prompt), and an id if you like; a file of states is asked about row by row. Each row gets a line\n" +
-			"of JSON in --out, in order; a bad row gets one that says what is wrong with it. The same command goes on after an interruption.",
+		Usage:       "describe in words what the recommender's states hold about a user",
+		Description: "If the run asks for the last item, walks through the user's history: for each item, the LLM sees only the recommender's states\n" +
+			"before and after it, and names the item. If the run asks about the history, the LLM sees the state after it. Only the last\n" +
+			"items of a long history count, as many as the recommender takes. Answers are marked where the states are unlike the training\n" +
+			"states (see recint evaluate abstention). --titles instead scores all titles of the catalogue, for the last item only.\n" +
+			"--in answers many rows: JSON lines or Parquet, each with a history (item ids), a user, or states ({\"states\": [[…], […]]} or a\n" +
+			"column for each slot of the prompt), and optionally an id; or a state file, row by row. Each row gets a line of JSON in\n" +
+			"--out, in order; the line of a bad row says what is wrong with it. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
 			userFlag(), historyFlag(2),
 			&cli.StringFlag{Name: "in", Usage: "answer every row of `FILE`; -: JSON lines from standard input"},
 			&cli.StringFlag{Name: "out", Usage: "with --in: write the answers to `FILE`; -: standard output"},
-			&cli.StringFlag{Name: "shard", Usage: "with --in: answer `PART` of the rows alone, e.g. 2/4; recint interpret merge joins the files"},
+			&cli.StringFlag{Name: "shard", Usage: "with --in: answer only `PART` of the rows, e.g. 2/4; recint interpret merge merges the files"},
 			sideBySideFlag(),
 			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
-			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest words", Usage: "draw the words, at this `TEMPERATURE`"},
-			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "draw only from the likeliest words that make up this `PROBABILITY`"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that the drawing follows from"},
+			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest tokens", Usage: "sampling `TEMPERATURE`"},
+			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "sample only from the likeliest tokens with this total `PROBABILITY`"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed of the sampling, a `NUMBER`"},
 			jsonFlag,
 		},
 		Action: interpretAction,

@@ -65,7 +65,7 @@ func interpretRows(c *cli.Context) error {
 func mergeAnswersCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "merge",
-		Usage:       "join the answers of all shards of --in",
+		Usage:       "merge the answers of all shards of --in",
 		ArgsUsage:   "SHARD.jsonl…",
 		Description: "The result is the file that the command would have written without --shard, byte for byte.",
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "to", Usage: "the merged `FILE` (required)"}},

@@ -26,20 +26,19 @@ const judgeKey = "OPENAI_API_KEY"
 func judgeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "judge",
-		Usage: "let an LLM choose between oracles in words and another recommender's top recommendations",
+		Usage: "let an LLM judge oracles against another recommender's top recommendations",
 		Description: "Shows the judge a history of the test split, the oracle in words, and the top recommendation of another recommender, and\n" +
-			"asks which the user would choose next. Every pair is asked about in both orders, since judges prefer a position. Name\n" +
-			"the judge: an OpenAI-compatible endpoint (--endpoint and --model; the key is read from " + judgeKey + "), or a GGUF file\n" +
-			"that runs here (--llm). Replies are stored in the run's folder, in judge-N-SEED-AGAINST-NAME.jsonl; the same command\n" +
-			"resumes after an interruption.",
+			"asks which the user would choose next. Asks about every pair in both orders, because judges prefer a position. The judge is\n" +
+			"an OpenAI-compatible endpoint (--endpoint and --model; the key is read from " + judgeKey + "), or a GGUF file on this\n" +
+			"machine (--llm). Replies are stored in the run's folder, in judge-N-SEED-AGAINST-NAME.jsonl. Repeat the command to resume.",
 		Flags: append([]cli.Flag{
 			runFlag(),
 			&cli.StringFlag{Name: "against", Usage: "the other recommender's weights, `FILE`.safetensors (required)"},
-			&cli.IntFlag{Name: "samples", Value: 100, Usage: "use the histories of `N` test sequences, drawn at random"},
+			&cli.IntFlag{Name: "samples", Value: 100, Usage: "use `N` random test sequences"},
 			oracleSeed,
 			&cli.StringFlag{Name: "llm", Usage: "judge with this GGUF `FILE`, or smollm2-135m, instead of an endpoint"},
-			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "ask up to `QUESTIONS` at the same time"},
-			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "ask no further question once the replies have used `TOKENS` tokens"},
+			&cli.IntFlag{Name: "parallel", Value: 4, Usage: "send up to `QUESTIONS` at the same time"},
+			&cli.IntFlag{Name: "budget", DefaultText: "no limit", Usage: "stop asking once the replies have used `TOKENS` tokens"},
 			jsonFlag,
 		}, endpointFlags()...),
 		Action: judgeAction,
@@ -51,7 +50,7 @@ func endpointFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API that judges, e.g. http://127.0.0.1:8000/v1"},
 		&cli.StringFlag{Name: "model", Usage: "`NAME` of the judge's model at the endpoint"},
-		&cli.Float64Flag{Name: "temperature", Usage: "sampling `TEMPERATURE`, 0 to 2; an endpoint that refuses it is asked without one"},
+		&cli.Float64Flag{Name: "temperature", Usage: "sampling `TEMPERATURE`, 0 to 2; left out if the endpoint refuses it"},
 		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask the endpoint at most `QUESTIONS` per minute"},
 	}
 }

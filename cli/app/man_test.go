@@ -12,7 +12,7 @@ import (
 func TestMan(t *testing.T) {
 	page, _ := runs(t, "", "man")
 	text := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fI`, "", `\fP`, "").Replace(page)
-	contains(t, text, ".TH RECINT 1", "recint "+Version, "recint evaluate merge SHARD.jsonl…", "--backend WHERE", "RECINT_API_KEYS",
+	contains(t, text, ".TH RECINT 1", "recint "+Version, "recint evaluate merge SHARD.jsonl…", "--backend DEVICE", "RECINT_API_KEYS",
 		"byte for byte")
 	for _, c := range named("recint", New(io.Discard, io.Discard).Commands) {
 		contains(t, text, ".SS "+c.Path)

@@ -12,14 +12,14 @@ import (
 func synthesizeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "synthesize",
-		Usage: "write an LLM of a known shape with random weights, to measure speed without a download",
-		Description: "What such a model says is noise: it is for throughput and memory only. Its tokenizer and chat template are\n" +
-			"another model's, whose rarest tokens are left out where the shape's vocabulary is smaller.",
+		Usage: "write an LLM of a known shape with random weights, for speed tests without a download",
+		Description: "The model produces noise; it is for throughput and memory only. It takes tokenizer and chat template from another model and\n" +
+			"drops the rarest tokens if the shape's vocabulary is smaller.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "like", Usage: "the `SHAPE`: " + strings.Join(shapeNames(), ", ") + ", or a GGUF file's (required)"},
 			&cli.StringFlag{Name: "type", Value: "bf16", Usage: "`TYPE` of the matrices: f32, f16 or bf16"},
 			&cli.StringFlag{Name: "tokenizer", Value: smollm2, Usage: "take the tokenizer from a GGUF `FILE`, or from " + smollm2},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of the weights: the same one gives the same file"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the weights; the same seed gives the same file"},
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`.gguf (required)"},
 		},
 		Action: synthesize,

@@ -22,16 +22,16 @@ var oracleSeed = &cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` o
 func oracleCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "oracle",
-		Usage: "put the ideal next item that a diffusion recommender generates into words",
-		Description: "A diffusion recommender generates an oracle: a vector for the ideal next item, which need not be the vector of any item. Its run\n" +
-			"puts it into words, freely and as the likeliest titles of the catalogue. A run that asks for the last item reads\n" +
-			"the oracle as a virtual item at the end of the history; a run of the item prompt reads the oracle alone. The items\n" +
-			"nearest to the vector are shown beside the words.",
+		Usage: "describe in words the ideal next item that a diffusion recommender generates",
+		Description: "A diffusion recommender generates an oracle: a vector for the ideal next item, which need not equal any item's vector. The run\n" +
+			"describes it freely and by the likeliest titles of the catalogue. A run that asks for the last item reads the oracle as a\n" +
+			"virtual last item of the history; a run of the item prompt reads the oracle alone. The table also shows the items nearest to\n" +
+			"the oracle.",
 		Flags: []cli.Flag{
 			runFlag(),
 			userFlag(), historyFlag(1),
-			&cli.IntFlag{Name: "samples", Usage: "instead of --user or --history: use `N` test sequences, drawn at random"},
-			&cli.StringFlag{Name: "against", Usage: "with --samples: compare the oracles' words and another recommender's first recommendations with what came next; its weights, `FILE`.safetensors"},
+			&cli.IntFlag{Name: "samples", Usage: "use `N` random test sequences instead of --user or --history"},
+			&cli.StringFlag{Name: "against", Usage: "with --samples: compare the oracles with the top recommendations of another recommender, `FILE`.safetensors, by the item that came next"},
 			oracleSeed,
 			jsonFlag,
 		},

@@ -17,12 +17,12 @@ func planCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "plan",
 		Usage: "estimate the memory and time of recint align before the LLM is loaded",
-		Description: "Takes the flags of recint align. The speed of the machine is measured with products of the LLM's kind in half a second;\n" +
-			"a plan of the time holds for a machine that does nothing else.",
+		Description: "Takes the flags of recint align. Measures the speed of this machine for half a second, with matrix products like the LLM's;\n" +
+			"the time holds for a machine that does nothing else.",
 		Flags: append(alignFlags(),
-			&cli.IntFlag{Name: "ranks", Value: 1, Usage: "`N` processes that share the training, or the histories"},
-			&cli.Float64Flag{Name: "network", Value: 10, Usage: "gigabits a second between them, `RATE`"},
-			&cli.IntFlag{Name: "histories", DefaultText: "none", Usage: "tell, too, how long answers about `M` histories take"},
+			&cli.IntFlag{Name: "ranks", Value: 1, Usage: "number `N` of processes that share the work"},
+			&cli.Float64Flag{Name: "network", Value: 10, Usage: "network `RATE` between them, in Gb/s"},
+			&cli.IntFlag{Name: "histories", DefaultText: "none", Usage: "also estimate the time to answer questions about `M` histories"},
 			jsonFlag),
 		Action: planAction,
 	}

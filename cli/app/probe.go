@@ -18,13 +18,13 @@ import (
 func probeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "probe",
-		Usage: "measure how well classifiers name the last item from a recommender's states, without an LLM",
-		Description: "Trains two classifiers of items on the states of the training split, a linear one and one with a hidden layer (MLP). They\n" +
-			"name the last item of a history from the state after it and, like the residual prompt, from the states before and after\n" +
-			"it. Learning rates and epochs are chosen on the validation split; the test split is used once. The figures show how\n" +
-			"easily the states give the item away: compare an adapter's accuracy through the LLM with them. A probe cannot name items\n" +
-			"that were never a target in training. A catalogue like MovieLens-100K's takes about a minute; time grows with the\n" +
-			"number of items. An interrupted command continues when it is repeated; its checkpoint lies in $RECINT_HOME or the cache folder.",
+		Usage: "measure how well a classifier names the last item from the states, without an LLM",
+		Description: "Trains a linear classifier and one with a hidden layer (MLP) on the states of the training split. Both name the last item of a\n" +
+			"history, from the state after it and, like the residual prompt, from the states before and after it. Learning rates and\n" +
+			"epochs are chosen on the validation split; the test split is used once. The figures show how easily the item can be read\n" +
+			"from the states: compare an adapter's accuracy with them. A probe cannot name items that were never a target in training. A\n" +
+			"catalogue like MovieLens-100K's takes about a minute; the time grows with the number of items. Repeat the command to resume;\n" +
+			"the checkpoint is kept in $RECINT_HOME or the cache folder.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderOr("states"), statesFlag(),
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the initial weights and of the training order"},

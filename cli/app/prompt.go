@@ -14,26 +14,26 @@ import (
 // promptFlag names a prompt.
 func promptFlag() cli.Flag {
 	return &cli.StringFlag{Name: "prompt", Value: task.Default().Name, Usage: "`PROMPT`: " + strings.Join(task.Prompts(), ", ") +
-		", or FILE.json (recint prompt show --help); of varied ones training draws a wording at random"}
+		", or FILE.json (recint prompt show --help); training picks a random wording of the varied ones"}
 }
 
 func promptCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prompt",
-		Usage: "show what the LLM is asked",
+		Usage: "show prompts",
 		Subcommands: []*cli.Command{{
 			Name:  "show",
 			Usage: "print a prompt token by token, with the positions of the soft tokens",
-			Description: "A JSON file of your own has the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings; and, where\n" +
-				"you like, reply, how the answer's message starts, and examples, lists of titles. Texts or reply hold the slots: {state}\n" +
-				"and {after} are the state after the history, {before} that without its last item. docs/training.md lists all slots and\n" +
-				"has an example.",
+			Description: "A prompt of your own is a JSON file with the keys name, asks (\"last item\" or \"history\") and texts, a list of wordings;\n" +
+				"optional are reply, the beginning of the answer, and examples, lists of titles. Texts and reply contain slots: {state} and\n" +
+				"{after} stand for the state after the history, {before} for the state before its last item. docs/training.md lists all slots\n" +
+				"and has an example.",
 			Flags: []cli.Flag{
 				llmFlag(),
 				promptFlag(),
 				&cli.IntFlag{Name: "tokens", Value: run.DefaultSpec().Tokens, Usage: "soft `TOKENS` for each state"},
-				&cli.IntFlag{Name: "states", Value: 1, Usage: "`STATES` in each slot: more than one for adapters that read the state after each item"},
-				&cli.StringFlag{Name: "answer", Usage: "also show the answer `TEXT` as it is trained"},
+				&cli.IntFlag{Name: "states", Value: 1, Usage: "number of `STATES` per slot: more than one for adapters that read the state after each item"},
+				&cli.StringFlag{Name: "answer", Usage: "also show the tokens of the answer `TEXT`"},
 			},
 			Action: promptShow,
 		}},

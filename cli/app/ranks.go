@@ -13,7 +13,7 @@ import (
 
 // microBatchFlag is the flag of commands whose batches ranks share.
 func microBatchFlag() cli.Flag {
-	return &cli.IntFlag{Name: "micro-batch", DefaultText: "all", Usage: "`EXAMPLES` of a batch that are computed together, on one rank"}
+	return &cli.IntFlag{Name: "micro-batch", DefaultText: "all", Usage: "`EXAMPLES` of a batch that one rank computes at a time"}
 }
 
 // onRanks makes an action that the processes share which mpirun or srun has started. Rank 0 alone

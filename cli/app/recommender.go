@@ -22,25 +22,25 @@ import (
 func recommenderCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "recommender",
-		Usage: "train sequential recommenders, measure and use them",
+		Usage: "train, evaluate and use sequential recommenders",
 		Subcommands: []*cli.Command{
 			{
 				Name:  "train",
-				Usage: "train a recommender; the same command goes on after an interruption",
-				Description: "Sequences are split as the data set says. The weights of the epoch with the best HR@10 on validation are kept.\n" +
-					"Beside FILE.safetensors lie FILE.log.jsonl, one line for each epoch, and while it trains FILE.checkpoint.safetensors.\n" +
-					"What is not said has the model's own default, chosen on the validation part of MovieLens-100K.",
+				Usage: "train a recommender; repeat the command to resume",
+				Description: "Uses the splits of the data set and keeps the weights of the epoch with the best validation HR@10. Next to FILE.safetensors it\n" +
+					"writes FILE.log.jsonl, with one line per epoch, and during training FILE.checkpoint.safetensors. The defaults depend on the\n" +
+					"model and were chosen on the validation part of MovieLens-100K.",
 				Flags: append([]cli.Flag{
 					dataFlag(),
 					&cli.StringFlag{Name: "model", Value: strings.ToLower(models.Default), Usage: "`MODEL`: " + lowered(models.Names())},
 					&cli.StringFlag{Name: "out", Usage: "write the weights to `FILE`.safetensors (required)"},
-					&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that all random numbers follow from"},
+					&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed, a `NUMBER`"},
 				}, append(settingFlags(), jsonFlag)...),
 				Action: onRanks(recommenderTrain),
 			},
 			{
 				Name:   "evaluate",
-				Usage:  "rank the next item of held-out sequences among the whole catalogue",
+				Usage:  "rank the true next item of held-out sequences among the whole catalogue",
 				Flags:  []cli.Flag{dataFlag(), recommenderFlag(), jsonFlag},
 				Action: recommenderEvaluate,
 			},
@@ -50,16 +50,16 @@ func recommenderCommand() *cli.Command {
 }
 
 func recommenderFlag() cli.Flag {
-	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (required)"}
+	return &cli.StringFlag{Name: "recommender", Usage: "the recommender's weights, `FILE`.safetensors (required)"}
 }
 
 // recommenderOr is recommenderFlag where another flag may stand in its place.
 func recommenderOr(other string) cli.Flag {
-	return &cli.StringFlag{Name: "recommender", Usage: "its weights, `FILE`.safetensors (or give --" + other + ")"}
+	return &cli.StringFlag{Name: "recommender", Usage: "the recommender's weights, `FILE`.safetensors (or give --" + other + ")"}
 }
 
 func statesFlag() cli.Flag {
-	return &cli.PathFlag{Name: "states", Usage: "in place of a recommender, the states of any other one: `FILE`.parquet, .safetensors or a folder of parts"}
+	return &cli.PathFlag{Name: "states", Usage: "use the states of any other recommender: `FILE`.parquet, .safetensors or a folder of parts"}
 }
 
 // oneSource checks that either flag is given, and others that are required.
@@ -89,19 +89,19 @@ func scores(e models.Entry) bool { return e.Diffusion == nil }
 func forward(e models.Entry) bool { return scores(e) && e.Masked == nil }
 
 var trainingFlags = []trainingFlag{
-	{"epochs", "at most `N`", func(c *recommender.Config) any { return &c.MaxEpochs }, nil},
+	{"epochs", "train for at most `N` epochs", func(c *recommender.Config) any { return &c.MaxEpochs }, nil},
 	{"patience", "stop after `N` epochs without a better one", func(c *recommender.Config) any { return &c.Patience }, nil},
-	{"learning-rate", "`RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, nil},
-	{"weight-decay", "decoupled `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
-	{"dropout", "`PROBABILITY` of dropping a number while training", func(c *recommender.Config) any { return &c.Dropout }, nil},
-	{"batch", "`SEQUENCES` of one step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
-	{"micro-batch", "`SEQUENCES` of a step that are computed together, on one rank (0: all)", func(c *recommender.Config) any { return &c.MicroBatch }, nil},
-	{"width", "`NUMBERS` in an item's embedding", func(c *recommender.Config) any { return &c.Width }, nil},
-	{"all-positions", "learn from the successor of every item, not only of the last one",
+	{"learning-rate", "learning `RATE` of AdamW", func(c *recommender.Config) any { return &c.LearningRate }, nil},
+	{"weight-decay", "decoupled weight `DECAY` of matrices", func(c *recommender.Config) any { return &c.WeightDecay }, nil},
+	{"dropout", "dropout `PROBABILITY`", func(c *recommender.Config) any { return &c.Dropout }, nil},
+	{"batch", "`SEQUENCES` per step", func(c *recommender.Config) any { return &c.BatchSize }, nil},
+	{"micro-batch", "`SEQUENCES` of a step that one rank computes at a time (0: all)", func(c *recommender.Config) any { return &c.MicroBatch }, nil},
+	{"width", "embedding width, a `NUMBER`", func(c *recommender.Config) any { return &c.Width }, nil},
+	{"all-positions", "train on the next item at every position, not only the last",
 		func(c *recommender.Config) any { return &c.AllPositions }, forward},
-	{"negatives", "binary cross-entropy with `N` items drawn for each target, instead of the full softmax",
+	{"negatives", "binary cross-entropy with `N` sampled negatives per target, instead of the full softmax",
 		func(c *recommender.Config) any { return &c.Negatives }, scores},
-	{"sampled", "softmax over `N` items drawn for each batch, corrected for how often each is drawn; 0: over all items",
+	{"sampled", "sampled softmax with `N` negatives per batch and log-Q correction; 0: full softmax",
 		func(c *recommender.Config) any { return &c.Sampled }, scores},
 }
 

@@ -22,13 +22,13 @@ import (
 func recommendCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "recommend",
-		Usage: "name the items that a recommender expects next",
-		Description: "Items of the history are left out. A recommender that draws oracles, vectors for the ideal next item, names the items\n" +
-			"whose embeddings fit its oracle best.",
+		Usage: "recommend next items",
+		Description: "Never recommends items of the history. A recommender that generates oracles (vectors for the ideal next item) recommends the\n" +
+			"items whose embeddings are closest to its oracle.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
 			userFlag(), historyFlag(1),
-			&cli.IntFlag{Name: "top", Value: 10, Usage: "so many `ITEMS`"},
+			&cli.IntFlag{Name: "top", Value: 10, Usage: "number of `ITEMS` to recommend"},
 			jsonFlag,
 		},
 		Action: recommend,
@@ -85,13 +85,13 @@ func recommend(c *cli.Context) error {
 func statesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "states",
-		Usage: "write the hidden states after every item of a data set's sequences to a file of states",
-		Description: "The file is Parquet, or safetensors if its name ends so, with a row for each state (see docs/states.md). recint align and\n" +
-			"others take it as --states in place of the recommender.",
+		Usage: "write the hidden states after every item of all sequences to a file",
+		Description: "Writes Parquet, or safetensors if FILE ends so, with one row per state (see docs/states.md). recint align and others read the\n" +
+			"file with --states instead of --recommender.",
 		Flags: []cli.Flag{
 			dataFlag(), recommenderFlag(),
-			&cli.StringFlag{Name: "part", DefaultText: "all", Usage: "only the sequences with items of this `PART`: train, validation or test"},
-			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "draw oracles, too, where the recommender has them: the column oracle"},
+			&cli.StringFlag{Name: "part", DefaultText: "all", Usage: "write only the sequences of this `PART`: train, validation or test"},
+			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "also write oracles (column oracle), for recommenders that generate them"},
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.parquet or .safetensors (required)"},
 		},
 		Action: writeStates,
@@ -136,23 +136,23 @@ func writeStates(c *cli.Context) error {
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
-		Usage:     "take over weights that another project has trained, or an encoder in ONNX",
+		Usage:     "import weights trained by another project, or an ONNX encoder",
 		ArgsUsage: "FILE.safetensors|FILE.safetensors.index.json|FILE.onnx",
-		Description: "Safetensors hold a PyTorch state dict. The names of its tensors tell its layout, which is one of\n" + layoutList() +
-			"Any other encoder can be exported to ONNX with the inputs items [B, T] and, optionally, length [B] or mask [B, T], and the\n" +
-			"outputs states [B, D] or [B, T, D] and, optionally, scores [B, ids] (see docs/recommenders.md).\n" +
-			"Without --item-ids its items are taken to be the data set's, in the order of items.tsv.",
+		Description: "A safetensors file holds a PyTorch state dict. Its layout is recognised by the names of its tensors:\n" + layoutList() +
+			"Export any other encoder to ONNX with the inputs items [B, T] and, optionally, length [B] or mask [B, T], and the outputs\n" +
+			"states [B, D] or [B, T, D] and, optionally, scores [B, ids] (see docs/recommenders.md).\n" +
+			"Without --item-ids, its items are those of the data set in the order of items.tsv.",
 		Flags: []cli.Flag{
 			dataFlag(),
-			&cli.StringFlag{Name: "item-ids", Usage: "`FILE` with the original item id of each row of the table of items, one a line, without padding's"},
+			&cli.StringFlag{Name: "item-ids", Usage: "`FILE` with the original item id of each row of the item table, one per line, without the padding row"},
 			&cli.StringFlag{Name: "layout", DefaultText: "by the names of the tensors",
 				Usage: "`LAYOUT`: " + strings.Join(models.Layouts(), ", ")},
-			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "attention `HEADS`, which the file does not tell"},
+			&cli.IntFlag{Name: "heads", DefaultText: "2 for RecBole, else 1", Usage: "number of attention `HEADS`, which the file does not contain"},
 			&cli.IntFlag{Name: "positions", DefaultText: "all that the file has, or the model's own",
-				Usage: "`ITEMS` of the longest history (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH; needed where T varies in ONNX)"},
-			&cli.IntFlag{Name: "padding-id", Usage: "of ONNX: the `ID` of padding; items have the other ids from 0 on, in order; -1: there is none"},
-			&cli.StringFlag{Name: "padding-side", Value: "right", Usage: "of ONNX: `SIDE` of the items on which padding stands: right or left"},
-			&cli.StringFlag{Name: "out", Usage: "write the recommender to `FILE`, ending in .onnx where it is ONNX, else .safetensors (required)"},
+				Usage: "longest history in `ITEMS` (pmixer: --maxlen; RecBole: MAX_ITEM_LIST_LENGTH; required for ONNX models of variable length)"},
+			&cli.IntFlag{Name: "padding-id", Usage: "ONNX: the padding `ID`; items have the remaining ids from 0 on, in order; -1: no padding"},
+			&cli.StringFlag{Name: "padding-side", Value: "right", Usage: "ONNX: padding `SIDE`, right or left"},
+			&cli.StringFlag{Name: "out", Usage: "write the recommender to `FILE`.safetensors, or `FILE`.onnx for an ONNX encoder (required)"},
 			jsonFlag,
 		},
 		Action: importWeights,
@@ -303,9 +303,9 @@ func places(path string, d *dataset.Dataset) (places []int, rows int, err error)
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "export",
-		Usage: "write weights as the project of their layout reads them",
-		Description: "The file is safetensors with the names, shapes and order of rows of a PyTorch state dict: of the paper's authors for\n" +
-			"weights that recint has trained, else of the project that they were imported from.",
+		Usage: "export weights in the format of the project that they come from",
+		Description: "Writes safetensors with the tensor names, shapes and row order of a PyTorch state dict: the paper authors' for weights trained\n" +
+			"by recint, otherwise those of the project that the weights were imported from.",
 		Flags: []cli.Flag{
 			recommenderFlag(),
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE`.safetensors (required)"},

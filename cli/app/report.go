@@ -14,10 +14,10 @@ import (
 func reportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "report",
-		Usage:     "show runs and their evaluations on one page that works offline",
+		Usage:     "write one page with the results of runs that works offline",
 		ArgsUsage: "RUN…",
-		Description: "The page shows training curves, the tables of finished evaluations, accuracy by popularity, item, place in the history and\n" +
-			"token, every answer with the probabilities of its tokens, oracles and verdicts. It names the file behind each figure.",
+		Description: "The page shows training curves, tables of finished evaluations, accuracy by popularity, item, position in the history and\n" +
+			"token, every answer with its token probabilities, oracles and verdicts. It names the file behind each figure.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`.html, and FILE.json with the same for programs (required)"},
 		},

@@ -20,17 +20,16 @@ import (
 func reproduceCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "reproduce",
-		Usage: "repeat the paper's three results and compare them with its figures",
-		Description: "Trains the paper's recommenders, adapters for residual and recovery prompts, measures them on the test part, and has\n" +
-			"oracles judged against another recommender's first recommendations. From 2h on, three seeds of recommender and adapter answer\n" +
-			"about the genres of held-out items, too, beside controls. The plan of time and memory is shown\n" +
-			"first. What is finished is kept: the same command goes on after an interruption, and changes nothing when all is done.\n" +
-			"FOLDER gets table.md, report.html, and both as JSON for programs.",
+		Usage: "reproduce the paper's three results and compare the figures",
+		Description: "Trains the paper's recommenders and adapters for the residual and recovery prompts, evaluates them on the test part, and has\n" +
+			"oracles judged against another recommender's top recommendations. From 2h on, three seeds of recommender and adapter also\n" +
+			"answer questions about the genres of held-out items, next to controls. Prints the plan of time and memory first. Repeat the\n" +
+			"command to resume; a finished reproduction stays as it is. FOLDER gets table.md, report.html, and both as JSON for programs.",
 		Flags: append([]cli.Flag{
 			dataFlag(), llmFlag(),
-			&cli.StringFlag{Name: "budget", Value: "30m", Usage: "`TIME` for all of it on two cores: 30m, 4h, or full (24h)"},
+			&cli.StringFlag{Name: "budget", Value: "30m", Usage: "total `TIME` on two cores: 30m, 4h, or full (24h)"},
 			&cli.BoolFlag{Name: "plan", DisableDefaultText: true, Usage: "show the plan and do nothing"},
-			&cli.StringFlag{Name: "out", Usage: "the `FOLDER` for everything that is made (required)"},
+			&cli.StringFlag{Name: "out", Usage: "write everything to `FOLDER` (required)"},
 		}, endpointFlags()...),
 		Action: reproduceAction,
 	}

@@ -27,21 +27,21 @@ const keysVariable = "RECINT_API_KEYS"
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "answer questions about runs over HTTP, with a page to explore them",
+		Usage:     "serve runs over HTTP, with a page to explore them",
 		ArgsUsage: "RUN…",
-		Description: "Each RUN is the folder of a run, served under the folder's name, or NAME=FOLDER. docs/serving.md shows requests, and\n" +
-			"/openapi.json describes them. SIGTERM and Ctrl-C finish accepted requests; SIGHUP reloads the runs without dropping a\n" +
-			"request, which needs memory for one more run. An address that others can reach requires API keys: one per line in the\n" +
-			"file of --api-keys, or separated by commas in " + keysVariable + ".",
+		Description: "RUN is the folder of a run, served under the folder's name, or NAME=FOLDER. docs/serving.md shows requests; /openapi.json\n" +
+			"describes them. SIGTERM and Ctrl-C finish accepted requests; SIGHUP reloads the runs without dropping a request, and needs\n" +
+			"memory for one more run. An address that other machines can reach requires API keys: one per line in the file of\n" +
+			"--api-keys, or separated by commas in " + keysVariable + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "`ADDRESS` to listen on"},
 			&cli.StringFlag{Name: "api-keys", Usage: "`FILE` of API keys, one per line"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE.pem` of the certificate, for HTTPS"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE.pem` of its key"},
 			&cli.StringSliceFlag{Name: "allow-origin", Usage: "allow scripts of pages of this `ORIGIN`, e.g. https://example.org"},
-			&cli.IntFlag{Name: "slots", Value: 32, Usage: "`ANSWERS` that each run's LLM generates at the same time"},
-			&cli.IntFlag{Name: "queue", DefaultText: "twice the slots", Usage: "`QUESTIONS` to each run's LLM that may wait"},
-			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "longest `TIME` for a request"},
+			&cli.IntFlag{Name: "slots", Value: 32, Usage: "`ANSWERS` that each run generates at the same time"},
+			&cli.IntFlag{Name: "queue", DefaultText: "twice the slots", Usage: "`QUESTIONS` that may wait for each run"},
+			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "time limit `TIME` per request"},
 		},
 		Action: serveAction,
 	}

@@ -10,13 +10,13 @@ import (
 func statesGroup() *cli.Command {
 	return &cli.Command{
 		Name:  "states",
-		Usage: "look at files of states of other recommenders",
+		Usage: "check state files of other recommenders",
 		Subcommands: []*cli.Command{{
 			Name:      "check",
-			Usage:     "say what a file of states holds, what is missing, and whether states before and after items can be formed",
+			Usage:     "describe a state file: what it holds, what is missing, and whether pairs of states before and after an item can be formed",
 			ArgsUsage: "FILE.parquet|FILE.safetensors|FOLDER",
-			Description: "Columns: sequence, position (-1: before the first item), item and state; optional: split, user and time. A folder holds\n" +
-				"parts, and items.parquet with the columns item and vector. docs/states.md describes all of it.",
+			Description: "Columns: sequence, position (-1: before the first item), item and state; optionally split, user and time. A folder holds parts\n" +
+				"of the rows, and items.parquet with the columns item and vector. See docs/states.md.",
 			Flags:  []cli.Flag{dataFlag(), jsonFlag},
 			Action: checkStates,
 		}},

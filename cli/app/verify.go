@@ -15,11 +15,11 @@ import (
 func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "recompute the results of another implementation and compare every number",
+		Usage:     "recompute reference results of another implementation and compare every number",
 		ArgsUsage: "FILE.safetensors…",
-		Description: "A case is a file that another implementation has written: the weights of a recommender, with inputs and outputs in\n" +
-			"NAME.expected.safetensors, or a batch through an LLM. The kind of case is recognised by its content. The exit code is 1\n" +
-			"when a number is out of its tolerance.",
+		Description: "A case is a file written by another implementation: the weights of a recommender, with inputs and outputs in\n" +
+			"NAME.expected.safetensors, or a batch through an LLM. Its kind is recognised by its content. The exit code is 1 if a number is\n" +
+			"outside its tolerance.",
 		Flags: []cli.Flag{
 			llmFlag(),
 			&cli.StringFlag{Name: "out", Usage: "write the computed results to `FOLDER`/NAME.computed.safetensors"},

@@ -4,6 +4,6 @@ package adapter
 // on the state (arXiv 2602.10352). Where it does as well, the answers do not come from states.
 var bias = Entry{
 	Name:    "bias",
-	Help:    "a control, the same soft tokens for every state",
+	Help:    "a control: the same trained soft tokens for every state",
 	Modules: "nn.Parameter",
 }

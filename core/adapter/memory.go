@@ -4,7 +4,7 @@ package adapter
 var memory = Entry{
 	Name:    "memory",
 	Was:     "dictionary",
-	Help:    "a lookup with an entry for each item, which a hidden layer attends to",
+	Help:    "a lookup: a hidden layer attends to one entry per item",
 	Hidden:  true,
 	Entries: true,
 	Modules: `nn.Sequential(nn.Linear, nn.GELU(approximate="tanh"), nn.Linear, nn.Softmax, nn.Linear without a bias), ` +

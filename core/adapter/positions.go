@@ -4,7 +4,7 @@ package adapter
 var positions = Entry{
 	Name:    "positions",
 	Native:  string(mlp.Name),
-	Help:    "reads the state after each item, each with soft tokens of its own",
+	Help:    "reads the state after each item and gives each its own soft tokens",
 	Reads:   EachState,
 	Hidden:  true,
 	Modules: mlp.Modules,

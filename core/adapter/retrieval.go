@@ -5,7 +5,7 @@ package adapter
 var retrieval = Entry{
 	Name:    "retrieval",
 	Was:     "recall",
-	Help:    "a lookup of several entries by what a history's states add up to",
+	Help:    "a lookup of several entries, chosen by the sum of a history's states",
 	Reads:   SumOfStates,
 	Hidden:  true,
 	Entries: true,

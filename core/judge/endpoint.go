@@ -67,6 +67,12 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	retrying.HTTPClient.Timeout = p.Timeout
 	retrying.RetryWaitMin, retrying.RetryWaitMax, retrying.RetryMax = p.Wait, 60*p.Wait, p.Retries
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the last reply says more than that there were many
+	retrying.CheckRetry = func(ctx context.Context, r *http.Response, err error) (bool, error) {
+		if err == nil && ctx.Err() == nil && (r.StatusCode == http.StatusRequestTimeout || r.StatusCode == http.StatusConflict) {
+			return true, nil // the API's own clients repeat these two as well
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, r, err)
+	}
 	longest := retrying.RetryWaitMax
 	retrying.Backoff = func(least, most time.Duration, attempt int, r *http.Response) time.Duration {
 		return min(retryablehttp.DefaultBackoff(least, most, attempt, r), longest) // Retry-After may ask for an hour
@@ -175,20 +181,26 @@ func (e *Endpoint) ask(ctx context.Context, question string, tempered bool) (Rep
 	return readReply(data)
 }
 
-// errorText is what an error says: its message where the body is JSON that has one, else all of the
-// body.
+// failed says whether the field "error" of a reply holds an error. Some servers always send the
+// field.
+func failed(field json.RawMessage) bool {
+	return !slices.Contains([]string{"", "null", `""`, "{}", "false"}, string(field))
+}
+
+// errorText is what an error says: its message, or that of its field "error", where it is JSON that
+// has one; else all of it.
 func errorText(body []byte) string {
 	var told struct {
-		Error json.RawMessage `json:"error"`
+		Error   json.RawMessage `json:"error"`
+		Message string          `json:"message"`
 	}
-	if json.Unmarshal(body, &told) == nil && len(told.Error) > 0 {
-		var message struct {
-			Message string `json:"message"`
+	if json.Unmarshal(body, &told) == nil {
+		switch {
+		case told.Message != "":
+			return told.Message
+		case len(told.Error) > 0:
+			return errorText(told.Error)
 		}
-		if json.Unmarshal(told.Error, &message) == nil && message.Message != "" {
-			return message.Message
-		}
-		body = told.Error
 	}
 	return strings.TrimSpace(string(body))
 }
@@ -198,6 +210,8 @@ func readReply(data []byte) (Reply, error) {
 	var answer struct {
 		Error   json.RawMessage `json:"error"`
 		Choices []struct {
+			Error   json.RawMessage `json:"error"`
+			Finish  string          `json:"finish_reason"`
 			Message struct {
 				Content json.RawMessage `json:"content"`
 			} `json:"message"`
@@ -211,14 +225,18 @@ func readReply(data []byte) (Reply, error) {
 	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &answer); err != nil {
 		return Reply{}, fmt.Errorf("the reply is no JSON of a chat completion: %w: %.200q", err, data)
 	}
-	if none := []string{"", "null", `""`, "{}", "false"}; !slices.Contains(none, string(answer.Error)) {
-		return Reply{}, fmt.Errorf("status 200, but an error: %.500s", errorText(data))
+	if failed(answer.Error) {
+		return Reply{}, fmt.Errorf("status 200, but an error: %.500s", errorText(answer.Error))
 	}
 	if len(answer.Choices) == 0 {
 		return Reply{}, fmt.Errorf("status 200, but no choices: %.200q", data)
 	}
+	choice := answer.Choices[0]
+	if failed(choice.Error) || choice.Finish == "error" {
+		return Reply{}, fmt.Errorf("status 200, but the choice is an error: %.500s", cmp.Or(errorText(choice.Error), string(data)))
+	}
 	reply := Reply{Tokens: cmp.Or(answer.Usage.Total, answer.Usage.Prompt+answer.Usage.Answer)}
-	content := answer.Choices[0].Message.Content
+	content := choice.Message.Content
 	var parts []struct {
 		Type string `json:"type"`
 		Text string `json:"text"`

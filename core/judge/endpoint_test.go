@@ -70,6 +70,14 @@ func TestEndpoint_misbehaves(t *testing.T) {
 		"200 with an error": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"error":{"message":"Provider returned error","code":502}}`)
 		},
+		"200 with an error in the choice": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"choices":[{"message":{"content":"2"},"error":{"message":"overloaded","code":529}}],"usage":{"total_tokens":1}}`)
+		},
+		"200 that ends with an error": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"choices":[{"message":{"content":""},"finish_reason":"error"}],"usage":{"total_tokens":1}}`)
+		},
+		"408":                 func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "late", http.StatusRequestTimeout) },
+		"409":                 func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "again", http.StatusConflict) },
 		"200 without choices": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id":"x","choices":[]}`) },
 		"hangs up":            func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"too slow": func(_ http.ResponseWriter, r *http.Request) {
@@ -103,6 +111,8 @@ func TestEndpoint_misbehaves(t *testing.T) {
 		}, "is the key right", 1},
 		"404":              {http.NotFound, "/v1", 1},
 		"429 for good":     {fails["429"], "slow down", 4},
+		"408 for good":     {fails["408"], "late", 4},
+		"choice for good":  {fails["200 with an error in the choice"], "overloaded", 4},
 		"500 for good":     {fails["500"], "500", 4},
 		"never any sense":  {fails["malformed"], "no JSON", 4},
 		"nothing is there": {fails["hangs up"], "EOF", 4},

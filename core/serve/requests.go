@@ -114,6 +114,9 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 // receive waits for all of a request's body, of at most maxBytes when it is unpacked, and puts it
 // in the body's place. The body of a POST must be there and be JSON.
 func receive(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength > maxBytes {
+		return unreadable(&http.MaxBytesError{Limit: maxBytes})
+	}
 	in := io.Reader(http.MaxBytesReader(w, r.Body, maxBytes))
 	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":

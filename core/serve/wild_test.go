@@ -46,6 +46,27 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
+// A body that its header calls too large is refused before any of it has arrived.
+func TestDeclaredLargeBody(t *testing.T) {
+	url, _ := listen(t, open(t, Options{Service: usual}, "residual"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(arrival / 2)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(c, "POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", maxBytes+1)
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("%d %s, %v", response.StatusCode, text, err)
+	}
+}
+
 // Packed bodies are read, up to the same size; what is not packed as it says, or otherwise, is
 // refused.
 func TestEncodings(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 // attentionSettings are those of recommenders with attention blocks.
 func attentionSettings() []Setting {
 	return []Setting{
-		{Name: "blocks", Flag: "blocks", Help: "attention `BLOCKS`", Default: 1, Min: 1, Max: 64},
-		{Name: "heads", Flag: "heads", Help: "`HEADS` of each block", Default: 1, Min: 1, Max: 1 << 10, Metadata: "num_heads"},
+		{Name: "blocks", Flag: "blocks", Help: "number of attention `BLOCKS`", Default: 1, Min: 1, Max: 64},
+		{Name: "heads", Flag: "heads", Help: "attention `HEADS` per block", Default: 1, Min: 1, Max: 1 << 10, Metadata: "num_heads"},
 		{Name: "inner", Help: "`UNITS` of the feed-forward layers; 0: the width", Default: 0, Max: 1 << 18, OmitZero: true,
 			ZeroIsWidth: true},
 	}

@@ -17,7 +17,7 @@ func bert4rec() Entry {
 		Name:     BERT4Rec,
 		Training: t,
 		Settings: append(sizes, Setting{Name: "mask_ratio", Flag: "mask-ratio", Default: 0.2, Max: 1,
-			Help: "`PROBABILITY` of hiding an item of a history and learning to name it, too"}),
+			Help: "`PROBABILITY` of masking an item of the history during training"}),
 		Check:  checkHeads,
 		Native: func(values Values) map[string][]float64 { return numbers(sizes, values) },
 		Masked: func(values Values) float64 { return values.Float("mask_ratio") },

@@ -33,7 +33,7 @@ func caser() Entry {
 		Settings: []Setting{
 			{Name: "heights", Help: "`HEIGHTS` of the horizontal filters, in items", Default: []int{2, 3, 4}, Min: 1, Max: 1 << 14,
 				MaxCount: maxHeights, OmitZero: true},
-			{Name: "horizontal", Flag: "filters", Help: "`FILTERS` of each height", Default: 16, Min: 1, Max: 1 << 14},
+			{Name: "horizontal", Flag: "filters", Help: "horizontal `FILTERS` per height", Default: 16, Min: 1, Max: 1 << 14},
 			{Name: "vertical", Help: "vertical `FILTERS`", Default: 1, Min: 1, Max: 1 << 10},
 		},
 		Check: func(sizes Sizes, values Values) error {

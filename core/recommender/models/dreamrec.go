@@ -31,25 +31,25 @@ func dreamrec() Entry {
 	t := training()
 	t.Dropout, t.LearningRate, t.MaxEpochs, t.Patience = 0.1, 3e-3, 60, 8
 	own := []Setting{
-		{Name: "diffusion.steps", Flag: "steps", Help: "`STEPS` of the diffusion", Default: 200, Min: 1, Max: 10000,
+		{Name: "diffusion.steps", Flag: "steps", Help: "diffusion `STEPS`", Default: 200, Min: 1, Max: 10000,
 			Metadata: "timesteps"},
-		{Name: "diffusion.schedule", Flag: "schedule", Help: "`SCHEDULE` of the noise: linear, cosine, sqrt, exp",
+		{Name: "diffusion.schedule", Flag: "schedule", Help: "noise `SCHEDULE`: linear, cosine, sqrt, exp",
 			Default: Exponential, Words: []string{Linear, Cosine, SquareRoot, Exponential}, Metadata: "beta_schedule"},
 		// One linear layer, or two with a GELU between them.
-		{Name: "diffusion.denoiser", Flag: "denoiser", Help: "`NETWORK` that denoises: mlp1 or mlp2", Default: "mlp1",
+		{Name: "diffusion.denoiser", Flag: "denoiser", Help: "denoising `NETWORK`: mlp1 or mlp2", Default: "mlp1",
 			Words: []string{"mlp1", "mlp2"}, Metadata: "diffuser"},
 		{Name: "diffusion.drop", Flag: "drop", Help: "`PROBABILITY` of training without guidance", Default: 0.1, Max: 1},
-		{Name: "diffusion.strength", Flag: "strength", Help: "`W` of classifier-free guidance", Default: 0.0, Min: -1, Max: 1000,
+		{Name: "diffusion.strength", Flag: "strength", Help: "strength `W` of classifier-free guidance", Default: 0.0, Min: -1, Max: 1000,
 			Metadata: "guidance_w"},
 		// Weight of a cross-entropy of the next item, given the prediction, beside the squared
 		// error (Li et al. 2022, arXiv 2205.14217, eq. 2). The squared error alone is least where
 		// all embeddings are alike, and drives them there.
-		{Name: "diffusion.rounding", Flag: "rounding", Help: "`WEIGHT` of the next item's cross-entropy beside the squared error",
+		{Name: "diffusion.rounding", Flag: "rounding", Help: "`WEIGHT` of the next item's cross-entropy in the loss, next to the squared error",
 			Default: 0.2, Max: 1e6, OmitZero: true},
 		// Oracles are drawn in all steps (Ho et al. 2020, arXiv 2006.11239), or, if this is not 0,
 		// in so many of them and without noise after the start (DDIM, Song et al. 2021, arXiv
 		// 2010.02502, with η = 0).
-		{Name: "diffusion.ddim_steps", Flag: "ddim-steps", Help: "draw oracles in `N` steps by DDIM, not in all by DDPM",
+		{Name: "diffusion.ddim_steps", Flag: "ddim-steps", Help: "generate oracles in `N` DDIM steps instead of all DDPM steps (0: DDPM)",
 			Default: 0, Max: 10000, OmitZero: true},
 	}
 	return Entry{

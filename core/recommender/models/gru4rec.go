@@ -17,8 +17,8 @@ func gru4rec() Entry {
 		Name:     GRU4Rec,
 		Training: training(),
 		Settings: []Setting{
-			{Name: "hidden", Flag: "hidden", Help: "`UNITS` of each GRU layer", Default: 64, Min: 1, Max: 1 << 16},
-			{Name: "layers", Flag: "layers", Help: "GRU `LAYERS`", Default: 1, Min: 1, Max: 64},
+			{Name: "hidden", Flag: "hidden", Help: "`UNITS` per GRU layer", Default: 64, Min: 1, Max: 1 << 16},
+			{Name: "layers", Flag: "layers", Help: "number of GRU `LAYERS`", Default: 1, Min: 1, Max: 64},
 			{Name: "biases", Help: "biases in RecBole's layout, whose own code has none; the authors' layout always has them",
 				Default: false, OmitZero: true},
 		},
