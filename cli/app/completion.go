@@ -70,7 +70,7 @@ type completion struct{ word, says string }
 // takes a file accepts other words, too.
 var values = map[string][]string{
 	"adapter KIND":   texts(adapter.Kinds),
-	"backend DEVICE":  {"auto", "cpu", "cuda", "metal"},
+	"backend DEVICE": {"auto", "cpu", "cuda", "metal"},
 	"budget TIME":    {"30m", "4h", "full"},
 	"data FOLDER":    {ml100k},
 	"layout LAYOUT":  models.Layouts(),

@@ -113,7 +113,7 @@ func TestCompletionScripts(t *testing.T) {
 				t.Errorf("values are %q", got)
 			}
 			if got := complete("recint evaluate", "me"); !strings.HasPrefix(got, "merge") ||
-				strings.Contains(got, "join the files of answers") != (shell != "bash") {
+				strings.Contains(got, "merge the answer files") != (shell != "bash") {
 				t.Errorf("commands are %q", got)
 			}
 			if got := complete("recint align", "--sched"); !strings.HasPrefix(got, "--schedule") {
