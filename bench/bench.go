@@ -27,10 +27,14 @@ const (
 	Generate = "generate" // tokens alone
 	Evaluate = "evaluate" // answers, and the probabilities of all titles
 	Latency  = "latency"  // a served run, in process and over HTTP
+	Bulk     = "bulk"     // a job of many rows
 )
 
+// OfRun are the benches that measure a trained run.
+var OfRun = []string{Latency, Bulk}
+
 // Names are all benches, in the order in which they run.
-var Names = []string{Encoder, Adapter, Train, Generate, Evaluate, Latency}
+var Names = []string{Encoder, Adapter, Train, Generate, Evaluate, Latency, Bulk}
 
 // What a sweep can vary.
 const (
@@ -85,8 +89,8 @@ func (o Options) Validate() error {
 		if len(o.Models) > 0 && name != Encoder {
 			return fmt.Errorf("bench: %s measures no recommenders; only %s takes their names", name, Encoder)
 		}
-		if name == Latency && o.Run == "" {
-			return errors.New("bench: latency is measured on a trained run; name the folder of one that answers the residual prompt")
+		if slices.Contains(OfRun, name) && o.Run == "" {
+			return fmt.Errorf("bench: %s is measured on a trained run; name the folder of one that answers the residual prompt", name)
 		}
 	}
 	for _, name := range o.Models {
@@ -205,7 +209,7 @@ func (b *bed) measureWith(ctx context.Context, threads int, result *Result) (err
 		return err
 	}
 	parts := map[string]func(context.Context) ([]work, error){
-		Encoder: b.encoders, Adapter: b.adapters, Train: b.trainings, Generate: b.generations, Evaluate: b.evaluations, Latency: b.latencies,
+		Encoder: b.encoders, Adapter: b.adapters, Train: b.trainings, Generate: b.generations, Evaluate: b.evaluations, Latency: b.latencies, Bulk: b.jobs,
 	}
 	for _, name := range b.Benches {
 		works, err := parts[name](ctx)

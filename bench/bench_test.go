@@ -79,7 +79,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{Encoder: 3*len(models.Names()) + 1, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 5}
+	want := map[string]int{Encoder: 3*len(models.Names()) + 1, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 5, Bulk: 1}
 	got := map[string]int{}
 	for _, f := range r.Figures {
 		got[f.Bench]++

@@ -25,7 +25,8 @@ func benchCommand() *cli.Command {
 		bench.Generate: "generation of many sequences at once",
 		bench.Evaluate: "answers to the residual prompt, and the probabilities of all titles",
 		bench.Latency:  "latency of a run, in process and over HTTP (needs --run)",
-		allOf:          "all of these; latency if --run is given",
+		bench.Bulk:     "a bulk job of a run, beside the tokens of its LLM alone (needs --run)",
+		allOf:          "all of these; latency and bulk if --run is given",
 	}
 	command := &cli.Command{
 		Name:  "bench",
@@ -77,7 +78,7 @@ func benchFlags(name string) []cli.Flag {
 		&cli.StringFlag{Name: "format", Value: "table", Usage: "print as `FORMAT`: " + strings.Join(bench.Formats, ", ")},
 		&cli.StringFlag{Name: "out", Usage: "also write the result to `FILE`.json"},
 	}
-	if name == bench.Latency || name == allOf {
+	if slices.Contains(bench.OfRun, name) || name == allOf {
 		flags = append(flags, &cli.StringFlag{Name: "run", Usage: "measure the run in `FOLDER`, whose task must be the residual prompt"})
 	}
 	if name == bench.Encoder {
@@ -112,7 +113,7 @@ func benchAction(c *cli.Context) (err error) {
 	o := bench.Options{Benches: []string{c.Command.Name}, Sweep: c.String("sweep"), Models: c.StringSlice("model"), Run: c.String("run"), Rounds: c.Int("rounds"),
 		Engine: engineParams(c)}
 	if c.Command.Name == allOf {
-		o.Benches = slices.DeleteFunc(slices.Clone(bench.Names), func(name string) bool { return name == bench.Latency && o.Run == "" })
+		o.Benches = slices.DeleteFunc(slices.Clone(bench.Names), func(name string) bool { return slices.Contains(bench.OfRun, name) && o.Run == "" })
 	}
 	if o.Peers, err = benchPeers(c); err != nil {
 		return err

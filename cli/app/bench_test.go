@@ -40,6 +40,7 @@ func TestBench_refusals(t *testing.T) {
 		"what it can vary: batch, threads":    {"bench", "train", "--sweep", "length", "--data", "@data", "--llm", "@tiny.gguf"},
 		"cannot be written":                   {"bench", "adapter", "--rounds", "1", "--out", "/none/x.json", "--data", "@data", "--llm", "@tiny.gguf"},
 		"name the folder of one":              {"bench", "latency", "--data", "@data", "--llm", "@tiny.gguf"},
+		"bulk is measured on a trained run":   {"bench", "bulk", "--data", "@data", "--llm", "@tiny.gguf"},
 		"known are pytorch":                   {"bench", "adapter", "--peer", "jax", "--data", "@data", "--llm", "@tiny.gguf"},
 		"needs @none, which is not there":     {"bench", "adapter", "--peer", "pytorch", "--python", "@none", "--data", "@data", "--llm", "@tiny.gguf"},
 		"name two results":                    {"bench", "compare", "@other.json"},

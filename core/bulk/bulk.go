@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -147,6 +148,7 @@ type worker struct {
 	parts     []string // of an input that is a folder
 	shortest  int
 	items     map[string]int32
+	catalogue *dataset.Catalogue
 	latest    func(user string) ([]int32, error)
 }
 
@@ -265,7 +267,7 @@ func (w *worker) index() {
 	for i, item := range d.Items {
 		w.items[item.ID] = int32(i)
 	}
-	w.latest = w.Run.LatestOfAll()
+	w.catalogue, w.latest = d.Catalogue(), w.Run.LatestOfAll()
 }
 
 // answer gives the lines of a group.
@@ -364,9 +366,8 @@ func (w *worker) past(r record) (past []int32, err error) {
 
 // named gives the items that the lines of a text name.
 func (w *worker) named(text string) (items []Item) {
-	catalogue := w.Run.Data.Catalogue()
 	for line := range strings.Lines(text) {
-		if item, ok := catalogue.Lookup(strings.TrimSpace(line)); ok {
+		if item, ok := w.catalogue.Lookup(strings.TrimSpace(line)); ok {
 			items = append(items, Item{w.Run.Data.Items[item].ID, w.Run.Data.Items[item].Title})
 		}
 	}
