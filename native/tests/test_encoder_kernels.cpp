@@ -1,6 +1,6 @@
 // The products, functions and random numbers of recommenders and adapters, of every kernel set that this processor
-// supports, against plain loops and against what random numbers must be like. The Go tests compare the other kernels
-// with formulas, through the models that use them.
+// supports, against plain loops and against the statistics of random numbers. test_recommender_kernels.cpp compares
+// the kernels of encoders with formulas, and so do the Go tests, through the models that use them.
 #include "status.h"
 #include "support/kernel_sets.h"
 
