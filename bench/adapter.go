@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
 func (b *bed) adapters(ctx context.Context) (works []work, err error) {
@@ -25,7 +27,75 @@ func (b *bed) adapters(ctx context.Context) (works []work, err error) {
 		}
 		return works, nil
 	}
-	return []work{b.softTokens(w, folder, 1), b.softTokens(w, folder, manyStates)}, nil
+	return []work{b.softTokens(w, folder, 1), b.softTokens(w, folder, manyStates), b.regression(w), b.lookups(w)}, nil
+}
+
+// regression is an update of the warm start of an adapter without entries.
+func (b *bed) regression(w *workload) work {
+	s := w.adapter.Shape
+	targets := make([]float32, manyStates*s.Tokens*s.Embd)
+	for i := range targets {
+		targets[i] = float32(i%7) - 3
+	}
+	return work{
+		Figure: Figure{Name: "warm start, regression", Unit: "samples", Asked: "50 % of the peak",
+			FLOP:    2 * float64(s.Hidden*(2*s.In+3*s.Tokens*s.Embd)),
+			Formula: "products with the adapter's matrices, and their gradients; none for the states"},
+		open: func(context.Context) (*ready, error) {
+			model, err := w.adapter.Model(b.engine)
+			if err != nil {
+				return nil, err
+			}
+			return b.updates(&model.Model, w, func(states []float32) error {
+				_, err := model.Regress(states, targets, manyStates)
+				return err
+			})
+		},
+	}
+}
+
+// lookups is an update of a probe that names items by an MLP, which is also the warm start of an
+// adapter with entries.
+func (b *bed) lookups(w *workload) work {
+	s, items := w.adapter.Shape, len(b.data.Items)
+	targets := make([]int32, manyStates)
+	for i := range targets {
+		targets[i] = int32(i * items / manyStates)
+	}
+	return work{
+		Figure: Figure{Name: "warm start, lookup, and probe", Unit: "samples", Asked: "50 % of the peak",
+			FLOP:    2 * float64(s.Hidden*(2*s.In+3*items)),
+			Formula: "products with the probe's matrices, and their gradients; none for the states"},
+		open: func(context.Context) (*ready, error) {
+			probe, err := cgo.NewProbe(b.engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: items})
+			if err != nil {
+				return nil, err
+			}
+			return b.updates(&probe.Model, w, func(states []float32) error {
+				_, err := probe.Backward(states, targets, manyStates)
+				return err
+			})
+		},
+	}
+}
+
+// updates repeats a gradient over states of the workload, and an update by it.
+func (b *bed) updates(model *cgo.Model, w *workload, gradient func(states []float32) error) (*ready, error) {
+	var states []float32
+	for i := range manyStates {
+		states = append(states, w.samples[i%len(w.samples)].Values[:w.adapter.Shape.In]...)
+	}
+	step := int64(0)
+	return &ready{close: model.Close, once: func(context.Context) (measured, error) {
+		return calls(b.Length, manyStates, func() error {
+			if err := gradient(states); err != nil {
+				return err
+			}
+			step++
+			_, err := model.Update(cgo.AdamW{LearningRate: 1e-4, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, Step: step})
+			return err
+		})
+	}}, nil
 }
 
 // softTokens maps states to soft tokens, so many at once.
