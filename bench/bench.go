@@ -1,7 +1,3 @@
-// Package bench measures RecInt: encoders, adapters, training, generation, evaluation and latency,
-// beside PyTorch, ONNX Runtime and llama.cpp where they are asked for. It uses the library as any
-// program would. Everything that is measured is made anew, with weights drawn at random, from a
-// data set and an LLM alone: speed does not depend on what weights have learned.
 package bench
 
 import (

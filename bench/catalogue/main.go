@@ -1,7 +1,8 @@
-// Catalogue measures SASRec on a large catalogue of synthetic histories: the steps of a sampled
-// softmax, the ranking of held-out items among all items, and the best 10 of one history.
-// bench/peers/catalogue.py does the same in PyTorch and NumPy. Usage: go run ./bench/catalogue
-// [-items N] [-sequences N] [-rank N]
+// Command catalogue measures SASRec on a large catalogue of synthetic histories: the steps of a
+// sampled softmax, the ranking of held-out items among all items, and the best 10 of one history.
+// bench/peers/catalogue.py does the same in PyTorch and NumPy.
+//
+//	go run ./bench/catalogue [-items N] [-sequences N] [-rank N]
 package main
 
 import (

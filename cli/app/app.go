@@ -1,5 +1,3 @@
-// Package app is the command recint: it reads flags, calls the library in core, and shows what
-// comes back. A file for each command.
 package app
 
 import (

@@ -1,5 +1,3 @@
-// Package align trains an adapter: the small map from a recommender's states to soft tokens through
-// which a frozen LLM can read them.
 package align
 
 import (

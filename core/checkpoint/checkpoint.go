@@ -1,5 +1,3 @@
-// Package checkpoint keeps models that are being trained as tensors of a file: their values and the
-// moments of their optimiser. Gradients are zero between updates and are not kept.
 package checkpoint
 
 import (

@@ -1,5 +1,3 @@
-// Package control asks who does the work: it compares answers from a recommender's states with what
-// controls answer to the same questions, sample by sample.
 package control
 
 import (

@@ -24,12 +24,12 @@ func (f follower) Scores(_ context.Context, dst []float32, histories [][]int32) 
 	return nil
 }
 
-// Item 5 stands behind the recommendation of item 6: without it the recommendation is another one.
+// The recommendation of item 6 depends on item 5: without it, the recommender recommends another one.
 func Example() {
 	found, err := explain.Find(context.Background(), follower{items: 10}, []int32{1, 5, 2}, explain.Options{Items: 10, Top: 1, Seed: 1})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(found.Before[0].Item, "rests on the item at", found.Changes[0].At)
-	// Output: 6 rests on the item at 1
+	fmt.Println(found.Before[0].Item, "depends on the item at", found.Changes[0].At)
+	// Output: 6 depends on the item at 1
 }

@@ -1,6 +1,3 @@
-// Package explain finds out which items of a history a recommendation rests on: the fewest changes
-// to the history, removals or replacements, after which the recommender recommends something else.
-// It re-runs the recommender on changed histories, and needs nothing else of it.
 package explain
 
 import (

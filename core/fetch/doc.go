@@ -1,7 +1,7 @@
-// Package fetch brings the pinned data and model files that RecInt's demonstration needs, verifies
-// them, shows their licences, and puts them where the caller says. Nothing of it is ever part of
-// the repository.
+// Package fetch downloads the pinned data set, LLM and libraries that RecInt's demonstration needs,
+// verifies them, shows their licences, and stores them where the caller says. None of them is part
+// of the repository.
 //
-// Everything is atomic and can be repeated: what is there and intact is left alone, a cancelled or
-// failed call leaves nothing half-written.
+// Every call is atomic and can be repeated: an intact file is left alone, and a cancelled or failed
+// call leaves no partial file.
 package fetch

@@ -1,6 +1,3 @@
-// Package gguf writes model files in the GGUF format (version 3): any tensors, or whole LLMs with
-// random weights. Models are read by the native core; of a file only the tokenizer is read here, to
-// be written into another.
 package gguf
 
 import (

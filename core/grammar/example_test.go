@@ -18,7 +18,7 @@ func (runes) Detokenize(tokens []int32, _ bool) (string, error) { return string(
 
 func (runes) Chat(user string) (string, error) { return user, nil }
 
-// After "Hea" a title of the catalogue goes on with t, and after "Heat" it ends or goes on.
+// After "Heat" an answer ends or continues as another title of the catalogue.
 func Example() {
 	g, err := grammar.Titles(runes{}, []string{"Heat", "Heathers", "Fargo"}, 1)
 	if err != nil {

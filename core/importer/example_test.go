@@ -30,7 +30,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%d items, %d users; %d of %d rows imported, %d duplicates\n", len(d.Items), len(d.Users), report.Imported, report.Rows,
+	fmt.Printf("%d items, %d users; %d of %d rows imported, duplicates: %d\n", len(d.Items), len(d.Users), report.Imported, report.Rows,
 		report.Duplicates)
-	// Output: 2 items, 2 users; 3 of 4 rows imported, 1 duplicates
+	// Output: 2 items, 2 users; 3 of 4 rows imported, duplicates: 1
 }

@@ -1,3 +1,4 @@
-// Package interpret puts recommender states into words: it hands their soft tokens to an LLM and
-// reads the answer.
+// Package interpret puts recommender states into words: it passes their soft tokens (package align)
+// to an LLM and returns the answer, free or restricted to the titles of a catalogue (package
+// grammar).
 package interpret

@@ -11,14 +11,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/judge"
 )
 
-// first is a judge that prefers whatever it sees first.
+// first is a judge that prefers the item that it sees first.
 type first struct{}
 
 func (first) Name() string { return "first" }
 
 func (first) Ask(context.Context, string) (judge.Reply, error) { return judge.Reply{Text: "1"}, nil }
 
-// Every case is asked about in both orders, so that a judge that prefers a place is found out.
+// The judge sees every case in both orders, which exposes a judge that prefers a place.
 func Example() {
 	dir, err := os.MkdirTemp("", "judge")
 	if err != nil {

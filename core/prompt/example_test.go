@@ -8,7 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// A template is data. Slots in braces say where the soft tokens of a state stand.
+// A template is data. Slots in braces mark the places of soft tokens.
 func Example() {
 	t, err := prompt.ParseTemplate([]byte(`{"name": "mine", "asks": "last item", "texts": ["Which title came second?"],
 		"reply": "{before}{after}:"}`))

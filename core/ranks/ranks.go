@@ -1,6 +1,3 @@
-// Package ranks lets several processes share the work of each training step. They compute parts of
-// a batch, add the parts' gradients in one order, and so stay alike bit for bit: on any number of
-// ranks, training gives what it gives on one.
 package ranks
 
 import (

@@ -1,5 +1,3 @@
-// Package recommender trains sequential recommenders, reads and writes their weights, gives the
-// hidden states that are to be put into words, and measures how well the next item is ranked.
 package recommender
 
 import (

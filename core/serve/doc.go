@@ -1,4 +1,4 @@
-// Package serve answers questions about runs over HTTP: package service behind JSON, server-sent
+// Package serve answers questions about runs over HTTP: package service with JSON, server-sent
 // events, limits, keys and metrics.
 //
 // docs/serving.md shows the requests; a server describes each of them at /openapi.json.

@@ -13,7 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
-// A run is opened once, and asked by everybody.
+// A service opens a run once and answers any number of callers.
 func Example() {
 	s, err := service.Open(service.Residual(), service.Options{})
 	if err != nil {
@@ -41,7 +41,7 @@ func Example() {
 	// 10 recommendations <nil>
 }
 
-// With room to write to, asking the recommender allocates nothing.
+// Where dst has room, calls that ask only the recommender allocate nothing.
 func ExampleService_Recommend() {
 	s, err := service.Open(service.Residual(), service.Options{})
 	if err != nil {
@@ -64,7 +64,7 @@ func ExampleService_Recommend() {
 	// 3 after 3 films
 }
 
-// Tokens are told of as they come; a context bounds how long all of it may take.
+// Interpret reports each token as it is generated. The context limits how long the answer may take.
 func ExampleService_Interpret() {
 	s, err := service.Open(service.Residual(), service.Options{MaxTokens: 16})
 	if err != nil {
@@ -104,7 +104,7 @@ func ExampleService_Rank() {
 	// Output: 5 titles
 }
 
-// When more is asked than the LLM can answer, the surplus is refused at once.
+// When the queue is full, further questions are refused at once.
 func ExampleOptions() {
 	s, err := service.Open(service.Residual(), service.Options{Slots: 5, Queue: 2, MaxTokens: 16})
 	if err != nil {

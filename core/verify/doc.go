@@ -1,3 +1,3 @@
 // Package verify recomputes reference cases: files of inputs and outputs that another
-// implementation has written.
+// implementation wrote. It shows that the native core computes the same formulas.
 package verify

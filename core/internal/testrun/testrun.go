@@ -1,4 +1,4 @@
-// Package testrun makes small trained runs, for tests of what opens them.
+// Package testrun makes small trained runs for tests and examples.
 package testrun
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// All makes the runs of the tests below dir, and gives their folders: residual, recovery and
+// All makes the runs of the tests below dir and gives their folders: residual, recovery and
 // popularity of SASRec, dreams (residual) and item of DreamRec.
 func All(dir string) (map[string]string, error) {
 	folders := map[string]string{}
@@ -33,27 +33,32 @@ func All(dir string) (map[string]string, error) {
 		"dreams":     {models.DreamRec, "residual", "mlp"},
 		"item":       {models.DreamRec, "item", "linear"},
 	} {
-		template, err := task.Prompt(of.prompt)
-		if err != nil {
-			return nil, err
-		}
-		if folders[name], err = write(filepath.Join(dir, name), of.model, run.DefaultSpec().With(template, of.kind)); err != nil {
+		var err error
+		if folders[name], err = write(filepath.Join(dir, name), of.model, of.prompt, of.kind); err != nil {
 			return nil, err
 		}
 	}
 	return folders, nil
 }
 
-// write writes a data set, a recommender (one of the names of recommender), a random LLM and a run
-// of a few updates to dir, and gives the run's folder. The run is that of the spec, but small.
-func write(dir, model string, s run.Spec) (string, error) {
+// Residual makes one run below dir, of SASRec and the last item, and gives its folder.
+func Residual(dir string) (string, error) { return write(dir, models.SASRec, "residual", "mlp") }
+
+// write writes a data set, a recommender (one of models.Names), a random LLM and a small run of a
+// few updates to dir, and gives the run's folder.
+func write(dir, model, asks string, kind adapter.Kind) (string, error) {
+	template, err := task.Prompt(asks)
+	if err != nil {
+		return "", err
+	}
+	s := run.DefaultSpec().With(template, kind)
 	s.Dataset, s.Recommender = filepath.Join(dir, "data"), filepath.Join(dir, "recommender.safetensors")
 	s.LLM = filepath.Join(dir, "tiny.gguf")
 	s.Hidden, s.Tokens, s.Precision = min(s.Hidden, 16), 2, run.F32
 	s.Config = align.Config{Seed: 3, Samples: 8, BatchSize: 4, PassPositions: 64, LearningRate: 1e-2, WarmupSteps: 2,
 		Schedule: align.LinearDecay, MaxNorm: 1, CheckpointEvery: 2}
 	d := datasettest.Walks()
-	for i := range d.Items { // ids are not places in the catalogue
+	for i := range d.Items { // ids differ from places in the catalogue
 		d.Items[i].ID = "film-" + d.Items[i].ID
 	}
 	if err := d.Save(s.Dataset); err != nil {

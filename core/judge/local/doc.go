@@ -1,2 +1,3 @@
-// Package local holds a judge that runs here, on an LLM of one's own.
+// Package local is a judge (package judge) on an LLM of your own, which runs on the engine of this
+// program. It needs no server.
 package local

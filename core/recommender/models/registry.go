@@ -1,6 +1,3 @@
-// Package models lists the recommenders, with a file for each: its settings with defaults, bounds
-// and help, and how to recognise and measure a file of its weights. The formulas are in
-// native/src/recommenders.
 package models
 
 import (
