@@ -1,11 +1,15 @@
 package app
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -73,6 +77,48 @@ func TestDocs_CommandsPage(t *testing.T) {
 	page, _ := runs(t, "", "man", "--markdown")
 	if page != read(t, filepath.Join(root, "docs/commands.md")) {
 		t.Error("docs/commands.md is out of date: bin/recint man --markdown >docs/commands.md")
+	}
+}
+
+// Every figure of the README's results stands in docs/results.md, which has its command and commit,
+// and the figures of recommenders there are those of the committed result file.
+func TestDocs_Figures(t *testing.T) {
+	readme, index := read(t, filepath.Join(root, "README.md")), read(t, filepath.Join(root, "docs/results.md"))
+	_, results, _ := strings.Cut(readme, "\n## Results\n")
+	results, _, _ = strings.Cut(results, "\n## ")
+	decimal := regexp.MustCompile(`[0-9]+\.[0-9]+`)
+	figures := decimal.FindAllString(linked.ReplaceAllString(results, "]"), -1)
+	if len(figures) < 20 {
+		t.Errorf("the README's results have %d figures", len(figures))
+	}
+	known := map[float64]bool{}
+	for _, text := range decimal.FindAllString(index, -1) {
+		x, _ := strconv.ParseFloat(text, 64)
+		for _, scale := range []float64{10, 100} { // the README may round
+			known[math.Round(x*scale)/scale] = true
+		}
+		known[x] = true
+	}
+	for _, text := range figures {
+		if x, _ := strconv.ParseFloat(text, 64); !known[x] {
+			t.Errorf("README.md: %s is not in docs/results.md", text)
+		}
+	}
+	var measured struct {
+		Quality []map[string]any
+	}
+	if err := json.Unmarshal([]byte(read(t, filepath.Join(root, "bench/results/recommenders.json"))), &measured); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range measured.Quality {
+		if row["data"] != "ml-100k" {
+			continue
+		}
+		for _, part := range []string{"validation hr@10", "test hr@10"} {
+			if figure := fmt.Sprintf("%.4f", row[part].(map[string]any)["mean"]); !strings.Contains(index, figure) {
+				t.Errorf("docs/results.md lacks %s of %s by %s, %s", part, row["model"], row["side"], figure)
+			}
+		}
 	}
 }
 
