@@ -16,7 +16,7 @@ func (b *bed) adapters(ctx context.Context) (works []work, err error) {
 		return nil, err
 	}
 	folder := b.path("workload-adapter")
-	if err := w.write(folder); err != nil {
+	if err := w.write(folder, workloadBatch); err != nil {
 		return nil, err
 	}
 	if b.Sweep == ByBatch {

@@ -52,6 +52,8 @@ type Options struct {
 	Benches []string // of Names
 	Sweep   string   // what is varied; "": nothing
 	Models  []string // recommenders that Encoder measures, of models.Names; none: all
+	Batch   int      // samples of an update of Train; 0: 64, on a GPU 256
+	Micro   int      // samples that Train takes through the LLM together; 0: 16, on a GPU what 16,384 positions hold
 	Dataset string   // folder of a data set
 	LLM     string   // GGUF whose architecture docs/llms.md lists
 	Run     string   // folder of a residual run, for Latency
@@ -68,6 +70,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.Rounds < 1:
 		return fmt.Errorf("bench: %d rounds; at least 1 is needed", o.Rounds)
+	case o.Batch < 0 || o.Micro < 0:
+		return fmt.Errorf("bench: a batch of %d samples in passes of %d; neither may be below 0", o.Batch, o.Micro)
 	case len(o.Benches) == 0:
 		return fmt.Errorf("bench: nothing is to be measured; known are %s", strings.Join(Names, ", "))
 	}

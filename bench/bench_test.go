@@ -467,8 +467,14 @@ func TestShareOfPeak(t *testing.T) {
 		"BF16, encoder":            {peaks, avx512bf16, Encoder, 100e9, 0, []string{"33 %", "50 %"}},
 		"F32, training":            {peaks, avx2, Train, 100e9, 0, []string{"33 %", "50 %"}},
 		"F32, faster than its own": {peaks, avx2, Train, 201e9, 0, []string{"", ""}},
+		"GPU, training":            {peaks, "cuda", Train, 200e9, 0, []string{"16 %", "50 %"}},
+		"GPU, encoder":             {peaks, "cuda", Encoder, 100e9, 0, []string{"33 %", "50 %"}},
 	} {
-		r := Result{Probes: c.probes, Machine: Machine{Kernels: c.kernels}, Figures: []Figure{
+		machine := Machine{Kernels: c.kernels}
+		if c.kernels == "cuda" {
+			machine = Machine{Backend: c.kernels, Device: "NVIDIA H200"}
+		}
+		r := Result{Probes: c.probes, Machine: machine, Figures: []Figure{
 			{Bench: c.bench, Threads: c.threads, Sides: []Side{{Program: Program, FLOPS: 66e9}}},
 			{Bench: c.bench, Threads: c.threads, Sides: []Side{{Program: Program, FLOPS: c.flops}}},
 		}}
@@ -479,6 +485,28 @@ func TestShareOfPeak(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// What was measured on a GPU names TF32, whose memory is which, and the share of what the maker states.
+func TestConditions_onGPU(t *testing.T) {
+	r := result(1)
+	r.Machine = Machine{Backend: "cuda", Device: "NVIDIA H200", Commit: "0123456789ab+"}
+	r.Probes = Probes{BF16: 3e14, F32: 2e14, PeakBF16: 7e14, PeakF32: 4e14, Memory: 2e11, Device: 4e12}
+	r.Figures[0].Padding, r.Figures[0].Sides[0].FLOPS = 0.125, 98.94e12
+	var table bytes.Buffer
+	if err := r.Write(&table, "table"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"400000 GFLOP/s in TF32 and 700000 in BF16", "By its data sheet: 494700 GFLOP/s in TF32 and 989400 in BF16, memory 4800",
+		"the host's memory 200 GB/s, the device's 4000 GB/s", "Not for comparison", "14 %", "10.0 %", "12 %"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("no %q in\n%s", want, table.String())
+		}
+	}
+	r.Machine.Device = "NVIDIA made up"
+	if sheet := r.Machine.sheet(); sheet != (dataSheet{}) {
+		t.Errorf("a data sheet of an unknown device: %+v", sheet)
 	}
 }
 

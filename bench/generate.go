@@ -94,7 +94,7 @@ func (b *bed) generation(slots, beginning int) work {
 			if err != nil {
 				return nil, err
 			}
-			if err := w.write(folder); err != nil {
+			if err := w.write(folder, workloadBatch); err != nil {
 				return nil, err
 			}
 			prefix := w.prompt.Prefix()
@@ -152,7 +152,7 @@ func (b *bed) evaluations(ctx context.Context) ([]work, error) {
 		return nil, err
 	}
 	folder := b.path("workload-answers")
-	if err := errors.Join(w.write(folder), b.copyBF16(ctx)); err != nil {
+	if err := errors.Join(w.write(folder, workloadBatch), b.copyBF16(ctx)); err != nil {
 		return nil, err
 	}
 	return []work{b.answers(w, folder), b.titles(w)}, nil

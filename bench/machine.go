@@ -88,9 +88,35 @@ func system() string {
 type Probes struct {
 	BF16     float64 `json:"bf16_flop_per_s"` // our products with a matrix of an LLM's size, as training makes them
 	F32      float64 `json:"f32_flop_per_s"`
-	PeakBF16 float64 `json:"bf16_peak_flop_per_s,omitempty"` // in registers, on all threads, as the kernel set multiplies bfloat16; 0: a GPU
-	PeakF32  float64 `json:"f32_peak_flop_per_s,omitempty"`  // the same of float32; 0: a GPU
-	Memory   float64 `json:"memory_bytes_per_s"`             // read and written, by a copy of all threads; of the computer's own memory
+	PeakBF16 float64 `json:"bf16_peak_flop_per_s,omitempty"`      // in registers, on all threads, as the kernel set multiplies bfloat16; on a GPU of large products; 0: older results of GPUs
+	PeakF32  float64 `json:"f32_peak_flop_per_s,omitempty"`       // the same of float32, which on an NVIDIA GPU is TF32
+	Memory   float64 `json:"memory_bytes_per_s"`                  // read and written, by a copy of all threads; of the computer's own memory
+	Device   float64 `json:"device_memory_bytes_per_s,omitempty"` // the same of a GPU's memory; 0: the CPU, and older results
+}
+
+// dataSheet is what a maker states of a GPU: FLOP/s of dense products, and the bytes a second of its
+// memory.
+type dataSheet struct {
+	name               string // how the driver's name of the device begins
+	bf16, tf32, memory float64
+}
+
+var dataSheets = []dataSheet{
+	{"NVIDIA H200", 989.4e12, 494.7e12, 4.8e12},
+	{"NVIDIA H100 80GB HBM3", 989.4e12, 494.7e12, 3.35e12},
+	{"NVIDIA H100 PCIe", 756e12, 378e12, 2e12},
+	{"NVIDIA A100-SXM4-80GB", 312e12, 156e12, 2.039e12},
+	{"NVIDIA L40S", 362e12, 183e12, 0.864e12},
+}
+
+// sheet is what the maker states of the device that computed; zero where that is not known.
+func (m Machine) sheet() dataSheet {
+	for _, s := range dataSheets {
+		if m.Backend == "cuda" && strings.HasPrefix(m.Device, s.name) {
+			return s
+		}
+	}
+	return dataSheet{}
 }
 
 // measure tries some times; the best that was ever seen counts, since whatever disturbs a try makes
@@ -113,7 +139,9 @@ func (p *Probes) measure(engine *cgo.Engine, threads int) error {
 		}
 	}
 	p.Memory = max(p.Memory, copySpeed(threads))
-	return nil
+	device, err := engine.MemorySpeed()
+	p.Device = max(p.Device, device)
+	return err
 }
 
 // copySpeed is the bytes a second that threads read and write when they copy memory, of blocks that

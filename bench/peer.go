@@ -144,7 +144,7 @@ func answersAgree(ours, theirs check) error {
 }
 
 // start makes a peer ready, having seen that it computes the same, with the number of threads that
-// suits it best. The side is nil if the peer is a variant that does not run; trials say why.
+// suits it best. The side is nil if the peer does not run here; trials say why.
 func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (best *side, trials []Trial, err error) {
 	info, err := b.engine.Describe()
 	if err != nil {
@@ -153,9 +153,8 @@ func (b *bed) start(ctx context.Context, p peer, ours check, latency bool) (best
 	switch {
 	case info.Backend == "cuda" && p.gpu:
 		p.command = append(slices.Clone(p.command), "--device", info.Backend)
-	case info.Backend != "cpu":
-		return nil, nil, fmt.Errorf("%s runs on the CPU, and recint on %s; add --backend cpu, or leave out --peer (beside an NVIDIA GPU bench train has peers)",
-			p.command[0], info.Backend)
+	case info.OnGPU():
+		return nil, []Trial{{Variant: p.command[0], Failed: "it computes on the CPU, and recint on " + info.Backend}}, nil
 	}
 	threads := p.threads
 	if len(threads) == 0 {

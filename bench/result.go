@@ -35,6 +35,7 @@ type Figure struct {
 	FLOP    float64 `json:"flop_per_sample,omitempty"` // by the formula
 	Formula string  `json:"flop_formula,omitempty"`    // of FLOP
 	Asked   string  `json:"asked,omitempty"`           // what it is to reach, by the project's own aims
+	Padding float64 `json:"padding_share,omitempty"`   // of the rows that our side computes, on GPUs
 	Sides   []Side  `json:"sides"`                     // ours first
 	Failed  []Trial `json:"failed_peers,omitempty"`    // peers that do not run here
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
@@ -34,22 +35,35 @@ func (r *Result) Write(w io.Writer, format string) error {
 	return fmt.Errorf("bench: no format is called %q; known are %s", format, strings.Join(Formats, ", "))
 }
 
-var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster", "GFLOP/s", "of the peak", "peak memory", "J each"}
+var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster", "GFLOP/s", "of the peak", "of the data sheet's",
+	"padding", "peak memory", "J each"}
 
 // inBF16 are the benches whose products are made in BF16, where the kernel set multiplies in it.
 var inBF16 = map[string]bool{Train: true, Generate: true, Evaluate: true}
 
 // peak is the most FLOP/s in the data type in which our side of a bench multiplies; 0 where that is
-// not known. GPUs and older results have no peak of multiply-adds: there the speed of our products
-// in BF16 stands for it, of the benches that make such products.
+// not known. Older results have none, of multiply-adds or on GPUs of large products: there the speed
+// of our products in BF16 stands for it, of the benches that make such products.
 func (r *Result) peak(bench string) float64 {
 	switch {
 	case r.Probes.PeakF32 == 0 && inBF16[bench]:
 		return r.Probes.BF16
-	case r.Machine.Kernels == avx512bf16 && inBF16[bench]:
+	case (r.Machine.Kernels == avx512bf16 || r.onGPU()) && inBF16[bench]:
 		return r.Probes.PeakBF16
 	}
 	return r.Probes.PeakF32
+}
+
+// stated is the same by the GPU's data sheet.
+func (r *Result) stated(bench string) float64 {
+	if inBF16[bench] {
+		return r.Machine.sheet().bf16
+	}
+	return r.Machine.sheet().tf32
+}
+
+func (r *Result) onGPU() bool {
+	return r.Machine.Backend != "" && cgo.EngineInfo{Backend: r.Machine.Backend}.OnGPU()
 }
 
 // disturbed says whether something was faster than the machine's peak, as far as that was found
@@ -88,11 +102,17 @@ func (r *Result) rows(bench string) (rows [][]string) {
 			if peak := r.peak(bench); peak > 0 && s.FLOPS > 0 && f.Threads == 0 && !r.disturbed() {
 				row[6] = fmt.Sprintf("%.0f %%", 100*s.FLOPS/peak)
 			}
+			if stated := r.stated(bench); stated > 0 && s.FLOPS > 0 {
+				row[7] = fmt.Sprintf("%.1f %%", 100*s.FLOPS/stated)
+			}
+			if i == 0 && f.Padding > 0 {
+				row[8] = fmt.Sprintf("%.0f %%", 100*f.Padding)
+			}
 			if s.Memory > 0 {
-				row[7] = align.Mebibytes(s.Memory)
+				row[9] = align.Mebibytes(s.Memory)
 			}
 			if s.Energy != nil {
-				row[8] = figures(s.Energy.Median)
+				row[10] = figures(s.Energy.Median)
 			}
 			rows = append(rows, row)
 		}
@@ -203,7 +223,10 @@ func (r *Result) trials(bench string) (all []string) {
 
 func (t Trial) String() string {
 	name := fmt.Sprintf("%s with %d threads", t.Variant, t.Threads)
-	if t.Threads == 1 {
+	switch t.Threads {
+	case 0:
+		name = t.Variant
+	case 1:
 		name = t.Variant + " with 1 thread"
 	}
 	if t.Failed != "" {
@@ -236,23 +259,45 @@ func (r *Result) formulas(bench string) (all []string) {
 func (r *Result) conditions() string {
 	m := r.Machine
 	device := m.CPU
-	if m.Backend != "cpu" {
+	if r.onGPU() {
 		device = m.Device + ", driver " + m.Driver + ", beside " + m.CPU
 	}
-	kernels, peaks := "", ""
+	kernels, float32s, peaks, measured := "", "F32", "", "Peaks measured on this machine: products"
 	if m.Kernels != "" {
 		kernels = ", kernels " + m.Kernels
 	}
+	if m.Backend == "cuda" {
+		float32s = "TF32"
+	}
 	if p := r.Probes; p.PeakF32 > 0 {
-		peaks = fmt.Sprintf("Multiply-adds in registers, the peak: %s GFLOP/s in F32", figures(p.PeakF32/1e9))
+		what := "Multiply-adds in registers, the peak"
+		if r.onGPU() {
+			what = "Large products (4,096 × 4,096, 8,192 rows), the measured peak"
+		}
+		peaks = fmt.Sprintf("%s: %s GFLOP/s in %s", what, figures(p.PeakF32/1e9), float32s)
 		if p.PeakBF16 > 0 {
 			peaks += fmt.Sprintf(" and %s in BF16", figures(p.PeakBF16/1e9))
 		}
 		peaks += ".\n"
+		measured = "Our products:"
+	}
+	if s := m.sheet(); s.bf16 > 0 {
+		peaks += fmt.Sprintf("By its data sheet: %s GFLOP/s in TF32 and %s in BF16, memory %s GB/s.\n", figures(s.tf32/1e9),
+			figures(s.bf16/1e9), figures(s.memory/1e9))
+	}
+	memory := fmt.Sprintf("memory %s GB/s", figures(r.Probes.Memory/1e9))
+	if r.onGPU() {
+		memory = "the host's " + memory
+	}
+	if r.Probes.Device > 0 {
+		memory += fmt.Sprintf(", the device's %s GB/s", figures(r.Probes.Device/1e9))
 	}
 	notes := ""
 	for _, note := range r.PeerNotes {
 		notes += "\n" + note + "."
+	}
+	if strings.HasSuffix(m.Commit, "+") {
+		notes += "\nNot for comparison: the program was built from files that differ from the commit."
 	}
 	if r.Unfinished {
 		notes += "\nStopped before all was measured."
@@ -260,16 +305,12 @@ func (r *Result) conditions() string {
 	if r.disturbed() {
 		notes += "\nThe peak was disturbed when it was measured: there were products that ran faster. No share of it is shown."
 	}
-	measured := "Peaks measured on this machine: products"
-	if peaks != "" {
-		measured = "Our products:"
-	}
 	return fmt.Sprintf("%s; %d threads; %s; backend %s%s.\n"+
 		"RecInt %s, llama.cpp %.12s, %s, %s; %s.\n"+
-		"%s%s %s GFLOP/s in BF16 and %s in F32, memory %s GB/s.\n"+
+		"%s%s %s GFLOP/s in BF16 and %s in %s, %s.\n"+
 		"Data %s, LLM %s; median of %d rounds in turn, lowest and highest in brackets; %s.%s",
 		device, m.Threads, m.System, m.Backend, kernels, m.Commit, m.LlamaCommit, m.Compiler, m.Go, m.BuildFlags,
-		peaks, measured, figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), figures(r.Probes.Memory/1e9), r.Dataset, r.LLM, r.Rounds, m.Date, notes)
+		peaks, measured, figures(r.Probes.BF16/1e9), figures(r.Probes.F32/1e9), float32s, memory, r.Dataset, r.LLM, r.Rounds, m.Date, notes)
 }
 
 func (r *Result) writeJSONL(w io.Writer) error {

@@ -12,34 +12,51 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// passSamples go through the LLM together: on a CPU what stays in its caches, on a GPU all of an
-// update, which keeps it busy.
-func (b *bed) passSamples() int {
-	if b.onGPU() {
-		return workloadBatch
+// What docs/gpu.md recommends on a GPU: enough in a pass to keep it busy.
+const (
+	batchOnGPU     = 256
+	positionsOnGPU = 16384
+)
+
+// batch is how many samples an update takes.
+func (b *bed) batch() int {
+	switch {
+	case b.Batch > 0:
+		return b.Batch
+	case b.onGPU():
+		return batchOnGPU
 	}
-	return 16
+	return workloadBatch
 }
 
-// trainingSizes are samples of a repetition: of the answers to the recovery prompt, which are ten
+// micro is how many samples go through the LLM together: on a CPU what stays in its caches.
+func (b *bed) micro(w *workload) int {
+	most := 16
+	if b.onGPU() {
+		most = max(1, positionsOnGPU/slices.Max(w.lengths(w.samples)))
+	}
+	return min(b.batch(), cmp.Or(b.Micro, most))
+}
+
+// trainingSizes are updates of a repetition: of the answers to the recovery prompt, which are ten
 // times as long, fewer.
-var trainingSizes = map[string]int{residual: 4 * workloadBatch, recovery: workloadBatch}
+var trainingSizes = map[string]int{residual: 4, recovery: 1}
 
 func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 	for _, name := range []string{residual, recovery} {
-		w, err := b.newWorkload(ctx, name, trainingSizes[name], 0)
+		w, err := b.newWorkload(ctx, name, trainingSizes[name]*b.batch(), 0)
 		if err != nil {
 			return nil, err
 		}
 		if b.Sweep == ByBatch {
-			for pass := 1; pass <= workloadBatch; pass *= 2 {
+			for pass := 1; pass <= b.batch(); pass *= 2 {
 				one := b.training(name, w, pass)
 				one.Batch, one.Asked, one.peers = pass, "", one.peers[:1] // what the authors' way takes at a time is its own
 				works = append(works, one)
 			}
 			continue
 		}
-		works = append(works, b.training(name, w, b.passSamples()))
+		works = append(works, b.training(name, w, b.micro(w)))
 	}
 	return works, nil
 }
@@ -50,10 +67,11 @@ func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 func (b *bed) training(name string, w *workload, pass int) work {
 	folder := b.path("workload-" + name)
 	positions := 0
-	for _, s := range w.samples {
-		positions += w.prompt.Positions(s.Counts, len(s.Answer)) - len(w.prompt.Prefix())
+	for _, length := range w.lengths(w.samples) {
+		positions += length
 	}
 	n := float64(len(w.samples))
+	padding, err := w.padding(b.engine, b.batch(), pass)
 	// bfloat16 has 8 significant bits. Where the gradient is small, as that of whole histories read
 	// from one random state, its noise shows: 4.31 in float32, 4.73 in our bfloat16 and 5.50 in
 	// PyTorch's.
@@ -62,27 +80,30 @@ func (b *bed) training(name string, w *workload, pass int) work {
 	command := func(script string, more ...string) []string {
 		return append([]string{script, b.LLM, folder}, more...)
 	}
-	asked := "2 × tuned PyTorch, 10 × the authors' way; 60 % of the peak"
-	if name == recovery {
+	tuned, asked := "align_tuned.py", "2 × tuned PyTorch, 10 × the authors' way; 60 % of the peak"
+	switch {
+	case b.onGPU():
+		tuned, asked = "align_gpu.py", "1.5 × PyTorch tuned for GPUs"
+	case name == recovery:
 		asked = "2 × tuned PyTorch, 6 × the authors' way; 60 % of the peak"
 	}
 	return work{
-		Figure: Figure{Name: name + " prompt", Unit: "samples", Asked: asked,
+		Figure: Figure{Name: name + " prompt", Unit: "samples", Asked: asked, Padding: padding,
 			FLOP:    2 * b.needs.ForwardFLOP(float64(positions)/n, float64(prompt.Targets(w.samples))/n),
 			Formula: "4 × numbers in the LLM's matrices × positions behind the prefix; head and last layer at the answer alone"},
 		peers: []peer{
-			{kind: PyTorch, command: command("align_tuned.py", "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree, gpu: true},
-			{kind: PyTorch, command: command("align_authors.py", "--batch", strconv.Itoa(b.passSamples()), "--steps", "2"), agrees: agree, gpu: true},
+			{kind: PyTorch, command: command(tuned, "--steps", "0", "--micro", strconv.Itoa(pass)), agrees: agree, gpu: true},
+			{kind: PyTorch, command: command("align_authors.py", "--batch", strconv.Itoa(b.authorsBatch()), "--steps", "2"), agrees: agree, gpu: true},
 		},
 		open: func(ctx context.Context) (*ready, error) {
-			if err := w.write(folder); err != nil {
+			if err := errors.Join(err, w.write(folder, b.batch())); err != nil {
 				return nil, err
 			}
-			t := &trainer{workload: w, pass: pass}
+			t := &trainer{workload: w, batch: b.batch(), pass: pass}
 			if err := t.open(b); err != nil {
 				return nil, errors.Join(err, t.close())
 			}
-			loss, err := t.backward(w.samples[:min(workloadBatch, len(w.samples))], nil)
+			loss, err := t.backward(w.samples[:min(t.batch, len(w.samples))], nil)
 			if err != nil {
 				return nil, errors.Join(err, t.close())
 			}
@@ -95,10 +116,55 @@ func (b *bed) training(name string, w *workload, pass int) work {
 	}
 }
 
+// authorsBatch is what the peer in the authors' way takes at a time: what a GPU has memory for
+// although the whole prompt goes through it with every sample.
+func (b *bed) authorsBatch() int {
+	if b.onGPU() {
+		return 64
+	}
+	return 16
+}
+
+// lengths are the positions of samples behind the prompt's beginning.
+func (w *workload) lengths(samples []prompt.Sample) []int {
+	all := make([]int, len(samples))
+	for i, s := range samples {
+		all[i] = w.prompt.Positions(s.Counts, len(s.Answer)) - len(w.prompt.Prefix())
+	}
+	return all
+}
+
+// byLength are the samples in the order in which both sides take them.
+func (w *workload) byLength() []prompt.Sample {
+	order := slices.Clone(w.samples)
+	slices.SortStableFunc(order, func(a, b prompt.Sample) int { return cmp.Compare(len(a.Answer), len(b.Answer)) })
+	return order
+}
+
+// padding is the share of the rows of our passes that only fill up.
+func (w *workload) padding(engine *cgo.Engine, batch, pass int) (float64, error) {
+	used, rows := 0, 0
+	for update := range slices.Chunk(w.byLength(), batch) {
+		for together := range slices.Chunk(w.lengths(update), pass) {
+			n, err := engine.PassRows(len(together), slices.Max(together))
+			if err != nil {
+				return 0, err
+			}
+			own := 0
+			for _, length := range together {
+				own += length
+			}
+			used, rows = used+own, rows+max(n, own)
+		}
+	}
+	return 1 - float64(used)/float64(rows), nil
+}
+
 // trainer trains a workload's adapter.
 type trainer struct {
 	*workload
-	pass   int // samples of a pass
+	batch  int // samples of an update
+	pass   int // of them in a pass
 	model  *cgo.Adapter
 	llama  *cgo.LLM
 	prefix *cgo.Prefix
@@ -156,10 +222,9 @@ func (t *trainer) backward(batch []prompt.Sample, update *cgo.AdamW) (float64, e
 
 // once takes every sample once.
 func (t *trainer) once(ctx context.Context) (measured, error) {
-	order := slices.Clone(t.samples)
-	slices.SortStableFunc(order, func(a, b prompt.Sample) int { return cmp.Compare(len(a.Answer), len(b.Answer)) })
+	order := t.byLength()
 	m, err := timed(len(order), func() error {
-		for batch := range slices.Chunk(order, workloadBatch) {
+		for batch := range slices.Chunk(order, t.batch) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -25,7 +25,7 @@ type workload struct {
 	samples []prompt.Sample
 }
 
-// workloadBatch is how many samples an update takes.
+// workloadBatch is how many samples an update takes on a CPU.
 const workloadBatch = 64
 
 // The prompts that workloads are made of.
@@ -86,8 +86,8 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	return w, err
 }
 
-// write writes the folder that peers read.
-func (w *workload) write(folder string) error {
+// write writes the folder that peers read, for updates of so many samples.
+func (w *workload) write(folder string, batch int) error {
 	type row struct {
 		Tokens  []int32 `json:"tokens"`
 		Targets []int32 `json:"targets"`
@@ -114,7 +114,7 @@ func (w *workload) write(folder string) error {
 	}
 	return errors.Join(
 		artifact.WriteAtomic(filepath.Join(folder, "workload.json"), func(file io.Writer) error {
-			return json.NewEncoder(file).Encode(map[string]any{"kind": shape.Kind, "tokens_per_state": shape.Tokens, "batch": workloadBatch,
+			return json.NewEncoder(file).Encode(map[string]any{"kind": shape.Kind, "tokens_per_state": shape.Tokens, "batch": batch,
 				"prefix": w.prompt.Prefix(), "samples": rows})
 		}),
 		artifact.WriteSafetensors(filepath.Join(folder, "states.safetensors"), &artifact.File{Tensors: []artifact.Tensor{states}}),

@@ -5,6 +5,10 @@ package cgo
 // #cgo noescape ri_engine_describe
 // #cgo nocallback ri_engine_peak
 // #cgo noescape ri_engine_peak
+// #cgo nocallback ri_engine_memory_speed
+// #cgo noescape ri_engine_memory_speed
+// #cgo nocallback ri_engine_pass_rows
+// #cgo noescape ri_engine_pass_rows
 // #cgo nocallback ri_engine_product_speed
 // #cgo noescape ri_engine_product_speed
 import "C"
@@ -114,8 +118,8 @@ func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 }
 
 // Peak measures, in a fraction of a second, the most that the engine's threads can multiply and add
-// in registers, in the way in which the kernel set multiplies at this precision: FLOP/s. 0 on a
-// GPU.
+// in registers, in the way in which the kernel set multiplies at this precision: FLOP/s. On a GPU it
+// is the speed of large products.
 func (e *Engine) Peak(precision Precision) (flops float64, err error) {
 	const op = "measure the peak"
 	err = e.use(op, func(p *C.ri_engine) error {
@@ -124,6 +128,28 @@ func (e *Engine) Peak(precision Precision) (flops float64, err error) {
 		})
 	})
 	return flops, err
+}
+
+// MemorySpeed measures, in a fraction of a second, how fast a GPU copies in its own memory: bytes
+// read and written in a second. 0 on the CPU.
+func (e *Engine) MemorySpeed() (bytes float64, err error) {
+	const op = "measure memory"
+	err = e.use(op, func(p *C.ri_engine) error {
+		return try(op, func(err *C.ri_error) C.ri_status {
+			return C.ri_engine_memory_speed(p, (*C.double)(&bytes), err)
+		})
+	})
+	return bytes, err
+}
+
+// PassRows is how many rows go through an LLM in one pass of so many samples of up to so many
+// positions, where samples take padding; 0 where they take none, as on the CPU.
+func (e *Engine) PassRows(samples, positions int) (rows int, err error) {
+	err = e.use("count rows", func(p *C.ri_engine) error {
+		rows = int(C.ri_engine_pass_rows(p, C.size_t(samples), C.size_t(positions)))
+		return nil
+	})
+	return rows, err
 }
 
 // SystemDescribe gives facts about the build and this machine as a JSON object: compiler, flags,

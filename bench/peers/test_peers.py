@@ -164,5 +164,81 @@ class LlamaCpp(unittest.TestCase):
         self.assertEqual(ready["check"]["positions"], 4 * 1034)
 
 
+class Gpu(unittest.TestCase):
+    """The peer for GPUs computes what the tuned one does, also where its shapes are rounded up. It needs PyTorch."""
+
+    def setUp(self):
+        try:
+            import torch
+            import safetensors
+        except ImportError:
+            self.skipTest("PyTorch and safetensors are not installed")
+        with mock.patch.dict(sys.modules, {"gguf": mock.MagicMock()} if not has("gguf") else {}):
+            import align_gpu
+            import align_tuned
+            import workload
+            from llama import Llama
+        del safetensors
+        self.torch, self.gpu, self.tuned, self.workload = torch, align_gpu, align_tuned, workload
+        torch.manual_seed(1)
+        draw = lambda *shape: torch.randn(*shape) * 0.2
+        width, heads, kv, wide, ff, vocab = 16, 4, 2, 4, 24, 40
+
+        def make(_path, dtype):
+            llama = Llama.__new__(Llama)
+            llama.heads, llama.kv_heads, llama.epsilon, llama.rope_base, llama.dtype = heads, kv, 1e-5, 1e4, torch.float32
+            llama.width, llama.head_width = width, wide
+            llama.embedding = llama.head = self.embedding
+            llama.norm, llama.layers = torch.ones(width), self.layers
+            return llama
+
+        self.embedding = draw(vocab, width)
+        self.layers = [{"attn_norm": torch.ones(width), "qkv": draw((heads + 2 * kv) * wide, width), "out": draw(width, heads * wide),
+                        "ffn_norm": torch.ones(width), "gate_up": draw(2 * ff, width), "down": draw(width, ff)} for _ in range(2)]
+        self.make = make
+        k, states = 2, 3
+        samples = []
+        for i in range(5):
+            answer = [7 + i] * (1 + i)
+            question = [3, *(-1 - j for j in range(k)), 4, 5]
+            samples.append((question + answer[:-1], [-1] * (len(question) - 1) + answer))
+        adapter = {"weight": draw(k * width, states), "bias": draw(k * width)}
+        self.work = lambda: workload.Workload(k, 5, [1, 2], samples, torch.arange(15).view(5, 1, 3) / 7, workload.learning(
+            {name: value.clone() for name, value in adapter.items()}))
+
+    def test_the_loss_and_the_gradient_of_the_tuned_peer(self):
+        args = mock.Mock(model="", micro=2, device="cpu", variant="float32", lr=1e-3)
+        ours, theirs = self.work(), self.work()
+        with mock.patch.object(self.tuned, "Llama", self.make), mock.patch.object(self.gpu, "Llama", self.make):
+            loss, _ = self.tuned.make_step(args)(theirs, list(range(5)))
+            trainer = self.gpu.Trainer(args, ours)
+        for one in self.gpu.passes(ours, list(range(5)), 2, trainer.llama):
+            trainer.run(one, False)
+        self.assertAlmostEqual(trainer.loss.item(), loss, places=5)
+        for name, value in ours.adapter.items():
+            self.torch.testing.assert_close(value.grad, theirs.adapter[name].grad, rtol=1e-4, atol=1e-6)
+
+    def test_an_update_moves_the_adapter_and_clears_its_gradient(self):
+        work = self.work()
+        with mock.patch.object(self.gpu, "Llama", self.make):
+            trainer = self.gpu.Trainer(mock.Mock(model="", device="cpu", variant="graphs", lr=1e-3), work)
+        before = work.adapter["weight"].detach().clone()
+        for one in self.gpu.passes(work, [0, 1, 2], 4, trainer.llama):
+            trainer.run(one, True)
+        self.assertFalse(self.torch.equal(before, work.adapter["weight"]))
+        self.assertFalse(work.adapter["weight"].grad.any())
+
+    def test_sizes_as_recint_rounds_them(self):
+        got = [self.workload.rounded_up(n) for n in (1, 2, 3, 5, 8, 9, 100, 129, 1000, 1025)]
+        self.assertEqual(got, [1, 2, 4, 8, 8, 16, 104, 144, 1024, 1152])
+        self.assertEqual([self.workload.rounded_up(n, 4) for n in (65, 1500)], [80, 1536])
+
+
+def has(module):
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -65,6 +65,14 @@ class Workload:
         return x.index_put((sample, position), soft[sample, -1 - tokens[sample, position]])
 
 
+def rounded_up(n, parts=8):
+    """n or a little more, as RecInt rounds the sizes of a pass on a GPU (native/src/llm/forward.cpp)."""
+    step = 1
+    while step < n if step < 8 else 2 * parts * step <= n:
+        step *= 2
+    return -(-n // step) * step
+
+
 def use(args):
     """Has PyTorch compute where and with as many threads as the arguments say: for all tensors from here on."""
     torch.set_num_threads(args.threads)

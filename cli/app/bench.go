@@ -85,6 +85,12 @@ func benchFlags(name string) []cli.Flag {
 		flags = append(flags, &cli.StringSliceFlag{Name: "model", DefaultText: "all",
 			Usage: "measure the recommender `MODEL`: " + lowered(models.Names()) + "; may be repeated"})
 	}
+	if name == bench.Train || name == allOf {
+		flags = append(flags,
+			&cli.IntFlag{Name: "batch", DefaultText: "64, on a GPU 256", Usage: "train with updates of so many `SAMPLES`"},
+			&cli.IntFlag{Name: "micro-batch", DefaultText: "16, on a GPU what 16,384 positions hold",
+				Usage: "of which so many `SAMPLES` go through the LLM together"})
+	}
 	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {
 		flags = append(flags,
 			&cli.StringFlag{Name: "sweep", Usage: "vary `WHAT`: " + strings.Join(sweeps, ", ")},
@@ -111,6 +117,7 @@ func benchAction(c *cli.Context) (err error) {
 		}
 	}
 	o := bench.Options{Benches: []string{c.Command.Name}, Sweep: c.String("sweep"), Models: c.StringSlice("model"), Run: c.String("run"), Rounds: c.Int("rounds"),
+		Batch: c.Int("batch"), Micro: c.Int("micro-batch"),
 		Engine: engineParams(c)}
 	if c.Command.Name == allOf {
 		o.Benches = slices.DeleteFunc(slices.Clone(bench.Names), func(name string) bool { return slices.Contains(bench.OfRun, name) && o.Run == "" })

@@ -86,7 +86,7 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row.what, align.Mebibytes(row.bytes))
 	}
-	fmt.Fprintf(w, "work for a sample\t%.1f GFLOP at %.1f positions\n", p.FLOP/1e9, p.Positions)
+	fmt.Fprintf(w, "work for a sample\t%.1f GFLOP at %.1f positions%s\n", p.FLOP/1e9, p.Positions, padded(p.Padding))
 	fmt.Fprintf(w, "large products on this machine\t%.0f GFLOP/s\n", p.Speed/1e9)
 	fmt.Fprintf(w, "expected speed\t%.1f samples/s\n", p.Rate)
 	fmt.Fprintf(w, "the run\t%d samples in %.1f minutes, %.1f of them for the warm start; validations come on top\n", p.Samples, p.Minutes,
@@ -96,6 +96,14 @@ func showPlan(c *cli.Context, p align.Estimate) error {
 	}
 	_, err := fmt.Fprintf(c.App.Writer, "It does not fit: %s.\n", howToFit)
 	return err
+}
+
+// padded says how much of the rows of a pass is padding, where there is any.
+func padded(share float64) string {
+	if share == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; padding is %.0f %% of the rows of a pass", 100*share)
 }
 
 // howToFit is what to do about a run that does not fit.

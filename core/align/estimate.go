@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Estimate is what a training run will take, told before the LLM's weights are loaded.
@@ -24,6 +25,7 @@ type Estimate struct {
 	States int64 `json:"states_bytes"` // states to train on, in the computer's own memory
 
 	Positions float64 `json:"positions"`          // behind the prefix, of the mean sample
+	Padding   float64 `json:"padding,omitempty"`  // share of the rows of a pass, on GPUs; of the first updates
 	FLOP      float64 `json:"flop_per_sample"`    // in the LLM's matrices, forwards and backwards
 	Speed     float64 `json:"flop_per_second"`    // of large products on this engine, measured
 	Rate      float64 `json:"samples_per_second"` // expected
@@ -120,7 +122,10 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 	if device.OnGPU() {
 		share = productShareOnGPU
 	}
-	e.Rate = share * e.Speed / e.FLOP
+	if e.Padding, err = expectedPadding(engine, j, lengths); err != nil {
+		return Estimate{}, err
+	}
+	e.Rate = (1 - e.Padding) * share * e.Speed / e.FLOP
 	if j.Config.WarmSteps > 0 {
 		exact, err := engine.ProductSpeed(cgo.F32)
 		if err != nil {
@@ -147,4 +152,18 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 	e.Samples = updates * j.Config.BatchSize
 	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
 	return e, nil
+}
+
+// expectedPadding is the share of padding of a job's first updates.
+func expectedPadding(engine *cgo.Engine, j Job, lengths []Length) (float64, error) {
+	const most = 16 // updates that stand for all
+	samples, batches := make([]prompt.Sample, len(lengths)), order{seed: j.Config.Seed, n: len(lengths)}
+	for i, l := range lengths {
+		samples[i] = prompt.Sample{States: prompt.States{Counts: l.Counts}, Answer: make([]int32, l.Answer), Task: l.Task}
+	}
+	var all [][]prompt.Sample
+	for step := range min(most, len(lengths)/j.Config.BatchSize+1) {
+		all = append(all, passes(j.Prompts, batches.batch(samples, step, j.Config.BatchSize), j.Config.PassPositions)...)
+	}
+	return padding(engine, j.Prompts, all)
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -81,6 +82,24 @@ func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, most int) [][]pro
 		}
 	}
 	return all
+}
+
+// padding is the share of the rows of some passes that only fill up, on engines where samples take
+// padding.
+func padding(engine *cgo.Engine, prompts [][]*prompt.Prompt, all [][]prompt.Sample) (float64, error) {
+	used, rows := 0, 0
+	for _, pass := range all {
+		own, longest := 0, 0
+		for _, s := range pass {
+			own, longest = own+positions(prompts, s), max(longest, positions(prompts, s))
+		}
+		n, err := engine.PassRows(len(pass), longest)
+		if err != nil {
+			return 0, err
+		}
+		used, rows = used+own, rows+max(n, own)
+	}
+	return 1 - float64(used)/float64(rows), nil
 }
 
 // positions is the length of a sample behind the prompt's beginning.

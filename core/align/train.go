@@ -54,7 +54,8 @@ type Event struct {
 	Rate    float64 `json:"rate,omitempty"`
 	Norm    float64 `json:"grad_norm,omitempty"`
 	Speed   float64 `json:"samples_per_second,omitempty"`
-	Seconds float64 `json:"seconds"` // of training so far, earlier sittings included
+	Padding float64 `json:"padding,omitempty"` // share of the rows that went through the LLM; none on the CPU
+	Seconds float64 `json:"seconds"`           // of training so far, earlier sittings included
 	Problem string  `json:"problem,omitempty"`
 }
 
@@ -91,8 +92,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 		start := r.job.clock()
 		rate := c.rate(r.Step, r.Plan)
 		event := Event{Phase: "training", Rate: rate}
-		event.Loss, event.Norm, err = r.update(ctx, disturbed(batches.batch(r.job.Train, r.Step, c.BatchSize), c.Noise,
-			rand.New(rand.NewPCG(c.Seed, streamNoise+uint64(r.Step)))), rate)
+		err = r.update(ctx, disturbed(batches.batch(r.job.Train, r.Step, c.BatchSize), c.Noise,
+			rand.New(rand.NewPCG(c.Seed, streamNoise+uint64(r.Step)))), &event)
 		switch {
 		case errors.Is(err, cgo.ErrNumeric):
 			event = Event{Phase: "skipped", Rate: rate, Problem: err.Error()}
@@ -134,8 +135,9 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 }
 
 // update runs one batch forwards and backwards in passes of samples of like length, then moves the
-// adapter. It gives the batch's mean loss and the gradient's norm before clipping.
-func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (loss, norm float64, err error) {
+// adapter at the event's rate. It tells the event the batch's mean loss, the gradient's norm before
+// clipping, and the share of padding.
+func (r *run) update(ctx context.Context, batch []prompt.Sample, event *Event) (err error) {
 	weight := 1 / float64(prompt.Targets(batch))
 	c := r.job.Config
 	micros := passes(r.job.Prompts, batch, c.PassPositions)
@@ -143,7 +145,10 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 	for i, micro := range micros {
 		leaves[i].Cost = float64(len(micro) * positions(r.job.Prompts, micro[len(micro)-1])) // the last one is the longest
 	}
-	move, gradNorm := c.adamW(rate, r.Updates+1), float32(0)
+	if event.Padding, err = padding(r.job.Engine, r.job.Prompts, micros); err != nil {
+		return err
+	}
+	move, gradNorm := c.adamW(event.Rate, r.Updates+1), float32(0)
 	parts, err := r.group.Sum(ctx, r.model, leaves, func(i int) (loss float64, err error) {
 		wordings := r.job.Prompts[micros[i][0].Task]
 		p := wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))]
@@ -158,15 +163,16 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, rate float64) (
 		return r.job.LLM.Backward(r.prefixes[p], r.model, cgo.AlignBatch(laid))
 	})
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	for _, part := range parts {
-		loss += part
+		event.Loss += part
 	}
 	if r.group.Size() > 1 {
 		gradNorm, err = r.model.Update(move)
 	}
-	return loss, float64(gradNorm), err
+	event.Norm = float64(gradNorm)
+	return err
 }
 
 // validate measures the mean loss over the fixed validation samples, unless that has been done at

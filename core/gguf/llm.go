@@ -50,6 +50,8 @@ var Known = []LLM{
 			{"logit_scale", float32(8)}}},
 	{Name: "phi3-mini-4k", Architecture: "phi3", Layers: 32, Embd: 3072, Heads: 32, HeadsKV: 32, HeadDim: 96, FF: 8192,
 		Vocab: 32064, Context: 4096, RopeBase: 1e4, RMSEps: 1e-5},
+	{Name: "tiny", Architecture: "llama", Layers: 2, Embd: 32, Heads: 2, HeadsKV: 1, HeadDim: 16, FF: 64,
+		Vocab: 49152, Context: 2048, Tied: true, RopeBase: 1e4, RMSEps: 1e-5},
 }
 
 // Like is the shape of a model file with this description, without factors of RoPE's frequencies.

@@ -262,3 +262,8 @@ void Llm::check(const Prefix &prefix, const Adapter &adapter, const ri_align_bat
 }
 
 } // namespace ri
+
+extern "C" int64_t ri_engine_pass_rows(const ri_engine *engine, size_t n_samples, size_t n_positions) {
+    if (!engine || engine->impl->kernels()) return 0;
+    return ri::rounded_up(int64_t(n_samples)) * ri::rounded_up(int64_t(n_positions));
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/recinterpreter/recinterpreter/bench"
+)
+
+// gpu runs bench/gpu.sh on the CPU, with tiny sizes.
+func gpu(t *testing.T, dir string, args ...string) (steps string) {
+	t.Helper()
+	command := exec.Command("bash", in(dir, with([]string{filepath.Join("..", "..", "bench", "gpu.sh"), "run", "--dry", "--work", "@work"}, args...))...)
+	command.Env = append(os.Environ(), asRecint+"=1", "RECINT="+os.Args[0], "DATA="+filepath.Join(dir, "data"),
+		"TOKENIZER="+filepath.Join(dir, "tiny.gguf"), "PYTHON=none")
+	said, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	return string(said)
+}
+
+// The script for a GPU does everything on the CPU, keeps what is finished, and sums it up.
+func TestGPUScript(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	dir := tinyCopy(t, "data", "tiny.gguf")
+	steps := gpu(t, dir, "@out")
+	for _, name := range []string{"device", "check", "wrong", "train-tiny", "generate-tiny", "train-larger", "evaluate", "converged-sasrec",
+		"converged-dreamrec", "encoder", "generate-larger", "sweep"} {
+		if !regexp.MustCompile(`(?m)^` + name + `: done in \d+ s$`).MatchString(steps) {
+			log, _ := os.ReadFile(filepath.Join(dir, "out", name+".log"))
+			t.Errorf("%s is not done:\n%s\n%s", name, steps, log)
+		}
+	}
+	results, err := filepath.Glob(filepath.Join(dir, "out", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, path := range results {
+		if strings.Contains(path, "converged-") {
+			continue
+		}
+		if r, err := bench.Read(path); err != nil || r.Machine.Backend != "portable" {
+			t.Errorf("%s: %v", path, err)
+		}
+		n++
+	}
+	summary, err := os.ReadFile(filepath.Join(dir, "out", "summary.md"))
+	if err != nil || n != 7 {
+		t.Fatalf("%d results, want 7; %v", n, err)
+	}
+	contains(t, string(summary), "GGML_CUDA_PDL=0: 0 of 2 runs were wrong", "## train-tiny", "## generate-larger", "all of it: ")
+	if _, err := os.Stat(filepath.Join(dir, "out", "results.tar.gz")); err != nil {
+		t.Error(err)
+	}
+
+	if again := gpu(t, dir, "@out2"); strings.Count(again, "done before") != 13 {
+		t.Errorf("steps that were done are done again:\n%s", again)
+	}
+	cut := gpu(t, dir, "--minutes", "0.1", "--work", "@work3", "@out3")
+	contains(t, cut, "device: done", "no time left")
+}
