@@ -56,7 +56,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
 			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
 		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks: `SAMPLES` of each warm-start update that one rank computes"},
-		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of training histories whose last item is replaced by a random item, so that rare items are learned too; not used by recovery prompts"},
+		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of training histories whose last item is replaced by a random item, so that rare items are learned too; not used by prompts about the whole history"},
 		&cli.Uint64Flag{Name: "seed", Value: d.Config.Seed, Usage: "random seed, a `NUMBER`"},
 	}
 }

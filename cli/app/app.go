@@ -114,7 +114,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 			"answers questions about the state (RecInterpreter, arXiv 2310.20487). Three commands to start with:\n\n" +
 			"   recint doctor                               checks this machine\n" +
 			"   recint reproduce --budget 30m --out paper   fetches data and an LLM, trains, and repeats the paper's results\n" +
-			"   recint interpret --run paper/residual-sasrec --user 42",
+			"   recint interpret --run RUN --user 42        describes what the states hold about a user; RUN is a folder in paper",
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideVersion:     true,

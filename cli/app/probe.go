@@ -20,7 +20,7 @@ func probeCommand() *cli.Command {
 		Name:  "probe",
 		Usage: "measure how well a classifier names the last item from the states, without an LLM",
 		Description: "Trains a linear classifier and one with a hidden layer (MLP) on the states of the training split. Both name the last item of a\n" +
-			"history, from the state after it and, like the residual prompt, from the states before and after it. Learning rates and\n" +
+			"history, from the state after it and, like a prompt with two states, from the states before and after it. Learning rates and\n" +
 			"epochs are chosen on the validation split; the test split is used once. The figures show how easily the item can be read\n" +
 			"from the states: compare an adapter's accuracy with them. A probe cannot name items that were never a target in training. A\n" +
 			"catalogue like MovieLens-100K's takes about a minute; the time grows with the number of items. Repeat the command to resume;\n" +

@@ -1,9 +1,11 @@
-// Package service answers questions about a trained run inside a program that many people use at
-// once.
+// Package service answers questions about a trained run inside a program with many concurrent users.
 //
-// Open a run's folder once, and ask from as many goroutines as you like:
+// Open a run's folder once, and ask from any number of goroutines:
 //
-//	s, err := service.Open("demo/residual", service.Options{})
+//	s, err := service.Open("run", service.Options{})
+//	if err != nil {
+//		return err
+//	}
 //	defer s.Close()
 //	best, err := s.Recommend(ctx, nil, history, 10)
 //	answer, err := s.Interpret(ctx, service.Question{History: history}, nil)
