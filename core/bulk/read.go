@@ -323,6 +323,9 @@ func openParquet(path string, parts, slots []string) (_ *parquet, err error) {
 		return nil, err
 	}
 	ctx := context.Background()
+	if err := p.db.Run(ctx, "SET threads = 1"); err != nil { // each thread reads a row group, which takes memory
+		return nil, err
+	}
 	kinds := map[string]string{}
 	var there []string
 	fields, err := p.db.Fields(ctx, p.relation)

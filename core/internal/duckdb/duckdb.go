@@ -90,6 +90,8 @@ func (d *Database) Query(ctx context.Context, statement string, each func(fields
 // Chunks runs a statement and calls each for its rows, some thousand at a time, in order. A chunk
 // is gone after the call.
 func (d *Database) Chunks(ctx context.Context, statement string, each func(mapping.DataChunk) error) error {
+	runtime.LockOSThread() // DuckDB's allocator keeps freed memory for each thread
+	defer runtime.UnlockOSThread()
 	var prepared mapping.PreparedStatement
 	defer mapping.DestroyPrepare(&prepared)
 	if mapping.Prepare(d.conn, statement, &prepared) == mapping.StateError {

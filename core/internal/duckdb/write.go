@@ -119,7 +119,7 @@ func (t *Table) Save(ctx context.Context, path string, metadata map[string]strin
 	if mapping.AppenderFlush(t.appender) == mapping.StateError {
 		return message(mapping.AppenderError(t.appender))
 	}
-	const group = 32 << 20 // bytes that a reader unpacks at a time
+	const group = 8 << 20 // bytes that a reader unpacks at a time
 	options := fmt.Sprintf("FORMAT parquet, ROW_GROUP_SIZE %d", min(max(group/max(t.bytes, 1), int64(mapping.VectorSize())), 122880))
 	if len(metadata) > 0 {
 		var pairs []string
