@@ -154,7 +154,8 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// A run can be moved with what it stands on, because its paths are relative to its folder.
+// A run can be moved with the files it refers to, because its paths are relative to its folder, and
+// opened through a symbolic link.
 func TestMoved(t *testing.T) {
 	w := trained(t)
 	text, err := os.ReadFile(filepath.Join(w.run(), SpecFile))
@@ -183,6 +184,20 @@ func TestMoved(t *testing.T) {
 	}
 	if _, err := Train(t.Context(), testllm.Engine(t), moved.run(), moved.spec(), nil, nil); err != nil {
 		t.Errorf("the moved run cannot go on: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "deep", "link")
+	if err := errors.Join(os.Mkdir(filepath.Dir(link), 0o777), os.Symlink(moved.run(), link)); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := Read(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(spec.Recommender); err != nil {
+		t.Errorf("through a link: %v", err)
+	}
+	if _, err := Train(t.Context(), testllm.Engine(t), link, moved.spec(), nil, nil); err != nil {
+		t.Errorf("the run cannot go on through a link: %v", err)
 	}
 }
 

@@ -202,8 +202,9 @@ func (s *Spec) paths() []*string {
 	return slices.DeleteFunc([]*string{&s.Dataset, &s.Recommender, &s.States, &s.LLM}, func(path *string) bool { return *path == "" })
 }
 
-// Read reads run.json of a run's folder. Paths in it are relative to the folder, so that the folder
-// may be moved with what it stands on; the paths of the result can be opened from here.
+// Read reads run.json of a run's folder. Paths in it are relative to the folder itself, not to a
+// link to it, so that the folder can be moved together with the files it refers to. The paths of the
+// result can be opened from the working directory.
 func Read(dir string) (Spec, error) {
 	var s Spec
 	path := filepath.Join(dir, SpecFile)
@@ -217,9 +218,13 @@ func Read(dir string) (Spec, error) {
 	if err := artifact.ParseJSON(text, &s, artifact.KnownKeys); err != nil {
 		return s, fmt.Errorf("run: %s, %w; a run of another version is made anew in another folder", path, err)
 	}
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return s, fmt.Errorf("run: %w", err)
+	}
 	for _, p := range s.paths() {
 		if !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
+			*p = filepath.Join(root, *p)
 		}
 	}
 	return s, nil
@@ -228,9 +233,12 @@ func Read(dir string) (Spec, error) {
 // claim makes the folder the run's, or checks that it already is.
 func (s Spec) claim(dir string) error {
 	relative := s
-	root, err := filepath.Abs(dir)
+	root, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		root, err = filepath.Abs(root)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("run: %w", err)
 	}
 	for _, p := range relative.paths() {
 		absolute, err := filepath.Abs(*p)
