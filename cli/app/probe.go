@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/probe"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -55,7 +56,7 @@ func probeStates(c *cli.Context) error {
 }
 
 // probeSource probes a source of states with a name.
-func probeSource(c *cli.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, name string) error {
+func probeSource(c *cli.Context, engine *cgo.Engine, source adapter.Source, items int, split dataset.Split, name string) error {
 	dir, err := home()
 	if err != nil {
 		return err

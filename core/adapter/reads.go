@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
@@ -39,6 +40,20 @@ type Encoder interface {
 	AllStates(ctx context.Context, dst []float32, histories [][]int32) error
 	// Items writes the vector of the last item of each history, [n, D].
 	Items(ctx context.Context, dst []float32, histories [][]int32) error
+}
+
+// Source is an encoder of the sequences of a data set: a recommender, an ONNX encoder, or a file of
+// states.
+type Source interface {
+	Encoder
+	// Past gives a sequence's history, with the next item at its end or without it, as the methods of
+	// Encoder take it.
+	Past(s dataset.Sequence, next bool) []int32
+	// TrainedOn refuses a data set that the states do not belong to.
+	TrainedOn(d *dataset.Dataset) error
+	// Hash is the content hash of the file that the states follow from.
+	Hash() string
+	Close() error
 }
 
 // InputWidth is how many numbers an adapter reads for each state of a prompt with the slots.

@@ -14,7 +14,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/ranks"
-	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
 // What a probe is shown.
@@ -62,7 +61,7 @@ type Options struct {
 // batches. A checkpoint is written every minute and when the context ends, so that the same call
 // continues from it; it is removed at the end. The ranks of the context share the work, and rank 0
 // writes.
-func Measure(ctx context.Context, engine *cgo.Engine, source states.Source, items int, split dataset.Split, o Options) (_ *Report, err error) {
+func Measure(ctx context.Context, engine *cgo.Engine, source adapter.Source, items int, split dataset.Split, o Options) (_ *Report, err error) {
 	var keep *keeper
 	defer func() {
 		switch {

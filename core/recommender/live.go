@@ -6,19 +6,12 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
-	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 )
 
 // Live encodes and ranks any history: a Recommender, whose weights are at hand, or an ONNX encoder.
 type Live interface {
-	adapter.Encoder
-	// Past gives a sequence's history, with the next item at its end or without it.
-	Past(s dataset.Sequence, next bool) []int32
-	// TrainedOn refuses a data set other than the recommender's own.
-	TrainedOn(d *dataset.Dataset) error
-	// Hash is the content hash of the recommender's file.
-	Hash() string
+	adapter.Source
 	// Name says which model it is.
 	Name() string
 	// Catalogue is V, the number of items.
@@ -27,7 +20,6 @@ type Live interface {
 	Generates() bool
 	// Scores writes the scores of all items to dst [len(histories), V].
 	Scores(ctx context.Context, dst []float32, histories [][]int32) error
-	Close() error
 }
 
 var (

@@ -24,7 +24,7 @@ import (
 type Parts struct {
 	Data        *dataset.Dataset
 	Split       dataset.Split            // as the data set says, by the default protocol
-	Source      states.Source            // of all states
+	Source      adapter.Source           // of all states
 	Live        recommender.Live         // the source, where it encodes any history; nil for a file of states
 	Recommender *recommender.Recommender // the source, where its weights are at hand; else nil
 	GGUF        *cgo.GGUF

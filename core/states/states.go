@@ -20,19 +20,6 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/duckdb"
 )
 
-// Source is where states come from: a recommender, or a file.
-type Source interface {
-	adapter.Encoder
-	// Past gives a sequence's history, with the item that came next at its end or without it, as
-	// the methods of Encoder take it.
-	Past(s dataset.Sequence, next bool) []int32
-	// TrainedOn refuses a data set that the states do not belong to.
-	TrainedOn(d *dataset.Dataset) error
-	// Hash is the content hash of the file that the states follow from.
-	Hash() string
-	Close() error
-}
-
 // ErrUnknownHistory is found in the error of a file that is asked for the state of a history that
 // it does not hold.
 var ErrUnknownHistory = errors.New("states: a file of states holds those of its own sequences; name a user that it knows, or give states")
@@ -548,7 +535,7 @@ func (f *File) Items(_ context.Context, dst []float32, histories [][]int32) erro
 	return nil
 }
 
-var _ Source = (*File)(nil)
+var _ adapter.Source = (*File)(nil)
 
 // Write writes what a file holds in words.
 func (s Summary) Write(w io.Writer) error {
