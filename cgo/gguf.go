@@ -33,7 +33,8 @@ type GGUFInfo struct {
 	HeadsKV      int     `json:"heads_kv"`
 	FF           int     `json:"ff"`
 	Vocab        int     `json:"vocab"`
-	Context      int     `json:"context"`
+	Context      int     `json:"context"`       // positions that can be used
+	ContextNamed int     `json:"context_named"` // in the file; more than Context where longer contexts have other formulas
 	HeadDim      int     `json:"head_dim"`
 	TiedHead     bool    `json:"tied_head"`     // the output matrix is the embedding table
 	Tokenizer    bool    `json:"tokenizer"`     // text can be tokenised with this file
@@ -97,6 +98,7 @@ func (g *GGUF) describe() error {
 		FF:           int(i.n_ff),
 		Vocab:        int(i.n_vocab),
 		Context:      int(i.n_context),
+		ContextNamed: int(i.n_context_named),
 		HeadDim:      int(i.head_dim),
 		TiedHead:     i.tied_head != 0,
 		Tokenizer:    i.has_tokenizer != 0,

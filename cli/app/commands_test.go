@@ -50,7 +50,7 @@ func TestModelsInfo(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "x.gguf"), mamba())
 	code, stdout, stderr := recint(dir, "models", "info", "@x.gguf")
-	contains(t, stdout+stderr, "mamba", "adapters can be trained through dense models of llama, qwen2")
+	contains(t, stdout+stderr, "mamba", "adapters can be trained through dense models of llama, mistral3, qwen2")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}

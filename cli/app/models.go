@@ -94,7 +94,8 @@ func modelInfo(c *cli.Context) error {
 	fmt.Fprintf(w, "attention\t%d heads of %d, %d for keys and values\n", i.Heads, i.HeadDim, i.HeadsKV)
 	fmt.Fprintf(w, "vocabulary\t%d tokens, %s, chat template %s\n", i.Vocab, word(i.TiedHead, "head tied to it", "own head"),
 		word(i.ChatTemplate, "present", word(i.OddTemplate, "present, but llama.cpp cannot apply it: prompts are written without it", "absent")))
-	fmt.Fprintf(w, "context\t%d positions, RoPE base %g\n", i.Context, i.RopeBase)
+	fmt.Fprintf(w, "context\t%d positions%s, RoPE base %g\n", i.Context,
+		word(i.Context < i.ContextNamed, fmt.Sprintf(" can be used of the file's %d", i.ContextNamed), ""), i.RopeBase)
 	fmt.Fprintf(w, "RMS of an embedding\t%.4f\n", i.EmbdRMS)
 	return errors.Join(w.Flush(), unusable)
 }

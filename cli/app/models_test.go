@@ -62,6 +62,75 @@ func TestModelsSynthesize(t *testing.T) {
 	}
 }
 
+// Models of every architecture, with the keys of the known ones: they are described, planned with,
+// trained through, and asked for answers that are free, restricted to the catalogue's titles, and all
+// titles scored.
+func TestArchitectures(t *testing.T) {
+	of := map[string]gguf.LLM{}
+	for _, shape := range gguf.Known {
+		of[shape.Architecture] = shape
+	}
+	for name, shape := range of {
+		t.Run(name, func(t *testing.T) {
+			dir := tinyCopy(t, "data", "sasrec.safetensors")
+			shape.Layers, shape.Embd, shape.Heads, shape.HeadsKV, shape.HeadDim, shape.FF = 6, 64, 4, 2, 16, 96
+			shape.Vocab, shape.Context = 259, 512
+			file, err := shape.Random(gguf.BF16, 1, gguftest.Tokenizer())
+			if err == nil {
+				err = file.Save(t.Context(), filepath.Join(dir, "tiny.gguf"), nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var info cgo.GGUFInfo
+			parses(t, &info, dir, "models", "info", "--json", "@tiny.gguf")
+			if info.Architecture != name || info.Context != 512 {
+				t.Errorf("%+v", info)
+			}
+			through := with(alignTiny, "--samples", "8", "--precision", "bf16")
+			var plan align.Estimate
+			parses(t, &plan, dir, append(without(through, "--out"), "--json")...)
+			if plan.Weights == 0 || plan.Pass == 0 || !plan.Fits {
+				t.Errorf("%+v", plan)
+			}
+			runs(t, dir, through...)
+			stdout, _ := runs(t, dir, "evaluate", "residual", "--run", "@run", "--samples", "2")
+			contains(t, stdout, "n = 2", "exact", "restricted", "control: zero state")
+			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100", "--titles", "3")
+			contains(t, stdout, "user 100", "of 30 titles", "probability")
+		})
+	}
+}
+
+// Keys that would change results are named by models info and by plan, before anything is computed.
+func TestRefusedModels(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors")
+	for _, one := range []struct {
+		key   string
+		value any
+		says  string
+	}{
+		{"attn_logit_softcapping", float32(50), "attn_logit_softcapping"},
+		{"rope.scaling.type", "longrope", "scaling of type longrope"},
+		{"expert_count", uint32(8), "a mixture of experts"},
+		{"ssm.state_size", uint32(16), "a state-space model or a hybrid"},
+	} {
+		shape := gguftest.Shape
+		shape.More = []gguf.Key{{Name: one.key, Value: one.value}}
+		file, err := shape.Random(gguf.F32, 1, gguftest.Tokenizer())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "odd.gguf"), gguftest.Bytes(file))
+		code, _, stderr := recint(dir, "models", "info", "@odd.gguf")
+		if contains(t, stderr, "align refuses this model", one.says); code != 1 {
+			t.Errorf("%s: exit code %d", one.key, code)
+		}
+		plan := with(without(alignTiny, "--out"), "--llm", "@odd.gguf", "--samples", "8")
+		fails(t, 1, []string{one.says}, dir, plan...)
+	}
+}
+
 func TestModelsSynthesizeRefuses(t *testing.T) {
 	dir := tinyCopy(t, "tiny.gguf")
 	write(t, filepath.Join(dir, "mamba.gguf"), mamba())

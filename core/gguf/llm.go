@@ -48,6 +48,16 @@ var Known = []LLM{
 		Vocab: 49155, Context: 131072, Tied: true, RopeBase: 5e6, RMSEps: 1e-5,
 		More: []Key{{"embedding_scale", float32(12)}, {"attention.scale", float32(0.015625)}, {"residual_scale", float32(0.22)},
 			{"logit_scale", float32(8)}}},
+	{Name: "granite-4.0-micro", Architecture: "granite", Layers: 40, Embd: 2560, Heads: 40, HeadsKV: 8, HeadDim: 64, FF: 8192,
+		Vocab: 100352, Context: 131072, Tied: true, RopeBase: 1e7, RMSEps: 1e-5,
+		More: []Key{{"embedding_scale", float32(12)}, {"attention.scale", float32(0.015625)}, {"residual_scale", float32(0.22)},
+			{"logit_scale", float32(10)}}},
+	{Name: "ministral-3-3b", Architecture: "mistral3", Layers: 26, Embd: 3072, Heads: 32, HeadsKV: 8, HeadDim: 128, FF: 9216,
+		Vocab: 131072, Context: 262144, Tied: true, RopeBase: 1e6, RMSEps: 1e-5,
+		More: []Key{{"rope.scaling.type", "yarn"}, {"rope.scaling.factor", float32(16)},
+			{"rope.scaling.original_context_length", uint32(16384)}, {"rope.scaling.yarn_beta_fast", float32(32)},
+			{"rope.scaling.yarn_beta_slow", float32(1)}, {"rope.scaling.yarn_log_multiplier", float32(1)},
+			{"attention.temperature_scale", float32(0.1)}}},
 	{Name: "phi3-mini-4k", Architecture: "phi3", Layers: 32, Embd: 3072, Heads: 32, HeadsKV: 32, HeadDim: 96, FF: 8192,
 		Vocab: 32064, Context: 4096, RopeBase: 1e4, RMSEps: 1e-5},
 	{Name: "tiny", Architecture: "llama", Layers: 2, Embd: 32, Heads: 2, HeadsKV: 1, HeadDim: 16, FF: 64,
@@ -57,7 +67,7 @@ var Known = []LLM{
 // Like is the shape of a model file with this description, without factors of RoPE's frequencies.
 func Like(path string, info cgo.GGUFInfo) (LLM, error) {
 	m := LLM{Name: info.Name, Architecture: info.Architecture, Layers: info.Layers, Embd: info.Embd, Heads: info.Heads,
-		HeadsKV: info.HeadsKV, HeadDim: info.HeadDim, FF: info.FF, Vocab: info.Vocab, Context: info.Context, Tied: info.TiedHead,
+		HeadsKV: info.HeadsKV, HeadDim: info.HeadDim, FF: info.FF, Vocab: info.Vocab, Context: info.ContextNamed, Tied: info.TiedHead,
 		RopeBase: info.RopeBase, RMSEps: info.RMSEps}
 	prefix := info.Architecture + "."
 	keys, err := keysOf(path, prefix)
@@ -111,11 +121,14 @@ func (m LLM) Random(t Type, seed uint64, tokenizer []Key) (*File, error) {
 	return f, nil
 }
 
+// nameless takes Phi-3 out of names: of models with this name llama.cpp requires Phi-3's own tokens.
+var nameless = strings.NewReplacer("phi-3", "phi", "phi3", "phi")
+
 func (m LLM) keys(t Type) []Key {
 	fileType := map[Type]uint32{F32: 0, F16: 1, BF16: 32} // llama.cpp's numbers for "all" and "mostly"
 	keys := []Key{
 		{"general.architecture", m.Architecture},
-		{"general.name", m.Name},
+		{"general.name", nameless.Replace(m.Name)},
 		{"general.file_type", fileType[t]},
 	}
 	for _, k := range append([]Key{

@@ -50,7 +50,10 @@ func TestCheckTraining(t *testing.T) {
 		says string
 	}{
 		"plain": {func(*gguf.File) {}, ""},
-		"YaRN":  {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "yarn"}) }, "yarn"},
+		"YaRN":  {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "yarn"}) }, ""},
+		"LongRoPE": {func(f *gguf.File) {
+			f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "longrope"})
+		}, "longrope"},
 		"mixture of experts": {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.expert_count", Value: uint32(8)}) },
 			"a mixture of experts"},
 		"sliding window": {func(f *gguf.File) {

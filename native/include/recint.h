@@ -121,9 +121,10 @@ typedef struct {
     int64_t n_parameters;
     int64_t n_bytes; /* of the file, or of all parts of a split one */
     int32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_context, head_dim;
-    int32_t tied_head;            /* 1: the output matrix is the embedding table */
-    int32_t has_tokenizer;        /* 0: text cannot be tokenised with this file */
-    int32_t has_chat_template;    /* one that llama.cpp can apply */
+    int32_t n_context_named;   /* the file's context length; n_context is less where longer ones have other formulas */
+    int32_t tied_head;         /* 1: the output matrix is the embedding table */
+    int32_t has_tokenizer;     /* 0: text cannot be tokenised with this file */
+    int32_t has_chat_template; /* one that llama.cpp can apply */
     int32_t has_unknown_template; /* there is one, but llama.cpp cannot apply it */
     int32_t bos;                  /* token id, -1 where the file names none or sets add_bos_token to false */
     int32_t eos;                  /* token id, -1 where the file names none */

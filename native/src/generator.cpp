@@ -35,15 +35,16 @@ int32_t most_likely(const float *logits, int64_t n) {
     return int32_t(best);
 }
 
-// The positions that a model can use, of LongRoPE fewer than its file's; nothing of a model that training cannot run,
-// which llama.cpp judges. Throws for a damaged file, on which llama.cpp might abort.
-std::optional<int64_t> described_positions(const Gguf &gguf) {
+// Whether training can run the model; if not, llama.cpp judges it. Throws for a damaged file, on which llama.cpp might
+// abort.
+bool is_described(const Gguf &gguf) {
     const ri_gguf_info &info = gguf.info();
     if (info.n_vocab < 1 || info.n_embd < 1 || info.n_context < 1)
         fail(RI_UNSUPPORTED, "%s has no table of token embeddings with their width, or no context length",
              gguf.path().c_str());
     try {
-        return llm_shape(gguf).n_context;
+        llm_shape(gguf);
+        return true;
     } catch (const Error &error) {
         if (error.code != RI_UNSUPPORTED) throw;
         // 0 is also what a size that differs from layer to layer is described as.
@@ -56,7 +57,7 @@ std::optional<int64_t> described_positions(const Gguf &gguf) {
             if (value < low || value > high)
                 fail(RI_FILE, "%s: %s.%s is %d, not %d to %d", gguf.path().c_str(), info.architecture, name, value, low,
                      high);
-        return std::nullopt;
+        return false;
     }
 }
 
@@ -67,12 +68,11 @@ class Generator {
     Generator(std::shared_ptr<Engine> engine, std::shared_ptr<const Gguf> gguf, const ri_generator_params &params)
         : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
         const ri_gguf_info &info = gguf_->info();
-        const std::optional<int64_t> described = described_positions(*gguf_);
-        const int64_t n_context = described.value_or(info.n_context);
+        const bool described = is_described(*gguf_);
         if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
-        if (n_context_ < 1 || n_context_ > n_context)
-            fail(RI_INVALID, "n_context is %d, not 1 to %lld, the positions %s was trained for", n_context_,
-                 static_cast<long long>(n_context), gguf_->path().c_str());
+        if (n_context_ < 1 || n_context_ > info.n_context)
+            fail(RI_INVALID, "n_context is %d, not 1 to %d, the positions %s was trained for", n_context_,
+                 info.n_context, gguf_->path().c_str());
         n_embd_ = info.n_embd;
         n_vocab_ = info.n_vocab;
         used_.assign(size_t(n_slots_), 0);

@@ -4,6 +4,7 @@
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fcntl.h>
@@ -207,6 +208,19 @@ std::optional<std::string> Gguf::text(const std::string &key) const {
          gguf_type_name(gguf_get_kv_type(m, id)));
 }
 
+std::optional<int64_t> Gguf::repeated(const std::string &key) const {
+    const gguf_context *m = metadata();
+    const int64_t id = gguf_find_key(m, key.c_str());
+    if (id < 0 || gguf_get_kv_type(m, id) != GGUF_TYPE_ARRAY) return std::nullopt;
+    const gguf_type type = gguf_get_arr_type(m, id);
+    const size_t n = gguf_get_arr_n(m, id);
+    if ((type != GGUF_TYPE_INT32 && type != GGUF_TYPE_UINT32) || n == 0 || n != size_t(info_.n_layer))
+        return std::nullopt;
+    const auto *values = static_cast<const int32_t *>(gguf_get_arr_data(m, id));
+    if (!std::equal(values + 1, values + n, values)) return std::nullopt;
+    return type == GGUF_TYPE_INT32 ? values[0] : int64_t(uint32_t(values[0]));
+}
+
 namespace {
 
 // Root mean square of a table, 0 where it cannot be computed.
@@ -255,8 +269,9 @@ void Gguf::describe() {
     auto size = [&](const char *suffix, int64_t otherwise) {
         const std::string key = architecture + "." + suffix;
         const int64_t id = gguf_find_key(m, key.c_str());
-        if (id < 0 || gguf_get_kv_type(m, id) == GGUF_TYPE_ARRAY) return int32_t(id < 0 ? otherwise : 0);
-        const int64_t value = *integer(key);
+        if (id < 0) return int32_t(otherwise);
+        const bool list = gguf_get_kv_type(m, id) == GGUF_TYPE_ARRAY;
+        const int64_t value = list ? repeated(key).value_or(0) : *integer(key);
         if (value < 0 || value > INT32_MAX)
             fail(RI_FILE, "%s: %s is %lld", path_.c_str(), key.c_str(), static_cast<long long>(value));
         return int32_t(value);
@@ -266,7 +281,7 @@ void Gguf::describe() {
     info_.n_head = size("attention.head_count", 0);
     info_.n_head_kv = size("attention.head_count_kv", info_.n_head);
     info_.n_ff = size("feed_forward_length", 0);
-    info_.n_context = size("context_length", 0);
+    info_.n_context = info_.n_context_named = size("context_length", 0);
     info_.head_dim = size("attention.key_length", info_.n_head > 0 ? info_.n_embd / info_.n_head : 0);
     info_.rope_base = float(number(architecture + ".rope.freq_base").value_or(10000.0));
     info_.rms_eps = float(number(architecture + ".attention.layer_norm_rms_epsilon").value_or(0.0));
@@ -277,6 +292,10 @@ void Gguf::describe() {
         info_.n_vocab = int32_t(table.ne[1]);
         info_.embd_rms = token_scale() * root_mean_square(*this, table);
         let_go(table);
+    }
+    try {
+        info_.n_context = int32_t(llm_shape(*this).n_context);
+    } catch (const Error &) { // training refuses it; what else can be done with it, llama.cpp says
     }
 }
 

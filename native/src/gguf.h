@@ -62,6 +62,8 @@ class Gguf {
     std::optional<int64_t> integer(const std::string &key) const;
     std::optional<double> number(const std::string &key) const;
     std::optional<std::string> text(const std::string &key) const;
+    // The integer that a list repeats for each layer; nothing if its entries differ, or there is no such list.
+    std::optional<int64_t> repeated(const std::string &key) const;
 
     // Positions are multiplied by this before rotation: 1, or 1/factor with linear RoPE scaling.
     float rope_frequency_scale() const;

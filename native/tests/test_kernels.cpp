@@ -199,7 +199,11 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
             const int64_t kv = head / (a.heads / a.heads_kv);
             const double *q = rotated.data() + s * width + head * hd;
             double total = 0, *to = out.data() + (s * a.heads + head) * hd;
-            for (int64_t j = a.window ? std::max(int64_t(0), P + s + 1 - a.window) : 0; j < P + s + 1; ++j) {
+            std::vector<int64_t> seen; // from s backwards, those of the prefix last
+            for (int64_t own = s; own >= 0; own = a.parents ? a.parents[own] : own - 1) seen.push_back(P + own);
+            for (int64_t j = P - 1; j >= 0; --j) seen.push_back(j);
+            if (a.window && int64_t(seen.size()) > a.window) seen.resize(size_t(a.window));
+            for (int64_t j : seen) {
                 const double *own = rotated.data() + (j - P) * width + (a.heads + kv) * hd;
                 double score = 0;
                 for (int64_t d = 0; d < hd; ++d) score += q[d] * (j < P ? prefix.k[(kv * P + j) * hd + d] : own[d]);
@@ -213,9 +217,9 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
     return out;
 }
 
-// Sample b has `positions` rows, less b.
+// Sample b has `positions` rows, less b; the rows of a tree come after any of the three before them, or after none.
 void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples, int64_t positions, int64_t P,
-                    int64_t window = 0) {
+                    int64_t window = 0, bool tree = false) {
     const int64_t width = (heads + 2 * heads_kv) * hd;
     std::vector<int64_t> first(1);
     for (int64_t b = 0; b < samples; ++b) first.push_back(first.back() + positions - b);
@@ -231,6 +235,10 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
     a.samples = samples, a.longest = positions, a.first = first.data();
     a.scale = 1 / std::sqrt(float(hd));
     a.window = window;
+    std::vector<int32_t> parents;
+    for (int64_t s = 0; tree && s < positions; ++s)
+        parents.push_back(int32_t(s - 1 - int64_t(generator() % uint64_t(std::min(s + 1, int64_t(3))))));
+    a.parents = tree ? parents.data() : nullptr;
     a.cos = cos.data(), a.sin = sin.data();
     const auto k = draw(size_t(heads_kv * P * hd)), v = draw(k.size());
     std::vector<float> k_t(size_t(heads_kv * hd * P)), v_t(k_t.size());
@@ -382,6 +390,8 @@ void test_set() {
     test_attention(60, 1, 16, 1, 3, 20); // a group of more heads than a block has rows
     for (int64_t window : {1, 5, 20, 70}) test_attention(4, 2, 18, 2, 40, 21, window); // within samples, and before
     test_attention(4, 1, 32, 2, 9, 0, 3);
+    for (int64_t window : {0, 1, 5, 20, 70}) test_attention(4, 2, 18, 1, 40, 21, window, true);
+    test_attention(6, 2, 32, 1, 30, 0, 4, true);
     test_cached_attention(1, 1, 1, 16, 1, 1, 32);
     test_cached_attention(3, 9, 3, 64, 1, 190, 256);
     test_cached_attention(2, 9, 3, 64, 13, 202, 256);

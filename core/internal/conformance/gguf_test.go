@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -21,7 +22,8 @@ type tinyModel struct {
 	ff           int
 	tied         bool
 	ropeFactors  []float32
-	architecture string // "": llama
+	slowdowns    []float32 // as ropeFactors, but the core computes them from keys
+	architecture string    // "": llama
 	keys         []gguf.Key
 }
 
@@ -87,6 +89,22 @@ var otherModels = []tinyModel{
 		},
 	},
 	{
+		// YaRN by a factor of 4: within 64 positions the second of four pairs turns between 32 times and
+		// once, half of it is scaled. Queries and keys are multiplied by
+		// (1 + 0.1 ln 4) / (1 + 0.05 ln 4), scores by its square.
+		name: "mistral3", architecture: "mistral3", ff: 48,
+		shape: complexstep.LlamaShape{
+			Layers: 2, Embd: 32, Heads: 4, HeadsKV: 2, HeadDim: 8, Vocab: 48, RopeBase: 10000, RMSEps: 1e-5,
+			Scores: math.Pow((1+0.1*math.Log(4))/(1+0.05*math.Log(4)), 2) / math.Sqrt(8),
+		},
+		slowdowns: []float32{1, 1.6, 4, 4},
+		keys: []gguf.Key{
+			{Name: "rope.scaling.type", Value: "yarn"}, {Name: "rope.scaling.factor", Value: float32(4)},
+			{Name: "rope.scaling.original_context_length", Value: uint32(64)},
+			{Name: "rope.scaling.yarn_log_multiplier", Value: float32(0.5)},
+		},
+	},
+	{
 		name: "gemma3", architecture: "gemma3", ff: 48, tied: true,
 		shape: complexstep.LlamaShape{
 			Layers: 2, Embd: 36, Heads: 4, HeadsKV: 2, HeadDim: 8, Vocab: 48, RopeBase: 100000, RMSEps: 1e-6,
@@ -134,6 +152,9 @@ func (m tinyModel) write(t *testing.T) (path string, weights complexstep.Params)
 		}
 		weights[tensor.Name] = complexstep.Lift(values)
 		file.Tensors[i].Fill = gguf.Values(values)
+	}
+	if m.slowdowns != nil {
+		weights["rope_freqs.weight"] = complexstep.Lift(m.slowdowns)
 	}
 	path = filepath.Join(t.TempDir(), strings.ReplaceAll(m.name, " ", "-")+".gguf")
 	if err := os.WriteFile(path, gguftest.Bytes(file), 0o644); err != nil {

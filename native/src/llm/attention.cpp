@@ -109,7 +109,10 @@ Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const 
     RopeTable table{std::vector<float>(size_t(count * hd), 1.0f), std::vector<float>(size_t(count * hd))};
     for (int64_t i = 0; kind.rotates && i < hd / 2; ++i) {
         // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor where there is one.
-        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd)) * kind.rope_frequency_scale;
+        const double scale = kind.rope_frequency_scale;
+        double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd));
+        const double unscaled = shape_.yarn.n_context ? shape_.yarn.unscaled(i, hd, kind.rope_base) : 0;
+        theta *= unscaled + (1 - unscaled) * scale;
         if (!rope_factors_.empty()) theta /= rope_factors_[size_t(i)];
         for (int64_t p = 0; p < count; ++p) {
             const double angle = double(first + places[size_t(p)]) * theta;
@@ -190,18 +193,23 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
     const int n_rot = int(hd);
     const float base = plan.kind.rope_base, frequency_scale = plan.kind.rope_frequency_scale;
-    const float rope_factor = shape_.rope_attention_factor;
+    const Yarn yarn = shape_.yarn;
+    const float yarn_part = yarn.n_context ? 1 : 0;
+    const float rope_factor =
+        shape_.rope_attention_factor / (yarn.n_context ? Yarn::attention_factor(frequency_scale) : 1);
     const float attention_scale = shape_.attention_scale;
 
     auto rope = [=](ggml_tensor *x) {
         if (!plan.rope_positions) return ggml_cont(ctx, x);
-        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0, base,
-                             frequency_scale, 0.0f, rope_factor, 0.0f, 0.0f);
+        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL,
+                             int(yarn.n_context), base, frequency_scale, yarn_part, rope_factor, yarn.beta_fast,
+                             yarn.beta_slow);
     };
     auto rope_back = [=](ggml_tensor *dx) {
         if (!plan.rope_positions) return dx;
-        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL, 0,
-                                  base, frequency_scale, 0.0f, rope_factor, 0.0f, 0.0f);
+        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL,
+                                  int(yarn.n_context), base, frequency_scale, yarn_part, rope_factor, yarn.beta_fast,
+                                  yarn.beta_slow);
     };
     // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
     // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].

@@ -2,6 +2,7 @@
 // would compute something else than llama.cpp on others.
 #include "shape.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -31,6 +32,8 @@ const std::set<std::string> known_keys = {
     "rope.scaling.finetuned",
     "rope.scale_linear",
 };
+// Those that llama.cpp also reads as a list with an entry for each layer.
+const std::set<std::string> listed_keys = {"feed_forward_length", "attention.head_count", "attention.head_count_kv"};
 // Keys that are harmless at this value only.
 const std::set<std::string> zero_keys = {"expert_count", "expert_used_count", "expert_group_count",
                                          "expert_group_used_count", "nextn_predict_layers"};
@@ -52,21 +55,23 @@ class Check {
   private:
     const Architecture *architecture() const {
         const Architecture *a = find_architecture(info_.architecture);
-        const char *kind = other_kind();
+        const char *kind = other_kind(a);
         if (!a || kind)
             fail(RI_UNSUPPORTED, "%s has architecture %s%s; adapters can be trained through dense models of %s", path_,
                  info_.architecture, kind ? kind : "", architecture_names().c_str());
         return a;
     }
 
-    // What kind of model other than a dense transformer the metadata describe; null for none.
-    const char *other_kind() const {
+    // What kind of model other than a dense transformer the metadata describe; null for none. Keys that an architecture
+    // understands say nothing of it.
+    const char *other_kind(const Architecture *architecture) const {
         const gguf_context *m = gguf_.metadata();
         const std::string prefix = key("");
         for (int64_t i = 0; i < gguf_get_n_kv(m); ++i) {
             const std::string name = gguf_get_key(m, i);
             for (const char *part : {"ssm.", "wkv.", "time_mix_", "shortconv."})
-                if (name.compare(0, prefix.size() + strlen(part), prefix + part) == 0)
+                if (name.compare(0, prefix.size() + strlen(part), prefix + part) == 0 &&
+                    !(architecture && understands(*architecture, name.substr(prefix.size()))))
                     return info_.n_head > 0 ? ", a state-space model or a hybrid with one" : ", a state-space model";
         }
         const int64_t experts = gguf_find_key(m, key("expert_count").c_str());
@@ -76,20 +81,24 @@ class Check {
                    : nullptr;
     }
 
+    static bool understands(const Architecture &architecture, const std::string &name) {
+        return std::count(architecture.keys.begin(), architecture.keys.end(), name) > 0;
+    }
+
     std::string key(const char *name) const { return std::string(info_.architecture) + "." + name; }
 
     void keys(const Architecture &architecture) const {
         const gguf_context *m = gguf_.metadata();
         const std::string prefix = key("");
-        const std::set<std::string> own(architecture.keys.begin(), architecture.keys.end());
         for (int64_t i = 0; i < gguf_get_n_kv(m); ++i) {
             const std::string key = gguf_get_key(m, i);
             if (key.compare(0, prefix.size(), prefix) != 0) continue;
             const std::string name = key.substr(prefix.size());
-            if (own.count(name)) continue;
+            if (understands(architecture, name)) continue;
             if (known_keys.count(name)) {
-                if (gguf_get_kv_type(m, i) == GGUF_TYPE_ARRAY)
-                    fail(RI_UNSUPPORTED, "%s: %s differs from layer to layer", path_, key.c_str());
+                const bool list = gguf_get_kv_type(m, i) == GGUF_TYPE_ARRAY;
+                if (list && !(listed_keys.count(name) && gguf_.repeated(key)))
+                    fail(RI_UNSUPPORTED, "%s: %s must be one number, the same from layer to layer", path_, key.c_str());
                 continue;
             }
             if (zero_keys.count(name) && gguf_.integer(key) == 0) continue;
@@ -107,7 +116,7 @@ class Check {
         in_range("attention.head_count_kv", info_.n_head_kv, 1, info_.n_head);
         in_range("attention.key_length", info_.head_dim, 2, 1 << 16);
         in_range("feed_forward_length", info_.n_ff, 1, 1 << 24);
-        in_range("context_length", info_.n_context, 1, INT32_MAX);
+        in_range("context_length", info_.n_context_named, 1, INT32_MAX);
         if (info_.n_head % info_.n_head_kv != 0)
             fail(RI_FILE, "%s: %d heads cannot share %d key-value heads evenly", path_, info_.n_head, info_.n_head_kv);
         if (info_.head_dim % 2 != 0)
@@ -124,14 +133,23 @@ class Check {
         if (!(info_.rope_base > 0) || !std::isfinite(info_.rope_base))
             fail(RI_FILE, "%s: %s is %g", path_, key("rope.freq_base").c_str(), double(info_.rope_base));
         const std::string scaling = gguf_.text(key("rope.scaling.type")).value_or("linear");
-        if (scaling != "linear" && scaling != "none" && !(scaling == "longrope" && shape.architecture->long_rope))
-            fail(RI_UNSUPPORTED, "%s: RoPE scaling of type %s; only linear and Llama 3's can be run", path_,
-                 scaling.c_str());
+        if (scaling != "linear" && scaling != "none" && !(scaling == "longrope" && shape.architecture->long_rope) &&
+            !(scaling == "yarn" && shape.architecture->yarn))
+            fail(RI_UNSUPPORTED, "%s: RoPE scaling of type %s cannot be run with architecture %s", path_,
+                 scaling.c_str(), info_.architecture);
         LayerAttention layer;
         layer.rope_base = info_.rope_base;
         layer.rope_frequency_scale = gguf_.rope_frequency_scale();
         if (!(layer.rope_frequency_scale > 0) || !std::isfinite(layer.rope_frequency_scale))
             fail(RI_FILE, "%s: the factor of RoPE scaling is not positive", path_);
+        if (scaling == "yarn") {
+            shape.yarn.n_context =
+                gguf_.integer(key("rope.scaling.original_context_length")).value_or(info_.n_context_named);
+            in_range("rope.scaling.original_context_length", shape.yarn.n_context, 1, INT32_MAX);
+            if (layer.rope_frequency_scale > 1)
+                fail(RI_FILE, "%s: the factor of YaRN scaling is smaller than 1", path_);
+            shape.rope_attention_factor = Yarn::attention_factor(layer.rope_frequency_scale);
+        }
 
         shape.n_layer = info_.n_layer;
         shape.n_embd = info_.n_embd;
@@ -140,7 +158,7 @@ class Check {
         shape.head_dim = info_.head_dim;
         shape.n_ff = info_.n_ff;
         shape.n_vocab = info_.n_vocab;
-        shape.n_context = info_.n_context;
+        shape.n_context = info_.n_context_named;
         shape.rms_eps = info_.rms_eps;
         shape.attention_scale = 1.0f / std::sqrt(float(info_.head_dim));
         shape.tied_head = info_.tied_head;
@@ -202,6 +220,17 @@ class Check {
 };
 
 } // namespace
+
+double Yarn::unscaled(int64_t i, int64_t head_dim, double rope_base) const {
+    auto pair_that_turns = [&](double times) { // within n_context positions
+        return double(head_dim) * std::log(double(n_context) / (2 * M_PI * times)) / (2 * std::log(rope_base));
+    };
+    const double low = std::max(0.0, std::floor(pair_that_turns(beta_fast))),
+                 high = std::min(double(head_dim - 1), std::ceil(pair_that_turns(beta_slow)));
+    return 1 - std::min(1.0, std::max(0.0, (double(i) - low) / std::max(0.001, high - low)));
+}
+
+float Yarn::attention_factor(float frequency_scale) { return 1 - 0.1f * std::log(frequency_scale); }
 
 LayerTensors layer_tensors(const LlmShape &s, int64_t layer) {
     const std::string at = "blk." + std::to_string(layer) + ".";

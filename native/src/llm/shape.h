@@ -18,6 +18,19 @@ struct LayerAttention {
     }
 };
 
+// Scaling of rotations by YaRN (Peng et al. 2023, arXiv 2309.00071): a layer's frequency scale is for pairs that turn
+// less than beta_slow times within the context of n_context positions before scaling, none for those that turn more
+// than beta_fast times, and a mixture in between.
+struct Yarn {
+    int64_t n_context = 0; // 0: there is no such scaling
+    float beta_fast = 32, beta_slow = 1;
+
+    // How much of the frequency of pair i stays as it is, with ggml's rounding of the bounds.
+    double unscaled(int64_t i, int64_t head_dim, double rope_base) const;
+    // What rotated queries and keys are multiplied by; ggml does so of its own accord.
+    static float attention_factor(float frequency_scale);
+};
+
 struct LlmShape {
     const Architecture *architecture = nullptr;
     int64_t n_layer = 0, n_embd = 0, n_heads = 0, n_heads_kv = 0, head_dim = 0, n_ff = 0, n_vocab = 0, n_context = 0;
@@ -28,6 +41,7 @@ struct LlmShape {
     float residual_scale = 1;        // of what attention and feed-forward layer add
     float logit_scale = 1;           // of logits
     float rope_attention_factor = 1; // of rotated queries and keys
+    Yarn yarn;
     std::string rope_factors;        // a tensor that divides the frequencies, or none
     std::string rope_factors_unused; // a tensor for contexts longer than n_context, or none
     std::vector<LayerAttention> layers;

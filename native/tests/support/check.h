@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <vector>
 
 inline int &failed_checks() {
@@ -76,3 +77,5 @@ class Cases {
 
 // Runs a call as a case that has its text as its name. Needs a variable `cases`.
 #define CASE(call) cases.run(#call, [&] { call; })
+// The same of one of several things, whose name joins the text.
+#define CASE_OF(thing, call) cases.run((std::string(#call) + " of " + (thing)).c_str(), [&] { call; })

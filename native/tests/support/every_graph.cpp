@@ -3,7 +3,10 @@
 #include "support/align.h"
 #include "support/gpu.h"
 
+#include "llm/arch/architecture.h"
+
 #include "ggml-backend.h"
+#include "gguf.h"
 
 #include <cstring>
 #include <dlfcn.h>
@@ -299,8 +302,20 @@ void run_everything() {
     in_use.head_dim = 64;
     llama3.tied = false;
     llama3.rope_factors = true;
+    std::vector<TinyGguf> shapes = {in_use, llama3};
+    for (const ri::Architecture *const *a = ri::architectures; *a; ++a) {
+        shapes.push_back(in_use);
+        shapes.back().architecture = (*a)->name;
+        shapes.back().edit = [](gguf_context *m) { // only those of the file's architecture are read
+            for (const char *key : {"granite.embedding_scale", "granite.residual_scale", "granite.logit_scale"})
+                gguf_set_val_f32(m, key, 2);
+            gguf_set_val_u32(m, "gemma3.attention.sliding_window", 4);
+            gguf_set_val_str(m, "mistral3.rope.scaling.type", "yarn");
+            gguf_set_val_f32(m, "mistral3.rope.scaling.factor", 2);
+        };
+    }
     for (ri_precision precision : {RI_F32, RI_BF16})
-        for (const TinyGguf &shape : {in_use, llama3}) run_adapters_through_llama(shape, precision);
+        for (const TinyGguf &shape : shapes) run_adapters_through_llama(shape, precision);
 }
 
 } // namespace

@@ -22,6 +22,7 @@ struct Architecture {
     bool fused_qkv = false;        // new files hold queries, keys and values in one matrix; either form is read
     bool fused_gate_up = false;    // gate and up projection are one matrix
     bool long_rope = false;        // RoPE scaling of type longrope is read: factors for short and for long contexts
+    bool yarn = false;             // and of type yarn
     bool head_norms = false;       // each head of queries and keys is normalised before it is rotated
     bool post_norms = false;       // what attention and feed-forward layer give is normalised before it is added
     bool square_attention = false; // the heads together are as wide as an embedding

@@ -5,9 +5,10 @@
 
 namespace ri {
 
-extern const Architecture llama, qwen2, qwen3, smollm3, granite, gemma3, phi3;
+extern const Architecture llama, mistral3, qwen2, qwen3, smollm3, granite, gemma3, phi3;
 
-const Architecture *const architectures[] = {&llama, &qwen2, &qwen3, &smollm3, &granite, &gemma3, &phi3, nullptr};
+const Architecture *const architectures[] = {&llama,   &mistral3, &qwen2, &qwen3, &smollm3,
+                                             &granite, &gemma3,   &phi3,  nullptr};
 
 const Architecture *find_architecture(const char *name) {
     for (const Architecture *const *a = architectures; *a; ++a)

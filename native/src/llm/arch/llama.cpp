@@ -8,6 +8,7 @@ extern const Architecture llama;
 const Architecture llama = [] {
     Architecture a;
     a.name = "llama";
+    a.yarn = true;
     return a;
 }();
 

@@ -7,6 +7,7 @@ extern const Architecture qwen2;
 const Architecture qwen2 = [] {
     Architecture a;
     a.name = "qwen2";
+    a.yarn = true;
     a.rope_pairs = RopePairs::halves;
     a.qkv_biases = true;
     a.square_attention = true;

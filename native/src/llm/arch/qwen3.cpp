@@ -7,6 +7,7 @@ extern const Architecture qwen3;
 const Architecture qwen3 = [] {
     Architecture a;
     a.name = "qwen3";
+    a.yarn = true;
     a.rope_pairs = RopePairs::halves;
     a.head_norms = true;
     return a;
