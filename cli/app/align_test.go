@@ -77,7 +77,7 @@ func TestRecovery(t *testing.T) {
 				t.Errorf("%+v", said)
 			}
 			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100")
-			contains(t, stdout, "user 100:", "the state says", "in truth")
+			contains(t, stdout, "user 100:", "read from the state", "actual")
 			fails(t, 1, []string{"asks for the last item", "asks for the history"}, dir, "interpret", "--run", "@run", "--user", "100",
 				"--titles", "5")
 
@@ -136,7 +136,7 @@ func TestTasks(t *testing.T) {
 	fails(t, 1, []string{"known are", "third quarter"}, dir, with(edit, "--toward", "popularity=none")...)
 	fails(t, 2, []string{"ATTRIBUTE=VALUE"}, dir, with(edit, "--toward", "popularity")...)
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter")
-	contains(t, stdout, "in truth", "quarter")
+	contains(t, stdout, "actual", "quarter")
 	fails(t, 1, []string{"titles are scored", "popularity"}, dir, "interpret", "--run", "@run", "--history", "The Golden Letter, The Golden Letter", "--titles", "2")
 	fails(t, 1, []string{"does not ask for the decade", "popularity, last item"}, dir, "evaluate", "--run", "@run", "--task", "decade")
 	fails(t, 2, []string{"--beside", "NAME=FOLDER"}, dir, "evaluate", "controls", "--run", "@run", "--beside", "x")

@@ -188,7 +188,7 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	contains(t, stdout, `user 103, last choice "The Silent Winter": place `, " of 30 titles", weighed.Titles[2].Title)
 	fails(t, 2, []string{"--titles", "draws nothing"}, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "0")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour, The Golden Orchard")
-	contains(t, stdout, `this history, after "The Silent Harbour":`, "the states say", "probability", "in truth", "The Golden Orchard")
+	contains(t, stdout, `this history, after "The Silent Harbour":`, "read from the states", "probability", "actual", "The Golden Orchard")
 
 	// By hand: user 103's last ten films begin with film (15+7·15) mod 30 = 0 and end with
 	// (15+7·24) mod 30 = 3.

@@ -123,7 +123,7 @@ func interpretAction(c *cli.Context) error {
 		}
 		fmt.Fprintf(c.App.Writer, "%s, after %q:\n", whose(c), titles[0])
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "  the states say\tprobability\tin truth\t")
+		fmt.Fprintln(w, "  read from the states\tprobability\tactual\t")
 		for _, r := range readings {
 			fmt.Fprintf(w, "  %s\t%.3f\t%s\t%s\n", oneLine(r.Said), r.Probability, r.Chosen,
 				word(r.Right, "✓", "")+word(r.Unlike, " unlike the states of training: the answer means little", ""))
@@ -233,7 +233,7 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	}
 	fmt.Fprintf(c.App.Writer, "%s:%s\n", whose(c), word(unlike[0], " (the state is unlike those of training: the answer means little)", ""))
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  the state says\t\tin truth")
+	fmt.Fprintln(w, "  read from the state\t\tactual")
 	for i := range max(len(titles), len(lines)) {
 		var line evaluate.Line
 		var truth string

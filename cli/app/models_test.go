@@ -57,7 +57,7 @@ func TestModelsSynthesize(t *testing.T) {
 				t.Errorf("a validation loss of %g for a token, %v; want about ln 259 = 5.557", loss, err)
 			}
 			stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "100")
-			contains(t, stdout, "in truth")
+			contains(t, stdout, "actual")
 		})
 	}
 }

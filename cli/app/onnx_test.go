@@ -35,7 +35,7 @@ func TestONNXCommands(t *testing.T) {
 	runs(t, dir, with([]string{"recommender", "states", "--part", "test", "--out", "@states.parquet"}, from...)...)
 	runs(t, dir, with(with(alignTiny, from...), "--samples", "8")...)
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour,The Golden Orchard")
-	contains(t, stdout, "the states say", "The Golden Orchard")
+	contains(t, stdout, "read from the states", "The Golden Orchard")
 	runs(t, dir, "evaluate", "--run", "@run", "--samples", "5")
 
 	fails(t, 2, []string{"--out must end in .onnx"}, dir, with(bring, "--out", "@in.safetensors", "@ranks.onnx")...)

@@ -34,7 +34,7 @@ func TestStatesInPlaceOfARecommender(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "--run", "@run", "--samples", "3")
 	contains(t, stdout, "n = 3")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "103")
-	contains(t, stdout, "user 103, after", "the states say")
+	contains(t, stdout, "user 103, after", "read from the states")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "2")
 	contains(t, stdout, "of 30 titles")
 	fails(t, 1, []string{"its own sequences"}, dir, "interpret", "--run", "@run", "--history", "The Silent Harbour")

@@ -243,7 +243,7 @@ func TestHistory(t *testing.T) {
 	p.count("#map circle.item", 30+1) // with the legend's
 	p.count("#map .body > svg circle.stop", 2)
 	p.count("#map .body > svg circle.best", 10)
-	p.until(`document.querySelector("#words [role=status]").textContent.includes("in truth it was The Silent Bridge")`)
+	p.until(`document.querySelector("#words [role=status]").textContent.includes("actual: The Silent Bridge")`)
 
 	p.keys("xylophone") // what no title holds
 	p.says("#found-note", "similar")

@@ -167,6 +167,8 @@ func remedy(header []string, c column) string {
 		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
 	case c.role == timeRole:
 		return "add the column, correct its name, say which one it is, or take the order of the rows"
+	case c.role == titleRole:
+		return "add the column, correct its name, say which one it is, or import the titles from a separate file of items"
 	}
 	return "add the column, correct its name, or say which one it is"
 }

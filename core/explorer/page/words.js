@@ -48,11 +48,11 @@ function legend() {
 // title compares the title that was said with the true one.
 function title(panel, answer) {
   const truth = answer.truth[0].title, words = answer.text || "nothing", sure = probability(answer.log_prob);
-  panel.status.textContent = `The states say ${words}, probability ${sure}; in truth it was ${truth}.`;
+  panel.status.textContent = `Read from the states: ${words}, probability ${sure}; actual: ${truth}.`;
   return [
     make("dl", {},
-      make("dt", {}, "the states say"), make("dd", {}, make("b", {}, words), ` (${sure}) `, verdict(answer.truth[0].named)),
-      make("dt", {}, "in truth"), make("dd", {}, truth)),
+      make("dt", {}, "read from the states"), make("dd", {}, make("b", {}, words), ` (${sure}) `, verdict(answer.truth[0].named)),
+      make("dt", {}, "actual"), make("dd", {}, truth)),
     make("h3", {}, "The likeliest titles of the catalogue"),
     make("ol", { class: "titles" }, ...(answer.titles ?? []).map(title => {
       const text = title.lines.map(line => line.text).join(" / ");
