@@ -79,7 +79,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{Encoder: 3*len(models.Names()) + 1, Adapter: 2, Train: 2, Generate: 1, Evaluate: 2, Latency: 5, Bulk: 1}
+	want := map[string]int{Encoder: 3*len(models.Names()) + 2, Adapter: 4, Train: 2, Generate: 1, Evaluate: 2, Latency: 5, Bulk: 1}
 	got := map[string]int{}
 	for _, f := range r.Figures {
 		got[f.Bench]++
@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 
 // A sweep has a figure for each value, each with the value, and can be drawn.
 func TestRun_sweeps(t *testing.T) {
-	for name, want := range map[string]int{Encoder + " " + ByBatch: 10 * len(models.Names()), Encoder + " " + ByLength: 5, Adapter + " " + ByThreads: 2 * 2,
+	for name, want := range map[string]int{Encoder + " " + ByBatch: 10 * len(models.Names()), Encoder + " " + ByLength: 5, Adapter + " " + ByThreads: 4 * 2,
 		Train + " " + ByBatch: 2 * 7, Generate + " " + ByBatch: 8, Generate + " " + ByLength: 5} {
 		t.Run(name, func(t *testing.T) {
 			bench, sweep, _ := strings.Cut(name, " ")

@@ -27,6 +27,9 @@ const splitFile = "split.json"
 const (
 	manyStates  = 256
 	manyOracles = 1000
+	// gBCE as its authors recommend it (Petrov and Macdonald 2023, arXiv 2308.07192).
+	manyNegatives = 256
+	calibration   = 0.75
 )
 
 // writeSplit writes the sequences of a data set, each as [[history], next].
@@ -106,7 +109,10 @@ func (b *bed) encoders(context.Context) (works []work, err error) {
 				works = append(works, w)
 			}
 		default:
-			works = append(works, b.oneState(model), b.states(model, manyStates, recommenderPositions), b.recommenderTraining(model))
+			works = append(works, b.oneState(model), b.states(model, manyStates, recommenderPositions), b.recommenderTraining(model, 0))
+			if model == models.Default {
+				works = append(works, b.recommenderTraining(model, manyNegatives))
+			}
 			if model == models.DreamRec {
 				works = append(works, b.oracles(model))
 			}
@@ -269,22 +275,29 @@ func (b *bed) histories(n, positions int) [][]int32 {
 	return all
 }
 
-// recommenderTraining trains for an epoch at a time. The clock stops between epochs, so that the
+// recommenderTraining trains for an epoch at a time, with so many negatives of each target or, if
+// there are none, by the full softmax. The clock stops between epochs, so that the
 // ranking of validation does not count, and an epoch's last batch, which is a short one, does not
 // either.
-func (b *bed) recommenderTraining(model string) work {
-	// DreamRec's loss is drawn at random on both sides, so that states are held together; `recint
+func (b *bed) recommenderTraining(model string, negatives int) work {
+	// DreamRec's loss and negatives are drawn at random on both sides, so that states are held together; `recint
 	// verify` and bench/peers/check_recommender.py hold both losses against the same reference
 	// cases.
 	agree := closeTo(map[string]float64{"loss": 1e-4, "gradient_norm": 1e-4})
-	if model == models.DreamRec {
+	if model == models.DreamRec || negatives > 0 {
 		agree = sameStates
 	}
 	c, err := b.config(model, recommenderPositions)
+	name, more := model+", training", []string{"--batch", strconv.Itoa(c.BatchSize)}
+	if negatives > 0 {
+		c.Negatives, c.Calibration = negatives, calibration
+		name = fmt.Sprintf("%s with %d negatives", name, negatives)
+		more = append(more, "--negatives", strconv.Itoa(negatives), "--calibration", fmt.Sprint(calibration))
+	}
 	asked := map[string]string{models.GRU4Rec: "2 × PyTorch", models.Caser: "2 × PyTorch", models.SASRec: "3 × PyTorch"}
 	return work{
-		Figure: Figure{Name: model + ", training", Unit: "sequences", Asked: asked[model]},
-		peers:  []peer{b.recommenderPeer(PyTorch, "epoch", model, b.someThreads(), agree, "--batch", strconv.Itoa(c.BatchSize))},
+		Figure: Figure{Name: name, Unit: "sequences", Asked: asked[model]},
+		peers:  []peer{b.recommenderPeer(PyTorch, "epoch", model, b.someThreads(), agree, more...)},
 		open: func(ctx context.Context) (*ready, error) {
 			if err != nil {
 				return nil, err
@@ -295,7 +308,7 @@ func (b *bed) recommenderTraining(model string) work {
 			}
 			defer r.Close()
 			var figures check
-			if model == models.DreamRec {
+			if model == models.DreamRec || negatives > 0 {
 				figures, err = b.checkStates(ctx, r, c.BatchSize, c.BatchSize)
 			} else {
 				figures, err = checkStep(r, b.split.Train[:c.BatchSize])

@@ -222,11 +222,13 @@ type RecommenderBatch struct {
 	// draws.
 	Shared        []int32
 	SharedOffsets []float32
+
+	TargetDiscount float32 // with negatives: by how much less than a negative a target counts, 0 to 1
 }
 
 // Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the
-// full-softmax cross-entropy; or with negatives of -log σ(score of the target) - Σ log(1 - σ(score
-// of a negative)); or with shared items of the cross-entropy over the target and those of them that
+// full-softmax cross-entropy; or with negatives of -(1 - TargetDiscount) log σ(score of the target) -
+// Σ log(1 - σ(score of a negative)); or with shared items of the cross-entropy over the target and those of them that
 // are not the target. ErrUnsupported if the recommender generates: it learns to denoise.
 func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
@@ -254,6 +256,7 @@ func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 			histories: b.native(&pin, r), targets: data[C.int32_t](b.Targets), negatives: data[C.int32_t](b.Negatives),
 			n_negatives: C.size_t(negatives), dropout: C.float(b.Dropout), seed: C.uint64_t(b.Seed),
 			shared: data[C.int32_t](b.Shared), shared_offsets: data[C.float](b.SharedOffsets), n_shared: C.size_t(len(b.Shared)),
+			target_discount: C.float(b.TargetDiscount),
 		}
 		return try(op, func(e *C.ri_error) C.ri_status {
 			return C.ri_recommender_backward(p, &batch, (*C.double)(&loss), e)

@@ -107,57 +107,85 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, width, dropout):
+    """With its residual and a norm of its own, or `bare` of both."""
+
+    def __init__(self, width, dropout, bare):
         super().__init__()
-        self.w_1, self.w_2, self.layer_norm = Pointwise(width), Pointwise(width), nn.LayerNorm(width)
+        self.w_1, self.w_2 = Pointwise(width), Pointwise(width)
+        self.layer_norm = None if bare else nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
-        return self.layer_norm(self.dropout(self.w_2(F.relu(self.w_1(x)))) + x)
+        y = self.dropout(self.w_2(F.relu(self.w_1(x))))
+        return self.layer_norm(y + x) if self.layer_norm else y
 
 
 class SASRec(nn.Module):
-    """One block, one head. Queries are normalised, keys and values are not."""
+    """One block, one head. Queries are normalised, keys and values are not; with `norm_first` all are, and the residuals are not.
+    `rotary` turns queries and keys by their positions, which then have no embeddings."""
 
     name = "SASRec"
 
-    def __init__(self, items, width=WIDTH, positions=POSITIONS, dropout=0.0, spread=0.02):
+    def __init__(self, items, width=WIDTH, positions=POSITIONS, dropout=0.0, spread=0.02, norm_first=False, rotary=False):
         super().__init__()
         self.items, self.width, self.positions = items, width, positions
+        self.norm_first, self.rotary = norm_first, rotary
         self.item_embeddings = nn.Embedding(items + 1, width)
-        self.positional_embeddings = nn.Embedding(positions, width)
+        if rotary:
+            half = width // 2
+            angles = torch.arange(positions).unsqueeze(1) * 10000.0 ** (-torch.arange(half) / half)
+            self.register_buffer("cosines", torch.cat([angles.cos(), angles.cos()], 1), persistent=False)
+            self.register_buffer("sines", torch.cat([-angles.sin(), angles.sin()], 1), persistent=False)
+        else:
+            self.positional_embeddings = nn.Embedding(positions, width)
+            nn.init.normal_(self.positional_embeddings.weight, std=spread)
         self.ln_1, self.ln_2, self.ln_3 = (nn.LayerNorm(width) for _ in range(3))
         self.mh_attn = Attention(width)
-        self.feed_forward = FeedForward(width, dropout)
+        self.feed_forward = FeedForward(width, dropout, norm_first)
         self.s_fc = nn.Linear(width, items)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.item_embeddings.weight, std=spread)
-        nn.init.normal_(self.positional_embeddings.weight, std=spread)
 
     def embed(self, histories):
-        return self.dropout(self.item_embeddings(histories) + self.positional_embeddings.weight[: histories.shape[1]])
+        x = self.item_embeddings(histories)
+        return self.dropout(x if self.rotary else x + self.positional_embeddings.weight[: histories.shape[1]])
 
-    def attend(self, x, queries, **mask):
-        """Queries, keys and values are [n, T, width]; only the queries may be fewer."""
+    def turn(self, x, places):
+        other = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+        return x * self.cosines[places] + other * self.sines[places]
+
+    def attend(self, x, last=None, **mask):
+        """The states at all positions of x [n, T, width], or [n, 1, width] at the last ones [n]."""
+
+        def pick(y):
+            return y if last is None else y[rows(len(y), last)].unsqueeze(1)
+
         attention = self.mh_attn
+        if self.norm_first:
+            x, residual = self.ln_1(x), pick(x)
+            queries = pick(x)
+        else:
+            queries = residual = self.ln_1(pick(x))
         q, k, v = attention.linear_q(queries), attention.linear_k(x), attention.linear_v(x)
+        if self.rotary:
+            k = self.turn(k, slice(x.shape[1]))
+            q = self.turn(q, slice(x.shape[1]) if last is None else last.unsqueeze(1))
         q, k, v = (t.unsqueeze(1) for t in (q, k, v))
         dropped = self.dropout.p if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, **mask).squeeze(1) + queries
-        return self.ln_3(self.feed_forward(self.ln_2(attended)))
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, **mask).squeeze(1) + residual
+        forward = self.feed_forward(self.ln_2(attended))
+        return self.ln_3(forward + attended if self.norm_first else forward)
 
     def forward(self, histories, lengths):
         # The only block needs the query of the last item alone.
         x = self.embed(histories)
         count = histories.shape[1]
-        last = x[rows(len(histories), lengths - 1)].unsqueeze(1)
         known = (torch.arange(count, device=lengths.device) < lengths.unsqueeze(1)).view(-1, 1, 1, count)
-        return self.attend(x, self.ln_1(last), attn_mask=known).squeeze(1)
+        return self.attend(x, lengths - 1, attn_mask=known).squeeze(1)
 
     def all_states(self, histories):
         """The state after each position, [n, T, width]; those of padding mean nothing."""
-        x = self.embed(histories)
-        return self.attend(x, self.ln_1(x), is_causal=True)
+        return self.attend(self.embed(histories), is_causal=True)
 
     def scores(self, states):
         return self.s_fc(states)
@@ -447,11 +475,12 @@ def load(path, dropout=0.0):
         sizes.update(filters=len(horizontal[0]), heights=[value.shape[2] for value in horizontal])
         model = Caser(positions=stored["vertical_cnn.weight"].shape[2], **sizes)
     else:
-        sizes.update(positions=len(stored["positional_embeddings.weight"]))
+        rotary = "positional_embeddings.weight" not in stored
+        sizes.update(positions=int(metadata["state_size"]) if rotary else len(stored["positional_embeddings.weight"]))
         if "none_embedding.weight" in stored:
             model = DreamRec(diffuser="mlp2" if "diffuser.2.weight" in stored else "mlp1", **sizes)
         else:
-            model = SASRec(**sizes)
+            model = SASRec(rotary=rotary, norm_first="feed_forward.layer_norm.weight" not in stored, **sizes)
     # RecInt stores the convolutions of width 1 as matrices.
     own = model.state_dict()
     found = model.load_state_dict({name: value.view_as(own[name]) if name in own else value for name, value in stored.items()},
@@ -470,6 +499,8 @@ def save(model, path, **metadata):
         told.update(filter_sizes=list(model.heights), num_filters=model.filters)
     if isinstance(model, DreamRec):
         told.update(diffuser=model.diffuser_kind)
+    elif isinstance(model, SASRec):
+        told.update({option: "true" for option in ("norm_first", "rotary") if getattr(model, option)})
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path,
               {name: str(value) for name, value in told.items()})
 

@@ -10,8 +10,8 @@ part in `epoch`), in file order; `state` runs them at their true length. As many
 
 The check gives sums over the states of the first --batch test histories (in `state` taken one by one), to be compared with the
 other program's: weighted 1 to 7 in turn, since what leaves a normalisation sums to nothing. In `epoch` it is the loss and the gradient
-norm of the first --batch training sequences without dropout. DreamRec's loss and oracles are drawn at random, so its check is
-always of its states, which guide them.
+norm of the first --batch training sequences without dropout. DreamRec's loss and oracles are drawn at random, and so are negatives:
+the check is then of states.
 """
 
 import argparse
@@ -40,6 +40,8 @@ def arguments():
     parser.add_argument("--batch", type=int, help="samples at once: 256, oracles: 1000")
     parser.add_argument("--seconds", type=float, default=1, help="of a repetition of `state` and `states`")
     parser.add_argument("--steps", type=int, help="of an epoch, in place of all")
+    parser.add_argument("--negatives", type=int, default=0, help="of each target, in `epoch`: binary cross-entropy in place of a softmax")
+    parser.add_argument("--calibration", type=float, default=0.0, help="t of gBCE")
     parser.add_argument("--plain", action="store_true", help="sample step by step as the authors do")
     pace.arguments(parser)
     args = parser.parse_args()
@@ -104,7 +106,7 @@ def epoch(args, model, data, schedule):
         loss_of = torch.compile(loss_of, dynamic=False)
 
     def check():
-        if schedule:
+        if schedule or args.negatives:  # the loss is drawn at random
             return first_sums(args, model, data)
         loss = loss_of(*(t[: args.batch] for t in train))
         loss.backward()

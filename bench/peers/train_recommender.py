@@ -45,6 +45,10 @@ def arguments():
     parser.add_argument("--spread", type=float, help="standard deviation of new item embeddings")
     parser.add_argument("--all-positions", action="store_true", default=None, help="SASRec, HSTU: a loss at each position, not only the last")
     parser.add_argument("--mask-ratio", type=float, help="BERT4Rec: probability of hiding an item of a history, too")
+    parser.add_argument("--negatives", type=int, default=0, help="draw so many items for each target, and learn by binary cross-entropy")
+    parser.add_argument("--calibration", type=float, default=0.0, help="t of gBCE (Petrov and Macdonald 2023, arXiv 2308.07192)")
+    parser.add_argument("--norm-first", action="store_true", help="SASRec: blocks normalise what they read")
+    parser.add_argument("--rotary", action="store_true", help="SASRec: positions turn queries and keys")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--probe", action="store_true", help="how readable the chosen states are, on the test split")
@@ -65,6 +69,8 @@ def arguments():
 
 def build(args, items):
     more = {"diffuser": args.diffuser} if args.model == "dreamrec" else {}
+    if args.model == "sasrec":
+        more = {"norm_first": args.norm_first, "rotary": args.rotary}
     return MODELS[args.model](items, dropout=args.dropout, spread=args.spread, **more)
 
 
@@ -74,8 +80,27 @@ def tensors(sequences, model):
     return histories, lengths, torch.tensor([following for _, following in sequences])
 
 
+def calibrated(model, args):
+    """The binary cross-entropy of targets and of items drawn for each, in which targets count less (gBCE). `seen` [n, any] are the
+    items that are not drawn. The scores of a small catalogue's items take less time than the rows of those that are drawn."""
+    beta = 1 - args.calibration * (1 - min(1, args.negatives / (model.items - 1)))
+
+    def loss(states, targets, seen):
+        excluded = torch.zeros(len(seen), model.items + 1, dtype=torch.bool).scatter_(1, seen, True)
+        drawn = torch.randint(model.items, (len(seen), args.negatives))
+        while (again := excluded.gather(1, drawn)).any():
+            drawn = torch.where(again, torch.randint_like(drawn, model.items), drawn)
+        scores = model.scores(states).gather(1, torch.cat([targets.unsqueeze(1), drawn], 1))
+        return (beta * F.softplus(-scores[:, 0]) + F.softplus(scores[:, 1:]).sum(1)).mean()
+
+    return loss
+
+
 def objective(model, args, schedule):
     """The loss of a batch of histories, lengths and next items."""
+    if args.negatives:
+        gbce = calibrated(model, args)
+        return lambda h, n, following: gbce(model(h, n), following, torch.cat([h, following.unsqueeze(1)], 1))
     if args.model == "dreamrec":
         return lambda h, n, following: model.loss(h, n, following, schedule, args.drop)
     if args.model == "bert4rec" and args.mask_ratio > 0:

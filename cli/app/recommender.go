@@ -101,6 +101,8 @@ var trainingFlags = []trainingFlag{
 		func(c *recommender.Config) any { return &c.AllPositions }, forward},
 	{"negatives", "binary cross-entropy with `N` sampled negatives per target, instead of the full softmax",
 		func(c *recommender.Config) any { return &c.Negatives }, scores},
+	{"calibration", "with --negatives: gBCE calibration `T`, 0 (none) to 1 (full)",
+		func(c *recommender.Config) any { return &c.Calibration }, scores},
 	{"sampled", "sampled softmax with `N` negatives per batch and log-Q correction; 0: full softmax",
 		func(c *recommender.Config) any { return &c.Sampled }, scores},
 }

@@ -147,6 +147,12 @@ func (c Config) Validate() error {
 	if entry.Diffusion != nil && (c.Negatives > 0 || c.Sampled > 0 || c.AllPositions) {
 		return fmt.Errorf("recommender: %s learns to denoise the next item; it has neither negatives nor sampled nor all_positions", c.Model)
 	}
+	if !(c.Calibration >= 0 && c.Calibration <= 1) {
+		return fieldError(&artifact.FieldError{Field: "calibration", Value: c.Calibration, Want: "0 to 1"})
+	}
+	if c.Calibration > 0 && c.Negatives == 0 {
+		return fmt.Errorf("recommender: calibration %g is of a loss with negatives; say how many, or leave it out", c.Calibration)
+	}
 	if c.Negatives > 0 && c.Sampled > 0 {
 		return fmt.Errorf("recommender: %d negatives of each target and %d sampled items of each batch; a training has only one of them",
 			c.Negatives, c.Sampled)

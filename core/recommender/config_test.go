@@ -26,6 +26,10 @@ func TestValidateNamesTheField(t *testing.T) {
 		"weight_decay": func(c *Config) { c.WeightDecay = -1 }, "max_norm": func(c *Config) { c.MaxNorm = math.Inf(1) },
 		`"GRU"`: func(c *Config) { c.Model = "GRU" }, `"mine"`: func(c *Config) { c.Layout = "mine" },
 		"inner": func(c *Config) { c.Settings["inner"] = -1 }, "negatives": func(c *Config) { c.Negatives = -1 },
+		"calibration 0.5 is of a loss": func(c *Config) { c.Calibration = 0.5 },
+		"0 to 1":                       func(c *Config) { c.Negatives, c.Calibration = 4, 1.5 },
+		"half the width":               func(c *Config) { c.Settings["rotary"], c.Width = true, 5 },
+		"norm_first is true; it must be false in the layout recbole": func(c *Config) { c.Settings["norm_first"], c.Layout = true, models.RecBole },
 		"hidden": func(c *Config) { c.Model, c.Settings["layers"] = models.GRU4Rec, 1 }, "layers": func(c *Config) { c.Model, c.Settings["hidden"] = models.GRU4Rec, 1 },
 		"heights": func(c *Config) { c.Model = models.Caser }, "each 1 to the number of positions, 10": func(c *Config) {
 			*c, _ = Default(models.Caser, 1)
@@ -100,6 +104,7 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Add(`{"model":"DreamRec","items":1,"width":4,"positions":1,"blocks":1,"heads":1,"diffusion":{"steps":2,"schedule":"sqrt","denoiser":"mlp2"}}`)
 	f.Add(`{"model":"Caser","heights":[1,-1]}`)
+	f.Add(`{"model":"SASRec","items":3,"width":6,"positions":2,"blocks":2,"heads":3,"rotary":true,"norm_first":true}`)
 	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
 	if err != nil {
 		f.Fatal(err)

@@ -126,6 +126,67 @@ func TestSampledSoftmax(t *testing.T) {
 	}
 }
 
+// SASRec with its options and gBCE learns the rule, resumes bit for bit, and comes back from its
+// file, with the configuration or with the authors' metadata alone.
+func TestSASRecOptions(t *testing.T) {
+	histories := Histories(rule(5, 1))
+	for _, options := range [][]string{{"norm_first"}, {"rotary"}, {"norm_first", "rotary"}} {
+		c := smallOf(t, models.SASRec)
+		c.Settings["blocks"], c.Settings["heads"] = 2, 2
+		c.MaxEpochs, c.Negatives, c.Calibration = 40, 4, 0.75
+		for _, option := range options {
+			c.Settings[option] = true
+		}
+		path := filepath.Join(t.TempDir(), "checkpoint.safetensors")
+		half := c
+		half.MaxEpochs = 2
+		train(t, half, Options{CheckpointPath: path})
+		r := train(t, c, Options{CheckpointPath: path})
+		if !same(values(t, r), values(t, train(t, c, Options{}))) {
+			t.Errorf("%v: a resumed training gave other weights", options)
+		}
+		if m, err := Evaluate(t.Context(), r, ruleSplit().Test, nil); err != nil || m.HR[1] < 0.8 {
+			t.Errorf("%v: HR@1 %v on unseen sequences: %v", options, m.HR[1], err)
+		}
+		file, err := r.file()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, without := range []string{"", keyConfig} {
+			delete(file.Metadata, without)
+			back, err := FromFile(testllm.Engine(t), file)
+			if err != nil {
+				t.Fatalf("%v, without %q: %v", options, without, err)
+			}
+			defer back.Close()
+			if !slices.Equal(scores(t, r, histories), scores(t, back, histories)) {
+				t.Errorf("%v, without %q: the loaded weights give other scores", options, without)
+			}
+		}
+		for _, option := range options { // nothing else tells it
+			delete(file.Metadata, option)
+		}
+		if back, err := FromFile(testllm.Engine(t), file); err == nil || !strings.Contains(err.Error(), "has no tensor") {
+			t.Errorf("%v: a file that does not say so was read: %v, %v", options, back, err)
+		}
+	}
+}
+
+// By hand: of 9 other items 3 are drawn, so that β = 1 − t·(1 − 1/3).
+func TestTargetDiscount(t *testing.T) {
+	for _, c := range []struct {
+		negatives   int
+		calibration float64
+		want        float64
+	}{{3, 0, 0}, {3, 0.75, 0.5}, {3, 1, 2.0 / 3}, {9, 1, 0}, {20, 1, 0}} {
+		config := defaultOf(t, models.SASRec, 10)
+		config.Negatives, config.Calibration = c.negatives, c.calibration
+		if got := float64(config.targetDiscount()); math.Abs(got-c.want) > 1e-7 {
+			t.Errorf("%d negatives, t = %g: %g, want %g", c.negatives, c.calibration, got, c.want)
+		}
+	}
+}
+
 // 4 epochs at once are bit for bit 2 epochs, a restart from the checkpoint and 2 more.
 func TestEveryModelResumesExactly(t *testing.T) {
 	for _, model := range models.Names() {

@@ -335,7 +335,8 @@ func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
 // drawn uniformly from the items that are neither in the history nor next; where there are none,
 // from all.
 func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.RecommenderBatch {
-	batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items)), Dropout: float32(c.Dropout)}
+	batch := cgo.RecommenderBatch{Histories: h, Targets: make([]int32, len(h.Items)), Dropout: float32(c.Dropout),
+		TargetDiscount: c.targetDiscount()}
 	masked := c.masked()
 	if c.Negatives > 0 {
 		batch.Negatives = make([]int32, len(h.Items)*c.Negatives)
@@ -363,6 +364,13 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 		}
 	}
 	return batch
+}
+
+// targetDiscount is 1 − β of gBCE (Petrov and Macdonald 2023, arXiv 2308.07192): with the share α of
+// the other items that is drawn, β = α(t(1 − 1/α) + 1/α) = 1 − t(1 − α).
+func (c Config) targetDiscount() float32 {
+	share := min(1, float64(c.Negatives)/float64(max(1, c.Items-1)))
+	return float32(c.Calibration * (1 - share))
 }
 
 // part is that of a batch's histories from one up to another.

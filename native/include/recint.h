@@ -304,12 +304,14 @@ typedef struct {
     const int32_t *shared;       /* [n_shared], or NULL */
     const float *shared_offsets; /* [n_shared] */
     size_t n_shared;
+    float target_discount; /* with negatives: by how much less than a negative a target counts, 0..1 */
 } ri_recommender_batch;
 
-/* Mean over the targets of the batch of the full-softmax cross-entropy; or, with negatives, of -log sigmoid(score of
- * the target) - sum of log(1 - sigmoid(score of a negative)); or, with shared items, of the cross-entropy over the
- * target and those of them that are not the target. Its gradient is added to the model's. RI_UNSUPPORTED if the
- * recommender generates. */
+/* Mean over the targets of the batch of the full-softmax cross-entropy; or, with negatives, of -(1 - target_discount)
+ * log sigmoid(score of the target) - sum of log(1 - sigmoid(score of a negative)) (Petrov and Macdonald 2023, arXiv
+ * 2308.07192, whose beta is 1 - target_discount); or, with shared items, of the cross-entropy over the target and those
+ * of them that are not the target. Its gradient is added to the model's. RI_UNSUPPORTED if the recommender
+ * generates. */
 RI_API ri_status ri_recommender_backward(ri_model *model, const ri_recommender_batch *batch, double *loss,
                                          ri_error *err);
 

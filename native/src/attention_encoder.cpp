@@ -4,6 +4,10 @@
 //   - histories are padded at the end.
 // Block i > 0 (an extension) has the same tensors under the prefix "blocks.i.".
 //
+// Two options depart from theirs. With `norm_first` a block adds to its input what it makes of it, normalised (Xiong et
+// al. 2020, arXiv 2002.04745): keys and values are of the normalised input, too, and the feed-forward layer has no
+// LayerNorm of its own. With `rotary` positions have no embeddings but turn queries and keys.
+//
 // Attention is causal and padding stands at the end, so that no position of an item ever sees padding: nothing is
 // masked.
 #include "attention_encoder.h"
@@ -33,12 +37,13 @@ AttentionSizes::AttentionSizes(const Settings &s)
 
 std::vector<TensorSpec> attention_encoder_layout(const AttentionSizes &s, double deviation) {
     const int64_t d = s.width;
-    std::vector<TensorSpec> specs = {
-        item_table("item_embeddings.weight", s.n_items, d, deviation),
-        table("positional_embeddings.weight", RI_ROLE_POSITIONS, s.n_positions, d, deviation)};
+    std::vector<TensorSpec> specs = {item_table("item_embeddings.weight", s.n_items, d, deviation)};
+    if (!s.rotary)
+        specs.push_back(table("positional_embeddings.weight", RI_ROLE_POSITIONS, s.n_positions, d, deviation));
     for (int block = 0; block < s.n_blocks; ++block) {
         const std::string at = prefix(block);
-        for (const char *name : {"ln_1", "ln_2", "feed_forward.layer_norm"}) add_norm(specs, at + name, d);
+        for (const char *name : {"ln_1", "ln_2"}) add_norm(specs, at + name, d);
+        if (!s.norm_first) add_norm(specs, at + "feed_forward.layer_norm", d);
         for (const char *name : {"linear_q", "linear_k", "linear_v"}) add_dense(specs, at + "mh_attn." + name, d, d);
         add_dense(specs, at + "feed_forward.w_1", s.n_inner, d, RI_ROLE_POINTWISE);
         add_dense(specs, at + "feed_forward.w_2", d, s.n_inner, RI_ROLE_POINTWISE);
@@ -53,9 +58,11 @@ namespace {
 Var attend(const Model &m, const AttentionSizes &p, Graph &g, Source &source, const std::string &at, Var queries, Var x,
            bool last) {
     Var q = linear(m, g, at + "mh_attn.linear_q", queries);
-    if (!last || p.n_heads > 1)
-        return causal_attention(g, source, q, linear(m, g, at + "mh_attn.linear_k", x),
-                                linear(m, g, at + "mh_attn.linear_v", x), p.n_heads, last);
+    if (!last || p.n_heads > 1 || p.rotary) {
+        Var k = linear(m, g, at + "mh_attn.linear_k", x), v = linear(m, g, at + "mh_attn.linear_v", x);
+        if (p.rotary) q = rotate(g, source, q, p.n_heads, last), k = rotate(g, source, k, p.n_heads, false);
+        return causal_attention(g, source, q, k, v, p.n_heads, last);
+    }
     // With one query and one head, keys and values need not be computed at every position: q (K x + b) = (q K) x + q b,
     // of which the last term is the same at all positions and leaves the softmax as it is, and the weighted sum of V x
     // + b is V times that of x, + b. (Dropout then falls on what is attended to, not on b.)
@@ -69,17 +76,26 @@ Var attention_encode(const Model &m, const AttentionSizes &p, Graph &g, Source &
     const int64_t D = p.width, T = source.positions(), B = source.samples();
     auto norm = [&](const std::string &name, Var x) { return layer_norm(m, g, name, x, norm_eps); };
     Var x = reshape(g, source.items(g, m.use(g, "item_embeddings.weight")), D * T, B);
-    x = add(g, x, reshape(g, m.use(g, "positional_embeddings.weight"), D * T));
+    if (!p.rotary) x = add(g, x, reshape(g, m.use(g, "positional_embeddings.weight"), D * T));
     x = source.drop(g, reshape(g, x, D, T * B));
     for (int block = 0; block < p.n_blocks; ++block) {
         const std::string at = prefix(block);
         // Behind its keys and values the last block is needed at the last positions only.
         const bool last = block == p.n_blocks - 1 && !source.all();
-        Var queries = norm(at + "ln_1", last ? get_rows(g, x, source.last_positions(g)) : x);
-        Var y = norm(at + "ln_2", add(g, attend(m, p, g, source, at, queries, x, last), queries));
-        Var inner = relu(g, linear(m, g, at + "feed_forward.w_1", y));
-        inner = source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
-        x = norm(at + "feed_forward.layer_norm", add(g, inner, y));
+        auto at_queries = [&](Var y) { return last ? get_rows(g, y, source.last_positions(g)) : y; };
+        auto forward = [&](Var y) {
+            Var inner = relu(g, linear(m, g, at + "feed_forward.w_1", y));
+            return source.drop(g, linear(m, g, at + "feed_forward.w_2", inner));
+        };
+        if (p.norm_first) {
+            Var y = norm(at + "ln_1", x);
+            x = add(g, attend(m, p, g, source, at, at_queries(y), y, last), at_queries(x));
+            x = add(g, forward(norm(at + "ln_2", x)), x);
+        } else {
+            Var queries = norm(at + "ln_1", at_queries(x));
+            Var y = norm(at + "ln_2", add(g, attend(m, p, g, source, at, queries, x, last), queries));
+            x = norm(at + "feed_forward.layer_norm", add(g, forward(y), y));
+        }
     }
     return norm("ln_3", x);
 }

@@ -11,6 +11,9 @@ std::vector<Setting> attention_settings();
 
 struct AttentionSizes {
     int32_t n_items, width, n_positions, n_blocks, n_heads, n_inner;
+    // Of the authors' encoder: blocks normalise what they read, not what they give; positions turn queries and keys and
+    // have no embeddings.
+    bool norm_first = false, rotary = false;
 
     explicit AttentionSizes(const Settings &settings);
 };

@@ -5,6 +5,12 @@
 
 namespace ri {
 
+namespace {
+
+constexpr double rotary_base = 10000; // of the slowest angle, as in the paper
+
+} // namespace
+
 // ---- layers
 
 TensorSpec item_table(const std::string &name, int64_t n_items, int64_t width, double deviation) {
@@ -63,6 +69,35 @@ Var freeze_padding(Graph &g, const Source &source, Var x) {
 }
 
 // ---- attention
+
+Var rotate(Graph &g, const Source &source, Var x, int64_t H, bool last) {
+    const int64_t D = x.value->ne[0], N = x.value->ne[1], T = source.positions(), half = D / H / 2;
+    // The factors of a position's D numbers: those of the number itself, or of the one that it is turned with.
+    auto factors = [=](int64_t position, bool of_itself, float *dst) {
+        for (int64_t i = 0; i < D; ++i) {
+            const double angle = double(position) * std::pow(rotary_base, -double(i % half) / double(half));
+            const double sign = i / half % 2 ? 1 : -1;
+            dst[i] = float(of_itself ? std::cos(angle) : sign * std::sin(angle));
+        }
+    };
+    auto times_factors = [&](Var y, bool of_itself) {
+        if (last) {
+            const Source leaves = source;
+            auto fill = [=](void *dst) {
+                for (int64_t b = 0; b < N; ++b) factors(leaves.last(b), of_itself, static_cast<float *>(dst) + b * D);
+            };
+            return mul(g, reshape(g, y, D, N), g.constant(g.input(GGML_TYPE_F32, fill, D, N)));
+        }
+        std::vector<float> all(static_cast<size_t>(T * D));
+        for (int64_t t = 0; t < T; ++t) factors(t, of_itself, all.data() + t * D);
+        return reshape(g, mul(g, reshape(g, y, D * T, N / T), g.constant(g.input(std::move(all), D * T))), D, N);
+    };
+    std::vector<int32_t> others;
+    for (int64_t i = 0; i < 2 * H * N; ++i) others.push_back(int32_t(i ^ 1));
+    ggml_tensor *other_halves = g.input(std::move(others), 2 * H * N);
+    Var other = pick_rows(g, reshape(g, x, half, 2 * H * N), other_halves, other_halves);
+    return add(g, times_factors(x, true), times_factors(other, false));
+}
 
 namespace {
 

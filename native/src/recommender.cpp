@@ -384,12 +384,8 @@ Var Recommender::training_loss(Graph &graph, Source &source) const {
         },
         rows * n);
     const Head h = head(graph);
-    const int64_t width = states.value->ne[0];
-    Var candidates = reshape(graph, get_rows(graph, h.weight, ids), width, rows, n);
-    Var scores = reshape(graph, mul_mat(graph, candidates, reshape(graph, states, width, 1, n)), rows, n);
-    if (h.bias.value)
-        scores = add(graph, scores, reshape(graph, get_rows(graph, reshape(graph, h.bias, 1, V), ids), rows, n));
-    return binary_cross_entropy(graph, scores, weights);
+    return binary_cross_entropy(graph, candidate_scores(graph, h.weight, h.bias, states, ids), weights,
+                                source.target_discount());
 }
 
 double Recommender::backward(const ri_recommender_batch &b) {
@@ -409,9 +405,12 @@ double Recommender::backward(const ri_recommender_batch &b) {
                 fail(RI_INVALID, "shared item %zu is %d; the catalogue has no such item", j, b.shared[j]);
     }
     if (!(b.dropout >= 0 && b.dropout < 1)) fail(RI_INVALID, "dropout must be in [0, 1), not %g", double(b.dropout));
+    if (!(b.target_discount >= 0 && b.target_discount < 1))
+        fail(RI_INVALID, "target_discount must be in [0, 1), not %g", double(b.target_discount));
     Shape shape;
     shape.n_sequences = b.histories.n_sequences;
     shape.n_negatives = b.n_negatives;
+    shape.target_discount = b.target_discount;
     shape.n_shared = b.n_shared;
     shape.dropout = b.dropout;
     shape.learns = true;

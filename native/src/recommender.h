@@ -25,10 +25,11 @@ struct Shape {
     size_t n_sequences = 0, n_vectors = 0, n_negatives = 0, n_shared = 0;
     bool all = false;    // a state after each item, not only after the last
     bool learns = false; // there are targets
-    float dropout = 0;
+    float dropout = 0, target_discount = 0;
     bool operator==(const Shape &o) const {
         return n_sequences == o.n_sequences && n_vectors == o.n_vectors && n_negatives == o.n_negatives &&
-               n_shared == o.n_shared && all == o.all && learns == o.learns && dropout == o.dropout;
+               n_shared == o.n_shared && all == o.all && learns == o.learns && dropout == o.dropout &&
+               target_discount == o.target_discount;
     }
 };
 
@@ -45,6 +46,7 @@ class Source {
     bool learns() const { return shape_.learns; }
     int64_t n_negatives() const { return int64_t(shape_.n_negatives); }
     int64_t n_shared() const { return int64_t(shape_.n_shared); }
+    float target_discount() const { return shape_.target_discount; }
 
     // The same, with a sample for each beginning of each history: number b * T + t is history b up to position t.
     Source prefixes() const;

@@ -97,6 +97,51 @@ void test_dropout_mask() {
     }
 }
 
+// Scores of candidates, which may be drawn more than once, and their gradients; on any number of threads the same bits.
+void test_candidates() {
+    constexpr int64_t items = 9;
+    for (int64_t n : {1, 5, 64})
+        for (int64_t count : {1, 7})
+            for (bool biased : {false, true}) {
+                constexpr int64_t rows = 4;
+                const auto x = draw(rows * n), table = draw(items * n), bias = draw(items), dy = draw(rows * count);
+                std::vector<int32_t> ids;
+                for (int64_t i = 0; i < rows * count; ++i) ids.push_back(int32_t(generator() % items));
+                std::vector<float> y(size_t(rows * count)), dx(size_t(rows * n)), dtable(size_t(items * n)),
+                    dbias(items);
+                std::vector<std::vector<float>> first;
+                for (int nth : {1, 2, 5}) {
+                    for (int ith = 0; ith < nth; ++ith) {
+                        set->candidate_scores(x.data(), table.data(), biased ? bias.data() : nullptr, ids.data(), rows,
+                                              count, n, y.data(), ith, nth);
+                        set->candidate_scores_back_input(dy.data(), table.data(), ids.data(), rows, count, n, dx.data(),
+                                                         ith, nth);
+                        set->candidate_scores_back_table(dy.data(), x.data(), ids.data(), rows, count, n, items,
+                                                         dtable.data(), biased ? dbias.data() : nullptr, ith, nth);
+                    }
+                    if (first.empty()) first = {y, dx, dtable, dbias};
+                    CHECK((first == std::vector<std::vector<float>>{y, dx, dtable, dbias}));
+                }
+                std::vector<double> of_x(dx.size()), of_table(dtable.size()), of_bias(items);
+                for (int64_t i = 0; i < rows * count; ++i) {
+                    const int64_t r = i / count, id = ids[size_t(i)];
+                    double score = biased ? double(bias[size_t(id)]) : 0;
+                    const double d = double(dy[size_t(i)]);
+                    of_bias[size_t(id)] += biased ? d : 0;
+                    for (int64_t j = 0; j < n; ++j) {
+                        const double own = double(x[size_t(r * n + j)]), row = double(table[size_t(id * n + j)]);
+                        score += own * row;
+                        of_x[size_t(r * n + j)] += d * row;
+                        of_table[size_t(id * n + j)] += d * own;
+                    }
+                    CHECK_NEAR(double(y[size_t(i)]), score, 1e-5);
+                }
+                for (size_t i = 0; i < dx.size(); ++i) CHECK_NEAR(double(dx[i]), of_x[i], 1e-5);
+                for (size_t i = 0; i < dtable.size(); ++i) CHECK_NEAR(double(dtable[i]), of_table[i], 1e-5);
+                for (size_t i = 0; i < dbias.size(); ++i) CHECK_NEAR(double(dbias[i]), of_bias[i], 1e-5);
+            }
+}
+
 // Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double precision; on any
 // number of threads the same bits.
 void test_functions() {
@@ -151,6 +196,7 @@ void test_functions() {
 void test_set() {
     test_gemm();
     test_functions();
+    test_candidates();
     test_normal();
     test_dropout_mask();
 }

@@ -29,6 +29,13 @@ ri_model *sasrec(ri_engine *engine, const char *layout) {
     return make_recommender(engine, "sasrec", layout, attention(V, D, T, 2, 2, inner));
 }
 
+template <int32_t norm_first, int32_t rotary> ri_model *modern(ri_engine *engine, const char *layout) {
+    Settings settings = attention(V, D, T, 2, 2, D);
+    settings.push_back({"norm_first", {norm_first}});
+    settings.push_back({"rotary", {rotary}});
+    return make_recommender(engine, "sasrec", layout, settings);
+}
+
 ri_model *bert4rec(ri_engine *engine, const char *layout) {
     return make_recommender(engine, "bert4rec", layout, attention(V, D, T, 2, 2, 2 * D));
 }
@@ -52,6 +59,9 @@ ri_model *hstu(ri_engine *engine, const char *layout) {
 }
 
 const Layout layouts[] = {
+    {"SASRec, norm first", "item_embeddings.weight", D, modern<1, 0>, "authors"},
+    {"SASRec, rotary", "item_embeddings.weight", D, modern<0, 1>, "authors"},
+    {"SASRec, norm first and rotary", "item_embeddings.weight", D, modern<1, 1>, "authors"},
     {"RecBole SASRec", "item_embedding.weight", D, sasrec, "recbole"},
     {"RecBole BERT4Rec", "item_embedding.weight", D, bert4rec, "recbole"},
     {"HSTU", "item_embedding.weight", D, hstu, "recint"},
@@ -118,6 +128,9 @@ void test_refused(ri_engine *engine) {
     refuse("sasrec", "pmixer", attention(V, D, T, 65, 1, D), "blocks is 65; it must be a whole number from 1 to 64");
     refuse("sasrec", "pmixer-original", attention(V, D, T, 1, 1, 2 * D), "inner is 16; it must be the width, 8");
     refuse("sasrec", nullptr, attention(V, D, T, 1.5, 1, D), "blocks is 1.5; it must be a whole number");
+    const Settings rotary = with_sizes({{"blocks", {1}}, {"heads", {8}}, {"rotary", {1}}});
+    refuse("sasrec", nullptr, rotary, "heads is 8; it must be so many that the width of a head is even");
+    refuse("sasrec", "recbole", rotary, "rotary is 1; it must be 0 in this layout");
     refuse("sasrec", nullptr, gru, "sasrec has no setting \"hidden\"; it has items, width, positions, blocks,");
     refuse("gru4rec", "pmixer", gru, "gru4rec has no layout \"pmixer\"; it has authors, recbole");
     refuse("gru4rec", nullptr, with_sizes({{"hidden", {0}}, {"layers", {1}}}), "hidden is 0; it must be");

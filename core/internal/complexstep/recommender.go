@@ -43,6 +43,8 @@ type Batch struct {
 	// score of each; nil: over all items.
 	Shared        []int32
 	SharedOffsets []float32
+
+	TargetDiscount float32 // with negatives: by how much less than a negative a target counts
 }
 
 // embedded is history b as its items' embeddings, [length, D].
@@ -116,9 +118,9 @@ func Scores(m Recommender, p Params, h Histories) []complex128 {
 }
 
 // Loss is the mean over the targets of a batch of the full-softmax cross-entropy or, with
-// negatives, of −log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang and McAuley
-// 2018, eq. 7), or, with shared items, of the cross-entropy over the target and those of them that
-// are not the target. DreamRec has its own.
+// negatives, of −(1 − discount) log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang
+// and McAuley 2018, eq. 7; Petrov and Macdonald 2023, arXiv 2308.07192), or, with shared items, of
+// the cross-entropy over the target and those of them that are not the target. DreamRec has its own.
 func Loss(m Recommender, p Params, batch Batch) complex128 {
 	_, _, positions := m.layout()
 	weight, bias := m.head(p)
@@ -147,7 +149,7 @@ func Loss(m Recommender, p Params, batch Batch) complex128 {
 				total = add(total, -logProbability(of, int(target)))
 				continue
 			}
-			total = add(total, -logSigmoid(of[target]))
+			total = add(total, -scaled(1-float64(batch.TargetDiscount), logSigmoid(of[target])))
 			for _, negative := range batch.Negatives[at*negatives:][:negatives] {
 				total = add(total, -logSigmoid(-of[negative])) // 1 − σ(s) = σ(−s)
 			}

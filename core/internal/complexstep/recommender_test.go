@@ -12,14 +12,16 @@ import (
 // height of 4 has one window; with heights below, a short history leaves windows of padding, all
 // alike.
 var small = map[string]Recommender{
-	"SASRec":            SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: 8},
-	"SASRec, deeper":    SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},
-	"BERT4Rec":          BERT4RecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 12},
-	"HSTU":              HSTUShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2},
-	"GRU4Rec":           GRU4RecShape{Items: 7, Width: 6, Positions: 4, Hidden: 6, Layers: 1},
-	"GRU4Rec, deeper":   GRU4RecShape{Items: 7, Width: 5, Positions: 4, Hidden: 7, Layers: 3},
-	"Caser":             CaserShape{Items: 7, Width: 6, Positions: 4, Heights: []int{2, 3, 4}, Horizontal: 5, Vertical: 1},
-	"Caser, other size": CaserShape{Items: 7, Width: 3, Positions: 4, Heights: []int{1}, Horizontal: 4, Vertical: 3},
+	"SASRec":             SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Inner: 8},
+	"SASRec, norm first": SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 1, Inner: 10, NormFirst: true},
+	"SASRec, rotary":     SASRecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 10, Rotary: true},
+	"SASRec, deeper":     SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},
+	"BERT4Rec":           BERT4RecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 12},
+	"HSTU":               HSTUShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2},
+	"GRU4Rec":            GRU4RecShape{Items: 7, Width: 6, Positions: 4, Hidden: 6, Layers: 1},
+	"GRU4Rec, deeper":    GRU4RecShape{Items: 7, Width: 5, Positions: 4, Hidden: 7, Layers: 3},
+	"Caser":              CaserShape{Items: 7, Width: 6, Positions: 4, Heights: []int{2, 3, 4}, Horizontal: 5, Vertical: 1},
+	"Caser, other size":  CaserShape{Items: 7, Width: 3, Positions: 4, Heights: []int{1}, Horizontal: 4, Vertical: 3},
 }
 
 // smallHistories are of 4, 2 and 1 items. The second repeats an item, so that windows tie.

@@ -3,6 +3,7 @@ package complexstep
 import (
 	"fmt"
 	"maps"
+	"math"
 
 	"gonum.org/v1/gonum/blas/cblas128"
 )
@@ -18,6 +19,9 @@ type SASRecShape struct {
 	Blocks    int // 1 in the authors' weights; a further block i has the same tensors under "blocks.i."
 	Heads     int
 	Inner     int // units of the feed-forward layers, D in the authors' weights
+
+	NormFirst bool // pre-norm: a block adds to its input what it makes of it, normalised (Xiong et al. 2020)
+	Rotary    bool // RoPE (Su et al. 2021, arXiv 2104.09864) in place of embeddings of positions
 }
 
 func (s SASRecShape) layout() (items, width, positions int) { return s.Items, s.Width, s.Positions }
@@ -39,14 +43,19 @@ func (s SASRecShape) Tensors() map[string]int {
 func (s SASRecShape) encoderTensors() map[string]int {
 	d := s.Width
 	sizes := map[string]int{
-		"item_embeddings.weight":       (s.Items + 1) * d,
-		"positional_embeddings.weight": s.Positions * d,
-		"ln_3.weight":                  d,
-		"ln_3.bias":                    d,
+		"item_embeddings.weight": (s.Items + 1) * d,
+		"ln_3.weight":            d,
+		"ln_3.bias":              d,
+	}
+	if !s.Rotary {
+		sizes["positional_embeddings.weight"] = s.Positions * d
 	}
 	for block := range s.Blocks {
 		at := blockPrefix(block)
 		for _, norm := range []string{"ln_1", "ln_2", "feed_forward.layer_norm"} {
+			if s.NormFirst && norm == "feed_forward.layer_norm" {
+				continue
+			}
 			sizes[at+norm+".weight"], sizes[at+norm+".bias"] = d, d
 		}
 		for _, dense := range []string{"mh_attn.linear_q", "mh_attn.linear_k", "mh_attn.linear_v"} {
@@ -71,16 +80,47 @@ func (s SASRecShape) encode(p Params, x cblas128.General) cblas128.General {
 	norm := func(name string, x cblas128.General) cblas128.General {
 		return layerNorm(x, p[name+".weight"], p[name+".bias"], layerNormEps)
 	}
-	x = sum(x, rowsOf(p["positional_embeddings.weight"], s.Width))
+	if !s.Rotary {
+		x = sum(x, rowsOf(p["positional_embeddings.weight"], s.Width))
+	}
 	for block := range s.Blocks {
 		at := blockPrefix(block)
-		queries := norm(at+"ln_1", x)
-		q := p.dense(at+"mh_attn.linear_q", queries)
-		k, v := p.dense(at+"mh_attn.linear_k", x), p.dense(at+"mh_attn.linear_v", x)
-		y := attention(q, k, v, s.Heads, true)
-		y = norm(at+"ln_2", sum(y, queries))
-		inner := p.dense(at+"feed_forward.w_2", each(p.dense(at+"feed_forward.w_1", y), relu))
-		x = norm(at+"feed_forward.layer_norm", sum(inner, y))
+		attend := func(queries, x cblas128.General) cblas128.General {
+			q, k := p.dense(at+"mh_attn.linear_q", queries), p.dense(at+"mh_attn.linear_k", x)
+			if s.Rotary {
+				q, k = rotated(q, s.Heads), rotated(k, s.Heads)
+			}
+			return attention(q, k, p.dense(at+"mh_attn.linear_v", x), s.Heads, true)
+		}
+		forward := func(x cblas128.General) cblas128.General {
+			return p.dense(at+"feed_forward.w_2", each(p.dense(at+"feed_forward.w_1", x), relu))
+		}
+		y := norm(at+"ln_1", x)
+		if s.NormFirst {
+			x = sum(attend(y, y), x)
+			x = sum(forward(norm(at+"ln_2", x)), x)
+			continue
+		}
+		y = norm(at+"ln_2", sum(attend(y, x), y))
+		x = norm(at+"feed_forward.layer_norm", sum(forward(y), y))
 	}
 	return norm("ln_3", x)
+}
+
+// rotated turns the pair of numbers i and i + n/2 of each head of n by the angle t·10000^(−2i/n) in
+// row t, as the product with e^(angle·√−1) does.
+func rotated(x cblas128.General, heads int) cblas128.General {
+	y, half := matrix(x.Rows, x.Cols), x.Cols/heads/2
+	for t := range x.Rows {
+		for h := range heads {
+			from, to := row(x, t)[2*h*half:], row(y, t)[2*h*half:]
+			for i := range half {
+				sin, cos := math.Sincos(float64(t) * math.Pow(10000, -float64(i)/float64(half)))
+				a, b := from[i], from[half+i]
+				to[i] = add(scaled(flReal(cos), a), -scaled(flReal(sin), b))
+				to[half+i] = add(scaled(flReal(sin), a), scaled(flReal(cos), b))
+			}
+		}
+	}
+	return y
 }

@@ -7,6 +7,7 @@ type (
 	sasRecParams struct {
 		Layout                                        string
 		Items, Width, Positions, Blocks, Heads, Inner int
+		NormFirst, Rotary                             bool // of the authors' layout
 	}
 	gru4RecParams struct {
 		Layout                                  string
@@ -30,8 +31,14 @@ type (
 func one(n int) []float64 { return []float64{float64(n)} }
 
 func (p sasRecParams) settings() map[string][]float64 {
-	return map[string][]float64{"items": one(p.Items), "width": one(p.Width), "positions": one(p.Positions),
+	settings := map[string][]float64{"items": one(p.Items), "width": one(p.Width), "positions": one(p.Positions),
 		"blocks": one(p.Blocks), "heads": one(p.Heads), "inner": one(p.Inner)}
+	for name, is := range map[string]bool{"norm_first": p.NormFirst, "rotary": p.Rotary} {
+		if is {
+			settings[name] = one(1)
+		}
+	}
+	return settings
 }
 
 func newSASRec(engine *cgo.Engine, p sasRecParams) (*cgo.Recommender, error) {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -47,6 +48,18 @@ func models(engine *cgo.Engine) map[string]struct {
 	} {
 		shape, params := sasrec(size[0], size[1], size[2], size[3])
 		found[name] = model{shape, func() (*cgo.Recommender, error) { return newSASRec(engine, params) }}
+	}
+	for name, options := range map[string][2]bool{
+		"SASRec, norm first": {true, false}, "SASRec, rotary": {false, true}, "SASRec, norm first and rotary": {true, true},
+	} {
+		for _, heads := range []int{1, 2} {
+			shape, params := sasrec(8, 2, heads, 12)
+			shape.NormFirst, shape.Rotary = options[0], options[1]
+			params.NormFirst, params.Rotary = options[0], options[1]
+			found[fmt.Sprintf("%s, %d heads", name, heads)] = model{shape, func() (*cgo.Recommender, error) {
+				return newSASRec(engine, params)
+			}}
+		}
 	}
 	found["BERT4Rec"] = model{
 		complexstep.BERT4RecShape{Items: V, Width: 8, Positions: T, Blocks: 2, Heads: 2, Inner: 12},
@@ -202,12 +215,14 @@ func TestRecommenderGradients(t *testing.T) {
 		for name, targets := range targets {
 			for loss, kind := range map[string]complexstep.Batch{
 				"cross-entropy": {}, "binary cross-entropy": {Negatives: negatives},
+				"gBCE":    {Negatives: negatives, TargetDiscount: 0.625},
 				"sampled": {Shared: []int32{3, 0, 6, 3}, SharedOffsets: []float32{0.25, -0.5, 1, 0.25}},
 			} {
 				t.Run(name+", "+loss, func(t *testing.T) {
 					histories := cgo.Histories{Items: items, Lengths: lengths}
 					got, err := c.Backward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
-						Negatives: kind.Negatives, Shared: kind.Shared, SharedOffsets: kind.SharedOffsets})
+						Negatives: kind.Negatives, Shared: kind.Shared, SharedOffsets: kind.SharedOffsets,
+						TargetDiscount: kind.TargetDiscount})
 					if err != nil {
 						t.Fatal(err)
 					}

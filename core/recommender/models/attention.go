@@ -24,10 +24,13 @@ func checkHeads(sizes Sizes, values Values) error {
 	return nil
 }
 
-// measureEncoder measures the attention encoder of RecInterpreter's authors.
+// measureEncoder measures the attention encoder of RecInterpreter's authors. Without a table of
+// positions, in whose place they may turn queries and keys, no shape tells their number.
 func measureEncoder(s *Shapes) {
 	s.table("item_embeddings.weight")
-	s.Positions = s.size("positional_embeddings.weight", 2, 0)
+	if positions := "positional_embeddings.weight"; s.has(positions) {
+		s.Positions = s.size(positions, 2, 0)
+	}
 	s.Told["blocks"], s.Told["inner"] = max(1, s.count("blocks.")), s.size("feed_forward.w_1.bias", 1, 0)
 }
 

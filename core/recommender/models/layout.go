@@ -75,6 +75,12 @@ func (s *Shapes) size(name string, dimensions, axis int) int {
 	return tensor.Shape[axis]
 }
 
+// has says whether there is a tensor of that name.
+func (s *Shapes) has(name string) bool {
+	_, err := s.file.Find(name)
+	return err == nil
+}
+
 // count gives 1 + the largest number that follows the prefix in the name of a tensor; 0 if none
 // does.
 func (s *Shapes) count(prefix string) int {

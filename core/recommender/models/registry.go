@@ -53,6 +53,7 @@ type Training struct {
 	MicroBatch   int     `json:"micro_batch,omitempty"` // of these, so many are computed together, on one rank; 0: all
 	AllPositions bool    `json:"all_positions"`         // learn from the successor of every item, not only of the last one
 	Negatives    int     `json:"negatives,omitempty"`   // drawn for each target of a binary cross-entropy; 0: a softmax
+	Calibration  float64 `json:"calibration,omitempty"` // t of gBCE, 0 to 1; 0: plain binary cross-entropy
 	Sampled      int     `json:"sampled,omitempty"`     // drawn for each batch of a sampled softmax; 0: the full softmax
 	MaxEpochs    int     `json:"max_epochs"`            // training ends here at the latest,
 	Patience     int     `json:"patience"`              // or after so many epochs without a better validation HR@10

@@ -1,5 +1,11 @@
 package models
 
+import (
+	"fmt"
+
+	"github.com/recinterpreter/recinterpreter/core/artifact"
+)
+
 // SASRec is the model of Kang and McAuley 2018, arXiv 1808.09781.
 const SASRec = "SASRec"
 
@@ -14,8 +20,26 @@ func sasrec() Entry {
 	// Learning from all positions took fewer epochs, but reached less.
 	t := training()
 	t.Dropout, t.LearningRate, t.MaxEpochs, t.Patience = 0.3, 2e-3, 12, 3
+	const normFirst, rotary = "norm_first", "rotary" // of the first layout
 	e := Entry{
-		Name: SASRec, Training: t, Settings: attentionSettings(), Check: checkHeads,
+		Name: SASRec, Training: t,
+		Settings: append(attentionSettings(),
+			Setting{Name: normFirst, Flag: "norm-first", Default: false, OmitZero: true, Metadata: normFirst,
+				Help: "pre-norm blocks: LayerNorm before attention and feed-forward layers"},
+			Setting{Name: rotary, Flag: "rotary", Default: false, OmitZero: true, Metadata: rotary,
+				Help: "rotary position embeddings (RoPE) instead of learned ones"}),
+		Check: func(sizes Sizes, values Values) error {
+			for _, option := range []string{normFirst, rotary} {
+				if values[option] == true && sizes.Layout != "" && sizes.Layout != Authors {
+					return &artifact.FieldError{Field: option, Value: true, Want: "false in the layout " + sizes.Layout}
+				}
+			}
+			if heads := values.Int("heads"); values[rotary] == true && sizes.Width%(2*heads) != 0 {
+				return &artifact.FieldError{Field: "heads", Value: heads,
+					Want: fmt.Sprintf("a divisor of half the width, %d, with %s positions", sizes.Width/2, rotary)}
+			}
+			return checkHeads(sizes, values)
+		},
 		Layouts: []Layout{
 			{Name: Authors, Known: []string{"mh_attn.linear_q.weight"}, Measure: measureEncoder},
 			{Name: RecBole, Known: []string{"trm_encoder.layer.0.multi_head_attention.query.weight"}, PaddingFirst: true,

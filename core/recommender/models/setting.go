@@ -174,7 +174,7 @@ func (e Entry) ReadMetadata(metadata map[string]string, values Values) error {
 		}
 		value, err := s.parse([]byte(text))
 		if err != nil {
-			return fmt.Errorf("its %s is %q, not a number", s.Metadata, text)
+			return fmt.Errorf("its %s is %q; it must be %s", s.Metadata, text, s.want())
 		}
 		values[s.Name] = value
 	}
@@ -184,7 +184,7 @@ func (e Entry) ReadMetadata(metadata map[string]string, values Values) error {
 // WriteMetadata tells the values beside the tensors, too.
 func (e Entry) WriteMetadata(metadata map[string]string, values Values) {
 	for _, s := range e.Settings {
-		if s.Metadata == "" {
+		if s.Metadata == "" || s.OmitZero && isZero(values[s.Name]) {
 			continue
 		}
 		if x, ok := values[s.Name].(float64); ok {

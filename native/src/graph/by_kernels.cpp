@@ -133,6 +133,31 @@ ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, const ggm
     });
 }
 
+Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids) {
+    const KernelSet *k = g.kernels();
+    const int64_t width = x.value->ne[0], n = x.value->ne[1], count = ids->ne[0] / n, rows = table.value->ne[1];
+    std::vector<ggml_tensor *> inputs = {x.value, table.value, ids};
+    if (bias.value) inputs.push_back(bias.value);
+    ggml_tensor *y = g.kernel(count, n, inputs, [=](ggml_tensor *dst, int ith, int nth) {
+        k->candidate_scores(in(dst, 0), in(dst, 1), bias.value ? in(dst, 3) : nullptr, ri::ids(dst, 2), n, count, width,
+                            out(dst), ith, nth);
+    });
+    return g.record(y, {table, bias, x}, [=, &g](ggml_tensor *dy) {
+        // dx, and those of the table and the bias, one after the other.
+        const int64_t of_x = width * n, of_table = width * rows, of_bias = bias.value ? bias.value->ne[0] : 0;
+        auto back = [=](ggml_tensor *dst, int ith, int nth) {
+            float *dx = out(dst), *dtable = dx + of_x;
+            k->candidate_scores_back_input(in(dst, 0), in(dst, 2), ri::ids(dst, 3), n, count, width, dx, ith, nth);
+            k->candidate_scores_back_table(in(dst, 0), in(dst, 1), ri::ids(dst, 3), n, count, width, rows, dtable,
+                                           of_bias ? dtable + of_table : nullptr, ith, nth);
+        };
+        ggml_tensor *all = g.kernel(of_x + of_table + of_bias, 1, {dy, x.value, table.value, ids}, back);
+        g.accumulate(x, g.part(all, 0, width, n));
+        g.accumulate(table, g.part(all, of_x, width, rows));
+        if (of_bias) g.accumulate(bias, g.part(all, of_x + of_table, of_bias));
+    });
+}
+
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {
     const KernelSet *k = g.kernels();
     const int64_t n_classes = logits.value->ne[0], n = logits.value->ne[1];

@@ -96,6 +96,15 @@ ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tens
     return all;
 }
 
+Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids) {
+    const int64_t width = x.value->ne[0], n = x.value->ne[1], count = ids->ne[0] / n;
+    Var candidates = reshape(g, get_rows(g, table, ids), width, count, n);
+    Var scores = reshape(g, mul_mat(g, candidates, reshape(g, x, width, 1, n)), count, n);
+    if (!bias.value) return scores;
+    Var biases = get_rows(g, reshape(g, bias, 1, bias.value->ne[0]), ids);
+    return add(g, scores, reshape(g, biases, count, n));
+}
+
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {
     return g.record(ggml_get_rows(g.ctx(), table.value, ids), {table}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *nowhere = ggml_fill(g.ctx(), ggml_new_tensor_1d(g.ctx(), GGML_TYPE_F32, table.value->ne[0]), 0.0f);

@@ -20,6 +20,7 @@ Var softmax(Graph &g, Var a, float factor);
 ggml_tensor *gather_rows(Graph &g, ggml_tensor *table, ggml_tensor *ids);
 // The gradient of a table [n, rows] of which rows were taken: dy [n, count] added up by ids [count].
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, const ggml_tensor *table);
+Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids);
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs);
 Var mean_squared_error(Graph &g, Var a, Var target);
 
@@ -34,6 +35,7 @@ Var gelu_erf(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps);
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor);
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tensor *table);
+Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids);
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs);
 Var mean_squared_error(Graph &g, Var a, Var target);

@@ -9,7 +9,7 @@ Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *
                        : composed::cross_entropy(g, logits, flat_targets, weights, logprobs);
 }
 
-Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights) {
+Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights, float discount) {
     // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the others (Kang and
     // McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.
     const int64_t rows = scores.value->ne[0], n = scores.value->ne[1];
@@ -17,11 +17,18 @@ Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights) {
     signs[0] = -1.0f;
     ones[0] = 1.0f;
     ggml_tensor *sign = g.input(std::move(signs), rows), *is_target = g.input(std::move(ones), rows);
-    ggml_tensor *row_weights = ggml_reshape_2d(g.ctx(), weights, 1, n);
+    ggml_tensor *row_weights = ggml_reshape_2d(g.ctx(), weights, 1, n), *shares = nullptr;
+    if (discount > 0) {
+        std::vector<float> counts(size_t(rows), 1.0f);
+        counts[0] -= discount;
+        shares = g.input(std::move(counts), rows);
+    }
+    auto weighted = [=, &g](ggml_tensor *x) {
+        return ggml_mul(g.ctx(), shares ? ggml_mul(g.ctx(), x, shares) : x, row_weights);
+    };
     ggml_tensor *losses = ggml_softplus(g.ctx(), ggml_mul(g.ctx(), scores.value, sign));
-    return g.record(ggml_sum(g.ctx(), ggml_mul(g.ctx(), losses, row_weights)), {scores}, [=, &g](ggml_tensor *) {
-        ggml_tensor *slope = ggml_sub(g.ctx(), ggml_sigmoid(g.ctx(), scores.value), is_target);
-        g.accumulate(scores, ggml_mul(g.ctx(), slope, row_weights));
+    return g.record(ggml_sum(g.ctx(), weighted(losses)), {scores}, [=, &g](ggml_tensor *) {
+        g.accumulate(scores, weighted(ggml_sub(g.ctx(), ggml_sigmoid(g.ctx(), scores.value), is_target)));
     });
 }
 

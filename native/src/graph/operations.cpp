@@ -256,6 +256,11 @@ Var get_rows(Graph &g, Var table, ggml_tensor *ids) {
     });
 }
 
+Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids) {
+    return g.kernels() ? by_kernels::candidate_scores(g, table, bias, x, ids)
+                       : composed::candidate_scores(g, table, bias, x, ids);
+}
+
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {
     return g.kernels() ? get_rows(g, table, ids) : composed::pick_rows(g, table, ids, places);
 }

@@ -148,6 +148,50 @@ void scatter_rows(const float *dy, const int32_t *ids, int64_t count, int64_t n,
     }
 }
 
+void candidate_scores(const float *x, const float *table, const float *bias, const int32_t *ids, int64_t rows,
+                      int64_t count, int64_t n, float *y, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r)
+        for (int64_t c = 0; c < count; ++c) {
+            const int64_t id = ids[r * count + c];
+            const float *own = x + r * n, *row = table + id * n;
+            float dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (int64_t i = 0; i < n; ++i) dot += own[i] * row[i];
+            y[r * count + c] = bias ? dot + bias[id] : dot;
+        }
+}
+
+void candidate_scores_back_input(const float *dy, const float *table, const int32_t *ids, int64_t rows, int64_t count,
+                                 int64_t n, float *dx, int ith, int nth) {
+    const Share part = share_of(rows, ith, nth);
+    for (int64_t r = part.first; r < part.last; ++r) {
+        float *own = dx + r * n;
+        fill(own, n, 0.0f);
+        for (int64_t c = 0; c < count; ++c) {
+            const float *row = table + ids[r * count + c] * n, d = dy[r * count + c];
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) own[i] += d * row[i];
+        }
+    }
+}
+
+void candidate_scores_back_table(const float *dy, const float *x, const int32_t *ids, int64_t rows, int64_t count,
+                                 int64_t n, int64_t n_rows, float *dtable, float *dbias, int ith, int nth) {
+    const Share part = share_of(n_rows, ith, nth);
+    if (part.last > part.first) memset(dtable + part.first * n, 0, size_t((part.last - part.first) * n) * sizeof(float));
+    for (int64_t r = part.first; dbias && r < part.last; ++r) dbias[r] = 0;
+    for (int64_t at = 0; at < rows * count; ++at) {
+        const int64_t id = ids[at];
+        if (id < part.first || id >= part.last) continue;
+        const float *own = x + at / count * n, d = dy[at];
+        float *row = dtable + id * n;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) row[i] += d * own[i];
+        if (dbias) dbias[id] += d;
+    }
+}
+
 void squared_error(const float *a, const float *b, float factor, int64_t rows, int64_t n, float *d, float *sums,
                    int ith, int nth) {
     const Share part = share_of(rows, ith, nth);

@@ -1,7 +1,8 @@
 // SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), in the layouts of three
 // projects:
 //   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/): the encoder
-//            is attention_encoder.h's; scores come from a separate output layer, not from the item embeddings.
+//            is attention_encoder.h's, with its options; scores come from a separate output layer, not from the item
+//            embeddings.
 //   recbole  RecBole 1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/sasrec.py): the blocks of
 //            BERT (Devlin et al. 2019), normalised after each residual, with an exact GELU; the embeddings are
 //            normalised too, and the last block is not normalised again. Scores are products with the item embeddings.
@@ -158,10 +159,20 @@ Var PmixerSASRec::encode(Graph &g, Source &source) const {
     return layer_norm(*this, g, "last_layernorm", x, pmixer_eps);
 }
 
+// Settings of the authors' layout.
+constexpr const char *norm_first = "norm_first", *rotary = "rotary";
+
 std::unique_ptr<Recommender> create(std::shared_ptr<Engine> engine, const Settings &settings) {
-    const AttentionSizes p(settings);
+    AttentionSizes p(settings);
     const std::string &layout = settings.layout();
-    if (layout == "authors") return std::make_unique<AuthorsSASRec>(std::move(engine), p);
+    if (layout == "authors") {
+        p.norm_first = settings.whole(norm_first);
+        p.rotary = settings.whole(rotary);
+        if (p.rotary && p.width / p.n_heads % 2) settings.refuse("heads", "so many that the width of a head is even");
+        return std::make_unique<AuthorsSASRec>(std::move(engine), p);
+    }
+    for (const char *option : {norm_first, rotary})
+        if (settings.whole(option)) settings.refuse(option, "0 in this layout");
     if (layout == "recbole") return std::make_unique<RecBoleSASRec>(std::move(engine), p);
     if (p.n_inner != p.width) settings.refuse("inner", "the width, " + std::to_string(p.width) + ", in this layout");
     return std::make_unique<PmixerSASRec>(std::move(engine), p, layout);
@@ -170,9 +181,11 @@ std::unique_ptr<Recommender> create(std::shared_ptr<Engine> engine, const Settin
 } // namespace
 
 Entry sasrec() {
+    std::vector<Setting> settings = attention_settings();
+    for (const char *option : {norm_first, rotary}) settings.push_back(whole_number(option, 0, 1, 0));
     return {"sasrec",
             {"authors", "recbole", "pmixer", "pmixer-norm-first", "pmixer-original"},
-            with_sizes(attention_settings()),
+            with_sizes(settings),
             create};
 }
 

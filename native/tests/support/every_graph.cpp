@@ -174,6 +174,12 @@ void run_recommenders(const Size &s) {
         run_recommender("SASRec", model, s);
         ri_model_free(model);
     }
+    Settings options = attention(s.items, s.width, s.positions, 2, s.heads, s.width);
+    options.push_back({"norm_first", {1}});
+    options.push_back({"rotary", {1}});
+    ri_model *modern = make_recommender(engine, "sasrec", nullptr, options);
+    run_recommender("SASRec, norm first and rotary", modern, s);
+    ri_model_free(modern);
     ri_model *masked =
         make_recommender(engine, "bert4rec", nullptr, attention(s.items, s.width, s.positions, 2, s.heads, s.width));
     run_recommender("BERT4Rec", masked, s);
