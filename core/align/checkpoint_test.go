@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
-	"github.com/recinterpreter/recinterpreter/core/checkpoint"
 )
 
 // killedAt copies what a kill at the event leaves on the disk, and returns the job in the copy's
@@ -67,10 +66,8 @@ func savedAdapter(t *testing.T, dir string) any {
 // Checkpoints follow the clock, however far apart they are in updates. The adapter file of a run
 // that was killed and resumed equals that of an uninterrupted run except for the time.
 func TestTrain_checkpointsByTheClock(t *testing.T) {
-	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
-	checkpoint.LongestLoss = 0 // each update is late
 	job := tinyJob(t)
-	job.Config.CheckpointEvery = 0
+	job.Config.CheckpointEvery, job.mayLose = 0, 1 // each update is late
 	killed := killedAt(t, &job, func(e Event) bool { return e.Phase == "training" && e.Step == 9 })
 	train(t, job)
 	if at := savedCursor(t, killed.Dir); at.Step != 8 {
@@ -84,7 +81,6 @@ func TestTrain_checkpointsByTheClock(t *testing.T) {
 
 // The same holds for a kill and for Ctrl-C during the warm start.
 func TestTrain_warmStartResumes(t *testing.T) {
-	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
 	for name, makeJob := range map[string]func(*testing.T) Job{
 		"mlp": tinyJob,
 		"memory": func(t *testing.T) Job {
@@ -97,15 +93,14 @@ func TestTrain_warmStartResumes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			job := makeJob(t)
 			job.Config.WarmSteps, job.Config.Noise = 50, 0.3
-			checkpoint.LongestLoss = 0
+			job.mayLose = 1
 			killed := killedAt(t, &job, func(e Event) bool { return e.Phase == "warm start" && e.Step == 40 })
 			train(t, job)
 			if at := savedCursor(t, killed.Dir); !at.Warming || at.WarmSteps != 39 || at.Step != 0 {
 				t.Errorf("during update 40 of the warm start the checkpoint stands at %+v", at)
 			}
-			checkpoint.LongestLoss = time.Hour
 			interrupted := makeJob(t)
-			interrupted.Config = job.Config
+			interrupted.Config, interrupted.mayLose = job.Config, time.Hour
 			interrupt(t, interrupted, func(e Event) bool { return e.Phase == "warm start" && e.Step == 20 })
 			if at := savedCursor(t, interrupted.Dir); !at.Warming || at.WarmSteps != 20 {
 				t.Errorf("interrupted after update 20 of the warm start, the checkpoint stands at %+v", at)

@@ -62,7 +62,7 @@ func open(ctx context.Context, job Job) (*run, error) {
 	if err := os.MkdirAll(job.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("align: the run's folder cannot be made: %w", err)
 	}
-	r := &run{data: job.fingerprint(), group: ranks.Of(ctx)}
+	r := &run{data: job.fingerprint(), group: ranks.Of(ctx), clock: checkpoint.Clock{MayLose: job.mayLose}}
 	if r.job, r.standard, err = job.standardised(); err != nil {
 		return nil, err
 	}

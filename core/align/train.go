@@ -33,7 +33,8 @@ type Job struct {
 	Dir      string      // for checkpoint.safetensors, log.jsonl and at the end adapter.safetensors
 	Progress func(Event) // may be nil
 
-	now func() time.Time // nil: time.Now; tests have their own
+	now     func() time.Time // nil: time.Now; tests have their own
+	mayLose time.Duration    // to a kill; 0: a minute; tests have their own
 }
 
 // clock is the time.

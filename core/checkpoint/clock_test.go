@@ -6,11 +6,13 @@ import (
 )
 
 func TestClock(t *testing.T) {
-	var c Clock
-	if !c.Due(0) {
-		t.Error("not due before the first checkpoint")
-	}
-	if c.Restart(); c.Due(0) || !c.Due(LongestLoss+time.Second) {
-		t.Error("due at once after a checkpoint, or not due before long work")
+	for mayLose, longest := range map[time.Duration]time.Duration{0: time.Minute, time.Hour: time.Hour} {
+		c := Clock{MayLose: mayLose}
+		if !c.Due(0) {
+			t.Error("not due before the first checkpoint")
+		}
+		if c.Restart(); c.Due(longest/2) || !c.Due(longest+time.Second) {
+			t.Errorf("%v: due before short work, or not due before long work", mayLose)
+		}
 	}
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
 	LogPath        string         // one JSON line for each epoch, in a file; "" for none
 	Progress       func(Progress) // may be nil; called on the caller's goroutine
+
+	mayLose time.Duration // to a kill; 0: a minute; tests have their own
 }
 
 // Progress is told between steps.
@@ -134,7 +136,8 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 	if err != nil {
 		return nil, err
 	}
-	t := &trainer{Recommender: r, split: split, opts: opts, data: fingerprint(split), order: make([]int, len(split.Train))}
+	t := &trainer{Recommender: r, split: split, opts: opts, data: fingerprint(split), order: make([]int, len(split.Train)),
+		clock: checkpoint.Clock{MayLose: opts.mayLose}}
 	if c.Sampled > 0 {
 		t.followed = make([]int32, c.Items)
 		for i, s := range split.Train {

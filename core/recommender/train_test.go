@@ -174,14 +174,12 @@ func TestResumeIsExact(t *testing.T) {
 
 // Checkpoints follow the clock, so that a kill costs at most a minute of an epoch that is longer.
 func TestKilledInAnEpoch(t *testing.T) {
-	defer func(was time.Duration) { checkpoint.LongestLoss = was }(checkpoint.LongestLoss)
-	checkpoint.LongestLoss = 0
 	for _, at := range []struct{ epoch, step int }{{1, 3}, {7, 4}} {
 		c := small()
 		c.MaxEpochs = at.epoch + 2
 		dir := t.TempDir()
 		path, killed := filepath.Join(dir, "checkpoint.safetensors"), filepath.Join(dir, "killed.safetensors")
-		want := values(t, train(t, c, Options{CheckpointPath: path, Progress: func(p Progress) {
+		want := values(t, train(t, c, Options{CheckpointPath: path, mayLose: 1, Progress: func(p Progress) {
 			if p.Epoch != at.epoch || p.Step != at.step {
 				return
 			}
