@@ -106,7 +106,8 @@ func editsCommand() *cli.Command {
 			"LLM's answer and its share of the recommender's top 10. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(), taskFlag(),
-			&cli.IntFlag{Name: "samples", Value: 50, Usage: "number `N` of random test sequences"},
+			&cli.IntFlag{Name: "samples", Value: 200, Usage: "number `N` of random test sequences that the recommender continues"},
+			&cli.IntFlag{Name: "asked", Value: 20, Usage: "ask the LLM about `N` of them"},
 			&cli.IntFlag{Name: "items", Value: 50, Usage: "test values that at least this `NUMBER` of items have"},
 			evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
@@ -118,8 +119,8 @@ func editsAction(c *cli.Context) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
-	if c.Int("samples") < 1 || c.Int("items") < 1 {
-		return usage(c, "--samples and --items must be 1 or more")
+	if c.Int("samples") < 1 || c.Int("asked") < 1 || c.Int("items") < 1 {
+		return usage(c, "--samples, --asked and --items must be 1 or more")
 	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		dir := c.String("run")
@@ -129,8 +130,9 @@ func editsAction(c *cli.Context) error {
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
 		bar := newProgress(c.App.ErrWriter, "moving states")
-		edits, err := r.EvaluateEdits(c.Context, c.Int("samples"), c.Int("items"), c.Uint64("seed"),
-			run.EditsPath(dir, r.Task, c.Int("samples"), c.Int("items"), c.Uint64("seed")), func(done, total int) { bar.to(done, total, "values") })
+		n, asked, items, seed := c.Int("samples"), c.Int("asked"), c.Int("items"), c.Uint64("seed")
+		edits, err := r.EvaluateEdits(c.Context, n, asked, items, seed, run.EditsPath(dir, r.Task, n, asked, items, seed),
+			func(done, total int) { bar.to(done, total, "values") })
 		bar.end()
 		switch {
 		case err != nil:

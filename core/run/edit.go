@@ -141,19 +141,24 @@ const streamEdits = 13
 
 // Edited is what is said and recommended after a moved state.
 type Edited struct {
-	Answers []prompt.Answer // the likeliest of the allowed ones first
+	Answers []prompt.Answer // the likeliest of the allowed ones first; none where the LLM was not asked
 	Top     []recommender.Scored
 }
 
 // Places of an edit: answers that are weighed, and recommended items.
 const (
-	editedAnswers = 4
+	editedAnswers = 8
 	editedTop     = 10
 )
 
 // Edit moves the state after each history along a direction, and gives what the LLM says of it and
 // what the recommender recommends.
 func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32, dose float64) ([]Edited, error) {
+	return r.edit(ctx, histories, len(histories), direction, dose)
+}
+
+// edit is Edit, which asks the LLM about the first histories alone.
+func (r *Run) edit(ctx context.Context, histories [][]int32, asked int, direction []float32, dose float64) ([]Edited, error) {
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
@@ -167,9 +172,11 @@ func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32
 		}
 		moved = append(moved, last...)
 	}
-	ranked, err := r.ranker(editedAnswers)(ctx, states)
-	if err != nil {
-		return nil, err
+	var ranked [][]prompt.Answer
+	if asked > 0 {
+		if ranked, err = r.ranker(editedAnswers)(ctx, states[:asked]); err != nil {
+			return nil, err
+		}
 	}
 	scores := make([]float32, len(histories)*len(r.Data.Items))
 	if err := r.Recommender.ScoreStates(scores, moved); err != nil {
@@ -177,7 +184,10 @@ func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32
 	}
 	edited := make([]Edited, len(histories))
 	for i, history := range histories {
-		edited[i] = Edited{ranked[i], recommender.Highest(scores[i*len(r.Data.Items):][:len(r.Data.Items)], editedTop, history)}
+		edited[i].Top = recommender.Highest(scores[i*len(r.Data.Items):][:len(r.Data.Items)], editedTop, history)
+		if i < asked {
+			edited[i].Answers = ranked[i]
+		}
 	}
 	return edited, nil
 }
@@ -199,8 +209,8 @@ var Doses = []float64{-2, -1, 0, 1, 2}
 
 // Curve is how two shares follow the dose, both means over histories.
 type Curve struct {
-	Words []float64 `json:"words"` // probability that the answer names the value, at each dose
-	Top   []float64 `json:"top"`   // share of the top 10 that has it
+	Words []float64 `json:"words,omitempty"` // probability that the answer names the value, at each dose; nil: not asked
+	Top   []float64 `json:"top"`             // share of the top 10 that has it
 }
 
 // EditedValue is what moving states towards a value does.
@@ -208,26 +218,31 @@ type EditedValue struct {
 	Value  string  `json:"value"`
 	Items  int     `json:"items"`
 	Own    Curve   `json:"own"`
-	Random []Curve `json:"random"` // along random directions of the same length
+	Random []Curve `json:"random"` // along random directions of the same length, at the lowest and the highest dose
 }
 
 // Edits is what an evaluation of edits found.
 type Edits struct {
 	Label     string        `json:"label"`
 	Attribute string        `json:"attribute"`
-	N         int           `json:"n"` // histories
+	N         int           `json:"n"`     // histories
+	Asked     int           `json:"asked"` // the first of them, which the LLM is asked about
 	Seed      uint64        `json:"seed"`
 	Doses     []float64     `json:"doses"`
 	Values    []EditedValue `json:"-"`
 }
 
-// randomDirections are compared with each value's own.
-const randomDirections = 3
+// Random directions that are compared with each value's own. To recommend costs next to nothing, to
+// ask the LLM does.
+const (
+	randomDirections = 20
+	randomAsked      = 3 // so many of them are put into words
+)
 
 // EvaluateEdits moves the states after n test histories towards each value that at least so many
-// items have, and along random directions. The run's task must be the attribute's. Finished values
-// are kept in path. progress may be nil.
-func (r *Run) EvaluateEdits(ctx context.Context, n, leastItems int, seed uint64, path string, progress func(done, total int)) (_ *Edits, err error) {
+// items have, and along random directions, and asks the LLM about the first of the histories. The
+// run's task must be the attribute's. Finished values are kept in path. progress may be nil.
+func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed uint64, path string, progress func(done, total int)) (_ *Edits, err error) {
 	s, err := r.Space(ctx, r.Task.Name)
 	if err != nil {
 		return nil, err
@@ -240,51 +255,57 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, leastItems int, seed uint64,
 	if err != nil {
 		return nil, err
 	}
-	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Seed: seed, Doses: Doses}
+	asked = min(asked, len(histories))
+	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Doses: Doses}
 	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
 	if err != nil {
 		return nil, fmt.Errorf("run: edits: %w", err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	unmoved, err := r.Edit(ctx, histories, nil, 0)
+	unmoved, err := r.edit(ctx, histories, asked, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	curve := func(value string, direction []float32) (c Curve, err error) {
-		for _, dose := range Doses {
+	curve := func(value string, direction []float32, doses []float64, asked int) (c Curve, err error) {
+		for _, dose := range doses {
 			edited := unmoved
 			if dose != 0 {
-				if edited, err = r.Edit(ctx, histories, direction, dose); err != nil {
+				if edited, err = r.edit(ctx, histories, asked, direction, dose); err != nil {
 					return c, err
 				}
 			}
 			words, top := 0.0, 0.0
-			for _, one := range edited {
-				words += one.Says(value) / float64(len(edited))
+			for i, one := range edited {
+				if i < asked {
+					words += one.Says(value) / float64(asked)
+				}
 				for _, scored := range one.Top {
 					if slices.Contains(s.of(scored.Item), value) {
 						top += 1 / float64(len(edited)*len(one.Top))
 					}
 				}
 			}
-			c.Words, c.Top = append(c.Words, words), append(c.Top, top)
+			if c.Top = append(c.Top, top); asked > 0 {
+				c.Words = append(c.Words, words)
+			}
 		}
 		return c, nil
 	}
+	ends := []float64{Doses[0], Doses[len(Doses)-1]}
 	for at := len(journal.Records); at < len(values); at++ {
 		value := EditedValue{Value: values[at], Items: items[values[at]]}
 		direction, err := s.Direction(value.Value)
 		if err != nil {
 			return nil, err
 		}
-		if value.Own, err = curve(value.Value, direction); err == nil {
-			for number := range uint64(randomDirections) {
-				var other Curve
-				if other, err = curve(value.Value, random(direction, seed+uint64(at)*randomDirections+number)); err != nil {
-					break
-				}
-				value.Random = append(value.Random, other)
+		value.Own, err = curve(value.Value, direction, Doses, asked)
+		for number := 0; err == nil && number < randomDirections; number++ {
+			of, other := asked, Curve{}
+			if number >= randomAsked {
+				of = 0
 			}
+			other, err = curve(value.Value, random(direction, seed+uint64(at*randomDirections+number)), ends, of)
+			value.Random = append(value.Random, other)
 		}
 		if err != nil {
 			return nil, artifact.Resumable(err)
@@ -314,11 +335,14 @@ func (e Effect) Shows() bool { return e.Spearman >= 0.9 && e.Rise >= 3*e.Random 
 // Effects are those on the words and on the top 10.
 func (v EditedValue) Effects() (words, top Effect) {
 	effect := func(of func(Curve) []float64) Effect {
-		rise := func(c Curve) float64 { share := of(c); return share[len(share)-1] - share[0] }
-		e := Effect{Spearman: control.Spearman(Doses, of(v.Own)), Rise: rise(v.Own)}
+		rise := func(share []float64) float64 { return share[len(share)-1] - share[0] }
+		e, n := Effect{Spearman: control.Spearman(Doses, of(v.Own)), Rise: rise(of(v.Own))}, 0.0
 		for _, c := range v.Random {
-			e.Random += math.Abs(rise(c)) / float64(len(v.Random))
+			if share := of(c); share != nil {
+				e.Random, n = e.Random+math.Abs(rise(share)), n+1
+			}
 		}
+		e.Random /= max(1, n)
 		return e
 	}
 	return effect(func(c Curve) []float64 { return c.Words }), effect(func(c Curve) []float64 { return c.Top })
@@ -348,7 +372,7 @@ func (e *Edits) Write(to io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories; %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
-		"at least 3 times as much as along random directions\n", e.N, shown, len(e.Values))
+	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories (in words: the first %d); %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
+		"at least 3 times as much as along random directions\n", e.N, e.Asked, shown, len(e.Values))
 	return err
 }

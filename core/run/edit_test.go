@@ -95,7 +95,7 @@ func TestEvaluateEdits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "edits.jsonl")
 	evaluate := func() (*Edits, int) {
 		calls := 0
-		e, err := r.EvaluateEdits(t.Context(), 6, 10, 1, path, func(int, int) { calls++ })
+		e, err := r.EvaluateEdits(t.Context(), 6, 4, 10, 1, path, func(int, int) { calls++ })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestEvaluateEdits(t *testing.T) {
 		t.Fatalf("%d values in %d steps", len(edits.Values), calls)
 	}
 	for _, v := range edits.Values {
-		if len(v.Own.Words) != len(Doses) || len(v.Random) != randomDirections || v.Own.Top[2] != v.Random[0].Top[2] ||
+		if len(v.Own.Words) != len(Doses) || len(v.Random) != randomDirections || len(v.Random[randomAsked-1].Words) != 2 || v.Random[randomAsked].Words != nil ||
 			slices.Max(v.Own.Words) > 1+1e-9 || slices.Max(v.Own.Top) > 1+1e-9 || slices.Max(v.Own.Top) == 0 {
 			t.Errorf("%+v", v)
 		}
@@ -118,7 +118,7 @@ func TestEvaluateEdits(t *testing.T) {
 
 func TestEffects(t *testing.T) {
 	v := EditedValue{Own: Curve{Words: []float64{0, 0.1, 0.2, 0.5, 0.9}, Top: []float64{0.5, 0.4, 0.3, 0.2, 0.1}},
-		Random: []Curve{{Words: []float64{0.2, 0, 0, 0, 0.4}, Top: []float64{0, 0, 0, 0, 0}}, {Words: []float64{0.4, 0, 0, 0, 0.2}, Top: []float64{0, 0, 0, 0, 0}}}}
+		Random: []Curve{{Words: []float64{0.2, 0, 0, 0, 0.4}, Top: []float64{0, 0, 0, 0, 0}}, {Words: []float64{0.4, 0.2}, Top: []float64{0, 0}}, {Top: []float64{0, 0}}}}
 	words, top := v.Effects()
 	if !words.Shows() || words.Spearman != 1 || words.Rise != 0.9 || math.Abs(words.Random-0.2) > 1e-9 || top.Shows() {
 		t.Errorf("%+v and %+v", words, top)

@@ -69,10 +69,10 @@ func ControlsPath(dir string, t task.Task, a AnswersOf) string {
 	return strings.TrimSuffix(filepath.Join(dir, ControlsFile+"-"+filepath.Base(AnswersPath("", t, a))), "l")
 }
 
-// EditsPath is the file with what moving the states after so many test sequences does, for values
-// of at least so many items.
-func EditsPath(dir string, t task.Task, samples, items int, seed uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d.jsonl", fileName(t), samples, items, seed))
+// EditsPath is the file with what moving the states after so many test sequences does, of which the
+// LLM is asked about some, for values of at least so many items.
+func EditsPath(dir string, t task.Task, samples, asked, items int, seed uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d-%d.jsonl", fileName(t), samples, asked, items, seed))
 }
 
 // RanksPath is the file with the scores of held-out titles after so many test sequences.
