@@ -5,9 +5,12 @@ package cgo
 // #cgo noescape ri_adapter_forward
 // #cgo nocallback ri_adapter_regress
 // #cgo noescape ri_adapter_regress
+// #cgo nocallback ri_adapter_classify
+// #cgo noescape ri_adapter_classify
 import "C"
 
 import (
+	"errors"
 	"runtime"
 	"unsafe"
 )
@@ -133,6 +136,25 @@ func (a *Adapter) Regress(states, targets []float32, n int) (loss float64, err e
 		return try(op, func(e *C.ri_error) C.ri_status {
 			return C.ri_adapter_regress(p, data[C.float](states), data[C.float](targets), C.size_t(n),
 				(*C.double)(&loss), e)
+		})
+	})
+	return loss, err
+}
+
+// Classify adds the gradient of the mean cross-entropy of soft tokens over words to the adapter's,
+// and gives that mean: scores are the products of the soft tokens of states [n, In] with all words
+// [V, E], and targets [n, K] are numbers of words.
+func (a *Adapter) Classify(states, words []float32, targets []int32, n int) (loss float64, err error) {
+	const op = "classify by adapter"
+	err = a.use(op, func(p *C.ri_model) error {
+		count := len(words) / a.params.Embd
+		if err := errors.Join(checkLength(op, "states", len(states), n, a.params.In), checkLength(op, "words", len(words), count, a.params.Embd),
+			checkLength(op, "targets", len(targets), n, a.params.Tokens)); err != nil {
+			return err
+		}
+		return try(op, func(e *C.ri_error) C.ri_status {
+			return C.ri_adapter_classify(p, data[C.float](states), data[C.float](words), C.size_t(count), data[C.int32_t](targets),
+				C.size_t(n), (*C.double)(&loss), e)
 		})
 	})
 	return loss, err

@@ -95,8 +95,11 @@ func calls(recommender *cgo.Recommender, adapter *cgo.Adapter, probe *cgo.Probe)
 			batch := cgo.RecommenderBatch{Histories: one(), Targets: []int32{4, 1, -1}}
 			return second(recommender.Backward(batch))
 		},
-		"SoftTokens":     func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
-		"Regress":        func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
+		"SoftTokens": func() error { return adapter.SoftTokens(make([]float32, 6), make([]float32, 4), 1) },
+		"Regress":    func() error { return second(adapter.Regress(make([]float32, 4), make([]float32, 6), 1)) },
+		"Classify": func() error {
+			return second(adapter.Classify(make([]float32, 4), make([]float32, 3), []int32{0, 0}, 1))
+		},
 		"Probe.Backward": func() error { return second(probe.Backward(make([]float32, 2), []int32{0}, 1)) },
 		"Probe.Scores":   func() error { return probe.Scores(make([]float32, 3), make([]float32, 2), 1) },
 		"NewPrefix":      func() error { return second(llama.NewPrefix(nil)) },
@@ -212,6 +215,8 @@ func TestWrongLengths(t *testing.T) {
 		"soft tokens n":      adapter.SoftTokens(make([]float32, 6), make([]float32, 4), -1),
 		"soft tokens huge":   adapter.SoftTokens(make([]float32, 6), make([]float32, 4), math.MaxInt),
 		"regress targets":    second(adapter.Regress(make([]float32, 4), nil, 1)),
+		"classify words":     second(adapter.Classify(make([]float32, 4), make([]float32, 4), []int32{0, 0}, 1)),
+		"classify targets":   second(adapter.Classify(make([]float32, 4), make([]float32, 3), []int32{0}, 1)),
 		"probe inputs":       second(probe.Backward(make([]float32, 3), []int32{0}, 1)),
 		"probe nothing":      second(probe.Backward(nil, nil, 0)),
 		"probe scores":       probe.Scores(make([]float32, 2), make([]float32, 2), 1),

@@ -32,6 +32,8 @@ func alignCommand() *cli.Command {
 // alignFlags are those that say what a run is made from and how.
 func alignFlags() []cli.Flag {
 	d := run.DefaultSpec()
+	coarse := d.With(d.Template, adapter.Projection)
+	or := func(usual, of any) string { return fmt.Sprintf("%v; %s: %v", usual, adapter.Projection, of) }
 	return []cli.Flag{
 		dataFlag(),
 		recommenderOr("states"), statesFlag(),
@@ -45,15 +47,15 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "`UNITS` in the hidden layer of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` per state; per entry in adapters that look up several"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights during training: bf16, or f32 (exact mode)"},
-		&cli.IntFlag{Name: "batch", Value: d.Config.BatchSize, Usage: "`SAMPLES` per update, shared among ranks"},
+		&cli.IntFlag{Name: "batch", DefaultText: or(d.Config.BatchSize, coarse.Config.BatchSize), Usage: "`SAMPLES` per update, shared among ranks"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
-		&cli.Float64Flag{Name: "learning-rate", Value: d.Config.LearningRate, Usage: "peak learning `RATE`"},
+		&cli.Float64Flag{Name: "learning-rate", DefaultText: or(d.Config.LearningRate, coarse.Config.LearningRate), Usage: "peak learning `RATE`"},
 		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of this standard `DEVIATION` to standardised states during training; it helps answers about unseen items"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "stop after `N` validations without a lower loss"},
-		&cli.IntFlag{Name: "warm-steps", Value: d.Config.WarmSteps, Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
+		&cli.IntFlag{Name: "warm-steps", DefaultText: or(d.Config.WarmSteps, coarse.Config.WarmSteps), Usage: "`STEPS` of the warm start (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
 			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
 		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks: `SAMPLES` of each warm-start update that one rank computes"},
 		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of training histories whose last item is replaced by a random item, so that rare items are learned too; not used by prompts about the whole history"},
@@ -143,7 +145,12 @@ func spec(c *cli.Context) (run.Spec, error) {
 	s.Recommender, s.States, s.Precision = c.String("recommender"), c.String("states"), run.Precision(c.String("precision"))
 	s.Tokens = c.Int("tokens")
 	s.Config.Minutes, s.Config.Samples, s.Config.Seed = c.Float64("minutes"), c.Int("samples"), c.Uint64("seed")
-	s.Config.BatchSize, s.Config.LearningRate = c.Int("batch"), c.Float64("learning-rate")
+	if c.IsSet("batch") {
+		s.Config.BatchSize = c.Int("batch")
+	}
+	if c.IsSet("learning-rate") {
+		s.Config.LearningRate = c.Float64("learning-rate")
+	}
 	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
 	s.Config.Patience, s.Config.Noise = c.Int("patience"), c.Float64("noise")

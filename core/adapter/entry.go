@@ -21,6 +21,8 @@ type Entry struct {
 	Entries bool // it looks entries up, one for each item, which the warm start fills with the items' titles
 	LookUps bool // it shows several entries, which the warm start alone teaches it to find
 
+	Coarse bool // it comes near no title's embeddings; the warm start makes it fit the right ones best
+
 	Cold string // why there is no warm start; "": there is one
 
 	Modules string            // the PyTorch modules that do the same

@@ -6,5 +6,6 @@ const Projection = Kind("linear")
 var linear = Entry{
 	Name:    Projection,
 	Help:    "one matrix, as in the paper",
+	Coarse:  true,
 	Modules: "nn.Linear",
 }

@@ -363,6 +363,52 @@ func TestTrain_refusesAnotherRunsCheckpoint(t *testing.T) {
 	}
 }
 
+// The soft tokens of a linear adapter start out by fitting the tokens of the title best.
+func TestWarmStart_linear(t *testing.T) {
+	job := tinyJob(t)
+	job.Shape = Shape{Kind: "linear", In: 3, Tokens: 2, Embd: job.Shape.Embd}
+	job.Config.WarmSteps, job.Config.WarmRate = 400, 1e-2
+	r, err := open(context.Background(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if !(r.WarmLast < r.WarmFirst/2) {
+		t.Errorf("warm start: cross-entropy %g, then %g", r.WarmFirst, r.WarmLast)
+	}
+	words, err := embeddings(job.GGUF, job.Warm, job.Shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, all := 0, 0
+	for _, pair := range r.job.Warm {
+		soft := make([]float32, job.Shape.Tokens*job.Shape.Embd)
+		if err := r.model.SoftTokens(soft, pair.State, 1); err != nil {
+			t.Fatal(err)
+		}
+		fits := func(k int, token int32) (product float64) {
+			for d, x := range words[token] {
+				product += float64(x * soft[k*job.Shape.Embd+d])
+			}
+			return product
+		}
+		for k, token := range prompt.FirstTokens(pair.Titles[0], job.Shape.Tokens) {
+			best := token
+			for other := range words {
+				if fits(k, other) > fits(k, best) {
+					best = other
+				}
+			}
+			if all++; best == token {
+				right++
+			}
+		}
+	}
+	if right < all*9/10 {
+		t.Errorf("%d of %d soft tokens fit the right token best", right, all)
+	}
+}
+
 // A memory starts out with the titles of items, and looks up the right one.
 func TestWarmStart_dictionary(t *testing.T) {
 	job := tinyJob(t)

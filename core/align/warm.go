@@ -81,9 +81,11 @@ func (p warmPace) plan(step int) int {
 // title's first K tokens the adapter is to write their embeddings; a title shorter than K is filled
 // up with its last token, the end token, which will also end the answer. Most adapters regress to
 // these from standardised states; WarmFirst and WarmLast are then the mean squared error of the
-// first and of the last update in units of the embedding table's mean square, rms². An adapter with
-// entries receives the embeddings as its entries and learns to tell from a state which entry to
-// look up; the loss is then the cross-entropy in nats. The optimiser's moments are zero afterwards.
+// first and of the last update in units of the embedding table's mean square, rms². A coarse one
+// learns that each soft token fits the right token best, by the cross-entropy in nats over all
+// tokens that titles begin with. An adapter with entries receives the embeddings as its entries and
+// learns to tell from a state which entry to look up, by the cross-entropy over the items. The
+// optimiser's moments are zero afterwards.
 func (r *run) warmStart(ctx context.Context, rms float64) error {
 	job, c, s := r.job, r.job.Config, r.job.Shape
 	words, err := embeddings(job.GGUF, job.Warm, s)
@@ -105,6 +107,18 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 		}
 		loss, err := r.model.Regress(states, titles, len(pairs))
 		return loss / (rms * rms), err
+	}
+	if s.Kind.Entry().Coarse {
+		table, place := sharp(words, job.Warm, s, rms)
+		learn = func(states []float32, pairs []Pair) (float64, error) {
+			targets := make([]int32, 0, len(pairs)*s.Tokens)
+			for _, pair := range pairs {
+				for _, token := range prompt.FirstTokens(pair.Titles[0], s.Tokens) {
+					targets = append(targets, place[token])
+				}
+			}
+			return r.model.Classify(states, table, targets, len(pairs))
+		}
 	}
 	if s.Entries > 0 {
 		probe, err := cgo.NewProbe(job.Engine, cgo.ProbeParams{In: s.In, Hidden: s.Hidden, Classes: s.Entries})
@@ -252,6 +266,29 @@ func writeEntries(model *cgo.Adapter, pairs []Pair, embed func([]float32, []int3
 		}
 	}
 	return model.Write(index, cgo.Value, values)
+}
+
+// sharpness is how much a coarse adapter's soft token scores for the token whose embedding it is:
+// so much that soft tokens become as large as embeddings while they learn to fit the right one.
+const sharpness = 80
+
+// sharp gives the embeddings of all tokens that titles begin with, [V, E], such that products with
+// soft tokens are scores, and the place of each token.
+func sharp(words map[int32][]float32, pairs []Pair, s Shape, rms float64) (table []float32, place map[int32]int32) {
+	place = map[int32]int32{}
+	factor := float32(sharpness / (float64(s.Embd) * rms * rms))
+	for _, pair := range pairs {
+		for _, token := range prompt.FirstTokens(pair.Titles[0], s.Tokens) {
+			if _, known := place[token]; known {
+				continue
+			}
+			place[token] = int32(len(place))
+			for _, x := range words[token] {
+				table = append(table, factor*x)
+			}
+		}
+	}
+	return table, place
 }
 
 // embeddings looks up each token that the pairs teach.

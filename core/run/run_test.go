@@ -510,3 +510,14 @@ func TestRefusesAnotherCatalogue(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A kind of adapter comes with what it is trained with.
+func TestSpec_With(t *testing.T) {
+	usual, s := DefaultSpec(), DefaultSpec().With(promptOf(t, "residual"), "linear")
+	if s.Config.BatchSize >= usual.Config.BatchSize || s.Config.LearningRate <= usual.Config.LearningRate || s.Config.WarmSteps == 0 || s.Hidden != 0 {
+		t.Errorf("%+v", s)
+	}
+	if s := usual.With(promptOf(t, "recovery"), "mixture"); s.Config.WarmSteps != 0 || s.Drawn != 0 || s.Config.BatchSize != usual.Config.BatchSize {
+		t.Errorf("%+v", s)
+	}
+}

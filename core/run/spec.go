@@ -76,7 +76,8 @@ func DefaultSpec() Spec {
 }
 
 // With gives the spec with another prompt and kind of adapter, without what these do not have:
-// drawn items where a history is asked for, hidden units, or a warm start.
+// drawn items where a history is asked for, hidden units, or a warm start; a coarse kind is trained
+// in other steps.
 func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 	s.Template, s.Adapter = t, kind
 	if asked, err := task.Of(t); err == nil && !asked.Last {
@@ -88,8 +89,19 @@ func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 	if kind.Entry().Cold != "" {
 		s.Config.WarmSteps = 0
 	}
+	if kind.Entry().Coarse {
+		s.Config.BatchSize, s.Config.LearningRate, s.Config.WarmSteps = coarseBatch, coarseRate, coarseWarmSteps
+	}
 	return s
 }
+
+// What a coarse adapter is trained with: it has little to learn from one update, and can be moved
+// far. docs/experiments.md says what was tried.
+const (
+	coarseBatch     = 16
+	coarseRate      = 4e-3
+	coarseWarmSteps = 500
+)
 
 // Templates are the run's prompts, one for each of its tasks.
 func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.Template}, s.Also...) }

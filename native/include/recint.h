@@ -367,6 +367,10 @@ RI_API ri_status ri_adapter_forward(ri_model *adapter, const float *states, size
  * its gradient is added to the adapter's. */
 RI_API ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float *targets, size_t n,
                                     double *loss, ri_error *err);
+/* Mean of -log softmax(products with all words)[target] over the soft tokens of states [n, n_in]: words [n_words, E],
+ * targets [n, K], each 0 to n_words - 1; its gradient is added to the adapter's. */
+RI_API ri_status ri_adapter_classify(ri_model *adapter, const float *states, const float *words, size_t n_words,
+                                     const int32_t *targets, size_t n, double *loss, ri_error *err);
 
 /* ---- 7. Probe: what can be read from vectors ------------------------------------------------------------- */
 

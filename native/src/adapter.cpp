@@ -47,6 +47,26 @@ Var turn_and_shift(Graph &g, const Adapter &a, Var found) {
     return add(g, reshape(g, turned, out, n), a.use(g, "bias"));
 }
 
+namespace {
+
+// Adds the gradient of a loss of the soft tokens [K*E, n] of states to the adapter's, and gives the loss.
+template <typename Loss> double teach(ri_model *adapter, const float *states, size_t n, Loss loss_of) {
+    auto &model = as<Adapter>(adapter, "an adapter");
+    require(states, "states");
+    if (n == 0) fail(RI_INVALID, "a step of training needs at least one state");
+    const int64_t width = model.params().n_in;
+    require_finite(states, n * size_t(width), "states");
+    std::lock_guard<std::mutex> hold(model.engine().lock());
+    Graph graph(model.engine(), true);
+    Var loss =
+        loss_of(graph, model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n)))));
+    graph.backward(loss);
+    graph.run();
+    return double(graph.scalar(loss.value));
+}
+
+} // namespace
+
 } // namespace ri
 
 extern "C" {
@@ -94,22 +114,40 @@ ri_status ri_adapter_forward(ri_model *adapter, const float *states, size_t n, f
 ri_status ri_adapter_regress(ri_model *adapter, const float *states, const float *targets, size_t n, double *loss,
                              ri_error *err) {
     return ri::guard(err, [&] {
-        auto &model = ri::as<ri::Adapter>(adapter, "an adapter");
-        ri::require(states, "states");
         ri::require(targets, "targets");
-        if (n == 0) ri::fail(RI_INVALID, "a regression step needs at least one state");
-        const int64_t width = model.params().n_in;
-        const int64_t out = int64_t(model.params().n_tokens) * model.params().n_embd;
-        ri::require_finite(states, n * size_t(width), "states");
-        ri::require_finite(targets, n * size_t(out), "targets");
-        std::lock_guard<std::mutex> hold(model.engine().lock());
-        ri::Graph graph(model.engine(), true);
-        ri::Var soft = model.soft_tokens(graph, graph.constant(graph.input(GGML_TYPE_F32, states, width, int64_t(n))));
-        ri::Var error =
-            mean_squared_error(graph, soft, graph.constant(graph.input(GGML_TYPE_F32, targets, out, int64_t(n))));
-        graph.backward(error);
-        graph.run();
-        if (loss) *loss = graph.scalar(error.value);
+        const double mean = ri::teach(adapter, states, n, [&](ri::Graph &graph, ri::Var soft) {
+            ri::require_finite(targets, size_t(ggml_nelements(soft.value)), "targets");
+            return mean_squared_error(
+                graph, soft, graph.constant(graph.input(GGML_TYPE_F32, targets, soft.value->ne[0], soft.value->ne[1])));
+        });
+        if (loss) *loss = mean;
+    });
+}
+
+ri_status ri_adapter_classify(ri_model *adapter, const float *states, const float *words, size_t n_words,
+                              const int32_t *targets, size_t n, double *loss, ri_error *err) {
+    return ri::guard(err, [&] {
+        ri::require(words, "words");
+        ri::require(targets, "targets");
+        const double mean = ri::teach(adapter, states, n, [&](ri::Graph &graph, ri::Var soft) {
+            const int64_t embd = ri::as<ri::Adapter>(adapter, "an adapter").params().n_embd;
+            const int64_t n_soft = ggml_nelements(soft.value) / embd;
+            if (n_words == 0 || n_words > size_t(INT32_MAX / std::max(n_soft, embd)))
+                ri::fail(RI_INVALID, "%zu words for %lld soft tokens; give fewer, but at least one", n_words,
+                         static_cast<long long>(n_soft));
+            ri::require_finite(words, n_words * size_t(embd), "words");
+            std::vector<int32_t> places(size_t(n_soft), 0);
+            for (size_t i = 0; i < places.size(); ++i) {
+                if (targets[i] < 0 || size_t(targets[i]) >= n_words)
+                    ri::fail(RI_INVALID, "target %zu is word %d; it must be 0 to %zu", i, targets[i], n_words - 1);
+                places[i] = int32_t(i * n_words) + targets[i];
+            }
+            ri::Var table = graph.constant(graph.input(GGML_TYPE_F32, words, embd, int64_t(n_words)));
+            return cross_entropy(graph, linear(graph, table, reshape(graph, soft, embd, n_soft), {}),
+                                 graph.input(std::move(places), n_soft),
+                                 graph.input(std::vector<float>(size_t(n_soft), 1.0f / float(n_soft)), n_soft));
+        });
+        if (loss) *loss = mean;
     });
 }
 

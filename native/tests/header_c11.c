@@ -105,6 +105,7 @@ static int null_arguments(void) {
 #define RECOMMENDER_BACKWARD(err) ri_recommender_backward(NULL, NULL, NULL, err)
 #define ADAPTER_FORWARD(err) ri_adapter_forward(NULL, NULL, 0, NULL, err)
 #define ADAPTER_REGRESS(err) ri_adapter_regress(NULL, NULL, NULL, 0, NULL, err)
+#define ADAPTER_CLASSIFY(err) ri_adapter_classify(NULL, NULL, NULL, 0, NULL, 0, NULL, err)
 #define LLM_CREATE(err) ri_llm_create(NULL, NULL, RI_F32, NULL, err)
 #define PREFIX_CREATE(err) ri_prefix_create(NULL, NULL, 0, NULL, err)
 #define ALIGN_BACKWARD(err) ri_align_backward(NULL, NULL, NULL, NULL, NULL, err)
@@ -136,6 +137,7 @@ static int null_arguments(void) {
     INVALID(RECOMMENDER_BACKWARD);
     INVALID(ADAPTER_FORWARD);
     INVALID(ADAPTER_REGRESS);
+    INVALID(ADAPTER_CLASSIFY);
     INVALID(LLM_CREATE);
     INVALID(PREFIX_CREATE);
     INVALID(ALIGN_BACKWARD);

@@ -272,6 +272,36 @@ void test_adapter(const std::string &kind) {
     ri_model_free(model);
 }
 
+// The loss, and what is refused; conformance tests see to the gradient.
+void test_classify() {
+    const size_t n = 3, n_words = 4, embd = 5, n_soft = 2 * n;
+    ri_model *model = make_adapter(engine, adapter_params("linear", 3, 2, int32_t(embd)));
+    fill(model, 20, 1);
+    const auto states = draw(n * 3, 30, 2), words = draw(n_words * embd, 31);
+    const std::vector<int32_t> targets = {0, 3, 1, 1, 2, 0};
+    std::vector<float> soft(n_soft * embd);
+    CHECK_OK(ri_adapter_forward(model, states.data(), n, soft.data(), &err));
+    double expected = 0;
+    for (size_t i = 0; i < n_soft; ++i) {
+        double scores[n_words] = {}, sum = 0;
+        for (size_t w = 0; w < n_words; ++w) {
+            for (size_t k = 0; k < embd; ++k) scores[w] += double(soft[i * embd + k]) * words[w * embd + k];
+            sum += std::exp(scores[w]);
+        }
+        expected += (std::log(sum) - scores[targets[i]]) / double(n_soft);
+    }
+    double loss = 0;
+    auto classify = [&](size_t count, const std::vector<int32_t> &to) {
+        return ri_adapter_classify(model, states.data(), words.data(), count, to.data(), n, &loss, &err);
+    };
+    CHECK_OK(classify(n_words, targets));
+    CHECK_NEAR(loss, expected, bound(1e-6, 1e-5));
+    CHECK_FAILS(classify(3, targets), RI_INVALID, "target 1 is word 3; it must be 0 to 2");
+    CHECK_FAILS(classify(n_words, {0, 0, 0, 0, 0, -1}), RI_INVALID, "target 5 is word -1");
+    CHECK_FAILS(classify(0, targets), RI_INVALID, "0 words for 6 soft tokens");
+    ri_model_free(model);
+}
+
 // What looks entries up stays as it is in an update that decays all else.
 void test_fixed() {
     const size_t n = 7, n_in = 3, n_out = 2 * 5;
@@ -343,6 +373,8 @@ void test_kinds() {
     double loss = 0;
     CHECK_FAILS(ri_adapter_forward(model, x, 1, y, &err), RI_INVALID, "not an adapter");
     CHECK_FAILS(ri_adapter_regress(model, x, y, 1, &loss, &err), RI_INVALID, "not an adapter");
+    const int32_t target = 0;
+    CHECK_FAILS(ri_adapter_classify(model, x, y, 1, &target, 1, &loss, &err), RI_INVALID, "not an adapter");
     ri_model_free(model);
 }
 
@@ -370,6 +402,7 @@ int main(int argc, char **argv) {
     CASE(test_adamw(1.5f));
     for (const char *kind : {"linear", "mlp", "mixture", "memory", "retrieval", "bias"})
         cases.run((std::string("test_adapter ") + kind).c_str(), [&] { test_adapter(kind); });
+    CASE(test_classify());
     CASE(test_fixed());
     CASE(test_creation());
     CASE(test_kinds());

@@ -63,6 +63,16 @@ func AdapterLoss(p Params, a AdapterShape, embd int, states, targets []complex12
 	return meanSquaredError(softTokens(p, a, embd, states).Data, targets)
 }
 
+// AdapterChoice is the mean of −log softmax(products with all words)[target] over the soft tokens
+// of states [n, In]: words [V, E], targets [n, K].
+func AdapterChoice(p Params, a AdapterShape, embd int, states, words []complex128, targets []int32) complex128 {
+	scores, sum := times(1, softTokens(p, a, embd, states), blas.Trans, rowsOf(words, embd)), complex128(0)
+	for i, target := range targets {
+		sum = add(sum, -logProbability(row(scores, i), int(target)))
+	}
+	return sum / complex(float64(len(targets)), 0)
+}
+
 // softTokens are the adapter's outputs for the states of a batch, [states·K, E].
 func softTokens(p Params, a AdapterShape, embd int, states []complex128) cblas128.General {
 	x := rowsOf(states, a.In)

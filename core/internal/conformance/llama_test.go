@@ -65,6 +65,33 @@ func TestAdapterRegression(t *testing.T) {
 	})
 }
 
+func TestAdapterClassification(t *testing.T) {
+	const embd, n, words = 16, 3, 7
+	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
+		info, err := engine.Describe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := adapters["linear"]
+		model, params := newAdapter(t, engine, "linear", embd)
+		rng := rand.New(rand.NewPCG(29, 1))
+		states, table := normal(rng, n*a.In, 0, 1), normal(rng, words*embd, 0, 1)
+		targets := make([]int32, n*a.Tokens)
+		for i := range targets {
+			targets[i] = rng.Int32N(words)
+		}
+		loss, err := model.Classify(states, table, targets, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		formula := func(p complexstep.Params) complex128 {
+			return complexstep.AdapterChoice(p, a, embd, complexstep.Lift(states), complexstep.Lift(table), targets)
+		}
+		near(t, "the loss", loss, func() complex128 { return formula(params) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 1e-3))
+		compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3))
+	})
+}
+
 // prefix19 is longer than the 16 columns that the core's kernels take at once.
 var prefix19 = []int32{3, 1, 8, 30, 2, 2, 17, 9, 11, 26, 5, 0, 14, 39, 7, 33, 21, 6, 12}
 
