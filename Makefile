@@ -25,7 +25,7 @@ COMMIT := $(shell git describe --always --abbrev=12 --dirty=+ --exclude '*' 2>/d
 LINKED := -X github.com/recinterpreter/recinterpreter/bench.commit=$(COMMIT)
 NATIVE_FILES := $(shell git ls-files native)
 
-.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs test-mpi test-manifests soak \
+.PHONY: help build native test test-native test-asan test-kernels test-arm64 test-go test-third-party test-peers cuda cuda-compile test-gpu test-notebook llama-tools test-judge test-serve test-cases test-docs test-mpi bulk test-bulk test-manifests soak \
 	release test-release vuln check format demo bench bench-align bench-recommenders bench-page clean
 
 help: ## list the targets
@@ -115,6 +115,14 @@ test-mpi: $(RECINT) ## train on several processes that MPI connects, and kill on
 	go test -count=1 -v -run 'TestMPI' ./cli/app
 	go test -count=1 ./core/ranks
 	go test -count=1 -run 'onRanks|onOtherRanks|onRanksThatDiffer|tooManyRanks' ./core/align ./core/recommender ./core/probe
+
+bulk: bin/recint-bulk ## build recint-bulk, the program that recint bulk starts: an Apache Beam pipeline (takes minutes and 2 GiB of memory)
+
+bin/recint-bulk: $(wildcard beam/*)
+	cd beam && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../$@ .
+
+test-bulk: $(RECINT) bulk ## answer many rows with recint bulk, on several workers of which one is killed again and again; Flink where Java and a job server are
+	RECINT_BULK=$(abspath bin/recint-bulk) go test -count=1 -v -run TestBulk ./cli/app
 
 test-manifests: ## decode the files for Kubernetes and Slurm strictly, and run their commands with a recint that prints them
 	cd packaging/validate && go test -count=1 ./...

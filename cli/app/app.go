@@ -128,7 +128,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			dataCommand(), modelsCommand(), recommenderCommand(), statesGroup(), probeCommand(), promptCommand(), planCommand(),
 			alignCommand(), adapterCommand(), evaluateCommand(),
-			interpretCommand(), explainCommand(), editCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
+			interpretCommand(), bulkCommand(), explainCommand(), editCommand(), oracleCommand(), judgeCommand(), serveCommand(), reportCommand(), reproduceCommand(), verifyCommand(), benchCommand(),
 			doctorCommand(), completionCommand(), manCommand(), versionCommand(),
 		},
 		Before:         useRuntime,
@@ -190,7 +190,12 @@ func onlyFlags(c *cli.Context, required ...string) error {
 	if c.Args().Present() {
 		return usage(c, "what is %q? This command takes only flags", c.Args().First())
 	}
-	for _, name := range required {
+	return needFlags(c, required...)
+}
+
+// needFlags refuses a command without certain flags.
+func needFlags(c *cli.Context, names ...string) error {
+	for _, name := range names {
 		if c.String(name) == "" {
 			return usage(c, "--%s is missing", name)
 		}

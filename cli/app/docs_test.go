@@ -190,6 +190,9 @@ func commandsOf(block string) (all [][]string) {
 func unknownIn(a *cli.App, words []string) string {
 	commands, flags := a.Commands, a.Flags
 	for _, word := range words {
+		if word == "--" { // the rest is another program's
+			break
+		}
 		name, isFlag := strings.CutPrefix(word, "--")
 		name, _, _ = strings.Cut(name, "=")
 		known := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }

@@ -23,7 +23,7 @@ import (
 func interpretCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "interpret",
-		Subcommands: []*cli.Command{mergeAnswersCommand()},
+		Subcommands: []*cli.Command{mergeAnswersCommand(), partsCommand()},
 		Usage:       "describe in words what the recommender's states hold about a user",
 		Description: "If the run asks for the last item, walks through the user's history: for each item, the LLM sees only the recommender's states\n" +
 			"before and after it, and names the item. If the run asks about the history, the LLM sees the state after it. Only the last\n" +
@@ -32,7 +32,7 @@ func interpretCommand() *cli.Command {
 			"--in answers many rows: JSON lines or Parquet, each with a history (item ids), a user, or states ({\"states\": [[…], […]]} or a\n" +
 			"column for each slot of the prompt), and optionally an id; or a state file, row by row. Each row gets a line of JSON in\n" +
 			"--out, in order; the line of a bad row says what is wrong with it. Repeat the command to resume.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			runFlag(), taskFlag(),
 			userFlag(), historyFlag(2),
 			&cli.StringFlag{Name: "in", Usage: "answer every row of `FILE`; -: JSON lines from standard input"},
@@ -40,11 +40,8 @@ func interpretCommand() *cli.Command {
 			&cli.StringFlag{Name: "shard", Usage: "with --in: answer only `PART` of the rows, e.g. 2/4; recint interpret merge merges the files"},
 			sideBySideFlag(),
 			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
-			&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest tokens", Usage: "sampling `TEMPERATURE`"},
-			&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "sample only from the likeliest tokens with this total `PROBABILITY`"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed of the sampling, a `NUMBER`"},
 			jsonFlag,
-		},
+		}, samplingFlags()...),
 		Action: interpretAction,
 	}
 }
@@ -68,7 +65,7 @@ func interpretAction(c *cli.Context) error {
 	if !oneOf(c, "user", "history") {
 		return usage(c, "say whose states to interpret, either --user or --history, or --in for many")
 	}
-	sampling := interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
+	sampling := samplingOf(c)
 	if err := sampling.Validate(); err != nil {
 		return usage(c, "%w", err)
 	}

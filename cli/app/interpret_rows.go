@@ -1,8 +1,11 @@
 package app
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,30 +24,13 @@ func interpretRows(c *cli.Context) error {
 			return usage(c, "--%s is for one history, --in for many; give one of them", name)
 		}
 	}
-	if c.String("in") == "" || c.String("out") == "" {
-		return usage(c, "--in and --out belong together; - is standard input and output")
-	}
-	if n := c.Int("side-by-side"); n < 1 || n > 255 {
-		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
-	}
 	shard, err := evaluate.ParseShard(c.String("shard"))
 	if err != nil {
 		return usage(c, "--shard: %w", err)
 	}
-	sampling := interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
-	if err := sampling.Validate(); err != nil {
-		return usage(c, "%w", err)
-	}
-	defer frugal()()
-	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		opts := interpret.Options{Sampling: sampling, Slots: c.Int("side-by-side")}
-		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, opts)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, r.Close()) }()
+	return withJob(c, func(job bulk.Job) error {
 		bar, began, first := newProgress(c.App.ErrWriter, "interpreting"), time.Now(), int64(0)
-		job := bulk.Job{Run: r, In: c.String("in"), Out: c.String("out"), Input: c.App.Reader, Output: c.App.Writer, Shard: shard}
+		job.Input, job.Output, job.Shard = c.App.Reader, c.App.Writer, shard
 		job.Progress = func(p bulk.Progress) {
 			if first == 0 {
 				first, began = p.Rows, time.Now() // rows of an earlier call took no time
@@ -60,6 +46,92 @@ func interpretRows(c *cli.Context) error {
 		_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows, %d of those answered now with an error\n", done.Rows, done.Wrong)
 		return err
 	})
+}
+
+// withJob opens the run that answers --in to --out.
+func withJob(c *cli.Context, do func(bulk.Job) error) error {
+	if c.String("in") == "" || c.String("out") == "" {
+		return usage(c, "--in and --out belong together; - is standard input and output")
+	}
+	if n := c.Int("side-by-side"); n < 1 || n > 255 {
+		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
+	}
+	sampling := samplingOf(c)
+	if err := sampling.Validate(); err != nil {
+		return usage(c, "%w", err)
+	}
+	defer frugal()()
+	return withEngine(c, func(engine *cgo.Engine) (err error) {
+		opts := interpret.Options{Sampling: sampling, Slots: c.Int("side-by-side")}
+		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, opts)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		return do(bulk.Job{Run: r, In: c.String("in"), Out: c.String("out")})
+	})
+}
+
+func samplingOf(c *cli.Context) interpret.Sampling {
+	return interpret.Sampling{Temperature: c.Float64("temperature"), TopP: c.Float64("top-p"), Seed: c.Uint64("seed")}
+}
+
+func samplingFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.Float64Flag{Name: "temperature", DefaultText: "0: the likeliest tokens", Usage: "sampling `TEMPERATURE`"},
+		&cli.Float64Flag{Name: "top-p", DefaultText: "all", Usage: "sample only from the likeliest tokens with this total `PROBABILITY`"},
+		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random seed of the sampling, a `NUMBER`"},
+	}
+}
+
+func partsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "parts",
+		Usage: "answer the parts of --in that standard input names, as recint bulk has its workers do",
+		Description: "Writes {\"parts\": N} and then waits for the numbers of parts, from 0, one on each line. Each becomes a Parquet file in the folder\n" +
+			"--out, and a file of its bad rows if it has any; a line of JSON says so. Parts that are there are not answered again.",
+		Flags: append([]cli.Flag{runFlag(), taskFlag(),
+			&cli.StringFlag{Name: "in", Usage: "answer the rows of `FILE`, as in recint interpret --in (required)"},
+			&cli.StringFlag{Name: "out", Usage: "write the parts to `FOLDER` (required)"}, sideBySideFlag()}, samplingFlags()...),
+		Action: func(c *cli.Context) error {
+			if err := onlyFlags(c, "run", "in", "out"); err != nil {
+				return err
+			}
+			if c.String("in") == bulk.Standard {
+				return usage(c, "--in is standard input, which names the parts; give a file that all workers can read")
+			}
+			return withJob(c, func(job bulk.Job) error { return answerParts(c, job) })
+		},
+	}
+}
+
+func answerParts(c *cli.Context, job bulk.Job) error {
+	parts, err := job.Parts()
+	if err != nil {
+		return err
+	}
+	n, err := parts.Count()
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(c.App.Writer)
+	if err := out.Encode(map[string]int64{"parts": n}); err != nil {
+		return err
+	}
+	for in := bufio.NewScanner(c.App.Reader); in.Scan(); {
+		number, err := strconv.ParseInt(in.Text(), 10, 64)
+		if err != nil || number < 0 || number >= n {
+			return fmt.Errorf("there is no part %q; the parts of %s are 0 to %d", in.Text(), job.In, n-1)
+		}
+		part, err := parts.Answer(c.Context, number)
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func mergeAnswersCommand() *cli.Command {

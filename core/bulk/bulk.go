@@ -73,20 +73,20 @@ type record struct {
 
 // reader gives the rows of an input, in order. What is wrong with a row is its problem.
 type reader interface {
-	read(ctx context.Context, each func(record) error) error
-	total(done int64) int64 // rows, about, once some are read
+	read(ctx context.Context, from int64, each func(record) error) error // of row `from` and those after it
+	count() (int64, error)                                               // rows
+	total(done int64) int64                                              // rows, about, once some are read
 	close()
 }
 
 // Do answers all rows of a job, or those of its shard.
 func (j Job) Do(ctx context.Context) (p Progress, err error) {
-	w := &worker{Job: j, size: int64(turns * j.Run.Interpreter.Slots())}
+	w := j.worker()
 	defer func() {
 		if w.resumable {
 			err = artifact.Resumable(err)
 		}
 	}()
-	w.index()
 	in, err := w.open()
 	if err != nil {
 		return p, err
@@ -111,7 +111,11 @@ func (j Job) Do(ctx context.Context) (p Progress, err error) {
 			done--
 			return nil
 		}
-		lines, err := w.answer(ctx, group)
+		answers, err := w.answer(ctx, group)
+		if err != nil {
+			return err
+		}
+		lines, err := encode(answers)
 		if err != nil {
 			return err
 		}
@@ -125,7 +129,7 @@ func (j Job) Do(ctx context.Context) (p Progress, err error) {
 		}
 		return nil
 	}
-	err = in.read(ctx, func(r record) error {
+	err = in.read(ctx, 1, func(r record) error {
 		p.Rows = r.row
 		if group = append(group, r); int64(len(group)) < w.size {
 			return nil
@@ -160,6 +164,11 @@ type state struct {
 	Shard string `json:"shard,omitempty"`
 }
 
+// state is that of a job, without the hash of its input.
+func (w *worker) state() state {
+	return state{Run: fmt.Sprintf("%s, %s", run.Label(w.Run.Hash(), w.Run.Hashes.Dataset), w.Run.Task.Name), Group: w.size, Shard: w.Shard.String()}
+}
+
 // output opens the output behind the groups that are done. finish closes it.
 func (w *worker) output() (out io.Writer, done int64, finish func(error) error, err error) {
 	if w.Out == Standard {
@@ -175,7 +184,7 @@ func (w *worker) output() (out io.Writer, done int64, finish func(error) error, 
 		}
 	}()
 	mark := w.Out + ".unfinished"
-	now := state{Run: fmt.Sprintf("%s, %s", run.Label(w.Run.Hash(), w.Run.Hashes.Dataset), w.Run.Task.Name), Group: w.size, Shard: w.Shard.String()}
+	now := w.state()
 	_, exists := os.Stat(w.Out)
 	var was state
 	unfinished := artifact.ReadJSON(mark, &was, artifact.KnownKeys)
@@ -258,20 +267,19 @@ func whole(file io.Reader, size int64) (groups, end int64, err error) {
 	}
 }
 
-// index prepares what rows are looked up in.
-func (w *worker) index() {
-	d := w.Run.Data
-	w.slots = w.Run.Prompts[0].SlotNames()
-	w.shortest = prompt.Shortest(w.slots)
-	w.items = make(map[string]int32, len(d.Items))
+// worker prepares what rows are looked up in.
+func (j Job) worker() *worker {
+	d, slots := j.Run.Data, j.Run.Prompts[0].SlotNames()
+	w := &worker{Job: j, size: int64(turns * j.Run.Interpreter.Slots()), slots: slots, shortest: prompt.Shortest(slots),
+		items: make(map[string]int32, len(d.Items)), catalogue: d.Catalogue(), latest: j.Run.LatestOfAll()}
 	for i, item := range d.Items {
 		w.items[item.ID] = int32(i)
 	}
-	w.catalogue, w.latest = d.Catalogue(), w.Run.LatestOfAll()
+	return w
 }
 
-// answer gives the lines of a group.
-func (w *worker) answer(ctx context.Context, group []record) ([]byte, error) {
+// answer gives the answers of a group.
+func (w *worker) answer(ctx context.Context, group []record) ([]Answer, error) {
 	shown := make([]prompt.States, len(group))
 	var pasts [][]int32
 	var of []int // the rows of these
@@ -320,16 +328,23 @@ func (w *worker) answer(ctx context.Context, group []record) ([]byte, error) {
 			answers[i] = Answer{Text: &a.Text, LogProb: &a.LogProb, Cut: !a.Ended, Items: w.named(a.Text)}
 		}
 	}
-	var lines bytes.Buffer
-	encoder := json.NewEncoder(&lines)
-	encoder.SetEscapeHTML(false)
 	for i, r := range group {
 		if r.problem != nil {
 			w.wrong++
 			answers[i].Error = strings.TrimPrefix(r.problem.Error(), "run: ")
 		}
 		answers[i].Row, answers[i].ID = r.row, r.id
-		if err := encoder.Encode(answers[i]); err != nil {
+	}
+	return answers, nil
+}
+
+// encode makes lines of answers.
+func encode(answers []Answer) ([]byte, error) {
+	var lines bytes.Buffer
+	encoder := json.NewEncoder(&lines)
+	encoder.SetEscapeHTML(false)
+	for _, a := range answers {
+		if err := encoder.Encode(a); err != nil {
 			return nil, err
 		}
 	}

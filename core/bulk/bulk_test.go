@@ -347,3 +347,108 @@ func TestStatesFiles(t *testing.T) {
 		}
 	}
 }
+
+// Parts that are answered in any order, by two workers and one of them twice, have the bytes of
+// parts that one answers, and together all rows: the answers of a job, and its errors as dead
+// letters.
+func TestParts(t *testing.T) {
+	r := open(t)
+	lines, parquet, bad := inputs(t, r)
+	text, err := os.ReadFile(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := filepath.Join(t.TempDir(), "many.jsonl")
+	if err := os.WriteFile(many, bytes.Repeat(text, 3), 0o666); err != nil { // 750 rows, in parts of 320
+		t.Fatal(err)
+	}
+	want := do(t, Job{Run: r, In: many, Out: many + ".answers"})
+	open := func(in, out string) *Parts {
+		t.Helper()
+		p, err := Job{Run: r, In: in, Out: out}.Parts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	answer := func(p *Parts, number, rows int64) {
+		t.Helper()
+		if got, err := p.Answer(t.Context(), number); err != nil || got.Number != number || got.Rows != rows || (got.Wrong > 0) != (rows > 0) {
+			t.Errorf("part %d: %+v, %v; want %d rows", number, got, err, rows)
+		}
+	}
+	one, two := t.TempDir(), t.TempDir()
+	alone := open(many, one)
+	if n, err := alone.Count(); err != nil || n != 3 {
+		t.Errorf("%d parts, %v; want 3", n, err)
+	}
+	for number, rows := range []int64{320, 320, 110} {
+		answer(alone, int64(number), rows)
+	}
+	first, second := open(many, two), open(many, two)
+	answer(second, 2, 110)
+	answer(first, 1, 320)
+	answer(second, 1, 0)
+	answer(second, 0, 320)
+	var letters []byte
+	for _, name := range []string{"job.json", "answers-000000.parquet", "answers-000001.parquet", "answers-000002.parquet", "dead-letters-000000.jsonl",
+		"dead-letters-000001.jsonl", "dead-letters-000002.jsonl"} {
+		a, err := os.ReadFile(filepath.Join(one, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(two, name)); err != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s has other bytes: %v", name, err)
+		}
+		if strings.HasPrefix(name, "dead") {
+			letters = append(letters, a...)
+		}
+	}
+	if files, err := os.ReadDir(two); err != nil || len(files) != 7 {
+		t.Errorf("%v, %v; want 7 files", files, err)
+	}
+	db, err := duckdb.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var got []string
+	query := "SELECT row || '|' || id || '|' || text || '|' || log_prob || '|' || cut || '|' || coalesce(list_reduce(list_transform(items, i -> i.title), " +
+		"(a, b) -> a || '+' || b), '') FROM " + duckdb.Path(filepath.Join(two, "*.parquet"))
+	query = strings.ReplaceAll(query, "[*]", "*")
+	if err := db.Query(t.Context(), query, func(row [][]byte) error { got = append(got, string(row[0])); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(want) {
+		var a Answer
+		if err := json.Unmarshal(line, &a); err != nil {
+			t.Fatal(err)
+		}
+		if bad[(int(a.Row)-1)%250+1] != "" {
+			if !bytes.HasPrefix(letters, line) {
+				t.Fatalf("row %d is no dead letter: %.200s, want %s", a.Row, letters, line)
+			}
+			letters = letters[len(line):]
+			continue
+		}
+		titles := make([]string, len(a.Items))
+		for i, item := range a.Items {
+			titles[i] = item.Title
+		}
+		var id string
+		if err := json.Unmarshal(a.ID, &id); err != nil {
+			t.Fatal(err)
+		}
+		row := fmt.Sprintf("%d|%s|%s|%v|%t|%s", a.Row, id, *a.Text, *a.LogProb, a.Cut, strings.Join(titles, "+"))
+		if len(got) == 0 || got[0] != row {
+			t.Fatalf("%v, want %s", got[:min(1, len(got))], row)
+		}
+		got = got[1:]
+	}
+	if len(got)+len(letters) > 0 {
+		t.Errorf("%d answers and %d bytes of dead letters too many", len(got), len(letters))
+	}
+	if _, err := (Job{Run: r, In: parquet, Out: two}).Parts(); err == nil || !strings.Contains(err.Error(), "begun with something else: its input") {
+		t.Errorf("another input: %v", err)
+	}
+}

@@ -84,7 +84,15 @@ func (l *lines) total(done int64) int64 {
 // longest is the most bytes of a line.
 const longest = 64 << 20
 
-func (l *lines) read(_ context.Context, each func(record) error) error {
+func (l *lines) count() (rows int64, err error) {
+	err = l.read(context.Background(), 1, func(r record) error {
+		rows = r.row
+		return nil
+	})
+	return rows, err
+}
+
+func (l *lines) read(_ context.Context, from int64, each func(record) error) error {
 	for row := int64(1); ; row++ {
 		var line []byte
 		length := 0
@@ -92,7 +100,7 @@ func (l *lines) read(_ context.Context, each func(record) error) error {
 		for {
 			var part []byte
 			part, err = l.in.ReadSlice('\n')
-			if length += len(part); length <= longest {
+			if length += len(part); length <= longest && row >= from {
 				line = append(line, part...)
 			}
 			if !errors.Is(err, bufio.ErrBufferFull) {
@@ -105,6 +113,9 @@ func (l *lines) read(_ context.Context, each func(record) error) error {
 		}
 		if err != nil && len(bytes.TrimSpace(line)) == 0 {
 			return nil
+		}
+		if row < from {
+			continue
 		}
 		var r record
 		if length > longest {
@@ -280,8 +291,10 @@ func (t *tensors) close() {}
 
 func (t *tensors) total(int64) int64 { return int64(t.rows) }
 
-func (t *tensors) read(_ context.Context, each func(record) error) error {
-	for i := range t.rows {
+func (t *tensors) count() (int64, error) { return int64(t.rows), nil }
+
+func (t *tensors) read(_ context.Context, from int64, each func(record) error) error {
+	for i := max(0, int(from)-2); i < t.rows; i++ { // a pair needs the row before
 		r := record{row: int64(i + 1)}
 		for _, s := range t.states {
 			width := s.Shape[1]
@@ -291,6 +304,9 @@ func (t *tensors) read(_ context.Context, each func(record) error) error {
 			state := r.states[0]
 			r.states = nil
 			r = t.pairs.of(r, strconv.Itoa(int(t.sequences[i])), int64(t.positions[i]), state)
+		}
+		if r.row < from {
+			continue
 		}
 		if err := each(r); err != nil {
 			return err
@@ -379,14 +395,19 @@ func (p *parquet) close() {
 
 func (p *parquet) total(int64) int64 { return p.rows }
 
-func (p *parquet) read(ctx context.Context, each func(record) error) error {
-	row := int64(0)
+func (p *parquet) count() (int64, error) { return p.rows, nil }
+
+func (p *parquet) read(ctx context.Context, from int64, each func(record) error) error {
+	row := max(0, from-2) // a pair needs the row before
 	var stopped error
-	err := p.db.Chunks(ctx, "SELECT "+strings.Join(p.expressions, ", ")+" FROM "+p.relation, func(chunk mapping.DataChunk) error {
+	query := fmt.Sprintf("SELECT %s FROM %s OFFSET %d", strings.Join(p.expressions, ", "), p.relation, row)
+	err := p.db.Chunks(ctx, query, func(chunk mapping.DataChunk) error {
 		for i := range int(mapping.DataChunkGetSize(chunk)) {
 			row++
 			r := p.record(chunk, i)
-			r.row = row
+			if r.row = row; row < from {
+				continue
+			}
 			if stopped = each(r); stopped != nil {
 				return stopped
 			}
