@@ -9,181 +9,168 @@ namespace ri::kernels::RI_SET {
 
 namespace {
 
-// The weights that query `last` of a head gives to positions 0..last.
-RI_INLINE void attend(const ShortAttention &s, const float *q, const float *k, int64_t last, float *weights) {
-    const int64_t row = s.heads * s.head_dim, hd = s.head_dim;
-    float most = -INFINITY;
-    for (int64_t t = 0; t <= last; ++t) {
-        float dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t i = 0; i < hd; ++i) dot += q[i] * k[t * row + i];
-        weights[t] = dot * s.scale;
-        most = most > weights[t] ? most : weights[t];
-    }
-    float total = 0;
-    for (int64_t t = 0; t <= last; ++t) total += weights[t] = exponential(weights[t] - most);
-    for (int64_t t = 0; t <= last; ++t) weights[t] /= total;
+// A query of a head, which attends to positions 0..last of its sample.
+struct Query {
+    int64_t last;
+    int64_t at;              // of its numbers among the queries', and of its output's
+    int64_t from;            // of its head's numbers at the sample's first position among the keys' and the values'
+    int64_t sample, weights; // of its weights in a mask: [samples, heads, queries, T]
+    bool first;              // of its sample
+};
+
+// Calls body with each query of the thread's samples.
+template <typename Body> RI_INLINE void each_query(const ShortAttention &s, int ith, int nth, Body body) {
+    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = s.at_last ? 1 : T;
+    const Share part = share_of(s.samples, ith, nth);
+    for (int64_t b = part.first; b < part.last; ++b)
+        for (int64_t n = 0; n < queries; ++n)
+            for (int64_t h = 0; h < s.heads; ++h)
+                body(Query{s.lengths ? s.lengths[b] - 1 : n, (b * queries + n) * row + h * hd, b * T * row + h * hd, b,
+                           ((b * s.heads + h) * queries + n) * T, n == 0 && h == 0});
 }
 
-int64_t queries_of(const ShortAttention &s) { return s.at_last ? 1 : s.positions; }
+// The products of a query with the keys that it attends to.
+RI_INLINE void score(const ShortAttention &s, const Query &at, const float *q, const float *k, float *scores) {
+    const int64_t row = s.heads * s.head_dim, hd = s.head_dim;
+    const float *query = q + at.at, *keys = k + at.from;
+    for (int64_t t = 0; t <= at.last; ++t) {
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t i = 0; i < hd; ++i) dot += query[i] * keys[t * row + i];
+        scores[t] = dot;
+    }
+}
+
+// weights = softmax(scale * weights) of a query.
+RI_INLINE void softmax_of(const ShortAttention &s, const Query &at, float *weights) {
+    float most = -INFINITY, total = 0;
+    for (int64_t t = 0; t <= at.last; ++t) {
+        weights[t] *= s.scale;
+        most = most > weights[t] ? most : weights[t];
+    }
+    for (int64_t t = 0; t <= at.last; ++t) total += weights[t] = exponential(weights[t] - most);
+    for (int64_t t = 0; t <= at.last; ++t) weights[t] /= total;
+}
+
+// The sums of values with the weights that `weigh` makes of a query's scores.
+template <typename Weigh>
+RI_INLINE void attend(const ShortAttention &s, const float *q, const float *k, const float *v, float *out, int ith,
+                      int nth, Weigh weigh) {
+    const int64_t hd = s.head_dim, row = s.heads * hd;
+    float *weights = scratch(size_t(s.positions));
+    each_query(s, ith, nth, [&](const Query &at) {
+        score(s, at, q, k, weights);
+        weigh(at, weights);
+        float *y = out + at.at;
+#pragma omp simd
+        for (int64_t i = 0; i < hd; ++i) y[i] = 0;
+        for (int64_t t = 0; t <= at.last; ++t)
+#pragma omp simd
+            for (int64_t i = 0; i < hd; ++i) y[i] += weights[t] * v[at.from + t * row + i];
+    });
+}
+
+// Its gradient. `weigh` also keeps what `back` needs to turn gradients of weights into those of scores.
+template <typename Weigh, typename Back>
+RI_INLINE void attend_back(const ShortAttention &s, const float *q, const float *k, const float *v, const float *dout,
+                           float *dq, float *dk, float *dv, int ith, int nth, Weigh weigh, Back back) {
+    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd;
+    float *weights = scratch(size_t(3 * T)), *kept = weights + T, *gradients = kept + T;
+    each_query(s, ith, nth, [&](const Query &at) {
+        if (at.first) {
+            memset(dk + at.from, 0, size_t(T * row) * sizeof(float));
+            memset(dv + at.from, 0, size_t(T * row) * sizeof(float));
+        }
+        score(s, at, q, k, weights);
+        weigh(at, weights, kept);
+        const float *query = q + at.at, *d = dout + at.at;
+        for (int64_t t = 0; t <= at.last; ++t) {
+            const float w = weights[t], *value = v + at.from + t * row;
+            float *dvalue = dv + at.from + t * row, dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (int64_t i = 0; i < hd; ++i) {
+                dot += d[i] * value[i];
+                dvalue[i] += w * d[i];
+            }
+            gradients[t] = dot;
+        }
+        back(at, kept, gradients);
+        float *dquery = dq + at.at;
+#pragma omp simd
+        for (int64_t i = 0; i < hd; ++i) dquery[i] = 0;
+        for (int64_t t = 0; t <= at.last; ++t) {
+            const float dscore = gradients[t], *key = k + at.from + t * row;
+            float *dkey = dk + at.from + t * row;
+#pragma omp simd
+            for (int64_t i = 0; i < hd; ++i) {
+                dquery[i] += dscore * key[i];
+                dkey[i] += dscore * query[i];
+            }
+        }
+    });
+}
 
 } // namespace
 
 void short_attention(const ShortAttention &s, const float *q, const float *k, const float *v, const float *mask,
                      float *out, int ith, int nth) {
-    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
-    const Share part = share_of(s.samples, ith, nth);
-    float *weights = scratch(size_t(T));
-    for (int64_t b = part.first; b < part.last; ++b)
-        for (int64_t n = 0; n < queries; ++n) {
-            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
-            for (int64_t h = 0; h < s.heads; ++h) {
-                const int64_t at = (b * queries + n) * row + h * hd;
-                const float *keys = k + b * T * row + h * hd, *values = v + b * T * row + h * hd;
-                attend(s, q + at, keys, last, weights);
-                if (s.has_mask)
-                    for (int64_t t = 0; t <= last; ++t) weights[t] *= mask[((b * s.heads + h) * queries + n) * T + t];
-                float *y = out + at;
-#pragma omp simd
-                for (int64_t i = 0; i < hd; ++i) y[i] = 0;
-                for (int64_t t = 0; t <= last; ++t)
-#pragma omp simd
-                    for (int64_t i = 0; i < hd; ++i) y[i] += weights[t] * values[t * row + i];
-            }
-        }
+    attend(s, q, k, v, out, ith, nth, [&](const Query &at, float *weights) {
+        softmax_of(s, at, weights);
+        if (s.has_mask)
+            for (int64_t t = 0; t <= at.last; ++t) weights[t] *= mask[at.weights + t];
+    });
 }
 
 void short_attention_back(const ShortAttention &s, const float *q, const float *k, const float *v, const float *mask,
                           const float *dout, float *dq, float *dk, float *dv, int ith, int nth) {
-    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
-    const Share part = share_of(s.samples, ith, nth);
-    float *weights = scratch(size_t(2 * T)), *dweights = weights + T;
-    for (int64_t b = part.first; b < part.last; ++b) {
-        memset(dk + b * T * row, 0, size_t(T * row) * sizeof(float));
-        memset(dv + b * T * row, 0, size_t(T * row) * sizeof(float));
-        for (int64_t n = 0; n < queries; ++n) {
-            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
-            for (int64_t h = 0; h < s.heads; ++h) {
-                const int64_t at = (b * queries + n) * row + h * hd, from = b * T * row + h * hd;
-                const float *query = q + at, *d = dout + at;
-                attend(s, query, k + from, last, weights);
-                float inner = 0; // sum over t of weight * dweight
-                for (int64_t t = 0; t <= last; ++t) {
-                    const float kept = s.has_mask ? mask[((b * s.heads + h) * queries + n) * T + t] : 1.0f;
-                    const float w = weights[t] * kept;
-                    const float *value = v + from + t * row;
-                    float *dvalue = dv + from + t * row, dot = 0;
-#pragma omp simd reduction(+ : dot)
-                    for (int64_t i = 0; i < hd; ++i) {
-                        dot += d[i] * value[i];
-                        dvalue[i] += w * d[i];
-                    }
-                    dweights[t] = dot * kept;
-                    inner += weights[t] * dweights[t];
-                }
-                float *dquery = dq + at;
-#pragma omp simd
-                for (int64_t i = 0; i < hd; ++i) dquery[i] = 0;
-                for (int64_t t = 0; t <= last; ++t) {
-                    const float dscore = weights[t] * (dweights[t] - inner) * s.scale;
-                    const float *key = k + from + t * row;
-                    float *dkey = dk + from + t * row;
-#pragma omp simd
-                    for (int64_t i = 0; i < hd; ++i) {
-                        dquery[i] += dscore * key[i];
-                        dkey[i] += dscore * query[i];
-                    }
-                }
-            }
+    auto weigh = [&](const Query &at, float *weights, float *probabilities) {
+        softmax_of(s, at, weights);
+        for (int64_t t = 0; t <= at.last; ++t) {
+            probabilities[t] = weights[t];
+            if (s.has_mask) weights[t] *= mask[at.weights + t];
         }
-    }
+    };
+    auto back = [&](const Query &at, const float *probabilities, float *gradients) {
+        float inner = 0; // the sum of probabilities times their gradients
+        for (int64_t t = 0; t <= at.last; ++t) {
+            if (s.has_mask) gradients[t] *= mask[at.weights + t];
+            inner += probabilities[t] * gradients[t];
+        }
+        for (int64_t t = 0; t <= at.last; ++t) gradients[t] = probabilities[t] * (gradients[t] - inner) * s.scale;
+    };
+    attend_back(s, q, k, v, dout, dq, dk, dv, ith, nth, weigh, back);
 }
-
-// ---- pointwise attention
-
-namespace {
-
-// The scores that query `last` of a head gives to positions 0..last.
-RI_INLINE void score(const ShortAttention &s, const float *q, const float *k, const float *bias, int64_t last,
-                     float *scores) {
-    const int64_t row = s.heads * s.head_dim, hd = s.head_dim;
-    for (int64_t t = 0; t <= last; ++t) {
-        float dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t i = 0; i < hd; ++i) dot += q[i] * k[t * row + i];
-        scores[t] = dot + bias[last - t];
-    }
-}
-
-} // namespace
 
 void pointwise_attention(const ShortAttention &s, const float *q, const float *k, const float *v, const float *bias,
                          float *out, int ith, int nth) {
-    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
-    const Share part = share_of(s.samples, ith, nth);
-    float *scores = scratch(size_t(T));
-    for (int64_t b = part.first; b < part.last; ++b)
-        for (int64_t n = 0; n < queries; ++n) {
-            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
-            for (int64_t h = 0; h < s.heads; ++h) {
-                const int64_t at = (b * queries + n) * row + h * hd, from = b * T * row + h * hd;
-                score(s, q + at, k + from, bias, last, scores);
+    attend(s, q, k, v, out, ith, nth, [&](const Query &at, float *weights) {
+        for (int64_t t = 0; t <= at.last; ++t) weights[t] += bias[at.last - t];
 #pragma omp simd
-                for (int64_t t = 0; t <= last; ++t) scores[t] *= sigmoid(scores[t]) * s.scale;
-                float *y = out + at;
-#pragma omp simd
-                for (int64_t i = 0; i < hd; ++i) y[i] = 0;
-                for (int64_t t = 0; t <= last; ++t)
-#pragma omp simd
-                    for (int64_t i = 0; i < hd; ++i) y[i] += scores[t] * v[from + t * row + i];
-            }
-        }
+        for (int64_t t = 0; t <= at.last; ++t) weights[t] *= sigmoid(weights[t]) * s.scale;
+    });
 }
 
 void pointwise_attention_back(const ShortAttention &s, const float *q, const float *k, const float *v,
                               const float *bias, const float *dout, float *dq, float *dk, float *dv, float *dbias,
                               int ith, int nth) {
-    const int64_t T = s.positions, hd = s.head_dim, row = s.heads * hd, queries = queries_of(s);
-    const Share part = share_of(s.samples, ith, nth);
-    float *scores = scratch(size_t(3 * T)), *weights = scores + T, *slopes = weights + T;
-    for (int64_t b = part.first; b < part.last; ++b) {
-        memset(dk + b * T * row, 0, size_t(T * row) * sizeof(float));
-        memset(dv + b * T * row, 0, size_t(T * row) * sizeof(float));
-        memset(dbias + b * T, 0, size_t(T) * sizeof(float));
-        for (int64_t n = 0; n < queries; ++n) {
-            const int64_t last = s.lengths ? s.lengths[b] - 1 : n;
-            for (int64_t h = 0; h < s.heads; ++h) {
-                const int64_t at = (b * queries + n) * row + h * hd, from = b * T * row + h * hd;
-                const float *query = q + at, *d = dout + at;
-                score(s, query, k + from, bias, last, scores);
+    const int64_t T = s.positions;
+    auto weigh = [&](const Query &at, float *weights, float *slopes) {
+        if (at.first) memset(dbias + at.sample * T, 0, size_t(T) * sizeof(float));
+        for (int64_t t = 0; t <= at.last; ++t) weights[t] += bias[at.last - t];
 #pragma omp simd
-                for (int64_t t = 0; t <= last; ++t) {
-                    const float gate = sigmoid(scores[t]);
-                    weights[t] = scores[t] * gate * s.scale;
-                    slopes[t] = gate * (1.0f + scores[t] * (1.0f - gate)) * s.scale;
-                }
-                float *dquery = dq + at;
-#pragma omp simd
-                for (int64_t i = 0; i < hd; ++i) dquery[i] = 0;
-                for (int64_t t = 0; t <= last; ++t) {
-                    const float *value = v + from + t * row, *key = k + from + t * row;
-                    float *dvalue = dv + from + t * row, *dkey = dk + from + t * row, dot = 0;
-#pragma omp simd reduction(+ : dot)
-                    for (int64_t i = 0; i < hd; ++i) {
-                        dot += d[i] * value[i];
-                        dvalue[i] += weights[t] * d[i];
-                    }
-                    const float dscore = dot * slopes[t];
-                    dbias[b * T + last - t] += dscore;
-#pragma omp simd
-                    for (int64_t i = 0; i < hd; ++i) {
-                        dquery[i] += dscore * key[i];
-                        dkey[i] += dscore * query[i];
-                    }
-                }
-            }
+        for (int64_t t = 0; t <= at.last; ++t) {
+            const float gate = sigmoid(weights[t]);
+            slopes[t] = gate * (1.0f + weights[t] * (1.0f - gate)) * s.scale;
+            weights[t] = weights[t] * gate * s.scale;
         }
-    }
+    };
+    auto back = [&](const Query &at, const float *slopes, float *gradients) {
+        for (int64_t t = 0; t <= at.last; ++t) {
+            gradients[t] *= slopes[t];
+            dbias[at.sample * T + at.last - t] += gradients[t];
+        }
+    };
+    attend_back(s, q, k, v, dout, dq, dk, dv, ith, nth, weigh, back);
 }
 
 // ---- GRU
