@@ -1,6 +1,8 @@
 // Operations on the engine's kernel set. Each is one node of the graph, and one of its gradient.
 #include "graph/forms.h"
 
+#include <algorithm>
+
 namespace ri::by_kernels {
 
 namespace {
@@ -101,6 +103,74 @@ Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps) {
         g.accumulate(weight, g.part(all, width * rows, width));
         g.accumulate(bias, g.part(all, width * (rows + 1), width));
     });
+}
+
+Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps) {
+    const KernelSet *k = g.kernels();
+    ggml_tensor *x = a.value;
+    const int64_t n = x->ne[0], rows = x->ne[1];
+    ggml_tensor *y = g.kernel(n, rows, {x, weight}, [=](ggml_tensor *dst, int ith, int nth) {
+        k->rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
+    });
+    return g.record(y, {a}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(a, g.kernel(n, rows, {x, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            k->rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
+        }));
+    });
+}
+
+Var head_norms(Graph &g, Var a, const HeadNorm &first, const HeadNorm &second, float eps) {
+    const KernelSet *k = g.kernels();
+    ggml_tensor *x = a.value, *w1 = first.weight, *w2 = second.weight;
+    const int64_t width = x->ne[0], rows = x->ne[1], head = w1->ne[0], n1 = first.heads, n2 = second.heads;
+    const int64_t next = n1 * head, rest = next + n2 * head;
+    // Each thread takes some rows.
+    auto each_row = [=](int ith, int nth, auto &&body) {
+        for (int64_t at = rows * ith / nth * width; at < rows * (ith + 1) / nth * width; at += width) body(at);
+    };
+    ggml_tensor *y = g.kernel(width, rows, {x, w1, w2}, [=](ggml_tensor *dst, int ith, int nth) {
+        each_row(ith, nth, [=](int64_t at) {
+            const float *from = in(dst, 0) + at;
+            float *to = out(dst) + at;
+            k->rms_norm(from, in(dst, 1), eps, n1, head, to, 0, 1);
+            k->rms_norm(from + next, in(dst, 2), eps, n2, head, to + next, 0, 1);
+            std::copy(from + rest, from + width, to + rest);
+        });
+    });
+    return g.record(y, {a}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(a, g.kernel(width, rows, {x, w1, w2, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            each_row(ith, nth, [=](int64_t at) {
+                const float *from = in(dst, 0) + at, *d = in(dst, 3) + at;
+                float *to = out(dst) + at;
+                k->rms_norm_back(from, in(dst, 1), d, eps, n1, head, to, 0, 1);
+                k->rms_norm_back(from + next, in(dst, 2), d + next, eps, n2, head, to + next, 0, 1);
+                std::copy(d + rest, d + width, to + rest);
+            });
+        }));
+    });
+}
+
+Var swiglu(Graph &g, Var gate_up) {
+    const KernelSet *k = g.kernels();
+    ggml_tensor *x = gate_up.value;
+    const int64_t n = x->ne[0] / 2, rows = x->ne[1];
+    ggml_tensor *y = g.kernel(
+        n, rows, {x}, [=](ggml_tensor *dst, int ith, int nth) { k->swiglu(in(dst, 0), rows, n, out(dst), ith, nth); });
+    return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
+        g.accumulate(gate_up, g.kernel(2 * n, rows, {x, dy}, [=](ggml_tensor *dst, int ith, int nth) {
+            k->swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
+        }));
+    });
+}
+
+Var frozen_linear(Graph &g, const FrozenLinear &m, Var x) {
+    auto product = [&g](const kernels::PackedMatrix *matrix, int64_t n_out, ggml_tensor *a) {
+        return g.kernel(n_out, a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
+            matrix->multiply(in(dst, 0), dst->ne[1], out(dst), ith, nth);
+        });
+    };
+    return g.record(product(m.packed.get(), m.n_out, x.value), {x},
+                    [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), m.n_in, dy)); });
 }
 
 Var softmax(Graph &g, Var a, float factor) {

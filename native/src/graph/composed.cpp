@@ -63,6 +63,53 @@ Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps) {
     return add(g, mul(g, normalised, weight), bias);
 }
 
+Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps) {
+    ggml_tensor *x = a.value;
+    ggml_tensor *n = ggml_rms_norm(g.ctx(), x, eps);
+    return g.record(ggml_mul(g.ctx(), n, weight), {a}, [=, &g](ggml_tensor *dy) {
+        // dx = (dn - n mean(dn n)) / sqrt(mean(x^2) + eps), dn = dy * weight
+        ggml_tensor *dn = ggml_mul(g.ctx(), dy, weight);
+        if (ggml_tensor *dx = ggml_rms_norm_back(g.ctx(), dn, x, eps); g.supported(dx)) {
+            g.accumulate(a, dx);
+            return;
+        }
+        ggml_tensor *root =
+            ggml_sqrt(g.ctx(), ggml_scale_bias(g.ctx(), ggml_mean(g.ctx(), ggml_sqr(g.ctx(), x)), 1.0f, eps));
+        ggml_tensor *d = ggml_sub(g.ctx(), dn, ggml_mul(g.ctx(), n, ggml_mean(g.ctx(), ggml_mul(g.ctx(), dn, n))));
+        g.accumulate(a, ggml_div(g.ctx(), d, root));
+    });
+}
+
+Var swiglu(Graph &g, Var gate_up) {
+    return g.record(ggml_swiglu(g.ctx(), gate_up.value), {gate_up}, [=, &g](ggml_tensor *dy) {
+        const ggml_tensor *t = gate_up.value;
+        const int64_t n = t->ne[0] / 2, rows = t->ne[1];
+        auto half = [=, &g](int64_t first) {
+            return ggml_view_2d(g.ctx(), gate_up.value, n, rows, t->nb[1], size_t(first) * sizeof(float));
+        };
+        ggml_tensor *gate = ggml_cont(g.ctx(), half(0));
+        ggml_tensor *dgate = ggml_silu_back(g.ctx(), ggml_mul(g.ctx(), dy, half(n)), gate);
+        g.accumulate(gate_up, ggml_concat(g.ctx(), dgate, ggml_mul(g.ctx(), dy, ggml_silu(g.ctx(), gate)), 0));
+    });
+}
+
+Var head_norms(Graph &g, Var a, const HeadNorm &first, const HeadNorm &second, float eps) {
+    const int64_t head = first.weight->ne[0], rows = a.value->ne[1], width = a.value->ne[0];
+    int64_t at = 0;
+    auto normalised = [&](const HeadNorm &norm) {
+        Var part = reshape(g, slice(g, a, at, norm.heads * head), head, norm.heads * rows);
+        at += norm.heads * head;
+        return reshape(g, composed::rms_norm(g, part, norm.weight, eps), norm.heads * head, rows);
+    };
+    Var one = normalised(first), two = normalised(second);
+    return concat(g, concat(g, one, two), slice(g, a, at, width - at));
+}
+
+Var frozen_linear(Graph &g, const FrozenLinear &m, Var x) {
+    return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
+                    [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
+}
+
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor) {
     ggml_tensor *y = ggml_soft_max_ext(g.ctx(), a.value, mask, factor, 0.0f);
     return g.record(y, {a}, [=, &g](ggml_tensor *dy) { g.accumulate(a, softmax_back(g, dy, y, factor)); });

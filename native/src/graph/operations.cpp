@@ -160,36 +160,6 @@ Var relu(Graph &g, Var a) {
                     [=, &g](ggml_tensor *dy) { g.accumulate(a, ggml_mul(g.ctx(), dy, ggml_step(g.ctx(), a.value))); });
 }
 
-Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps) {
-    ggml_tensor *x = a.value;
-    ggml_tensor *n = ggml_rms_norm(g.ctx(), x, eps);
-    return g.record(ggml_mul(g.ctx(), n, weight), {a}, [=, &g](ggml_tensor *dy) {
-        // dx = (dn - n mean(dn n)) / sqrt(mean(x^2) + eps), dn = dy * weight
-        ggml_tensor *dn = ggml_mul(g.ctx(), dy, weight);
-        if (ggml_tensor *dx = ggml_rms_norm_back(g.ctx(), dn, x, eps); g.supported(dx)) {
-            g.accumulate(a, dx);
-            return;
-        }
-        ggml_tensor *root =
-            ggml_sqrt(g.ctx(), ggml_scale_bias(g.ctx(), ggml_mean(g.ctx(), ggml_sqr(g.ctx(), x)), 1.0f, eps));
-        ggml_tensor *d = ggml_sub(g.ctx(), dn, ggml_mul(g.ctx(), n, ggml_mean(g.ctx(), ggml_mul(g.ctx(), dn, n))));
-        g.accumulate(a, ggml_div(g.ctx(), d, root));
-    });
-}
-
-Var swiglu(Graph &g, Var gate_up) {
-    return g.record(ggml_swiglu(g.ctx(), gate_up.value), {gate_up}, [=, &g](ggml_tensor *dy) {
-        const ggml_tensor *t = gate_up.value;
-        const int64_t n = t->ne[0] / 2, rows = t->ne[1];
-        auto half = [=, &g](int64_t first) {
-            return ggml_view_2d(g.ctx(), gate_up.value, n, rows, t->nb[1], size_t(first) * sizeof(float));
-        };
-        ggml_tensor *gate = ggml_cont(g.ctx(), half(0));
-        ggml_tensor *dgate = ggml_silu_back(g.ctx(), ggml_mul(g.ctx(), dy, half(n)), gate);
-        g.accumulate(gate_up, ggml_concat(g.ctx(), dgate, ggml_mul(g.ctx(), dy, ggml_silu(g.ctx(), gate)), 0));
-    });
-}
-
 Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *places) {
     return g.record(ggml_set_rows(g.ctx(), base, inserted.value, places), {inserted},
                     [=, &g](ggml_tensor *dy) { g.accumulate(inserted, ggml_get_rows(g.ctx(), dy, places)); });
@@ -241,6 +211,23 @@ Var silu(Graph &g, Var a) { return g.kernels() ? by_kernels::silu(g, a) : mul(g,
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps) {
     return g.kernels() ? by_kernels::layer_norm(g, a, weight, bias, eps)
                        : composed::layer_norm(g, a, weight, bias, eps);
+}
+
+Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps) {
+    return g.kernels() ? by_kernels::rms_norm(g, a, weight, eps) : composed::rms_norm(g, a, weight, eps);
+}
+
+Var head_norms(Graph &g, Var a, const HeadNorm &first, const HeadNorm &second, float eps) {
+    return g.kernels() ? by_kernels::head_norms(g, a, first, second, eps)
+                       : composed::head_norms(g, a, first, second, eps);
+}
+
+Var swiglu(Graph &g, Var gate_up) {
+    return g.kernels() ? by_kernels::swiglu(g, gate_up) : composed::swiglu(g, gate_up);
+}
+
+Var frozen_linear(Graph &g, const FrozenLinear &m, Var x) {
+    return g.kernels() ? by_kernels::frozen_linear(g, m, x) : composed::frozen_linear(g, m, x);
 }
 
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor) {

@@ -3,8 +3,19 @@
 #pragma once
 
 #include "graph/graph.h"
+#include "kernels/packed_matrix.h"
 
 namespace ri {
+
+// A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed product: in panels for
+// a kernel set, or as two ggml tensors.
+struct FrozenLinear {
+    int64_t n_in = 0, n_out = 0;
+    int64_t size() const { return n_in * n_out; }
+    std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
+    ggml_tensor *weight = nullptr;     // [n_in, n_out]
+    ggml_tensor *transposed = nullptr; // [n_out, n_in]
+};
 
 // b of add and mul may be one row [n] that is repeated
 Var add(Graph &g, Var a, Var b);
@@ -16,6 +27,8 @@ Var mul_mat(Graph &g, Var a,
             Var b); // a [k, m, ..], b [k, n, ..] -> [m, n, ..]; a may be repeated over b's batches if constant
 // w x + b for w [in, out] and x [in, N]; a bias without a value is none.
 Var linear(Graph &g, Var w, Var x, Var bias);
+// The same without a bias for a matrix that is not trained, which must outlive the graph.
+Var frozen_linear(Graph &g, const FrozenLinear &m, Var x);
 Var reshape(Graph &g, Var a, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
 Var permute(Graph &g, Var a, int axis0, int axis1, int axis2, int axis3); // as ggml_permute, made contiguous
 Var slice(Graph &g, Var a, int64_t first, int64_t count);                 // of dimension 0, made contiguous
@@ -32,8 +45,14 @@ Var gelu_erf(Graph &g, Var a); // exact form
 Var silu(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps); // over dimension 0
 Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
-Var swiglu(Graph &g, Var gate_up);                                // [2n, N] -> [n, N]: silu(first half) * second half
-Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor);    // softmax(factor * a + mask) over dimension 0
+// The first heads of a [n, N] and the next ones, each normalised by itself; what follows stays as it is.
+struct HeadNorm {
+    ggml_tensor *weight; // [numbers of a head]
+    int64_t heads;
+};
+Var head_norms(Graph &g, Var a, const HeadNorm &first, const HeadNorm &second, float eps);
+Var swiglu(Graph &g, Var gate_up);                             // [2n, N] -> [n, N]: silu(first half) * second half
+Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor); // softmax(factor * a + mask) over dimension 0
 // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
 Var get_rows(Graph &g, Var table, ggml_tensor *ids);
 // The same of ids that are all different, so that its gradient is a gather, too, by places I32 [rows]: the place of

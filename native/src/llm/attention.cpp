@@ -6,100 +6,24 @@
 
 namespace ri {
 
-Var Llm::linear(Graph &g, const FrozenLinear &m, Var x) const {
-    if (!g.kernels())
-        return g.record(ggml_mul_mat(g.ctx(), m.weight, x.value), {x},
-                        [&g, &m, x](ggml_tensor *dy) { g.accumulate(x, ggml_mul_mat(g.ctx(), m.transposed, dy)); });
-    auto product = [&g](const kernels::PackedMatrix *matrix, int64_t n_out, ggml_tensor *a) {
-        return g.kernel(n_out, a->ne[1], {a}, [matrix](ggml_tensor *dst, int ith, int nth) {
-            matrix->multiply(in(dst, 0), dst->ne[1], out(dst), ith, nth);
-        });
-    };
-    return g.record(product(m.packed.get(), m.n_out, x.value), {x},
-                    [=, &g, &m](ggml_tensor *dy) { g.accumulate(x, product(m.packed_transposed.get(), m.n_in, dy)); });
-}
-
-Var Llm::rms_norm(Graph &g, Var x, ggml_tensor *weight) const {
-    const KernelSet *kernels = g.kernels();
-    if (!kernels) return ri::rms_norm(g, x, weight, shape_.rms_eps);
-    const int64_t n = x.value->ne[0], rows = x.value->ne[1];
-    const float eps = shape_.rms_eps;
-    ggml_tensor *y = g.kernel(n, rows, {x.value, weight}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels->rms_norm(in(dst, 0), in(dst, 1), eps, rows, n, out(dst), ith, nth);
-    });
-    return g.record(y, {x}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(x, g.kernel(n, rows, {x.value, weight, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels->rms_norm_back(in(dst, 0), in(dst, 1), in(dst, 2), eps, rows, n, out(dst), ith, nth);
-        }));
-    });
-}
-
 Var Llm::gated(Graph &g, Var gate_up) const {
-    const int64_t n = gate_up.value->ne[0] / 2, rows = gate_up.value->ne[1];
+    const int64_t n = gate_up.value->ne[0] / 2;
     if (shape_.architecture->activation == Activation::gelu_tanh)
         return mul(g, gelu(g, slice(g, gate_up, 0, n)), slice(g, gate_up, n, n));
-    const KernelSet *kernels = g.kernels();
-    if (!kernels) return swiglu(g, gate_up);
-    ggml_tensor *y = g.kernel(n, rows, {gate_up.value}, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels->swiglu(in(dst, 0), rows, n, out(dst), ith, nth);
-    });
-    return g.record(y, {gate_up}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(gate_up, g.kernel(2 * n, rows, {gate_up.value, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            kernels->swiglu_back(in(dst, 0), in(dst, 1), rows, n, out(dst), ith, nth);
-        }));
-    });
+    return swiglu(g, gate_up);
 }
 
 Var Llm::add_block(Graph &g, Var x, Var given, ggml_tensor *post_norm) const {
-    if (post_norm) given = rms_norm(g, given, post_norm);
+    if (post_norm) given = norm(g, given, post_norm);
     if (shape_.residual_scale != 1) given = scale(g, given, shape_.residual_scale);
     return add(g, x, given);
 }
 
 Var Llm::queries_keys_values(Graph &g, const Layer &layer, Var x) const {
-    Var qkv = linear(g, layer.qkv, rms_norm(g, x, layer.attention_norm));
+    Var qkv = frozen_linear(g, layer.qkv, norm(g, x, layer.attention_norm));
     if (layer.qkv_bias) qkv = add(g, qkv, g.constant(layer.qkv_bias));
-    return layer.q_norm ? head_norms(g, layer, qkv) : qkv;
-}
-
-Var Llm::head_norms(Graph &g, const Layer &layer, Var qkv) const {
-    const int64_t rows = qkv.value->ne[1], hd = shape_.head_dim, width = shape_.width_qkv();
-    const int64_t H = shape_.n_heads, Hkv = shape_.n_heads_kv, width_qk = (H + Hkv) * hd;
-    const float eps = shape_.rms_eps;
-    const KernelSet *kernels = g.kernels();
-    if (!kernels) {
-        auto normalised = [&](int64_t first, int64_t heads, ggml_tensor *weight) {
-            Var part = reshape(g, slice(g, qkv, first, heads * hd), hd, heads * rows);
-            return reshape(g, ri::rms_norm(g, part, weight, eps), heads * hd, rows);
-        };
-        Var qk = concat(g, normalised(0, H, layer.q_norm), normalised(H * hd, Hkv, layer.k_norm));
-        return concat(g, qk, slice(g, qkv, width_qk, Hkv * hd));
-    }
-    // Each thread takes some rows: of each the heads of the queries, those of the keys, and the values as they are.
-    auto each_row = [=](int ith, int nth, auto &&body) {
-        for (int64_t at = rows * ith / nth * width; at < rows * (ith + 1) / nth * width; at += width) body(at);
-    };
-    ggml_tensor *x = qkv.value, *q_norm = layer.q_norm, *k_norm = layer.k_norm;
-    ggml_tensor *y = g.kernel(width, rows, {x, q_norm, k_norm}, [=](ggml_tensor *dst, int ith, int nth) {
-        each_row(ith, nth, [=](int64_t at) {
-            const float *from = in(dst, 0) + at;
-            float *to = out(dst) + at;
-            kernels->rms_norm(from, in(dst, 1), eps, H, hd, to, 0, 1);
-            kernels->rms_norm(from + H * hd, in(dst, 2), eps, Hkv, hd, to + H * hd, 0, 1);
-            std::copy(from + width_qk, from + width, to + width_qk);
-        });
-    });
-    return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
-        g.accumulate(qkv, g.kernel(width, rows, {x, q_norm, k_norm, dy}, [=](ggml_tensor *dst, int ith, int nth) {
-            each_row(ith, nth, [=](int64_t at) {
-                const float *from = in(dst, 0) + at, *d = in(dst, 3) + at;
-                float *to = out(dst) + at;
-                kernels->rms_norm_back(from, in(dst, 1), d, eps, H, hd, to, 0, 1);
-                kernels->rms_norm_back(from + H * hd, in(dst, 2), d + H * hd, eps, Hkv, hd, to + H * hd, 0, 1);
-                std::copy(d + width_qk, d + width, to + width_qk);
-            });
-        }));
-    });
+    if (!layer.q_norm) return qkv;
+    return head_norms(g, qkv, {layer.q_norm, shape_.n_heads}, {layer.k_norm, shape_.n_heads_kv}, shape_.rms_eps);
 }
 
 // ---- attention

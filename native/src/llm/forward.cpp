@@ -27,11 +27,11 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
             mixed = pick_rows(g, mixed, asked, went);
             x = pick_rows(g, x, asked, went);
         }
-        x = add_block(g, x, linear(g, layer.attention_out, mixed), layer.attention_post_norm); // [E, ...]
-        Var gate_up = linear(g, layer.gate_up, rms_norm(g, x, layer.ffn_norm));                // [2 n_ff, ...]
-        x = add_block(g, x, linear(g, layer.down, gated(g, gate_up)), layer.ffn_post_norm);
+        x = add_block(g, x, frozen_linear(g, layer.attention_out, mixed), layer.attention_post_norm); // [E, ...]
+        Var gate_up = frozen_linear(g, layer.gate_up, norm(g, x, layer.ffn_norm));                    // [2 n_ff, ...]
+        x = add_block(g, x, frozen_linear(g, layer.down, gated(g, gate_up)), layer.ffn_post_norm);
     }
-    x = rms_norm(g, x, output_norm_);
+    x = norm(g, x, output_norm_);
     return shape_.logit_scale == 1 ? x : scale(g, x, shape_.logit_scale);
 }
 
@@ -158,7 +158,7 @@ Var Llm::pass(Graph &g, const Prefix &prefix, const Adapter &adapter, const Samp
     Var x = splice(g, embeddings(g, inputs.tokens, n_rows), soft, input(GGML_TYPE_I32, inputs.places, n_soft));
     ggml_tensor *asked = input(GGML_TYPE_I32, inputs.asked, shape.targets);
     ggml_tensor *went = g.kernels() ? nullptr : input(GGML_TYPE_I32, inputs.went, n_rows);
-    Var logits = linear(g, head_, hidden_states(g, prefix, x, rows, asked, went, nullptr));
+    Var logits = frozen_linear(g, head_, hidden_states(g, prefix, x, rows, asked, went, nullptr));
     if (shape.asked == Asked::logits) return logits;
     ggml_tensor *targets = input(GGML_TYPE_I32, inputs.targets, shape.targets), *logprobs = nullptr;
     Var loss = cross_entropy(g, logits, targets, input(GGML_TYPE_F32, inputs.weights, shape.targets), &logprobs);

@@ -5,22 +5,11 @@
 #include "graph/losses.h"
 #include "graph/operations.h"
 #include "graph/program.h"
-#include "kernels/packed_matrix.h"
 #include "shape.h"
 
 #include <set>
 
 namespace ri {
-
-// A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed product: in panels for
-// a kernel set, or as two ggml tensors.
-struct FrozenLinear {
-    int64_t n_in = 0, n_out = 0;
-    int64_t size() const { return n_in * n_out; }
-    std::unique_ptr<kernels::PackedMatrix> packed, packed_transposed;
-    ggml_tensor *weight = nullptr;     // [n_in, n_out]
-    ggml_tensor *transposed = nullptr; // [n_out, n_in]
-};
 
 // Which rows of a batch belong to which sample: one behind the other, each as long as it is. One sample by itself may
 // branch: its rows are then the nodes of a tree.
@@ -157,11 +146,9 @@ class Llm {
     class Loader;
 
     RopeTable rope_table(const LayerAttention &kind, int64_t first, const std::vector<int64_t> &places) const;
-    Var linear(Graph &graph, const FrozenLinear &matrix, Var x) const;
-    Var rms_norm(Graph &graph, Var x, ggml_tensor *weight) const;
+    Var norm(Graph &graph, Var x, ggml_tensor *weight) const { return rms_norm(graph, x, weight, shape_.rms_eps); }
     Var gated(Graph &graph, Var gate_up) const;                             // activation(gate) * up
     Var queries_keys_values(Graph &graph, const Layer &layer, Var x) const; // before rotation
-    Var head_norms(Graph &graph, const Layer &layer, Var qkv) const;
     // Adds to x what attention or feed-forward layer gave.
     Var add_block(Graph &graph, Var x, Var given, ggml_tensor *post_norm) const;
     AttentionPlan plan_attention(Graph &graph, const LayerAttention &kind, int64_t prefix,
