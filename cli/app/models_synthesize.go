@@ -88,14 +88,10 @@ func llmShape(c *cli.Context) (gguf.LLM, error) {
 	if !exists(like) {
 		return gguf.LLM{}, usage(c, "there is no shape and no file %q; known are %s", like, strings.Join(shapeNames(), ", "))
 	}
-	model, path, err := openModel(c, like)
+	model, _, err := openModel(c, like)
 	if err != nil {
 		return gguf.LLM{}, err
 	}
 	defer model.Close()
-	info, err := model.Describe()
-	if err != nil {
-		return gguf.LLM{}, err
-	}
-	return gguf.Like(path, info)
+	return gguf.Like(model)
 }

@@ -63,8 +63,8 @@ func TestModelsSynthesize(t *testing.T) {
 }
 
 // Models of every architecture, with the keys of the known ones: they are described, planned with,
-// trained through, and asked for answers that are free, restricted to the catalogue's titles, and all
-// titles scored.
+// trained through, and asked for free answers, titles of the catalogue, and the probabilities of
+// all titles.
 func TestArchitectures(t *testing.T) {
 	of := map[string]gguf.LLM{}
 	for _, shape := range gguf.Known {
@@ -137,7 +137,7 @@ func TestModelsSynthesizeRefuses(t *testing.T) {
 	command := []string{"models", "synthesize", "--like", "@tiny.gguf", "--tokenizer", "@tiny.gguf", "--out", "@new.gguf"}
 	fails(t, 1, []string{"no description of the architecture mamba; there are llama"}, dir, with(command, "--like", "@mamba.gguf")...)
 	fails(t, 1, []string{"mamba.gguf has no tokenizer"}, dir, with(command, "--tokenizer", "@mamba.gguf")...)
-	fails(t, 1, []string{"none.gguf: no such file"}, dir, with(command, "--tokenizer", "@none.gguf")...)
+	fails(t, 1, []string{"none.gguf: No such file"}, dir, with(command, "--tokenizer", "@none.gguf")...)
 	fails(t, 1, []string{"tiny.gguf is there already"}, dir, with(command, "--out", "@tiny.gguf")...)
 	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
 		t.Errorf("left behind: %v", entries)

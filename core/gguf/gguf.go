@@ -1,16 +1,15 @@
 package gguf
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
@@ -75,21 +74,6 @@ func (t Type) bytes() int {
 		return 4
 	}
 	return 2
-}
-
-// encode appends values, rounded to the nearest.
-func (t Type) encode(to []byte, values []float32) []byte {
-	for _, v := range values {
-		switch t {
-		case F32:
-			to = binary.LittleEndian.AppendUint32(to, math.Float32bits(v))
-		case F16:
-			to = binary.LittleEndian.AppendUint16(to, float16(v))
-		default:
-			to = binary.LittleEndian.AppendUint16(to, bfloat16(v))
-		}
-	}
-	return to
 }
 
 // Elements is the number of the tensor's values.
@@ -195,7 +179,8 @@ func (w *worker) make(t Tensor, first, count int) {
 	}
 	w.values = w.values[:count]
 	t.Fill(w.values, first)
-	w.bytes = t.Type.encode(w.bytes[:0], w.values)
+	w.bytes = slices.Grow(w.bytes[:0], count*t.Type.bytes())[:count*t.Type.bytes()]
+	cgo.EncodeGGUF(w.bytes, int(t.Type), w.values)
 }
 
 // aligned is the next multiple of the format's default alignment.
@@ -206,87 +191,13 @@ func aligned(n int64) int64 {
 
 // head is everything before the data of the first tensor.
 func (f *File) head() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteString("GGUF")
-	number(&b, uint32(3))
-	number(&b, uint64(len(f.Tensors)))
-	number(&b, uint64(len(f.Keys)))
-	for _, k := range f.Keys {
-		text(&b, k.Name)
-		if err := value(&b, k.Value); err != nil {
-			return nil, fmt.Errorf("gguf: key %s: %w", k.Name, err)
-		}
+	keys := make([]cgo.GGUFKey, len(f.Keys))
+	for i, k := range f.Keys {
+		keys[i] = cgo.GGUFKey(k)
 	}
-	var offset int64
-	for _, t := range f.Tensors {
-		text(&b, t.Name)
-		number(&b, uint32(len(t.Shape)))
-		for i := range t.Shape { // the format counts dimensions from the fastest
-			number(&b, uint64(t.Shape[len(t.Shape)-1-i]))
-		}
-		number(&b, uint32(t.Type))
-		number(&b, uint64(offset))
-		offset += aligned(int64(t.Elements() * t.Type.bytes()))
+	tensors := make([]cgo.GGUFTensor, len(f.Tensors))
+	for i, t := range f.Tensors {
+		tensors[i] = cgo.GGUFTensor{Name: t.Name, Shape: t.Shape, Type: int(t.Type)}
 	}
-	b.Write(make([]byte, aligned(int64(b.Len()))-int64(b.Len())))
-	return b.Bytes(), nil
-}
-
-// Types of metadata, as the format numbers them.
-const (
-	kindUint16  = uint32(2)
-	kindUint32  = uint32(4)
-	kindInt32   = uint32(5)
-	kindFloat32 = uint32(6)
-	kindBool    = uint32(7)
-	kindString  = uint32(8)
-	kindArray   = uint32(9)
-)
-
-// number writes numbers of a fixed size, little-endian.
-func number(b *bytes.Buffer, v any) { _ = binary.Write(b, binary.LittleEndian, v) } // a buffer never fails
-
-func text(b *bytes.Buffer, s string) {
-	number(b, uint64(len(s)))
-	b.WriteString(s)
-}
-
-// value writes a type, an element type and a count where it is an array, and the value.
-func value(b *bytes.Buffer, v any) error {
-	switch v := v.(type) {
-	case uint16:
-		number(b, kindUint16)
-		number(b, v)
-	case uint32:
-		number(b, []uint32{kindUint32, v})
-	case int32:
-		number(b, kindInt32)
-		number(b, v)
-	case float32:
-		number(b, kindFloat32)
-		number(b, v)
-	case bool:
-		number(b, kindBool)
-		number(b, v)
-	case string:
-		number(b, kindString)
-		text(b, v)
-	case []int32:
-		number(b, []uint32{kindArray, kindInt32})
-		number(b, uint64(len(v)))
-		number(b, v)
-	case []float32:
-		number(b, []uint32{kindArray, kindFloat32})
-		number(b, uint64(len(v)))
-		number(b, v)
-	case []string:
-		number(b, []uint32{kindArray, kindString})
-		number(b, uint64(len(v)))
-		for _, s := range v {
-			text(b, s)
-		}
-	default:
-		return fmt.Errorf("a value of type %T cannot be written", v)
-	}
-	return nil
+	return cgo.GGUFHead(keys, tensors)
 }

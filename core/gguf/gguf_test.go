@@ -77,7 +77,7 @@ func TestDescription(t *testing.T) {
 		if math.Abs(float64(info.EmbdRMS)-0.02) > 0.0005 { // 9600 numbers: 1/√19200 of it
 			t.Errorf("%s: the embeddings' root mean square is %g, want about %g", kind, info.EmbdRMS, 0.02)
 		}
-		if like, err := gguf.Like(write(t, content), info); err != nil || !reflect.DeepEqual(like, small) {
+		if like, err := gguf.Like(open(t, content)); err != nil || !reflect.DeepEqual(like, small) {
 			t.Errorf("the shape of %+v is %+v, %v", info, like, err)
 		}
 	}
@@ -197,9 +197,19 @@ func TestTruncated(t *testing.T) {
 	if _, err := (gguf.LLM{}).Random(gguf.F32, 1, nil); err == nil {
 		t.Error("a model of no size was made")
 	}
-	bad := &gguf.File{Keys: []gguf.Key{{Name: "k", Value: 1}}}
-	if err := bad.Write(new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), "key k") {
-		t.Errorf("a key of type int: %v", err)
+	tensor := gguf.Tensor{Name: "t", Shape: []int{2}, Fill: func([]float32, int) {}}
+	for says, bad := range map[string]gguf.File{
+		"key k: a value of type int": {Keys: []gguf.Key{{Name: "k", Value: 1}}},
+		"general.alignment":          {Keys: []gguf.Key{{Name: "general.alignment", Value: uint32(64)}}},
+		"NUL byte":                   {Keys: []gguf.Key{{Name: "k", Value: []string{"a", "b\x00c"}}}},
+		"two tensors t":              {Tensors: []gguf.Tensor{tensor, tensor}},
+		"has a dimension of 0":       {Tensors: []gguf.Tensor{{Name: "t", Shape: []int{2, 0}}}},
+		"has 5 dimensions":           {Tensors: []gguf.Tensor{{Name: "t", Shape: []int{1, 1, 1, 1, 1}}}},
+		"at most 63 bytes":           {Tensors: []gguf.Tensor{{Name: strings.Repeat("t", 64), Shape: []int{1}}}},
+	} {
+		if err := bad.Write(new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
 	}
 }
 

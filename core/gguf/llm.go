@@ -64,13 +64,17 @@ var Known = []LLM{
 		Vocab: 49152, Context: 2048, Tied: true, RopeBase: 1e4, RMSEps: 1e-5},
 }
 
-// Like is the shape of a model file with this description, without factors of RoPE's frequencies.
-func Like(path string, info cgo.GGUFInfo) (LLM, error) {
+// Like is the shape of a model file, without factors of RoPE's frequencies.
+func Like(file *cgo.GGUF) (LLM, error) {
+	info, err := file.Describe()
+	if err != nil {
+		return LLM{}, err
+	}
 	m := LLM{Name: info.Name, Architecture: info.Architecture, Layers: info.Layers, Embd: info.Embd, Heads: info.Heads,
 		HeadsKV: info.HeadsKV, HeadDim: info.HeadDim, FF: info.FF, Vocab: info.Vocab, Context: info.ContextNamed, Tied: info.TiedHead,
 		RopeBase: info.RopeBase, RMSEps: info.RMSEps}
 	prefix := info.Architecture + "."
-	keys, err := keysOf(path, prefix)
+	keys, err := keysOf(file, prefix)
 	if err != nil {
 		return LLM{}, err
 	}
@@ -121,7 +125,7 @@ func (m LLM) Random(t Type, seed uint64, tokenizer []Key) (*File, error) {
 	return f, nil
 }
 
-// nameless takes Phi-3 out of names: of models with this name llama.cpp requires Phi-3's own tokens.
+// nameless takes Phi-3 out of names: where it is, llama.cpp requires Phi-3's own tokens.
 var nameless = strings.NewReplacer("phi-3", "phi", "phi3", "phi")
 
 func (m LLM) keys(t Type) []Key {

@@ -1,13 +1,11 @@
 package gguf
 
 import (
-	"bufio"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/recinterpreter/recinterpreter/cgo"
 )
 
 // Types of tokens, as the format numbers them.
@@ -30,7 +28,12 @@ const (
 // vocabulary its last tokens, which are the rarest, are missing; in one with a larger vocabulary
 // the tokens behind its last are never used.
 func Tokenizer(path string) ([]Key, error) {
-	keys, err := keysOf(path, "tokenizer.")
+	file, err := cgo.OpenGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	keys, err := keysOf(file, "tokenizer.")
 	if err != nil {
 		return nil, err
 	}
@@ -40,117 +43,13 @@ func Tokenizer(path string) ([]Key, error) {
 	return keys, nil
 }
 
-// keysOf reads the keys of a GGUF that begin with a prefix.
-func keysOf(path, prefix string) ([]Key, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("gguf: cannot read keys: %w", err)
+// keysOf gives the keys of a file that begin with a prefix.
+func keysOf(file *cgo.GGUF, prefix string) (keys []Key, err error) {
+	all, err := file.Keys(prefix)
+	for _, k := range all {
+		keys = append(keys, Key(k))
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("gguf: cannot read keys: %w", err)
-	}
-	r := &reader{in: bufio.NewReaderSize(file, 1<<20), length: uint64(info.Size())}
-	magic := r.bytes(4)
-	version := read[uint32](r)
-	read[uint64](r) // tensors
-	var keys []Key
-	for range read[uint64](r) {
-		name := r.text()
-		v := r.value(read[uint32](r))
-		if r.err != nil {
-			break
-		}
-		if strings.HasPrefix(name, prefix) {
-			if v == nil {
-				return nil, fmt.Errorf("gguf: %s: the key %s has a type that cannot be copied; take another file", path, name)
-			}
-			keys = append(keys, Key{name, v})
-		}
-	}
-	if r.err != nil || string(magic) != "GGUF" || version < 2 || version > 3 {
-		return nil, fmt.Errorf("gguf: %s is not a GGUF of version 2 or 3, or cut short; fetch it again", path)
-	}
-	return keys, nil
-}
-
-// reader reads the format's primitives; after an error everything is zero.
-type reader struct {
-	in     io.Reader
-	length uint64 // of the file, which no part of it exceeds
-	err    error
-}
-
-func read[T uint32 | uint64 | float32 | bool](r *reader) (v T) {
-	if r.err == nil {
-		r.err = binary.Read(r.in, binary.LittleEndian, &v)
-	}
-	return v
-}
-
-func readList[T int32 | float32](r *reader, n uint64) []T {
-	if n > r.length/4 {
-		r.err = io.ErrUnexpectedEOF
-	}
-	if r.err != nil {
-		return nil
-	}
-	list := make([]T, n)
-	r.err = binary.Read(r.in, binary.LittleEndian, list)
-	return list
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if n > r.length {
-		r.err = io.ErrUnexpectedEOF
-	}
-	if r.err != nil {
-		return nil
-	}
-	b := make([]byte, n)
-	_, r.err = io.ReadFull(r.in, b)
-	return b
-}
-
-func (r *reader) text() string { return string(r.bytes(read[uint64](r))) }
-
-// value reads a value of a kind that can be written, or passes over it and gives nil.
-func (r *reader) value(kind uint32) any {
-	switch kind {
-	case kindUint32:
-		return read[uint32](r)
-	case kindFloat32:
-		return read[float32](r)
-	case kindBool:
-		return read[bool](r)
-	case kindString:
-		return r.text()
-	case kindArray:
-		kind, n := read[uint32](r), read[uint64](r)
-		switch kind {
-		case kindInt32:
-			return readList[int32](r, n)
-		case kindFloat32:
-			return readList[float32](r, n)
-		case kindString:
-			var list []string
-			for i := uint64(0); i < n && r.err == nil; i++ {
-				list = append(list, r.text())
-			}
-			return list
-		}
-		for i := uint64(0); i < n && r.err == nil; i++ {
-			r.value(kind)
-		}
-		return nil
-	}
-	size := map[uint32]uint64{0: 1, 1: 1, kindUint16: 2, 3: 2, kindInt32: 4, 10: 8, 11: 8, 12: 8}[kind]
-	if size == 0 && r.err == nil {
-		r.err = fmt.Errorf("there is no type %d", kind)
-	}
-	r.bytes(size)
-	return nil
+	return keys, err
 }
 
 func find(keys []Key, name string) any {

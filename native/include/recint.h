@@ -144,6 +144,44 @@ RI_API ri_status ri_gguf_describe(const ri_gguf *gguf, ri_gguf_info *out, ri_err
 RI_API ri_status ri_gguf_check(const ri_gguf *gguf, ri_error *err);
 RI_API void ri_gguf_free(ri_gguf *gguf);
 
+/* Types of metadata and of tensors, with the format's own numbers. */
+typedef enum {
+    RI_GGUF_U16 = 2,
+    RI_GGUF_U32 = 4,
+    RI_GGUF_I32 = 5,
+    RI_GGUF_F32 = 6,
+    RI_GGUF_BOOL = 7,
+    RI_GGUF_TEXT = 8
+} ri_gguf_type;
+typedef enum { RI_GGUF_TENSOR_F32 = 0, RI_GGUF_TENSOR_F16 = 1, RI_GGUF_TENSOR_BF16 = 30 } ri_gguf_tensor_type;
+
+/* An entry of a file's metadata: one value, or a list of them. */
+typedef struct {
+    const char *name;
+    int32_t type; /* ri_gguf_type */
+    int32_t list;
+    size_t n_values;    /* 1 without a list */
+    const void *values; /* texts end with a NUL each and lie one after the other */
+} ri_gguf_key;
+
+typedef struct {
+    const char *name;
+    int32_t type;   /* ri_gguf_tensor_type */
+    int32_t n_dims; /* 1 to 4 */
+    int64_t ne[4];  /* in ggml's order: ne[0] is contiguous */
+} ri_gguf_tensor;
+
+/* Entry `index` of a file's metadata, as long as the file is open; its texts are ri_gguf_text_at's, its values NULL
+ * then. 0 when there are no more. Its type may be one that ri_gguf_type does not name. */
+RI_API int32_t ri_gguf_key_at(const ri_gguf *gguf, size_t index, ri_gguf_key *out);
+RI_API const char *ri_gguf_text_at(const ri_gguf *gguf, size_t index, size_t text);
+/* The beginning of a GGUF: everything before the data of its tensors, which follow one after the other, each filled up
+ * with zeros to a multiple of 32 bytes. Writes it where it fits `capacity`; *n_bytes is what it takes. */
+RI_API ri_status ri_gguf_head(const ri_gguf_key *keys, size_t n_keys, const ri_gguf_tensor *tensors, size_t n_tensors,
+                              char *dst, size_t capacity, size_t *n_bytes, ri_error *err);
+/* Numbers as tensors of a type hold them, rounded to the nearest, ties to even: dst has n * 2 bytes, or n * 4. */
+RI_API void ri_gguf_encode(int32_t type, const float *values, size_t n, void *dst);
+
 /* Tokens of text[0..n_bytes). Special tokens written in the text are recognised when `parse_special` is 1. No BOS is
  * added. Writes at most `capacity` ids; *count is the number the whole text needs. */
 RI_API ri_status ri_gguf_tokenize(const ri_gguf *gguf, const char *text, size_t n_bytes, int32_t parse_special,

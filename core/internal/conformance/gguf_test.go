@@ -89,8 +89,8 @@ var otherModels = []tinyModel{
 		},
 	},
 	{
-		// YaRN by a factor of 4: within 64 positions the second of four pairs turns between 32 times and
-		// once, half of it is scaled. Queries and keys are multiplied by
+		// YaRN by a factor of 4: within 64 positions the second of four pairs turns between 32
+		// times and once; half of it is scaled. Queries and keys are multiplied by
 		// (1 + 0.1 ln 4) / (1 + 0.05 ln 4), scores by its square.
 		name: "mistral3", architecture: "mistral3", ff: 48,
 		shape: complexstep.LlamaShape{
