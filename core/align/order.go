@@ -2,8 +2,10 @@ package align
 
 import (
 	"cmp"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
+	"sort"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -69,19 +71,36 @@ func disturbed(samples []prompt.Sample, noise float64, random *rand.Rand) []prom
 
 // passes splits a batch into groups of samples that go through the LLM together: of like length, so
 // that little is padded, and of at most so many positions behind the prompt's beginning, padding
-// included, but at least one sample.
+// included, but at least one sample. Passes are about as long as each other, and so many that most
+// numbers of ranks can share them evenly.
 func passes(prompts [][]*prompt.Prompt, batch []prompt.Sample, most int) [][]prompt.Sample {
 	length := func(s prompt.Sample) int { return positions(prompts, s) }
 	sorted := slices.Clone(batch)
 	slices.SortStableFunc(sorted, func(a, b prompt.Sample) int { return cmp.Or(a.Task-b.Task, length(a)-length(b)) })
-	var all [][]prompt.Sample
-	for first, i := 0, 1; i <= len(sorted); i++ {
-		if i == len(sorted) || sorted[i].Task != sorted[first].Task || (i+1-first)*length(sorted[i]) > most {
-			all = append(all, sorted[first:i])
-			first = i
+	fill := func(most int) (all [][]prompt.Sample) {
+		for first, i := 0, 1; i <= len(sorted); i++ {
+			if i == len(sorted) || sorted[i].Task != sorted[first].Task || (i+1-first)*length(sorted[i]) > most {
+				all = append(all, sorted[first:i])
+				first = i
+			}
 		}
+		return all
 	}
-	return all
+	all := fill(most)
+	n := shareable(len(all))
+	if n > len(sorted) {
+		return all
+	}
+	return fill(sort.Search(most, func(fewer int) bool { return len(fill(fewer)) <= n })) // the shortest that are no more than n
+}
+
+// shareable rounds a number of passes up to a multiple of a power of two, by half at most.
+func shareable(passes int) int {
+	if passes == 1 {
+		return 1
+	}
+	of := 1 << (bits.Len(uint(max(passes, 4))) - 2) // at most half of them
+	return (passes + of - 1) / of * of
 }
 
 // padding is the share of the rows of some passes that only fill up, on engines where samples take

@@ -55,7 +55,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestPassPositionses(t *testing.T) {
+func TestPasses(t *testing.T) {
 	p, err := prompt.FromSegments([][]int32{{1}, {}}, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,8 @@ func TestPassPositionses(t *testing.T) {
 		}
 		lengths = append(lengths, 0)
 	}
-	if want := []int{1, 1, 3, 0, 5, 0, 4, 0}; !slices.Equal(lengths, want) {
+	// Three passes would do, but four are shared more evenly.
+	if want := []int{1, 1, 0, 3, 0, 5, 0, 4, 0}; !slices.Equal(lengths, want) {
 		t.Errorf("lengths %v, want %v", lengths, want)
 	}
 	if len(batch[0].Answer) != 5 {
@@ -211,5 +212,44 @@ func TestDisturbed(t *testing.T) {
 	}
 	if deviation := math.Sqrt(square / float64(len(got))); math.Abs(deviation-0.5) > 0.02 {
 		t.Errorf("the standard deviation is %g", deviation)
+	}
+}
+
+// Passes are shared evenly by ranks: their number is a multiple of a power of two that is at least
+// a quarter of it, and none is much longer than another.
+func TestPasses_even(t *testing.T) {
+	p, err := prompt.FromSegments([][]int32{{1}, {}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(4, 4))
+	for _, most := range []int{100, 300, 700, 1500, 6000} {
+		var batch []prompt.Sample
+		total := 0
+		for range 256 {
+			s := prompt.Sample{Answer: make([]int32, 3+random.IntN(20)), States: prompt.States{Counts: []int{1}}}
+			batch, total = append(batch, s), total+positions([][]*prompt.Prompt{{p}}, s)
+		}
+		all := passes([][]*prompt.Prompt{{p}}, batch, most)
+		loads, samples := make([]int, 2), 0
+		for _, pass := range all {
+			cost := len(pass) * positions([][]*prompt.Prompt{{p}}, pass[len(pass)-1])
+			if cost > most {
+				t.Errorf("at most %d: a pass of %d positions", most, cost)
+			}
+			samples += len(pass)
+			loads[slices.Index(loads, slices.Min(loads))] += cost
+		}
+		if samples != len(batch) || len(all) > 2*(total/most+1)+1 {
+			t.Errorf("at most %d: %d samples in %d passes of %d positions", most, samples, len(all), total)
+		}
+		if uneven := float64(slices.Max(loads)) / float64(slices.Min(loads)); len(all) > 1 && uneven > 1.1 {
+			t.Errorf("at most %d: %d passes are shared as %v", most, len(all), loads)
+		}
+	}
+	for n, want := range map[int]int{1: 1, 2: 2, 3: 4, 5: 6, 7: 8, 9: 12, 16: 16, 138: 192} {
+		if got := shareable(n); got != want {
+			t.Errorf("%d passes become %d, want %d", n, got, want)
+		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 
 // Shared works out what ranks make of an estimate, over a network of so many bits per second.
 func (e Estimate) Shared(c Config, ranks int, bits float64) Sharing {
-	passes := math.Ceil(e.Positions * float64(c.BatchSize) / float64(c.PassPositions))
+	passes := float64(shareable(int(math.Ceil(e.Positions * float64(c.BatchSize) / float64(c.PassPositions)))))
 	most := math.Ceil(passes / float64(ranks)) // of one rank
 	step := float64(c.BatchSize) / e.Rate
 	gradient := e.Optimiser / 4 // a slot of four
