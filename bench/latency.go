@@ -200,7 +200,7 @@ func (b *bed) crowd(s *service.Service, size int) func(context.Context) (measure
 	}
 }
 
-// crowded gives the work of one crowd beside that of a smaller one, in the same rounds.
+// crowded compares the work of one crowd with that of a smaller one, in the same rounds.
 func (b *bed) crowded(name, asked string, size int, beside string, fewer int, opts service.Options) work {
 	return work{
 		Figure: Figure{Name: name, Unit: "interpretations", Asked: asked},

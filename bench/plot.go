@@ -73,7 +73,7 @@ func (r *Result) Plot(path string) error {
 // swept is the value of what a figure's sweep varies.
 func (f *Figure) swept() int { return max(f.Batch, f.Length, f.Threads) }
 
-// panel draws a line for each work and side; value gives what stands upright.
+// panel draws a line for each work and side; value returns the value on the upright axis.
 func (r *Result) panel(title, upright string, value func(Figure, Spread) Spread) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, r.Sweep, upright

@@ -11,7 +11,7 @@ import (
 // Program is what our side is called.
 const Program = "recint"
 
-// Result is what came of a call.
+// Result is the result of a call.
 type Result struct {
 	Machine    Machine  `json:"machine"`
 	Probes     Probes   `json:"probes"`

@@ -63,7 +63,7 @@ fi
 
 rm -rf "$work/source"
 if ! python3 -m pip --version >/dev/null 2>&1; then
-    say "python3 with pip is not installed, so its source distribution cannot be had"
+    say "python3 with pip is not installed, so its source distribution cannot be downloaded"
 elif ! python3 -m pip download -q --disable-pip-version-check --no-deps --no-binary "${sdist%%==*}" --dest "$work" "$sdist" \
     >"$work/pip.log" 2>&1; then
     say "pip cannot download $sdist: $(grep -v '^$' "$work/pip.log" | tail -n 1)"

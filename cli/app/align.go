@@ -29,7 +29,7 @@ func alignCommand() *cli.Command {
 	}
 }
 
-// alignFlags are those that say what a run is made from and how.
+// alignFlags are the flags for the inputs and settings of a run.
 func alignFlags() []cli.Flag {
 	d := run.DefaultSpec()
 	coarse := d.With(d.Template, adapter.Projection)
@@ -72,15 +72,15 @@ func alignAction(c *cli.Context) error {
 		return err
 	}
 	dir := c.String("out")
-	// The states of all samples are most of what Go holds. To collect what is left of making them
-	// more often costs nothing beside a step.
+	// The states of all samples are most of Go's memory. Collecting garbage more often costs
+	// nothing compared with a step.
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	return withEngine(c, func(engine *cgo.Engine) error {
 		bar := newProgress(c.App.ErrWriter, "")
 		defer bar.end()
 		var ofGPU int64
 		result, err := run.Train(c.Context, engine, dir, s, bar.note, func(e align.Event) {
-			if e.Phase == "validation" { // all is loaded, and has been used
+			if e.Phase == "validation" { // everything is loaded and has been used
 				if info, err := engine.Describe(); err == nil {
 					ofGPU = max(ofGPU, info.GPUMemory())
 				}
@@ -107,7 +107,7 @@ func alignAction(c *cli.Context) error {
 	})
 }
 
-// spec reads what a run is made from and how.
+// spec reads the inputs and settings of a run.
 func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("minutes") == c.IsSet("samples") {
 		return run.Spec{}, usage(c, "give the length of the training, either --minutes or --samples")
@@ -173,7 +173,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	return s, nil
 }
 
-// showEvent turns what the training tells into progress.
+// showEvent shows an event of the training as progress.
 func showEvent(bar *progress, e align.Event) {
 	switch e.Phase {
 	case "warm start":

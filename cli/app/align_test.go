@@ -109,7 +109,7 @@ func without(align []string, flag string) []string {
 }
 
 // One adapter is trained on several questions without some of the items; each is evaluated apart,
-// and beside controls.
+// and with controls.
 func TestTasks(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 	train := with(alignTiny, "--samples", "40", "--adapter", "mlp", "--hold-out-items", "0.3", "--task", "popularity, residual")

@@ -42,7 +42,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		say(stderr, err)
 	}
 	var usage usageError
-	var library cli.ExitCoder // help that was asked for what there is not
+	var library cli.ExitCoder // help was requested for an unknown command
 	switch {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -52,11 +52,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitFailure
 }
 
-// say shows an error.
+// say prints an error.
 func say(stderr io.Writer, err error) { fmt.Fprintln(stderr, "recint: "+explain(err)) }
 
-// explain words an error for who gave the command: an interruption as such, with what becomes of
-// the work, and what flags do about it.
+// explain words an error for users of the command: it says that an interruption is one, how to
+// continue, and which flags help.
 func explain(err error) string {
 	text := strings.TrimPrefix(err.Error(), "recint: ")
 	if errors.Is(err, context.Canceled) {
@@ -71,7 +71,7 @@ func explain(err error) string {
 	return text
 }
 
-// errSaid is a failure that the output already speaks of.
+// errSaid is a failure that the output has already reported.
 var errSaid = errors.New("a failure that was shown")
 
 // usageError is a command line that cannot be understood.
@@ -81,8 +81,8 @@ func usage(c *cli.Context, format string, args ...any) error {
 	return usageError{fmt.Errorf(format+"; see %s --help", append(args, c.Command.HelpName)...)}
 }
 
-// refused is the usage error for a configuration that flags have made; it gives fields the names of
-// their flags.
+// refused is the usage error for a configuration from flags; it gives fields the names of their
+// flags.
 func refused(c *cli.Context, err error) error {
 	var field *artifact.FieldError
 	if !errors.As(err, &field) {
@@ -140,7 +140,7 @@ func New(stdout, stderr io.Writer) *cli.App {
 	return a
 }
 
-// finish gives every command what all have in common.
+// finish sets what all commands have in common.
 func finish(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
@@ -155,8 +155,7 @@ func finish(commands []*cli.Command) {
 	}
 }
 
-// usageProblem is what the library has to say of flags, with the name that a misspelt one may be
-// meant for.
+// usageProblem is the library's error about flags, with a suggestion for a misspelt one.
 func usageProblem(c *cli.Context, err error, _ bool) error {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !unknown {
@@ -164,13 +163,13 @@ func usageProblem(c *cli.Context, err error, _ bool) error {
 	}
 	name = strings.TrimPrefix(name, "-")
 	near := cli.SuggestFlag(append(slices.Clone(c.App.Flags), c.Command.Flags...), name, false)
-	if !strings.HasPrefix(strings.TrimLeft(near, "-"), name[:1]) { // the nearest can be far
+	if !strings.HasPrefix(strings.TrimLeft(near, "-"), name[:1]) { // the nearest may be far off
 		return usage(c, "there is no flag --%s", name)
 	}
 	return usage(c, "there is no flag --%s (Did you mean %s?)", name, near)
 }
 
-// group is the action of a command that only holds others.
+// group is the action of a command that only has subcommands.
 func group(c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
 		commands := c.Command.Subcommands
@@ -185,7 +184,7 @@ func group(c *cli.Context) error {
 	return cli.ShowSubcommandHelp(c)
 }
 
-// onlyFlags refuses arguments, and a command line without the flags that must be there.
+// onlyFlags refuses arguments and missing required flags.
 func onlyFlags(c *cli.Context, required ...string) error {
 	if c.Args().Present() {
 		return usage(c, "what is %q? This command takes only flags", c.Args().First())
@@ -203,7 +202,7 @@ func needFlags(c *cli.Context, names ...string) error {
 	return nil
 }
 
-// engineParams are what the global flags ask for.
+// engineParams are the engine's parameters from the global flags.
 func engineParams(c *cli.Context) cgo.EngineParams {
 	p := cgo.EngineParams{Backend: c.String("backend"), Threads: c.Int("threads"), Strict: c.Bool("strict-device")}
 	if group := ranks.Of(c.Context); group != nil && p.Threads == 0 {
@@ -212,7 +211,8 @@ func engineParams(c *cli.Context) cgo.EngineParams {
 	return p
 }
 
-// withEngine starts the engine that the global flags ask for, lends it, and closes it.
+// withEngine calls a function with the engine of the global flags, and closes the engine
+// afterwards.
 func withEngine(c *cli.Context, body func(*cgo.Engine) error) (err error) {
 	engine, err := cgo.NewEngine(engineParams(c))
 	if err != nil {

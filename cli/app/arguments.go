@@ -7,10 +7,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagsForward moves the flags of a command in front of its arguments, and those of recint itself
-// in front of the command, which is where the library looks for them: people write recint verify
-// FILE --json --backend cpu too. Behind "--" everything stays an argument. The word help in front
-// of a command becomes --help behind it.
+// flagsForward moves the flags of a command before its arguments, and those of recint itself before
+// the command, where the library expects them: people also write recint verify FILE --json
+// --backend cpu. After "--" everything stays an argument. The word help before a command becomes
+// --help after it.
 func flagsForward(a *cli.App, args []string) []string {
 	commands, known := a.Commands, a.Flags
 	at := 1
@@ -51,14 +51,14 @@ func flagsForward(a *cli.App, args []string) []string {
 	return append(flags, arguments...)
 }
 
-// isOf says whether an argument is one of the flags.
+// isOf reports whether an argument is one of the flags.
 func isOf(flags []cli.Flag, arg string) bool {
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	return slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
-// flagLength is the number of words of the flag that args start with: 2 where its value stands
-// apart.
+// flagLength is the number of words of the flag that args start with: 2 if its value is a separate
+// word.
 func flagLength(known []cli.Flag, args []string) int {
 	name := strings.TrimLeft(args[0], "-")
 	for _, f := range known {

@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
-// allOf stands for every bench, and for every peer.
+// allOf means every bench, or every peer.
 const allOf = "all"
 
 func benchCommand() *cli.Command {
@@ -25,7 +25,7 @@ func benchCommand() *cli.Command {
 		bench.Generate: "generation of many sequences at once",
 		bench.Evaluate: "answers to the residual prompt, and the probabilities of all titles",
 		bench.Latency:  "latency of a run, in process and over HTTP (needs --run)",
-		bench.Bulk:     "a bulk job of a run, beside the tokens of its LLM alone (needs --run)",
+		bench.Bulk:     "a bulk job of a run, compared with the tokens of its LLM alone (needs --run)",
 		allOf:          "all of these; latency and bulk if --run is given",
 	}
 	command := &cli.Command{
@@ -143,9 +143,9 @@ func benchAction(c *cli.Context) (err error) {
 	}
 	err = errors.Join(err, result.Write(c.App.Writer, c.String("format")))
 	if out := c.String("out"); out != "" {
-		if result.Unfinished { // which is not to take the place of a whole one
+		if result.Unfinished { // which must not replace a complete one
 			out += ".unfinished"
-			fmt.Fprintf(c.App.ErrWriter, "what was measured is in %s\n", out)
+			fmt.Fprintf(c.App.ErrWriter, "the results so far are in %s\n", out)
 		}
 		err = errors.Join(err, result.Save(out))
 	}
@@ -155,7 +155,7 @@ func benchAction(c *cli.Context) (err error) {
 	return err
 }
 
-// benchPeers finds what is measured beside, in the top folder of the source.
+// benchPeers finds the peers to compare with, in the top folder of the source.
 func benchPeers(c *cli.Context) (p bench.Peers, err error) {
 	names := c.StringSlice("peer")
 	if slices.Contains(names, allOf) {

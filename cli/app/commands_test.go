@@ -166,7 +166,7 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 	}
 	parses(t, &said, dir, drawn...)
 	other := said
-	other.Choices, other.Sampling = nil, nil // what is parsed would be written over what it holds
+	other.Choices, other.Sampling = nil, nil // parsing would overwrite its contents
 	parses(t, &other, dir, with(drawn, "--seed", "2", "--top-p", "0.9")...)
 	if reflect.DeepEqual(other.Choices, said.Choices) || *said.Sampling != (interpret.Sampling{Temperature: 1, Seed: 1}) ||
 		*other.Sampling != (interpret.Sampling{Temperature: 1, TopP: 0.9, Seed: 2}) {

@@ -86,14 +86,14 @@ var values = map[string][]string{
 	"type TYPE":      {"f32", "f16", "bf16"},
 }
 
-// names are what can stand behind a command, beside files.
+// names are the possible arguments of a command other than files.
 var names = map[string][]string{
 	"data fetch":   {ml100k},
 	"models fetch": {smollm2},
 }
 
-// completions lists what can stand in place of the last word of a command line without recint
-// itself, in the order of the help; none where a file is asked for, or anything.
+// completions lists the possible last words of a command line (without recint itself), in the order
+// of the help; none where a file or any text is expected.
 func completions(a *cli.App, words []string) []completion {
 	if len(words) == 0 {
 		return nil
@@ -147,7 +147,7 @@ func completions(a *cli.App, words []string) []completion {
 	return starting(all, last)
 }
 
-// valuesOf lists the values of a flag that start with what is there of one.
+// valuesOf lists the values of a flag that start with a prefix.
 func valuesOf(flags []cli.Flag, name, value string) (list []completion) {
 	i := slices.IndexFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 	if i < 0 {
@@ -166,7 +166,7 @@ func starting(all []completion, with string) []completion {
 
 var quoted = regexp.MustCompile("`([^`]*)`")
 
-// placeholder gives what a flag's help calls its value, and the help.
+// placeholder returns the placeholder of a flag's value and the help.
 func placeholder(f cli.Flag) (name, help string) {
 	documented, ok := f.(cli.DocGenerationFlag)
 	if !ok {

@@ -24,7 +24,7 @@ func TestCompletions(t *testing.T) {
 		"align --adapter=m":              "--adapter=memory --adapter=mlp --adapter=mixture",
 		"align --prompt rec":             "recovery recovery-varied",
 		"align --prompt residual --sche": "--schedule",
-		"align --json --backend c":       "cpu cuda", // a flag of recint itself behind a command
+		"align --json --backend c":       "cpu cuda", // a flag of recint itself after a command
 		"align --backen":                 "--backend",
 		"align --he":                     "--help",
 		"align --out ":                   "",
@@ -49,7 +49,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// What is offered behind a flag or a command is what its help speaks of.
+// The completions of a flag or a command are those in its help.
 func TestCompletionValues(t *testing.T) {
 	stale, staleNames := maps.Clone(values), maps.Clone(names)
 	check := func(flags []cli.Flag) {

@@ -83,13 +83,13 @@ func controlsAction(c *cli.Context) error {
 	})
 }
 
-// controlRun is a control that is a run, with a folder beside each run.
+// controlRun is a control that is another run, with one folder for each evaluated run.
 type controlRun struct {
 	name    string
 	folders []string
 }
 
-// controlRuns are those that --beside names.
+// controlRuns are the runs of --beside.
 func controlRuns(c *cli.Context, runs int) (all []controlRun, err error) {
 	for _, beside := range c.StringSlice("beside") {
 		name, folder, ok := strings.Cut(beside, "=")
@@ -110,15 +110,15 @@ func controlRuns(c *cli.Context, runs int) (all []controlRun, err error) {
 	return all, nil
 }
 
-// answered is an evaluation with its controls.
+// answered is an evaluation and its controls.
 type answered struct {
 	control.Evaluated
 	userOf func(sample string) (int32, error)
 	table  string // the file for the table of its controls
 }
 
-// controlled evaluates a run, with all of its controls or with those of any evaluation alone, or
-// takes the answers from its folder.
+// controlled evaluates a run, with all of its controls or only those of every evaluation, or reads
+// the answers from its folder.
 func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a answered, err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})

@@ -72,15 +72,14 @@ func dataStats(c *cli.Context) error {
 	return showStats(c, dir, d.Licence, s)
 }
 
-// frugal lets Go collect garbage early, and gives the function that ends it: a large data set is a
-// few large arrays, which cost next to nothing to look through, and should not be joined by as many
-// bytes of garbage.
+// frugal makes Go collect garbage early, and returns the function that ends this. A large data set
+// is a few large arrays: scanning them costs next to nothing, and garbage should not double them.
 func frugal() func() {
 	before := debug.SetGCPercent(15)
 	return func() { debug.SetGCPercent(before) }
 }
 
-// showStats prints a data set that lies in a folder.
+// showStats prints the statistics of a data set folder.
 func showStats(c *cli.Context, dir, licence string, s dataset.Stats) error {
 	unit, _ := dataset.UnitOf(s.LastTime)
 	day := func(t int64) string { return time.Unix(t/unit.PerSecond, 0).UTC().Format(time.DateOnly) }
@@ -124,7 +123,7 @@ func showColumns(w io.Writer, label string, columns []dataset.Column) {
 	}
 }
 
-// inUnit names a unit of times that is not the usual one.
+// inUnit names an unusual unit of times.
 func inUnit(unit dataset.TimeUnit) string {
 	if unit.PerSecond == 1 {
 		return ""
@@ -140,18 +139,19 @@ func first(i int, label string) string {
 	return label
 }
 
-// leakageLines says in words what training sees of the future and of what it is measured on.
+// leakageLines describes how much training sees of the future and of the sequences that it is
+// measured on.
 func leakageLines(s dataset.Stats) []string {
 	l := s.Leakage
 	future := fmt.Sprintf("%d of %d test users and %d of %d validation users have a target there that is earlier than the last one in "+
 		"training", l.TestUsersAhead, l.TestUsers, l.ValidationUsersAhead, l.ValidationUsers)
 	if s.SplitBy == dataset.Given {
-		future = "the sequences came without times: whether training sees the future cannot be told"
+		future = "the sequences came without times: whether training sees the future is unknown"
 	}
 	lines := []string{future}
 	if l.TrainAfterTest > 0 {
 		lines = append(lines, fmt.Sprintf("%.1f %% of the training targets are later than the first test target", 100*l.TrainAfterTest))
 	}
-	return append(lines, fmt.Sprintf("%d of %d test sequences stand in training or validation, too, and %d of %d validation sequences "+
+	return append(lines, fmt.Sprintf("%d of %d test sequences are in training or validation, too, and %d of %d validation sequences "+
 		"in training", l.TestRepeats, s.Test, l.ValidationRepeats, s.Validation))
 }

@@ -102,8 +102,7 @@ func dataImport(c *cli.Context) error {
 	return showStats(c, to, d.Licence, s)
 }
 
-// reportLines accounts in words for the rows, says what was decided, and gives examples of what was
-// skipped.
+// reportLines accounts for the rows, reports decisions, and shows examples of skipped rows.
 func reportLines(r importer.Report) []string {
 	lines := []string{fmt.Sprintf("%s: %d rows read, %d imported, %d skipped", r.Layout, r.Rows, r.Imported, r.Rows-r.Imported)}
 	count := func(n int, what string) {

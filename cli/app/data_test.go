@@ -53,7 +53,7 @@ func TestDataImport(t *testing.T) {
 	}
 }
 
-// Data that came split has no users and events, and says what cannot be told.
+// Data that are already split have no users and events, and the output says what is unknown.
 func TestDataStatsGiven(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"items.tsv": "item_id\ttitle\nx\tA\ny\tB\n", "train.tsv": "history\tnext\nx\ty\n",
@@ -62,7 +62,7 @@ func TestDataStatsGiven(t *testing.T) {
 		write(t, filepath.Join(dir, "parts", name), []byte(text))
 	}
 	stdout, _ := runs(t, dir, "data", "import", "@parts", "--to", "@new")
-	contains(t, stdout, "given", "1 to train, 1 to validate, 1 to test", "came without times", "0 of 1 test sequences stand in training",
+	contains(t, stdout, "given", "1 to train, 1 to validate, 1 to test", "came without times", "0 of 1 test sequences are in training",
 		"B (2)")
 	if strings.Contains(stdout, "users") {
 		t.Error(stdout)

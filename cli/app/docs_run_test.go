@@ -21,7 +21,7 @@ import (
 // shBlock is a command block. A comment before it says why tests leave it alone.
 var shBlock = regexp.MustCompile("(?m)(?:^<!-- not run: (.+) -->\n)?^```sh\n((?s:.*?))^```")
 
-// tinyWords replace what takes long on real data by what is quick on tiny data.
+// tinyWords replace slow settings for real data by quick ones for tiny data.
 var tinyWords = strings.NewReplacer("--like llama-7b", "--like FILE.gguf", "recommender train ", "recommender train --epochs 2 ")
 
 // docsBefore prepares single pages.
@@ -150,7 +150,7 @@ func inDocsFolder(dir, script string) error {
 	return nil
 }
 
-// docsSources are files as pages name them, by path: 60 users, each of whom goes on to the item 7
+// docsSources are files as pages name them, by path: 60 users, each of whom next chooses the item 7
 // places further.
 func docsSources() map[string]string {
 	titles := map[int]string{1: "Toy Story (1995)", 50: "Star Wars (1977)", 100: "Fargo (1996)", 181: "Return of the Jedi (1983)"}

@@ -45,7 +45,7 @@ func versionCommand() *cli.Command {
 func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "doctor",
-		Usage:  "check this build and this machine: what is there, what is missing, how to get it",
+		Usage:  "check this build and this machine, and say how to get missing parts",
 		Flags:  []cli.Flag{jsonFlag},
 		Action: doctor,
 	}
@@ -54,10 +54,10 @@ func doctorCommand() *cli.Command {
 // kernelSet is one of the core's sets of CPU kernels.
 type kernelSet struct {
 	Name    string `json:"name"`
-	Missing string `json:"missing"` // instructions that this processor lacks for it
+	Missing string `json:"missing"` // instructions of the set that this processor lacks
 }
 
-// systemFacts is what the native core says of itself and the machine.
+// systemFacts describe the native core and the machine.
 type systemFacts struct {
 	Compiler    string      `json:"compiler"`
 	BuildFlags  string      `json:"build_flags"`
@@ -82,7 +82,7 @@ func system() (s systemFacts, err error) {
 	return s, json.Unmarshal([]byte(text), &s)
 }
 
-// facts is all that the doctor finds.
+// facts are the results of the doctor.
 type facts struct {
 	Version string          `json:"recint"`
 	Go      string          `json:"go"`
@@ -144,7 +144,7 @@ func doctor(c *cli.Context) error {
 	return w.Flush()
 }
 
-// missing lists what is not there, and how to get it.
+// missing lists missing components and how to get them.
 func missing(s systemFacts, dir string) []string {
 	list := []string{}
 	gpu := false

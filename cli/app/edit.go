@@ -32,7 +32,7 @@ func editCommand() *cli.Command {
 	}
 }
 
-// editedState is what is said and recommended.
+// editedState is an edited state's answer and recommendations.
 type editedState struct {
 	Says  string   `json:"says"`
 	Items []string `json:"items"`

@@ -62,7 +62,7 @@ func evaluateCommand() *cli.Command {
 	return c
 }
 
-// evaluated describes what an evaluation leaves, and its scorers.
+// evaluated describes an evaluation's files and scorers.
 func evaluated(name, right string) string {
 	return "Answers are stored in the run's folder with the probability of each token: in " + name + "-N-SEED.jsonl, with --minutes in\n" +
 		name + "-MINUTESmin-SEED.jsonl, with --no-controls in …-no-controls.jsonl, for a shard in …-shard-2-of-4.jsonl. Repeat the command\n" +
@@ -71,7 +71,7 @@ func evaluated(name, right string) string {
 		"beam search to the allowed answers, such as the catalogue's titles. Controls: a state of zeros, and the states of another sample."
 }
 
-// evaluateFlags are those of an evaluation of one run.
+// evaluateFlags are the flags for the evaluation of one run.
 func evaluateFlags() []cli.Flag {
 	return []cli.Flag{
 		runFlag(), taskFlag(), wordingFlag(), samplesFlag(),
@@ -106,7 +106,7 @@ func sideBySideFlag() cli.Flag {
 	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "answer up to `SAMPLES` at once, 1 to 255"}
 }
 
-// checkEvaluation refuses flags that no evaluation can be run with.
+// checkEvaluation refuses invalid flags of an evaluation.
 func checkEvaluation(c *cli.Context) error {
 	if err := onlyFlags(c, "run"); err != nil {
 		return err
@@ -120,14 +120,14 @@ func checkEvaluation(c *cli.Context) error {
 	return nil
 }
 
-// evaluateRun measures a run, which must ask what one task asks if that is given, and shows what
-// came of it.
+// evaluateRun evaluates a run and prints the result. If a task is given, it must be that of the
+// run.
 func evaluateRun(c *cli.Context, only *task.Task) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
 	if c.IsSet("minutes") && (c.IsSet("samples") || c.IsSet("shard") || !(c.Float64("minutes") > 0)) {
-		return usage(c, "--minutes is %g; it must be above 0, and stand without --samples and --shard", c.Float64("minutes"))
+		return usage(c, "--minutes is %g; it must be above 0, and not be combined with --samples or --shard", c.Float64("minutes"))
 	}
 	shard, err := evaluate.ParseShard(c.String("shard"))
 	if err != nil {
@@ -177,8 +177,8 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 	})
 }
 
-// samplesFor gives the number of samples of an evaluation that has some minutes: the number it
-// began with, or what fits.
+// samplesFor returns the number of samples of an evaluation with a time limit: the number it began
+// with, or as many as fit.
 func samplesFor(minutes float64, path string, total int, ask func(samples int) error) (int, error) {
 	if n, err := evaluate.Begun(path); n > 0 || err != nil {
 		return n, err
@@ -186,7 +186,7 @@ func samplesFor(minutes float64, path string, total int, ask func(samples int) e
 	return evaluate.Fit(time.Duration(minutes*float64(time.Minute)), total, ask, time.Now)
 }
 
-// trainedFor says what was measured, on how much, and of which adapter.
+// trainedFor describes the evaluation: the task, the samples and the adapter.
 func trainedFor(r *run.Run, what string, n int, shard string) string {
 	if shard != "" {
 		shard = fmt.Sprintf(" (shard %s alone; recint evaluate merge joins all)", shard)

@@ -117,7 +117,7 @@ func inWords(e *why.Explanation, d *dataset.Dataset) explained {
 	for _, change := range e.Changes {
 		text := fmt.Sprintf("without %q", title(e.History[change.At]))
 		if change.By != why.Removed {
-			text = fmt.Sprintf("with %q in place of %q", title(change.By), title(e.History[change.At]))
+			text = fmt.Sprintf("with %q instead of %q", title(change.By), title(e.History[change.At]))
 		}
 		x.Changes = append(x.Changes, text)
 	}

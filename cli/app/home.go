@@ -11,15 +11,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender/onnx"
 )
 
-// The names that can be given in place of paths. What they stand for is fetched when it is first
-// needed.
+// The names that can be given instead of paths. Their files are downloaded when first needed.
 const (
 	ml100k      = "ml-100k"
 	smollm2     = "smollm2-135m"
 	onnxRuntime = "onnxruntime"
 )
 
-// home is the folder for what is fetched: $RECINT_HOME, or recint in the user's cache folder.
+// home is the folder for downloads: $RECINT_HOME, or recint in the user's cache folder.
 func home() (string, error) {
 	if dir := os.Getenv("RECINT_HOME"); dir != "" {
 		return dir, nil
@@ -31,8 +30,7 @@ func home() (string, error) {
 	return filepath.Join(cache, "recint"), nil
 }
 
-// datasetPath gives the folder of a data set: the path itself, or where the named one has been
-// fetched to.
+// datasetPath gives the folder of a data set: the path itself, or the place of a named download.
 func datasetPath(c *cli.Context, name string) (string, error) {
 	if name != ml100k {
 		return name, nil
@@ -48,7 +46,7 @@ func datasetPath(c *cli.Context, name string) (string, error) {
 	return dir, fetch.ML100K(c.Context, dir, c.App.ErrWriter)
 }
 
-// modelPath gives the file of an LLM: the path itself, or where the named one has been fetched to.
+// modelPath gives the file of an LLM: the path itself, or the place of a named download.
 func modelPath(c *cli.Context, name string) (string, error) {
 	if name != smollm2 {
 		return name, nil
@@ -64,11 +62,12 @@ func modelPath(c *cli.Context, name string) (string, error) {
 	return fetch.SmolLM2(c.Context, dir, c.App.ErrWriter)
 }
 
-// useRuntime lets ONNX models run on the library that was fetched, unless the user names one.
+// useRuntime selects the downloaded ONNX Runtime for ONNX models, unless the user names another
+// library.
 func useRuntime(*cli.Context) error {
 	dir, err := home()
 	if err != nil || os.Getenv(onnx.LibraryVariable) != "" {
-		return nil // whoever needs the library says that it is not there
+		return nil // code that needs the library reports that it is missing
 	}
 	name := fetch.ONNXRuntimeFile()
 	if path := filepath.Join(dir, "models", name); name != "" && exists(path) {
@@ -82,7 +81,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// newFile refuses a path where there is a file already, and makes the folder that it names.
+// newFile refuses an existing file, and creates the folder of the path.
 func newFile(path string) error {
 	if exists(path) {
 		return fmt.Errorf("%s is there already; choose another --out, or remove it", path)

@@ -31,7 +31,7 @@ func interpretCommand() *cli.Command {
 			"states (see recint evaluate abstention). --titles instead scores all titles of the catalogue, for the last item only.\n" +
 			"--in answers many rows: JSON lines or Parquet, each with a history (item ids), a user, or states ({\"states\": [[…], […]]} or a\n" +
 			"column for each slot of the prompt), and optionally an id; or a state file, row by row. Each row gets a line of JSON in\n" +
-			"--out, in order; the line of a bad row says what is wrong with it. Repeat the command to resume.",
+			"--out, in order; the line of a bad row says why it is bad. Repeat the command to resume.",
 		Flags: append([]cli.Flag{
 			runFlag(), taskFlag(),
 			userFlag(), historyFlag(2),
@@ -46,7 +46,7 @@ func interpretCommand() *cli.Command {
 	}
 }
 
-// reading is what the LLM made of one choice.
+// reading is the LLM's answer about one choice.
 type reading struct {
 	Chosen      string  `json:"chosen"`
 	Said        string  `json:"said"`
@@ -129,7 +129,7 @@ func interpretAction(c *cli.Context) error {
 	})
 }
 
-// unlikeTraining says of each history whether its states are unlike those that the adapter was
+// unlikeTraining reports for each history whether its states are unlike those that the adapter was
 // trained on.
 func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, error) {
 	unlike := make([]bool, len(histories))
@@ -147,7 +147,7 @@ func unlikeTraining(c *cli.Context, r *run.Run, histories [][]int32) ([]bool, er
 	return unlike, err
 }
 
-// drawn says how words were drawn, if they were.
+// drawn describes the sampling, if words were sampled.
 func drawn(s interpret.Sampling) *interpret.Sampling {
 	if s.Temperature == 0 {
 		return nil
@@ -155,7 +155,7 @@ func drawn(s interpret.Sampling) *interpret.Sampling {
 	return &s
 }
 
-// whose says whose history it is.
+// whose names the user of the history.
 func whose(c *cli.Context) string {
 	if c.IsSet("user") {
 		return "user " + c.String("user")
@@ -170,7 +170,7 @@ type scoredTitle struct {
 	Probability float64 `json:"probability"`
 }
 
-// showTitles lists the likeliest titles for the last choice, and the place of what was chosen among
+// showTitles lists the likeliest titles for the last choice, and the rank of the true one among
 // all.
 func showTitles(c *cli.Context, r *run.Run, history, past []int32) error {
 	scores, err := r.Scores(c.Context, [][]int32{past})
@@ -204,7 +204,8 @@ func showTitles(c *cli.Context, r *run.Run, history, past []int32) error {
 	return w.Flush()
 }
 
-// showRecovered lists what the LLM reads from the state after a history, beside what it holds.
+// showRecovered lists the titles that the LLM reads from the state after a history, next to the
+// true ones.
 func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, history, past []int32) error {
 	user := int32(-1)
 	if c.IsSet("user") {
@@ -245,8 +246,8 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	return w.Flush()
 }
 
-// oneLine makes a text that an LLM wrote fit for a table on a terminal: without tabs, line breaks
-// and control characters.
+// oneLine prepares an LLM's text for a table on a terminal: without tabs, line breaks and control
+// characters.
 func oneLine(text string) string {
 	printable := func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -257,7 +258,7 @@ func oneLine(text string) string {
 	return strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(text, "\uFFFD"))), " ")
 }
 
-// past gives the history that the flags name, as the run's source of states takes it.
+// past returns the history that the flags name, in the form that the run's source of states takes.
 func past(c *cli.Context, r *run.Run) ([]int32, error) {
 	if !c.IsSet("history") {
 		return r.Latest(c.String("user"))
@@ -272,7 +273,7 @@ func userFlag() cli.Flag {
 	return &cli.StringFlag{Name: "user", Usage: "a user `ID` of the data set"}
 }
 
-// historyFlag is for commands that need so many items.
+// historyFlag is the flag of a history for commands that need a number of items.
 func historyFlag(least int) cli.Flag {
 	usage := "`TITLES` separated by commas, oldest first"
 	if least > 1 {
@@ -281,7 +282,7 @@ func historyFlag(least int) cli.Flag {
 	return &cli.StringFlag{Name: "history", Usage: usage}
 }
 
-// oneOf says whether exactly one of the flags is given.
+// oneOf reports whether exactly one of the flags is given.
 func oneOf(c *cli.Context, names ...string) bool {
 	given := 0
 	for _, name := range names {

@@ -20,7 +20,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// judgeKey is the environment's variable with the key of an endpoint.
+// judgeKey is the environment variable with the key of an endpoint.
 const judgeKey = "OPENAI_API_KEY"
 
 func judgeCommand() *cli.Command {
@@ -45,12 +45,12 @@ func judgeCommand() *cli.Command {
 	}
 }
 
-// endpointFlags say where a judge is asked that does not run here.
+// endpointFlags are the flags of a judge on another server.
 func endpointFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API that judges, e.g. http://127.0.0.1:8000/v1"},
 		&cli.StringFlag{Name: "model", Usage: "`NAME` of the judge's model at the endpoint"},
-		&cli.Float64Flag{Name: "temperature", Usage: "sampling `TEMPERATURE`, 0 to 2; left out if the endpoint refuses it"},
+		&cli.Float64Flag{Name: "temperature", Usage: "sampling `TEMPERATURE`, 0 to 2; omitted if the endpoint refuses it"},
 		&cli.Float64Flag{Name: "per-minute", DefaultText: "no limit", Usage: "ask the endpoint at most `QUESTIONS` per minute"},
 	}
 }
@@ -103,14 +103,13 @@ func judgeAction(c *cli.Context) error {
 	})
 }
 
-// endpoint makes the judge that endpointFlags name.
+// endpoint makes the judge of endpointFlags.
 func endpoint(c *cli.Context) (*judge.Endpoint, error) {
 	return judge.NewEndpoint(judge.EndpointParams{URL: c.String("endpoint"), Model: c.String("model"), Key: os.Getenv(judgeKey),
 		PerMinute: c.Float64("per-minute"), Temperature: c.Float64("temperature")})
 }
 
-// tryEndpoint asks the judge an easy question: a wrong address, key or model is better known now
-// than in the end.
+// tryEndpoint asks the judge an easy question, to find a wrong address, key or model early.
 func tryEndpoint(c *cli.Context) error {
 	e, err := endpoint(c)
 	if err != nil {
@@ -139,7 +138,7 @@ func judgeCases(c *cli.Context, engine *cgo.Engine) (cases []judge.Case, label s
 	return cases, fmt.Sprintf("%s, against %s", oracles.Label, other.Hash()), err
 }
 
-// openJudge makes the judge that the flags name, and says how to let go of it.
+// openJudge makes the judge that the flags name, and returns a function that releases it.
 func openJudge(c *cli.Context, engine *cgo.Engine) (judge.Judge, func() error, error) {
 	if c.IsSet("endpoint") {
 		e, err := endpoint(c)
@@ -170,10 +169,10 @@ func showJudgement(c *cli.Context, r *judge.Result) error {
 		note  string
 	}{
 		{"the oracle wins", r.Win, "preferred in both orders"},
-		{"tie", r.Tie, fmt.Sprintf("%d of them the same title, which nobody was asked about", r.Same)},
+		{"tie", r.Tie, fmt.Sprintf("%d of them with two equal titles, which are not asked about", r.Same)},
 		{"the recommendation wins", r.Loss, ""},
 		{"verdicts for the oracle", r.Preferred, "the paper, on MovieLens: 50.53 %"},
-		{"verdicts for what is shown first", r.First, "half of them if the place does not count"},
+		{"verdicts for the title shown first", r.First, "half of them if the place does not count"},
 		{"the same verdict in both orders", r.Consistent, "never, if the judge looks at the place alone"},
 	} {
 		fmt.Fprintf(w, "%s\t%.2f %%\t%.2f–%.2f\t%s\n", line.what, 100*line.share.Value, 100*line.share.Low, 100*line.share.High, line.note)

@@ -41,7 +41,7 @@ func manCommand() *cli.Command {
 	}
 }
 
-// describe fills a template with the commands and their flags.
+// describe fills a template with all commands and flags.
 func describe(text string) (string, error) {
 	t, err := texttemplate.New("").Funcs(texttemplate.FuncMap{"plain": plain, "flag": flagParts, "sentence": sentence, "cell": cell}).Parse(text)
 	if err != nil {
@@ -59,7 +59,7 @@ type namedCommand struct {
 	*cli.Command
 }
 
-// named lists commands, each with those below it behind it.
+// named lists commands, each followed by its subcommands.
 func named(path string, commands []*cli.Command) (all []namedCommand) {
 	for _, c := range commands {
 		if !c.Hidden {
@@ -82,7 +82,7 @@ func sentence(text string) string {
 // cell keeps a table of Markdown from reading bars in a text.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
-// flagParts are a flag with what its help calls the value, and the help.
+// flagParts are a flag, the placeholder of its value, and the help.
 func flagParts(f cli.Flag) (parts struct{ Name, Value, Help string }) {
 	head, help, _ := strings.Cut(f.String(), "\t")
 	parts.Name, parts.Value, _ = strings.Cut(head, " ")

@@ -57,7 +57,7 @@ func modelsCommand() *cli.Command {
 	}
 }
 
-// openModel opens the GGUF of a name or a path. The caller closes it.
+// openModel opens the GGUF with a name or at a path. The caller closes it.
 func openModel(c *cli.Context, name string) (gguf *cgo.GGUF, path string, err error) {
 	if path, err = modelPath(c, name); err != nil {
 		return nil, "", err

@@ -77,7 +77,7 @@ func synthesize(c *cli.Context) error {
 	return err
 }
 
-// llmShape is the shape that --like names.
+// llmShape is the shape of --like.
 func llmShape(c *cli.Context) (gguf.LLM, error) {
 	like := c.String("like")
 	for _, shape := range gguf.Known {

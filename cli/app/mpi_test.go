@@ -17,7 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
 
-// mpirun is the command as so many processes that MPI connects. The test skips where MPI is
+// mpirun is the command as a number of processes that MPI connects. The test skips where MPI is
 // missing, and says what to install.
 func mpirun(t *testing.T, n int, dir string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -78,8 +78,8 @@ func TestMPI(t *testing.T) {
 	}
 }
 
-// When a rank is killed the others stop within 10 seconds and name it, and the run goes on from the
-// checkpoint on another number of ranks, to the same bits.
+// When a rank is killed the others stop within 10 seconds and name it, and the run continues from
+// the checkpoint on another number of ranks, to the same bits.
 func TestMPI_killed(t *testing.T) {
 	alone := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors")
 	adapter := with(alignTiny, "--samples", "1600", "--batch", "8", "--pass-positions", "40", "--warm-steps", "0")

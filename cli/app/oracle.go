@@ -136,7 +136,7 @@ func testOracles(c *cli.Context, r *run.Run) (*run.OracleResult, error) {
 		func(done, total int) { bar.to(done, total, "oracles") })
 }
 
-// oraclesOfTest counts what the oracles of test sequences say.
+// oraclesOfTest summarises the oracles of test sequences.
 func oraclesOfTest(c *cli.Context, r *run.Run) error {
 	result, err := testOracles(c, r)
 	if err != nil {

@@ -55,9 +55,9 @@ func TestOracle(t *testing.T) {
 	}))
 	defer server.Close()
 	endpoint := with(against, "--endpoint", server.URL+"/v1", "--model", "some/judge")
-	fails(t, 1, []string{"budget of tokens is spent", "goes on from there"}, dir, with(endpoint, "--budget", "6", "--parallel", "1")...)
+	fails(t, 1, []string{"budget of tokens is spent", "continue"}, dir, with(endpoint, "--budget", "6", "--parallel", "1")...)
 	stdout, _ = runs(t, dir, endpoint...)
-	contains(t, stdout, "judged by some/judge", "the oracle wins", "tie", "50.53", "verdicts for what is shown first", "100.00 %", "30 tokens")
+	contains(t, stdout, "judged by some/judge", "the oracle wins", "tie", "50.53", "verdicts for the title shown first", "100.00 %", "30 tokens")
 	if !exists(filepath.Join(dir, "run", "judge-5-1-sasrec-some_judge.jsonl")) {
 		t.Error("no transcripts were kept")
 	}

@@ -106,12 +106,12 @@ func padded(share float64) string {
 	return fmt.Sprintf("; padding is %.0f %% of the rows of a pass", 100*share)
 }
 
-// howToFit is what to do about a run that does not fit.
+// howToFit is the remedy for a run that does not fit.
 const howToFit = "a smaller --pass-positions shrinks the longest pass, --precision bf16 the matrices, --hidden, --tokens and " +
 	"--adapter mlp the adapter; --backend cpu uses the computer's own memory; or take a smaller LLM"
 
-// peakMemory says how much memory this process has had at most, where the system tells, and how
-// much of the GPU's was taken.
+// peakMemory describes the peak memory of this process, if the system reports it, and the GPU
+// memory in use.
 func peakMemory(ofGPU int64) string {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
@@ -119,7 +119,7 @@ func peakMemory(ofGPU int64) string {
 	}
 	bytes := int64(usage.Maxrss)
 	if runtime.GOOS == "linux" {
-		bytes *= 1024 // where others count bytes
+		bytes *= 1024 // Linux counts kilobytes, other systems bytes
 	}
 	text := ", peak memory " + align.Mebibytes(bytes)
 	if ofGPU > 0 {

@@ -78,7 +78,7 @@ func probeSource(c *cli.Context, engine *cgo.Engine, source adapter.Source, item
 	return showProbes(c, name, report)
 }
 
-// showProbes prints a row for each kind of input, and how the figures came about.
+// showProbes prints a row for each kind of input, and how the figures were obtained.
 func showProbes(c *cli.Context, model string, report *probe.Report) error {
 	out, first := c.App.Writer, report.Figures[0]
 	fmt.Fprintf(out, "how often a probe names the last item from states of %s, test part, n = %d\n", model, first.Test.N)

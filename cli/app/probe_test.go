@@ -8,8 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/probe"
 )
 
-// Sequences: see walks. A user goes on by the same rule all the time, so that a probe has little to
-// do.
+// Sequences: see walks. A user always follows the same rule, so that a probe has little to do.
 func TestProbe(t *testing.T) {
 	args := []string{"probe", "--data", "@data", "--recommender", "@sasrec.safetensors"}
 	stdout, stderr := runs(t, tiny(t), args...)

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/term"
 )
 
-// lineEvery is how often progress is written where there is no terminal to redraw.
+// lineEvery is the interval of progress lines without a terminal.
 const lineEvery = 10 * time.Second
 
-// progress shows how far something is: a bar on a terminal, a plain line now and then elsewhere.
+// progress shows the progress of work: a bar on a terminal, occasional plain lines elsewhere.
 type progress struct {
 	w    io.Writer
 	what string
 	bar  *progressbar.ProgressBar // nil: plain lines
 	next time.Time                // of the next line
-	last string                   // line that is due and was not written
+	last string                   // the next line, not yet written
 }
 
 func newProgress(w io.Writer, what string) *progress {
@@ -32,7 +32,7 @@ func newProgress(w io.Writer, what string) *progress {
 	return p
 }
 
-// to notes that done of total is finished; detail may add figures.
+// to records that done of total is finished; detail may add figures.
 func (p *progress) to(done, total int, detail string) {
 	if p.bar != nil {
 		if p.bar.GetMax() != total {
@@ -49,7 +49,7 @@ func (p *progress) to(done, total int, detail string) {
 	}
 }
 
-// note writes a line of its own.
+// note writes a separate line.
 func (p *progress) note(text string) {
 	if p.bar != nil {
 		p.bar.Clear()
@@ -64,7 +64,7 @@ func (p *progress) flush() {
 	}
 }
 
-// end leaves the place to whatever comes next.
+// end removes the bar before other output.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Clear()

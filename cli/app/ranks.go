@@ -11,13 +11,13 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
-// microBatchFlag is the flag of commands whose batches ranks share.
+// microBatchFlag is the flag of commands that share batches between ranks.
 func microBatchFlag() cli.Flag {
 	return &cli.IntFlag{Name: "micro-batch", DefaultText: "all", Usage: "`EXAMPLES` of a batch that one rank computes at a time"}
 }
 
-// onRanks makes an action that the processes share which mpirun or srun has started. Rank 0 alone
-// shows results and progress.
+// onRanks makes an action that the processes of mpirun or srun share. Only rank 0 shows results and
+// progress.
 func onRanks(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		group, err := ranks.Join(c.Context)

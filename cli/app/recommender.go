@@ -53,7 +53,7 @@ func recommenderFlag() cli.Flag {
 	return &cli.StringFlag{Name: "recommender", Usage: "the recommender's weights, `FILE`.safetensors (required)"}
 }
 
-// recommenderOr is recommenderFlag where another flag may stand in its place.
+// recommenderOr is recommenderFlag for commands that also accept another flag instead.
 func recommenderOr(other string) cli.Flag {
 	return &cli.StringFlag{Name: "recommender", Usage: "the recommender's weights, `FILE`.safetensors (or give --" + other + ")"}
 }
@@ -62,7 +62,7 @@ func statesFlag() cli.Flag {
 	return &cli.PathFlag{Name: "states", Usage: "use the states of any other recommender: `FILE`.parquet, .safetensors or a folder of parts"}
 }
 
-// oneSource checks that either flag is given, and others that are required.
+// oneSource checks that exactly one of two flags is given, and all required ones.
 func oneSource(c *cli.Context, required ...string) error {
 	if err := onlyFlags(c, required...); err != nil {
 		return err
@@ -73,19 +73,19 @@ func oneSource(c *cli.Context, required ...string) error {
 	return nil
 }
 
-// trainingFlag is a flag that changes one field that all recommenders have.
+// trainingFlag is a flag for a field that all recommenders have.
 type trainingFlag struct {
 	name, usage string
 	field       func(c *recommender.Config) any // points to the field
-	of          func(e models.Entry) bool       // which recommenders have it; nil: all
+	of          func(e models.Entry) bool       // the recommenders that have it; nil: all
 }
 
 func (f trainingFlag) has(e models.Entry) bool { return f.of == nil || f.of(e) }
 
-// scores says whether a recommender scores its states.
+// scores reports whether a recommender scores its states.
 func scores(e models.Entry) bool { return e.Diffusion == nil }
 
-// forward says whether, besides, each state sees nothing of what follows in training either.
+// forward reports whether, in addition, no state sees later items in training.
 func forward(e models.Entry) bool { return scores(e) && e.Masked == nil }
 
 var trainingFlags = []trainingFlag{
@@ -107,7 +107,7 @@ var trainingFlags = []trainingFlag{
 		func(c *recommender.Config) any { return &c.Sampled }, scores},
 }
 
-// settingFlags are the flags of how to train, followed by those of the models' own settings. Their
+// settingFlags are the flags of training, followed by those of the models' own settings. Their
 // defaults depend on the model.
 func settingFlags() []cli.Flag {
 	var flags []cli.Flag
@@ -167,7 +167,7 @@ func ownSettings() (all []ownSetting) {
 
 func lowered(names []string) string { return strings.ToLower(strings.Join(names, ", ")) }
 
-// flagOf makes a flag of the values' type. The values are the defaults of the models that have it.
+// flagOf makes a flag of the type of its values, which are the defaults of the models that have it.
 func flagOf(name, usage string, values []any) cli.Flag {
 	text := fmt.Sprint(values[0])
 	if slices.ContainsFunc(values, func(value any) bool { return value != values[0] }) {
@@ -184,7 +184,7 @@ func flagOf(name, usage string, values []any) cli.Flag {
 	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
 }
 
-// configOf is the configuration that the flags ask for.
+// configOf is the configuration from the flags.
 func configOf(c *cli.Context, items int) (recommender.Config, error) {
 	entry, ok := models.Find(c.String("model"))
 	if !ok {
@@ -222,7 +222,7 @@ func configOf(c *cli.Context, items int) (recommender.Config, error) {
 	return config, nil
 }
 
-// loadSplit opens a data set and splits it as it says.
+// loadSplit opens a data set and splits it by its own kind of split.
 func loadSplit(c *cli.Context) (*dataset.Dataset, dataset.Split, error) {
 	dir, err := datasetPath(c, c.String("data"))
 	if err != nil {
@@ -311,12 +311,12 @@ func recommenderTrain(c *cli.Context) error {
 		if err := showRanking(c, rows); err != nil {
 			return err
 		}
-		return os.Remove(checkpoint) // not before: it holds the last epoch, too
+		return os.Remove(checkpoint) // only now, because it also holds the last epoch
 	})
 }
 
-// withRecommender lends an engine, the recommender that the flag names, and the data set that it
-// belongs to with its split.
+// withRecommender calls a function with an engine, the recommender that the flag names, its data
+// set and the split.
 func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {
@@ -348,7 +348,7 @@ func recommenderEvaluate(c *cli.Context) error {
 	})
 }
 
-// ranking is how well the next items of one part are ranked.
+// ranking are the metrics of one part.
 type ranking struct {
 	Weights string `json:"weights"`
 	Part    string `json:"part"`

@@ -159,7 +159,7 @@ func importCommand() *cli.Command {
 	}
 }
 
-// layoutList names the models that have each layout, a layout a line.
+// layoutList lists the layouts, one per line, with the models that have them.
 func layoutList() string {
 	var list strings.Builder
 	for _, layout := range models.Layouts() {
@@ -270,8 +270,8 @@ func importONNX(c *cli.Context) error {
 	})
 }
 
-// places reads original item ids, one a line, and gives the place among them of each item of the
-// data set, and how many there are.
+// places reads original item ids, one per line, and returns the index of each item of the data set
+// among them, and their number.
 func places(path string, d *dataset.Dataset) (places []int, rows int, err error) {
 	text, err := artifact.ReadText(path)
 	if err != nil {

@@ -53,7 +53,7 @@ func TestRefusals(t *testing.T) {
 		"no GGUF":      {file("tiny.gguf", "this is a text"), elsewhere("@new"), []string{"tiny.gguf", "GGUF"}},
 		"no such GGUF": {nothing, []string{"models", "info", "@none.gguf"}, []string{"none.gguf: No such file"}},
 		"another architecture": {file("tiny.gguf", string(mamba())), elsewhere("@new"),
-			[]string{"tiny.gguf", "architecture mamba", "adapters can be trained through dense models of llama, qwen2"}},
+			[]string{"tiny.gguf", "architecture mamba", "adapters can be trained through dense models of llama, "}},
 
 		"missing column": {line(1, "\trating", "\tstars"), stats,
 			[]string{events + `:1: no column "rating"`, `"stars"`, "add the column or correct its name"}},
@@ -77,7 +77,7 @@ func TestRefusals(t *testing.T) {
 		"adapter for another LLM": {randomAdapter(16, 32), say("--user", "100"),
 			[]string{"embeddings that are 32 wide, the LLM's are 64 wide", "give the LLM it was trained through"}},
 		"untrained run": {func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, "run", align.AdapterFile)) }, answer,
-			[]string{"run has no adapter.safetensors", "the same recint align command goes on"}},
+			[]string{"run has no adapter.safetensors", "the same recint align command continues"}},
 		"no run": {nothing, []string{"interpret", "--run", "@data", "--user", "100"},
 			[]string{"data is not a run: it has no run.json", "recint align makes one"}},
 		"another run": {nothing, with(alignment, "--seed", "2"), []string{"run is another run: its config.seed was 1, is 2",
@@ -143,7 +143,7 @@ func retrained(t *testing.T, dir string) {
 	runs(t, dir, with(trainTiny, "--seed", "2")...)
 }
 
-// randomAdapter puts a random adapter in place of the run's, with its provenance.
+// randomAdapter replaces the run's adapter by a random one, with the same provenance.
 func randomAdapter(in, embd int) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		path := filepath.Join(dir, "run", align.AdapterFile)

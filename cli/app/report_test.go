@@ -26,7 +26,7 @@ func TestReport(t *testing.T) {
 	page := read(t, filepath.Join(dir, "page.html"))
 	contains(t, page, "<h2>run</h2>", "sasrec.safetensors", "tiny.gguf, frozen", "memory (lookup), 2 soft tokens", "<polyline", "own states",
 		"restricted to allowed answers", "among the 5 likeliest titles", "control: zero state", "residual-9-1.jsonl", "The ",
-		"residual-4-1-no-controls.jsonl", "goes on with it")
+		"residual-4-1-no-controls.jsonl", "continues it")
 	if outside := regexp.MustCompile(`(?i)(src|href)\s*=|https?://|@import|url\(`).FindString(page); outside != "" {
 		t.Errorf("the page asks for something outside it: %q", outside)
 	}

@@ -69,7 +69,7 @@ func reproduceAction(c *cli.Context) error {
 		if err := showReproduction(c, plan, budget); err != nil || c.Bool("plan") {
 			return err
 		}
-		if c.IsSet("endpoint") { // a wrong key is better known now than in the end
+		if c.IsSet("endpoint") { // finds a wrong key early
 			if err := tryEndpoint(c); err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func reproduceAction(c *cli.Context) error {
 	})
 }
 
-// showReproduction says what a reproduction will take.
+// showReproduction shows the time and memory of a reproduction.
 func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) error {
 	w := tabwriter.NewWriter(c.App.ErrWriter, 0, 0, 2, ' ', 0)
 	rest := budget.Minutes()

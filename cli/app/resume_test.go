@@ -37,7 +37,7 @@ type process struct {
 	ended  chan error
 }
 
-// start starts the command and waits until the log has at least so many lines; 0: until it is
+// start starts the command and waits until the log has at least a number of lines; 0: until it is
 // there.
 func start(t *testing.T, dir, log string, lines int, args ...string) *process {
 	t.Helper()
@@ -129,8 +129,8 @@ func events(t *testing.T, dir, name string) []align.Event {
 	return list
 }
 
-// Killed in the warm start, before the first checkpoint of the training, between two and behind
-// others, or interrupted, a run goes on to the adapter and the log of one that never stopped.
+// Killed in the warm start, before the first checkpoint of the training, between two and after
+// others, or interrupted, a run continues to the adapter and the log of an uninterrupted one.
 func TestAlignGoesOn(t *testing.T) {
 	log, adapter := filepath.Join("run", align.LogFile), filepath.Join("run", align.AdapterFile)
 	whole := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
@@ -166,13 +166,13 @@ func TestAlignGoesOn(t *testing.T) {
 func TestInterruptedWarmStart(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
 	p := start(t, dir, filepath.Join("run", align.LogFile), 0, with(longAlign, "--warm-steps", "1000000")...)
-	p.interrupt(t, "of the warm start and saved: interrupted; the same command goes on with it")
+	p.interrupt(t, "of the warm start and saved: interrupted; the same command continues it")
 }
 
 func TestExplain(t *testing.T) {
 	for want, err := range map[string]error{
 		"a: interrupted; the same command starts again":                      fmt.Errorf("a: %w", context.Canceled),
-		"a: interrupted; the same command goes on with it":                   artifact.Resumable(fmt.Errorf("a: %w", context.Canceled)),
+		"a: interrupted; the same command continues it":                      artifact.Resumable(fmt.Errorf("a: %w", context.Canceled)),
 		"engine: no GPU; --backend and --strict-device say where to compute": &cgo.Error{Op: "engine", Code: cgo.Backend, Message: "no GPU"},
 	} {
 		if got := explain(err); got != want {
@@ -181,7 +181,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Killed in several epochs, or interrupted, a training goes on to the file of one that never
+// Killed in several epochs, or interrupted, a training continues to the file of one that never
 // stopped.
 func TestRecommenderGoesOn(t *testing.T) {
 	const log, weights = "sasrec.log.jsonl", "sasrec.safetensors"
@@ -218,7 +218,7 @@ func TestRecommenderGoesOn(t *testing.T) {
 	}
 }
 
-// An evaluation that was killed while it wrote, at whatever byte, goes on to the file of one that
+// An evaluation that was killed while it wrote, at any byte, continues to the file of one that
 // never stopped.
 func TestEvaluationGoesOn(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")

@@ -68,7 +68,7 @@ func serveAction(c *cli.Context) error {
 	if opts.Keys, err = keys(c.String("api-keys")); err != nil {
 		return err
 	}
-	// First what shows at once, since runs may take minutes to load.
+	// Errors that show at once come first, since runs may take minutes to load.
 	listener, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -77,7 +77,7 @@ func serveAction(c *cli.Context) error {
 	if err := opts.CheckAddress(listener.Addr()); err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	hangups := make(chan os.Signal, 1) // one that comes while runs are loaded is kept
+	hangups := make(chan os.Signal, 1) // a signal during loading is kept
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
@@ -99,7 +99,7 @@ func serveAction(c *cli.Context) error {
 	})
 }
 
-// runsOf gives runs their names.
+// runsOf names the runs.
 func runsOf(args []string) []serve.Run {
 	var runs []serve.Run
 	for _, arg := range args {

@@ -74,7 +74,7 @@ func (s *server) logged(t *testing.T, message string) (line logLine) {
 	return line
 }
 
-// post makes a request with no connection left behind.
+// post makes a request and leaves no connection open.
 func (s *server) post(path, body string) (int, string, error) {
 	r, err := http.NewRequest("POST", s.url+path, strings.NewReader(body))
 	if err != nil {

@@ -35,7 +35,7 @@ func checkStates(c *cli.Context) error {
 	})
 }
 
-// withStates lends a file of states, and the data set that the flag names.
+// withStates calls a function with a file of states and the data set that the flag names.
 func withStates(c *cli.Context, path string, body func(*states.File, *dataset.Dataset) error) error {
 	dir, err := datasetPath(c, c.String("data"))
 	if err != nil {

@@ -29,7 +29,7 @@ func verifyCommand() *cli.Command {
 	}
 }
 
-// verified is what came of one file.
+// verified is the result of one file.
 type verified struct {
 	File    string          `json:"file"`
 	Figures []verify.Figure `json:"figures"`
@@ -70,8 +70,8 @@ func verifyAction(c *cli.Context) error {
 	})
 }
 
-// cases leaves out the inputs and outputs of weights that are named too, so that a whole folder can
-// be given.
+// cases skips the inputs and outputs of weights that are also named, so that a whole folder can be
+// given.
 func cases(paths []string) []string {
 	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
 		name, found := strings.CutSuffix(path, ".expected.safetensors")
@@ -79,8 +79,8 @@ func cases(paths []string) []string {
 	})
 }
 
-// verifyFile recomputes one case; only an end of the context is an error, all else is part of the
-// result.
+// verifyFile recomputes one case; only the end of the context is an error; other failures are part
+// of the result.
 func verifyFile(c *cli.Context, engine *cgo.Engine, path string) (verified, error) {
 	v := verified{File: path}
 	opts := verify.Options{OutDir: c.String("out"), Model: func() (string, error) { return modelPath(c, c.String("llm")) }}

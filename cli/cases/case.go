@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// longest bounds one command.
+// longest is the time limit of one command.
 const longest = 5 * time.Minute
 
 // Case is one input and what a check has found wrong.
@@ -24,10 +24,10 @@ type Case struct {
 	binary   string
 	readme   string
 	failures []string
-	imports  int // how many there were
+	imports  int // number of imports
 }
 
-// Result is what a command left.
+// Result is the result of a command.
 type Result struct {
 	Code           int
 	Stdout, Stderr string
@@ -62,8 +62,8 @@ func (c *Case) Fatalf(format string, args ...any) {
 	panic(stop{})
 }
 
-// Args returns the arguments of the README's command, which must be one of recint, without what
-// stands in brackets.
+// Args returns the arguments of the README's command, which must be a recint command, without the
+// parts in brackets.
 func (c *Case) Args() []string {
 	command, _, _ := strings.Cut(c.field("command"), " [")
 	_, after, optional := strings.Cut(c.field("command"), "] ")
@@ -77,8 +77,8 @@ func (c *Case) Args() []string {
 	return words[1:]
 }
 
-// Recint runs recint in the case's folder. The argument OUT stands for a path that does not exist
-// yet, see Out.
+// Recint runs recint in the case's folder. The argument OUT is replaced by a path that does not
+// exist yet, see Out.
 func (c *Case) Recint(args ...string) Result {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
@@ -119,7 +119,7 @@ func (c *Case) Refuses(args []string, words ...string) {
 	c.Says(r.Stderr, words...)
 }
 
-// Says wants words in a text.
+// Says requires words in a text.
 func (c *Case) Says(text string, words ...string) {
 	for _, w := range words {
 		if !strings.Contains(text, w) {
@@ -128,7 +128,7 @@ func (c *Case) Says(text string, words ...string) {
 	}
 }
 
-// Out is the path that the argument OUT stands for.
+// Out is the path of the argument OUT.
 func (c *Case) Out() string { return filepath.Join(c.Temp, "out") }
 
 // File returns the text of a file; a relative path is one of the case's folder.

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// dataCases are about data files: what recint data import makes of them.
+// dataCases are about data files and recint data import.
 var dataCases = map[string]check{
 	"csv-cp1252":           imports(want{events: standard(""), items: []string{"10\tOcean’s Eleven – Part\tOcean’s Eleven – Part"}}),
 	"csv-gz":               imports(want{events: standard("")}),
@@ -98,10 +98,10 @@ var dataCases = map[string]check{
 	"yelp-dot-json":            imports(want{events: standard("4")}),
 }
 
-// want is what an import is to leave.
+// want is the expected result of an import.
 type want struct {
-	command string   // in place of the README's
-	extra   []string // arguments behind those of the command
+	command string   // instead of the README's
+	extra   []string // arguments after those of the command
 	events  []string // lines of events.tsv, among others where n is given
 	n       int      // lines of events.tsv, where events are not all
 	items   []string // beginnings of lines of items.tsv, among others
@@ -109,7 +109,7 @@ type want struct {
 	says    []string // on standard error
 }
 
-// imports runs the command and looks at the data set.
+// imports runs the command and checks the data set.
 func imports(w want) check {
 	return func(c *Case) {
 		args := strings.Fields(w.command)
@@ -152,7 +152,7 @@ func table(c *Case, path string) []string {
 }
 
 // standard are the events that most cases have: three users, each of whom begins with another of
-// six items, an hour apart. rating is that of all; "" stands for a source without ratings.
+// six items, an hour apart. rating is that of all; "" for a source without ratings.
 func standard(rating string) (lines []string) {
 	if rating == "" {
 		rating = "1"
@@ -165,14 +165,14 @@ func standard(rating string) (lines []string) {
 	return lines
 }
 
-// without leaves out the lines that contain one of the texts.
+// without removes the lines that contain one of the texts.
 func without(lines []string, texts ...string) []string {
 	return slices.DeleteFunc(lines, func(line string) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains("\t"+line, "\t"+strings.TrimPrefix(text, "\t")) })
 	})
 }
 
-// unlicensed wants data in the layout of MovieLens that are not GroupLens's.
+// unlicensed requires data in the layout of MovieLens that are not GroupLens's.
 func unlicensed(c *Case) {
 	c.OK(c.Args()...)
 	head := c.File(filepath.Join(c.Out(), "dataset.json"))

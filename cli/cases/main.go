@@ -3,9 +3,9 @@
 //
 //	go run ./cli/cases -recint bin/recint FOLDER
 //
-// A folder's README names the source, the command, and the expected result. What its name stands
-// for here is a check: a function that runs recint and says what is wrong. Checks lie in a file for
-// each area. The exit code is 1 if one fails, or if a folder with a README has no check.
+// A folder's README names the source, the command, and the expected result. Here, the folder's name
+// has a check: a function that runs recint and reports what is wrong. Each area has a file of
+// checks. The exit code is 1 if one fails, or if a folder with a README has no check.
 package main
 
 import (

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// modelCases are about weights of recommenders, GGUFs, and JSON files beside them.
+// modelCases are about weights of recommenders, GGUFs, and JSON files next to them.
 var modelCases = map[string]check{
 	"ckpt-bool-buffer":      func(c *Case) { importWeights(c) },
 	"ckpt-f64":              func(c *Case) { importWeights(c) },
@@ -62,7 +62,7 @@ var modelCases = map[string]check{
 // weights is where a case imports weights to.
 func weights(c *Case) string { return filepath.Join(c.Temp, "weights.safetensors") }
 
-// importWeights runs the command that the READMEs of checkpoints have.
+// importWeights runs the command in the READMEs of checkpoints.
 func importWeights(c *Case, more ...string) Result {
 	return c.OK(append([]string{"recommender", "import", "w.safetensors", "--data", "../small", "--item-ids", "../small-data/ids.txt",
 		"--out", weights(c)}, more...)...)

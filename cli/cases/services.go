@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// serviceCases are about commands that talk to others: judges, clients, and a second process.
+// serviceCases are about commands that communicate: with judges, clients, and a second process.
 var serviceCases = map[string]check{
 	"align-twice": func(c *Case) {
-		const more = "100000000" // than the first command can train on before the second starts
+		const more = "100000000" // more than the first command can train on before the second starts
 		args := alignment(c, c.Out(), "residual", recommenderOf(c), more)
 		first := exec.Command(c.binary, args...)
 		first.Dir = c.Dir

@@ -17,7 +17,7 @@ const scoredAtOnce = 256
 // taught: the items that the adapter shows, in that order, down to the last that is in the sample's
 // history. One vector does not hold the history's order, items that are not shown could only be
 // guessed, and which of those before the last are wrong nobody can tell. The scores, and so the
-// answers, are the same whenever the run is taken up again.
+// answers, are the same whenever the run is resumed.
 func (r *run) retell(ctx context.Context) error {
 	s := r.job.Shape
 	if s.LookUps == 0 {

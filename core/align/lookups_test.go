@@ -29,7 +29,7 @@ func TestFound(t *testing.T) {
 	}
 }
 
-// retrievalJob is a run whose samples' states are sums of what stands for two of five items each.
+// retrievalJob is a run whose samples' states are sums of the vectors of two of five items each.
 func retrievalJob(t *testing.T) Job {
 	t.Helper()
 	job := tinyJob(t)

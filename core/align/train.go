@@ -70,7 +70,7 @@ type Result struct {
 // maxSkipped is how many updates in a row may fail for NaN or infinity before the run is given up.
 const maxSkipped = 3
 
-// Train trains an adapter, or goes on from the checkpoint in job.Dir as if it had never stopped:
+// Train trains an adapter, or continues from the checkpoint in job.Dir as if it had never stopped:
 // for the same plan and machine the result is the same bit for bit. When ctx ends it saves a
 // checkpoint and returns ctx's error. The ranks of ctx share the work, and rank 0 writes.
 func Train(ctx context.Context, job Job) (*Result, error) {

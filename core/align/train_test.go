@@ -233,7 +233,7 @@ func TestTrain_keepsTheBest(t *testing.T) {
 	}
 }
 
-// Several wordings and patience are taken up again as they were.
+// Several wordings and patience are restored when a run is resumed.
 func TestTrain_wordingsAndPatienceResume(t *testing.T) {
 	wordings := func(job Job) Job {
 		other, err := prompt.FromSegments([][]int32{{9}, {5}, {8, 8}}, 2)
@@ -474,7 +474,7 @@ func TestTrain_slowWarmStart(t *testing.T) {
 	result := train(t, job)
 	at := result.Cursor
 	if at.WarmSteps < 1 || at.WarmSteps > 12 || warm > at.WarmSteps {
-		t.Errorf("the warm start took %d updates, of which %d were told of; 12 seconds are a fifth of a minute", at.WarmSteps, warm)
+		t.Errorf("the warm start took %d updates, of which %d were reported; 12 seconds are a fifth of a minute", at.WarmSteps, warm)
 	}
 	if at.Step < 20 || trained > 66 {
 		t.Errorf("%d batches in %g seconds; the minute has time for more than 20", at.Step, trained)

@@ -30,7 +30,7 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	temp := filepath.Join(dir, "."+name+".tmp-"+rand.Text()[:8])
 	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
-		return cause.Err // its path is temp, which says nothing to a person
+		return cause.Err // its path is temp, which means nothing to a user
 	}
 	defer func() {
 		file.Close() // a second Close is harmless; the first one's error is looked at below
@@ -54,7 +54,8 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	return syncFolder(dir)
 }
 
-// syncFolder makes a rename inside dir durable. File systems that cannot sync a folder are let be.
+// syncFolder makes a rename inside dir durable. Errors of file systems that cannot sync a folder
+// are ignored.
 func syncFolder(dir string) error {
 	if dir == "" {
 		dir = "."
@@ -71,7 +72,7 @@ func syncFolder(dir string) error {
 	return err
 }
 
-// remedy says what a person can do about a failed write, or nothing.
+// remedy says what a user can do about a failed write, or "".
 func remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -84,10 +85,10 @@ func remedy(err error) string {
 	return ""
 }
 
-// splitGGUF knows a part of a split GGUF by its name.
+// splitGGUF matches the name of a part of a split GGUF.
 var splitGGUF = regexp.MustCompile(`^(.*)-\d{5}-of-(\d{5})\.gguf$`)
 
-// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal. Of a part of a
+// HashFile returns the SHA-256 of the file's content in lower-case hexadecimal. For a part of a
 // split GGUF it hashes all parts, one after the other.
 func HashFile(path string) (string, error) {
 	paths := []string{path}

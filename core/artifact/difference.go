@@ -12,8 +12,7 @@ import (
 )
 
 // Difference names the values in which two configurations differ, such as "config.seed was 1, is
-// 2"; "" if none does. It compares what a file would hold: a value that JSON leaves out is no
-// difference.
+// 2"; "" if none does. It compares their JSON, so that a value that JSON omits is no difference.
 func Difference(was, is any) string {
 	a, errA := json.Marshal(was)
 	b, errB := json.Marshal(is)

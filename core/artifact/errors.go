@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// FieldError is a value of a configuration that is out of its range. Who reads the configuration
-// from elsewhere, such as from flags, gives the field the name that it has there.
+// FieldError is a value of a configuration that is out of range. Code that reads the configuration
+// from another source, such as flags, replaces the field's name by that of the source.
 type FieldError struct {
 	Field string // by its name in JSON
 	Value any
@@ -19,7 +19,7 @@ func (e *FieldError) Error() string {
 }
 
 // ErrResumable is found in the error of work that is unfinished and kept.
-var ErrResumable = errors.New("the same command goes on with it")
+var ErrResumable = errors.New("the same command continues it")
 
 // ErrDoesNotFit is found in the error of work that needs more memory than there is.
 var ErrDoesNotFit = errors.New("it does not fit")

@@ -14,11 +14,11 @@ import (
 type Lines struct {
 	file   *os.File
 	length int64 // of the whole lines
-	broken error // why nothing can be written any more
+	broken error // the error after which nothing can be written
 }
 
-// OpenLines opens a file, or makes it, to go on behind a length. It cuts off what follows, such as
-// a line that a kill has torn.
+// OpenLines opens or creates a file to append after the given length. It cuts off the rest, such as
+// a line that a kill interrupted.
 func OpenLines(path string, length int64) (*Lines, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
@@ -47,7 +47,7 @@ func (l *Lines) Append(values ...any) error {
 		return l.broken
 	}
 	n, err := l.file.Write(text.Bytes())
-	if err != nil { // nothing is written behind a torn line
+	if err != nil { // nothing is appended to an incomplete line
 		l.broken = fmt.Errorf("artifact: cannot be written: %w", err)
 		return errors.Join(l.broken, l.file.Truncate(l.length))
 	}
@@ -61,16 +61,16 @@ func (l *Lines) Length() int64 { return l.length }
 // Close closes the file.
 func (l *Lines) Close() error { return l.file.Close() }
 
-// Journal is a file of JSON lines that several sittings write. The first line, the header, says
-// what the records belong to.
+// Journal is a file of JSON lines that is written in one or several sessions. The first line, the
+// header, says what the records belong to.
 type Journal[H, R any] struct {
 	Header  H
 	Records []R
-	lines   *Lines // nil: in memory alone
+	lines   *Lines // nil: in memory only
 	lock    *Lock
 }
 
-// ReadJournal reads a journal without the torn line that a kill may have left at its end.
+// ReadJournal reads a journal without the incomplete line that a kill may have left at its end.
 func ReadJournal[H, R any](path string) (*Journal[H, R], error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -83,9 +83,9 @@ func ReadJournal[H, R any](path string) (*Journal[H, R], error) {
 	return j, nil
 }
 
-// OpenJournal begins a journal or goes on with the one in the file, and keeps other processes from
-// writing it. It refuses a file with another header. check says with how many of the records to go
-// on, or why they do not belong here. Without a path the journal lives in memory alone.
+// OpenJournal creates a journal or continues the one in the file, and locks it against other
+// processes. It refuses a file with another header. check returns how many of the records to keep,
+// or an error if they do not belong here. Without a path, the journal is in memory only.
 func OpenJournal[H, R any](path string, header H, check func([]R) (int, error)) (_ *Journal[H, R], err error) {
 	j := &Journal[H, R]{Header: header}
 	if path == "" {
@@ -108,7 +108,7 @@ func OpenJournal[H, R any](path string, header H, check func([]R) (int, error)) 
 		return nil, err
 	}
 	length := int64(0)
-	if !bytes.HasPrefix(own, data) { // else it is empty, or torn within the header
+	if !bytes.HasPrefix(own, data) { // else it is empty, or ends within the header
 		ends, err := j.read(data, KnownKeys)
 		if differs := Difference(j.Header, header); err == nil && differs != "" {
 			err = fmt.Errorf("line 1: it was made from something else: %s", differs)
@@ -128,7 +128,7 @@ func OpenJournal[H, R any](path string, header H, check func([]R) (int, error)) 
 	return j, j.lines.Append(header)
 }
 
-// read takes the whole lines of data, and says where the header and each record end.
+// read parses the complete lines of data and returns where the header and each record end.
 func (j *Journal[H, R]) read(data []byte, keys Keys) (ends []int64, err error) {
 	at := int64(0)
 	for line := range bytes.Lines(data) {
@@ -156,7 +156,7 @@ func (j *Journal[H, R]) read(data []byte, keys Keys) (ends []int64, err error) {
 	return ends, nil
 }
 
-// Append adds records, all or none. They are on the disk when it returns.
+// Append adds records, all or none. They are synced to disk when it returns.
 func (j *Journal[H, R]) Append(records ...R) error {
 	if j.lines != nil {
 		values := make([]any, len(records))
@@ -171,7 +171,7 @@ func (j *Journal[H, R]) Append(records ...R) error {
 	return nil
 }
 
-// Close lets others write the file.
+// Close releases the file's lock.
 func (j *Journal[H, R]) Close() (err error) {
 	if j.lines != nil {
 		err = j.lines.Close()

@@ -22,7 +22,7 @@ type record struct {
 
 func all(records []record) (int, error) { return len(records), nil }
 
-// A journal that a kill has cut at any byte goes on to the bytes of one that was not cut.
+// A journal that a kill cut at any byte continues to the bytes of an uninterrupted one.
 func TestJournal_goesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.jsonl")
 	h := header{"a", 3, []string{"x"}}

@@ -30,11 +30,11 @@ func decodeText(data []byte) ([]byte, error) {
 	return text, err
 }
 
-// Keys says what becomes of keys of a JSON object that a struct has no field for.
+// Keys says how to treat keys of a JSON object that have no field in the struct.
 type Keys bool
 
-// KnownKeys refuses other keys, since whoever wrote them expects something that would not happen.
-// AnyKeys skips them, as where another version of the program wrote the file.
+// KnownKeys refuses unknown keys, because their author expects an effect that they would not have.
+// AnyKeys skips them, for files of other versions of the program.
 const (
 	KnownKeys Keys = false
 	AnyKeys   Keys = true
@@ -77,7 +77,7 @@ func ParseJSON(text []byte, v any, keys Keys) error {
 	return nil
 }
 
-// explainJSON says in words what the decoder objects to, and where.
+// explainJSON rewrites the decoder's error as a sentence with its place.
 func explainJSON(text []byte, err error) error {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError
@@ -109,7 +109,7 @@ func place(text []byte, offset int64) string {
 	return fmt.Sprintf("line %d, column %d", 1+bytes.Count(before, []byte("\n")), 1+utf8.RuneCount(line))
 }
 
-// given names what the text holds, from the decoder's word for it.
+// given names the JSON value in the text, from the decoder's word for it.
 func given(value string) string {
 	word, literal, _ := strings.Cut(value, " ")
 	switch word {

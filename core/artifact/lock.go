@@ -13,10 +13,9 @@ import (
 // Lock keeps other processes from writing what this one writes.
 type Lock struct{ file *flock.Flock }
 
-// Claim takes the lock of a file or folder that is about to be written to, over hours perhaps.
-// Where another process holds it, the error says which one. The system releases the lock of a
-// process that ends, however it ends. The lock is a hidden file, .NAME.lock, beside what it
-// protects.
+// Claim takes the lock of a file or folder before writing to it, perhaps for hours. If another
+// process holds it, the error names that process. The system releases the lock of a process that
+// ends, however it ends. The lock is a hidden file, .NAME.lock, next to the file that it protects.
 func Claim(path string) (*Lock, error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 	file := flock.New(name)

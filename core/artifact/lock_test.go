@@ -25,7 +25,7 @@ func TestClaim_child(t *testing.T) {
 	select {}
 }
 
-// A second writer is told who the first one is, and a killed one leaves nothing behind.
+// A second writer's error names the first one, and a killed one leaves no lock.
 func TestClaim(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.jsonl")
 	child := exec.Command(os.Args[0], "-test.run=TestClaim_child$")

@@ -4,7 +4,7 @@ import "fmt"
 
 // Mismatch is the error for two artefacts that were not made for each other.
 type Mismatch struct {
-	What string // what refuses, such as "adapter"
+	What string // the artefact that refuses, such as "adapter"
 	On   string // what it was made from, such as "recommender"
 	Want string // the content hash it was made from
 	Got  string // the content hash it was given

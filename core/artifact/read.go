@@ -173,8 +173,8 @@ func (f *File) parseHeader(header []byte) ([]entry, error) {
 	return entries, nil
 }
 
-// checkLayout checks types, shapes and offsets, sorts the entries by their data, and demands that
-// the data is covered without gap or overlap.
+// checkLayout checks types, shapes and offsets, sorts the entries by their data, and requires that
+// they cover the data without gap or overlap.
 func (f *File) checkLayout(entries []entry, size int64) error {
 	for i := range entries {
 		e := &entries[i]

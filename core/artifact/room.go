@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// RoomFor refuses a file of so many bytes at path where its file system has not that much free.
-// Where that cannot be found out, writing will tell.
+// RoomFor refuses a file of the given size if the file system of path has less space free. Where
+// the free space is unknown, it accepts the file, and writing may fail.
 func RoomFor(path string, bytes int64) error {
 	var system syscall.Statfs_t
 	if syscall.Statfs(filepath.Dir(path), &system) != nil {

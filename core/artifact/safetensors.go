@@ -42,8 +42,8 @@ func (f *File) PutJSON(values map[string]any) error {
 	return nil
 }
 
-// TakeJSON reads what PutJSON added, by pointers. It refuses keys of objects that these have no
-// field for.
+// TakeJSON reads the values that PutJSON added, through pointers. It refuses keys of objects that
+// have no field in the target.
 func (f *File) TakeJSON(values map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if err := ParseJSON([]byte(f.Metadata[key]), values[key], KnownKeys); err != nil {
@@ -120,11 +120,11 @@ func (f *File) errorf(format string, args ...any) error {
 var elementSize = map[string]int64{"F32": 4, "I32": 4, "I64": 8, "BF16": 2, "F16": 2, "F64": 8,
 	"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8}
 
-// hasValues has the types whose values are read. In the others PyTorch stores buffers such as
-// masks, not weights.
+// hasValues lists the types whose values are read. PyTorch uses the others for buffers such as
+// masks, not for weights.
 var hasValues = map[string]bool{"F32": true, "I32": true, "I64": true, "BF16": true, "F16": true, "F64": true}
 
-// count multiplies a shape and refuses negative dimensions and products that cannot be a file.
+// count multiplies a shape and refuses negative dimensions and products too large for a file.
 func count(shape []int) (int64, error) {
 	const limit = int64(1) << 40
 	n := int64(1)

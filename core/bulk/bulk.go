@@ -419,7 +419,7 @@ func Merge(to string, shards []string) error {
 		}
 		defer file.Close()
 		if _, err := os.Stat(path + ".unfinished"); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("bulk: %s is not finished; its command goes on with it", path)
+			return fmt.Errorf("bulk: %s is not finished; its command continues it", path)
 		}
 		i := &input{path: path, in: bufio.NewReaderSize(file, 1<<20)}
 		if err := next(i); err != nil {

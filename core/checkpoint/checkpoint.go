@@ -8,14 +8,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// Model is what can be kept. *cgo.Recommender, *cgo.Adapter and *cgo.Probe are models.
+// Model is a model that can be stored. *cgo.Recommender, *cgo.Adapter and *cgo.Probe are models.
 type Model interface {
 	Tensors() ([]cgo.TensorInfo, error)
 	Read(dst []float32, index int, slot cgo.Slot) error
 	Write(index int, slot cgo.Slot, src []float32) error
 }
 
-// slots are kept of each tensor, under its name after these prefixes.
+// slots are the values stored of each tensor, under its name after these prefixes.
 var slots = []struct {
 	slot   cgo.Slot
 	prefix string
@@ -33,7 +33,7 @@ func Put(file *artifact.File, m Model) error {
 	return nil
 }
 
-// Take gives a model the values and moments that Put has added to a file.
+// Take sets the values and moments of a model to those that Put added to a file.
 func Take(file *artifact.File, m Model) error {
 	for _, s := range slots {
 		if err := Write(m, s.slot, file, s.prefix); err != nil {
@@ -108,11 +108,11 @@ func Clear(m Model, slots ...cgo.Slot) error {
 	return nil
 }
 
-// Best are the values of a model at the best point of its training so far. In a file they lie
-// beside what Put adds.
+// Best are the values of a model at the best point of its training so far. A file holds them in
+// addition to the tensors that Put adds.
 type Best []artifact.Tensor
 
-// bestPrefix stands before the names of Best's tensors.
+// bestPrefix is the prefix of the names of Best's tensors.
 const bestPrefix = "best."
 
 // Keep copies the values of a model.
@@ -121,13 +121,13 @@ func (b *Best) Keep(m Model) (err error) {
 	return err
 }
 
-// Restore gives a model these values.
+// Restore sets a model to these values.
 func (b Best) Restore(m Model) error {
 	return Write(m, cgo.Value, &artifact.File{Tensors: b}, bestPrefix)
 }
 
-// Take reads the values from a file, which must have all of them in the shapes of the model; the
-// model has them, too, afterwards.
+// Take reads the values from a file, which must have all of them in the shapes of the model. It
+// also sets the model to them.
 func (b *Best) Take(file *artifact.File, m Model) error {
 	if err := Write(m, cgo.Value, file, bestPrefix); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Catalogue looks items up by title. It is made once from a data set, never changes, and may be
-// used by many goroutines.
+// Catalogue looks items up by title. It is built once from a data set, is immutable, and is safe
+// for concurrent use.
 type Catalogue struct {
 	titles []string         // clean titles, by item
 	ids    []int32          // title id of each item: the first item with the same clean title
@@ -45,7 +45,7 @@ func (c *Catalogue) TitleID(item int32) int32 { return c.ids[item] }
 // SameTitle reports whether two items have the same clean title and so count as one answer.
 func (c *Catalogue) SameTitle(a, b int32) bool { return c.ids[a] == c.ids[b] }
 
-// Lookup finds an item by its raw title, its clean title, or anything that CleanTitle makes one
+// Lookup finds an item by its raw title, its clean title, or any form that CleanTitle turns into it
 // ("Matrix, The"). Case and whitespace do not matter. Of several items with one clean title the
 // first is returned; the raw title, with the year, tells them apart.
 func (c *Catalogue) Lookup(title string) (item int32, ok bool) {
@@ -103,7 +103,7 @@ type UnknownTitle struct {
 	Nearest []string
 }
 
-// Error names every unknown piece and what may have been meant.
+// Error names every unknown piece and the titles that may have been meant.
 func (e *UnknownTitles) Error() string {
 	var parts []string
 	for _, u := range e.Unknown {

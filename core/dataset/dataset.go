@@ -20,7 +20,7 @@ type Event struct {
 	User   int32   // dense id: place in Dataset.Users
 	Item   int32   // dense id: place in Dataset.Items
 	Time   int64   // since 1970 in seconds or a smaller unit (UnitOf), or any number that grows with time
-	Rating float32 // finite, or NaN where there is none; every event counts as an interaction, whatever its rating
+	Rating float32 // finite, or NaN where there is none; an event counts as an interaction with any rating
 }
 
 // compare orders events by user, time, item and rating, an absent rating first.
@@ -36,14 +36,14 @@ func compare(a, b Event) int {
 	return cmp.Compare(a.Rating, b.Rating)
 }
 
-// Attributes are what else is known of items or users: columns with a value for each of them. A
-// value is "" where nothing is known; several values are separated by "|".
+// Attributes are further columns of items or users. A value is "" where it is unknown; several
+// values are separated by "|".
 type Attributes struct {
 	Names  []string
 	Values [][]string // Values[i] belongs to item or user i and follows Names; nil where there are no names
 }
 
-// Dataset is a catalogue and what users did with it.
+// Dataset is a catalogue and the interactions of its users.
 type Dataset struct {
 	Name           string
 	Licence        string    // the terms under which the data may be used, in words
@@ -56,7 +56,7 @@ type Dataset struct {
 	UserAttributes Attributes
 	Parts          Split // the sequences of a data set whose SplitBy is Given, which has neither users nor events
 
-	recorded string // the hash of a folder whose writer let it depend on the order of events
+	recorded string // the hash of a folder from a version whose hashes depended on the order of events
 }
 
 // User returns the dense id of a user by the original id.
@@ -65,9 +65,9 @@ func (d *Dataset) User(id string) (int32, bool) {
 	return int32(max(u, 0)), u >= 0
 }
 
-// Sort gives users and events the order that does not depend on the order of events: users by
-// number where every id is a decimal integer, else as text; events by user, time, item and rating.
-// Users without events are removed.
+// Sort orders users and events independently of the order of events: users by number where every id
+// is a decimal integer, else as text; events by user, time, item and rating. Users without events
+// are removed.
 func (d *Dataset) Sort() {
 	d.sortUsers()
 	d.sortEvents()

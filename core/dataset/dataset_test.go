@@ -89,8 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// What may stand in a folder beside the columns that must: attributes, empty ratings, byte-order
-// marks.
+// Optional parts of a folder: attributes, empty ratings, byte-order marks.
 func TestLoadAttributes(t *testing.T) {
 	const mark = "\ufeff"
 	d, err := load(files(headFile, mark+goodHead, itemsFile, mark+"genres\titem_id\ttitle\traw_title\nx|y\ta\tA\tA\n\tb\tB\tB\n",

@@ -40,11 +40,11 @@ var (
 	partColumns  = []string{"history", "next"}
 )
 
-// partFiles hold the sequences of data that came split, by part.
+// partFiles hold the sequences of data that were already split, by part.
 var partFiles = [parts]string{"train.tsv", "validation.tsv", "test.tsv"}
 
-// head is dataset.json. Counts and hash may be left out by somebody who writes a folder by hand;
-// the split is where it is chronological.
+// head is dataset.json. A folder written by hand may omit counts and hash; the split is omitted
+// where it is chronological.
 type head struct {
 	Name    string    `json:"name"`
 	Licence string    `json:"licence,omitempty"`
@@ -214,7 +214,7 @@ func (d *Dataset) readEvents(folder fs.FS, dir string, items denseIDs) error {
 	return nil
 }
 
-// readUsers reads what is known of users, if there is a file. Users without events have no place.
+// readUsers reads the attributes of users, if there is a file. Users without events are skipped.
 func (d *Dataset) readUsers(folder fs.FS, file string, users map[string]int32) error {
 	if _, err := fs.Stat(folder, file); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -271,7 +271,7 @@ func (d *Dataset) readParts(folder fs.FS, dir string, items denseIDs) error {
 // hold is an error before anything is written.
 func (d *Dataset) Save(dir string) error { return d.save(context.Background(), dir) }
 
-// SaveNew writes the data set as a folder that must not exist: all of it or nothing.
+// SaveNew writes the data set as a new folder, completely or not at all. The folder must not exist.
 func (d *Dataset) SaveNew(ctx context.Context, dir string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
@@ -338,7 +338,7 @@ func (s *stoppable) Write(p []byte) (int, error) {
 // Hash returns the content hash: the SHA-256, in hexadecimal, of items.tsv, then of events.tsv or
 // the sequences, as Save writes them but without attributes, and of the line "split KIND" where the
 // split is not the chronological one. It does not depend on the order of events, nor on name,
-// licence, source and attributes. A folder whose hash was recorded before that was so keeps it.
+// licence, source and attributes. A folder with a hash of the earlier kind keeps it.
 func (d *Dataset) Hash() string {
 	if d.recorded != "" {
 		return d.recorded
@@ -346,7 +346,7 @@ func (d *Dataset) Hash() string {
 	return d.sorted().contentHash()
 }
 
-// contentHash is the hash with the events in the order in which they lie.
+// contentHash is the hash with the events in their present order.
 func (d *Dataset) contentHash() string {
 	sum := sha256.New()
 	for _, f := range d.files(false) {
@@ -358,7 +358,7 @@ func (d *Dataset) contentHash() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// storedFile is a file of the folder beside dataset.json.
+// storedFile is a file of the folder other than dataset.json.
 type storedFile struct {
 	name  string
 	write func(io.Writer) error

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// Leakage says what training sees of the future, and of what it is measured on. All of it but the
-// repeats is 0 for the chronological split by construction. Of data that came split the times are
-// not known, and only the repeats are counted. The JSON names are stable.
+// Leakage counts how much training sees of the future and of the sequences that it is measured on.
+// For the chronological split, all counts but the repeats are 0 by construction. For data that were
+// already split, the times are unknown and only the repeats are counted. The JSON names are stable.
 type Leakage struct {
 	ValidationUsers      int     `json:"validation_users"`       // with a validation target
 	ValidationUsersAhead int     `json:"validation_users_ahead"` // of these: with one that is earlier than the last training target
@@ -90,12 +90,12 @@ func leakage(targets iter.Seq2[part, Sequence], users int) (l Leakage) {
 	return l
 }
 
-// index finds the places of fingerprints among sorted ones. Most of those that are looked for are
-// not there, which a bit for their leading bits tells at once.
+// index finds the places of fingerprints among sorted ones. Most queries are absent; a bit for
+// their leading bits shows that at once.
 type index struct {
 	sorted []uint64
 	known  []uint64 // a bit for the leading bits of each fingerprint
-	shift  int      // by which a fingerprint gives its leading bits
+	shift  int      // right shift of a fingerprint to its leading bits
 }
 
 // indexOf sorts fingerprints and removes those that repeat.
@@ -118,7 +118,7 @@ func (x index) find(c uint64) (at int, ok bool) {
 	return slices.BinarySearch(x.sorted, c)
 }
 
-// fingerprints gives a function that tells sequences apart by history and target.
+// fingerprints returns a function that hashes a sequence's history and target.
 func fingerprints() func(Sequence) uint64 {
 	seed := maphash.MakeSeed()
 	var buffer []byte

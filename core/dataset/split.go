@@ -10,7 +10,7 @@ import (
 
 // Protocol says how sequences are made from events.
 type Protocol struct {
-	MaxHistory int // the last so many items before the target, at most
+	MaxHistory int // the most items before the target that count, the last ones
 	MinHistory int // targets with fewer items before them are dropped
 }
 
@@ -31,7 +31,7 @@ func (p Protocol) Validate() error {
 
 // Sequence is one thing to predict: the item that a user took next after a history.
 type Sequence struct {
-	User    int32   // 0 where sequences were given: nobody knows
+	User    int32   // 0 where sequences were given
 	History []int32 // 1 to MaxHistory dense item ids, oldest first; shared memory, not to be changed
 	Next    int32   // dense item id
 	Time    int64   // of Next; 0 where sequences were given
@@ -56,14 +56,14 @@ const (
 	// may occur in all three parts.
 	Chronological SplitKind = "chronological"
 	// LeaveOneOut tests on the last event of each user, validates on the one before it and trains
-	// on the rest. What others did after that event is in training: see Leakage.
+	// on the rest. Training includes later events of other users: see Leakage.
 	LeaveOneOut SplitKind = "leave-one-out"
-	// Given is for data that came as sequences in three parts. They are taken as they are, but that
-	// of a longer history the last MaxHistory items count; MinHistory was the source's choice.
+	// Given is for data that came as sequences in three parts. They are used unchanged, except that
+	// only the last MaxHistory items of a history count; MinHistory was the source's choice.
 	Given SplitKind = "given"
 )
 
-// Validate lists the kinds that there are.
+// Validate refuses an unknown kind and lists the known ones.
 func (k SplitKind) Validate() error {
 	if k == Chronological || k == LeaveOneOut || k == Given {
 		return nil
@@ -76,10 +76,10 @@ func (d *Dataset) Kind() SplitKind { return cmp.Or(d.SplitBy, Chronological) }
 
 // Split makes sequences by the kind of split that the data set records. There is one for every
 // event that has at least MinHistory earlier events of its user. A user's events are ordered by
-// time, ties by item, so that the order of a file's lines, which means nothing, changes nothing;
-// the sequences of a part by the time of the target, ties by user, then by position. Where clocks
-// are coarse the rule for ties matters: in MovieLens-100K three events of four share their second
-// with another one of the same user. Data too small to fill every part is an error.
+// time, ties by item, so that the order of a file's lines, which has no meaning, has no effect; the
+// sequences of a part by the time of the target, ties by user, then by position. Where clocks are
+// coarse the rule for ties matters: in MovieLens-100K three events of four share their second with
+// another one of the same user. Data too small to fill every part is an error.
 func (d *Dataset) Split(p Protocol) (Split, error) {
 	targets, err := d.targets(p)
 	if err != nil {
@@ -106,7 +106,7 @@ func (d *Dataset) Split(p Protocol) (Split, error) {
 	return Split{sequences[train], sequences[validation], sequences[test]}, nil
 }
 
-// SplitChronological is Split for a data set taken as Chronological, whatever it records.
+// SplitChronological is Split by time, also for a data set that records another kind.
 func SplitChronological(d *Dataset, p Protocol) (Split, error) {
 	as := *d
 	as.SplitBy = Chronological
@@ -123,8 +123,8 @@ const (
 	parts = 3
 )
 
-// targets gives every sequence with its part, user by user, each user's in order. It may be gone
-// through more than once.
+// targets yields every sequence with its part, user by user, each user's in order. It can be
+// iterated more than once.
 func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 	}, nil
 }
 
-// given gives the sequences of a data set that came split.
+// given returns the sequences of a data set that was already split.
 func (d *Dataset) given(p Protocol) iter.Seq2[part, Sequence] {
 	return func(yield func(part, Sequence) bool) {
 		for i, sequences := range d.Parts.all() {
@@ -181,15 +181,15 @@ func (d *Dataset) given(p Protocol) iter.Seq2[part, Sequence] {
 	}
 }
 
-// cut is a place among the targets in order of time: before it lie those earlier than time, and the
-// first so many of those that tie with it.
+// cut is a position among the targets in order of time. Before it are the targets earlier than
+// time, and the first `ties` of those at that time.
 type cut struct {
 	time int64
 	ties int
 }
 
-// takes reports whether a target lies before the cut. Targets must be asked for in the order of
-// ties, each once.
+// takes reports whether a target is before the cut. It must be called once for each target, in the
+// order of ties.
 func (c *cut) takes(time int64) bool {
 	if time == c.time && c.ties > 0 {
 		c.ties--
@@ -231,8 +231,8 @@ func (d *Dataset) Histories(max int) [][]int32 {
 	return histories
 }
 
-// History returns the user's latest items, at most max of them, oldest first: what a recommender
-// would be asked now.
+// History returns the user's latest items, at most max of them, oldest first: the input of a
+// recommender now.
 func (d *Dataset) History(user int32, max int) []int32 {
 	var events []Event
 	for _, e := range d.Events {

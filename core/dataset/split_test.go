@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// Expected by hand. User 0 takes items 0, 1, 2, 3 (the tie in time at 3 goes by item, whatever the
-// order of the file), user 1 takes 4, 3, 2, 1.
+// Expected by hand. User 0 takes items 0, 1, 2, 3 (the tie in time at 3 goes by item, regardless of
+// the order of the file), user 1 takes 4, 3, 2, 1.
 func TestSequencesByHand(t *testing.T) {
 	d := &Dataset{Name: "n", Users: []string{"u", "v"}, Items: make([]Item, 5), Events: []Event{
 		{User: 1, Item: 4, Time: 1}, {User: 0, Item: 2, Time: 3}, {User: 0, Item: 1, Time: 3}, {User: 0, Item: 0, Time: 2},
@@ -102,7 +102,7 @@ func TestLeaveOneOut(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	// The last training target is at 30: only the test target at 3 is earlier. It stands before the
+	// The last training target is at 30: only the test target at 3 is earlier. It is before the
 	// first training target, which repeats it, as the validation sequence of the second user does;
 	// that of the third user's test repeats both.
 	stats, err := Describe(t.Context(), d, p)

@@ -76,9 +76,9 @@ func (a Attributes) columns() (all []Column) {
 	return all
 }
 
-// Describe counts. Data too small to split is described, too: parts of the split may be 0. A wrong
-// protocol is an error, and so is the end of the context. Beside the data set, memory is about 20
-// bytes for each event.
+// Describe computes the statistics, also of data too small to split: parts of the split may be 0. A
+// wrong protocol and the end of the context are errors. Memory: the data set and about 20 bytes for
+// each event.
 func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 	const top = 10
 	d = d.sorted()
@@ -121,7 +121,7 @@ func Describe(ctx context.Context, d *Dataset, p Protocol) (Stats, error) {
 	if s.Users > 0 {
 		s.MedianEvents = perUser[s.Users/2]
 	}
-	lengths := make([]int, p.MaxHistory+1) // how many sequences have a history so long
+	lengths := make([]int, p.MaxHistory+1) // number of sequences by length of history
 	var sizes [parts]int
 	for in, q := range targets {
 		sizes[in]++

@@ -13,14 +13,14 @@ import (
 // TimeForms says in words what a TimeReader reads.
 const TimeForms = "a whole number of seconds, nor a date such as 2024-05-01 or 2024-05-01T08:30:00Z"
 
-// usualLayouts are the forms of dates that large files have, which are read fast. Fractions of
-// seconds need no layout of their own.
+// usualLayouts are the date formats of large files, which have a fast path. Fractions of seconds
+// need no layout of their own.
 var usualLayouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00",
 	"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05 -0700", "2006-01-02", "20060102T150405Z0700", "20060102T150405",
 	"Mon, 2 Jan 2006 15:04:05 -0700", time.RubyDate}
 
 // dateForm is any form of a date: an optional day of the week, the day, the time of day, a zone by
-// name or offset, and a comment. Some write the year behind the time.
+// name or offset, and a comment. In some formats the year follows the time.
 var dateForm = regexp.MustCompile(`(?i)^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?` +
 	`(?:(\d{4})(?:-(\d\d?)-|/(\d\d?)/|\.(\d\d?)\.)(\d\d?)|(\d\d?)[-/ ]([a-z]{3})[a-z]*[-/ ](\d{4}|\d\d)|` +
 	`([a-z]{3})[a-z]*\.?\s+(\d\d?)(?:,?\s+(\d{4}))?)` +
@@ -84,7 +84,7 @@ func (r *TimeReader) Read(text []byte) (t int64, date, ok bool) {
 	return v.Unix(), true, ok
 }
 
-// parseInt is strconv.ParseInt for decimal digits, for times, of which there are many.
+// parseInt is a faster strconv.ParseInt for decimal digits: files hold many times.
 func parseInt(text []byte) (int64, bool) {
 	digits := bytes.TrimPrefix(text, []byte{'-'})
 	if len(digits) == 0 || len(digits) > 18 {
@@ -111,13 +111,13 @@ type TimeUnit struct {
 	PerSecond int64
 }
 
-// TimeUnits are those that there are, the longest first.
+// TimeUnits are all units, the longest first.
 var TimeUnits = []TimeUnit{{"s", "seconds", 1}, {"ms", "milliseconds", 1e3}, {"us", "microseconds", 1e6},
 	{"ns", "nanoseconds", 1e9}}
 
-// UnitOf tells the unit of a time by its size: times of interest lie between 1973 and 5138, so that
-// seconds have fewer than 12 digits, milliseconds fewer than 15, microseconds fewer than 18. clear
-// is false where a time is so small that it may be in any unit.
+// UnitOf infers the unit of a time from its size: times of interest are between 1973 and 5138, so
+// that seconds have fewer than 12 digits, milliseconds fewer than 15, microseconds fewer than 18.
+// clear is false for a time so small that it could have any unit.
 func UnitOf(t int64) (unit TimeUnit, clear bool) {
 	const smallest, most = 1e8, 1e11 // seconds
 	size, at := max(t, -t), 0

@@ -18,7 +18,7 @@ var articles = wordSet(
 	"The A An", // English
 	"Le La Les L' Un Une",
 	"Der Die Das Ein Eine",
-	"Il Lo Gli Una Uno", // Italian; La, Le and Un as in French; I is left out, it is the English pronoun, too
+	"Il Lo Gli Una Uno", // Italian; La, Le and Un as in French; without I, which is also the English pronoun
 	"El Los Las",        // Spanish
 	"O Os",              // Portuguese
 	"Det Den En Et Ett", // Scandinavian
@@ -35,7 +35,7 @@ func wordSet(lists ...string) map[string]bool {
 	return set
 }
 
-// CleanTitle turns a film title as MovieLens writes it into what a person would say:
+// CleanTitle turns a film title as MovieLens writes it into its usual form:
 //
 //	"Matrix, The (1999)"                → "The Matrix"      year and marks such as (V) removed, the article put in front
 //	"Enfer, L' (1994)"                  → "L'Enfer"         foreign articles as well

@@ -14,10 +14,10 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/lines"
 )
 
-// FormatError says where a file is wrong, what is wrong and what to do.
+// FormatError says where a file is wrong, why, and what to do.
 type FormatError struct {
 	File    string
-	Line    int    // from 1, of a Parquet file the row; 0 when the file as a whole is meant
+	Line    int    // from 1, of a Parquet file the row; 0 for the file as a whole
 	Problem string // what was found and what was expected
 	Remedy  string // what to do, may be empty
 }
@@ -34,7 +34,8 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("dataset: %s: %s", where, e.Problem)
 }
 
-// LongestRecord and LongestField bound, in bytes, what a line or record and a field of it may hold.
+// LongestRecord and LongestField are the largest sizes, in bytes, of a line or record and of a
+// field.
 const (
 	LongestRecord = 1 << 20
 	LongestField  = 1 << 16
@@ -52,8 +53,8 @@ func (r row) errorf(remedy, problem string, args ...any) error {
 	return &FormatError{r.file, r.line, fmt.Sprintf(problem, args...), remedy}
 }
 
-// readTSV calls each for every line of a file after the first, which names the columns. The names
-// of the columns that are not wanted come back. An error from each ends the reading.
+// readTSV calls each for every line of a file after the first, which names the columns. It returns
+// the names of the other columns. An error from each ends the reading.
 func readTSV(folder fs.FS, file string, names []string, each func(row) error) (others []string, err error) {
 	opened, err := folder.Open(file)
 	if err != nil {

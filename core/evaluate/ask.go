@@ -15,16 +15,16 @@ import (
 // Sample is one question with its right answer.
 type Sample struct {
 	ID      string        // unique in the evaluation
-	States  prompt.States // as the recommender gives them
-	Titles  []string      // clean titles of the items to name, or other lines of a true answer; at least one
-	HeldOut bool          // it is about an item that training kept out
+	States  prompt.States // from the recommender
+	Titles  []string      // clean titles of the items to name, or other lines of the true answer; at least one
+	HeldOut bool          // its item was held out of training
 }
 
 // Answerer answers samples; an interpreter's method Answer is one.
 type Answerer func(ctx context.Context, samples []prompt.States) ([]prompt.Answer, error)
 
-// Ranker gives each sample one or more answers, the likeliest first; an interpreter's method Rank
-// is one.
+// Ranker returns one or more answers to each sample, the likeliest first; an interpreter's method
+// Rank is one.
 type Ranker func(ctx context.Context, samples []prompt.States) ([][]prompt.Answer, error)
 
 // The conditions under which the same samples are asked.
@@ -46,16 +46,16 @@ var ConditionNames = map[string]string{
 // Options configure an evaluation.
 type Options struct {
 	Seed       uint64                // of the shuffled control
-	Restricted Ranker                // answers with titles of the catalogue alone; nil: not asked for
+	Restricted Ranker                // answers restricted to titles of the catalogue; nil: not asked
 	Controls   bool                  // ask with zero and with shuffled states as well
-	Path       string                // answers as JSON lines; an evaluation that was cut short goes on from there
-	Label      string                // what is evaluated, e.g. hashes of adapter and data; Path of another label is refused
-	Shard      Shard                 // which part of the samples is asked about; the zero value is all
+	Path       string                // answers as JSON lines; an evaluation that was interrupted continues from them
+	Label      string                // identifies what is evaluated, e.g. by hashes of adapter and data; a file of another label is refused
+	Shard      Shard                 // part of the samples; the zero value is all
 	Progress   func(done, total int) // may be nil
 }
 
-// Hits count how many of a sample's titles an answer names, by each scorer, and how many titles of
-// the catalogue it consists of.
+// Hits count the titles of a sample that an answer names, by each scorer, and the titles of the
+// catalogue in the answer.
 type Hits struct {
 	Exact    int `json:"exact"`
 	Contains int `json:"contains"`
@@ -171,7 +171,7 @@ func rounded(logProbs []float64) []float64 {
 	return kept
 }
 
-// check refuses samples that cannot be asked about.
+// check refuses invalid samples.
 func check(samples []Sample) error {
 	if len(samples) == 0 {
 		return errors.New("evaluate: there are no samples")
@@ -182,7 +182,7 @@ func check(samples []Sample) error {
 		case len(s.States.Values) == 0:
 			return fmt.Errorf("evaluate: sample %s (number %d) has no states", s.ID, i)
 		case len(s.Titles) == 0 || slices.Contains(s.Titles, ""):
-			return fmt.Errorf("evaluate: sample %s (number %d) has no title to name, or an empty one", s.ID, i)
+			return fmt.Errorf("evaluate: sample %s (number %d) has no title to name, or an empty title", s.ID, i)
 		case seen[s.ID]:
 			return fmt.Errorf("evaluate: two samples are called %q", s.ID)
 		}

@@ -29,7 +29,7 @@ func cases(n int) (samples []Sample, catalogue []string) {
 // one is a sample of one state of one number.
 func one(x float32) prompt.States { return prompt.States{Counts: []int{1}, Values: []float32{x}} }
 
-// reader answers with the title that the state stands for, and with nonsense to a zero state.
+// reader answers with the title of the state, and with nonsense to a zero state.
 func reader(_ context.Context, states []prompt.States) ([]prompt.Answer, error) {
 	var answers []prompt.Answer
 	for _, s := range states {
@@ -154,7 +154,7 @@ func TestAsk_restricted(t *testing.T) {
 }
 
 // A run that is killed at any byte completes the file to the same bytes and does not ask again what
-// was complete. Answers depend on what is answered beside them, as an LLM's last digits do.
+// was complete. Answers depend on the questions answered with them, as an LLM's last digits do.
 func TestAsk_resumesToTheSameBytes(t *testing.T) {
 	samples, catalogue := cases(Chunk + 100)
 	asked := 0

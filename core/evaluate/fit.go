@@ -10,14 +10,14 @@ import (
 const (
 	// pilot is the number of samples whose answers are timed.
 	pilot = 64
-	// least is the smallest evaluation, however little time it has: fewer samples say next to
+	// least is the smallest evaluation, even if the time is too short: fewer samples show next to
 	// nothing.
 	least = 100
 )
 
 // Fit measures how fast samples are answered and gives the number of them, out of total, that can
 // be answered within a budget, including the measurement. ask answers a number of samples. A first
-// small call is not timed, because it also prepares what all later ones share. now is the clock.
+// small call is not timed, because it also does work that all later ones share. now is the clock.
 func Fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
 	began := now()
 	if err := ask(min(total, pilot/8)); err != nil {

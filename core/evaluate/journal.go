@@ -24,12 +24,12 @@ type Record struct {
 	Titles    []string `json:"titles"`
 	Answer    string   `json:"answer"`
 	Hits
-	HeldOut  bool          `json:"held_out,omitempty"` // it is about an item that training kept out
+	HeldOut  bool          `json:"held_out,omitempty"` // its item was held out of training
 	LogProb  float64       `json:"log_prob"`
 	Ended    bool          `json:"ended"`
-	Tokens   []string      `json:"tokens,omitempty"`    // pieces of the answer's text; of the sample's own states alone
+	Tokens   []string      `json:"tokens,omitempty"`    // pieces of the answer's text; only for the sample's own states
 	LogProbs []float64     `json:"log_probs,omitempty"` // of each token and, where it ended, of the end; rounded
-	Others   []Alternative `json:"others,omitempty"`    // less likely answers, where they are restricted to the catalogue
+	Others   []Alternative `json:"others,omitempty"`    // less likely answers, for answers restricted to the catalogue
 }
 
 // Alternative is an answer other than the likeliest.
@@ -41,8 +41,8 @@ type Alternative struct {
 // Answers are the answers of one evaluation.
 type Answers struct {
 	Header  Header
-	Records []Record // of one condition after the other
-	n       int      // samples they are about
+	Records []Record // ordered by condition
+	n       int      // number of samples
 }
 
 // ReadAnswers reads the file of a finished evaluation.
@@ -59,7 +59,7 @@ func ReadAnswers(path string) (*Answers, error) {
 	return &Answers{j.Header, j.Records, n}, nil
 }
 
-// readAnswers reads the file of a finished evaluation and gives the number of samples it is about.
+// readAnswers reads the file of a finished evaluation and returns the number of its samples.
 func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err error) {
 	j, err := artifact.ReadJournal[Header, R](path)
 	if err != nil {
@@ -82,8 +82,8 @@ func readAnswers[R any](path string) (_ *artifact.Journal[Header, R], n int, err
 // N is the number of samples that the answers are about.
 func (a *Answers) N() int { return a.n }
 
-// Parts separates the answers about items that the adapter was trained on from those about items
-// that training kept out; nil if all are of one kind.
+// Parts separates the answers about items that the adapter was trained on from those about held-out
+// items; nil if all are of one kind.
 func (a *Answers) Parts() (seen, heldOut *Answers) {
 	seen, heldOut = &Answers{Header: a.Header}, &Answers{Header: a.Header}
 	for _, r := range a.Records {
@@ -125,7 +125,7 @@ func belong(records []Record, h Header, samples []Sample) (int, error) {
 		whole -= whole % n % Chunk
 		untold := func(r Record) bool { return r.Condition == TrueState && r.Answer != "" && r.LogProbs == nil }
 		if i := slices.IndexFunc(records[:whole], untold); i >= 0 {
-			return 0, fmt.Errorf("line %d: an earlier version wrote it, which kept no probabilities of tokens", i+2)
+			return 0, fmt.Errorf("line %d: an earlier version wrote it without probabilities of tokens", i+2)
 		}
 	}
 	return whole, nil

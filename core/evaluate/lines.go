@@ -5,7 +5,7 @@ import "strings"
 // Line is a line of an answer that lists titles.
 type Line struct {
 	Text  string `json:"text"`
-	Right bool   `json:"right"` // it is one of the titles asked for, which no line before it has used up
+	Right bool   `json:"right"` // it is one of the titles asked for, and no earlier line named it
 }
 
 // Lines scores the lines of an answer with the exact scorer. Empty lines are omitted.

@@ -38,7 +38,7 @@ func Contains(answer, title string) bool {
 }
 
 // Paper reports whether the title occurs in the answer as written, the test of the paper's
-// evaluator. There the title is a regular expression; here it is literal, so that "M*A*S*H" means
+// evaluator. There the title is a regular expression; here it is literal, so that "M*A*S*H" matches
 // itself.
 func Paper(answer, title string) bool { return title != "" && strings.Contains(answer, title) }
 

@@ -70,12 +70,12 @@ func Merge(to string, shards []string) error {
 			return fmt.Errorf("evaluate: %s is shard %q, but there are %d files; give one for each shard", path, h.Shard, len(shards))
 		}
 		if answers[shard.I-1] != nil {
-			return fmt.Errorf("evaluate: shard %s is there twice; the second time in %s", h.Shard, path)
+			return fmt.Errorf("evaluate: shard %s is given twice, the second time by %s", h.Shard, path)
 		}
 		answers[shard.I-1] = j.Records
 		h.Shard = ""
 		if differs := artifact.Difference(whole, h); whole.N != 0 && differs != "" {
-			return fmt.Errorf("evaluate: %s is of another evaluation than the files before it: %s", path, differs)
+			return fmt.Errorf("evaluate: %s belongs to another evaluation than the files before it: %s", path, differs)
 		}
 		whole = h
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Three shards, one of them killed and taken up again, merge to the bytes of the whole, from which
-// the same figures come.
+// Three shards, one of them killed and resumed, merge to the bytes of the whole, from which the
+// same figures come.
 func TestMerge_equalsTheWhole(t *testing.T) {
 	samples, catalogue := cases(5*Chunk + 7)
 	dir := t.TempDir()
@@ -87,7 +87,7 @@ func TestMerge_equalsTheWhole(t *testing.T) {
 	}{
 		"one missing": {paths[:2], "one for each shard"},
 		"twice":       {[]string{paths[0], paths[1], paths[1]}, "twice"},
-		"incomplete":  {[]string{cut, paths[1], paths[2]}, "goes on with it"},
+		"incomplete":  {[]string{cut, paths[1], paths[2]}, "continues it"},
 		"no file":     {[]string{filepath.Join(dir, "absent")}, "no such file"},
 		"garbage":     {[]string{garbage}, "no file of answers"},
 		"whole":       {[]string{merged}, "is no shard"},

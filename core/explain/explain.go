@@ -17,22 +17,22 @@ type Scorer interface {
 	Scores(ctx context.Context, dst []float32, histories [][]int32) error
 }
 
-// Options say what is looked for.
+// Options configure the search.
 type Options struct {
 	Items int    // of the catalogue
-	Top   int    // k: the k items recommended at first and afterwards must be less alike than sameAgain
-	Seed  uint64 // of the items that are tried as replacements
+	Top   int    // k: the first k items before and after the changes must be less alike than sameAgain
+	Seed  uint64 // of the choice of replacements
 }
 
-// Change is what is done to an item of a history.
+// Change is the change of one item of a history.
 type Change struct {
 	At int   // its place, from 0
 	By int32 // the item in its place, or Removed
 }
 
-// sameAgain is the likeness from which recommendations count as the same. This measure and its
-// bound are those of Scarcelli et al. (2025, arXiv 2508.03606), for untargeted explanations that
-// look at items and not at their categories.
+// sameAgain is the likeness at or above which recommendations count as the same. This measure and
+// its bound are those of Scarcelli et al. (2025, arXiv 2508.03606), for untargeted explanations
+// that look at items and not at their categories.
 const sameAgain = 0.5
 
 // likeness compares two lists of recommended items. An item that is in both counts by its place in
@@ -50,19 +50,19 @@ func likeness(before, after []recommender.Scored) float64 {
 	return gain / most
 }
 
-// Removed stands for no item.
+// Removed means that no item takes its place.
 const Removed = -1
 
 // Explanation is the fewest changes that were found.
 type Explanation struct {
 	History       []int32
-	Changes       []Change // by their place; none were found if there are none
+	Changes       []Change // by place; empty if no changes were found
 	Before, After []recommender.Scored
 	Tried         int // changed histories that were scored
 }
 
-// Bounds of the search. All removals of so many items are tried before any of more, while there are
-// no more than mostRemovals of a size; beyond that, and for replacements, the search goes on from
+// Bounds of the search. Removals are tried by size, all of one size before any of the next, while a
+// size has no more than mostRemovals. Beyond that, and for replacements, the search continues from
 // the changes that came closest.
 const (
 	mostRemovals = 256
@@ -73,18 +73,18 @@ const (
 // attempt is a changed history.
 type attempt struct {
 	changes  []Change
-	likeness float64 // of what is recommended to what was
-	lead     float64 // of the first top k items' scores over the others' best: what is left to change
+	likeness float64 // of the new recommendations to the old ones
+	lead     float64 // of the scores of the first top k over the best other one: the distance left
 	after    []recommender.Scored
 }
 
-// removals says whether an attempt replaces nothing.
+// removals reports whether an attempt only removes items.
 func (a attempt) removals() bool {
 	return !slices.ContainsFunc(a.changes, func(c Change) bool { return c.By != Removed })
 }
 
-// Find explains what is recommended after a history. Items of the history are recommended neither
-// before nor after.
+// Find explains the recommendations after a history. Items of the history are recommended neither
+// before nor after the changes.
 func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanation, error) {
 	if len(history) == 0 || o.Top < 1 || o.Top >= o.Items-len(history) {
 		return nil, fmt.Errorf("explain: the top %d after %d of %d items; the history needs at least one, and more than the top must be left",
@@ -123,8 +123,8 @@ func Find(ctx context.Context, s Scorer, history []int32, o Options) (*Explanati
 	return e, nil
 }
 
-// next chooses from which attempts the search goes on: all removals, if they are few, and those
-// that came closest.
+// next chooses the attempts from which the search continues: all removals, if they are few, and
+// those that came closest.
 func next(attempts []attempt) (beam []attempt) {
 	removals := 0
 	for _, a := range attempts {
@@ -144,7 +144,7 @@ func next(attempts []attempt) (beam []attempt) {
 	return beam
 }
 
-// finder is a search under way.
+// finder is a search in progress.
 type finder struct {
 	Scorer
 	Options
@@ -169,10 +169,10 @@ func (f *finder) choose(scores []float32) {
 	}
 }
 
-// atOnce is how many changed histories are scored together.
+// atOnce is the number of changed histories that are scored together.
 const atOnce = 1024
 
-// extend makes one more change to each attempt, in every place and in every way, and tries the
+// extend makes one more change to each attempt, at every place and in every way, and tries the
 // results.
 func (f *finder) extend(ctx context.Context, beam []attempt) ([]attempt, error) {
 	var attempts []attempt
@@ -222,7 +222,7 @@ func (f *finder) changed(changes []Change) []int32 {
 	return slices.DeleteFunc(history, func(item int32) bool { return item == Removed })
 }
 
-// measure finds out how far an attempt is from what is looked for.
+// measure computes how far an attempt is from an explanation.
 func (f *finder) measure(a *attempt, scores []float32) {
 	a.after = recommender.Highest(scores, f.Top, slices.Concat(f.history, f.changed(a.changes)))
 	a.likeness = likeness(f.before, a.after)

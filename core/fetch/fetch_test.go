@@ -74,7 +74,7 @@ func TestML100KFallsBackToTheWheelOnce(t *testing.T) {
 	if d, err := dataset.Load(dir); err != nil || d.Items[0].Title != "Fargo" {
 		t.Errorf("%v, %v", d, err)
 	}
-	for _, want := range []string{"official archive cannot be had", "Harper", "no redistribution", "1 users, 1 items"} {
+	for _, want := range []string{"official archive is not available", "Harper", "no redistribution", "1 users, 1 items"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}

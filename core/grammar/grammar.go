@@ -13,7 +13,7 @@ import (
 // and safe for concurrent use.
 type Grammar struct {
 	nodes []node
-	later int32 // where the lines behind the first one start
+	later int32 // where the lines after the first one start
 	lines int32
 	end   int32
 }
@@ -22,15 +22,15 @@ type node struct {
 	edges    []edge // in ascending order of tokens
 	complete bool   // a title ends here: the answer may end
 	broken   bool   // a title and a line break end here: another title may follow
-	ends     bool   // a title ends here or further on
+	ends     bool   // a title ends here or later
 }
 
 type edge struct{ token, node int32 }
 
-// State is a place in an answer.
+// State is a position in an answer.
 type State struct{ node, line int32 }
 
-// Step is a token that may follow in an answer, and where it leads.
+// Step is a token that may follow in an answer, and the state after it.
 type Step struct {
 	Token int32
 	To    State
@@ -78,16 +78,16 @@ func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 	return g, nil
 }
 
-// other is a line that titles are tokenised beside.
+// other is a neighbouring line with which titles are tokenised.
 const other = "A"
 
-// joins says of a text that titles cannot be told apart in it.
+// joins is the error for a text whose titles cannot be separated.
 func joins(text string) error {
-	return fmt.Errorf("grammar: this vocabulary joins what stands on two lines (%q), so lists of titles cannot be restricted", text)
+	return fmt.Errorf("grammar: this vocabulary has tokens that span two lines (%q), so lists of titles cannot be restricted", text)
 }
 
 // neighbours are the tokens of the other line and its line break before a title, and of the other
-// line behind one.
+// line after one.
 type neighbours struct{ before, after []int32 }
 
 func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
@@ -107,12 +107,12 @@ func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
 }
 
 // addLines adds a title as the first of several lines, as one between others, and as the last.
-// Vocabularies may join a line break with what stands before it, such as "!\n", so that each is
-// tokenised among others.
+// Vocabularies may join a line break with the character before it, such as "!\n", so that each
+// title is tokenised among others.
 func (g *Grammar) addLines(v prompt.Vocabulary, title string, around neighbours) error {
 	for _, line := range []struct {
 		text          string
-		before, after []int32 // what stands around the title
+		before, after []int32 // the tokens around the title
 		at            int32
 		broken        bool
 	}{
@@ -137,7 +137,7 @@ func (g *Grammar) addLines(v prompt.Vocabulary, title string, around neighbours)
 	return nil
 }
 
-// between gives what stands between a beginning and an end, and whether these are there.
+// between returns the tokens between a beginning and an end, and whether both are there.
 func between(tokens, before, after []int32) ([]int32, bool) {
 	n := len(tokens) - len(after)
 	if n <= len(before) || !slices.Equal(tokens[:len(before)], before) || !slices.Equal(tokens[n:], after) {
@@ -146,7 +146,7 @@ func between(tokens, before, after []int32) ([]int32, bool) {
 	return tokens[len(before):n], true
 }
 
-// add adds a path of tokens from a node on, and gives its end.
+// add adds a path of tokens from a node and returns its end.
 func (g *Grammar) add(at int32, tokens []int32) int32 {
 	for _, token := range tokens {
 		edges := g.nodes[at].edges
@@ -163,7 +163,7 @@ func (g *Grammar) add(at int32, tokens []int32) int32 {
 	return at
 }
 
-// Start is the place before the first token.
+// Start is the state before the first token.
 func (g *Grammar) Start() State { return State{0, 1} }
 
 // Next gives the tokens that may follow, at least one unless the answer is complete.
@@ -171,7 +171,7 @@ func (g *Grammar) Next(s State) []Step {
 	var steps []Step
 	at := g.nodes[s.node]
 	for _, e := range at.edges {
-		if s.line < g.lines || g.nodes[e.node].ends { // no line break behind the last line
+		if s.line < g.lines || g.nodes[e.node].ends { // no line break after the last line
 			steps = append(steps, Step{Token: e.token, To: State{e.node, s.line}})
 		}
 	}

@@ -67,7 +67,7 @@ func TestTitles_lists(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 1))
-	longest := 0 // three times the longest title: each with a line break or the end behind it
+	longest := 0 // three times the longest title: each with a line break or the end after it
 	for _, title := range hard {
 		longest = max(longest, 3*len(answer(t, v, title)))
 	}
@@ -129,7 +129,7 @@ func TestTitles_refusals(t *testing.T) {
 	}
 }
 
-// joining is a vocabulary of bytes in which "!" and a line break behind it are one token, as in
+// joining is a vocabulary of bytes in which "!" and a line break after it are one token, as in
 // Llama 3's.
 type joining struct{ prompt.Vocabulary }
 

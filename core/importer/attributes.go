@@ -7,23 +7,23 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// longestAttribute bounds the bytes of an attribute, so that descriptions and reviews do not fill
-// the memory.
+// longestAttribute is the largest size of an attribute in bytes, so that descriptions and reviews
+// do not fill the memory.
 const longestAttribute = 1000
 
-// collector keeps the columns of a table that have no other role.
+// collector collects the columns of a table that have no other role.
 type collector struct {
 	names   []string
 	values  [][]string // rows may be shorter than names
-	tooLong int        // values that were left out
+	tooLong int        // values that were too long and skipped
 
-	header []string // for which places and to count
+	header []string // that places and to belong to
 	places []int    // of the columns in the header
 	to     []int    // of the columns in names
-	lists  []bool   // columns whose values stand with spaces between
+	lists  []bool   // columns whose values are separated by spaces
 }
 
-// add keeps the attributes of a row.
+// add collects the attributes of a row.
 func (c *collector) add(r row) error {
 	if len(r.header) > 0 && (len(c.header) != len(r.header) || &c.header[0] != &r.header[0]) {
 		c.learn(r.table)
@@ -67,7 +67,7 @@ func (c *collector) learn(t *table) {
 // keep returns what was collected of items or users, without columns that are empty throughout.
 func (im *importer) keep(c collector, of string) dataset.Attributes {
 	if c.tooLong > 0 {
-		im.note("%d attributes of %s were left out: they are longer than %d bytes", c.tooLong, of, longestAttribute)
+		im.note("%d attributes of %s were skipped: they are longer than %d bytes", c.tooLong, of, longestAttribute)
 	}
 	var used []int
 	var a dataset.Attributes

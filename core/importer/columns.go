@@ -18,15 +18,16 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Columns names the columns of an import. An empty name stands for the usual ones.
+// Columns names the columns of an import. An empty name means the usual names.
 type Columns struct {
 	User, Item, Time, Rating, Title string
 }
 
-// RowOrder as the name of the column of times stands for the order of the rows.
+// RowOrder as the name of the column of times means that the order of the rows is the order in
+// time.
 const RowOrder = "rows"
 
-// role is what a column holds.
+// role is the meaning of a column.
 type role int
 
 const (
@@ -38,19 +39,19 @@ const (
 	yearRole // RecBole keeps the year of a film apart from its title
 	historyRole
 	nextRole
-	attributeRole // not one column, but all that have no other role
+	attributeRole // all columns that have no other role
 )
 
-// column is one that is wanted.
+// column is a column to find.
 type column struct {
 	role     role
 	noun     string   // what it holds
-	names    []string // accepted names: exact, or as squash makes them; the first one present counts
+	names    []string // accepted names: exact, or in the form of squash; the first one present counts
 	optional bool
 }
 
-// usual are the names that columns have, those that end with id first: beside user_id, user is
-// often a name in words.
+// usual are the usual names of columns, those that end with id first: in a file with user_id, a
+// column user is often a name in words.
 var usual = map[role][]string{
 	userRole: {"userid", "useridx", "uid", "reviewerid", "customerid", "visitorid", "sessionid", "memberid", "accountid", "authorid",
 		"clientid", "profileid", "viewerid", "listenerid", "readerid", "playerid", "personid", "deviceid", "user", "reviewer", "customer", "username"},
@@ -79,7 +80,8 @@ func (c Columns) events() []column {
 	return append(columns, c.column(ratingRole, "rating", c.Rating, true))
 }
 
-// items and users are the columns of tables of their own, where an id needs no other name.
+// items and users are the columns of separate tables of items and users, where the id may be called
+// just id.
 func (c Columns) items() []column {
 	return []column{c.column(itemRole, "item", c.Item, false).orID(), c.column(titleRole, "title", c.Title, false)}
 }
@@ -103,14 +105,14 @@ func squash(name string) string {
 type table struct {
 	files   []file
 	columns []column
-	// query is the SQL whose rows the table has, in place of files.
+	// query is the SQL that returns the table's rows, instead of files.
 	query string
 
 	header []string
 	places map[role]int // of the columns in the header; those that are not there are absent
 }
 
-// label is what messages call the table.
+// label names the table in messages.
 func (t *table) label() string {
 	if t.query != "" {
 		return "the query"
@@ -118,8 +120,8 @@ func (t *table) label() string {
 	return t.files[0].label()
 }
 
-// locate finds the columns in the header of a file. A header may grow; then columns that were found
-// stay.
+// locate finds the columns in the header of a file. A header may grow; columns that were found keep
+// their places.
 func (t *table) locate(file string, header []string) error {
 	if len(header) <= len(t.header) || t.places == nil {
 		t.places = map[role]int{}
@@ -154,7 +156,7 @@ func (t *table) locate(file string, header []string) error {
 	}
 	user, ok := t.places[userRole]
 	if item, both := t.places[itemRole]; ok && both && user == item {
-		return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("the column %q is that of users and that of items", header[user]),
+		return &dataset.FormatError{File: file, Line: 1, Problem: fmt.Sprintf("the column %q is given for both users and items", header[user]),
 			Remedy: "name two columns"}
 	}
 	return nil
@@ -166,7 +168,7 @@ func remedy(header []string, c column) string {
 	case len(header) == 1 && strings.ContainsFunc(header[0], func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }):
 		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
 	case c.role == timeRole:
-		return "add the column, correct its name, say which one it is, or take the order of the rows"
+		return "add the column, correct its name, say which one it is, or use the order of the rows"
 	case c.role == titleRole:
 		return "add the column, correct its name, say which one it is, or import the titles from a separate file of items"
 	}
@@ -241,18 +243,18 @@ func (r row) at(at int, noun string) ([]byte, error) {
 	return field, nil
 }
 
-// toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, of which Latin-1 is a
-// part.
+// toUTF8 returns text that is UTF-8, ok, or else decodes it as Windows-1252, which includes
+// Latin-1.
 func toUTF8(text []byte) (decoded []byte, ok bool) {
 	if utf8.Valid(text) {
 		return text, true
 	}
-	decoded, _ = charmap.Windows1252.NewDecoder().Bytes(text) // every byte stands for a character
+	decoded, _ = charmap.Windows1252.NewDecoder().Bytes(text) // every byte is a character
 	return decoded, false
 }
 
-// id returns an id: text in normal form C. Of a number that a program has written with a fraction
-// of zero, as pandas does for a column that has gaps, the fraction is dropped.
+// id returns an id: text in normal form C. It drops a fraction of zero, as pandas writes for whole
+// numbers in a column that has gaps.
 func (r row) id(c role) ([]byte, error) {
 	id, err := r.field(c)
 	if err == nil {
@@ -274,7 +276,7 @@ func (r row) id(c role) ([]byte, error) {
 	return id, nil
 }
 
-// idOf brings an id to the form in which ids are compared.
+// idOf gives the form in which ids are compared.
 func (r row) idOf(c role, id []byte) ([]byte, error) {
 	if id = wholeNumber(id); len(id) > 3 && bytes.IndexByte(id, '+') > 0 {
 		var err error
@@ -291,8 +293,8 @@ func (r row) idOf(c role, id []byte) ([]byte, error) {
 // scientific is a number as programs write large ones in floating point: 1e+05.
 var scientific = regexp.MustCompile(`^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$`)
 
-// written returns the digits of an id that a program has written as a number in floating point.
-// Where digits were lost, different ids have become one.
+// written returns the digits of an id that a program has written as a number in floating point. If
+// digits were lost, different ids may have become equal.
 func (r row) written(c role, id []byte) ([]byte, error) {
 	if !scientific.Match(id) {
 		return id, nil
@@ -316,8 +318,9 @@ func wholeNumber(id []byte) []byte {
 	return whole
 }
 
-// alike reports whether two fields may be ids of one kind: both have digits or not, letters or not,
-// and the same other characters, no spaces among them. Words without anything else are no ids.
+// alike reports whether two fields may be ids of one kind: they agree in whether they have digits,
+// in whether they have letters, and in their other characters, none of which is a space. Words of
+// letters alone are no ids.
 func alike(a, b []byte) bool {
 	kind := func(field []byte) (kind string, word bool) {
 		classes := bytes.Map(func(c rune) rune {

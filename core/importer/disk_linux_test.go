@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// A limit on the size of files stands for a disk that is full: the write fails in the middle of
-// events.tsv.
+// A limit on the size of files simulates a full disk: the write fails in the middle of events.tsv.
 func TestImportOnFullDisk(t *testing.T) {
 	events := csvEvents
 	for at := range 100 {

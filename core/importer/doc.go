@@ -1,4 +1,4 @@
-// Package importer converts files as people have them to data sets (package dataset): folders of
+// Package importer converts files in common formats to data sets (package dataset): folders of
 // well-known data sets, tables with named columns as CSV, TSV, JSON or Parquet, compressed or not,
 // whole or in parts, and the results of SQL queries.
 //

@@ -32,7 +32,7 @@ func (im *importer) readSQL(relation string, t *table, to reading) error {
 		}
 		if as == timeRole && types[at] == "FLOAT" {
 			to.note("the column %q holds times in 32-bit floating point, which rounds seconds since 1970 to multiples of 128: "+
-				"events that are closer have lost their order", header[at])
+				"closer events have lost their order", header[at])
 		}
 		if r.nested[at] = expression == ""; !r.nested[at] {
 			wanted, expressions = append(wanted, at), append(expressions, expression)
@@ -62,9 +62,9 @@ func (im *importer) readSQL(relation string, t *table, to reading) error {
 	})
 }
 
-// textOf gives the SQL expression that writes a column as text: whole numbers in floating point
-// without a fraction where they are exact, the values of a list between "|". It is "" for what is
-// nested and cannot be written so; problem says what a column of the role must not be.
+// textOf returns the SQL expression for a column as text: whole numbers in floating point without a
+// fraction where they are exact, the values of a list between "|". It is "" for other nested types;
+// problem says why a column of this type cannot have the role.
 func textOf(name, kind string, as role) (expression, problem string) {
 	is := func(prefixes ...string) bool {
 		for _, p := range prefixes {
@@ -84,7 +84,7 @@ func textOf(name, kind string, as role) (expression, problem string) {
 		return "", fmt.Sprintf("is of the type %s, which does not order events: name a column of dates, timestamps or numbers", kind)
 	case as == ratingRole && is("BOOLEAN"):
 		return "CAST(CAST(" + name + " AS TINYINT) AS VARCHAR)", ""
-	case kind == "FLOAT" && (as == userRole || as == itemRole): // above 2^24 different ids have become one
+	case kind == "FLOAT" && (as == userRole || as == itemRole): // above 2^24 different ids have become equal
 		return fmt.Sprintf("CASE WHEN abs(%[1]s) > 16777216 THEN error(%[2]s) "+
 			"WHEN %[1]s = trunc(%[1]s) THEN CAST(CAST(%[1]s AS BIGINT) AS VARCHAR) "+
 			"WHEN isfinite(%[1]s) THEN CAST(%[1]s AS VARCHAR) END", name,
@@ -97,11 +97,11 @@ func textOf(name, kind string, as role) (expression, problem string) {
 	return "CAST(" + name + " AS VARCHAR)", ""
 }
 
-// readParquet reads a Parquet file, which lies on a disk.
+// readParquet reads a Parquet file, which must be a regular file.
 func (im *importer) readParquet(f file, t *table, to reading) error {
 	path := f.path
 	if _, ok := f.folder.(paths); !ok {
-		return f.fail(0, "unpack it", "a Parquet file must lie on a disk of its own")
+		return f.fail(0, "unpack it", "a Parquet file must be a regular file, not a pipe or packed")
 	}
 	if err := im.startDatabase(); err != nil {
 		return err
@@ -146,7 +146,8 @@ func (im *importer) readQuery(t *table, to reading) error {
 	return errors.Join(im.ctx.Err(), stopped)
 }
 
-// noting notes the errors of this side, which end a reading as they are.
+// noting remembers errors of the callback, so that they are returned without DuckDB's words around
+// them.
 func (to reading) noting(stopped *error) reading {
 	note := func(err error) error {
 		if err != nil {
@@ -160,7 +161,7 @@ func (to reading) noting(stopped *error) reading {
 	return to
 }
 
-// startDatabase starts DuckDB where the import has not yet.
+// startDatabase starts DuckDB unless it runs already.
 func (im *importer) startDatabase() (err error) {
 	if im.db == nil {
 		im.db, err = duckdb.Open()

@@ -22,9 +22,9 @@ type eventReader struct {
 	times    dataset.TimeReader
 	units    [4]tally // of times that are numbers, as dataset.TimeUnits
 	numbers  int      // of times
-	calendar int      // of numbers: dates written as 20240501 or 20240501083000
+	calendar int      // of numbers: dates such as 20240501 or 20240501083000
 	cut      int      // of numbers: small ones whose fraction was dropped
-	rated    bool     // a row with a column of ratings was there
+	rated    bool     // a row had a column of ratings
 	rowOrder bool
 }
 
@@ -77,7 +77,7 @@ func (er *eventReader) event(r row) (e dataset.Event, err error) {
 	return e, nil
 }
 
-// user gives ids to users in the order in which they are met. Rows of a user often stand together.
+// user numbers users in the order of their first row. Rows of a user are often adjacent.
 func (er *eventReader) user(name []byte) int32 {
 	d := er.im.d
 	if er.last >= 0 && d.Users[er.last] == string(name) {
@@ -93,10 +93,10 @@ func (er *eventReader) user(name []byte) int32 {
 	return id
 }
 
-// dayOrMonth knows dates such as 01/05/2024, which may be of January or of May.
+// dayOrMonth matches dates such as 01/05/2024, which may be in January or in May.
 var dayOrMonth = regexp.MustCompile(`^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b`)
 
-// time reads the time of a row. unit is its place in dataset.TimeUnits, -1 where it cannot be told.
+// time reads the time of a row. unit is its index in dataset.TimeUnits, -1 where it is unknown.
 func (er *eventReader) time(r row) (t int64, unit int, err error) {
 	field, err := r.field(timeRole)
 	if err != nil {
@@ -143,8 +143,8 @@ func calendarTime(t int64) (seconds int64, ok bool) {
 	return at.Unix(), err == nil
 }
 
-// checkUnits refuses times in more than one unit and notes one that is not the usual one. Where all
-// of them are numbers that are written like dates, they are dates.
+// checkUnits refuses times in more than one unit and notes an unusual unit. If all times are
+// numbers that are written like dates, they are dates.
 func (er *eventReader) checkUnits() error {
 	if er.cut > 0 {
 		er.im.note("the fractions of %d small times were dropped: events with the same whole number have no order", er.cut)
@@ -169,7 +169,7 @@ func (er *eventReader) checkUnits() error {
 		parts = append(parts, fmt.Sprintf("in %s in %d rows (the first in %s:%d)", name, u.n, u.file, u.line))
 		last = u
 		if at > 0 && er.im.unit.PerSecond == 0 {
-			er.im.note("times are in %s and stay so; with their unit given they become seconds", name)
+			er.im.note("times are in %s and stay in %[1]s; name the unit to convert them to seconds", name)
 		}
 	}
 	if len(parts) < 2 {
@@ -180,15 +180,15 @@ func (er *eventReader) checkUnits() error {
 		Remedy: "write them in one unit"}
 }
 
-// absent are the words that programs write for a value that is not there.
+// absent are the words that programs write for a missing value.
 var absent = []string{"null", "none", "na", "n/a", "<na>", "#n/a", "nan", "nat", `\n`}
 
 func isAbsent(field []byte) bool {
-	const first = `nN<#\` // of these words: most fields begin otherwise
+	const first = `nN<#\` // first bytes of these words, a quick test
 	return len(field) > 0 && strings.IndexByte(first, field[0]) >= 0 && slices.ContainsFunc(absent, func(word string) bool { return bytes.EqualFold(field, []byte(word)) })
 }
 
-// thousands is a number with a comma that may stand before a fraction or between thousands.
+// thousands matches a number whose comma may separate a fraction or thousands.
 var thousands = regexp.MustCompile(`^[+-]?[1-9][0-9]{0,2},[0-9]{3}$`)
 
 // rating reads the rating of a row: a number, true as 1 and false as 0, NaN where there is none.
@@ -201,7 +201,7 @@ func (er *eventReader) rating(r row) (float32, error) {
 	}
 	if !er.rated {
 		er.rated = true
-		for i := range er.im.d.Events { // those of files, or of the beginning of one, without ratings
+		for i := range er.im.d.Events { // events of files, or of the beginning of a file, without ratings
 			er.im.d.Events[i].Rating = float32(math.NaN())
 		}
 	}
@@ -214,7 +214,7 @@ func (er *eventReader) rating(r row) (float32, error) {
 	}
 	v, err := strconv.ParseFloat(string(field), 32)
 	if err != nil && thousands.Match(field) {
-		return 0, r.errorf("write it with a point or without the comma", "rating %.60q has either thousands or a fraction", field)
+		return 0, r.errorf("write it with a point or without the comma", "in the rating %.60q the comma may separate thousands or a fraction", field)
 	}
 	if err != nil && bytes.Count(field, []byte{','}) == 1 { // as spreadsheets write fractions in many languages
 		v, err = strconv.ParseFloat(strings.Replace(string(field), ",", ".", 1), 32)
@@ -235,7 +235,7 @@ func (er *eventReader) rating(r row) (float32, error) {
 	return float32(v), nil
 }
 
-// readEvents reads and filters the events, then what is known of users.
+// readEvents reads and filters the events, then reads the attributes of users.
 func (im *importer) readEvents(s source) error {
 	er, d, t := im.newEventReader(), im.d, s.events
 	err := im.read(t, &im.report.Malformed, func(r row) error {
@@ -254,7 +254,7 @@ func (im *importer) readEvents(s source) error {
 		return nil
 	})
 	if err == nil && im.o.MinRating != nil && !er.rated && im.report.Rows > 0 {
-		err = fmt.Errorf("dataset: %s has no column of ratings, so that none can be too low", t.label())
+		err = fmt.Errorf("dataset: %s has no column of ratings, so that a lowest rating has no meaning", t.label())
 	}
 	if err == nil {
 		err = er.checkUnits()
@@ -275,15 +275,15 @@ func (im *importer) readEvents(s source) error {
 		return &dataset.FormatError{File: t.label(), Problem: "it has no events", Remedy: "add a row for each event"}
 	}
 	if len(d.Events) == 0 {
-		return &dataset.FormatError{File: t.label(), Problem: fmt.Sprintf("of %d events none is left", im.report.Rows),
-			Remedy: "loosen the filters, or mend the rows" + im.reasons()}
+		return &dataset.FormatError{File: t.label(), Problem: fmt.Sprintf("none of %d events is left", im.report.Rows),
+			Remedy: "loosen the filters, or correct the rows" + im.reasons()}
 	}
 	im.report.Imported = len(d.Events)
 	return nil
 }
 
-// grow makes room for one more event. The share of the file that has been read tells how many there
-// will be, so that a large file costs one array and not the copies of a growing one.
+// grow makes room for one more event. It estimates their number from the share of the file that has
+// been read, so that a large file needs one array and no copies of a growing one.
 func (im *importer) grow(events []dataset.Event) []dataset.Event {
 	n := len(events)
 	if n < cap(events) {
@@ -300,7 +300,7 @@ func (im *importer) grow(events []dataset.Event) []dataset.Event {
 	return bigger
 }
 
-// filter sorts the events and removes those that repeat another one, and those outside the k-core.
+// filter sorts the events and removes duplicates and events outside the k-core.
 func (im *importer) filter() error {
 	d := im.d
 	d.Sort()
@@ -326,8 +326,8 @@ func (im *importer) filter() error {
 	return im.ctx.Err()
 }
 
-// core keeps the k-core: the most events such that every user and every item that is left has at
-// least k of them. Items outside it leave the catalogue.
+// core reduces the events to the k-core: the largest set in which every user and every item has at
+// least k events. Items outside it leave the catalogue.
 func (im *importer) core() error {
 	d, before := im.d, len(im.d.Events)
 	var byItem []int
@@ -364,7 +364,7 @@ func (im *importer) core() error {
 	return nil
 }
 
-// readUsers reads what is known of users. Those without events are ignored.
+// readUsers reads the attributes of users. Users without events are ignored.
 func (im *importer) readUsers(t *table, users map[string]int32) error {
 	attributes := collector{}
 	places := make([]int, len(im.d.Users)) // of users among the collected rows, from 1; 0: not listed
@@ -405,7 +405,7 @@ func (im *importer) readUsers(t *table, users map[string]int32) error {
 	return nil
 }
 
-// readParts reads sequences that came split.
+// readParts reads sequences that are already split.
 func (im *importer) readParts(tables [3]*table) error {
 	im.d.SplitBy = dataset.Given
 	for i, sequences := range im.parts() {
@@ -474,12 +474,12 @@ func (im *importer) sequence(r row) (s dataset.Sequence, err error) {
 	return s, err
 }
 
-// longestHistory is how many items a history that is made of events keeps.
+// longestHistory is the largest number of items in a history that is made from events.
 const longestHistory = 50
 
-// readSplits reads events that came split into three parts. Every event is predicted from those
-// before it, also of earlier parts, so that a user's first one is only history. Where the rows have
-// the history themselves, they are sequences.
+// readSplits reads events that are already split into three parts. Every event is predicted from
+// those before it, also of earlier parts, so that a user's first one is only history. Where the
+// rows have the history themselves, they are sequences.
 func (im *importer) readSplits(tables [3]*table) error {
 	im.d.SplitBy = dataset.Given
 	er := im.newEventReader()

@@ -6,8 +6,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// imports checks that whatever an import makes of two files can be stored, read back and described,
-// and that every row is accounted for; strict or not, the same rows are taken.
+// imports checks that the result of an import of any two files can be stored, read back and
+// described, and that every row is accounted for; strict or not, the same rows are taken.
 func imports(t *testing.T, from string, o Options, files ...string) {
 	inFolder(t, files...)
 	d, r, err := bring(t.Context(), from, o)

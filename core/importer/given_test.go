@@ -73,8 +73,8 @@ func TestImportGiven(t *testing.T) {
 	}
 }
 
-// RecBole's files of events that came split: by hand, a history goes on through the parts, and a
-// user's first event is only history. Files that hold histories are sequences as they are.
+// RecBole's files of events that are already split: by hand, a history continues through the parts,
+// and a user's first event is only history. Files that hold histories are sequences as they are.
 func TestImportRecBoleSplits(t *testing.T) {
 	const inter = "user_id:token\titem_id:token\ttimestamp:float\n"
 	items := "item_id:token\ttitle:token_seq\n1\tA\n2\tB\n3\tC\n"

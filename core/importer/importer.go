@@ -19,21 +19,21 @@ import (
 // Options say how an import reads and what it keeps. The zero value keeps everything.
 type Options struct {
 	Name      string  // of the data set
-	Items     string  // the file, folder or glob with the titles, for a source that brings none; "" where they stand beside the events
-	Users     string  // the same with what is known of users, or ""
-	Query     string  // SQL whose rows are the events, in place of a source
+	Items     string  // the file, folder or glob with the titles, for a source without titles; "" if they are in the rows of events
+	Users     string  // the same with the attributes of users, or ""
+	Query     string  // SQL whose rows are the events, instead of a source
 	Format    Format  // of the source; "": told from its content
 	Columns   Columns // of the source, by name
 	TimeUnit  string  // of times that are numbers: "s", "ms", "us" or "ns", which become seconds; "": they stay as they are
-	Raw       bool    // titles stay as they are, but for their whitespace
+	Raw       bool    // only the whitespace of titles is normalised
 	MinRating *float32
-	KCore     int               // users and items with fewer events are left out, again and again until there are none
+	KCore     int               // users and items with fewer events are removed, repeatedly until none has fewer
 	SplitBy   dataset.SplitKind // to record: Chronological (or ""), LeaveOneOut; a source in three parts is Given in any case
 	Strict    bool              // the first row that cannot be used ends the import with an error
 	Progress  func(Progress)
 }
 
-// Progress says how far an import is.
+// Progress is the progress of an import.
 type Progress struct {
 	Doing string  // in words: "reading ratings.csv"
 	Share float64 // of it that is done, 0 to 1
@@ -44,8 +44,8 @@ type Progress struct {
 // skipped: Malformed, Untitled, BelowRating, Duplicates and OutsideCore. The JSON names are stable.
 type Report struct {
 	Layout      string            `json:"layout"`       // of the source, in words
-	Columns     map[string]string `json:"columns"`      // the names of the columns that were used, by what they hold
-	Attributes  []string          `json:"attributes"`   // the columns of items and users that are kept beside
+	Columns     map[string]string `json:"columns"`      // the names of the columns that were used, by role
+	Attributes  []string          `json:"attributes"`   // further columns of items and users that are kept
 	Rows        int               `json:"rows"`         // of events or sequences in the source
 	Imported    int               `json:"imported"`     // of them: in the data set
 	Malformed   int               `json:"malformed"`    // of them: cannot be read
@@ -69,8 +69,8 @@ type ItemReport struct {
 }
 
 // Import reads events and titles, filters them, and writes them to a data set folder, which must
-// not exist: all of it, or, when the context ends, the disk is full or the source is refused,
-// nothing. Memory is about 24 bytes for each event plus users and items, whatever the size of the
+// not exist. It writes nothing when the context ends, the disk is full or the source is refused.
+// Memory is about 24 bytes for each event plus users and items, independent of the size of the
 // files.
 func Import(ctx context.Context, from, to string, o Options) (*dataset.Dataset, Report, error) {
 	if _, err := os.Stat(to); err == nil {
@@ -87,7 +87,7 @@ func Import(ctx context.Context, from, to string, o Options) (*dataset.Dataset, 
 		err = im.d.SaveNew(ctx, to)
 	}
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("dataset: the import was stopped and has left nothing: %w", ctx.Err())
+		err = fmt.Errorf("dataset: the import was stopped and wrote nothing: %w", ctx.Err())
 	}
 	if err != nil {
 		return nil, im.report, err
@@ -95,7 +95,7 @@ func Import(ctx context.Context, from, to string, o Options) (*dataset.Dataset, 
 	return im.d, im.report, nil
 }
 
-// importer is one import that is under way.
+// importer is an import in progress.
 type importer struct {
 	ctx    context.Context
 	o      Options
@@ -106,7 +106,7 @@ type importer struct {
 	itemsAt  string           // where they are listed, for messages
 	share    func() float64   // of the file that is being read
 	official bool             // the source is known to be GroupLens's own archive
-	unit     dataset.TimeUnit // that numbers are divided by; PerSecond is 0 where they stay as they are
+	unit     dataset.TimeUnit // by which numbers are divided; PerSecond is 0 where they stay unchanged
 	db       *duckdb.Database
 	queried  bool
 	temp     string
@@ -141,7 +141,7 @@ func (im *importer) run(s source) error {
 	}
 	switch {
 	case s.given() && (im.o.MinRating != nil || im.o.KCore != 0 || im.o.SplitBy != ""):
-		return fmt.Errorf("dataset: %s came split into sequences: it cannot be filtered or split again", s.at)
+		return fmt.Errorf("dataset: %s is already split into sequences: it cannot be filtered or split again", s.at)
 	case !s.given() && im.o.SplitBy == dataset.Given:
 		return fmt.Errorf("dataset: %s is not split; choose %s or %s", s.at, dataset.Chronological, dataset.LeaveOneOut)
 	case im.o.KCore < 0:
@@ -180,8 +180,7 @@ func (im *importer) note(format string, args ...any) {
 	}
 }
 
-// read calls each for every row of a table; a row that cannot be used, by each or by row.bad, it
-// skips and counts.
+// read calls each for every row of a table. It skips and counts a row that each or row.bad refuses.
 func (im *importer) read(t *table, bad *int, each func(row) error) error {
 	if t.query != "" {
 		im.share = func() float64 { return 0 }
@@ -206,7 +205,7 @@ func (im *importer) readFile(t *table, f file, bad *int, each func(row) error) e
 	switch o.format {
 	case Parquet:
 		if o.packed {
-			return f.fail(0, "unpack it", "a Parquet file, which is compressed by itself, is packed once more")
+			return f.fail(0, "unpack it", "a Parquet file, which is compressed inside, is packed as a whole")
 		}
 		return im.readParquet(f, t, to)
 	case JSON:
@@ -217,7 +216,7 @@ func (im *importer) readFile(t *table, f file, bad *int, each func(row) error) e
 
 const tickEvery = 1 << 14 // records
 
-// reading says what to do with the records of a file.
+// reading returns the callbacks for the records of a file.
 func (im *importer) reading(t *table, f file, bad *int, each func(row) error) reading {
 	r := row{table: t, file: f.label()}
 	if !im.o.Strict || f.latin1 {
@@ -319,7 +318,7 @@ func (im *importer) readItems(s source) error {
 		}
 		if at, twice := im.items[item.ID]; twice {
 			if other := im.d.Items[at].RawTitle; other != item.RawTitle {
-				if item.RawTitle < other { // whatever the order of the rows
+				if item.RawTitle < other { // so that the order of the rows does not matter
 					im.d.Items[at] = item
 				}
 				return r.errorf("keep one of the lines", "item %.60q has another title above, %.60q", item.ID, other)
@@ -376,7 +375,7 @@ func (im *importer) item(r row, s source) (item dataset.Item, err error) {
 	}
 	switch {
 	case s.given() && strings.ContainsFunc(item.ID, unicode.IsSpace):
-		return item, r.errorf("ids in histories stand with spaces between", "the id of item %.60q holds a space", item.ID)
+		return item, r.errorf("ids in histories are separated by spaces", "the id of item %.60q holds a space", item.ID)
 	case len(item.RawTitle) > dataset.LongestField:
 		return item, r.errorf("shorten it or remove the line", "title and year of item %.60q are %d bytes long, expected at most %d", item.ID,
 			len(item.RawTitle), dataset.LongestField)
@@ -400,7 +399,7 @@ func withYear(title, year string) string {
 
 const misspelled = "unkonwn"
 
-// sortItems orders the items by their ids, so that the order of the rows leaves no trace.
+// sortItems orders the items by their ids, so that the order of the rows has no effect.
 func (im *importer) sortItems() {
 	ids := make([]string, len(im.d.Items))
 	for i, item := range im.d.Items {
@@ -420,7 +419,7 @@ func (im *importer) sortItems() {
 	}
 }
 
-// itemOf gives the place of an item that stands in a column.
+// itemOf returns the index of the item in a column.
 func (im *importer) itemOf(r row, c role, id []byte) (int32, error) {
 	item, ok := im.items[string(id)]
 	if !ok {
@@ -429,7 +428,7 @@ func (im *importer) itemOf(r row, c role, id []byte) (int32, error) {
 	return item, nil
 }
 
-// sourceInWords says what was imported and what was kept of it.
+// sourceInWords describes the source and the filters.
 func (im *importer) sourceInWords() string {
 	text := im.report.Layout
 	add := func(format string, args ...any) { text += "; " + fmt.Sprintf(format, args...) }

@@ -32,7 +32,7 @@ func inFolder(t testing.TB, pairs ...string) {
 	t.Chdir(dir)
 }
 
-// bring imports without writing.
+// bring imports a source in memory.
 func bring(ctx context.Context, from string, o Options) (*dataset.Dataset, Report, error) {
 	im := newImporter(ctx, o)
 	defer im.close()
@@ -158,7 +158,7 @@ func TestImportEveryForm(t *testing.T) {
 		"JSON arrays, objects over lines": {"e.json", []string{"i.json", "{\n \"item_id\": 1, \"title\": \"Matrix, The (1999)\"\n}\n{\n\"title\":" +
 			" \"Caf\u00e9 \\\"A\\\", B (2001)\", \"item_id\": 3\n}", "e.json", "\ufeff[ {\"user\":12,\"item_id\":3.0,\"time\":5,\"rating\":4.5}," +
 			"\n{\"user\":7,\"item_id\":1,\"time\":86400,\"rating\":1}, {\"user\":7,\"item_id\":3,\"time\":86401,\"rating\":2} ]"}, Options{Items: "i.json"}, nil},
-		"JSON objects one behind the other": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":12,"item_id":3,"time":5,"rating":4.5}` +
+		"JSON objects one after the other": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":12,"item_id":3,"time":5,"rating":4.5}` +
 			`{"user":7,"item_id":1,"time":86400,"rating":1} {"user":7,"item_id":3,"time":86401,"rating":2}`}, Options{Items: "i.csv"}, nil},
 		"JSON lines with commas, a sparse one over two lines": {"e.json", []string{"i.csv", csvItems, "e.json", `{"user":12,"item_id":3,"time":5,` +
 			"\n" + `"rating":4.5},` + "\n" + `{"user":7,"item_id":1,"time":86400,"rating":1,"x":NaN},` + "\n" +
@@ -225,8 +225,8 @@ const (
 	good       = "u,1,5,3\n"               // line 2
 )
 
-// Every bad row is skipped, counted and shown with file and line, or refused; what stands around it
-// is read.
+// Every bad row is skipped, counted and shown with file and line, or refused; the rows around it is
+// read.
 func TestImportBadRows(t *testing.T) {
 	items := ItemReport{Rows: 2, Imported: 2}
 	bad := func(rows int) Report { return Report{Rows: rows, Imported: 1, Malformed: rows - 1, Items: items} }
@@ -250,7 +250,7 @@ func TestImportBadRows(t *testing.T) {
 		"zero in an id":          {"", good + "u\x00,1,6,3\n", bad(2), `e.csv:3: user is "u\x00"`},
 		"rounded id":             {"", good + "1.23457E+11,1,6,3\n", bad(2), `e.csv:3: user "1.23457E+11" may have lost digits`},
 		"inexact id":             {"", good + "1.2345678901234568e+18,1,6,3\n", bad(2), `e.csv:3: user "1.2345678901234568e+18" may have lost digits`},
-		"thousands":              {"", good + "u,1,6,\"1,234\"\n", bad(2), `e.csv:3: rating "1,234" has either thousands or a fraction`},
+		"thousands":              {"", good + "u,1,6,\"1,234\"\n", bad(2), `e.csv:3: in the rating "1,234" the comma may separate thousands or a fraction`},
 		"tab in an id":           {"", good + "\"u\tv\",1,6,3\n", bad(2), `e.csv:3: user is "u\tv"`},
 		"untitled":               {"", good + "u,9,6,3\n", Report{Rows: 2, Imported: 1, Untitled: 1, Items: items}, `e.csv:3: item "9" is not in i.csv; add the item`},
 		"huge field":             {"", good + strings.Repeat("u", dataset.LongestField+1) + ",1,6,3\n", bad(2), "e.csv:3: user is 65537 bytes long, expected at most 65536"},
@@ -316,7 +316,7 @@ func TestImportRefuses(t *testing.T) {
 		"e.csv:1: the file is empty":                              {"", items, Options{}},
 		"e.csv:1: no column that looks like the time":             {"user,item\nu,1\n", items, Options{}},
 		`e.csv:1: no column "when"`:                               {events, items, Options{Columns: Columns{Time: "when"}}},
-		"e.csv: of 1 events none is left; loosen the filters":     {events, items, Options{KCore: 2}},
+		"e.csv: none of 1 events is left; loosen the filters":     {events, items, Options{KCore: 2}},
 		`the first that was skipped: e.csv:2: item "2" is not in`: {"user,item,time\nu,2,5\n", items, Options{}},
 		"e.csv:1: it has no JSON objects":                         {"[]\n", items, Options{}},
 		"e.csv:2: it is not valid JSON":                           {"[{\"user\":1},\n{\"us", items, Options{}},
@@ -328,9 +328,9 @@ func TestImportRefuses(t *testing.T) {
 		"e.csv: it is a pointer of Git LFS":                       {"version https://git-lfs.github.com/spec/v1\n", items, Options{}},
 		"e.csv: it is not a text":                                 {"e.csv\x00\x00000644", items, Options{}},
 		"name all columns in the first line, with commas":         {"user item time\nu 1 5\n", items, Options{}},
-		"or take the order of the rows":                           {"user,item\nu,1\n", items, Options{}},
+		"or use the order of the rows":                            {"user,item\nu,1\n", items, Options{}},
 		`e.csv:1: two columns are called "item"`:                  {"user,item,item,time\nu,1,1,5\n", items, Options{}},
-		`"item" is that of users and that of items`:               {events, items, Options{Columns: Columns{User: "item"}}},
+		`"item" is given for both users and items`:                {events, items, Options{Columns: Columns{User: "item"}}},
 		"e.csv: it has no events; add a row":                      {"user,item,time\n", items, Options{}},
 		"e.csv:1: invalid character ':'":                          {`{"user"::1}`, items, Options{}},
 		"e.csv:2: it is not valid JSON: an object or array does":  {"[{\"user\":1},\n", items, Options{}},
@@ -363,8 +363,8 @@ func TestImportRefuses(t *testing.T) {
 	for want, c := range map[string]struct {
 		from string
 		o    Options
-	}{"no layout that is known": {"x", Options{}}, "no files to read": {"empty", Options{Items: "i.csv"}}, "none.csv": {"none.csv", Options{Items: "i.csv"}},
-		"no column that looks like the title": {"e.csv", Options{}}, "there are a source, e.csv, and a query": {"e.csv", Options{Query: "SELECT 1"}}} {
+	}{"no known layout": {"x", Options{}}, "no files to read": {"empty", Options{Items: "i.csv"}}, "none.csv": {"none.csv", Options{Items: "i.csv"}},
+		"no column that looks like the title": {"e.csv", Options{}}, "both a source, e.csv, and a query are given": {"e.csv", Options{Query: "SELECT 1"}}} {
 		if _, _, err := bring(t.Context(), c.from, c.o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
@@ -421,7 +421,7 @@ func TestImportParquetTypes(t *testing.T) {
 	}
 }
 
-// A header that somebody added to files whose columns are known is no item, user or event.
+// A header that was added to files with known columns is no item, user or event.
 func TestImportHeaderOfKnownLayout(t *testing.T) {
 	inFolder(t, "movies.dat", "MovieID::Title::Genres\n1::A::x\n2::B::y\n", "ratings.dat", "UserID::MovieID::Rating::Timestamp\n7::1::3::5\n7::2::4::6\n")
 	d, report, err := bring(t.Context(), ".", Options{})
@@ -561,7 +561,7 @@ func TestImportFilters(t *testing.T) {
 	stores(t, d)
 }
 
-// A pipe is read once, whatever the import needs of it.
+// A pipe is read only once.
 func TestImportPipe(t *testing.T) {
 	inFolder(t)
 	read, write, err := os.Pipe()
@@ -579,7 +579,7 @@ func TestImportPipe(t *testing.T) {
 	}
 }
 
-// The import into a folder: what exists is not touched, and what is stopped leaves nothing.
+// The import into a folder does not touch an existing one, and a stopped import leaves nothing.
 func TestImportIntoFolder(t *testing.T) {
 	inFolder(t, "ml/movies.csv", csvItems, "ml/ratings.csv", csvEvents)
 	to := filepath.Join("new", "data")
@@ -590,7 +590,7 @@ func TestImportIntoFolder(t *testing.T) {
 				cancel()
 			}
 		}}
-		if _, _, err := Import(ctx, "ml", to, stop); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "has left nothing") {
+		if _, _, err := Import(ctx, "ml", to, stop); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "wrote nothing") {
 			t.Errorf("stopped while %s: %v", when, err)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/lines"
 )
 
-// jsonReader reads objects: one a line, in arrays, or one behind the other. A key that an object
-// lacks, or null, gives an empty field.
+// jsonReader reads objects: one per line, in arrays, or one after the other. A missing key and null
+// give an empty field.
 type jsonReader struct {
 	file    file
 	to      reading
@@ -26,15 +26,15 @@ type jsonReader struct {
 	waiting []waiting // objects that were read before the columns are chosen
 }
 
-// waiting is an object whose fields are not cut out yet.
+// waiting is an object whose fields have not been extracted yet.
 type waiting struct {
 	line   int
 	object map[string]json.RawMessage
 	bad    error
 }
 
-// sampled is how many objects are read before the columns are chosen, so that a key which the first
-// ones lack counts.
+// sampled is the number of objects that are read before the columns are chosen, so that keys that
+// the first ones lack are found.
 const sampled = 1000
 
 func (f file) readJSON(o *opened, to reading) error {
@@ -62,8 +62,8 @@ func (f file) readJSON(o *opened, to reading) error {
 	return f.fail(1, "write a JSON object for each row, on a line of its own or in an array", "it has no JSON objects")
 }
 
-// oneALine tells by the beginning of a text whether its lines are objects: the first object ends
-// with its line, or the next line begins another one.
+// oneALine reports, from the beginning of a text, whether each line is an object: the first object
+// ends with its line, or the next line begins another one.
 func oneALine(start []byte) bool {
 	if len(start) == 0 || start[0] != '{' {
 		return false
@@ -107,7 +107,7 @@ func (e *enclosed) next(c byte) {
 	}
 }
 
-// lines reads an object a line.
+// lines reads one object per line.
 func (j *jsonReader) lines(o *opened) error {
 	text := lines.NewReader(o.Reader, dataset.LongestRecord)
 	for {
@@ -133,7 +133,7 @@ func (j *jsonReader) lines(o *opened) error {
 	}
 }
 
-// values reads objects wherever they are: in arrays, over several lines, or one behind the other.
+// values reads objects in arrays, over several lines, or one after the other.
 func (j *jsonReader) values(o *opened) error {
 	cut := func(line int) error {
 		return j.file.fail(line, "it may be cut off: fetch or write it again", "it is not valid JSON: an object or array does not end")
@@ -178,8 +178,8 @@ func (j *jsonReader) values(o *opened) error {
 	}
 }
 
-// value reads the object that c begins, or else what stands there in its place. Of a long one it
-// returns the beginning.
+// value reads the object, or another value, that begins with c. If it is too long, value returns
+// its beginning.
 func (j *jsonReader) value(o *opened, c byte, line *int) (value []byte, err error) {
 	e := enclosed{}
 	for object := c == '{'; ; {
@@ -205,12 +205,13 @@ func (j *jsonReader) value(o *opened, c byte, line *int) (value []byte, err erro
 	}
 }
 
-// broken says that a file cannot be read on.
+// broken is the error of a file of which the rest cannot be read.
 func (j *jsonReader) broken(line int, err error) error {
 	return j.file.fail(line, "it may be cut off or damaged: fetch or write it again", "it cannot be read: %v", err)
 }
 
-// parseObject parses a JSON object, or a Python literal of one. What is not UTF-8 is Windows-1252.
+// parseObject parses a JSON object, or a Python literal of one. Text that is not UTF-8 is read as
+// Windows-1252.
 func parseObject(text []byte) (map[string]json.RawMessage, error) {
 	object := map[string]json.RawMessage{}
 	text, _ = toUTF8(text)
@@ -243,7 +244,7 @@ func (j *jsonReader) add(line int, object map[string]json.RawMessage, bad error)
 	return j.flush()
 }
 
-// flush names the columns that are new, and gives the objects on.
+// flush announces new columns and passes the waiting objects on.
 func (j *jsonReader) flush() error {
 	for key, place := range j.places {
 		if place < 0 {
@@ -280,7 +281,7 @@ func (j *jsonReader) flush() error {
 	return nil
 }
 
-// fieldOf writes a JSON value as a field. The scalars of a list stand between "|". Mongo's
+// fieldOf writes a JSON value as a field. The scalars of a list are joined by "|". Mongo's
 // {"$date": …}, {"$oid": …} and {"$numberLong": …} are scalars.
 func fieldOf(value json.RawMessage) (field []byte, nested bool) {
 	switch value = bytes.TrimSpace(value); {
@@ -328,8 +329,8 @@ func extended(value json.RawMessage) (field []byte, nested bool) {
 	return nil, true
 }
 
-// fromPython turns what Python writes into JSON: literals such as {u'title': u'A', 'new': True},
-// and NaN, which its writer of JSON leaves as it is.
+// fromPython turns Python's output into JSON: literals such as {u'title': u'A', 'new': True}, and
+// NaN, which its JSON writer does not convert.
 func fromPython(text []byte) (out []byte, ok bool) {
 	signs := []string{"'", "True", "False", "None", "NaN", "Infinity"}
 	if !slices.ContainsFunc(signs, func(sign string) bool { return bytes.Contains(text, []byte(sign)) }) {
@@ -388,7 +389,7 @@ func pythonString(text []byte) (end int, out []byte) {
 			return i + 1, out
 		case c == '\\' && i+1 < len(text):
 			value, _, rest, err := strconv.UnquoteChar(string(text[i:]), text[0])
-			if err != nil { // an escape that Python leaves as it is
+			if err != nil { // an escape that Python keeps
 				inner = append(inner, c)
 				continue
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// source is what an import reads. Exactly one of events, parts and splits is there.
+// source is the input of an import. Exactly one of events, parts and splits is set.
 type source struct {
 	at        string // its path
 	layout    string // in words
@@ -22,14 +22,14 @@ type source struct {
 	parts     [3]*table // sequences to train, to validate and to test; nil: none
 	splits    [3]*table // events of these; nil: none
 	together  bool      // items and events are the same files
-	rawTitles bool      // are as they should be
+	rawTitles bool      // titles are clean already
 	movieLens fs.FS     // the folder, where the layout is one of GroupLens's
 	tidy      func(*dataset.Dataset)
 }
 
 func (s source) given() bool { return s.parts[0] != nil || s.splits[0] != nil }
 
-// locate finds out what lies at a path: a folder in a layout that is known, or events with named
+// locate finds out what is at a path: a folder in a layout that is known, or events with named
 // columns in a file, in a folder of parts, or in files that match a pattern.
 func (im *importer) locate(at string) (s source, err error) {
 	if im.o.Query != "" {
@@ -50,13 +50,13 @@ func (im *importer) locate(at string) (s source, err error) {
 
 func (im *importer) locateQuery(at string) (s source, err error) {
 	if at != "" {
-		return s, fmt.Errorf("dataset: there are a source, %s, and a query; the query names its files itself", at)
+		return s, fmt.Errorf("dataset: both a source, %s, and a query are given; the query names its files itself", at)
 	}
 	s = source{at: "the query", layout: "a query", events: &table{query: im.o.Query, columns: im.o.Columns.events()}}
 	return s, im.beside(&s)
 }
 
-// beside finds titles, and what is known of users, beside events with named columns.
+// beside finds tables of titles and users next to events with named columns.
 func (im *importer) beside(s *source) (err error) {
 	s.items = &table{files: s.events.files, query: s.events.query, columns: im.o.Columns.items()}
 	if s.together = im.o.Items == ""; !s.together {
@@ -131,8 +131,8 @@ func (im *importer) files(at string, format Format) (files []file, err error) {
 	return files, nil
 }
 
-// partsIn finds a file, or the files in a folder and its folders, but those that programs leave
-// beside their output, such as _SUCCESS and .part-0.crc.
+// partsIn finds a file, or the files in a folder and its folders, except those that programs add to
+// their output, such as _SUCCESS and .part-0.crc.
 func partsIn(dir string) (found []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -152,8 +152,7 @@ func partsIn(dir string) (found []string, err error) {
 	return found, err
 }
 
-// locateFolder recognises the layout of a folder that brings its own titles; layout is "" where
-// there is none to recognise.
+// locateFolder recognises the layout of a folder with titles; layout is "" if it recognises none.
 func (im *importer) locateFolder(folder fs.FS, at string) (s source, err error) {
 	entries, err := fs.ReadDir(folder, at)
 	if err != nil {
@@ -224,7 +223,7 @@ func (im *importer) locateFolder(folder fs.FS, at string) (s source, err error) 
 			}
 		}
 		if s.layout == "" && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return knownNames[path.Ext(e.Name())] }) {
-			return s, fmt.Errorf("dataset: %s has no layout that is known: u.data and u.item, ratings.dat and movies.dat, ratings.csv and "+
+			return s, fmt.Errorf("dataset: %s has no known layout: u.data and u.item, ratings.dat and movies.dat, ratings.csv and "+
 				"movies.csv, NAME.inter (or NAME.train.inter, NAME.valid.inter and NAME.test.inter) and NAME.item, or items.tsv, "+
 				"train.tsv, validation.tsv and test.tsv; or name a file of events and one of titles", at)
 		}
@@ -235,12 +234,12 @@ func (im *importer) locateFolder(folder fs.FS, at string) (s source, err error) 
 	return s, im.besideUsers(&s)
 }
 
-// knownNames are endings of files by which layouts are recognised: a folder that has some of them
-// is not one of parts.
+// knownNames are endings of files by which layouts are recognised: a folder with such files is not
+// a folder of parts.
 var knownNames = map[string]bool{".data": true, ".dat": true, ".inter": true, ".item": true, ".base": true}
 
-// splits are the columns of events that came split; times may be absent, and histories may be
-// there.
+// splits are the columns of events that are already split; times may be absent, and histories may
+// be present.
 func (c Columns) splits() []column {
 	columns := append(c.events(), column{historyRole, "history", []string{"item_id_list"}, true},
 		column{nextRole, "next", usual[itemRole], false})

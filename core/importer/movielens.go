@@ -29,8 +29,8 @@ var genres100K = strings.Split("unknown|Action|Adventure|Animation|Children's|Co
 
 var yearAtEnd = regexp.MustCompile(`\((\d{4})\)$`)
 
-// recognise tells GroupLens's own archives from other data in their layouts, by their README or
-// their numbers: only the former have GroupLens's name and licence.
+// recognise distinguishes GroupLens's own archives from other data in their layouts, by their
+// README or their numbers: only the former get GroupLens's name and licence.
 func (im *importer) recognise(s source) {
 	if s.tidy != nil {
 		s.tidy(im.d)
@@ -88,8 +88,8 @@ func tidyMovieLens100K(d *dataset.Dataset) {
 
 // MovieLens100K reads MovieLens-100K from a folder (or a sub-folder of an archive) in either of its
 // two forms: the official u.data and u.item (Latin-1), or RecBole's ml-100k.inter and ml-100k.item
-// (UTF-8). Either way the dense item id is the official id − 1, all items are kept, the one called
-// "unknown" too, and the attributes are year and genres. A broken line gives a
+// (UTF-8). Either way the dense item id is the official id − 1, all items are kept, including the
+// one called "unknown", and the attributes are year and genres. A broken line gives a
 // *dataset.FormatError.
 func MovieLens100K(ctx context.Context, folder fs.FS) (*dataset.Dataset, error) {
 	im := newImporter(ctx, Options{Name: "ml-100k", Strict: true})

@@ -18,10 +18,10 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Format is how a file is written. The empty one is told from the file's content.
+// Format is how a file is written. The empty format is detected from the file's content.
 type Format string
 
-// The formats that can be named. Of JSON, lines and arrays are told apart.
+// The formats that can be named. JSON lines and arrays are both JSON.
 const (
 	CSV     Format = "csv" // or any other separator, with quotation marks
 	TSV     Format = "tsv" // without quotation marks
@@ -29,7 +29,7 @@ const (
 	Parquet Format = "parquet"
 )
 
-// Validate lists the formats that there are.
+// Validate refuses an unknown format and lists the known ones.
 func (f Format) Validate() error {
 	switch f {
 	case "", CSV, TSV, JSON, Parquet:
@@ -49,12 +49,12 @@ type file struct {
 	path      string
 	name      string // for messages; "" is path
 	format    Format
-	separator string   // of the fields where there are no quotation marks; "" is a tab, or told from the first line
-	header    []string // the names of the fields where the file does not begin with them
-	latin1    bool     // by custom: not worth a note
+	separator string   // of fields without quotation marks; "" is a tab, or detected from the first line
+	header    []string // the names of the fields, for a file without them
+	latin1    bool     // by custom, so that it needs no note
 }
 
-// label is what messages call the file.
+// label names the file in messages.
 func (f file) label() string {
 	if f.name != "" {
 		return f.name
@@ -62,7 +62,7 @@ func (f file) label() string {
 	return f.path
 }
 
-// fail says that the file cannot be read at all.
+// fail is the error of a file that cannot be read at all.
 func (f file) fail(line int, remedy, problem string, args ...any) error {
 	return &dataset.FormatError{File: f.label(), Line: line, Problem: fmt.Sprintf(problem, args...), Remedy: remedy}
 }
@@ -80,10 +80,10 @@ type opened struct {
 
 func (o *opened) Close() error { return o.raw.Close() }
 
-// share says how much has been read, from 0 to 1.
+// share is the part that has been read, from 0 to 1.
 func (o *opened) share() float64 { return min(1, float64(o.done)/float64(max(o.size, 1))) }
 
-// counted tells how much of a file has been read.
+// counted counts the bytes that have been read of a file.
 type counted struct {
 	io.Reader
 	done *int64
@@ -127,7 +127,7 @@ var others = []struct{ magic, what, remedy string }{
 	{"<html", "a web page", "fetch the file again: a page may have come in its place"},
 }
 
-// open opens the file and finds out how it is written.
+// open opens the file and detects its compression and encoding.
 func (f file) open() (*opened, error) {
 	raw, err := f.folder.Open(f.path)
 	if err != nil {
@@ -181,7 +181,7 @@ func (o *opened) startsWith(magic string) bool {
 	return string(start) == magic
 }
 
-// isUTF16 looks for a byte-order mark, or for zeros in every other one of the first bytes.
+// isUTF16 looks for a byte-order mark, or for zeros in every second one of the first bytes.
 func (o *opened) isUTF16() (unicode.Endianness, bool) {
 	start, _ := o.Peek(4)
 	switch {
@@ -194,8 +194,8 @@ func (o *opened) isUTF16() (unicode.Endianness, bool) {
 	return unicode.LittleEndian, false
 }
 
-// guess tells the format by the first bytes, and whether quotation marks are characters like any
-// other by the name: in .tsv and RecBole's files they are. Programs that write tabs in UTF-16 do
+// guess detects the format from the first bytes. The file's name decides whether quotation marks
+// are ordinary characters, as in .tsv and RecBole's files. Programs that write tabs in UTF-16 do
 // quote.
 func (o *opened) guess(f file) Format {
 	const parquet, window = "PAR1", 1 << 12
@@ -225,8 +225,7 @@ func (o *opened) guess(f file) Format {
 	return CSV
 }
 
-// spool copies what can be read only once, a pipe, to a temporary file, and gives the file that
-// stands for it.
+// spool copies a pipe, which can be read only once, to a temporary file and returns that file.
 func spool(path string, temp string) (file, error) {
 	from := path
 	if path == "-" {
@@ -239,11 +238,11 @@ func spool(path string, temp string) (file, error) {
 	defer pipe.Close()
 	copied, err := os.CreateTemp(temp, "pipe-")
 	if err != nil {
-		return file{}, fmt.Errorf("dataset: cannot keep what comes from a pipe: %w", err)
+		return file{}, fmt.Errorf("dataset: cannot store the data of a pipe: %w", err)
 	}
 	defer copied.Close()
 	if _, err := io.Copy(copied, pipe); err != nil {
-		return file{}, fmt.Errorf("dataset: cannot keep what comes from %s: %w; TMPDIR names a folder with more room", path, err)
+		return file{}, fmt.Errorf("dataset: cannot store the data of %s: %w; TMPDIR names a folder with more room", path, err)
 	}
 	return file{folder: paths{}, path: copied.Name(), name: path}, copied.Close()
 }

@@ -20,15 +20,16 @@ type record struct {
 	bad    error    // why the record cannot be used
 }
 
-// reading is what a format's reader calls: columns with the names of the fields, before the first
-// record and whenever there are more of them, and each for every record. It ends with their errors.
+// reading holds the callbacks of a format's reader: columns with the names of the fields, before
+// the first record and whenever fields are added, and each for every record. Their errors end the
+// reading.
 type reading struct {
 	columns func(header []string) error
 	each    func(*record) error
-	note    func(format string, args ...any) // reports what the file's own types have lost
-	// oneLine reports whether the field at a place must not hold a line break, and row whether the
-	// fields of a line look like a record of their own, of the kind of those of an earlier line.
-	// Where a quotation mark is not closed, they tell how much it has swallowed.
+	note    func(format string, args ...any) // reports what the file's types have lost
+	// oneLine reports whether the field at an index must not hold a line break, and row whether the
+	// fields of a line look like a record similar to an earlier line. They show how much an
+	// unclosed quotation mark has swallowed.
 	oneLine func(place int) bool
 	row     func(fields, earlier [][]byte) bool
 }
@@ -42,9 +43,8 @@ type textLine struct {
 
 // textReader cuts a text into records.
 //
-// DuckDB's reader of CSV is not used for that: it drops everything between two stray quotation
-// marks, does not tell from which line a record came, and refuses a file for one byte of
-// Windows-1252.
+// It does not use DuckDB's CSV reader, which drops everything between two stray quotation marks,
+// does not say from which line a record came, and refuses a file for one byte of Windows-1252.
 type textReader struct {
 	file      file
 	lines     *lines.Reader
@@ -120,8 +120,8 @@ func (f file) readText(o *opened, to reading) error {
 // blank reports whether a line holds nothing but spaces.
 func blank(line []byte) bool { return len(bytes.Trim(line, " ")) == 0 }
 
-// next returns the next line; the text of one that was not read ahead is valid until the call
-// after.
+// next returns the next line; the text of a line that was not read ahead is valid until the next
+// call.
 func (t *textReader) next() (textLine, error) {
 	if len(t.ahead) > 0 {
 		line := t.ahead[0]
@@ -148,9 +148,8 @@ func separatorOf(header []byte, quoted bool) []byte {
 
 var inQuotes = regexp.MustCompile(`"[^"]*"`)
 
-// record cuts a line into its fields. A quoted field may go on for several lines. Where a quotation
-// mark is not closed, or stands where none can, the record is bad and its first line is all that is
-// lost.
+// record cuts a line into its fields. A quoted field may span several lines. If a quotation mark is
+// not closed, or is misplaced, the record is bad and only its first line is lost.
 func (t *textReader) record(line textLine, want int, to reading) ([][]byte, error) {
 	fields, closed := t.split(line.text)
 	if closed && len(fields) == want+1 && len(fields[want]) == 0 { // a separator at the end of the line
@@ -192,14 +191,14 @@ func (t *textReader) record(line textLine, want int, to reading) ([][]byte, erro
 	}
 	t.ahead = append(taken, t.ahead...)
 	if plain := bytes.Split(line.text, t.separator); t.separator[0] == '\t' && len(plain) == want {
-		return plain, nil // fields between tabs are seldom quoted, so that the mark is a part of one: "A" Film
+		return plain, nil // fields between tabs are seldom quoted, so the mark is part of the field: "A" Film
 	}
-	return nil, t.file.fail(line.line, `remove the mark, or close it; inside of a quoted field it is written ""`,
+	return nil, t.file.fail(line.line, `remove the mark, or close it; inside a quoted field it is written ""`,
 		"a quotation mark is not closed, or something follows the one that closes a field")
 }
 
-// looksWhole reports whether a line that stands inside of quotation marks, which an earlier line
-// has opened, is a record itself.
+// looksWhole reports whether a line inside quotation marks that an earlier line opened is itself a
+// record.
 func (t *textReader) looksWhole(text, earlier []byte, want int, to reading) bool {
 	if want == 1 || bytes.Count(text, t.separator) != want-1 {
 		return false
@@ -211,8 +210,8 @@ func (t *textReader) looksWhole(text, earlier []byte, want int, to reading) bool
 var doubled = regexp.MustCompile(`(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$`)
 
 // split cuts text at the separators. closed is false where a quotation mark is not closed, or is
-// followed by something else than a separator. A quotation mark inside of a quoted field is doubled
-// or, in other dialects, escaped by a backslash.
+// not followed by a separator. A quotation mark inside a quoted field is doubled or, in other
+// dialects, escaped by a backslash.
 func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 	t.fields = t.fields[:0]
 	if !t.quoted || bytes.IndexByte(text, t.mark) < 0 {
@@ -233,7 +232,7 @@ func (t *textReader) split(text []byte) (fields [][]byte, closed bool) {
 	return t.fields, false
 }
 
-// splitQuoted is split where escape stands before a quotation mark that is a character.
+// splitQuoted is split where escape precedes a quotation mark that is a character.
 func (t *textReader) splitQuoted(text []byte, escape byte) bool {
 	t.fields, t.unquoted = t.fields[:0], t.unquoted[:0]
 	marks := string([]byte{t.mark, escape})

@@ -85,7 +85,7 @@ func TestImportIDs(t *testing.T) {
 	}
 }
 
-// Words for what is not there are no ids, however they are written.
+// Words for missing values are no ids, in any spelling.
 func TestImportAbsentIDs(t *testing.T) {
 	absent := []string{"NULL", "nan", "None", `\N`, "<NA>", "#N/A"}
 	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\nu,1,1\n"+strings.Join(absent, ",1,2\n")+",1,2\n")
@@ -95,7 +95,7 @@ func TestImportAbsentIDs(t *testing.T) {
 	}
 }
 
-// A space that does not break stands around ids, and is one byte in Windows-1252.
+// A no-break space occurs around ids, and is one byte in Windows-1252.
 func TestImportSpaces(t *testing.T) {
 	inFolder(t, "i.csv", shortItems, "e.csv", "user,item,time\n\xa0u ,1,1\n", "f.csv", "user,item,time\n\u00a0u\u3000,1,1\n")
 	for _, from := range []string{"e.csv", "f.csv"} {
@@ -105,7 +105,7 @@ func TestImportSpaces(t *testing.T) {
 	}
 }
 
-// A rating may be missing, whatever stands for it, also in the first object of a JSON file.
+// A rating may be missing, in any notation, also in the first object of a JSON file.
 func TestImportRatings(t *testing.T) {
 	inFolder(t, "i.csv", shortItems, "e.csv", header+"u,1,1,\nu,1,2,NaN\nu,1,3,null\nu,1,4,True\nu,1,5,false\nu,1,6,\"4,5\"\n",
 		"e.json", `{"user":"u","item":1,"time":1}`+"\n"+`{"user":"u","item":1,"time":2,"rating":null}`+"\n"+`{"user":"u","item":1,"time":3,"rating":2.5}`)
@@ -128,7 +128,7 @@ func TestImportRatings(t *testing.T) {
 	}
 }
 
-// Ratings that turn up late leave those before without one, whatever the order of the parts.
+// If ratings appear late, earlier events have none, in any order of the parts.
 func TestImportLateRatings(t *testing.T) {
 	first := `{"user":"u","item":1,"time":1}` + "\n"
 	inFolder(t, "i.csv", shortItems, "e.json", strings.Repeat(first, sampled)+`{"user":"u","item":1,"time":2,"rating":2.5}`,
@@ -164,7 +164,7 @@ func TestImportAttributes(t *testing.T) {
 	if !reflect.DeepEqual(d.ItemAttributes, wantItems) || !reflect.DeepEqual(d.UserAttributes, wantUsers) {
 		t.Errorf("%+v, %+v", d.ItemAttributes, d.UserAttributes)
 	}
-	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "1002 attributes of items were left out") {
+	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "1002 attributes of items were skipped") {
 		t.Errorf("notes %q", report.Notes)
 	}
 	stores(t, d)

@@ -137,7 +137,7 @@ func TestWrite_charactersOfSeveralTokens(t *testing.T) {
 }
 
 // What a call is answered does not depend on the calls before it, to the last bit: an evaluation
-// that is taken up again ends as one that never stopped.
+// that is resumed ends as one that never stopped.
 func TestAnswer_doesNotDependOnEarlierCalls(t *testing.T) {
 	states := randomStates(40)
 	g := titleGrammar(t, 3)

@@ -20,7 +20,7 @@ type beam struct {
 	live   []hypothesis
 	spare  []int // slots of its own that no hypothesis is in
 	done   []prompt.Answer
-	said   int        // bytes of the text that Said was told of
+	said   int        // bytes of the text that Said has received
 	random *rand.Rand // that tokens are drawn by
 }
 

@@ -19,17 +19,17 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// EndpointParams say where a judge is asked.
+// EndpointParams say where a judge runs and how it is asked.
 type EndpointParams struct {
 	URL       string        // of an OpenAI-compatible API, e.g. http://127.0.0.1:8000/v1
 	Model     string        // the model's name there
 	Key       string        // may be empty
-	PerMinute float64       // attempts begun in a minute at most; 0: no limit
+	PerMinute float64       // most attempts per minute; 0: no limit
 	Timeout   time.Duration // of one attempt; 0: two minutes
 	Wait      time.Duration // before the first repetition, doubled each time; 0: a second
-	Retries   int           // repetitions of a question that failed in a way that may pass; 0: 5
+	Retries   int           // repetitions of a question after a temporary failure; 0: 5
 
-	Temperature float64 // of sampling; it is left out once the endpoint has refused it
+	Temperature float64 // of sampling; omitted after the endpoint has refused it
 }
 
 // Endpoint is a judge behind an OpenAI-compatible API (chat completions).
@@ -66,7 +66,7 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	retrying.Logger = nil
 	retrying.HTTPClient.Timeout = p.Timeout
 	retrying.RetryWaitMin, retrying.RetryWaitMax, retrying.RetryMax = p.Wait, 60*p.Wait, p.Retries
-	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the last reply says more than that there were many
+	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler // the last reply says more than the number of attempts
 	retrying.CheckRetry = func(ctx context.Context, r *http.Response, err error) (bool, error) {
 		if err == nil && ctx.Err() == nil && (r.StatusCode == http.StatusRequestTimeout || r.StatusCode == http.StatusConflict) {
 			return true, nil // the API's own clients repeat these two as well
@@ -88,7 +88,7 @@ func NewEndpoint(p EndpointParams) (*Endpoint, error) {
 	return e, nil
 }
 
-// limited makes attempts wait for each other.
+// limited limits the rate of attempts.
 type limited struct {
 	http.RoundTripper
 	limiter *rate.Limiter
@@ -104,8 +104,8 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 // Name is the model's.
 func (e *Endpoint) Name() string { return e.model }
 
-// Ask asks one question. What cannot be read, and a status 200 that brings an error or no choices,
-// is asked again; an empty reply is a reply.
+// Ask asks one question. It repeats the question after an unreadable reply and after a status 200
+// with an error or without choices; an empty reply is a reply.
 func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 	for attempt := 0; ; {
 		tempered := e.tempered.Load()
@@ -119,11 +119,11 @@ func (e *Endpoint) Ask(ctx context.Context, question string) (Reply, error) {
 		var status *statusError
 		if errors.As(err, &status) && tempered && status.code < http.StatusInternalServerError &&
 			bytes.Contains(bytes.ToLower(status.body), []byte("temperature")) {
-			e.tempered.Store(false) // the model takes no temperature: from here on it is asked without one
+			e.tempered.Store(false) // the model accepts no temperature: later questions omit it
 			continue
 		}
 		var connection *url.Error
-		if attempt == e.retries || errors.As(err, &status) || errors.As(err, &connection) { // which have been tried again
+		if attempt == e.retries || errors.As(err, &status) || errors.As(err, &connection) { // which were already retried
 			return Reply{}, explain(err)
 		}
 		select {
@@ -145,7 +145,7 @@ func (s *statusError) Error() string {
 	return fmt.Sprintf("status %d: %.500s", s.code, errorText(s.body))
 }
 
-// maxReply bounds the bytes of a reply.
+// maxReply is the largest size of a reply in bytes.
 const maxReply = 4 << 20
 
 // ask makes one attempt.
@@ -181,14 +181,14 @@ func (e *Endpoint) ask(ctx context.Context, question string, tempered bool) (Rep
 	return readReply(data)
 }
 
-// failed says whether the field "error" of a reply holds an error. Some servers always send the
+// failed reports whether the field "error" of a reply holds an error. Some servers always send the
 // field.
 func failed(field json.RawMessage) bool {
 	return !slices.Contains([]string{"", "null", `""`, "{}", "false"}, string(field))
 }
 
-// errorText is what an error says: its message, or that of its field "error", where it is JSON that
-// has one; else all of it.
+// errorText returns the message of an error, or of its field "error", if it is JSON with a message;
+// else all of it.
 func errorText(body []byte) string {
 	var told struct {
 		Error   json.RawMessage `json:"error"`
@@ -242,7 +242,7 @@ func readReply(data []byte) (Reply, error) {
 		Text string `json:"text"`
 	}
 	switch {
-	case len(content) == 0 || string(content) == "null": // all tokens went into thoughts
+	case len(content) == 0 || string(content) == "null": // the model spent all tokens on reasoning
 	case json.Unmarshal(content, &reply.Text) == nil:
 	case json.Unmarshal(content, &parts) == nil:
 		for _, part := range parts {
@@ -256,7 +256,7 @@ func readReply(data []byte) (Reply, error) {
 	return reply, nil
 }
 
-// explain adds what can be done.
+// explain adds a remedy.
 func explain(err error) error {
 	var status *statusError
 	var connection *url.Error
@@ -268,7 +268,7 @@ func explain(err error) error {
 		case http.StatusNotFound:
 			return fmt.Errorf("%w; does the address end as the API wants it (often /v1), and is there such a model?", err)
 		case http.StatusTooManyRequests:
-			return fmt.Errorf("%w; ask less often, or go on later", err)
+			return fmt.Errorf("%w; ask less often, or continue later", err)
 		}
 	case errors.As(err, &connection):
 		return fmt.Errorf("%w; is a server running there?", err)

@@ -284,7 +284,7 @@ func TestEndpoint_usage(t *testing.T) {
 	}
 }
 
-// What a server says of an error reaches the user, whatever form it has.
+// A server's error message reaches the user, in any of its forms.
 func TestEndpoint_errorTexts(t *testing.T) {
 	for body, says := range map[string]string{
 		`{"detail":[{"loc":["body","model"],"msg":"field required","type":"value_error"}]}`: "field required",

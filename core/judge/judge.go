@@ -17,7 +17,7 @@ import (
 type Case struct {
 	ID      string   // unique in the comparison
 	History []string // titles, oldest first
-	Oracle  string   // what the oracle was put into words as
+	Oracle  string   // the oracle in words
 	Item    string   // the title it is compared with
 }
 
@@ -27,7 +27,7 @@ type Judge interface {
 	Ask(ctx context.Context, question string) (Reply, error)
 }
 
-// Reply is an answer, and what it cost.
+// Reply is an answer and its cost.
 type Reply struct {
 	Text   string
 	Tokens int // of question and answer together; 0 where the judge does not say
@@ -35,15 +35,15 @@ type Reply struct {
 
 // Options are how a comparison is run.
 type Options struct {
-	Path     string // transcripts as JSON lines; a comparison that was cut short goes on from there
-	Label    string // what is compared; Path of another label is refused
-	Against  string // what the oracles are compared with, in words
+	Path     string // transcripts as JSON lines; a comparison that was interrupted continues from them
+	Label    string // identifies the comparison; a file of another label is refused
+	Against  string // the name of what the oracles are compared with
 	Parallel int    // questions under way at once; 0: 1
-	Budget   int    // no question is begun once the replies have cost so many tokens; 0: no limit
+	Budget   int    // tokens after which no question is begun; 0: no limit
 	Progress func(done, total int)
 }
 
-// ErrBudget says that a comparison ended because its tokens are spent.
+// ErrBudget is the error of a comparison that ended because its tokens are spent.
 var ErrBudget = errors.New("the budget of tokens is spent")
 
 // The orders in which a pair is shown.
@@ -52,7 +52,7 @@ const (
 	ItemFirst   = "item first"
 )
 
-// Result is what a comparison found.
+// Result is the result of a comparison.
 type Result struct {
 	Judge      string         `json:"judge"`
 	Against    string         `json:"against"`
@@ -62,14 +62,14 @@ type Result struct {
 	Tie        evaluate.Share `json:"tie"`        // in one of them, or where there is no verdict, or both are the same
 	Loss       evaluate.Share `json:"loss"`       // in neither
 	Preferred  evaluate.Share `json:"preferred"`  // verdicts for the oracle, of all verdicts; the interval is a bootstrap over cases
-	First      evaluate.Share `json:"first"`      // verdicts for what is shown first: half of them if place does not count
+	First      evaluate.Share `json:"first"`      // verdicts for the title shown first: half of them if place does not matter
 	Consistent evaluate.Share `json:"consistent"` // cases with the same verdict in both orders, of those with two verdicts
 	Same       int            `json:"same"`       // cases in which both are the same title: nothing is asked
 	Unclear    int            `json:"unclear"`    // replies without a verdict
 	Tokens     int            `json:"tokens"`
 }
 
-// Question is what is asked about a case in one order.
+// Question is the text of a question about a case in one order.
 func (c Case) Question(order string) string {
 	first, second := c.Oracle, c.Item
 	if order == ItemFirst {
@@ -79,8 +79,8 @@ func (c Case) Question(order string) string {
 		"\n\nWhich of these two would they rather choose next?\n1: " + first + "\n2: " + second + "\n\nReply with the number alone."
 }
 
-// thoughts are what a reasoning model writes before its answer; where its template opens the tag
-// only the end is in the reply. unfinished are thoughts that were cut off.
+// thoughts match the text that a reasoning model writes before its answer; where its template opens
+// the tag, only the end is in the reply. unfinished matches thoughts that were cut off.
 var (
 	thoughts = regexp.MustCompile(`(?is)^.*(?:</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|` +
 		`<\|channel\|>final(?:<\|message\|>)?)`)
@@ -97,7 +97,7 @@ var (
 	deniedPattern   = regexp.MustCompile(`(?i)(?:\bnot|n['’]t|\bnever|\bthan|\binstead of|\bover)\W+(?:\w+\W+)?$`)
 	sentencePattern = regexp.MustCompile(`(?i)\b(?:option|number|answer|choice|choose|chosen|pick|select|prefer|recommend|suggest|say|` +
 		`believe|think|is|be|go (?:with|for))\W+(?:(?:the|my|is|would|be|option|number|answer)\W+)*([12])\b`)
-	eitherPattern = regexp.MustCompile(`(?i)^\s*(?:[,/]|or\b|and\b)\W*(?:(?:or|and|option|number)\W+)*[12]\b`) // behind one option: or 2
+	eitherPattern = regexp.MustCompile(`(?i)^\s*(?:[,/]|or\b|and\b)\W*(?:(?:or|and|option|number)\W+)*[12]\b`) // after one option: or 2
 )
 
 // verdict reads a reply: 1, 2, or 0 where it is neither or both. The numbers in the titles that the
@@ -136,7 +136,7 @@ func verdict(reply string, titles ...string) int {
 }
 
 // Probe asks a question that any judge can answer, before tokens are spent on others. An error says
-// why the judge is of no use; metered asks it to say how many tokens a reply has cost.
+// why the judge is unusable; metered requires it to report the tokens of a reply.
 func Probe(ctx context.Context, judge Judge, metered bool) error {
 	reply, err := judge.Ask(ctx, "Which of these two words is an animal?\n1: cat\n2: stone\n\nReply with the number alone.")
 	if err != nil {
@@ -144,16 +144,16 @@ func Probe(ctx context.Context, judge Judge, metered bool) error {
 	}
 	if verdict(reply.Text) == 0 {
 		return fmt.Errorf("judge: %s was asked for one of two numbers and replied %.200q, in which there is no verdict; "+
-			"choose another model, or one that is told not to think aloud", judge.Name(), reply.Text)
+			"choose another model, or tell it not to think aloud", judge.Name(), reply.Text)
 	}
 	if metered && reply.Tokens == 0 {
-		return fmt.Errorf("judge: a budget of tokens cannot be kept: %s reports no usage; leave the budget out", judge.Name())
+		return fmt.Errorf("judge: a budget of tokens cannot be kept: %s reports no usage; omit the budget", judge.Name())
 	}
 	return nil
 }
 
 // Compare asks about every case and counts the verdicts. Every reply is on disk before the next
-// question is begun; after an error or ErrBudget the same call goes on with what is missing.
+// question is begun; after an error or ErrBudget the same call asks only the missing questions.
 func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (result *Result, err error) {
 	if err := check(cases); err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func Compare(ctx context.Context, cases []Case, judge Judge, opts Options) (resu
 // titles returns all titles that the question shows.
 func (c Case) titles() []string { return append(slices.Clone(c.History), c.Oracle, c.Item) }
 
-// same says whether there is nothing to compare.
+// same reports whether both titles are the same.
 func (c Case) same() bool { return evaluate.Exact(c.Oracle, c.Item) }
 
 func check(cases []Case) error {
@@ -200,7 +200,7 @@ func check(cases []Case) error {
 	seen := map[string]bool{}
 	for _, c := range cases {
 		if seen[c.ID] || len(c.History) == 0 || c.Item == "" {
-			return fmt.Errorf("judge: case %q is there twice, or has no history or no item", c.ID)
+			return fmt.Errorf("judge: case %q is given twice, or has no history or no item", c.ID)
 		}
 		seen[c.ID] = true
 	}
@@ -213,12 +213,12 @@ type question struct {
 	order string
 }
 
-// askAll asks questions side by side until all are answered, one fails, or the budget is spent.
-// Questions that are under way then are waited for: they may be paid for.
+// askAll asks questions side by side until all are answered, one fails, or the budget is spent. It
+// waits for questions in progress, because they may be paid for.
 func askAll(ctx context.Context, questions []question, judge Judge, t *transcript, opts Options) error {
 	total := len(questions)
 	next, stop := make(chan question), make(chan struct{})
-	var mu sync.Mutex // of failed, and Progress is called by one at a time
+	var mu sync.Mutex // guards failed and serialises Progress
 	var failed error
 	var workers sync.WaitGroup
 	fail := func(err error) {
@@ -253,7 +253,7 @@ func askAll(ctx context.Context, questions []question, judge Judge, t *transcrip
 feeding:
 	for _, q := range questions {
 		if opts.Budget > 0 && t.tokens() >= opts.Budget {
-			fail(fmt.Errorf("judge: %d of %d: %w; a higher one goes on from there", t.tokens(), opts.Budget, ErrBudget))
+			fail(fmt.Errorf("judge: %d of %d: %w; repeat with a higher budget to continue", t.tokens(), opts.Budget, ErrBudget))
 			break
 		}
 		select {

@@ -85,7 +85,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// Stopped anywhere, killed within a line or out of tokens, a comparison goes on and asks nothing
+// Stopped anywhere, killed within a line or out of tokens, a comparison continues and asks nothing
 // twice.
 func TestCompare_resumes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "judge.jsonl")
@@ -118,7 +118,7 @@ func TestCompare_resumes(t *testing.T) {
 	if err := os.WriteFile(path, data[:torn], 0o644); err != nil { // the last reply is lost, no other
 		t.Fatal(err)
 	}
-	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "goes on with it") {
+	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "continues it") {
 		t.Errorf("read before its end: %v", err)
 	}
 	left = 1000
@@ -183,7 +183,7 @@ func TestCompare_stops(t *testing.T) {
 	}
 }
 
-// A budget or a failure begins nothing more, but what is under way is waited for and kept.
+// After the budget or a failure no question begins, but answers under way are awaited and kept.
 func TestCompare_keepsWhatIsUnderWay(t *testing.T) {
 	for name, c := range map[string]struct {
 		budget int

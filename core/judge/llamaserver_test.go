@@ -94,7 +94,7 @@ func (c *counting) Ask(ctx context.Context, question string) (Reply, error) {
 	return reply, err
 }
 
-// The endpoint is a real one, and dies in the middle: what it said is kept, and another goes on
+// The endpoint is a real one, and dies in the middle: its replies are kept, and another continues
 // with the rest.
 func TestCompare_llamaServer(t *testing.T) {
 	model := os.Getenv("RECINT_MODEL")

@@ -17,11 +17,10 @@ type transcriptHeader struct {
 	Against   string `json:"against"`
 	Label     string `json:"label"`
 	N         int    `json:"n"`         // cases
-	Questions int    `json:"questions"` // two of each case, but for those in which both are the same
+	Questions int    `json:"questions"` // two for each case with two different titles
 }
 
-// exchange is each further line: one question with its reply. They stand in the order in which
-// replies came.
+// exchange is each further line: one question with its reply. They are in the order of the replies.
 type exchange struct {
 	Case     string `json:"case"`
 	Order    string `json:"order"`
@@ -31,17 +30,16 @@ type exchange struct {
 	Tokens   int    `json:"tokens"`
 }
 
-// transcript is what has been said so far; it is safe for concurrent use.
+// transcript holds the exchanges so far; it is safe for concurrent use.
 type transcript struct {
 	*artifact.Journal[transcriptHeader, exchange]
 	mu    sync.Mutex
 	said  map[[2]string]exchange // by case and order
 	spent int
-	fresh int // exchanges of this sitting
+	fresh int // exchanges of this call
 }
 
-// openTranscript goes on with what earlier sittings left in a file, and refuses what belongs to
-// other questions.
+// openTranscript continues the exchanges in a file, and refuses those of other questions.
 func openTranscript(path string, h transcriptHeader, cases []Case) (*transcript, error) {
 	questions := map[[2]string]string{}
 	for _, c := range cases {
@@ -76,7 +74,7 @@ func (t *transcript) keep(e exchange) {
 	t.spent += e.Tokens
 }
 
-// add writes an exchange through to the disk: it may have been paid for.
+// add syncs an exchange to disk: it may have been paid for.
 func (t *transcript) add(e exchange) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -170,7 +168,7 @@ func (t *transcript) count() *Result {
 	r.Win, r.Loss = evaluate.NewShare(wins, r.N), evaluate.NewShare(losses, r.N)
 	r.Tie = evaluate.NewShare(r.N-wins-losses, r.N)
 	r.Preferred, r.First = evaluate.NewShare(oracle, verdicts), evaluate.NewShare(first, verdicts)
-	if low, high := bootstrap(perCase); low < high { // else all cases are alike, which says nothing of others
+	if low, high := bootstrap(perCase); low < high { // else all cases are alike, which says nothing about others
 		r.Preferred.Low, r.Preferred.High = low, high
 	}
 	r.Consistent = evaluate.NewShare(consistent, both)
@@ -178,7 +176,7 @@ func (t *transcript) count() *Result {
 }
 
 // bootstrap is the 95 % interval of the share of verdicts for the oracle. The two verdicts on a
-// case are not independent, so cases are what is drawn again.
+// case are not independent, so it draws cases.
 func bootstrap(cases [][2]int) (low, high float64) {
 	if len(cases) == 0 {
 		return 0, 1

@@ -17,12 +17,12 @@ func (s States) N() int {
 	return n
 }
 
-// Sample is one training sample: what it adds to a prompt.
+// Sample is one training sample: the states and the answer that it adds to a prompt.
 type Sample struct {
 	States
 	Answer []int32 // token ids, the end token included; at least one
-	Items  []int32 // of the history, where an adapter that shows several entries is taught; else nil
-	Task   int     // number of the question that it answers, of those that are trained together
+	Items  []int32 // of the history, for an adapter that shows several entries; else nil
+	Task   int     // index of its question among those trained together
 }
 
 // Batch is samples laid out for the LLM: B samples of S positions each.
@@ -35,7 +35,7 @@ type Batch struct {
 	Weight             float64   // of each target in the loss
 }
 
-// Batch lays samples out for the LLM. Row b holds the suffix and the answer without its last token,
+// Batch lays out samples for the LLM. Row b holds the suffix and the answer without its last token,
 // padded at the end to the longest row. The target of a position is the token that follows it, from
 // the last position of the suffix (which predicts the answer's first token) to the last one fed.
 // weight multiplies each target's loss.

@@ -32,16 +32,16 @@ type Prompt struct {
 type Shown struct {
 	Tokens   int  // K, soft tokens of a title
 	PerState int  // titles that one state shows: 1, or as many as the adapter looks up
-	AllItems bool // a slot shows all items of a history, not the last alone
+	AllItems bool // a slot shows all items of a history, not only the last one
 
-	// Answer gives the text that an example says of its titles, oldest first. A template without
-	// examples needs none.
+	// Answer returns the answer that an example gives for its titles, oldest first. A template
+	// without examples needs none.
 	Answer func(titles []string) string
 }
 
 // Compile makes a prompt of each of the template's wordings, first those that training draws. It
 // wraps the text in the model's chat template, if there is one, adds examples and the start of the
-// reply, and tokenises each segment between slots by itself. The model's beginning-of-sequence
+// reply, and tokenises each segment between slots separately. The model's beginning-of-sequence
 // token, if it names one, starts the prompt.
 func Compile(v Vocabulary, t Template, shown Shown) ([]*Prompt, error) {
 	if err := t.Validate(); err != nil {
@@ -112,7 +112,7 @@ func wrap(v Vocabulary, message string) (start []int32, wrapped string, err erro
 	return start, wrapped, err
 }
 
-// Question gives the tokens of a user message in the form in which an LLM is asked it.
+// Question gives the tokens of a user message in the model's chat template.
 func Question(v Vocabulary, message string) ([]int32, error) {
 	start, wrapped, err := wrap(v, message)
 	if err != nil {
@@ -125,8 +125,8 @@ func Question(v Vocabulary, message string) ([]int32, error) {
 	return join(start, tokens), nil
 }
 
-// join appends tokens to a start. A start that is a beginning-of-sequence token alone is not
-// doubled.
+// join appends tokens to a start. A start that consists of the beginning-of-sequence token alone is
+// not repeated.
 func join(start, tokens []int32) []int32 {
 	if len(start) == 1 && len(tokens) > 0 && tokens[0] == start[0] {
 		return tokens
@@ -134,7 +134,7 @@ func join(start, tokens []int32) []int32 {
 	return append(start, tokens...)
 }
 
-// tokenise cuts a text at its slots and tokenises each segment by itself.
+// tokenise cuts a text at its slots and tokenises each segment separately.
 func tokenise(v Vocabulary, text string, slots []string) ([][]int32, error) {
 	parts, err := split(text, slots)
 	if err != nil {
@@ -152,7 +152,7 @@ func tokenise(v Vocabulary, text string, slots []string) ([][]int32, error) {
 	return segments, nil
 }
 
-// example is a start of the reply with titles in place of soft tokens, and the answer.
+// example is a start of the reply with titles instead of soft tokens, and the answer.
 func (t Template) example(v Vocabulary, segments [][]int32, slots, titles []string, shown Shown) ([]int32, error) {
 	tokens := slices.Clone(segments[0])
 	for i, slot := range slots {
@@ -213,7 +213,7 @@ func (p *Prompt) SlotNames() []string { return slices.Clone(p.slots) }
 // Slots is the number of slots.
 func (p *Prompt) Slots() int { return len(p.segments) - 1 }
 
-// TokensPerState is K, the number of soft tokens that stand for one state.
+// TokensPerState is K, the number of soft tokens of one state.
 func (p *Prompt) TokensPerState() int { return p.perState }
 
 // Prefix is the part that every sample starts with, up to the first soft token.
@@ -344,7 +344,7 @@ func (p *Prompt) Show(w io.Writer, v Vocabulary, counts []int, answer []int32) e
 	return nil
 }
 
-// describeSoft says in words what soft token j is.
+// describeSoft describes soft token j in words.
 func (p *Prompt) describeSoft(j int, counts []int) string {
 	state, slot := j/p.perState, 0
 	for state >= counts[slot] {

@@ -169,7 +169,7 @@ func TestCompile_refusals(t *testing.T) {
 	}{
 		"no slot":          {"hello", chatted, 1, "without a slot"},
 		"unknown slot":     {"a{film}", chatted, 1, "{film}"},
-		"vector and state": {"{item}{state}", chatted, 1, "{item} stands alone"},
+		"vector and state": {"{item}{state}", chatted, 1, "{item} must be the only slot"},
 		"slot twice":       {"{state}{state}", chatted, 1, "twice"},
 		"no soft token":    {"{state}", chatted, 0, "at least 1"},
 		"slot lost":        {"{state}", func(string) (string, error) { return "<user>", nil }, 1, "loses"},

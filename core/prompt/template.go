@@ -10,15 +10,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 )
 
-// The slots a template may hold. Each stands for the soft tokens of recommender states.
+// The slots of templates. Soft tokens of recommender states replace each.
 const (
 	SlotState  = "state"  // the state after the whole history
 	SlotBefore = "before" // the state before the last item
 	SlotAfter  = "after"  // the state after the last item
-	SlotItem   = "item"   // the last item's own vector, in the recommender's space of item embeddings; a template has it alone
+	SlotItem   = "item"   // the last item's own vector, in the recommender's space of item embeddings; the only slot of its template
 
-	// Slots of templates that compare show states after parts of the history, as if each were a
-	// history of its own.
+	// Slots of comparing templates show states after parts of the history, each as a separate
+	// history.
 	SlotEarlier = "earlier" // its first half
 	SlotLater   = "later"   // its second half
 	SlotOne     = "one"     // of its last two items the one with the lower number
@@ -65,7 +65,7 @@ func Compares(slot string) bool {
 	return slices.Contains([]string{SlotEarlier, SlotLater, SlotOne, SlotOther}, slot)
 }
 
-// Asked is what a template asks for, a text that tasks interpret (package task).
+// Asked names what a template asks for; package task defines its meaning.
 type Asked string
 
 // Template is a question to the LLM as data: a user message in one or more wordings, and the start
@@ -83,8 +83,8 @@ type Template struct {
 	Name  string   `json:"name"`
 	Asks  Asked    `json:"asks"`
 	Texts []string `json:"texts"`
-	// Untrained are wordings that training never draws, to find out whether an answer depends on
-	// the wording.
+	// Untrained are wordings that training never draws. They show whether an answer depends on the
+	// wording.
 	Untrained []string   `json:"untrained,omitempty"`
 	Reply     string     `json:"reply,omitempty"`
 	Examples  [][]string `json:"examples,omitempty"`
@@ -118,7 +118,7 @@ func ParseTemplate(data []byte) (Template, error) {
 	return t, t.Validate()
 }
 
-// Validate reports what is wrong with the template, or nil.
+// Validate returns an error for an invalid template.
 func (t Template) Validate() error {
 	if t.Name == "" {
 		return fmt.Errorf("prompt: the template has no name")
@@ -133,7 +133,7 @@ func (t Template) Validate() error {
 	switch {
 	case slices.Contains(slots, SlotItem):
 		if len(slots) > 1 {
-			return fmt.Errorf("prompt: template %q: {%s} stands alone, since it says nothing of other items", t.Name, SlotItem)
+			return fmt.Errorf("prompt: template %q: {%s} must be the only slot, since it says nothing of other items", t.Name, SlotItem)
 		}
 	case !slices.ContainsFunc(slots, func(slot string) bool { return slices.Contains([]string{SlotState, SlotAfter, SlotLater}, slot) }):
 		return fmt.Errorf("prompt: template %q shows neither {%s} nor {%s}, so nothing of the last item", t.Name, SlotState, SlotAfter)
@@ -154,7 +154,7 @@ func (t Template) Validate() error {
 
 var (
 	slotPattern = regexp.MustCompile(`\{([A-Za-z_]+)\}`)
-	nearSlot    = regexp.MustCompile(`(?i)\{\s*(` + strings.Join(slotNames, "|") + `)\s*\}`) // what was probably meant to be one
+	nearSlot    = regexp.MustCompile(`(?i)\{\s*(` + strings.Join(slotNames, "|") + `)\s*\}`) // probably meant as a slot
 )
 
 // Slots gives the names of the template's slots in the order of its texts, which is the order in
@@ -197,7 +197,7 @@ func (t Template) slots(text string) ([]string, error) {
 			return nil, fmt.Errorf("prompt: template %q: no slot is called {%s}; known are {%s}", t.Name, name, strings.Join(slotNames, "}, {"))
 		}
 		if slices.Contains(slots, name) {
-			return nil, fmt.Errorf("prompt: template %q: slot {%s} stands in a text twice", t.Name, name)
+			return nil, fmt.Errorf("prompt: template %q: slot {%s} occurs twice in a text", t.Name, name)
 		}
 		slots = append(slots, name)
 	}

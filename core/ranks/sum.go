@@ -20,7 +20,7 @@ type Model interface {
 
 // Leaf is a part of a batch that one rank computes.
 type Leaf struct {
-	Cost   float64 // of computing it, beside that of the others; 0: 1
+	Cost   float64 // of computing it, relative to the others; 0: 1
 	Weight float64 // its gradient's and loss's in the sum; 0: 1
 }
 

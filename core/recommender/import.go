@@ -140,8 +140,8 @@ func stripPrefix(file *artifact.File, opts ImportOptions) error {
 	return nil
 }
 
-// prefixOf is what stands before a name by which one of a recommender's layouts is known, ending in
-// a point; "" if none does.
+// prefixOf is the prefix of a name by which one of a recommender's layouts is known, ending in a
+// point; "" if none does.
 func prefixOf(e models.Entry, name string) string {
 	for _, l := range e.Layouts {
 		if prefix, ends := strings.CutSuffix(name, l.Known[0]); ends && strings.HasSuffix(prefix, ".") {

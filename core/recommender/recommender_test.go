@@ -111,7 +111,7 @@ func TestBadHistories(t *testing.T) {
 	}
 }
 
-// savedAndLoaded is what comes of a recommender that goes through a file.
+// savedAndLoaded saves a recommender to a file and loads it.
 func savedAndLoaded(t *testing.T, r *Recommender) *Recommender {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "r.safetensors")

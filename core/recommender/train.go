@@ -20,7 +20,7 @@ import (
 // Options are what training may need beside its configuration and data.
 type Options struct {
 	Dataset        string         // content hash of the data set, recorded in what is saved
-	CheckpointPath string         // written each minute and after each epoch, and taken up again if it exists; "": none
+	CheckpointPath string         // written each minute and after each epoch, and resumed from if it exists; "": none
 	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
 	LogPath        string         // one JSON line for each epoch, in a file; "" for none
 	Progress       func(Progress) // may be nil; called on the caller's goroutine
@@ -59,7 +59,7 @@ func (t *Trained) Close() error { return errors.Join(t.Best.Close(), t.Last.Clos
 // Train learns from split.Train and chooses by split.Validation. split.Test is not looked at. It
 // ends after MaxEpochs epochs, or Patience epochs without a better one.
 //
-// A run that is cancelled, or killed at any moment, goes on from its checkpoint, at most a minute
+// A run that is cancelled, or killed at any moment, continues from its checkpoint, at most a minute
 // old, when it is started again with the same path, and gives bit for bit what an uninterrupted run
 // gives. Only max_epochs and patience may then differ from the configuration it was started with.
 // The ranks of the context share the work, and rank 0 writes. The context is looked at between

@@ -178,7 +178,7 @@ func TestAddRecovery(t *testing.T) {
 		t.Errorf("%+v, %+v", a, one.ByItem)
 	}
 	split.Test = split.Test[:1]
-	if err := r.addAnswers(path, named(t, "recovery"), data, split); err == nil || !strings.Contains(err.Error(), "another one by now") {
+	if err := r.addAnswers(path, named(t, "recovery"), data, split); err == nil || !strings.Contains(err.Error(), "has the data set changed") {
 		t.Errorf("another data set: error %v", err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/task"
 )
 
-// The places of lines in a chart, in its units.
+// Positions of lines in a chart, in its units.
 const (
 	chartWidth, chartHeight = 640.0, 240.0
 	chartLeft, chartBottom  = 44.0, 28.0
 )
 
-// drawing is a chart in the form that the page draws.
+// drawing is a chart in the form of the page's template.
 type drawing struct {
 	Width, Height, Left, Right, Bottom float64
 	Lines                              []line
@@ -42,13 +42,13 @@ type tick struct {
 	Anchor string // of a label below
 }
 
-// series is a line to draw; the places of its marks are values.
+// series is a line to draw; the positions of its marks are values.
 type series struct {
 	class string
-	marks []mark // without labels: a line alone
+	marks []mark // without labels: only a line
 }
 
-// chart draws lines over places of at least first, with 0 on the axis of values; nil if there is
+// chart draws lines over positions of at least first, with 0 on the axis of values; nil if there is
 // nothing to draw.
 func chart(first float64, lines ...series) *drawing {
 	low, high, last := 0.0, 0.0, first

@@ -49,12 +49,12 @@ func newPage() *template.Template {
 	return page
 }
 
-// WriteHTML writes the page: one file without an address of another.
+// WriteHTML writes the page: one file that refers to no other.
 func (r *Report) WriteHTML(w io.Writer) error { return newPage().Execute(w, r) }
 
 func probability(x float64) string { return fmt.Sprintf("%.2g", x) }
 
-// worst gives up to 20 of the items that answers, free or restricted, most often do not name.
+// worst returns up to 20 of the items that answers, free or restricted, most often fail to name.
 func worst(items []task.Item) []task.Item {
 	wrong := func(i task.Item) int {
 		if i.Restricted != nil {
@@ -67,14 +67,14 @@ func worst(items []task.Item) []task.Item {
 	return items[:min(20, len(items))]
 }
 
-// token is a piece of an answer in the form that the page shows.
+// token is a piece of an answer in the form of the page's template.
 type token struct {
 	Text        string
-	Probability string // nothing where it is not known
-	Class       string // of the style sheet; nothing for tokens that are likely
+	Probability string // "" where it is unknown
+	Class       string // of the style sheet; "" for likely tokens
 }
 
-// tokens gives the pieces of an answer, with a sign for its end; line breaks are shown as points.
+// tokens returns the pieces of an answer, with a sign for its end; line breaks are shown as points.
 func tokens(s task.Said) (shown []token) {
 	visible := strings.NewReplacer("\n", " · ")
 	if len(s.LogProbs) == 0 {

@@ -31,13 +31,13 @@ type Report struct {
 type Run struct {
 	Name        string // of its folder
 	Facts       []Fact
-	Training    []Point     // means of some steps each
+	Training    []Point     // means of several steps
 	Validation  []Point     // each one
 	Evaluations []Evaluated // of each task
 	Oracles     []run.OracleResult
 	Judged      []judge.Result
 	Controls    []control.Table
-	Unfinished  []string // what cannot be shown, with the reason
+	Unfinished  []string // missing parts, with the reason
 
 	label string // of evaluations of this adapter on this data set
 }
@@ -104,7 +104,7 @@ func newRun(label string) *Run {
 	r := &Run{Training: []Point{}, Validation: []Point{}, Oracles: []run.OracleResult{}, Judged: []judge.Result{}, Unfinished: []string{},
 		label: label}
 	for _, t := range task.Evaluations() {
-		if !t.Own { // those that have none are left out
+		if !t.Own { // those without figures are skipped
 			continue
 		}
 		r.Evaluations = append(r.Evaluations, Evaluated{Name: t.Name, Sections: []any{}})
@@ -163,8 +163,8 @@ func gather(folder string) (*Run, error) {
 	return r, nil
 }
 
-// readFacts reads what the run is made from. A run that is not trained to its end has no adapter
-// yet.
+// readFacts reads the inputs and settings of the run. A run whose training has not ended has no
+// adapter yet.
 func (r *Run) readFacts(folder string, s run.Spec) error {
 	add := func(name, format string, args ...any) {
 		r.Facts = append(r.Facts, Fact{name, fmt.Sprintf(format, args...)})
@@ -202,10 +202,10 @@ func (r *Run) readFacts(folder string, s run.Spec) error {
 // atMost is the most points of a curve.
 const atMost = 200
 
-// readLog takes the losses from a log: for training, means of equally many steps.
+// readLog reads the losses from a log: for training, means of equally many steps.
 func (r *Run) readLog(path string) error {
 	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a run that has only been begun has none
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a run that has only begun has none
 		return fmt.Errorf("report: %w", err)
 	}
 	var training []Point
@@ -235,7 +235,7 @@ func (r *Run) readLog(path string) error {
 // mine refuses results of another adapter or another data set.
 func (r *Run) mine(path, label string) error {
 	if label != r.label && !strings.HasPrefix(label, r.label+", ") {
-		return fmt.Errorf("report: %s is about another adapter or data set than those that are here now", path)
+		return fmt.Errorf("report: %s belongs to another adapter or data set than those here now", path)
 	}
 	return nil
 }

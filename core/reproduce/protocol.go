@@ -67,8 +67,8 @@ func protocol() []planned {
 	}
 }
 
-// Seeds of recommenders and adapters whose answers are set beside controls, and the shortest budget
-// that has time for them.
+// Seeds of recommenders and adapters whose answers are compared with controls, and the shortest
+// budget that has time for them.
 const (
 	controlledSeeds  = 3
 	leastControlled  = 2 * time.Hour
@@ -81,8 +81,8 @@ const (
 // ignores is the kind of adapter that ignores the states, a control.
 const ignores adapter.Kind = "bias"
 
-// controlled gives the runs whose answers are set beside controls: of each seed one that reads the
-// states, and one that ignores them.
+// controlled gives the runs whose answers are compared with controls: of each seed one that reads
+// the states, and one that ignores them.
 func controlled() (runs []planned) {
 	for seed := uint64(1); seed <= controlledSeeds; seed++ {
 		for _, kind := range []adapter.Kind{"mlp", ignores} {

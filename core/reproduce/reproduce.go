@@ -53,8 +53,8 @@ type Plan struct {
 	// Trainings are those of the recommenders.
 	Trainings []Training `json:"recommenders"`
 	Runs      []Share    `json:"runs"`
-	// Controlled are runs of several seeds whose answers are set beside controls, where the budget
-	// has time for them.
+	// Controlled are runs of several seeds whose answers are compared with controls, where the
+	// budget has time for them.
 	Controlled []Share `json:"controlled,omitempty"`
 	Samples    int     `json:"samples"` // of each evaluation at most; 0: all of the test part
 	Oracles    int     `json:"oracles"` // judged
@@ -78,7 +78,7 @@ type Share struct {
 	Recommender string       `json:"recommender"`
 	Prompt      string       `json:"prompt"`
 	Adapter     adapter.Kind `json:"adapter"`
-	Seed        uint64       `json:"seed,omitempty"` // of recommender and adapter, where answers are set beside controls
+	Seed        uint64       `json:"seed,omitempty"` // of recommender and adapter, where answers are compared with controls
 	Minutes     float64      `json:"minutes"`
 }
 

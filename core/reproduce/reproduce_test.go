@@ -65,8 +65,8 @@ func small(t *testing.T) (Options, *Plan) {
 	return o, plan
 }
 
-// Stopped in every stage and taken up again, a reproduction ends; run again it repeats the table
-// and trains nothing.
+// Stopped in every stage and resumed, a reproduction ends; run again it repeats the table and
+// trains nothing.
 func TestRun(t *testing.T) {
 	o, plan := small(t)
 	engine := testllm.Engine(t)

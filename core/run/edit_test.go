@@ -112,7 +112,7 @@ func TestEvaluateEdits(t *testing.T) {
 		}
 	}
 	if again, calls := evaluate(); calls != 0 || !reflect.DeepEqual(again, edits) {
-		t.Errorf("taken up again, %d steps: %+v", calls, again)
+		t.Errorf("resumed, %d steps: %+v", calls, again)
 	}
 }
 

@@ -20,7 +20,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	folder, err := testrun.Residual(dir) // in place of a run of yours
+	folder, err := testrun.Residual(dir) // instead of a run of yours
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -413,9 +413,9 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 	return p.reads.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start: what stands for an item with the answer to the first
-// question about it, such as its title; for an adapter that shows several entries, and learns there
-// to look up what the samples name, these with all their titles.
+// pairs makes those of the warm start: the vector of an item with the answer to the first question
+// about it, such as its title; for an adapter that shows several entries, and learns there to look
+// up what the samples name, these with all their titles.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)

@@ -51,7 +51,7 @@ func TestTitleRanks(t *testing.T) {
 	}
 	again, err := titles.TitleRanks(t.Context(), 0, 1, path, func(int, int) { calls++ })
 	if err != nil || calls != held || !reflect.DeepEqual(again, ranks) {
-		t.Errorf("taken up again: %+v, %v", again, err)
+		t.Errorf("resumed: %+v, %v", again, err)
 	}
 	titles.Task.Title = false
 	if _, err := titles.TitleRanks(t.Context(), 0, 1, path, nil); err == nil || !strings.Contains(err.Error(), "a question for the title") {

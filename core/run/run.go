@@ -67,7 +67,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	path := filepath.Join(dir, align.AdapterFile)
 	trained, provenance, err := align.LoadAdapter(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("run: %s has no %s: its training has not ended; the same recint align command goes on with it",
+		return nil, fmt.Errorf("run: %s has no %s: its training has not ended; the same recint align command continues it",
 			dir, align.AdapterFile)
 	}
 	if err != nil {

@@ -406,7 +406,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"is not a run: it has no run.json; recint align makes one",
 			func(dir string) error { return os.Remove(filepath.Join(dir, SpecFile)) }},
-		{"its training has not ended; the same recint align command goes on with it",
+		{"its training has not ended; the same recint align command continues it",
 			func(dir string) error { return os.Remove(filepath.Join(dir, align.AdapterFile)) }},
 		{"is truncated", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, align.AdapterFile), content[:len(content)-1], 0o644)
@@ -451,8 +451,7 @@ func TestRefusesNaN(t *testing.T) {
 	}
 }
 
-// A run that was stopped, wherever that was, and then taken up again gives the adapter of one that
-// was not.
+// A run that was stopped at any point and then resumed gives the adapter of one that was not.
 func TestStoppedAndResumed(t *testing.T) {
 	whole := trained(t)
 	want, err := artifact.ReadSafetensors(filepath.Join(whole.run(), align.AdapterFile))

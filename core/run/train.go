@@ -13,10 +13,10 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
-// Train trains the run of a folder, or goes on with it as if it had never stopped (see
-// align.Train), and leaves the adapter in it. The folder is made; one that holds another run is
-// refused. stage is told what is being done, in words, and progress each step; both may be nil. The
-// ranks of ctx share the work, and rank 0 writes.
+// Train trains the run of a folder, or continues it as if it had never stopped (see align.Train),
+// and leaves the adapter in it. The folder is made; one that holds another run is refused. stage is
+// told what is being done, in words, and progress each step; both may be nil. The ranks of ctx
+// share the work, and rank 0 writes.
 func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage func(string), progress func(align.Event)) (
 	*align.Result, error) {
 	if stage == nil {

@@ -25,13 +25,13 @@ type (
 		Runs []namedRun `json:"runs"`
 	}
 	namedRun struct {
-		Name string `json:"name" doc:"What requests give as run."`
+		Name string `json:"name" doc:"The value of run in requests."`
 		service.Info
 	}
 	// Item is exported for huma, which skips embedded fields of other types.
 	Item struct {
 		ID    string `json:"id" doc:"In the data set."`
-		Title string `json:"title" doc:"What an interpretation should say."`
+		Title string `json:"title" doc:"The title that an interpretation should name."`
 	}
 	itemsAnswer struct {
 		Run     string      `json:"run"`
@@ -40,7 +40,7 @@ type (
 	}
 	foundItem struct {
 		Item
-		RawTitle string `json:"raw_title" doc:"The title as the data set has it."`
+		RawTitle string `json:"raw_title" doc:"The title in the source of the data set."`
 	}
 	statesAnswer struct {
 		Run   string    `json:"run"`
@@ -56,21 +56,21 @@ type (
 	}
 	interpretAnswer struct {
 		Run     string          `json:"run"`
-		Asks    prompt.Asked    `json:"asks" doc:"What the run's prompt asks for."`
-		Text    string          `json:"text" doc:"What the LLM says: the likeliest token each time, of answers from a closed set the likeliest that it allows."`
+		Asks    prompt.Asked    `json:"asks" doc:"The question of the run's prompt."`
+		Text    string          `json:"text" doc:"The LLM's answer: the likeliest token at each step, of those that a closed set of answers allows, if there is one."`
 		LogProb float64         `json:"log_prob" doc:"Of the whole text and its end, in nats."`
 		Ended   bool            `json:"ended" doc:"false if the text was cut."`
-		Unlike  bool            `json:"unlike" doc:"The states are unlike those that the adapter was trained on: the words mean little."`
+		Unlike  bool            `json:"unlike" doc:"The states are unlike those that the adapter was trained on, so that the words mean little."`
 		Tokens  []service.Token `json:"tokens"`
 		Lines   []namedLine     `json:"lines"`
-		Truth   []judgedItem    `json:"truth,omitempty" doc:"What the words about a history should name: its last item, or those of its items that count. Missing for vectors and states."`
-		Claims  []judgedClaim   `json:"claims,omitempty" doc:"What the words about a history should say, where it is not items that they name."`
+		Truth   []judgedItem    `json:"truth,omitempty" doc:"The items that the words about a history should name: its last item, or its items that count. Missing for vectors and states."`
+		Claims  []judgedClaim   `json:"claims,omitempty" doc:"The lines that the words about a history should have, for questions that do not name items."`
 		Titles  []rankedAnswer  `json:"titles,omitempty" doc:"The likeliest answers that are titles, if the request asks for them."`
 	}
 	namedLine struct {
 		Text  string `json:"text" doc:"A line of an answer."`
 		Item  *Item  `json:"item"` // nil: the line names none
-		Right *bool  `json:"right,omitempty" doc:"Of words about a history: the line is one of truth or claims, which no line before it has used up."`
+		Right *bool  `json:"right,omitempty" doc:"For words about a history: the line is one of truth or claims, and no earlier line named it."`
 	}
 	judgedItem struct {
 		Item
@@ -91,7 +91,7 @@ type (
 	}
 	mapAnswer struct {
 		Run    string       `json:"run"`
-		Of     string       `json:"of" enum:"states,items" doc:"What paths show: states, each at the length of an item's vector, or, if states do not live among the items' vectors, the items of the history."`
+		Of     string       `json:"of" enum:"states,items" doc:"What paths show: states, each scaled to the length of an item's vector, or the items of the history, if the states are not in the space of the items' vectors."`
 		Shares [2]float64   `json:"shares" doc:"Of the vectors' variance, along x and y."`
 		Items  []placedItem `json:"items"`
 	}
@@ -105,8 +105,8 @@ type (
 		Points []service.Point `json:"points"`
 	}
 	errorAnswer struct {
-		Error     string `json:"error" doc:"What was wrong, and what to do."`
-		Status    int    `json:"status" doc:"The answer's status; of a stream, which has begun with 200, the one that it would have had."`
+		Error     string `json:"error" doc:"The problem, and what to do."`
+		Status    int    `json:"status" doc:"The status of the answer; in a stream, which began with 200, the status that a plain answer would have."`
 		RequestID string `json:"request_id" doc:"As in the header X-Request-Id and in the server's log."`
 	}
 )
@@ -118,10 +118,10 @@ func (namedLine) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return s
 }
 
-const internal = "something failed here; the server's log says what, beside the request's id"
+const internal = "an internal error occurred; the server's log describes it under the request's id"
 
-// admit lets a request through once its body has arrived, so that slow clients lock out nobody, if
-// there is room for one more. It limits the request's time.
+// admit waits for a request's body, so that slow clients do not occupy the server, and then admits
+// it if there is room for one more. It limits the request's time.
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := receive(w, r); err != nil {
@@ -141,7 +141,7 @@ func (s *Server) admit(next http.Handler) http.Handler {
 	})
 }
 
-// explain gives the status and the message of an error.
+// explain returns the status and the message for an error.
 func explain(err error) (status int, message string) {
 	var refused refusal
 	var invalid *service.InvalidError
@@ -151,7 +151,7 @@ func explain(err error) (status int, message string) {
 	case errors.As(err, &invalid):
 		return http.StatusBadRequest, strings.TrimPrefix(err.Error(), "service: ")
 	case errors.Is(err, service.ErrBusy):
-		return http.StatusTooManyRequests, "more is asked than can be answered; ask again a little later"
+		return http.StatusTooManyRequests, "the server is busy; ask again a little later"
 	case errors.Is(err, service.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -162,10 +162,10 @@ func explain(err error) (status int, message string) {
 	return http.StatusInternalServerError, internal
 }
 
-// statusGone is what logs show for a client that has left, as nginx does.
+// statusGone is the status in logs for a client that disconnected, as in nginx.
 const statusGone = 499
 
-// tell makes an error an answer to the request that w answers.
+// tell writes an error as the answer.
 func tell(w http.ResponseWriter, err error) errorAnswer {
 	status, message := explain(err)
 	return errorAnswer{message, status, w.Header().Get("X-Request-Id")}
@@ -186,7 +186,7 @@ func writeJSON(w http.ResponseWriter, status int, value any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // an error is the client's, who has left
+	w.Write(append(text, '\n')) // fails only if the client has disconnected
 	return nil
 }
 
@@ -305,7 +305,7 @@ func (s *Server) interpret(w http.ResponseWriter, r *http.Request, a asked, requ
 	return nil, events.end(r, nil)
 }
 
-// lines says which items the lines of a text name.
+// lines finds the items that the lines of a text name.
 func lines(h *held, text string) []namedLine {
 	named := []namedLine{}
 	for line := range strings.Lines(text) {
@@ -333,7 +333,7 @@ func judge(answer *interpretAnswer, a asked) {
 			answer.Claims = append(answer.Claims, judgedClaim{text, named[i]})
 		}
 	}
-	if len(truth.Answer) == 0 { // nothing is known of it
+	if len(truth.Answer) == 0 { // the true answer is unknown
 		return
 	}
 	for i, line := range evaluate.Lines(answer.Text, truth.Answer) {
@@ -341,7 +341,7 @@ func judge(answer *interpretAnswer, a asked) {
 	}
 }
 
-// wantsEvents says whether a client asks for server-sent events.
+// wantsEvents reports whether a client accepts server-sent events.
 func wantsEvents(r *http.Request) bool {
 	return slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), func(kind string) bool {
 		kind, _, _ = strings.Cut(kind, ";")
@@ -349,11 +349,11 @@ func wantsEvents(r *http.Request) bool {
 	})
 }
 
-// patience is how long a client may take to read an event.
+// patience is the time that a client has to read an event.
 const patience = 10 * time.Second
 
-// stream writes server-sent events. The first one begins the answer, so that what fails before has
-// a status of its own.
+// stream writes server-sent events. The first event begins the answer, so that an earlier failure
+// can still set the status.
 type stream struct {
 	w       http.ResponseWriter
 	wrote   bool
@@ -362,7 +362,7 @@ type stream struct {
 	cancel  func()
 }
 
-// send writes an event. Where that fails the work is cancelled, and no further event is sent.
+// send writes an event. If that fails, it cancels the work and sends no further event.
 func (s *stream) send(event string, value any) {
 	if s.broken || s.problem != nil {
 		return
@@ -391,10 +391,10 @@ func (s *stream) send(event string, value any) {
 	}
 }
 
-// end tells the client and the log of an error, or of a problem that send has met, in an event if
-// the stream has begun. Where it has not it gives the error back.
+// end reports an error, or a failure of send, to the client and the log, as an event if the stream
+// has begun. Otherwise it returns the error.
 func (s *stream) end(r *http.Request, err error) error {
-	if s.problem != nil { // which has cancelled the work
+	if s.problem != nil { // send has cancelled the work
 		err, s.problem = s.problem, nil
 	}
 	if err == nil || !s.wrote {

@@ -18,8 +18,8 @@ import (
 
 // refusals are the errors of requests below /v1/.
 var refusals = map[int]string{
-	http.StatusBadRequest:            "The request is wrong; the message says how to put it right.",
-	http.StatusUnauthorized:          "A key is needed.",
+	http.StatusBadRequest:            "The request is invalid; the message says how to correct it.",
+	http.StatusUnauthorized:          "A key is required.",
 	http.StatusForbidden:             "The request names another host than localhost, and the server has no keys.",
 	http.StatusNotFound:              "There is no such run.",
 	http.StatusMethodNotAllowed:      "The path takes another method, which Allow names.",
@@ -27,17 +27,17 @@ var refusals = map[int]string{
 	http.StatusRequestEntityTooLarge: "The body is larger than 1 MiB.",
 	http.StatusUnsupportedMediaType:  "The body is not JSON.",
 	http.StatusTooManyRequests:       "The server is busy. Send the request again after the seconds that Retry-After names.",
-	http.StatusInternalServerError:   "Something failed in the server; its log says what.",
+	http.StatusInternalServerError:   "An internal error; the server's log describes it.",
 	http.StatusServiceUnavailable:    "Time ran out, or the server is stopping. Send the request again after the seconds that Retry-After names.",
 }
 
-// guarded is a mux whose handlers stand behind a guard.
+// guarded is a mux that passes each request through a guard first.
 type guarded struct {
 	*http.ServeMux
 	guard func(http.Handler) http.Handler
 }
 
-// HandleFunc is of humago.Mux.
+// HandleFunc implements humago.Mux.
 func (g guarded) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	g.Handle(pattern, g.guard(http.HandlerFunc(handler)))
 }
@@ -53,7 +53,7 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	about := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{Title: "RecInt", Version: "1", License: &huma.License{Name: "MIT"},
-			Description: "What a sequential recommender believes of a user: its states, its recommendations, and both in words. " +
+			Description: "A sequential recommender's view of a user: its states, its recommendations, and both in words. " +
 				"Requests name items by their ids in the data set; GET /v1/items finds them."},
 		Servers:  []*huma.Server{{URL: "/"}},
 		Security: []map[string][]string{{}, {"key": {}}},
@@ -89,25 +89,25 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 		op.Method = http.MethodPost
 		return op
 	}
-	route(s, api, get("runs", "The runs that the server has", "Requests that name no run mean the first one."), s.list)
+	route(s, api, get("runs", "The runs that the server answers for", "Requests that name no run mean the first one."), s.list)
 	route(s, api, get("items", "Find items by words of their titles",
-		"Gives items whose titles hold all the words; if none does, those with the most similar titles."), s.items)
+		"Returns items whose titles contain all the words; if there are none, those with the most similar titles."), s.items)
 	route(s, api, get("map", "Places of items in the plane",
-		"Places are the two principal components of the vectors that score items. Of a catalogue of more than 4,000 items about so many "+
-			"are shown, spread over it evenly."), s.plot)
+		"Places are the two principal components of the vectors that score items. Of a catalogue of more than 4,000 items, about 4,000 "+
+			"are shown, spread evenly over it."), s.plot)
 	routeHistory(s, api, post("states", "The recommender's state after a history", ""), s.states)
 	routeHistory(s, api, post("path", "Places of the states or items of a history on the map",
-		"Gives a place after each of the last items that count, oldest first."), s.path)
+		"Returns a place after each of the last items that count, oldest first."), s.path)
 	routeHistory(s, api, post("recommend", "The items that the recommender ranks highest, without those of the history", ""), s.recommend)
 	routeHistory(s, api, post("interpret", "What the states hold, in words",
-		"With Accept: text/event-stream the answer comes as events: `token` with a Token for each, then `answer` with what the plain "+
-			"request gives, or `error` with an ErrorAnswer."), s.interpret)
+		"With Accept: text/event-stream the answer comes as events: `token` with a Token for each, then `answer` with the body of a plain "+
+			"request, or `error` with an ErrorAnswer."), s.interpret)
 	routeHistory(s, api, post("oracle", "the ideal next item that a diffusion recommender draws, in words", ""), s.oracle)
 
 	words := about.Paths["/v1/interpret"].Post.Responses["200"].Content
 	words["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	for _, schema := range schemas.Map() {
-		for _, property := range schema.Properties { // huma lets all lists and pointers be null, which no answer has
+		for _, property := range schema.Properties { // huma allows null for all lists and pointers; answers have none
 			for ; property != nil; property = property.Items {
 				property.Nullable = false
 			}
@@ -116,7 +116,7 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	return api
 }
 
-// document describes a path that is not below /v1/.
+// document describes a path outside /v1/.
 func document(api huma.API, id, path, summary, kind string, statuses ...int) {
 	op := huma.Operation{Method: http.MethodGet, Path: path, OperationID: id, Summary: summary, Responses: map[string]*huma.Response{}}
 	content := map[string]*huma.MediaType{kind: {Schema: &huma.Schema{}}}
@@ -130,9 +130,9 @@ func document(api huma.API, id, path, summary, kind string, statuses ...int) {
 }
 
 // route answers requests of an operation: I has its parameters and body, O is the body of the
-// answer. A nil answer without an error has been written already.
+// answer. If it returns neither an answer nor an error, it has written the answer itself.
 func route[I, O any](s *Server, api huma.API, op huma.Operation, compute func(http.ResponseWriter, *http.Request, *I) (*O, error)) {
-	op.SkipValidateBody, op.BodyReadTimeout, op.MaxBodyBytes = true, -1, -1 // the guard and routeHistory see to it
+	op.SkipValidateBody, op.BodyReadTimeout, op.MaxBodyBytes = true, -1, -1 // the guard and routeHistory do so
 	answer := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, "")
 	op.Responses = map[string]*huma.Response{"200": {Description: http.StatusText(http.StatusOK),
 		Content: map[string]*huma.MediaType{"application/json": {Schema: answer}}}}
@@ -157,14 +157,14 @@ func route[I, O any](s *Server, api huma.API, op huma.Operation, compute func(ht
 	})
 }
 
-// asked is the run of a request, in use, and the items that the request is about.
+// asked is the run that a request uses, and the request's items.
 type asked struct {
 	*held
 	name    string
 	history []int32
 }
 
-// routeHistory is route for requests about a history, whose run and items it finds.
+// routeHistory is route for requests about a history. It looks up the run and the items.
 func routeHistory[T body, O any](s *Server, api huma.API, op huma.Operation,
 	compute func(http.ResponseWriter, *http.Request, asked, T) (*O, error)) {
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), false, "")
@@ -194,7 +194,7 @@ func limits(schema *huma.Schema, request reflect.Value) error {
 		field, may := reflect.Indirect(request.Field(i)), schema.Properties[name]
 		switch {
 		case field.Kind() == reflect.Slice && may.MaxItems != nil && field.Len() > *may.MaxItems:
-			return refuse(http.StatusBadRequest, "the %s has %d items; at most %d are taken, of which the last ones count",
+			return refuse(http.StatusBadRequest, "the %s has %d items; at most %d are accepted, and the last ones count",
 				name, field.Len(), *may.MaxItems)
 		case field.CanInt() && may.Maximum != nil && (float64(field.Int()) < *may.Minimum || float64(field.Int()) > *may.Maximum):
 			return refuse(http.StatusBadRequest, "%s is %d; it must be %g to %g", name, field.Int(), *may.Minimum, *may.Maximum)
@@ -203,13 +203,13 @@ func limits(schema *huma.Schema, request reflect.Value) error {
 	return nil
 }
 
-// client is a context that gives a request which huma refuses the status of all requests that are
-// wrong.
+// client is a context in which huma refuses requests with the same status as the rest of the
+// server.
 type client struct{ inner }
 
 type inner huma.Context
 
-// Unwrap gives the context that humago knows.
+// Unwrap returns humago's context.
 func (c client) Unwrap() huma.Context { return c.inner }
 
 // SetStatus begins the answer.
@@ -220,7 +220,7 @@ func (c client) SetStatus(status int) {
 	c.inner.SetStatus(status)
 }
 
-// explainRefusal gives a request that huma refuses the body of all errors.
+// explainRefusal rewrites huma's refusals in the form of all errors.
 func explainRefusal(c huma.Context, _ string, v any) (any, error) {
 	_, w := humago.Unwrap(c)
 	w.Header().Set("Content-Type", "application/json")

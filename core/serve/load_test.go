@@ -76,7 +76,7 @@ func TestOverload(t *testing.T) {
 	all.Wait()
 }
 
-// A log that cannot be written, as on a full disk, holds up nobody.
+// A log that cannot be written, as on a full disk, delays no request.
 func TestLogFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -142,8 +142,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// When the server is told to stop under load, each request that it has accepted is answered; the
-// others find nobody.
+// When the server stops under load, each request that it has accepted is answered; the others find
+// no server.
 func TestStopUnderLoad(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual")
 	url, stop := listen(t, s)
@@ -191,7 +191,7 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// Nobody notices that runs are loaded again; one whose files are gone or broken goes on as it was.
+// Reloading interrupts no request; a run with missing or broken files continues as before.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Dir(folders["residual"]))); err != nil {
@@ -229,7 +229,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := answered.Load()
-	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), "goes on as it was") {
+	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), "continues as before") {
 		t.Errorf("without a folder: %v", err)
 	}
 	until(t, "more answers", func() bool { return answered.Load() > count+8 })
@@ -278,7 +278,8 @@ func (u *unread) Write(b []byte) (int, error)      { u.writes.Add(1); return len
 func (u *unread) WriteHeader(int)                  {}
 func (u *unread) Header() http.Header              { return http.Header{} }
 
-// A reader that is too slow for the deadline of an event ends its own stream, and holds up nobody.
+// A reader that is too slow for the deadline of an event ends its own stream, and delays no
+// request.
 func TestSlowReader(t *testing.T) {
 	s := open(t, Options{Service: service.Options{Slots: 5, MaxTokens: 250}}, "residual")
 	r, err := http.NewRequest("POST", "http://localhost/v1/interpret", strings.NewReader(twoFilms))

@@ -20,20 +20,20 @@ import (
 // requestID is the key of a request's id in its context.
 type requestID struct{}
 
-// usable is what an id may look like that a client or a proxy has given.
+// usable matches valid request ids from clients or proxies.
 var usable = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// seen remembers what was answered.
+// seen records the status and size of an answer.
 type seen struct {
 	http.ResponseWriter
 	status int
 	bytes  int
 }
 
-// Unwrap lets http.ResponseController through.
+// Unwrap gives http.ResponseController access to the writer.
 func (s *seen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// WriteHeader notes the status.
+// WriteHeader records the status.
 func (s *seen) WriteHeader(status int) {
 	if s.status == 0 {
 		s.status = status
@@ -41,7 +41,7 @@ func (s *seen) WriteHeader(status int) {
 	s.ResponseWriter.WriteHeader(status)
 }
 
-// Write counts.
+// Write counts the bytes.
 func (s *seen) Write(b []byte) (int, error) {
 	if s.status == 0 {
 		s.status = http.StatusOK
@@ -51,8 +51,8 @@ func (s *seen) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// observe gives a request an id, counts and logs it, and answers for handlers that panic; where an
-// answer has begun already it is cut off, so that nobody takes it for a whole one.
+// observe assigns an id to a request, counts and logs it, and recovers from panics. A response
+// already under way is aborted, so that clients do not mistake it for a complete one.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin, id := time.Now(), r.Header.Get("X-Request-Id")
@@ -98,7 +98,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 // logOf is the log of a request.
 func logOf(r *http.Request) *slog.Logger { return r.Context().Value(requestID{}).(*slog.Logger) }
 
-// metrics are what Prometheus reads.
+// metrics are the metrics for Prometheus.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -129,8 +129,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// questions reads what the services count of their questions to the LLM. Counters begin again when
-// a run is loaded again.
+// questions collects the services' counts of questions to the LLM. Counters restart when a run is
+// reloaded.
 type questions struct{ *runs }
 
 // number is one of service.Stats.
@@ -140,14 +140,14 @@ type number struct {
 	value func(service.Stats) int64
 }
 
-// described are all of them.
+// described lists all numbers.
 var described = []number{
 	gauge("recint_questions_waiting", "Questions in the queue.", func(s service.Stats) int64 { return s.Waiting }),
 	gauge("recint_questions_live", "Questions that are being answered.", func(s service.Stats) int64 { return s.Live }),
 	counter("recint_batches_total", "Passes of prompts through the LLM.", func(s service.Stats) int64 { return s.Batches }),
 	counter("recint_questions_asked_total", "Questions in these passes.", func(s service.Stats) int64 { return s.Asked }),
 	counter("recint_questions_answered_total", "Questions that were answered.", func(s service.Stats) int64 { return s.Answered }),
-	counter("recint_questions_given_up_total", "Questions that nobody waited for any more.", func(s service.Stats) int64 { return s.GivenUp }),
+	counter("recint_questions_given_up_total", "Questions whose callers stopped waiting.", func(s service.Stats) int64 { return s.GivenUp }),
 	counter("recint_questions_failed_total", "Questions that the LLM failed on.", func(s service.Stats) int64 { return s.Failed }),
 	counter("recint_questions_refused_total", "Questions for which the queue had no room, or that were too large.",
 		func(s service.Stats) int64 { return s.Refused }),
@@ -162,14 +162,14 @@ func counter(name, help string, value func(service.Stats) int64) number {
 	return number{prometheus.NewDesc(name, help, []string{"run"}, nil), prometheus.CounterValue, value}
 }
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (q questions) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range described {
 		to <- d.desc
 	}
 }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (q questions) Collect(to chan<- prometheus.Metric) {
 	for _, name := range q.names {
 		_, s, err := q.use(name)

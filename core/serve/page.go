@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// policy lets a page load scripts, styles and pictures from its own server, ask that, and do
-// nothing else; titles reach it as text only.
+// policy allows a page to load scripts, styles and pictures from its own server and to send
+// requests to it, and nothing else; titles can be inserted as text only.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// page shows files.
+// page serves files.
 func page(files fs.FS) http.Handler {
 	server := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -19,12 +19,12 @@ func page(files fs.FS) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cache-Control", "no-cache") // another version of the program brings other files
+		h.Set("Cache-Control", "no-cache") // another version of the program has other files
 		server.ServeHTTP(w, r)
 	})
 }
 
-// pathOf says what paths on a map are of.
+// pathOf says whether paths on a map show states or items.
 func pathOf(states bool) string {
 	if states {
 		return "states"

@@ -27,8 +27,7 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// The page may run its own scripts only, whatever it is given to show, and be shown in no other
-// page.
+// The page may run its own scripts only, whatever its data, and be shown in no other page.
 func TestPage(t *testing.T) {
 	s := open(t, Options{Service: usual, Page: fstest.MapFS{"index.html": {Data: []byte("<p>hello")}}}, "residual")
 	r, _ := http.NewRequest("GET", "http://localhost/", nil)

@@ -22,8 +22,8 @@ const (
 	usualItems = 10      // of an answer
 )
 
-// The parameters and bodies of requests, with their limits; what a run can take is checked by its
-// service.
+// The parameters and bodies of requests, with their limits. The service checks the limits of its
+// run.
 type (
 	runName string   // "": the first one
 	itemIDs []itemID // in the data set, oldest first
@@ -33,7 +33,7 @@ type (
 	}
 	itemsRequest struct {
 		Run   runName `query:"run"`
-		Query string  `query:"query" maxLength:"200" doc:"Words that a title holds; without any the first items of the catalogue."`
+		Query string  `query:"query" maxLength:"200" doc:"Words of a title; without any, the first items of the catalogue."`
 		Limit int     `query:"limit" minimum:"1" maximum:"1000" default:"10"`
 	}
 	statesRequest struct { // also of a path
@@ -43,21 +43,21 @@ type (
 	recommendRequest struct {
 		Run     runName   `json:"run,omitempty"`
 		History itemIDs   `json:"history,omitempty"`
-		State   []float32 `json:"state,omitempty" doc:"[W]: what to rank by in place of the history, whose items are left out all the same; of a recommender that draws oracles: an oracle [D]."`
-		K       *int      `json:"k,omitempty" minimum:"1" maximum:"1000" doc:"How many items; 10 if it is missing."`
+		State   []float32 `json:"state,omitempty" doc:"[W]: ranks by this state instead of the history, whose items are still excluded; for a recommender that draws oracles, an oracle [D]."`
+		K       *int      `json:"k,omitempty" minimum:"1" maximum:"1000" doc:"Number of items; 10 if missing."`
 	}
 	interpretRequest struct {
 		Run     runName     `json:"run,omitempty"`
 		History itemIDs     `json:"history,omitempty"`
-		User    string      `json:"user,omitempty" doc:"In place of a history: a user of the data set, or of the run's file of states, whose latest items count."`
-		Vector  []float32   `json:"vector,omitempty" doc:"[D], in the space of item embeddings: stands after the history like one more item. For runs that ask for the last item."`
-		States  [][]float32 `json:"states,omitempty" doc:"In place of history, user and vector: what the run's prompt shows, such as the state before and the one after an item, each [W]."`
-		Titles  int         `json:"titles,omitempty" minimum:"0" maximum:"20" doc:"How many of the likeliest answers that are titles to give beside the words."`
+		User    string      `json:"user,omitempty" doc:"Instead of a history: a user of the data set, or of the run's file of states, whose latest items count."`
+		Vector  []float32   `json:"vector,omitempty" doc:"[D], in the space of item embeddings: follows the history like one more item. For runs that ask for the last item."`
+		States  [][]float32 `json:"states,omitempty" doc:"Instead of history, user and vector: the states in the slots of the run's prompt, such as those before and after an item, each [W]."`
+		Titles  int         `json:"titles,omitempty" minimum:"0" maximum:"20" doc:"Number of the likeliest titles to return in addition to the words."`
 	}
 	oracleRequest struct {
 		Run     runName `json:"run,omitempty"`
 		History itemIDs `json:"history"`
-		Seed    *uint64 `json:"seed,omitempty" default:"1" doc:"The oracle follows from it and the history."`
+		Seed    *uint64 `json:"seed,omitempty" default:"1" doc:"Seed and history determine the oracle."`
 	}
 )
 
@@ -111,8 +111,8 @@ func (i *itemID) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// receive waits for all of a request's body, of at most maxBytes when it is unpacked, and puts it
-// in the body's place. The body of a POST must be there and be JSON.
+// receive reads a request's whole body, of at most maxBytes when unpacked, and replaces the body by
+// it. The body of a POST must be present and JSON.
 func receive(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxBytes {
 		return unreadable(&http.MaxBytesError{Limit: maxBytes})
@@ -140,14 +140,13 @@ func receive(w http.ResponseWriter, r *http.Request) error {
 		if len(bytes.TrimSpace(data)) == 0 {
 			return refuse(http.StatusBadRequest, "the body is empty; send a JSON object, such as {\"history\": [\"ID\"]}")
 		}
-		r.Header.Set("Content-Type", "application/json") // huma wants it so, in lower case
+		r.Header.Set("Content-Type", "application/json") // huma requires lower case
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
 	return nil
 }
 
-// unreadable says why a body did not arrive, without what is the server's own business, such as
-// addresses.
+// unreadable says why a body did not arrive, without internal details such as addresses.
 func unreadable(err error) error {
 	var large *http.MaxBytesError
 	var network net.Error
@@ -162,7 +161,7 @@ func unreadable(err error) error {
 	return refuse(http.StatusBadRequest, "the body cannot be read: it is cut off, or not encoded as its headers say")
 }
 
-// items finds those that a request names.
+// items looks up the items that a request names.
 func items(s *service.Service, ids []itemID) ([]int32, error) {
 	found := make([]int32, len(ids))
 	for i, id := range ids {

@@ -10,11 +10,11 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/service"
 )
 
-// runs are the services that answer, by name.
+// runs are the services by name.
 type runs struct {
 	opts  service.Options
 	names []string   // in the order in which they were given
-	one   sync.Mutex // held while runs are loaded again
+	one   sync.Mutex // held while runs are reloaded
 
 	mu   sync.RWMutex
 	held map[string]*held
@@ -27,7 +27,7 @@ type held struct {
 	users sync.WaitGroup
 }
 
-// openRuns opens all of them.
+// openRuns opens the service of each run.
 func openRuns(named []Run, opts service.Options) (*runs, error) {
 	all := &runs{opts: opts, held: map[string]*held{}}
 	for _, r := range named {
@@ -46,7 +46,7 @@ func openRuns(named []Run, opts service.Options) (*runs, error) {
 	return all, nil
 }
 
-// use lends the service of a name, "" being the first one. The caller calls release when it is done
+// use returns the service with the name, "" for the first one. The caller calls release when done
 // with it.
 func (r *runs) use(name string) (used string, s *held, err error) {
 	if name == "" {
@@ -64,8 +64,8 @@ func (r *runs) use(name string) (used string, s *held, err error) {
 
 func (h *held) release() { h.users.Done() }
 
-// reload opens each run's folder again, and puts the new service in the place of the old one, which
-// is closed when its last user is done. A run that cannot be opened goes on as it was.
+// reload opens each run's folder again and replaces the old service, which is closed when its last
+// user is done. If a run cannot be opened, its old service continues.
 func (r *runs) reload() (failed error) {
 	r.one.Lock()
 	defer r.one.Unlock()
@@ -73,7 +73,7 @@ func (r *runs) reload() (failed error) {
 		old := r.held[name] // only this function changes it
 		s, err := service.Open(old.dir, r.opts)
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("serve: run %s goes on as it was: %w", name, err))
+			failed = errors.Join(failed, fmt.Errorf("serve: run %s is not reloaded and continues as before: %w", name, err))
 			continue
 		}
 		r.mu.Lock()
@@ -85,7 +85,7 @@ func (r *runs) reload() (failed error) {
 	return failed
 }
 
-// broken names the first run whose LLM cannot go on, and says why it cannot; nil: there is none.
+// broken returns the name and the error of the first run whose LLM has failed; nil: there is none.
 func (r *runs) broken() (name string, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -26,22 +26,23 @@ type Run struct {
 	Dir  string
 }
 
-// Options are how a server works.
+// Options configure a server.
 type Options struct {
 	Service  service.Options // of each run
-	Keys     []string        // of which a request must show one; none: anybody may ask who reaches the address
+	Keys     []string        // accepted keys; none: requests need no key
 	TLS      *tls.Config     // nil: plain HTTP
-	Origins  []string        // of pages elsewhere that browsers may let ask; none: no other page
+	Origins  []string        // origins of other pages that browsers allow to send requests; none: no other page
 	Timeout  time.Duration   // of a request; 0: 30 seconds
 	InFlight int             // requests at a time; 0: 256
-	Page     fs.FS           // what is shown at /; nil: nothing
+	Page     fs.FS           // served at /; nil: nothing
 	Log      *slog.Logger    // nil: slog.Default()
 }
 
-// CheckAddress refuses an address that others can reach where there are no keys, as Serve does.
+// CheckAddress refuses an address that other machines can reach if there are no keys, as Serve
+// does.
 func (o Options) CheckAddress(address net.Addr) error {
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && len(o.Keys) == 0 {
-		return fmt.Errorf("serve: others can reach %s, and there are no keys; listen on 127.0.0.1, or give keys", address)
+		return fmt.Errorf("serve: other machines can reach %s, and there are no keys; listen on 127.0.0.1, or give keys", address)
 	}
 	return nil
 }
@@ -92,23 +93,23 @@ func (s *Server) Close() error { return s.runs.close() }
 // Handler answers requests.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Reload opens each run's folder again; requests go on meanwhile, on the old run or the new one. A
-// run that cannot be opened goes on as it was, and the error says why.
+// Reload opens each run's folder again. Requests continue meanwhile, on the old run or the new one.
+// A run that cannot be opened continues as before, and the error says why.
 func (s *Server) Reload() error {
 	err := s.runs.reload()
 	s.metrics.reloads.WithLabelValues(map[bool]string{true: "ok", false: "failed"}[err == nil]).Inc()
 	return err
 }
 
-// idle is how long a connection may be open before its first request has come. Clients that keep
-// spare connections drop them earlier, or find them closed when they want to use them.
+// idle is how long a connection may be open before its first request arrives. Clients that keep
+// spare connections drop them earlier, or find them closed when they use them.
 const idle = 10 * time.Second
 
 // arrival is how long a request may take to arrive.
 var arrival = 15 * time.Second
 
-// Serve answers what comes in until the context ends, then finishes what it has accepted. It closes
-// the listener. An address that others can reach needs keys.
+// Serve answers requests until the context ends, then finishes those that it has accepted. It
+// closes the listener. An address that other machines can reach needs keys.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	if err := s.opts.CheckAddress(listener.Addr()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -137,7 +138,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
-	s.opts.Log.Info("stopping: what was accepted is finished")
+	s.opts.Log.Info("stopping: finishing accepted requests")
 	patience, cancel := context.WithTimeout(context.Background(), s.opts.Timeout+15*time.Second)
 	defer cancel()
 	if err := server.Shutdown(patience); err != nil {
@@ -146,25 +147,25 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// routes puts together who answers what.
+// routes assembles the handlers.
 func (s *Server) routes() (http.Handler, error) {
-	below, mux := http.NewServeMux(), http.NewServeMux() // two of them: a page at / would hide what is not there below /v1/
+	below, mux := http.NewServeMux(), http.NewServeMux() // two muxes: a page at / would hide missing paths below /v1/
 	api := s.newAPI(below)
 	below.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		known, method := api.OpenAPI().Paths[r.URL.Path], http.MethodGet
 		if known == nil {
-			writeError(w, refuse(http.StatusNotFound, "there is no %s here; GET /openapi.json says what there is", r.URL.Path))
+			writeError(w, refuse(http.StatusNotFound, "there is no %s here; GET /openapi.json lists all paths", r.URL.Path))
 			return
 		}
 		if known.Post != nil {
 			method = http.MethodPost
 		}
 		w.Header().Set("Allow", method)
-		writeError(w, refuse(http.StatusMethodNotAllowed, "%s is asked with %s, not with %s", r.URL.Path, method, r.Method))
+		writeError(w, refuse(http.StatusMethodNotAllowed, "%s takes %s, not %s", r.URL.Path, method, r.Method))
 	})
 
 	document(api, "alive", "/healthz", "Is the server alive?", "text/plain")
-	document(api, "ready", "/readyz", "Does it welcome requests? 503: it stops, or the LLM of a run cannot go on.", "text/plain",
+	document(api, "ready", "/readyz", "Is the server ready for requests? 503: it is stopping, or the LLM of a run has failed.", "text/plain",
 		http.StatusServiceUnavailable)
 	document(api, "metrics", "/metrics", "Numbers for Prometheus", "text/plain")
 	document(api, "openapi", "/openapi.json", "This description", "application/json")
@@ -199,34 +200,34 @@ func (s *Server) routes() (http.Handler, error) {
 	return s.observe(handler), nil
 }
 
-// ready says whether more requests are welcome: not while the server stops, nor where the LLM of a
-// run cannot go on.
+// ready reports whether the server takes more requests: not while it stops, nor if the LLM of a run
+// has failed.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		writeText(w, http.StatusServiceUnavailable, "stopping\n")
 		return
 	}
 	if name, err := s.runs.broken(); err != nil {
-		writeText(w, http.StatusServiceUnavailable, "the LLM of run "+name+" cannot go on; load the runs again\n")
+		writeText(w, http.StatusServiceUnavailable, "the LLM of run "+name+" has failed; reload the runs\n")
 		return
 	}
 	writeText(w, http.StatusOK, "ready\n")
 }
 
-// key lets those through that show a key.
+// key requires a valid API key.
 func (s *Server) key(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		shown, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if len(s.keys) > 0 && !(s.known(shown) && bearer) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			writeError(w, refuse(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY"))
+			writeError(w, refuse(http.StatusUnauthorized, "a key is required: Authorization: Bearer KEY"))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// known compares a key with all there are, in a time that tells nothing of them.
+// known compares a key with all keys, in a time that reveals nothing about them.
 func (s *Server) known(shown string) bool {
 	sum, found := sha256.Sum256([]byte(shown)), 0
 	for _, key := range s.keys {
@@ -235,9 +236,9 @@ func (s *Server) known(shown string) bool {
 	return found == 1
 }
 
-// local refuses, where there are no keys, requests under another name than this machine's own:
-// those of pages whose host's name was made to point here. Browsers always say a name; HTTP/1.0's
-// health checks need not.
+// local refuses, if there are no keys, requests to a host other than localhost: a web page can make
+// its own host name point here (DNS rebinding). Browsers always send a host; health checks over
+// HTTP/1.0 may not.
 func (s *Server) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

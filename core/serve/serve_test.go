@@ -115,8 +115,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Words are compared with the history as in evaluations: a title that stands there twice must be
-// said twice, spelling may differ where the exact scorer overlooks it, and only the items of a long
+// Words are compared with the history as in evaluations: a title that occurs twice must be said
+// twice, spelling may differ where the exact scorer overlooks it, and only the items of a long
 // history that count are asked for.
 func TestJudge(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "recovery", "popularity")
@@ -219,7 +219,7 @@ func (l leaver) Write(b []byte) (int, error) {
 	return l.ResponseRecorder.Write(b)
 }
 
-// What fails in the middle of a stream is told in an event, with the status that it would have had.
+// A failure in the middle of a stream is reported in an event, with the status of a plain answer.
 func TestStream_error(t *testing.T) {
 	var log bytes.Buffer
 	s := open(t, Options{Service: service.Options{MaxTokens: 250}, Log: slog.New(slog.NewJSONHandler(&log, nil))}, "residual")
@@ -259,7 +259,7 @@ func TestStream_error(t *testing.T) {
 	}
 }
 
-// Below /v1/ what is not there is told in JSON, whether a page is shown or not.
+// A missing path below /v1/ is reported in JSON, with or without a page.
 func TestNotThere(t *testing.T) {
 	for _, files := range []fs.FS{nil, fstest.MapFS{"index.html": {}}} {
 		s := open(t, Options{Service: usual, Page: files}, "residual")

@@ -17,7 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
 
-// load is one kind of request, so many in a second.
+// load is one kind of request at a rate per second.
 type load struct {
 	name   string
 	rate   int

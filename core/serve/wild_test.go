@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Bodies that never arrive lock out nobody, and are answered with 408 and no address.
+// Bodies that never arrive block no other request, and are answered with 408 and no address.
 func TestSlowBodies(t *testing.T) {
 	defer func(was time.Duration) { arrival = was }(arrival)
 	arrival = 2 * time.Second

@@ -13,43 +13,42 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// Question is what is to be put into words.
+// Question is a state, in one of several forms, to put into words.
 type Question struct {
-	// History is what somebody has chosen. A run that asks for the last item says what was chosen
-	// last; one that asks for the history says all of it.
+	// History are the items that a user chose. A run that asks for the last item names the last
+	// one; a run that asks for the history names all of them.
 	History []int32
 
-	// Vector [D] in the space of item embeddings stands behind the history like one more item,
-	// which a run that asks for the last item puts into words. It may be an oracle, or anything
-	// else that is to be named. nil: there is none.
+	// Vector [D] in the space of item embeddings follows the history like one more item, which a
+	// run that asks for the last item names. It may be an oracle or any other vector. nil: none.
 	Vector []float32
 
-	// User, in place of both, is one of the data set or of the file of states: the latest items
+	// User, instead of both, is a user of the data set or of the file of states: the latest items
 	// count.
 	User string
 
-	// States, in place of all three, are what the run's prompt shows: the state before and the one
-	// after an item, one state, or that after every item, each [W]; of the item prompt a vector
-	// [D].
+	// States, instead of all three, are the states in the slots of the run's prompt: the states
+	// before and after an item, one state, or that after every item, each [W]; for the item prompt
+	// a vector [D].
 	States [][]float32
 }
 
 // Token is a piece of an answer.
 type Token struct {
-	Text    string  `json:"text" doc:"What it adds, white space included; of a character that several tokens share all of it is the last one's."`
+	Text    string  `json:"text" doc:"The text that it adds, white space included; a character that several tokens share belongs to the last one."`
 	LogProb float64 `json:"log_prob" doc:"Among all tokens, in nats."`
 }
 
-// Interpret says in words what the states hold: the likeliest token each time. said, if it is not
-// nil, is called for each token as soon as it is there, in the caller's goroutine: it may take its
-// time, which holds up nobody else.
+// Interpret puts the states into words, choosing the likeliest token at each step. It calls said,
+// if not nil, for each token as soon as it is generated, in the caller's goroutine, so that a slow
+// said delays no other caller.
 func (s *Service) Interpret(ctx context.Context, q Question, said func(Token)) (prompt.Answer, error) {
 	reading, err := s.InterpretAndRank(ctx, q, 0, said)
 	return reading.Words, err
 }
 
 // Rank gives up to n of the likeliest answers that name items of the catalogue, the likeliest
-// first, found by a beam of that width: n sequences are pursued side by side.
+// first, found by a beam search of width n.
 func (s *Service) Rank(ctx context.Context, q Question, n int) ([]prompt.Answer, error) {
 	titles, err := s.ranking(n)
 	if err != nil {
@@ -61,17 +60,17 @@ func (s *Service) Rank(ctx context.Context, q Question, n int) ([]prompt.Answer,
 	return titles.Answers, nil
 }
 
-// Reading is what InterpretAndRank makes of states.
+// Reading is the result of InterpretAndRank.
 type Reading struct {
 	Words  prompt.Answer
 	Ranked []prompt.Answer // as of Rank
 	Unlike bool            // the states are unlike those that the adapter was trained on, so that the words mean little
 }
 
-// InterpretAndRank does both for the same states, which are computed once. These are two questions,
-// for both of which the queue has room or for neither; if one of them fails, the other is given up.
-// An n of 0 leaves the ranking out. Words from a closed set keep to it, and said is called for all
-// of their tokens at the end.
+// InterpretAndRank does both for the same states, which it computes once. It asks two questions,
+// and the queue accepts both or neither; if one of them fails, the other is abandoned. An n of 0
+// omits the ranking. Words from a closed set follow it, and said is called for all of their tokens
+// at the end.
 func (s *Service) InterpretAndRank(ctx context.Context, q Question, n int, said func(Token)) (r Reading, err error) {
 	words := &ticket{Question: interpret.Question{Width: 1}}
 	if words.Grammar, err = s.run.Keeps(); err != nil {
@@ -121,7 +120,7 @@ type Oracle struct {
 	Vector []float32 `json:"vector" doc:"[D], by whose products with the items' embeddings they are ranked."`
 }
 
-// Oracle draws an oracle after a history and says what it means. It follows from history and seed.
+// Oracle draws an oracle after a history and puts it into words. History and seed determine it.
 func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (Oracle, error) {
 	if !s.info.Oracles {
 		return Oracle{}, invalid("oracles are drawn by a diffusion recommender and named by a run that asks for the last item; this run's "+
@@ -142,7 +141,7 @@ func (s *Service) Oracle(ctx context.Context, history []int32, seed uint64) (Ora
 	return Oracle{oracle, vector}, closing(err)
 }
 
-// states gives what the prompt shows.
+// states computes the states in the slots of the prompt.
 func (s *Service) states(ctx context.Context, q Question) (prompt.States, error) {
 	if q.States != nil {
 		return s.given(q)
@@ -187,10 +186,10 @@ func (s *Service) states(ctx context.Context, q Question) (prompt.States, error)
 	return all[0], nil
 }
 
-// ofUser gives what the prompt shows of a user.
+// ofUser computes the states in the slots of the prompt for a user.
 func (s *Service) ofUser(ctx context.Context, q Question) (prompt.States, error) {
 	if q.History != nil || q.Vector != nil {
-		return prompt.States{}, invalid("a user is named beside a history or a vector; give one or the other")
+		return prompt.States{}, invalid("both a user and a history or vector are given; give one of them")
 	}
 	past, err := s.run.Latest(q.User)
 	if err == nil && len(past) < s.info.Shortest {
@@ -206,10 +205,10 @@ func (s *Service) ofUser(ctx context.Context, q Question) (prompt.States, error)
 	return all[0], nil
 }
 
-// given lays out states that the caller has.
+// given lays out states from the caller.
 func (s *Service) given(q Question) (prompt.States, error) {
 	if q.History != nil || q.Vector != nil || q.User != "" {
-		return prompt.States{}, invalid("states are given beside a history, a user or a vector; give one or the other")
+		return prompt.States{}, invalid("both states and a history, user or vector are given; give one of them")
 	}
 	slots := s.run.Prompts[0].SlotNames()
 	width := adapter.InputWidth(s.run.Source, slots)
@@ -225,7 +224,7 @@ func (s *Service) given(q Question) (prompt.States, error) {
 	return states, nil
 }
 
-// ask asks questions about the same states, and waits until all of them are answered (see wait).
+// ask queues questions about the same states and waits until all of them are answered (see wait).
 func (s *Service) ask(ctx context.Context, q Question, said func(Token), asked ...*ticket) error {
 	states, err := s.states(ctx, q)
 	if err != nil {
@@ -240,9 +239,9 @@ func (s *Service) ask(ctx context.Context, q Question, said func(Token), asked .
 	return s.wait(ctx, said, asked...)
 }
 
-// wait puts questions into the line and waits until all of them are answered. said, if it is not
-// nil, receives the tokens of the first one. wait abandons questions that have no answer when it
-// ends.
+// wait puts questions into the queue and waits until all of them are answered. said, if not nil,
+// receives the tokens of the first one. When wait returns, it abandons questions that have no
+// answer.
 func (s *Service) wait(ctx context.Context, said func(Token), asked ...*ticket) error {
 	together, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -8,7 +8,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// index finds items.
+// index looks items up.
 type index struct {
 	items     []dataset.Item
 	byID      map[string]int32
@@ -31,16 +31,15 @@ func (s *Service) Item(id string) (item int32, ok bool) {
 	return item, ok
 }
 
-// Title looks a title up, as people write it: case, white space, and where the article stands do
-// not matter.
+// Title looks a title up. Case, white space and the place of the article do not matter.
 func (s *Service) Title(title string) (item int32, ok bool) { return s.search.catalogue.Lookup(title) }
 
 // Describe gives ids and titles of an item, which must be one of the catalogue.
 func (s *Service) Describe(item int32) dataset.Item { return s.search.items[item] }
 
-// Search gives up to n items whose titles hold all words of the query, those first in which they
-// stand near the front; if none does, those with the most similar titles, which similar says. An
-// empty query gives the first items of the catalogue.
+// Search returns up to n items whose titles contain all words of the query, first those in which
+// the words are near the front. If there are none, it returns those with the most similar titles,
+// and similar is true. An empty query returns the first items of the catalogue.
 func (s *Service) Search(query string, n int) (items []int32, similar bool) {
 	words := strings.Fields(strings.ToLower(query))
 	type found struct {

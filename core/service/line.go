@@ -14,30 +14,30 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 )
 
-// ticket is a question that was accepted. Its Answers may be read when done has given nil.
+// ticket is an accepted question. Its Answers may be read after done has returned nil.
 type ticket struct {
 	interpret.Question
 	ctx   context.Context
 	since time.Time
-	done  chan error // has room for the one error, or nil, that comes of each question
+	done  chan error // receives one error, or nil, and has room for it
 }
 
-// line is where questions wait.
+// line is the queue of questions.
 type line struct {
 	mu      sync.Mutex
-	wake    sync.Cond // of mu: something has come, or the line was closed
+	wake    sync.Cond // of mu: a question was queued, or the line was closed
 	waiting []*ticket
 	most    int
 	linger  time.Duration
-	closed  error         // why nobody joins any more; nil: it is open
-	givenUp *atomic.Int64 // counts those who left
+	closed  error         // the error of later questions; nil: the line is open
+	givenUp *atomic.Int64 // counts abandoned questions
 }
 
 func (l *line) init(most int, linger time.Duration, givenUp *atomic.Int64) {
 	l.wake.L, l.most, l.linger, l.givenUp = &l.mu, most, linger, givenUp
 }
 
-// join puts questions at the end, all or none of them.
+// join appends questions, all or none of them.
 func (l *line) join(asked ...*ticket) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,15 +55,16 @@ func (l *line) join(asked ...*ticket) error {
 	return nil
 }
 
-// leave takes out questions whose callers wait no more.
+// leave removes questions whose callers no longer wait.
 func (l *line) leave() {
 	before := len(l.waiting)
 	l.waiting = slices.DeleteFunc(l.waiting, func(t *ticket) bool { return t.ctx.Err() != nil })
 	l.givenUp.Add(int64(before - len(l.waiting)))
 }
 
-// take gives the questions at the front for which there are slots, or none while it is better to
-// wait for others. If nothing is under way it waits for some. more is false when none will come.
+// take removes and returns the questions at the front for which there are slots, or none while it
+// is better to wait for others. If none is under way, it blocks until there are some. more is false
+// when the line is closed and empty.
 func (l *line) take(free, live int) (taken []*ticket, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,7 +86,7 @@ func (l *line) take(free, live int) (taken []*ticket, more bool) {
 	return taken, l.closed == nil || n > 0 || live > 0
 }
 
-// close lets nobody join any more, for a reason that they are told.
+// close refuses further questions with the given error.
 func (l *line) close(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,7 +94,7 @@ func (l *line) close(reason error) {
 	l.wake.Signal()
 }
 
-// clear takes out all who wait.
+// clear removes all waiting questions.
 func (l *line) clear() (waiting []*ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +103,7 @@ func (l *line) clear() (waiting []*ticket) {
 	return waiting
 }
 
-// reason is why nobody joins any more; nil: it is open.
+// reason is the error of later questions; nil: the line is open.
 func (l *line) reason() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,7 +116,7 @@ func (l *line) length() int {
 	return len(l.waiting)
 }
 
-// counters are what Stats tells.
+// counters are the counts that Stats returns.
 type counters struct{ live, batches, asked, answered, givenUp, failed, refused, tokens atomic.Int64 }
 
 // Stats are numbers of questions to the LLM; those from Batches on only grow.
@@ -124,13 +125,13 @@ type Stats struct {
 	Batches       int64 // passes of prompts through the LLM
 	Asked         int64 // questions in these passes
 	Answered      int64
-	GivenUp       int64 // whose context ended
+	GivenUp       int64 // with a context that ended
 	Failed        int64
 	Refused       int64 // for which the queue had no room, or whose states are too large for the LLM
 	Tokens        int64 // of answers
 }
 
-// Stats counts.
+// Stats returns the current numbers.
 func (s *Service) Stats() Stats {
 	c := &s.count
 	return Stats{Waiting: int64(s.line.length()), Live: c.live.Load(), Batches: c.batches.Load(), Asked: c.asked.Load(),
@@ -138,8 +139,8 @@ func (s *Service) Stats() Stats {
 		Tokens: c.tokens.Load()}
 }
 
-// work answers questions until the line is closed and empty, or the LLM cannot go on. Nobody else
-// touches the run's interpreter.
+// work answers questions until the line is closed and empty, or the LLM fails. No other goroutine
+// uses the run's interpreter.
 func (s *Service) work(session *interpret.Session) {
 	defer close(s.done)
 	var live []*ticket
@@ -151,22 +152,22 @@ func (s *Service) work(session *interpret.Session) {
 		live = append(live, taken...)
 		s.count.live.Add(int64(len(taken)))
 		err := s.step(session, taken, &live)
-		if err != nil { // the questions have broken it, or the machine has; those that follow begin anew
+		if err != nil { // the session is broken, by its questions or by the machine; later questions get a new one
 			s.count.live.Add(-int64(len(live)))
 			s.fail(live, err)
 			live = nil
 			if session, err = s.run.Interpreter.Session(); err != nil {
-				err = fmt.Errorf("service: the LLM cannot go on; open the run again: %w", err)
+				err = fmt.Errorf("service: the LLM has failed; open the run again: %w", err)
 				s.line.close(err)
 				s.fail(s.line.clear(), err)
 				return
 			}
 		}
-		runtime.Gosched() // on a busy machine callers would see their tokens only when an answer is whole
+		runtime.Gosched() // otherwise callers on a busy machine would see tokens only when their answer is complete
 	}
 }
 
-// fail tells questions what has kept them from being answered.
+// fail ends questions with an error.
 func (s *Service) fail(asked []*ticket, err error) {
 	s.count.failed.Add(int64(len(asked)))
 	for _, t := range asked {
@@ -174,7 +175,7 @@ func (s *Service) fail(asked []*ticket, err error) {
 	}
 }
 
-// step asks what was taken and moves everything that is live on by a token.
+// step asks the taken questions and advances all live ones by a token.
 func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*ticket) error {
 	if len(taken) > 0 {
 		questions := make([]*interpret.Question, len(taken))
@@ -204,7 +205,7 @@ func (s *Service) step(session *interpret.Session, taken []*ticket, live *[]*tic
 		if t.Err == nil && t.Answers == nil && ended == nil {
 			return false
 		}
-		s.count.live.Add(-1) // counted before the caller goes on
+		s.count.live.Add(-1) // counted before the caller continues
 		switch {
 		case t.Err != nil:
 			s.count.refused.Add(1)

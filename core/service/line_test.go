@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// until waits until so many are in the line.
+// until waits until the line has a number of questions.
 func (l *line) until(t *testing.T, waiting int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); l.length() != waiting; time.Sleep(time.Millisecond) {
@@ -18,7 +18,7 @@ func (l *line) until(t *testing.T, waiting int) {
 	}
 }
 
-// bare is a service with a line and nobody who works.
+// bare is a service with a line and no worker.
 func bare(most int) *Service {
 	s := &Service{}
 	s.line.init(most, -1, &s.count.givenUp)
@@ -68,7 +68,7 @@ func TestWait_together(t *testing.T) {
 	}
 }
 
-// At the end of a line for good all who wait are told why.
+// When a line ends for good, all waiting questions get the reason.
 func TestLine_clear(t *testing.T) {
 	s, broken := bare(5), errors.New("broken")
 	waited := make(chan error, 1)

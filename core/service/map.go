@@ -11,8 +11,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// mostPlaces is how many items a map shows; of a larger catalogue so many or a few less, spread
-// over it evenly.
+// mostPlaces is the largest number of items on a map; of a larger catalogue it shows about as many,
+// spread evenly.
 const mostPlaces = 4000
 
 // Point is a place on a map.
@@ -21,22 +21,22 @@ type Point struct {
 	Y float32 `json:"y" doc:"Along the second one."`
 }
 
-// Map shows a catalogue in the plane: the two principal components of the vectors that items are
-// scored by. An item's score is the product of its vector [W] with the state, and a bias, so that
+// Map shows a catalogue in the plane: the two principal components of the vectors by which items
+// are scored. An item's score is the product of its vector [W] with the state, and a bias, so that
 // states have places on the map, too. A recommender that generates scores items by products of
-// their embeddings [D] with the oracle; its states live elsewhere.
+// their embeddings [D] with the oracle; its states are in another space.
 type Map struct {
-	Items  []int32    // that are shown, dense ids
+	Items  []int32    // shown on the map, dense ids
 	Places []Point    // of these
 	Shares [2]float64 // of the vectors' variance, along x and y
-	States bool       // there are places of states
+	States bool       // states have places
 
 	mean   []float64  // of the vectors
 	axes   *mat.Dense // [W, 2]
 	length float64    // of a vector, root mean square
 }
 
-// Map gives the run's map, which is made at the first call.
+// Map returns the run's map, which is computed at the first call.
 func (s *Service) Map() (*Map, error) {
 	if err := s.weights(); err != nil {
 		return nil, err
@@ -45,8 +45,8 @@ func (s *Service) Map() (*Map, error) {
 	return m, closing(err)
 }
 
-// Path gives the places of the states after each of the last T items of a history, or, on a map
-// without states, of these items. A state is drawn as Place does.
+// Path returns the places of the states after each of the last T items of a history, or, on a map
+// without states, of these items. States are scaled as by Place.
 func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	if err := s.checkHistory(history, 1); err != nil {
 		return nil, err
@@ -73,8 +73,9 @@ func (s *Service) Path(ctx context.Context, history []int32) ([]Point, error) {
 	return path, nil
 }
 
-// newMap makes the map of a recommender. Its scores are linear in the state: those of zeros are the
-// biases, and those of the unit vectors, without these, the items' vectors, column by column.
+// newMap computes the map of a recommender. Its scores are linear in the state: the scores of the
+// zero state are the biases, and the scores of the unit vectors minus the biases are the columns of
+// the items' vectors.
 func newMap(r *recommender.Recommender) (*Map, error) {
 	config, width := r.Config(), r.StateWidth()
 	m := &Map{States: !r.Generates(), mean: make([]float64, width)}
@@ -129,9 +130,8 @@ func newMap(r *recommender.Recommender) (*Map, error) {
 	return m, nil
 }
 
-// Place gives the place of what items are scored against: a state, or an oracle. It is drawn at the
-// length of an item's vector, since its direction ranks the items, and a product grows with both
-// lengths.
+// Place returns the place of a state or an oracle, scaled to the length of an item's vector: only
+// its direction ranks the items.
 func (m *Map) Place(vector []float32) Point {
 	return m.project(vector, m.length/max(norm(vector), math.SmallestNonzeroFloat32))
 }

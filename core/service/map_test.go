@@ -36,7 +36,7 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// A state stands where the vector does that its scores come from.
+// A state has the place of the vector from which its scores come.
 func TestPath(t *testing.T) {
 	history := []int32{1, 8, 15, 22, 29, 6, 13, 20, 27, 4, 11, 18} // two more than count
 	s := open(t, residual, Options{})

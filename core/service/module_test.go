@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A module of somebody else's builds against this one as docs/serving.md says, without a network,
-// and uses a run.
+// Another module builds against this one as docs/serving.md says, without a network, and uses a
+// run.
 func TestOtherModule(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

@@ -20,12 +20,12 @@ import (
 )
 
 // ErrBusy is found in the error of a question for which the queue has no room.
-var ErrBusy = errors.New("service: as many questions wait as there is room for; ask again a little later")
+var ErrBusy = errors.New("service: the queue of questions is full; ask again a little later")
 
 // ErrClosed is found in the error of a call on a service that is closed.
 var ErrClosed = errors.New("service: it is closed")
 
-// InvalidError is what is wrong with a request, and how to put it right.
+// InvalidError says what is wrong with a request and how to correct it.
 type InvalidError struct{ error }
 
 // Unwrap gives the cause.
@@ -35,19 +35,19 @@ func invalid(format string, args ...any) error {
 	return &InvalidError{fmt.Errorf("service: "+format, args...)}
 }
 
-// Options are how a service works. The zero value is a good start.
+// Options configure a service. The zero value is a good start.
 type Options struct {
-	// Engine is where the LLM computes. Services may share one, and then take turns; each keeps its
-	// own LLM. nil: an engine of its own, on a GPU if there is one.
+	// Engine computes the LLM. Services may share one and then take turns; each keeps its own LLM.
+	// nil: a new engine, on a GPU if there is one.
 	Engine *cgo.Engine
 
 	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
-	Queue     int           // questions that may wait, at least 2; 0: twice the slots
+	Queue     int           // the most questions that wait, at least 2; 0: twice the slots
 	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 100 ms; negative: not at all
 	MaxTokens int           // an answer is cut here; 0: the longest answer of the training part, and a little more
 }
 
-// Service answers questions about one run. All its methods may be used by many goroutines.
+// Service answers questions about one run. It is safe for concurrent use.
 type Service struct {
 	run     *run.Run
 	encoder *recommender.Encoder // nil: states come from a file
@@ -55,7 +55,7 @@ type Service struct {
 	search  index
 	line    line
 	chart   func() (*Map, error)
-	// familiarity tells unlike states; nil where none is told, such as of an adapter that reads the
+	// familiarity recognises unlike states; nil if it cannot, as for an adapter that reads the
 	// state after each item.
 	familiarity func() *run.Familiarity
 	engines     []*cgo.Engine // its own
@@ -65,11 +65,11 @@ type Service struct {
 	done        chan struct{} // closed when the last question is answered
 }
 
-// Info says what a service answers with.
+// Info describes a service and its run.
 type Info struct {
-	Asks        prompt.Asked `json:"asks" doc:"What the run's prompt asks for."`
+	Asks        prompt.Asked `json:"asks" doc:"The question of the run's prompt."`
 	Question    string       `json:"question" doc:"The same, in words."`
-	Closed      bool         `json:"closed" doc:"Answers come from a closed set, and keep to it."`
+	Closed      bool         `json:"closed" doc:"Answers come from a closed set."`
 	Title       bool         `json:"title" doc:"The answer is the title of an item, and titles can be ranked."`
 	Recommender string       `json:"recommender" doc:"The recommender's model, or that states come from a file."`
 	Adapter     adapter.Kind `json:"adapter" doc:"The adapter's kind."`
@@ -78,20 +78,20 @@ type Info struct {
 	StateWidth  int          `json:"state_width" doc:"W, the numbers in a state."`
 	ItemWidth   int          `json:"item_width" doc:"D, the numbers in an item's vector."`
 	Positions   int          `json:"positions" doc:"T: the last items of a history that count."`
-	Shortest    int          `json:"shortest" doc:"Items that a history needs to be interpreted."`
+	Shortest    int          `json:"shortest" doc:"The smallest number of items in a history."`
 	Oracles     bool         `json:"oracles" doc:"There are oracles, and the run's prompt can put them into words."`
 	MaxTokens   int          `json:"max_tokens" doc:"Answers are cut at this length."`
 	Hash        string       `json:"hash" doc:"Of the adapter's file."`
 }
 
-// Judge compares an answer about a history with the true one, and says which of its lines the
+// Judge compares an answer about a history with the true one and reports which of its lines the
 // answer names.
 func (s *Service) Judge(history []int32, answer string) (truth task.Question, named []bool) {
 	truth = s.run.Question(-1, history)
 	return truth, s.run.Task.Named(answer, truth.Answer)
 }
 
-// Open opens a trained run and starts to answer.
+// Open opens a trained run and starts answering.
 func Open(dir string, opts Options) (*Service, error) {
 	if opts.Slots == 0 {
 		opts.Slots = 32
@@ -133,7 +133,7 @@ func (s *Service) open(dir string, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.run.Grammar(); err != nil { // made here: a run is not safe for concurrent use, but read only from now on
+	if _, err := s.run.Grammar(); err != nil { // made here, because a run is not safe for concurrent use; later it is only read
 		return err
 	}
 	s.search = newIndex(s.run.Data)
@@ -170,8 +170,8 @@ func (s *Service) engine(params cgo.EngineParams) (*cgo.Engine, error) {
 	return engine, err
 }
 
-// Close accepts nothing more, waits until what was accepted is answered or given up, and releases
-// the run. A second Close waits, too.
+// Close refuses further questions, waits until all accepted ones are answered or abandoned, and
+// releases the run. A second Close waits, too.
 func (s *Service) Close() error {
 	s.close.Do(func() {
 		s.line.close(ErrClosed)
@@ -181,7 +181,7 @@ func (s *Service) Close() error {
 	return s.closed
 }
 
-// release closes what is open.
+// release closes the run and the engines.
 func (s *Service) release() (err error) {
 	if s.run != nil {
 		err = s.run.Close()
@@ -192,15 +192,15 @@ func (s *Service) release() (err error) {
 	return err
 }
 
-// Err is why no question to the LLM is accepted any more, as each of them is told: the LLM cannot
-// go on, or the service is closed. nil: they are.
+// Err is the error of all further questions to the LLM: the LLM has failed, or the service is
+// closed. nil: the service accepts questions.
 func (s *Service) Err() error { return s.line.reason() }
 
-// Info says what the service answers with.
+// Info describes the service and its run.
 func (s *Service) Info() Info { return s.info }
 
-// State writes the state after the last item of a history to dst [W]. With weights at hand it
-// allocates nothing.
+// State writes the state after the last item of a history to dst [W]. With a recommender that has
+// weights, it allocates nothing.
 func (s *Service) State(dst []float32, history []int32) error {
 	if err := cmp.Or(s.live(), s.checkHistory(history, 1)); err != nil {
 		return err
@@ -215,8 +215,8 @@ func (s *Service) State(dst []float32, history []int32) error {
 }
 
 // Recommend appends to dst the k items with the highest scores after a history, best first, without
-// those of the history. If dst has room it allocates nothing. Where the recommender generates, an
-// oracle is drawn for it, which takes milliseconds.
+// those of the history. If dst has room, it allocates nothing. A recommender that generates draws
+// an oracle, which takes milliseconds.
 func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, history []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(ctx.Err(), s.live(), s.checkHistory(history, 1), s.checkCount(k)); err != nil {
 		return dst, err
@@ -235,8 +235,8 @@ func (s *Service) Recommend(ctx context.Context, dst []recommender.Scored, histo
 	return dst, closing(err)
 }
 
-// RecommendState gives the k items with the highest scores for a state [W], or for an oracle [D],
-// without some.
+// RecommendState returns the k items with the highest scores for a state [W], or for an oracle [D],
+// without the excluded ones.
 func (s *Service) RecommendState(state []float32, without []int32, k int) ([]recommender.Scored, error) {
 	if err := cmp.Or(s.weights(), s.checkVector("the state", state, s.info.StateWidth), s.checkItems(without), s.checkCount(k)); err != nil {
 		return nil, err
@@ -250,15 +250,15 @@ func (s *Service) RecommendState(state []float32, without []int32, k int) ([]rec
 	return recommender.Highest(scores, k, without), nil
 }
 
-// live refuses what only a recommender can compute.
+// live is an error for runs without a recommender.
 func (s *Service) live() error {
 	if s.run.Live == nil {
-		return invalid("this run's states come from a file, which knows its own sequences alone; name a user, or give states")
+		return invalid("this run's states come from a file, which has only its own sequences; name a user, or give states")
 	}
 	return nil
 }
 
-// weights refuses what only a recommender with weights at hand can compute.
+// weights is an error for runs without a recommender's weights.
 func (s *Service) weights() error {
 	if s.run.Recommender == nil {
 		return invalid("this run's states come from %s, and this needs a recommender's weights; train a run with weights", s.info.Recommender)
@@ -266,7 +266,7 @@ func (s *Service) weights() error {
 	return nil
 }
 
-// closing gives ErrClosed for what happens to calls that Close overtakes.
+// closing returns ErrClosed for errors of calls during Close.
 func closing(err error) error {
 	if errors.Is(err, cgo.ErrClosed) {
 		return fmt.Errorf("%w (%w)", ErrClosed, err)

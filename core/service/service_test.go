@@ -19,7 +19,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
 
-// openRun opens a run by itself, which services are compared with.
+// openRun opens a run directly, for comparison with services.
 func openRun(t *testing.T, dir string) *run.Run {
 	t.Helper()
 	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
@@ -186,7 +186,7 @@ func TestOracle(t *testing.T) {
 	if err := errors.Join(err, err2); err != nil || !slices.Equal(best, ranked[0]) {
 		t.Errorf("%v, want %v; %v", best, ranked, err)
 	}
-	// An item's embedding behind the history is the item.
+	// An item's embedding after the history is the item.
 	embeddings, err := r.Recommender.ItemEmbeddings()
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestRefusals(t *testing.T) {
 		"state 0 is not finite":     ask(s, Question{States: [][]float32{inf, vector}}),
 		"1 states are given":        ask(s, Question{States: [][]float32{vector}}),
 		"has 2 numbers":             ask(s, Question{States: [][]float32{vector, {1, 2}}}),
-		"one or the other":          ask(s, Question{States: [][]float32{vector}, History: []int32{1, 2}}),
+		"give one of them":          ask(s, Question{States: [][]float32{vector}, History: []int32{1, 2}}),
 		"the vector is not finite":  ask(s, Question{History: []int32{1, 2}, Vector: nan}),
 		"this one asks for the his": ask(other, Question{History: []int32{1, 2}, Vector: vector}),
 		"1 to 10":                   ask(other, Question{States: [][]float32{}}),
@@ -427,7 +427,7 @@ func TestHugeStates_besideOthers(t *testing.T) {
 	}
 }
 
-// An LLM that cannot go on tells so whoever waits, and whoever comes.
+// After the LLM has failed, waiting and later questions get the error.
 func TestBrokenLLM(t *testing.T) {
 	s := open(t, residual, Options{})
 	if err := s.Err(); err != nil {

@@ -22,7 +22,7 @@ func Example() {
 	path := filepath.Join(dir, "states.parquet")
 	rows := `SELECT * FROM (VALUES ('s1', 0, 'a', 'ann', [1, 0]::FLOAT[]), ('s1', 1, 'b', 'ann', [2, 5]::FLOAT[]))
 		AS rows(sequence, position, item, "user", state)`
-	if err := statestest.WriteParquet(path, rows); err != nil { // in place of the other program
+	if err := statestest.WriteParquet(path, rows); err != nil { // instead of the other program
 		log.Fatal(err)
 	}
 	d := &dataset.Dataset{Name: "two films", Users: []string{"ann"},

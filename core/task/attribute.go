@@ -24,7 +24,7 @@ func attributes() []Task {
 	}
 }
 
-// attribute asks for what is known of the last item.
+// attribute asks for an attribute of the last item.
 func attribute(name, what string, values func(*Facts, int32) []string) Task {
 	t := claims(name, what, "{after}:")
 	t.Last = true
@@ -40,7 +40,7 @@ func attribute(name, what string, values func(*Facts, int32) []string) Task {
 // userColumn begins the name of a task about any column of users.
 const userColumn = "user:"
 
-// column makes the task about a column that its name names, if it does.
+// column makes the task about the column in its name, if there is one.
 func column(name string) (Task, bool) {
 	if of, ok := strings.CutPrefix(name, itemColumn); ok {
 		return attribute(name, "the "+of+" of the last choice", func(f *Facts, item int32) []string {

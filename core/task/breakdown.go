@@ -11,14 +11,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
-// Group is a part of what was asked, with the share whose title is named exactly.
+// Group is a part of the questions, with the share whose title is named exactly.
 type Group struct {
 	Name       string          `json:"name"`
 	Free       evaluate.Share  `json:"free"`
 	Restricted *evaluate.Share `json:"restricted,omitempty"`
 }
 
-// Item is what became of an item that was asked for.
+// Item is an item that was asked for, and how often answers named it.
 type Item struct {
 	ID         string `json:"id"` // in the data set
 	Title      string `json:"title"`
@@ -28,7 +28,7 @@ type Item struct {
 	Restricted *int   `json:"restricted"` // and by restricted ones
 }
 
-// Breakdown holds what an evaluation asked, for the parts that reports show.
+// Breakdown holds the questions of an evaluation, for the parts that reports show.
 type Breakdown struct {
 	task    Task
 	answers *evaluate.Answers
@@ -45,7 +45,7 @@ type asked struct {
 	free, restricted bool
 }
 
-// NewBreakdown finds the items that samples are about in the test sequences.
+// NewBreakdown finds the items of samples in the test sequences.
 func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, split dataset.Split) (*Breakdown, error) {
 	facts, restricted := NewFacts(data, split), answers.Of(evaluate.RestrictedState)
 	b := &Breakdown{task: task, answers: answers, data: data, trained: facts.Trained}
@@ -55,11 +55,11 @@ func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, s
 			return nil, err
 		}
 		items := task.Question(facts, s, len(record.Titles)).Items
-		if items == nil { // it asks for something else
+		if items == nil { // the task does not ask for items
 			continue
 		}
 		if len(items) != len(record.Titles) {
-			return nil, fmt.Errorf("sample %s has %d titles, its test sequence %d; is the data set another one by now?", record.Sample,
+			return nil, fmt.Errorf("sample %s has %d titles, its test sequence %d; has the data set changed?", record.Sample,
 				len(record.Titles), len(items))
 		}
 		free, other := task.Named(record.Answer, record.Titles), make([]bool, len(items))
@@ -73,10 +73,10 @@ func NewBreakdown(task Task, answers *evaluate.Answers, data *dataset.Dataset, s
 	return b, nil
 }
 
-// restricted says whether there are restricted answers.
+// restricted reports whether there are restricted answers.
 func (b *Breakdown) restricted() bool { return b.answers.Of(evaluate.RestrictedState) != nil }
 
-// ByPopularity parts questions in about quarters by how often their item came next in training.
+// ByPopularity divides questions into about quarters by how often their item came next in training.
 // Items that came next equally often are in the same part.
 func (b *Breakdown) ByPopularity() []Group {
 	var counts, most []int // most: the highest count of each part
@@ -101,12 +101,12 @@ func (b *Breakdown) ByPopularity() []Group {
 	})
 }
 
-// ByHistory parts questions by the length of the history.
+// ByHistory divides questions by the length of the history.
 func (b *Breakdown) ByHistory() []Group {
 	return b.groups(func(one asked) int { return one.history }, func(n int) string { return fmt.Sprintf("%d items", n) })
 }
 
-// ByPlace parts questions by the place in the history of what is asked for.
+// ByPlace divides questions by the place of their item in the history.
 func (b *Breakdown) ByPlace() []Group {
 	return b.groups(func(one asked) int { return one.place }, func(n int) string {
 		if n == 1 {
@@ -116,7 +116,7 @@ func (b *Breakdown) ByPlace() []Group {
 	})
 }
 
-// groups parts questions by a number.
+// groups divides questions by a number.
 func (b *Breakdown) groups(number func(asked) int, name func(int) string) (groups []Group) {
 	parts := map[int][]asked{}
 	for _, one := range b.all {
@@ -158,20 +158,20 @@ func hits(questions []asked) (free, restricted int) {
 	return free, restricted
 }
 
-// Curve is how sure the LLM is of the tokens of a title, under one condition.
+// Curve is the LLM's mean log-probability of the tokens of a title, by place, under one condition.
 type Curve struct {
 	Condition string  `json:"condition"`
 	Places    []Place `json:"places"`
 }
 
-// Place is a token's in the title that it belongs to.
+// Place is the place of a token in its title.
 type Place struct {
-	Number int  `json:"place"` // from 1; behind the title comes what ends it, a line break or the end of the answer
-	Right  Mean `json:"right"` // of titles that are right
+	Number int  `json:"place"` // from 1; after the title comes its end, a line break or the end of the answer
+	Right  Mean `json:"right"` // of right titles
 	Wrong  Mean `json:"wrong"`
 }
 
-// Mean is that of log-probabilities.
+// Mean is a mean of log-probabilities.
 type Mean struct {
 	N       int     `json:"n"`
 	LogProb float64 `json:"log_prob"` // nats
@@ -182,7 +182,7 @@ func (m *Mean) add(x float64) {
 	m.LogProb += (x - m.LogProb) / float64(m.N)
 }
 
-// curves takes the conditions of which tokens are kept.
+// curves uses the conditions with kept tokens.
 func (b *Breakdown) curves() []Curve {
 	all := []Curve{}
 	for _, condition := range b.answers.Header.Conditions {
@@ -208,13 +208,13 @@ func (b *Breakdown) curves() []Curve {
 	return all
 }
 
-// Part is a line of an answer: what the LLM gave to its tokens, and whether it is right.
+// Part is a line of an answer: the log-probabilities of its tokens, and whether it is right.
 type Part struct {
 	logProbs []float64
 	right    bool
 }
 
-// byLine splits an answer's log-probabilities by the lines that its tokens stand in.
+// byLine splits an answer's log-probabilities by the lines of its tokens.
 func byLine(record evaluate.Record) (parts []Part) {
 	lines := evaluate.Lines(record.Answer, record.Titles)
 	text, first := "", 0
@@ -238,19 +238,19 @@ func byLine(record evaluate.Record) (parts []Part) {
 	return parts
 }
 
-// Details are what sections of all tasks have.
+// Details are common to the sections of all tasks.
 type Details struct {
 	ByItem  []Item   `json:"by_item"`  // every item that is asked for, by its number in the data set
-	ByToken []Curve  `json:"by_token"` // of each condition that keeps tokens
+	ByToken []Curve  `json:"by_token"` // of each condition with kept tokens
 	Answers []Answer `json:"answers"`
 }
 
-// Details gathers them.
+// Details collects the common parts of a section.
 func (b *Breakdown) Details() Details {
 	return Details{ByItem: b.byItem(), ByToken: b.curves(), Answers: b.said()}
 }
 
-// Answer is what was said about one sample.
+// Answer holds the answers to one sample.
 type Answer struct {
 	Sample     string   `json:"sample"`
 	Kind       string   `json:"kind"` // Right, Near or Wrong: the free answer
@@ -271,11 +271,11 @@ type Said struct {
 // The kinds of answers.
 const (
 	Right = "right"
-	Near  = "near miss" // the title is among the likeliest, or said but for a few letters; of recovery, more than half are named
+	Near  = "near miss" // the title is among the likeliest, or named except for a few letters; in recovery, more than half are named
 	Wrong = "wrong"
 )
 
-// said gives the answers to all samples.
+// said collects the answers to all samples.
 func (b *Breakdown) said() (all []Answer) {
 	others := b.answers.Of(evaluate.RestrictedState)
 	for i, record := range b.answers.Of(evaluate.TrueState) {

@@ -15,8 +15,8 @@ import (
 //go:embed claims.html
 var claimsPage string
 
-// claims is a task whose answers are lines from a closed set, each of them a claim. what says in
-// words what is asked for.
+// claims is a task whose answers are lines from a closed set, each of them a claim. what completes
+// the sentence "Say …".
 func claims(name, what, reply string) Task {
 	return Task{
 		Name: name, Asks: prompt.Asked(name), Usage: what, Closed: true, Right: "all lines of the answer are right, and none is missing",
@@ -54,12 +54,12 @@ func claims(name, what, reply string) Task {
 	}
 }
 
-// whole says whether an answer makes all true claims and no other.
+// whole reports whether an answer makes all true claims and no other.
 func whole(r evaluate.Record) bool {
 	return r.Exact == len(r.Titles) && len(evaluate.Lines(r.Answer, r.Titles)) == r.Exact
 }
 
-// Claims is what an evaluation found whose answers are lists of claims.
+// Claims is the result of an evaluation whose answers are lists of claims.
 type Claims struct {
 	Basis
 	Task        string               `json:"task"`
@@ -77,7 +77,7 @@ type ClaimsCondition struct {
 	Recall    float64        `json:"recall"`
 	F1        float64        `json:"f1"`       // of all claims together (micro)
 	Balanced  float64        `json:"balanced"` // mean recall of the values
-	Allowed   evaluate.Share `json:"allowed"`  // answers of allowed lines alone
+	Allowed   evaluate.Share `json:"allowed"`  // answers that consist of allowed lines
 }
 
 func summariseClaims(name string, a *evaluate.Answers) *Claims {
@@ -114,8 +114,8 @@ func countClaims(name string, records []evaluate.Record) ClaimsCondition {
 
 func ratio(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
 
-// constant is what the most frequent true answer would score, which knows more than any constant
-// that is chosen beforehand.
+// constant is the score of the most frequent true answer. No constant chosen beforehand can know
+// it.
 func constant(records []evaluate.Record) ClaimsCondition {
 	best, same := evaluate.MostFrequent(records), slices.Clone(records)
 	for i := range same {
@@ -128,10 +128,10 @@ func constant(records []evaluate.Record) ClaimsCondition {
 	return countClaims(strings.ReplaceAll(best, "\n", ", "), same)
 }
 
-// What is the figure.
+// What names the figure.
 func (c *Claims) What() string { return c.Task + " named" }
 
-// Figures are the answers that make all true claims and no other.
+// Figures are the shares of answers that make all true claims and no other.
 func (c *Claims) Figures() (figures []Figure) {
 	for _, x := range c.Conditions {
 		figures = append(figures, Figure{x.Name, false, x.Exact, fmt.Sprintf("F1 of all claims %.3f", x.F1)})
@@ -139,8 +139,7 @@ func (c *Claims) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition, of all samples and, where training kept items out, of both
-// parts.
+// Write writes a row for each condition, of all samples and, if items were held out, of both parts.
 func (c *Claims) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\texact\t95 % interval\tF1\tprecision\trecall\tbalanced\tallowed answers")
@@ -161,7 +160,7 @@ func (c *Claims) Write(to io.Writer) error {
 	return err
 }
 
-// ClaimsSection is what a report shows of an evaluation.
+// ClaimsSection is an evaluation in a report.
 type ClaimsSection struct {
 	File    string   `json:"file"`
 	Result  *Claims  `json:"result"`

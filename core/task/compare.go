@@ -4,15 +4,15 @@ import (
 	"slices"
 )
 
-// The answers of comparisons that are no values of a column.
+// The answers of comparisons other than values of a column.
 const (
 	theFirst  = "the first"
 	theSecond = "the second"
 	noGenre   = "nothing"
 )
 
-// comparisons are tasks that show states after parts of a history beside each other: which of its
-// last two items came last, and which main genres its two halves share.
+// comparisons are tasks that show states after several parts of a history: which of its last two
+// items came last, and which main genres its two halves share.
 func comparisons() []Task {
 	last := claims("compare-last", "which of two choices came last", "{state}{one}{other}:")
 	last.Ask = func(s Subject) Question {

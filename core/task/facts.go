@@ -8,15 +8,15 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Facts are what answers are made of: a data set, and what is counted in it.
+// Facts are the source of true answers: a data set, and counts of it.
 type Facts struct {
 	Data     *dataset.Dataset
 	Trained  map[int32]int  // how often each item came next in training
 	Quarters []int          // of each item: 1 for the quarter of the catalogue that came next most often in training, to 4
-	Hidden   map[int32]bool // items that no answer says anything of, as in the training of an adapter that is not to know them
+	Hidden   map[int32]bool // items that no answer may mention, such as those held out of training
 }
 
-// NewFacts counts.
+// NewFacts counts the training targets of a data set.
 func NewFacts(d *dataset.Dataset, split dataset.Split) *Facts {
 	f := &Facts{Data: d, Trained: map[int32]int{}, Quarters: make([]int, len(d.Items))}
 	for _, s := range split.Train {
@@ -33,14 +33,14 @@ func NewFacts(d *dataset.Dataset, split dataset.Split) *Facts {
 	return f
 }
 
-// Without gives the facts with items hidden.
+// Without returns the facts with items hidden.
 func (f *Facts) Without(items map[int32]bool) *Facts {
 	other := *f
 	other.Hidden = items
 	return &other
 }
 
-// valuesOf gives the values of a column in a row of attributes; none where nothing is known.
+// valuesOf returns the values of a column in a row of attributes; none if they are unknown.
 func valuesOf(a dataset.Attributes, row int32, column string) []string {
 	at := slices.Index(a.Names, column)
 	if at < 0 || a.Values == nil || row < 0 {
@@ -49,10 +49,10 @@ func valuesOf(a dataset.Attributes, row int32, column string) []string {
 	return strings.FieldsFunc(a.Values[row][at], func(r rune) bool { return r == '|' })
 }
 
-// genres gives those of an item.
+// genres returns the genres of an item.
 func (f *Facts) genres(item int32) []string { return valuesOf(f.Data.ItemAttributes, item, "genres") }
 
-// decade gives that of an item's year, such as 1990s.
+// decade returns the decade of an item's year, such as 1990s.
 func (f *Facts) decade(item int32) []string {
 	year, err := strconv.Atoi(strings.Join(valuesOf(f.Data.ItemAttributes, item, "year"), ""))
 	if err != nil {
@@ -79,8 +79,8 @@ func distinct(a dataset.Attributes, values func(row int32) []string) (all []stri
 	return all, most
 }
 
-// frequent gives the values that occur most often, at most so many and each at least twice; those
-// that occur equally often by name.
+// frequent returns the most frequent values, up to a number of them and each at least twice; among
+// equals by name.
 func frequent(values []string, most int) []string {
 	times := map[string]int{}
 	for _, value := range values {

@@ -2,8 +2,8 @@ package task
 
 import "github.com/recinterpreter/recinterpreter/core/prompt"
 
-// item asks for an item by its vector, and so for what lies among items, as oracles do. It is
-// scored as the title of a last item.
+// item asks for an item by its vector, and so for any vector in that space, such as an oracle. It
+// is scored as the title of a last item.
 func item() Task {
 	t := residual()
 	t.Vector = true

@@ -7,8 +7,8 @@ import (
 )
 
 // Parted holds the summaries of both parts of an evaluation: samples that end in an item that the
-// adapter was trained on, and samples that end in an item that training kept out. Both are nil
-// where no item was kept out.
+// adapter was trained on, and samples that end in a held-out item. Both are nil if no items were
+// held out.
 type Parted[S any] struct {
 	Seen    *S `json:"seen,omitempty"`
 	HeldOut *S `json:"held_out,omitempty"`
@@ -22,8 +22,8 @@ func parted[S any](a *evaluate.Answers, summarise func(*evaluate.Answers) *S) (p
 	return p
 }
 
-// with gives the summary of all samples and then those of the parts, each with the words that begin
-// its rows.
+// with yields the summary of all samples and then those of the parts, each with the words that
+// begin its rows.
 func (p Parted[S]) with(all *S) iter.Seq2[string, *S] {
 	return func(yield func(string, *S) bool) {
 		if yield("", all) && p.HeldOut != nil && yield("seen items: ", p.Seen) {

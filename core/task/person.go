@@ -6,8 +6,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// persons are tasks about whoever a history is of: the genres that it has most of, an age group,
-// and a gender.
+// persons are tasks about the user of a history: its most frequent genres, an age group, and a
+// gender.
 func persons() []Task {
 	users := func(f *Facts) dataset.Attributes { return f.Data.UserAttributes }
 	tastes := person("main-genres", "the main genres of what this person chooses", mainGenres,
@@ -25,10 +25,10 @@ func persons() []Task {
 	return []Task{tastes, ages, gender}
 }
 
-// mostMain is how many main genres a history has at most.
+// mostMain is the largest number of main genres of a history.
 const mostMain = 3
 
-// mainGenres gives the genres that most items of a history have.
+// mainGenres returns the most frequent genres of a history.
 func mainGenres(f *Facts, _ int32, history []int32) []string {
 	var all []string
 	for _, item := range history {
@@ -62,8 +62,7 @@ func ageGroup(age []string) []string {
 	return []string{"55 and over"}
 }
 
-// person asks for what is known of a user and a history. of holds the rows whose values are
-// allowed.
+// person asks for an attribute of a user or a history. of holds the rows whose values are allowed.
 func person(name, what string, values func(*Facts, int32, []int32) []string, of func(*Facts) dataset.Attributes) Task {
 	t := claims(name, what, "{state}:")
 	t.Ask = func(s Subject) Question {

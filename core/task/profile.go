@@ -7,16 +7,15 @@ const (
 	mostlyFrom = "Main decade: "
 )
 
-// How many lines of each kind a profile has at most.
+// The largest numbers of lines of each kind in a profile.
 const (
 	profileItems   = 2
 	profileGenres  = 2
 	profileDecades = 1
 )
 
-// profile asks for a short text about whoever a history is of, made of facts: a line for each of
-// the last items, of the main genres and of the decades that most of its items are from. Each line
-// is a claim.
+// profile asks for a short text of facts about the user of a history: a line for each of the last
+// items, the main genres and the most frequent decades. Each line is a claim.
 func profile() Task {
 	t := claims("profile", "what this person chooses", "{state}:")
 	t.Ask = func(s Subject) Question {

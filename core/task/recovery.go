@@ -14,10 +14,10 @@ import (
 //go:embed recovery.html
 var recoveryPage string
 
-// recovery asks for the titles of a whole history, a line for each, oldest first where states tell:
-// the recovery task of the paper. By the exact scorer a line of the answer has to be the title; the
-// other scorers look for it anywhere. A title that a history holds twice has to be named twice by
-// the exact scorer, and is one for the others.
+// recovery asks for the titles of a whole history, a line for each, oldest first if the states show
+// the order: the recovery task of the paper. By the exact scorer a line of the answer has to be the
+// title; the other scorers look for it anywhere. A title that occurs twice in a history must be
+// named twice for the exact scorer, and once for the others.
 func recovery() Task {
 	const asks prompt.Asked = "history"
 	worded := func(name string, texts ...string) prompt.Template {
@@ -63,7 +63,7 @@ func recovery() Task {
 	}
 }
 
-// Recovery is what an evaluation of the recovery task found.
+// Recovery is the result of an evaluation of the recovery task.
 type Recovery struct {
 	Basis
 	Conditions []RecoveryCondition `json:"conditions"`
@@ -80,9 +80,9 @@ type RecoveryCondition struct {
 
 // Recovered counts the items of a history that answers name.
 type Recovered struct {
-	Histogram []int          `json:"histogram"` // samples of which exactly 0, 1, 2, … items are named
+	Histogram []int          `json:"histogram"` // samples with exactly 0, 1, 2, … items named
 	Mean      float64        `json:"mean"`      // items named
-	OverFive  evaluate.Share `json:"over_five"` // samples of which more than 5 items are named, the paper's figure
+	OverFive  evaluate.Share `json:"over_five"` // samples with more than 5 items named, the paper's figure
 }
 
 func summariseRecovery(a *evaluate.Answers) *Recovery {
@@ -101,10 +101,10 @@ func summariseRecovery(a *evaluate.Answers) *Recovery {
 	return result
 }
 
-// What is the figure.
+// What names the figure.
 func (r *Recovery) What() string { return "items recovered" }
 
-// Figures are the histories of which more than 5 items are named.
+// Figures are the shares of histories with more than 5 items named.
 func (r *Recovery) Figures() (figures []Figure) {
 	for _, c := range r.Conditions {
 		note := "%.2f items on average"
@@ -118,7 +118,7 @@ func (r *Recovery) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition, and the numbers of items that own states recover.
+// Write writes a row for each condition, and the numbers of items recovered from own states.
 func (r *Recovery) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tmean, exact\tmore than 5\t95 % interval\tmean, contains\tmore than 5\tmean, paper\tmore than 5\ttitles in an answer")
@@ -145,7 +145,7 @@ func (r *Recovery) Write(to io.Writer) error {
 	return w.Flush()
 }
 
-// RecoverySection is what a report shows of an evaluation.
+// RecoverySection is an evaluation in a report.
 type RecoverySection struct {
 	File    string    `json:"file"`
 	Result  *Recovery `json:"result"`
@@ -153,7 +153,7 @@ type RecoverySection struct {
 	Details
 }
 
-// recovered counts what an answer names.
+// recovered counts the items that an answer names.
 func recovered(answer string, titles []string, known evaluate.Titles) (h evaluate.Hits) {
 	for _, line := range evaluate.Lines(answer, titles) {
 		h.Exact += count(line.Right)

@@ -15,8 +15,8 @@ import (
 var residualPage string
 
 // residual asks for the title of the item that separates two states, the residual task of the
-// paper. The LLM is asked as if the soft tokens were words, which is what the warm start makes of
-// them.
+// paper. The LLM is asked as if the soft tokens were words, because the warm start fits them to the
+// words of titles.
 func residual() Task {
 	const asks prompt.Asked = "last item"
 	worded := func(name string, texts ...string) prompt.Template {
@@ -65,7 +65,7 @@ func pairs() [][]string {
 	}
 }
 
-// Residual is what an evaluation of the residual task found.
+// Residual is the result of an evaluation of the residual task.
 type Residual struct {
 	Basis
 	Conditions  []ResidualCondition  `json:"conditions"`
@@ -80,8 +80,8 @@ type ResidualCondition struct {
 	Contains evaluate.Share  `json:"contains"`
 	Paper    evaluate.Share  `json:"paper"`
 	Valid    evaluate.Share  `json:"valid"`            // answers that are the title of any item of the catalogue, right or wrong
-	Ranked   *evaluate.Share `json:"ranked,omitempty"` // exact, among the likeliest answers: of restricted answers alone
-	Places   int             `json:"places,omitempty"` // how many those are at most
+	Ranked   *evaluate.Share `json:"ranked,omitempty"` // exact, among the likeliest answers; only of restricted answers
+	Places   int             `json:"places,omitempty"` // the largest number of these
 }
 
 func summariseResidual(a *evaluate.Answers) *Residual {
@@ -122,10 +122,10 @@ func (c *ResidualCondition) rank(records []evaluate.Record) {
 	c.Ranked = &share
 }
 
-// What is the figure.
+// What names the figure.
 func (r *Residual) What() string { return "residual accuracy" }
 
-// Figures are the answers that are the title.
+// Figures are the shares of answers that are the title.
 func (r *Residual) Figures() (figures []Figure) {
 	notes := map[string]string{evaluate.TrueState: "the answer is the title and nothing else",
 		evaluate.RestrictedState: "answers are titles of the catalogue", evaluate.ZeroState: "near 0 if the answer comes from the state"}
@@ -138,8 +138,7 @@ func (r *Residual) Figures() (figures []Figure) {
 	return figures
 }
 
-// Write writes a row for each condition, of all samples and, where training kept items out, of both
-// parts.
+// Write writes a row for each condition, of all samples and, if items were held out, of both parts.
 func (r *Residual) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\texact\t95 % interval\tcontains\t95 % interval\tpaper\t95 % interval\tanswers that are a title")
@@ -168,7 +167,7 @@ func row(w io.Writer, name string, n int, shares ...evaluate.Share) {
 	}
 }
 
-// ResidualSection is what a report shows of an evaluation.
+// ResidualSection is an evaluation in a report.
 type ResidualSection struct {
 	File         string    `json:"file"`
 	Result       *Residual `json:"result"`
@@ -177,7 +176,7 @@ type ResidualSection struct {
 	Details
 }
 
-// residualKind calls an answer near where the title is among the likeliest, or said but for a few
+// residualKind calls an answer near if the title is among the likeliest, or named except for a few
 // letters.
 func residualKind(free evaluate.Record, restricted *evaluate.Record) string {
 	title := free.Titles[0]

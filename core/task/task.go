@@ -12,61 +12,60 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Task is a kind of question. A run's task is the one that its prompt asks.
+// Task is a kind of question. A run's task is that of its prompt.
 type Task struct {
 	Name   string       // of its evaluation: a command, and the beginning of file names
 	Asks   prompt.Asked // the value of "asks" in its prompts
 	Vector bool         // its prompts show an item's vector, {item}, and no states
-	Own    bool         // its evaluation has a command of its own, recint evaluate NAME, beside --task
-	Last   bool         // it asks about the last item alone, so that another item or a vector can stand there
+	Own    bool         // its evaluation has a separate command, recint evaluate NAME, in addition to --task
+	Last   bool         // it asks only about the last item, so that another item or a vector can take its place
 
 	Closed bool // answers come from a closed set, which a grammar enforces in use
 
-	Title bool // the answer is the title of the last item, as of a vector in its place
+	Title bool // the answer is the title of the last item, or of a vector in its place
 
 	Prompts []prompt.Template // with names; the first is the default
-	Usage   string            // what is asked, for the help of commands
-	Right   string            // when the exact scorer says that an answer is right, for the same
+	Usage   string            // the question, for the help of commands
+	Right   string            // when the exact scorer counts an answer as right, for the help of commands
 
-	// Ask makes a question of what is known of somebody.
+	// Ask makes a question about a subject.
 	Ask func(Subject) Question
-	// Allowed gives the lines that a restricted answer may consist of, and how many lines it has at
-	// most.
+	// Allowed returns the lines of which a restricted answer may consist, and their largest number.
 	Allowed func(f *Facts, positions int) (lines []string, most int)
-	// Places is how many of the likeliest restricted answers an evaluation keeps.
+	// Places is the number of the likeliest restricted answers that an evaluation keeps.
 	Places int
-	// Score compares an answer with the true lines; known are all lines that are allowed.
+	// Score compares an answer with the true lines; known are all allowed lines.
 	Score func(answer string, truth []string, known evaluate.Titles) evaluate.Hits
-	// Summarise counts what an evaluation was answered.
+	// Summarise summarises the answers of an evaluation.
 	Summarise func(*evaluate.Answers) Summary
-	// Named says which of the true lines an answer names.
+	// Named reports which of the true lines an answer names.
 	Named func(answer string, truth []string) []bool
-	// Parts splits the log-probabilities of an answer by the lines that its tokens stand in.
+	// Parts splits the log-probabilities of an answer by the lines of its tokens.
 	Parts func(evaluate.Record) []Part
 	// Kind is Right, Near or Wrong, of the answer to a sample.
 	Kind func(free evaluate.Record, restricted *evaluate.Record) string
-	// Section gathers what a report shows, and Page is the template that shows it.
+	// Section collects the data for a report, and Page is the template that shows them.
 	Section func(file string, b *Breakdown) any
 	Page    string
 }
 
-// Subject is what a question is about: a history, and what is known.
+// Subject is the subject of a question: a user and a history.
 type Subject struct {
 	*Facts
-	User      int32   // whose history it is; -1 where nobody knows
+	User      int32   // of the history; -1 if unknown
 	History   []int32 // dense item ids, oldest first
 	Positions int     // of the recommender's memory
 }
 
-// Question is what is asked about one history.
+// Question is a question about one history.
 type Question struct {
 	History []int32  // dense item ids, oldest first
-	Items   []int32  // the items that the answer names, where it names some
-	Answer  []string // the lines of the true answer; none where it is not known
+	Items   []int32  // the items that the answer names, if any
+	Answer  []string // the lines of the true answer; none if it is unknown
 }
 
-// Question makes a question of a sequence, for a recommender whose memory is that many positions.
-// Tasks that ask about the last item ask about the one that came next.
+// Question makes a question of a sequence, for a recommender with that number of positions. Tasks
+// that ask about the last item ask about the one that came next.
 func (t Task) Question(f *Facts, s dataset.Sequence, positions int) Question {
 	history := s.History
 	if t.Last {
@@ -86,17 +85,17 @@ func SampleID(test int) string { return testPrefix + strconv.Itoa(test) }
 func TestSequence(split dataset.Split, sample string) (dataset.Sequence, error) {
 	at, err := strconv.Atoi(strings.TrimPrefix(sample, testPrefix))
 	if err != nil || at < 0 || at >= len(split.Test) {
-		return dataset.Sequence{}, fmt.Errorf("there is no test sequence %q; is the data set another one by now?", sample)
+		return dataset.Sequence{}, fmt.Errorf("there is no test sequence %q; has the data set changed?", sample)
 	}
 	return split.Test[at], nil
 }
 
 const testPrefix = "test-"
 
-// Text is the true answer as it is trained.
+// Text is the true answer as the adapter learns it.
 func (q Question) Text() string { return strings.Join(q.Answer, "\n") }
 
-// Summary is what an evaluation found.
+// Summary is the result of an evaluation.
 type Summary interface {
 	About() Basis
 	What() string            // the figure, in words
@@ -109,31 +108,31 @@ type Figure struct {
 	Condition string // e.g. evaluate.TrueState
 	Paper     bool   // counted by the paper's scorer; by the exact one otherwise
 	Share     evaluate.Share
-	Note      string // what the reader of the share must know
+	Note      string // what readers of the share must know
 }
 
-// Basis says what a summary is about.
+// Basis describes the samples of a summary.
 type Basis struct {
 	Label string `json:"label"`
 	N     int    `json:"n"`               // samples asked about
-	Shard string `json:"shard,omitempty"` // the part of the evaluation that they are, e.g. 2/4
+	Shard string `json:"shard,omitempty"` // the part of the evaluation, e.g. 2/4
 	Seed  uint64 `json:"seed"`
 }
 
-// About is the basis itself.
+// About returns the basis.
 func (b Basis) About() Basis { return b }
 
-// basis is what the summary of answers is about.
+// basis describes the samples of answers.
 func basis(a *evaluate.Answers) Basis {
 	return Basis{Label: a.Header.Label, N: a.N(), Shard: a.Header.Shard, Seed: a.Header.Seed}
 }
 
-// All are the tasks that there are.
+// All are all tasks.
 func All() []Task {
 	return slices.Concat([]Task{residual(), recovery(), item()}, attributes(), persons(), []Task{profile()}, comparisons())
 }
 
-// Evaluations are the tasks whose evaluations have names of their own.
+// Evaluations are the tasks whose evaluations have a name.
 func Evaluations() (tasks []Task) {
 	for _, task := range All() {
 		if !slices.ContainsFunc(tasks, func(t Task) bool { return t.Name == task.Name }) {
@@ -143,10 +142,10 @@ func Evaluations() (tasks []Task) {
 	return tasks
 }
 
-// Default is the prompt that commands take where none is named.
+// Default is the default prompt of commands.
 func Default() prompt.Template { return All()[0].Prompts[0] }
 
-// Of gives the task of a prompt, or what is wrong with the prompt.
+// Of returns the task of a prompt, or an error for an invalid prompt.
 func Of(t prompt.Template) (Task, error) {
 	if err := t.Validate(); err != nil {
 		return Task{}, err
@@ -175,7 +174,7 @@ func Of(t prompt.Template) (Task, error) {
 	return Task{}, fmt.Errorf("task: prompt %q asks for %q; it can ask for %s", t.Name, t.Asks, strings.Join(asks, " or "))
 }
 
-// Named gives the task whose evaluations have a name.
+// Named returns the task whose evaluations have the name.
 func Named(name string) (Task, error) {
 	for _, task := range All() {
 		if task.Name == name {
@@ -185,7 +184,7 @@ func Named(name string) (Task, error) {
 	return Task{}, fmt.Errorf("task: no evaluation is called %q", name)
 }
 
-// Prompts are the names of all prompts that have one.
+// Prompts are the names of all named prompts.
 func Prompts() (names []string) {
 	for _, task := range All() {
 		for _, t := range task.Prompts {
@@ -195,7 +194,7 @@ func Prompts() (names []string) {
 	return names
 }
 
-// Prompt gives a prompt by its name, or reads it from a JSON file.
+// Prompt returns the prompt with a name, or reads one from a JSON file.
 func Prompt(name string) (prompt.Template, error) {
 	if strings.HasSuffix(name, ".json") {
 		t, err := prompt.ReadTemplate(name)
@@ -221,9 +220,8 @@ func Prompt(name string) (prompt.Template, error) {
 		strings.Join(Prompts(), ", "), itemColumn, userColumn)
 }
 
-// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. Where
-// one state stands for all that is asked for, no title's tokens are an example of it: examples are
-// left out there.
+// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. If
+// one state stands for several items, no title's tokens could show it, and examples are omitted.
 func Compile(v prompt.Vocabulary, t prompt.Template, shown prompt.Shown) ([]*prompt.Prompt, error) {
 	task, err := Of(t)
 	if err != nil {

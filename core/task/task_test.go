@@ -62,7 +62,7 @@ func TestOf_refusals(t *testing.T) {
 }
 
 // The last item's title is said of an example where it is asked for, else all titles; where one
-// state stands for them there is none.
+// state shows them all there is none.
 func TestCompile_examples(t *testing.T) {
 	examples := [][]string{{"wxyz", "k"}}
 	for _, c := range []struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// precision is one way of running an LLM case, with what it must reach.
+// precision is one way of running an LLM case, with its tolerances.
 type precision struct {
 	name             string
 	mode             cgo.Precision
@@ -38,7 +38,7 @@ type llmCase struct {
 	adapter  *align.Adapter
 	prompt   *prompt.Prompt
 	batch    prompt.Batch
-	answers  []int32 // [B, A], -1 where an answer is over
+	answers  []int32 // [B, A], -1 after the end of an answer
 	shape    []int   // of answers
 	logProbs []float32
 	loss     float64
@@ -84,7 +84,7 @@ func verifyLLM(ctx context.Context, engine *cgo.Engine, path string, file *artif
 	return figures, nil
 }
 
-// readLLM takes a case apart.
+// readLLM parses a case.
 func readLLM(file *artifact.File) (*llmCase, error) {
 	perState, err := strconv.Atoi(file.Metadata["tokens_per_state"])
 	if err != nil || perState < 1 {
@@ -216,7 +216,7 @@ func (c *llmCase) run(engine *cgo.Engine, gguf *cgo.GGUF, path string, p precisi
 	return figures, write(opts, path, p.suffix, tensors)
 }
 
-// spread computes the log-probability of each answer token, [B, A], 0 where an answer is over.
+// spread computes the log-probability of each answer token, [B, A], 0 after the end of an answer.
 func (c *llmCase) spread(llm *cgo.LLM, prefix *cgo.Prefix, adapter *cgo.Adapter) ([]float32, error) {
 	targets := 0
 	for _, token := range c.answers {

@@ -9,8 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// recommenderCase is a recommender with the inputs and outputs that another implementation had of
-// it. It collects figures until an error stops it.
+// recommenderCase is a recommender with the inputs and outputs of another implementation. It
+// collects figures until an error stops it.
 type recommenderCase struct {
 	*recommender.Recommender
 	config    recommender.Config
@@ -70,7 +70,7 @@ func (c *recommenderCase) want(name string, shape ...int) []float32 {
 	return values
 }
 
-// compare computes an array of the shape and holds it against the expected one of that name.
+// compare computes an array of the shape and compares it with the expected array of that name.
 func (c *recommenderCase) compare(name string, figure func(name string, computed, expected []float32, tolerance float64) Figure,
 	tolerance float64, compute func(dst []float32) error, shape ...int) {
 	expected := c.want(name, shape...)

@@ -13,17 +13,17 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
-// Options are what a case may need beside its file.
+// Options are inputs that a case may need in addition to its file.
 type Options struct {
-	Model  func() (string, error) // gives the path of the GGUF, asked for by cases that run through an LLM
+	Model  func() (string, error) // returns the path of the GGUF; called by cases that run through an LLM
 	OutDir string                 // where X.computed.safetensors is written; "" writes nothing
 }
 
 // Figure is one comparison.
 type Figure struct {
-	Name       string  `json:"name"`       // what was computed, and in which precision where there are several
-	Measure    string  `json:"measure"`    // how it was compared
-	Computed   float64 `json:"computed"`   // the number, or of an array the element that differs most
+	Name       string  `json:"name"`       // the quantity, and its precision if there are several
+	Measure    string  `json:"measure"`    // the kind of comparison
+	Computed   float64 `json:"computed"`   // the number, or the element of an array that differs most
 	Expected   float64 `json:"expected"`   // the reference's, at the same place
 	Difference float64 `json:"difference"` // in the measure's terms
 	Tolerance  float64 `json:"tolerance"`
@@ -38,9 +38,9 @@ const (
 	Angle       = "1 − cosine"
 )
 
-// Verify recomputes the case in the file at path. What kind it is follows from its tensors, never
-// from its name. Weights of a recommender have their inputs and outputs beside them in
-// NAME.expected.safetensors.
+// Verify recomputes the case in the file at path. Its tensors, not its name, determine its kind.
+// For weights of a recommender, the inputs and outputs are in NAME.expected.safetensors in the same
+// folder.
 func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) ([]Figure, error) {
 	file, err := artifact.ReadSafetensors(path)
 	if err != nil {
@@ -62,7 +62,7 @@ func Verify(ctx context.Context, engine *cgo.Engine, path string, opts Options) 
 	case kindExpected:
 		return nil, fmt.Errorf("verify: %s holds inputs and outputs; give the file of weights that it belongs to", path)
 	default:
-		return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) do not say what it is", path, names(file))
+		return nil, fmt.Errorf("verify: %s is no reference case: its tensors (%s) match no kind of case", path, names(file))
 	}
 	return boundsOn(info, figures), err
 }
@@ -75,7 +75,7 @@ var coarse = map[string]float64{
 	"loss F32": 1.5e-3, "answer_logprobs F32": 0.05, "grad.adapter.weight norm F32": 0.02, "grad.adapter.bias norm F32": 0.02,
 }
 
-// boundsOn judges figures by what the products of an engine can give.
+// boundsOn judges figures by the precision of an engine's products.
 func boundsOn(info cgo.EngineInfo, figures []Figure) []Figure {
 	if !info.CoarseProducts() {
 		return figures
@@ -93,7 +93,7 @@ const (
 	kindExpected    = "expected"
 )
 
-// kindOf tells a case by its tensors; "" if they are those of none.
+// kindOf determines the kind of a case from its tensors; "" if it is none.
 func kindOf(file *artifact.File) string {
 	has := func(names ...string) bool {
 		for _, name := range names {
@@ -114,7 +114,7 @@ func kindOf(file *artifact.File) string {
 	return ""
 }
 
-// finite refuses NaN and infinity, to which nothing can be compared.
+// finite refuses NaN and infinity, which cannot be compared.
 func finite(path string, file *artifact.File) error {
 	for _, t := range file.Tensors {
 		for i, x := range t.F32 {
@@ -186,8 +186,8 @@ func norm(values []float32) float64 {
 	return math.Sqrt(sum)
 }
 
-// judged sets OK. A difference that is no number, as of a zero array's direction, becomes the
-// largest one.
+// judged sets OK. A difference that is NaN, as of a zero array's direction, becomes the largest
+// number.
 func (f Figure) judged() Figure {
 	if math.IsNaN(f.Difference) || math.IsInf(f.Difference, 0) {
 		f.Difference = math.MaxFloat64
@@ -199,8 +199,8 @@ func (f Figure) judged() Figure {
 	return f
 }
 
-// write saves what was computed as OutDir/X<suffix>.safetensors, X being the name of the case's
-// file.
+// write saves the computed arrays as OutDir/X<suffix>.safetensors, where X is the name of the
+// case's file.
 func write(opts Options, path, suffix string, tensors []artifact.Tensor) error {
 	if opts.OutDir == "" {
 		return nil

@@ -1,4 +1,5 @@
-// Chat templates on llama.cpp: the forms that its library knows by sight, and its Jinja engine for all others.
+// Chat templates on llama.cpp: the forms that its library knows by sight, and its Jinja engine for
+// all others.
 #include "chat_template.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
@@ -22,8 +23,8 @@ constexpr size_t longest_template = 1 << 16;
 // The switch of templates such as Qwen3's; without it an LLM reasons before it answers.
 constexpr const char *reasoning_switch = "enable_thinking";
 
-// 26 July 2024, noon, the date that Llama 3's templates fall back on. Some templates write the date, and a prompt must
-// be the same tomorrow.
+// 26 July 2024, noon, the date that Llama 3's templates fall back on. Some templates write the
+// date, and a prompt must be the same tomorrow.
 constexpr std::time_t today = 1721995200;
 
 // Empty where the library does not know the template.

@@ -105,8 +105,8 @@ Engine::Engine(const ri_engine_params &params) : host_kernels_(kernels::select(g
     ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
     auto find = [&](const char *name) { return ggml_backend_reg_get_proc_address(registry, name); };
     if (!on_cpu()) return;
-    // Where kernels compute, ggml has one thread, and its custom nodes call those of the engine: ggml's own spin as
-    // long as they wait, which beside other programs is most of the time.
+    // Where kernels compute, ggml has one thread, and its custom nodes call those of the engine:
+    // ggml's own spin as long as they wait, which is most of the time when other programs run.
     if (n_threads_ > 1) threads_ = std::make_unique<Threads>(n_threads_);
     const int n_ggml = kernels() ? 1 : n_threads_;
     reinterpret_cast<ggml_backend_set_n_threads_t>(find("ggml_backend_set_n_threads"))(backend_.get(), n_ggml);

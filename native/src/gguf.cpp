@@ -64,7 +64,7 @@ Gguf::Gguf(const std::string &path) : path_(path) {
 
 Gguf::~Gguf() = default;
 
-// Opens the other parts of a split file, which lie beside the one that is open, under llama.cpp's names for them.
+// Opens the other parts of a split file, which are in the same folder under llama.cpp's names.
 void Gguf::open_parts() {
     const int64_t count = integer("split.count").value_or(1), number = integer("split.no").value_or(0);
     if (count <= 1) return;
@@ -265,7 +265,8 @@ void Gguf::describe() {
     }
     for (char *c = info_.file_type; *c; ++c) *c = char(toupper(static_cast<unsigned char>(*c)));
 
-    // Other architectures keep one value for each layer under some of these keys; such a key is described as 0.
+    // Other architectures keep one value for each layer under some of these keys; such a key is
+    // described as 0.
     auto size = [&](const char *suffix, int64_t otherwise) {
         const std::string key = architecture + "." + suffix;
         const int64_t id = gguf_find_key(m, key.c_str());

@@ -9,7 +9,8 @@ namespace ri {
 
 namespace {
 
-// Packed, a weight takes 2 bytes beside those in the mapped file. Of larger models only BF16 matrices are packed.
+// Packed, a weight takes 2 bytes in addition to those in the mapped file. Of larger models only
+// BF16 matrices are packed.
 constexpr int64_t most_parameters_to_copy = 2'000'000'000;
 
 // Attention with a mask, and without biases by distance, a cap on scores, and sinks.
@@ -81,11 +82,12 @@ ggml_backend_t KernelDevice::start(ggml_backend_dev_t device, const char *) {
     return backend;
 }
 
-// A product with a matrix of the model that lies there as in the file, in a type that packing makes faster. Measured
-// with SmolLM2-135M on 2 cores with AVX512-BF16, packed against ggml's kernel, tokens a second of 1 and of 32
-// sequences: Q5_1 171 and 1570 against 184 and 330, Q8_0 171 and 1580 against 189 and 650, F16 178 and 1630 against 143
-// and 750. Where ggml has laid a matrix out for a kernel of its own, in a type of buffer of its own, it keeps it: Q4_0
-// 169 and 1530 against 343 and 1320. F32 stays exact.
+// A product with a matrix of the model that is stored as in the file, in a type that packing makes
+// faster. Measured with SmolLM2-135M on 2 cores with AVX512-BF16, packed against ggml's kernel,
+// tokens a second of 1 and of 32 sequences: Q5_1 171 and 1570 against 184 and 330, Q8_0 171 and
+// 1580 against 189 and 650, F16 178 and 1630 against 143 and 750. Where ggml has laid a matrix out
+// for a kernel of its own, in a type of buffer of its own, it keeps it: Q4_0 169 and 1530 against
+// 343 and 1320. F32 stays exact.
 bool KernelDevice::is_product(const ggml_tensor *op) const {
     if (op->op != GGML_OP_MUL_MAT) return false;
     const ggml_tensor *weight = op->src[0], *x = op->src[1];

@@ -1,7 +1,7 @@
-// The core's kernels as a device of llama.cpp. llama.cpp hands a whole graph to this device; the device computes it on
-// the engine's CPU backend, with matrix products and attention to the cache by the engine's kernel set. llama.cpp knows
-// only the generators' devices that it is given (llama_model_params.devices), so that nothing in the process changes
-// for anyone else.
+// The core's kernels as a device of llama.cpp. llama.cpp hands a whole graph to this device; the
+// device computes it on the engine's CPU backend, with matrix products and attention to the cache
+// by the engine's kernel set. llama.cpp knows only the generators' devices that it is given
+// (llama_model_params.devices), so that nothing in the process changes for anyone else.
 #pragma once
 
 #include "engine.h"

@@ -94,7 +94,8 @@ ggml_tensor *Model::add_update(Graph &g) const {
     }
     ggml_tensor *norm = ggml_sqrt(ctx, squares);
     g.output(norm);
-    // 1 if the norm is finite, else 0. Then nothing may change, and what is not finite must not spread.
+    // 1 if the norm is finite, else 0. Then nothing may change, and what is not finite must not
+    // spread.
     ggml_tensor *sound = ggml_step(ctx, ggml_scale_bias(ctx, norm, -1.0f, largest));
     ggml_tensor *limit = g.input(
         GGML_TYPE_F32,

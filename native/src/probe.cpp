@@ -1,5 +1,6 @@
-// The probe: a classifier of vectors, trained to tell what can be read from them. Softmax regression (Alain and Bengio
-// 2016, arXiv 1610.01644), or with one hidden layer: scores = w2 gelu(w1 x + b1) + b2.
+// The probe: a classifier of vectors, trained to tell what can be read from them. Softmax
+// regression (Alain and Bengio 2016, arXiv 1610.01644), or with one hidden layer: scores = w2
+// gelu(w1 x + b1) + b2.
 #include "graph/program.h"
 #include "model.h"
 

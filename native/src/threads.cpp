@@ -6,8 +6,8 @@ namespace ri {
 
 namespace {
 
-// Longer than what usually lies between two jobs of a graph, and far shorter than the time that a scheduler gives to
-// another program at once.
+// Longer than the usual pause between two jobs of a graph, and far shorter than the time that a
+// scheduler gives to another program at once.
 constexpr std::chrono::microseconds patience{100};
 constexpr uint64_t no_more = UINT64_MAX; // as a job: the workers end
 
@@ -81,8 +81,8 @@ void Threads::work(int own) {
     }
 }
 
-// Takes the thread's own part, whose data may be in its cache, and then those that nobody has begun: a late thread
-// holds nobody up.
+// Takes the thread's own part, whose data may be in its cache, and then parts that no thread has
+// begun, so that a late thread delays no other.
 void Threads::take_parts(uint64_t job, int own) {
     for (int i = 0; i < count(); ++i) {
         const int number = (own + i) % count();

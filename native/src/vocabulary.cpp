@@ -70,8 +70,9 @@ std::string detokenise(const llama_vocab *vocab, const int32_t *tokens, size_t n
     return text;
 }
 
-// The token that closes an answer in a chat template; -1 if none does. What llama.cpp itself calls the end of a turn is
-// any one of several tokens by name, not always the one that the model was taught.
+// The token that closes an answer in a chat template; -1 if none does. llama.cpp takes any one of
+// several tokens, by name, for the end of a turn, not always the one that the model was trained
+// with.
 int32_t end_of_answer(const llama_vocab *vocab, const ChatTemplate &chat_template) {
     const std::string answer = "answer";
     try {

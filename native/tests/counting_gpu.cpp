@@ -1,9 +1,11 @@
-// The made-up GPU as a module for a whole program: it computes nothing and counts what a GPU would be told.
+// The made-up GPU as a module for a whole program: it computes nothing and counts the commands to a
+// GPU.
 //
 //     GGML_BACKEND_PATH=build/native/lib/libcounting_gpu.so recint --backend made-up align ...
 //
-// When an engine ends it prints, on standard error, a line of means for an update of AdamW, the first two left out,
-// and a line for everything else. Results are meaningless: all that is read is what was last written.
+// When an engine ends it prints, on standard error, a line of means for an update of AdamW, the
+// first two left out, and a line for everything else. Results are meaningless: all that is read is
+// what was last written.
 #include "support/made_up_gpu.h"
 
 #include "ggml-backend-impl.h"
@@ -63,7 +65,8 @@ class Counter : public DeviceWatcher {
             operations += !ggml_is_empty(t) && t->op != GGML_OP_RESHAPE && t->op != GGML_OP_TRANSPOSE &&
                           t->op != GGML_OP_VIEW && t->op != GGML_OP_PERMUTE && t->op != GGML_OP_NONE;
         }
-        // ggml-cuda captures a graph that it sees a second time unchanged, by its first node, and then replays it.
+        // ggml-cuda captures a graph that it sees a second time unchanged, by its first node, and
+        // then replays it.
         Seen &seen = seen_[graph->nodes[0]];
         seen.times = seen.shape == shape ? seen.times + 1 : 1;
         seen.shape = std::move(shape);

@@ -1,5 +1,5 @@
-// Training through a frozen LLM. References: llama.cpp for logits and greedy generation, central differences
-// for gradients, float32 for bfloat16, and the same numbers asked for in another way.
+// Training through a frozen LLM. References: llama.cpp for logits and greedy generation, central
+// differences for gradients, float32 for bfloat16, and the same numbers asked for in another way.
 #include "support/align.h"
 
 #include "gguf.h"
@@ -33,8 +33,9 @@ double cosine(const std::vector<float> &a, const std::vector<float> &b) {
     return ab / std::sqrt(aa * bb);
 }
 
-// llama.cpp looks GELU up in a table of half-precision numbers, which moves logits by a few thousandths. Wherever it
-// has done so, this puts the formula's numbers in their place (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+// llama.cpp looks GELU up in a table of half-precision numbers, which moves logits by a few
+// thousandths. Wherever it has done so, this puts the formula's numbers in their place (Hendrycks
+// and Gimpel 2016, arXiv 1606.08415).
 bool compute_gelu(ggml_tensor *node, bool ask, void *) {
     if (node->op != GGML_OP_GLU || ggml_get_glu_op(node) != GGML_GLU_OP_GEGLU) return false;
     if (ask) return true;
@@ -140,8 +141,9 @@ void test_against_llama_cpp(const TinyGguf &model) {
     }
 }
 
-// A file in three parts whose matrices are of a type. Training dequantises them once, so that llama.cpp's logits for
-// the same numbers in float32 are the reference. The generator may round them, and what they are multiplied with.
+// A file in three parts whose matrices are of a type. Training dequantises them once, so that
+// llama.cpp's logits for the same numbers in float32 are the reference. The generator may round
+// them, and what they are multiplied with.
 void test_stored(TinyGguf model, ggml_type type) {
     model.type = type;
     model.n_layer = 2;
@@ -197,7 +199,8 @@ void test_stored(TinyGguf model, ggml_type type) {
     for (const std::string &part : parts) remove(part.c_str());
 }
 
-// Of Phi-3 and Ministral 3 the formulas for long contexts are not implemented, so that such contexts are refused.
+// Of Phi-3 and Ministral 3 the formulas for long contexts are not implemented, so that such
+// contexts are refused.
 void test_long_context(const TinyGguf &model) {
     AlignFixture f(model);
     ri_prefix *prefix = nullptr;
@@ -207,9 +210,10 @@ void test_long_context(const TinyGguf &model) {
                 "does not fit a context of 256");
 }
 
-// Greedy generation by the generator and by llama.cpp, each after its own tokens: token for token the same. The
-// generator's keys and values are in half precision, which moves logits by a few thousandths, so that either of two
-// tokens may win where llama.cpp's best two are nearly equal: the beginning is one after which they never are.
+// Greedy generation by the generator and by llama.cpp, each after its own tokens: token for token
+// the same. The generator's keys and values are in half precision, which moves logits by a few
+// thousandths, so that either of two tokens may win where llama.cpp's best two are nearly equal:
+// the beginning is one after which they never are.
 void test_generation(const TinyGguf &model) {
     AlignFixture f(model);
     const LlamaCpp reference(f);
@@ -250,8 +254,9 @@ void test_generation(const TinyGguf &model) {
     ri_generator_free(generator);
 }
 
-// All derivatives by a bias, and some by a weight, against the five-point difference of the summed log-probabilities.
-// They are rounded to float, 3e-7 each, which the step h makes 1e-4; the derivatives are of size 0.1 to 1.
+// All derivatives by a bias, and some by a weight, against the five-point difference of the summed
+// log-probabilities. They are rounded to float, 3e-7 each, which the step h makes 1e-4; the
+// derivatives are of size 0.1 to 1.
 void test_gradient(const TinyGguf &model, size_t n_prefix) {
     if (coarse_products())
         return; // the step would make their rounding as large as the derivatives (the formula sees to those)
@@ -361,8 +366,8 @@ void test_step() {
     ri_model_free(apart);
 }
 
-// bfloat16 has 8 bits: a number is off by up to 2^-9 of its size. Measured: log-probabilities within 0.024, losses
-// within 0.0025, a cosine of 1 - 8e-5.
+// bfloat16 has 8 bits: a number is off by up to 2^-9 of its size. Measured: log-probabilities
+// within 0.024, losses within 0.0025, a cosine of 1 - 8e-5.
 void test_bf16(const TinyGguf &model, size_t n_prefix) {
     const Samples samples = make_samples(3, 9);
     const auto start = random_tokens(n_prefix, 7);
@@ -391,11 +396,12 @@ void test_bf16(const TinyGguf &model, size_t n_prefix) {
     }
 }
 
-// How far log-probabilities of the same sample may differ in passes of other shapes. A last bit may tip a rounding to
-// bfloat16; 0.011 is seen.
+// How far log-probabilities of the same sample may differ in passes of other shapes. A last bit may
+// tip a rounding to bfloat16; 0.011 is seen.
 double tolerance_between_shapes(ri_precision precision) { return precision == RI_F32 ? bound(5e-5, 0.01) : 0.03; }
 
-// What is the same sample by definition: with its first tokens in a prefix or not, alone or in a batch with padding.
+// What is the same sample by definition: with its first tokens in a prefix or not, alone or in a
+// batch with padding.
 void test_same_samples(const TinyGguf &model, ri_precision precision) {
     AlignFixture f(model, precision);
     const size_t P = 5, B = 3, S = 11, lengths[B] = {11, 6, 8};
@@ -541,8 +547,8 @@ TinyGguf with_heads_of(int32_t head_dim) {
     return model;
 }
 
-// Every architecture but llama, with heads that fill no vector, and logits by the embeddings or by a matrix of their
-// own.
+// Every architecture but llama, with heads that fill no vector, and logits by the embeddings or by
+// a matrix of their own.
 std::vector<TinyGguf> other_architectures() {
     TinyGguf model;
     model.n_layer = 5;

@@ -11,7 +11,8 @@ namespace {
 
 const float inf = std::numeric_limits<float>::infinity();
 
-// One sample of a batch changed; what it says, and that neither outputs nor the adapter's gradient change.
+// One sample of a batch changed; what it says, and that neither outputs nor the adapter's gradient
+// change.
 void test_batches() {
     AlignFixture f;
     ri_prefix *prefix = f.prefix({1, 2, 3});
@@ -29,7 +30,8 @@ void test_batches() {
         const auto gradient = take_gradient(f.adapter);
         CHECK(gradient == std::vector<float>(gradient.size()));
     };
-    // Sample 1 starts at 8; its soft tokens 0, 1, 2 and 3 stand at 9, 12, 10 and 8, token 11 is one of the vocabulary.
+    // Sample 1 starts at 8; its soft tokens 0, 1, 2 and 3 stand at 9, 12, 10 and 8, token 11 is one
+    // of the vocabulary.
     refuse(RI_INVALID, "sample 1: soft token 1 is missing", [](Samples &s, ri_align_batch &) { s.tokens[12] = 5; });
     refuse(RI_INVALID, "sample 1, position 4: soft token 0; each of 0 to 3 must stand there once",
            [](Samples &s, ri_align_batch &) { s.tokens[12] = -1; });
@@ -139,7 +141,8 @@ void test_damaged_weights() {
     }
     ri_gguf_free(gguf);
 
-    // Only row 9 of an embedding table that is not the head: the model loads, and works without that token.
+    // Only row 9 of an embedding table that is not the head: the model loads, and works without
+    // that token.
     model.weight_scale = 1;
     model.tied = false;
     model.edit = [](gguf_context *m) {
@@ -210,8 +213,8 @@ void test_speed() {
     }
 }
 
-// A tree that reaches further than the context, or is none; and one that has more positions than the context, side by
-// side.
+// A tree that reaches further than the context, or is none; and one that has more positions than
+// the context, side by side.
 void test_branches() {
     AlignFixture f;
     ri_prefix *prefix = f.prefix({1, 2, 3});

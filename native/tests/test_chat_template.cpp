@@ -1,5 +1,5 @@
-// Chat templates. The expected texts are written by hand from what the models' own cards show; the templates lie in
-// llama.cpp's source (TEMPLATES).
+// Chat templates. The expected texts are written by hand from what the models' own cards show; the
+// templates lie in llama.cpp's source (TEMPLATES).
 #include "support/check.h"
 
 #include "chat_template.h"
@@ -46,8 +46,8 @@ void test_without_reasoning() {
            "<|im_end|>\n");
 }
 
-// What the library and the engine make of a template: the same, but for tokens that the library leaves to the
-// tokeniser.
+// What the library and the engine make of a template: the same, but for tokens that the library
+// leaves to the tokeniser.
 void test_both_ways() {
     const std::string granite = read("ibm-granite-granite-4.1"), phi = read("microsoft-Phi-3.5-mini-instruct"),
                       gemma = read("google-gemma-2-2b-it"), mistral = read("mistralai-Mistral-Nemo-Instruct-2407"),
@@ -71,8 +71,9 @@ void test_both_ways() {
     }
 }
 
-// The constructs of Gemma 3's template: a macro-free loop over the messages behind an optional system message, roles
-// that must alternate, another name for the assistant, content that is a text or a list of parts, and trimming.
+// The constructs of Gemma 3's template: a macro-free loop over the messages behind an optional
+// system message, roles that must alternate, another name for the assistant, content that is a text
+// or a list of parts, and trimming.
 void test_like_gemma3() {
     const std::string source = R"({{ bos_token }}
 {%- if messages[0]['role'] == 'system' -%}

@@ -1,5 +1,5 @@
-// Gradients through the tape against differences of the forward pass; forward passes that the core composes itself
-// against plain loops in double precision.
+// Gradients through the tape against differences of the forward pass; forward passes that the core
+// composes itself against plain loops in double precision.
 #include "adapter.h"
 #include "support/backend.h"
 #include "support/check.h"
@@ -22,7 +22,8 @@ std::vector<float> values_of(const ggml_tensor *tensor) {
     return values;
 }
 
-// Numbers of magnitude 0.2 to 1.2 and either sign: no step of the differences crosses the kink of relu.
+// Numbers of magnitude 0.2 to 1.2 and either sign: no step of the differences crosses the kink of
+// relu.
 std::vector<float> draw(size_t n, uint64_t seed) {
     std::mt19937_64 random(seed);
     std::vector<float> values(n);
@@ -52,9 +53,10 @@ double loss_of(const ri::Model &model, const Build &build) {
     return g.scalar(loss.value);
 }
 
-// Every derivative of a loss with respect to a model of these tensors. The reference is the five-point difference with
-// h = 1/16: a loss near 1 that is rounded to float (6e-8) makes it uncertain by 1e-6, its truncation, of order h^4 /
-// 30, by less. The tolerance is ten times what is seen. A wrong formula is wrong by about the derivatives: 0.01 to 1.
+// Every derivative of a loss with respect to a model of these tensors. The reference is the
+// five-point difference with h = 1/16: a loss near 1 that is rounded to float (6e-8) makes it
+// uncertain by 1e-6, its truncation, of order h^4 / 30, by less. The tolerance is ten times what is
+// seen. A wrong formula is wrong by about the derivatives: 0.01 to 1.
 constexpr double tolerance = 2e-5;
 
 void check_gradient(const char *name, std::vector<ri::TensorSpec> specs, const Build &build) {
@@ -253,7 +255,8 @@ void test_backward_from_a_constant() {
 
 } // namespace
 
-// The gradient of a table whose rows are added up some thousands at a time: of the squares of rows that are looked up.
+// The gradient of a table whose rows are added up some thousands at a time: of the squares of rows
+// that are looked up.
 static void test_large_table() {
     ri::Model model(engine, {{"table", {9000, 1}}});
     const auto values = draw(9000, 1);

@@ -64,7 +64,8 @@ void test_description() {
           strcmp(info.file_type, "Q8_0") == 0);
     CHECK(info.n_layer == 2 && info.n_embd == 64 && info.n_head == 4 && info.n_head_kv == 2 && info.head_dim == 16);
     CHECK(info.n_ff == 96 && info.n_vocab == 288 && info.n_context == 256 && info.tied_head == 0);
-    // Two tables, one layer's seven matrices and two vectors twice, the last norm, the RoPE factors.
+    // Two tables, one layer's seven matrices and two vectors twice, the last norm, the RoPE
+    // factors.
     CHECK(info.n_parameters == 2 * 288 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 2 * 64) + 64 + 8);
     CHECK(info.n_bytes == int64_t(read_all(path).size()));
     CHECK(info.has_tokenizer == 1 && info.has_chat_template == 1 && info.bos == 256 && info.eos == 258 &&
@@ -162,7 +163,8 @@ void test_other_files() {
     remove(path.c_str());
 }
 
-// Vocabularies that llama.cpp cannot load, or would abort on: the file opens, and says why text cannot be tokenised.
+// Vocabularies that llama.cpp cannot load, or would abort on: the file opens, and says why text
+// cannot be tokenised.
 void test_odd_vocabularies() {
     const std::string path = temporary_path("odd.gguf");
     auto check = [&](void (*edit)(gguf_context *), const char *text) {
@@ -195,7 +197,8 @@ void test_odd_vocabularies() {
             gguf_set_arr_str(m, "tokenizer.ggml.tokens", tokens.data(), tokens.size());
         },
         "token 1 twice");
-    // A SentencePiece vocabulary without byte tokens: a byte that has none is an error of that text, not a crash.
+    // A SentencePiece vocabulary without byte tokens: a byte that has none is an error of that
+    // text, not a crash.
     TinyGguf model;
     model.edit = [](gguf_context *m) { gguf_set_val_str(m, "tokenizer.ggml.model", "llama"); };
     write_tiny_gguf(path, model);

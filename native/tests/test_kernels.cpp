@@ -1,5 +1,5 @@
-// The kernels of a frozen LLM, of every set that this processor supports, against plain loops in double precision, and
-// against themselves on more threads: the same bits.
+// The kernels of a frozen LLM, of every set that this processor supports, against plain loops in
+// double precision, and against themselves on more threads: the same bits.
 #include "kernels/packed_matrix.h"
 #include "support/kernel_sets.h"
 
@@ -24,8 +24,8 @@ std::vector<float> draw(size_t n, float scale = 1) {
     return values;
 }
 
-// What all threads write together, with nth = 1. Every number must be written, and the same with other numbers of
-// threads, also more than there are rows; nothing beyond the end may be.
+// What all threads write together, with nth = 1. Every number must be written, and the same with
+// other numbers of threads, also more than there are rows; nothing beyond the end may be.
 std::vector<float> run(size_t n, const std::function<void(float *out, int ith, int nth)> &kernel) {
     const float guard = 12345.5f;
     std::vector<float> first;
@@ -43,8 +43,9 @@ std::vector<float> run(size_t n, const std::function<void(float *out, int ith, i
 
 double rounded(float x) { return ggml_bf16_to_fp32(ggml_fp32_to_bf16(x)); }
 
-// The error of a sum of n terms in float32 is a random walk: 4 standard deviations of it (Higham and Mary 2019, SIAM J.
-// Sci. Comput. 41, theorem 2.4), relative to the sum of the terms' absolute values.
+// The error of a sum of n terms in float32 is a random walk: 4 standard deviations of it (Higham
+// and Mary 2019, SIAM J. Sci. Comput. 41, theorem 2.4), relative to the sum of the terms' absolute
+// values.
 double bound_of_sum(int64_t n) { return 4 * 0x1p-24 * (2 + std::sqrt(double(n))); }
 
 void test_multiply(Weights weights, int64_t rows, int64_t n_out, int64_t n_in) {
@@ -82,7 +83,8 @@ void test_multiply(Weights weights, int64_t rows, int64_t n_out, int64_t n_in) {
         }
 }
 
-// `count` numbers agree with what a function of the index says, to a tolerance relative to the larger of 1 and it.
+// `count` numbers agree with what a function of the index says, to a tolerance relative to the
+// larger of 1 and it.
 void check_all(const std::vector<float> &got, const std::function<double(size_t)> &expected, double tolerance) {
     for (size_t i = 0; i < got.size(); ++i) {
         const double e = expected(i);
@@ -180,7 +182,8 @@ void test_cross_entropy(int64_t rows, int64_t n) {
     CHECK(std::isnan(logprobs()[0]));
 }
 
-// One sample's attention in double precision: qkv [S, width] before rotation -> out [S, heads * hd].
+// One sample's attention in double precision: qkv [S, width] before rotation -> out [S, heads *
+// hd].
 std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefix, const std::vector<double> &qkv) {
     const int64_t hd = a.head_dim, width = (a.heads + 2 * a.heads_kv) * hd, P = prefix.n,
                   S = int64_t(qkv.size()) / width;
@@ -217,7 +220,8 @@ std::vector<double> naive_attention(const Attention &a, const PrefixCache &prefi
     return out;
 }
 
-// Sample b has `positions` rows, less b; the rows of a tree come after any of the three before them, or after none.
+// Sample b has `positions` rows, less b; the rows of a tree come after any of the three before
+// them, or after none.
 void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples, int64_t positions, int64_t P,
                     int64_t window = 0, bool tree = false) {
     const int64_t width = (heads + 2 * heads_kv) * hd;
@@ -263,7 +267,8 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
             [&](size_t i) { return expected[i]; }, 5e-6);
     }
 
-    // The gradient of sum(out * dout) by central differences in double precision, at some of the inputs.
+    // The gradient of sum(out * dout) by central differences in double precision, at some of the
+    // inputs.
     const auto d = run(qkv.size(), [&](float *to, int ith, int nth) {
         set->attention_back(a, prefix, qkv.data(), dout.data(), to, ith, nth);
     });
@@ -289,8 +294,8 @@ void test_attention(int64_t heads, int64_t heads_kv, int64_t hd, int64_t samples
     }
 }
 
-// Against plain loops; keys and values that no query sees are NaN. `keys` of each stream are visible, fewer for its
-// earlier queries, the rest of the cache is not.
+// Against plain loops; keys and values that no query sees are NaN. `keys` of each stream are
+// visible, fewer for its earlier queries, the rest of the cache is not.
 void test_cached_attention(int64_t streams, int64_t heads, int64_t heads_kv, int64_t hd, int64_t queries, int64_t keys,
                            int64_t cache) {
     auto halves = [&](size_t n) {

@@ -1,5 +1,6 @@
-// The layouts of other projects' recommenders through the C interface: what they are sized by and refuse, and a step of
-// training with dropout on each kind of engine. Their numbers are compared with those projects' by the Go tests.
+// The layouts of other projects' recommenders through the C interface: what they are sized by and
+// refuse, and a step of training with dropout on each kind of engine. Their numbers are compared
+// with those projects' by the Go tests.
 #include "support/models.h"
 
 #include <algorithm>
@@ -87,7 +88,8 @@ void test_layout(const Layout &layout, ri_engine *engine) {
     CHECK_OK(ri_recommender_describe(model, &info, &err));
     CHECK(info.n_items == V && info.width == D && info.n_positions == T && info.state_width == layout.state_width);
 
-    // Of zeros: every item is as likely as another, and no gradient is NaN, whatever the norms divide by.
+    // Of zeros: every item is as likely as another, and no gradient is NaN, whatever the norms
+    // divide by.
     CHECK_NEAR(backward(model, 0, 0), std::log(double(V)), 1e-6);
     const auto nothing = take_gradient(model);
     CHECK(std::all_of(nothing.begin(), nothing.end(), [](float g) { return std::isfinite(g); }));

@@ -1,5 +1,5 @@
-// Probes through the C interface, against plain loops in double precision. Their gradients are compared with an
-// independent implementation by the Go tests.
+// Probes through the C interface, against plain loops in double precision. Their gradients are
+// compared with an independent implementation by the Go tests.
 #include "support/models.h"
 
 namespace {
@@ -66,7 +66,8 @@ void test_scores_and_loss(int32_t n_hidden) {
 }
 
 void test_several() {
-    // Two targets of one input are as that input twice with one each; an input has as many as it has.
+    // Two targets of one input are as that input twice with one each; an input has as many as it
+    // has.
     for (int32_t hidden : {0, 5}) {
         ri_model *probe = make_probe(hidden);
         fill(probe, 3, 1);
@@ -88,7 +89,8 @@ void test_several() {
     }
 }
 
-// Zero weights prefer no class: the loss is log C, and the gradient of a class's bias is 1/C less its share of targets.
+// Zero weights prefer no class: the loss is log C, and the gradient of a class's bias is 1/C less
+// its share of targets.
 void test_zero() {
     ri_model *probe = make_probe(0);
     const auto inputs = draw(2 * n_in, 1);

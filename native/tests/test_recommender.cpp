@@ -1,5 +1,5 @@
-// SASRec through the C interface, against what its definition implies. Its numbers are compared with an independent
-// implementation by the Go tests.
+// SASRec through the C interface, against what its definition implies. Its numbers are compared
+// with an independent implementation by the Go tests.
 #include "support/models.h"
 
 #include <algorithm>
@@ -74,7 +74,8 @@ void test_zero_model() {
     CHECK(scores(model, batch) == std::vector<float>(3 * V));
     const Step step = backward(model, batch, 0, 0);
     CHECK_NEAR(step.loss, std::log(double(V)), 1e-6);
-    // Nothing reaches beyond the output layer but its bias, the last tensor: 1/V less how often an item is a target.
+    // Nothing reaches beyond the output layer but its bias, the last tensor: 1/V less how often an
+    // item is a target.
     const auto &g = step.gradient;
     CHECK(std::all_of(g.begin(), g.end() - V, [](float x) { return x == 0; }));
     const double n = 10;
@@ -96,7 +97,8 @@ void test_states(int32_t n_blocks, int32_t n_heads) {
         const size_t length = size_t(batch.lengths[b]);
         CHECK_NEAR(largest_difference(last.data() + b * D, all.data() + (b * T + length - 1) * D, D), 0, 1e-6);
         for (size_t i = (b * T + length) * D; i < (b + 1) * T * D; ++i) CHECK(all[i] == 0);
-        // A state knows of the items up to its own and of nothing else: not of later ones, nor of other histories.
+        // A state knows of the items up to its own and of nothing else: not of later ones, nor of
+        // other histories.
         for (size_t t = 0; t < length; ++t) {
             Batch alone;
             alone.items.assign(batch.items.begin() + ptrdiff_t(b * T), batch.items.begin() + ptrdiff_t((b + 1) * T));

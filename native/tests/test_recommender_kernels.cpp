@@ -1,5 +1,6 @@
-// The kernels of encoders, diffusion and AdamW, of every kernel set that this processor supports, against formulas in
-// double precision. Gradients come from the same formulas by the complex step: Im f(x + ih) / h for a tiny h.
+// The kernels of encoders, diffusion and AdamW, of every kernel set that this processor supports,
+// against formulas in double precision. Gradients come from the same formulas by the complex step:
+// Im f(x + ih) / h for a tiny h.
 #include "support/kernel_sets.h"
 
 #include <algorithm>
@@ -26,8 +27,9 @@ Floats draw(int64_t n, float factor = 1) {
 double real(double x) { return x; }
 double real(Complex x) { return x.real(); }
 
-// Compares results with a reference. Each is a sum of at most `terms` rounded numbers, none larger than the largest
-// result by more than a factor of 4, and the functions in it are within 8 roundings.
+// Compares results with a reference. Each is a sum of at most `terms` rounded numbers, none larger
+// than the largest result by more than a factor of 4, and the functions in it are within 8
+// roundings.
 void compare(const Floats &got, const std::vector<double> &want, int64_t terms, const char *what) {
     double largest = 0;
     for (double value : want) largest = std::max(largest, std::fabs(value));
@@ -212,7 +214,8 @@ void test_gru(int64_t H) {
 
 // ---- convolutions
 
-// Inputs x [B * T, width], w [filters, height * width], bias [filters] -> the largest of relu(y), [B, filters].
+// Inputs x [B * T, width], w [filters, height * width], bias [filters] -> the largest of relu(y),
+// [B, filters].
 template <typename T> std::vector<T> largest(const Windows &s, const Inputs<T> &in) {
     std::vector<T> out(size_t(s.samples * s.filters));
     const int64_t k = s.height * s.width;

@@ -1,5 +1,6 @@
-// Where things are computed: a strict engine keeps everything on its device, or says what it cannot keep there. The
-// device is made up (support/made_up_gpu.h); answers on it must be those of the CPU.
+// Where things are computed: a strict engine keeps everything on its device, or says what it cannot
+// keep there. The device is made up (support/made_up_gpu.h); answers on it must be those of the
+// CPU.
 #include "engine.h"
 #include "support/align.h"
 #include "support/made_up_gpu.h"
@@ -67,7 +68,8 @@ void test_generation() {
     };
     CHECK_OK(answer("made-up", true, there));
     CHECK(same());
-    // Without its rotary embeddings llama.cpp turns to the CPU for them, and without its products for the weights.
+    // Without its rotary embeddings llama.cpp turns to the CPU for them, and without its products
+    // for the weights.
     for (ggml_op op : {GGML_OP_ROPE, GGML_OP_MUL_MAT}) {
         lacking = op;
         CHECK_OK(answer("made-up", false, there));

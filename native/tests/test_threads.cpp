@@ -1,4 +1,5 @@
-// The engine's threads: each part of each job runs once, whether threads spin or sleep when it begins.
+// The engine's threads: each part of each job runs once, whether threads spin or sleep when it
+// begins.
 #include "support/check.h"
 #include "threads.h"
 

@@ -7,7 +7,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
-// Walks is a data set of 30 films in which every user goes on to the film 7 places further: 12
+// Walks is a data set of 30 films in which every user next watches the film 7 places further: 12
 // users with 25 events give 12·(25-3) = 264 sequences, 211 to train, 26 to validate and 27 to test.
 func Walks() *dataset.Dataset {
 	d := &dataset.Dataset{Name: "walks", Licence: "made by a test, free of terms"}

@@ -1,7 +1,7 @@
 // Requests to the server.
 
-// Problem is what came instead of an answer. status is 0 where the server does not answer; after is how many seconds to wait before
-// asking again, null where that would not help.
+// Problem is an error instead of an answer. status is 0 if the server does not answer; after is the number of seconds to wait before
+// asking again, null if that would not help.
 export class Problem extends Error {
   constructor(status, message, after = null) {
     super(message);
@@ -10,7 +10,7 @@ export class Problem extends Error {
   }
 }
 
-// server tells when it no longer answers ("gone") and when it does again ("back").
+// server dispatches "gone" when it no longer answers and "back" when it does again.
 export const server = new EventTarget();
 let gone = false;
 
@@ -26,7 +26,7 @@ async function watch() {
   server.dispatchEvent(new Event("back"));
 }
 
-const place = "recint.key"; // in the session storage, which is the tab's
+const place = "recint.key"; // in the session storage, which belongs to the tab
 export const key = {
   get: () => sessionStorage.getItem(place),
   set: text => sessionStorage.setItem(place, text),
@@ -34,7 +34,7 @@ export const key = {
   ask: async () => {}, // waits for another key; the page sets it
 };
 
-// ask sends a request and gives the answer. Where a key is needed it waits for one.
+// ask sends a request and returns the answer. If a key is required, it waits for one.
 async function ask(path, options, signal) {
   for (;;) {
     const shown = key.get(), headers = { ...options.headers };
@@ -56,7 +56,7 @@ async function ask(path, options, signal) {
   }
 }
 
-// refused is the problem of an answer that is an error. What was too much for the server may be asked again.
+// refused is the problem of an answer that is an error. A request to a busy server may be repeated.
 function refused(status, message, after) {
   return new Problem(status, message, status === 429 || status === 503 ? Number(after) || 1 : null);
 }
@@ -81,7 +81,7 @@ export async function post(path, body, signal) {
   return read(() => answer.json());
 }
 
-// read gives what a connection brings, or what is wrong with it.
+// read returns the next data of a connection, or throws its problem.
 async function read(next) {
   try {
     return await next();
@@ -90,7 +90,7 @@ async function read(next) {
   }
 }
 
-// stream asks for server-sent events. said is called for each token, and the answer at the end is given.
+// stream asks for server-sent events. It calls said for each token and returns the answer at the end.
 export async function stream(path, body, said, signal) {
   const answer = await ask(path, posted(body, "text/event-stream"), signal);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,11 +1,11 @@
 // Elements. Text goes in as text nodes, so that titles are never markup.
 
-// make gives an element with attributes (those that are null or false are left out, functions are listeners) and children.
+// make creates an element with attributes (null and false are omitted, functions are listeners) and children.
 export function make(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-// draw does so for a part of a picture.
+// draw does the same for a part of an SVG picture.
 export function draw(tag, attributes = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
@@ -19,7 +19,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// keepFocus renders a part of the page anew. If one of its buttons has the focus, the one that comes into its place gets it.
+// keepFocus renders a part of the page again. If one of its buttons has the focus, the button that replaces it gets the focus.
 export function keepFocus(part, render) {
   const at = [...part.querySelectorAll("button")].indexOf(document.activeElement);
   render();
@@ -30,13 +30,13 @@ export function keepFocus(part, render) {
 
 export const by = id => document.getElementById(id);
 
-// probability shows that of a log-probability in nats.
+// probability formats a log-probability in nats as a probability.
 export function probability(logProb) {
   const p = Math.exp(logProb);
   return p >= 0.001 ? p.toFixed(3) : p.toExponential(0);
 }
 
-// signed shows a number with two places and a proper minus.
+// signed formats a number with two places and a proper minus.
 export function signed(x) {
   const text = Math.abs(x).toFixed(2);
   return x < 0 && Number(text) !== 0 ? "−" + text : text;

@@ -40,7 +40,7 @@ export class History {
     this.changed();
   }
 
-  // render shows the items, and beside those for which notes has one what it says. The last ones of a number count.
+  // render shows the items with their notes. Only the last ones count.
   render(counting, notes) {
     const n = this.items.length, first = Math.max(0, n - counting);
     by("chosen").replaceChildren(...this.items.map((item, i) => make("li", { class: i < first ? "past" : null },
@@ -49,8 +49,8 @@ export class History {
         this.button("up", "↑", `Move ${item.title} up`, i === 0, () => this.move(i, -1, "up")),
         this.button("down", "↓", `Move ${item.title} down`, i === n - 1, () => this.move(i, 1, "down")),
         this.button("remove", "✕", `Remove ${item.title}`, false, () => this.remove(i))))));
-    by("chosen-note").textContent = n === 0 ? "Nobody has chosen anything yet. Items that you click are chosen in that order."
-      : first > 0 ? `The recommender looks at the last ${counting}; what is struck out no longer counts.` : "";
+    by("chosen-note").textContent = n === 0 ? "The history is empty. Click items to add them in that order."
+      : first > 0 ? `The recommender looks at the last ${counting}; items that are struck out no longer count.` : "";
     by("clear").hidden = n === 0;
   }
 

@@ -1,4 +1,4 @@
-// The page: a history, and what a run makes of it.
+// The page: a history, and a run's answers about it.
 import { by, keepFocus, make, probability } from "./dom.js";
 import { get, key, server } from "./api.js";
 import { History } from "./history.js";
@@ -19,7 +19,7 @@ const search = new Search(() => run?.name, choose);
 const chart = new ItemMap(map, choose);
 const oracle = new Oracle(new Panel(by("oracle")), (name, place) => chart.place(name, place));
 
-// said keeps what states said of the last item of a history, so that the list can show it later.
+// said keeps the answers about the last item of a history, so that the list can show them later.
 const said = new Map();
 const asked = items => JSON.stringify([run.name, run.hash, items.map(item => item.id)]);
 
@@ -33,7 +33,7 @@ function notes(items) {
 
 const render = () => history.render(run.positions, notes(history.items));
 
-// update shows what the run makes of the history as it is now.
+// update shows the run's answers about the current history.
 function update() {
   const { items } = history, of = run;
   sessionStorage.setItem(store, JSON.stringify({ dataset: of.dataset, items }));
@@ -43,8 +43,8 @@ function update() {
   chart.forget();
   map.ask(signal => chart.show(of, items, signal));
   if (items.length === 0) {
-    words.rest("Choose items: the run's states of them are put into words here.");
-    recommended.rest("Choose an item, and the recommender says what comes next.");
+    words.rest("Choose items to put the recommender's states into words.");
+    recommended.rest("Choose an item to see recommendations.");
     return;
   }
   recommended.ask(async signal => chart.recommend(await recommend(recommended, of, items, choose, signal)));
@@ -60,18 +60,18 @@ function update() {
   });
 }
 
-// use takes a run. A history of another data set means nothing to it.
+// use selects a run. A history of another data set has no meaning for it.
 function use(next) {
   const other = run && (run.dataset !== next.dataset || run.items !== next.items);
   run = next;
   if (by("search").value) search.find();
   by("run").value = run.name;
   by("about").textContent = `${run.recommender} on ${run.dataset}, ${run.items.toLocaleString("en")} items. It names ${run.question}.`;
-  if (other) history.set([], "This run is of another data set; the history is empty.");
+  if (other) history.set([], "This run has another data set; the history is now empty.");
   else update();
 }
 
-// stored gives the history of the tab before it was loaded again.
+// stored returns the history of the tab from before a reload.
 function stored(dataset) {
   try {
     const kept = JSON.parse(sessionStorage.getItem(store));
@@ -102,7 +102,7 @@ by("forget").addEventListener("click", () => {
 let waiting = null;
 key.ask = refused => waiting ??= new Promise(done => {
   const dialog = by("key"), form = dialog.querySelector("form");
-  if (refused) by("key-why").textContent = "This server does not know that key. Perhaps a letter is missing?";
+  if (refused) by("key-why").textContent = "The server does not accept this key. Is a letter missing?";
   dialog.addEventListener("cancel", event => event.preventDefault());
   form.onsubmit = event => {
     event.preventDefault();

@@ -10,13 +10,13 @@ export class ItemMap {
     this.maps = new Map(); // of runs, by name and hash
     this.map = null;
     this.best = []; // items that are marked
-    this.oracle = null; // the run and the place of the one that was drawn last
+    this.oracle = null; // the run and the place of the latest one
     this.near = false; // whether the path fills the picture
   }
 
   // show asks for the map of a run, once, and for the path of a history.
   async show(run, items, signal) {
-    this.map = null; // until all of it is there
+    this.map = null; // until it is complete
     const name = run.name + " " + run.hash, history = items.map(item => item.id);
     if (!this.maps.has(name)) this.maps.set(name, await get("v1/map", { run: run.name }, signal));
     this.path = history.length > 0 ? (await post("v1/path", { run: run.name, history }, signal)).points : [];
@@ -39,7 +39,7 @@ export class ItemMap {
     this.render();
   }
 
-  // forget takes away what was made of another history.
+  // forget removes the marks of another history.
   forget() {
     [this.best, this.oracle] = [[], null];
   }
@@ -85,13 +85,13 @@ export class ItemMap {
     this.render();
   }
 
-  // pick gives the places of items that the map shows.
+  // pick returns the places of those items that the map shows.
   pick(items) {
     const ids = new Set(items.map(item => item.id));
     return this.map.items.filter(item => ids.has(item.id));
   }
 
-  // point names the item nearest to where somebody points, and offers it after a click.
+  // point names the item nearest to the pointer, and offers it after a click.
   point(event, place, width, clicked) {
     const box = event.currentTarget.getBoundingClientRect(), factor = width / box.width;
     const [px, py] = [(event.clientX - box.left) * factor, (event.clientY - box.top) * factor];
@@ -116,20 +116,20 @@ export class ItemMap {
 
   explain(states) {
     const { map, run } = this, [x, y] = map.shares.map(share => Math.round(100 * share));
-    const most = `The plane shows ${x} % and ${y} % of their variance, so that points that are near here may be far apart.` +
+    const most = `The plane shows ${x} % and ${y} % of their variance, so that points that look near may be far apart.` +
       (map.items.length < run.items ? ` ${map.items.length} of ${run.items} items are drawn.` : "");
     return states
-      ? `Points are the vectors that ${run.recommender} scores items by: a score is the product of that vector with the state, so that ` +
-        `states live in the same space. ${most} The line goes through the state after each choice, each drawn at the length of an ` +
+      ? `Points are the vectors by which ${run.recommender} scores items: a score is the product of that vector with the state, so that ` +
+        `states are in the same space. ${most} The line goes through the state after each choice, each scaled to the length of an ` +
         "item's vector, since its direction ranks the items."
-      : `Points are the items' embeddings. ${most} ${run.recommender}'s states live in another space, so that the line goes through the ` +
+      : `Points are the items' embeddings. ${most} ${run.recommender}'s states are in another space, so the line goes through the ` +
         "chosen items themselves.";
   }
 }
 
 const diamond = (x, y) => `M${x} ${y - 7}l6 7l-6 7l-6 -7z`;
 
-// scale gives the size of a picture of a width, and a function from places into it. All of some places have room there; both axes have
+// scale returns the size of a picture of a width, and a function from places into it. All given places fit; both axes have
 // one scale.
 function scale(width, places) {
   const [xs, ys] = [places.map(p => p.x), places.map(p => p.y)];

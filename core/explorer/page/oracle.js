@@ -1,15 +1,15 @@
-// A recommender's oracle, the ideal next item, beside another one's first recommendation.
+// A recommender's oracle, the ideal next item, next to another recommender's first recommendation.
 import { make, probability } from "./dom.js";
 import { post } from "./api.js";
 
-// pair finds the runs that the comparison is of: the chosen run where it fits, another one of the same data set otherwise.
+// pair finds the runs to compare: the chosen run if it fits, else another one of the same data set.
 export function pair(run, runs) {
   const same = [run, ...runs].filter(other => other.dataset === run.dataset && other.items === run.items);
   return { dreams: same.find(other => other.oracles), against: same.find(other => !other.oracles) };
 }
 
 export class Oracle {
-  // drawn is called with the name of a run and the place of its oracle on that run's map.
+  // drawn receives the name of a run and the place of its oracle on that run's map.
   constructor(panel, drawn) {
     [this.panel, this.drawn] = [panel, drawn];
   }
@@ -18,14 +18,14 @@ export class Oracle {
   reset({ dreams, against }, items) {
     const { panel } = this;
     if (!dreams) {
-      return panel.rest("No run that is served here has oracles. Those of diffusion recommenders have: recint serve takes such a run beside this one.");
+      return panel.rest("No run of this server has oracles. Add a run of a diffusion recommender to recint serve.");
     }
-    if (items.length === 0) return panel.rest("Choose an item, and the recommender can draw what would best come next.");
+    if (items.length === 0) return panel.rest("Choose an item to draw the ideal next item.");
     panel.stop();
     panel.status.textContent = "";
     this.seed = 0;
     panel.show(
-      make("p", { class: "soft" }, `${dreams.recommender} draws a vector for the ideal next item, which need not be that of any item.`),
+      make("p", { class: "soft" }, `${dreams.recommender} draws a vector for the ideal next item, which need not be the vector of any item.`),
       make("button", { click: () => this.draw(dreams, against, items) }, "Draw the ideal next item"));
   }
 
@@ -41,13 +41,13 @@ export class Oracle {
         make("dl", {},
           make("dt", {}, `${dreams.recommender}'s oracle, in words`), make("dd", {}, make("b", {}, oracle.words || "nothing")),
           make("dt", {}, `${against?.recommender ?? "Another recommender"}'s first recommendation`),
-          make("dd", {}, first?.items[0] ? make("b", {}, first.items[0].title) : "No other recommender of this data set is served beside it.")),
+          make("dd", {}, first?.items[0] ? make("b", {}, first.items[0].title) : "This server has no other recommender of this data set.")),
         make("h3", {}, "The likeliest titles of the catalogue"),
         list(oracle.titles.map(t => [t.title, probability(Math.log(t.score))])),
         make("h3", {}, "The items that fit the vector best"),
         list(oracle.nearest.map(t => [t.title, t.score.toFixed(2)])),
         make("button", { click: () => this.draw(dreams, against, items) }, "Draw another one"),
-        make("p", { class: "soft" }, `Number ${seed}, by ${dreams.name}${against ? `, beside ${against.name}` : ""}.`));
+        make("p", { class: "soft" }, `Number ${seed}, by ${dreams.name}${against ? `, compared with ${against.name}` : ""}.`));
       panel.status.textContent = `The oracle in words: ${oracle.words}.` +
         (first?.items[0] ? ` ${against.recommender} recommends ${first.items[0].title}.` : "");
     });

@@ -4,7 +4,7 @@ import { keepFocus, make } from "./dom.js";
 export class Panel {
   constructor(section) {
     this.body = section.querySelector(".body");
-    this.status = section.querySelector("[role=status]"); // what a screen reader is told
+    this.status = section.querySelector("[role=status]"); // for screen readers
   }
 
   // show leaves the focus where it was.
@@ -13,7 +13,7 @@ export class Panel {
     keepFocus(this.body, () => this.body.replaceChildren(...children));
   }
 
-  // rest shows what to do, and gives up what was asked.
+  // rest shows what to do, and abandons the request in progress.
   rest(text) {
     this.stop();
     this.show(make("p", { class: "empty" }, text));
@@ -26,13 +26,13 @@ export class Panel {
     this.body.classList.remove("old");
   }
 
-  // ask does work that asks the server; what was asked before is given up. Where the server has too much to do the work begins anew after
-  // the time that it names.
+  // ask does work that sends requests, and abandons earlier work. If the server is busy, the work restarts after
+  // the time that the server names.
   async ask(work) {
     this.stop();
     const asking = this.asking = new AbortController();
     this.body.setAttribute("aria-busy", "true");
-    this.body.classList.add("old"); // until something else is shown
+    this.body.classList.add("old"); // until something else replaces it
     for (let again = true; again;) {
       again = false;
       try {
@@ -46,9 +46,9 @@ export class Panel {
     if (this.asking === asking) this.stop();
   }
 
-  // wait counts seconds, and says whether to go on.
+  // wait counts seconds down, and returns whether to continue.
   async wait(problem, signal) {
-    this.status.textContent = "The server has too much to do.";
+    this.status.textContent = "The server is busy.";
     for (let seconds = problem.after; seconds > 0; seconds--) {
       this.show(make("p", { class: "warning" }, `Not yet: ${problem.message}. This page asks again in ${seconds} s.`));
       await new Promise(done => setTimeout(done, 1000));
@@ -58,7 +58,7 @@ export class Panel {
   }
 
   fail(problem, work) {
-    const message = problem.status === undefined ? "this page has a fault; the browser's console says which" : problem.message;
+    const message = problem.status === undefined ? "an error in this page; see the browser's console" : problem.message;
     this.show(make("p", { class: "warning" }, `No answer: ${message}.`), make("button", { click: () => this.ask(work) }, "Ask again"));
     this.status.textContent = `No answer: ${message}.`;
     return false;

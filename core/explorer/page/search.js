@@ -5,7 +5,7 @@ import { get } from "./api.js";
 const shown = 8;
 
 export class Search {
-  // run gives the name of the run that is asked, undefined while none is known; add takes an item.
+  // run returns the name of the chosen run, undefined while none is known; add receives an item.
   constructor(run, add) {
     [this.run, this.add] = [run, add];
     [this.field, this.list, this.note] = [by("search"), by("found"), by("found-note")];
@@ -14,11 +14,11 @@ export class Search {
     this.field.addEventListener("keydown", event => this.press(event));
   }
 
-  // find asks for items that the field describes, or, with nothing in it, for some to start with.
+  // find searches for the text of the field, or for some items to start with if it is empty.
   async find() {
     this.asking?.abort();
     const run = this.run();
-    if (!run) return; // who types before there is one is answered when there is
+    if (!run) return; // text typed before the runs have loaded is searched later
     const asking = this.asking = new AbortController(), query = this.field.value.trim();
     this.list.ariaBusy = "true";
     try {
@@ -77,9 +77,9 @@ export class Search {
   }
 }
 
-// explain says what kind of list it is.
+// explain describes the list.
 function explain(query, { items, similar }) {
-  if (items.length === 0) return "No title is like that.";
+  if (items.length === 0) return "No title is similar.";
   if (!query) return "Some items to start with:";
-  return similar ? "No title holds these words; the most similar ones are:" : "";
+  return similar ? "No title contains these words; the most similar ones are:" : "";
 }

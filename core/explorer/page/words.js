@@ -1,10 +1,10 @@
-// The state in words: tokens as they come, and beside them the truth.
+// The state in words: tokens as they arrive, and the true answer.
 import { make, probability, signed } from "./dom.js";
 import { stream } from "./api.js";
 
-const likeliest = 3; // titles shown beside the words
+const likeliest = 3; // titles shown below the words
 
-// shade is the class of a token by its probability.
+// shade returns the CSS class of a token by its probability.
 function shade(logProb) {
   const p = Math.exp(logProb);
   return p >= 0.9 ? "sure" : p >= 0.5 ? "unsure" : p >= 0.1 ? "doubtful" : "unlikely";
@@ -17,11 +17,11 @@ function token({ text, log_prob }) {
     ...Array.from({ length: lines }, () => make("br"))];
 }
 
-// verdict says whether words are right, which the server has found.
+// verdict shows the server's verdict on words.
 export const verdict = (right, yes = "right", no = "wrong") =>
   make("span", { class: "verdict " + (right ? "right" : "wrong") }, right ? "✓ " + yes : "✗ " + no);
 
-// interpret asks what the states of a history say, and gives the answer.
+// interpret asks for a history's states in words and returns the answer.
 export async function interpret(panel, run, items, signal) {
   const said = make("p", { class: "tokens", tabindex: "0", "aria-label": "The words, each token above its log-probability in nats" });
   const of = make("p", { class: "soft" }, `The model sees the states and names ${run.question}:`);
@@ -34,7 +34,7 @@ export async function interpret(panel, run, items, signal) {
     }, signal);
   const ended = answer.ended ? null : make("p", { class: "warning" }, `The words were cut after ${answer.tokens.length} tokens.`);
   const unlike = answer.unlike ?
-    make("p", { class: "warning" }, "These states are unlike those that the adapter was trained on: the words mean little.") : null;
+    make("p", { class: "warning" }, "These states are unlike those that the adapter was trained on, so the words mean little.") : null;
   panel.show(of, said, legend(), ...[ended, unlike, ...(run.title ? title : lines)(panel, answer)].filter(x => x));
   return answer;
 }
@@ -45,7 +45,7 @@ function legend() {
       [make("span", { class: "token " + name }, text), " "]));
 }
 
-// title compares the title that was said with the true one.
+// title compares the answer with the true title.
 function title(panel, answer) {
   const truth = answer.truth[0].title, words = answer.text || "nothing", sure = probability(answer.log_prob);
   panel.status.textContent = `Read from the states: ${words}, probability ${sure}; actual: ${truth}.`;
@@ -61,16 +61,16 @@ function title(panel, answer) {
   ];
 }
 
-// lines compares the lines that were said with the true ones.
+// lines compares the lines of the answer with the true ones.
 function lines(panel, answer) {
   const truth = answer.truth?.map(({ title, named }) => ({ text: title, named })) ?? answer.claims ?? [];
-  if (truth.length === 0) return [make("p", { class: "soft" }, "The truth is not known.")];
+  if (truth.length === 0) return [make("p", { class: "soft" }, "The true answer is unknown.")];
   const left = answer.lines.filter(line => !line.right).map(line => line.text);
   const summary = `${truth.filter(line => line.named).length} of ${truth.length} are named`;
   panel.status.textContent = summary + ".";
   return [
     make("h3", {}, summary),
     make("ul", { class: "titles" }, ...truth.map(line => make("li", {}, line.text, verdict(line.named, "named", "not named")))),
-    left.length > 0 ? make("p", { class: "soft" }, "Said, but not true: ", left.join("; ")) : null,
+    left.length > 0 ? make("p", { class: "soft" }, "Wrong lines: ", left.join("; ")) : null,
   ];
 }

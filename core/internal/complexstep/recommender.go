@@ -27,7 +27,7 @@ type masking interface {
 
 // Histories are B histories, laid out as ri_histories in the C header.
 type Histories struct {
-	Items   []int32   // [B, T]: an item, or -1-j for row j of Vectors; what stands behind a history is not read
+	Items   []int32   // [B, T]: an item, or -1-j for row j of Vectors; values after a history are not read
 	Lengths []int32   // [B]
 	Vectors []float32 // [n, D]: each stands for an item
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// Judge takes the likelier of the two numbers at the start of the reply.
+// Judge replies with the likelier of the two numbers.
 type Judge struct {
 	name      string
 	gguf      *cgo.GGUF
@@ -20,7 +20,7 @@ type Judge struct {
 	numbers   []int32 // the tokens of 1 and 2
 }
 
-// New makes a judge of an LLM that is called name. It keeps using engine and gguf.
+// New makes a judge with the given name from an LLM. It keeps using engine and gguf.
 func New(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Judge, error) {
 	info, err := gguf.Describe()
 	if err != nil {
@@ -44,7 +44,7 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, name string) (*Judge, error) {
 // Close releases the generator. A second Close does nothing.
 func (l *Judge) Close() error { return l.generator.Close() }
 
-// Name is what the judge was called.
+// Name is the name given to New.
 func (l *Judge) Name() string { return l.name }
 
 // Ask compares the probabilities of the two numbers as the reply's first token.
@@ -57,7 +57,7 @@ func (l *Judge) Ask(ctx context.Context, question string) (judge.Reply, error) {
 		return judge.Reply{}, err
 	}
 	if len(tokens) > l.context {
-		return judge.Reply{}, fmt.Errorf("the question has %d tokens; %s is given %d", len(tokens), l.name, l.context)
+		return judge.Reply{}, fmt.Errorf("the question has %d tokens; %s has room for %d", len(tokens), l.name, l.context)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

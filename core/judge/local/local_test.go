@@ -39,12 +39,12 @@ func TestJudge(t *testing.T) {
 // A judge needs an LLM that llama.cpp runs, not one through which adapters can be trained.
 func TestJudge_withoutDescription(t *testing.T) {
 	shape := gguftest.Shape
-	shape.More = []gguf.Key{{Name: "rope.scaling.type", Value: "yarn"}, {Name: "rope.scaling.factor", Value: float32(4)}}
+	shape.More = []gguf.Key{{Name: "final_logit_softcapping", Value: float32(30)}} // of another architecture
 	file, err := shape.Random(gguf.F32, 1, gguftest.Tokenizer())
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "yarn.gguf")
+	path := filepath.Join(t.TempDir(), "capped.gguf")
 	if err := file.Save(t.Context(), path, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestJudge_withoutDescription(t *testing.T) {
 	if err := llm.CheckTraining(); !errors.Is(err, cgo.ErrUnsupported) {
 		t.Errorf("for training: %v", err)
 	}
-	j, err := New(testllm.Engine(t), llm, "yarn")
+	j, err := New(testllm.Engine(t), llm, "capped")
 	if err != nil {
 		t.Fatal(err)
 	}

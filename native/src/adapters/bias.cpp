@@ -1,5 +1,5 @@
-// bias: soft tokens = bias, the same for every state. It is a control (arXiv 2602.10352): what it reaches, the LLM and
-// the training reach without a state.
+// bias: soft tokens = bias, the same for every state. It is a control (arXiv 2602.10352): it scores
+// what LLM and training achieve without a state.
 #include "adapters/registry.h"
 
 namespace ri {

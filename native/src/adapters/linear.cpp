@@ -1,4 +1,5 @@
-// linear: soft tokens = weight·state + bias, the paper's projection (arXiv 2310.20487, section 3.2).
+// linear: soft tokens = weight·state + bias, the paper's projection (arXiv 2310.20487, section
+// 3.2).
 #include "adapters/registry.h"
 
 namespace ri {

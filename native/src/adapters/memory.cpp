@@ -1,5 +1,6 @@
-// memory: a hidden layer attends to entries by their keys (Sukhbaatar et al. 2015, arXiv 1503.08895). Soft tokens = for
-// each of the K tokens turn·Σ entries·softmax(keys·GELU(w1·state + b1) + key_bias), plus bias.
+// memory: a hidden layer attends to entries by their keys (Sukhbaatar et al. 2015, arXiv
+// 1503.08895). Soft tokens = for each of the K tokens turn·Σ entries·softmax(keys·GELU(w1·state +
+// b1) + key_bias), plus bias.
 #include "adapters/registry.h"
 
 namespace ri {

@@ -1,5 +1,6 @@
-// mixture: linear, applied to a learned mixture of a history's states: the variant of the authors' code for recovery.
-// An input is the states of all positions side by side, zero after the history's end.
+// mixture: linear, applied to a learned mixture of a history's states: the variant of the authors'
+// code for recovery. An input is the states of all positions side by side, zero after the history's
+// end.
 #include "adapters/registry.h"
 
 namespace ri {

@@ -1,7 +1,8 @@
-// retrieval: several items from one vector. Scores = keys·GELU(w1·state + b1) + key_bias; the n_lookups entries with
-// the highest scores follow one after the other, best first, each as turn·(entry + sure·exp(score - best score)), plus
-// bias. The tensors that score are trained in the warm start by a probe (probe.cpp), which is why GELU has its exact
-// form here, and are fixed afterwards: the answers that a training sample gets follow the order of the lookups.
+// retrieval: several items from one vector. Scores = keys·GELU(w1·state + b1) + key_bias; the
+// n_lookups entries with the highest scores follow one after the other, best first, each as
+// turn·(entry + sure·exp(score - best score)), plus bias. The tensors that score are trained in the
+// warm start by a probe (probe.cpp), which is why GELU has its exact form here, and are fixed
+// afterwards: the answers that a training sample gets follow the order of the lookups.
 #include "adapters/registry.h"
 
 namespace ri {

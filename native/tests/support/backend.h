@@ -14,7 +14,7 @@ inline const char *test_backend() {
     return name;
 }
 
-// How far off results may be: `exact` where products are in float32, and `coarse` on NVIDIA GPUs, whose products keep
-// 10 bits of each factor's fraction (docs/gpu.md).
+// How far off results may be: `exact` where products are in float32, and `coarse` on NVIDIA GPUs,
+// whose products keep 10 bits of each factor's fraction (docs/gpu.md).
 inline bool coarse_products() { return strcmp(test_backend(), "cuda") == 0; }
 inline double bound(double exact, double coarse) { return coarse_products() ? coarse : exact; }

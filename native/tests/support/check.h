@@ -1,4 +1,5 @@
-// Checks for the native tests. A failed check is printed and counted; the test goes on, and main returns 1.
+// Checks for the native tests. A failed check is printed and counted; the test continues, and main
+// returns 1.
 #pragma once
 
 #include <cmath>
@@ -32,7 +33,8 @@ inline bool check_near(double a, double b, double tolerance, const char *text, c
 
 #define CHECK(condition) check_that(bool(condition), #condition, __FILE__, __LINE__)
 #define CHECK_NEAR(a, b, tolerance) check_near(a, b, tolerance, #a " ~ " #b, __FILE__, __LINE__)
-// A call of the C interface that must succeed; its message is printed if not. Needs a variable `err`.
+// A call of the C interface that must succeed; its message is printed if not. Needs a variable
+// `err`.
 #define CHECK_OK(call) ((call) == RI_OK || check_that(false, err.message, __FILE__, __LINE__))
 // A call that must fail with a code and a message that holds a text. Needs a variable `err`.
 #define CHECK_FAILS(call, status, text)                                                                                \
@@ -48,7 +50,8 @@ inline int finish() {
     return failed_checks() ? 1 : 0;
 }
 
-// The cases of a test program. Arguments choose the cases whose names contain one of them; --list prints the names.
+// The cases of a test program. Arguments choose the cases whose names contain one of them; --list
+// prints the names.
 class Cases {
   public:
     Cases(int argc, char **argv) : parts_(argv + 1, argv + argc), list_(argc == 2 && strcmp(argv[1], "--list") == 0) {}

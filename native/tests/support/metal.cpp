@@ -16,7 +16,8 @@ struct ggml_metal_device {
     ggml_metal_device_props props;
 };
 
-// ggml_metal_device_supports_op and what it calls, cut out of ggml-metal-device.m, which is Objective-C otherwise.
+// ggml_metal_device_supports_op and what it calls, cut out of ggml-metal-device.m, which is
+// Objective-C otherwise.
 extern "C" {
 #include "metal_supports_op.inc"
 }

@@ -51,7 +51,8 @@ class Writer {
     gguf_context_ptr gguf_{gguf_init_empty()};
 };
 
-// GPT-2's printable stand-ins for the 256 bytes: bytes that print stand for themselves, the others for U+0100 onwards.
+// GPT-2's printable stand-ins for the 256 bytes: bytes that print stand for themselves, the others
+// for U+0100 onwards.
 std::vector<std::string> byte_tokens() {
     std::vector<std::string> tokens;
     auto add = [&](int code) {

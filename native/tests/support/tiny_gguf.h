@@ -24,12 +24,13 @@ struct TinyGguf {
     void (*edit)(gguf_context *metadata) = nullptr; // last change to the keys before writing, for malformed files
 };
 
-// The special tokens: bos <|endoftext|> = 256, <|im_start|> = 257, eos and eot <|im_end|> = 258, <unk> = 259.
+// The special tokens: bos <|endoftext|> = 256, <|im_start|> = 257, eos and eot <|im_end|> = 258,
+// <unk> = 259.
 void write_tiny_gguf(const std::string &path, const TinyGguf &model = {});
 
-// A model of an architecture that llama.cpp runs and that has no description here: gemma2 (soft caps), qwen3moe
-// (experts), gpt2 (embeddings of positions) or mamba (a state in place of attention). 288 tokens, no tokenizer, 512
-// positions.
+// A model of an architecture that llama.cpp runs and that has no description here: gemma2 (soft
+// caps), qwen3moe (experts), gpt2 (embeddings of positions) or mamba (a state in place of
+// attention). 288 tokens, no tokenizer, 512 positions.
 void write_undescribed_gguf(const std::string &path, const std::string &architecture);
 
 // Cuts a file into parts as llama-gguf-split does, beside it, and gives their paths.
