@@ -276,13 +276,12 @@ func (b *bed) histories(n, positions int) [][]int32 {
 }
 
 // recommenderTraining trains for an epoch at a time, with so many negatives of each target or, if
-// there are none, by the full softmax. The clock stops between epochs, so that the
-// ranking of validation does not count, and an epoch's last batch, which is a short one, does not
-// either.
+// there are none, by the full softmax. The clock stops between epochs, so that the ranking of
+// validation does not count, and an epoch's last batch, which is a short one, does not either.
 func (b *bed) recommenderTraining(model string, negatives int) work {
-	// DreamRec's loss and negatives are drawn at random on both sides, so that states are held together; `recint
-	// verify` and bench/peers/check_recommender.py hold both losses against the same reference
-	// cases.
+	// DreamRec's loss and negatives are drawn at random on both sides, so that states are compared;
+	// `recint verify` and bench/peers/check_recommender.py compare DreamRec's loss with the same
+	// reference cases.
 	agree := closeTo(map[string]float64{"loss": 1e-4, "gradient_norm": 1e-4})
 	if model == models.DreamRec || negatives > 0 {
 		agree = sameStates

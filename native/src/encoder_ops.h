@@ -33,9 +33,9 @@ Var layer_norm(const Model &model, Graph &graph, const std::string &name, Var x,
 // x [n, T * samples] itself, through which no gradient flows back to padding: PyTorch's padding_idx.
 Var freeze_padding(Graph &graph, const Source &source, Var x);
 
-// Queries or keys x [D, T * samples], or with `last` [D, samples] at the last positions, turned by angles in proportion to
-// their positions, so that products of them depend on distances alone (Su et al. 2021, arXiv 2104.09864). Number i of the
-// first half of a head is turned with number i of the second.
+// Queries or keys x [D, T * samples], or with `last` [D, samples] at the last positions, turned by angles in proportion
+// to their positions, so that products of them depend on distances alone (Su et al. 2021, arXiv 2104.09864). Number i
+// of the first half of a head is turned with number i of the second.
 Var rotate(Graph &graph, const Source &source, Var x, int64_t heads, bool last);
 
 // Multi-head causal attention (Vaswani et al. 2017). k, v [D, T * samples]; q the same, or one for each sample at its

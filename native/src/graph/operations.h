@@ -58,8 +58,8 @@ Var get_rows(Graph &g, Var table, ggml_tensor *ids);
 // The same of ids that are all different, so that its gradient is a gather, too, by places I32 [rows]: the place of
 // each row among the ids, or their number. A kernel set does without them.
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
-// The products of each of x [k, N] with rows of a table [k, rows], plus the bias [rows], if it has a value, of these rows:
-// ids I32 [count * N] -> [count, N].
+// The products of each of x [k, N] with rows of a table [k, rows], plus the bias [rows], if it has a value, of these
+// rows: ids I32 [count * N] -> [count, N].
 Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids);
 // `base` [n, N], which is overwritten, with its rows at places I32 [M] those of `inserted` [n, M].
 Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *places);

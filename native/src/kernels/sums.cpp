@@ -179,7 +179,8 @@ void candidate_scores_back_input(const float *dy, const float *table, const int3
 void candidate_scores_back_table(const float *dy, const float *x, const int32_t *ids, int64_t rows, int64_t count,
                                  int64_t n, int64_t n_rows, float *dtable, float *dbias, int ith, int nth) {
     const Share part = share_of(n_rows, ith, nth);
-    if (part.last > part.first) memset(dtable + part.first * n, 0, size_t((part.last - part.first) * n) * sizeof(float));
+    if (part.last > part.first)
+        memset(dtable + part.first * n, 0, size_t((part.last - part.first) * n) * sizeof(float));
     for (int64_t r = part.first; dbias && r < part.last; ++r) dbias[r] = 0;
     for (int64_t at = 0; at < rows * count; ++at) {
         const int64_t id = ids[at];
