@@ -121,7 +121,7 @@ bulk: bin/recint-bulk ## build recint-bulk, the program that recint bulk starts:
 bin/recint-bulk: $(wildcard beam/*)
 	cd beam && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../$@ .
 
-test-bulk: $(RECINT) bulk ## answer many rows with recint bulk, on several workers of which one is killed again and again; Flink where Java and a job server are
+test-bulk: $(RECINT) bulk ## answer many rows with recint bulk, on several workers some of which are killed; on Flink where RECINT_FLINK names a job server
 	RECINT_BULK=$(abspath bin/recint-bulk) go test -count=1 -v -run TestBulk ./cli/app
 
 test-manifests: ## decode the files for Kubernetes and Slurm strictly, and run their commands with a recint that prints them

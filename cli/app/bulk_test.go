@@ -78,7 +78,7 @@ func TestBulk(t *testing.T) {
 		t.Skip("workers are found in /proc, which Linux has")
 	}
 	const kills = 10
-	rows := 30_000
+	rows := 20_000
 	if text := os.Getenv("RECINT_BULK_ROWS"); text != "" {
 		var err error
 		if rows, err = strconv.Atoi(text); err != nil {
@@ -178,6 +178,17 @@ func TestBulk(t *testing.T) {
 	}
 	done(job("again", "2"), "rows")
 	same("again")
+
+	t.Run("flink", func(t *testing.T) {
+		server := os.Getenv("RECINT_FLINK")
+		if server == "" {
+			t.Skip("RECINT_FLINK=HOST:PORT names a job server of Beam's for Flink, which needs Java")
+		}
+		c := job("flink", "2")
+		c.Args = with(c.Args, "--runner", "flink", "--endpoint", server, "--environment_type", "LOOPBACK")
+		done(c, "rows")
+		same("flink")
+	})
 
 	// What cannot be done is said, and nothing is tried again.
 	bad := beamJob(t, dir, "--in", "@none", "--out", "@none.out")
