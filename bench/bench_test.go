@@ -133,7 +133,7 @@ func TestRun(t *testing.T) {
 // A sweep has a figure for each value, each with the value, and can be drawn.
 func TestRun_sweeps(t *testing.T) {
 	for name, want := range map[string]int{Encoder + " " + ByBatch: 10 * len(models.Names()), Encoder + " " + ByLength: 5, Adapter + " " + ByThreads: 4 * 2,
-		Train + " " + ByBatch: 2 * 7, Generate + " " + ByBatch: 8, Generate + " " + ByLength: 5} {
+		Train + " " + ByBatch: 2 * 7, Generate + " " + ByBatch: 10, Generate + " " + ByLength: 5} {
 		t.Run(name, func(t *testing.T) {
 			bench, sweep, _ := strings.Cut(name, " ")
 			o := options(t, bench)

@@ -23,6 +23,9 @@ const (
 	answerBeginning = 30
 )
 
+// batchedBenchMost is how many sequences llama.cpp's benchmark runs side by side.
+const batchedBenchMost = 256
+
 // llamaPeers run llama.cpp's own benchmark in the shape of a workload: of the same file, and of a
 // copy of it in BF16, since on a processor with AVX512-BF16 our generator makes such a copy when it
 // loads the file.
@@ -33,8 +36,8 @@ func (b *bed) llamaPeers(folder string, more ...string) []peer {
 	// It shows nothing of what it computes, but how much.
 	shape := closeTo(map[string]float64{"samples": 0, "question": 0, "generated": 0})
 	return []peer{
-		{kind: LlamaCpp, name: "the same file", command: command(b.LLM), agrees: shape},
-		{kind: LlamaCpp, name: "a copy in BF16", command: command(b.path(bf16File)), agrees: shape},
+		{kind: LlamaCpp, name: "the same file", command: command(b.LLM), agrees: shape, gpu: true},
+		{kind: LlamaCpp, name: "a copy in BF16", command: command(b.path(bf16File)), agrees: shape, gpu: true},
 	}
 }
 
@@ -57,9 +60,13 @@ func (b *bed) copyBF16(ctx context.Context) error {
 func (b *bed) generations(ctx context.Context) (works []work, err error) {
 	switch b.Sweep {
 	case ByBatch:
-		for slots := 1; slots <= 128; slots *= 2 {
+		for slots := 1; slots <= 512; slots *= 2 {
 			w := b.generation(slots, answerBeginning)
 			w.Batch = slots
+			if slots > batchedBenchMost && b.beside(LlamaCpp) {
+				w.peers = nil
+				w.Failed = []Trial{{Variant: batchedBench, Failed: fmt.Sprintf("it runs at most %d sequences", batchedBenchMost)}}
+			}
 			works = append(works, w)
 		}
 	case ByLength:

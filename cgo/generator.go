@@ -21,9 +21,12 @@ type Generator struct {
 	embd, vocab int
 }
 
+// MaxSlots is the most sequences that a generator decodes side by side.
+const MaxSlots = C.RI_MAX_SLOTS
+
 // GeneratorParams sizes a generator.
 type GeneratorParams struct {
-	Slots   int // sequences decoded side by side, 1..255
+	Slots   int // sequences decoded side by side, 1..MaxSlots
 	Context int // positions of each, the prefix included
 }
 

@@ -25,6 +25,7 @@ def main():
     parser.add_argument("--alone", action="store_true", help="generation behind the prefix alone")
     parser.add_argument("--slots", type=int, default=32, help="samples side by side")
     parser.add_argument("--tokens", type=int, default=10, help="tokens of an answer")
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU, which then takes all layers")
     pace.arguments(parser)
     args = parser.parse_args()
     with open(os.path.join(args.workload, "workload.json")) as file:
@@ -37,6 +38,7 @@ def main():
     # As in ours the cache has multiples of 256 positions for each sequence, keys and values in F16.
     context = args.slots * 256 * -(-(question + generated) // 256)
     words = [args.program, "-m", args.model, "-c", str(context), "-b", "512", "-ub", "512", "-t", str(args.threads)]
+    words += ["-ngl", "0" if args.device == "cpu" else "99"]
     words += ["--output-format", "jsonl", "-npp", str(question), "-ntg", str(generated)] + ["-pps"] * args.alone
 
     def lines(rounds):

@@ -103,7 +103,15 @@ func evaluationSeed() cli.Flag {
 }
 
 func sideBySideFlag() cli.Flag {
-	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: "answer up to `SAMPLES` at once, 1 to 255"}
+	return &cli.IntFlag{Name: "side-by-side", Value: 64, Usage: fmt.Sprintf("answer up to `SAMPLES` at once, 1 to %d", cgo.MaxSlots)}
+}
+
+// checkSideBySide refuses a --side-by-side that a generator has no slots for.
+func checkSideBySide(c *cli.Context) error {
+	if n := c.Int("side-by-side"); n < 1 || n > cgo.MaxSlots {
+		return usage(c, "--side-by-side is %d; it must be 1 to %d", n, cgo.MaxSlots)
+	}
+	return nil
 }
 
 // checkEvaluation refuses invalid flags of an evaluation.
@@ -114,10 +122,7 @@ func checkEvaluation(c *cli.Context) error {
 	if c.Int("samples") < 0 {
 		return usage(c, "--samples is %d; it must be 1 or more", c.Int("samples"))
 	}
-	if n := c.Int("side-by-side"); n < 1 || n > 255 {
-		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
-	}
-	return nil
+	return checkSideBySide(c)
 }
 
 // evaluateRun evaluates a run and prints the result. If a task is given, it must be that of the

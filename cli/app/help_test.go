@@ -145,7 +145,7 @@ func TestUsage(t *testing.T) {
 		{"recommender import x", []string{"--out is missing"}},
 		{"evaluate residual", []string{"--run is missing"}},
 		{"evaluate residual --run x --samples -1", []string{"--samples is -1", "1 or more"}},
-		{"evaluate residual --run x --side-by-side 256", []string{"--side-by-side is 256", "1 to 255"}},
+		{"evaluate residual --run x --side-by-side 1021", []string{"--side-by-side is 1021", "1 to 1020"}},
 		{"interpret", []string{"--run is missing"}},
 		{"interpret --run x", []string{"either --user or --history"}},
 		{"interpret --run x --user 1 --history y", []string{"either --user or --history"}},

@@ -53,8 +53,8 @@ func withJob(c *cli.Context, do func(bulk.Job) error) error {
 	if c.String("in") == "" || c.String("out") == "" {
 		return usage(c, "--in and --out belong together; - is standard input and output")
 	}
-	if n := c.Int("side-by-side"); n < 1 || n > 255 {
-		return usage(c, "--side-by-side is %d; it must be 1 to 255", n)
+	if err := checkSideBySide(c); err != nil {
+		return err
 	}
 	sampling := samplingOf(c)
 	if err := sampling.Validate(); err != nil {

@@ -20,6 +20,7 @@ func synthesizeCommand() *cli.Command {
 			&cli.StringFlag{Name: "type", Value: "bf16", Usage: "`TYPE` of the matrices: f32, f16 or bf16"},
 			&cli.StringFlag{Name: "tokenizer", Value: smollm2, Usage: "take the tokenizer from a GGUF `FILE`, or from " + smollm2},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "random `SEED` of the weights; the same seed gives the same file"},
+			&cli.BoolFlag{Name: "empty", DisableDefaultText: true, Usage: "leave all weights zero, which takes no room: for recint plan before a download"},
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`.gguf (required)"},
 		},
 		Action: synthesize,
@@ -70,7 +71,12 @@ func synthesize(c *cli.Context) error {
 	p := newProgress(c.App.ErrWriter, "writing")
 	defer p.end()
 	const mega = 1_000_000
-	if err := file.Save(c.Context, out, func(done, total int64) { p.to(int(done/mega), int(total/mega), "MB") }); err != nil {
+	if c.Bool("empty") {
+		err = file.SaveEmpty(out)
+	} else {
+		err = file.Save(c.Context, out, func(done, total int64) { p.to(int(done/mega), int(total/mega), "MB") })
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(c.App.Writer, out)

@@ -43,6 +43,12 @@ func TestModelsSynthesize(t *testing.T) {
 			if read(t, filepath.Join(dir, "new", "random.gguf")) != read(t, filepath.Join(dir, "again.gguf")) {
 				t.Error("the same command writes another file")
 			}
+			runs(t, dir, with(write, "--empty", "--out", "@empty.gguf")...) // as long, and enough to plan with
+			if empty := read(t, filepath.Join(dir, "empty.gguf")); int64(len(empty)) != i.Bytes {
+				t.Errorf("the empty file has %d bytes, want %d", len(empty), i.Bytes)
+			}
+			stdout, _ = runs(t, dir, "plan", "--data", "@data", "--recommender", "@sasrec.safetensors", "--llm", "@empty.gguf", "--samples", "8")
+			contains(t, stdout, "the LLM's matrices and their transposes")
 
 			through := with(alignTiny, "--llm", "@again.gguf", "--samples", "8", "--validate-every", "1")
 			var plan align.Estimate

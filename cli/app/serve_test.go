@@ -190,7 +190,7 @@ func TestServe_refusals(t *testing.T) {
 	fails(t, 1, []string{"holds no key"}, dir, "serve", "@run", "--api-keys", "@empty")
 	fails(t, 1, []string{"--listen"}, dir, "serve", "@run", "--listen", "127.0.0.1:99999")
 	fails(t, 1, []string{"no keys"}, dir, "serve", "@no-run", "--listen", "0.0.0.0:0") // before a run is looked at
-	fails(t, 1, []string{"slots are 5 to 255"}, dir, "serve", "@run", "--listen", "127.0.0.1:0", "--slots", "3")
+	fails(t, 1, []string{"slots are 5 to 1020"}, dir, "serve", "@run", "--listen", "127.0.0.1:0", "--slots", "3")
 	fails(t, 1, []string{"is empty or taken"}, dir, "serve", "@run", "@run", "--listen", "127.0.0.1:0")
 	fails(t, 1, []string{"no-run"}, dir, "serve", "@no-run", "--listen", "127.0.0.1:0")
 }

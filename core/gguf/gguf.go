@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -117,6 +118,25 @@ func (f *File) Save(ctx context.Context, path string, progress func(done, total 
 			return n, err
 		}))
 	})
+}
+
+// SaveEmpty puts a file at path whose weights are zeros that take no room: enough to plan with.
+func (f *File) SaveEmpty(path string) error {
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	head, err := f.head()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, head, 0o666); err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	return nil
 }
 
 type writerFunc func([]byte) (int, error)

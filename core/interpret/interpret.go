@@ -17,7 +17,7 @@ const DefaultMaxTokens = 48
 
 // Options are how answers are generated.
 type Options struct {
-	Slots     int // samples answered side by side, 1..255; 0: 32
+	Slots     int // samples answered side by side, 1..cgo.MaxSlots; 0: 32
 	MaxTokens int // an answer is cut here; 0: DefaultMaxTokens
 	MaxStates int // the most states in a slot of the prompt; 0: 1
 	Sampling  Sampling
@@ -66,9 +66,9 @@ func New(engine *cgo.Engine, gguf *cgo.GGUF, adapter *align.Adapter, p *prompt.P
 	if opts.MaxStates == 0 {
 		opts.MaxStates = 1
 	}
-	if opts.Slots < 1 || opts.Slots > 255 || opts.MaxTokens < 1 {
-		return nil, fmt.Errorf("interpret: %d slots and %d tokens at most; slots are 1 to 255, tokens at least 1",
-			opts.Slots, opts.MaxTokens)
+	if opts.Slots < 1 || opts.Slots > cgo.MaxSlots || opts.MaxTokens < 1 {
+		return nil, fmt.Errorf("interpret: %d slots and %d tokens at most; slots are 1 to %d, tokens at least 1",
+			opts.Slots, opts.MaxTokens, cgo.MaxSlots)
 	}
 	if err := opts.Sampling.Validate(); err != nil {
 		return nil, err

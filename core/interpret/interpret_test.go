@@ -211,7 +211,7 @@ func TestNew_refusals(t *testing.T) {
 	}{
 		"other width":    {&wide, Options{}, "7 wide"},
 		"other tokens":   {&long, Options{}, "3 soft tokens"},
-		"too many slots": {adapter, Options{Slots: 256}, "255"},
+		"too many slots": {adapter, Options{Slots: 1021}, "1020"},
 		"no tokens":      {adapter, Options{MaxTokens: -1}, "at least 1"},
 		"long answers":   {adapter, Options{MaxTokens: 1 << 20}, "context"},
 	} {

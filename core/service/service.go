@@ -41,7 +41,7 @@ type Options struct {
 	// nil: a new engine, on a GPU if there is one.
 	Engine *cgo.Engine
 
-	Slots     int           // sequences answered side by side, at least 5 and at most 255; 0: 32
+	Slots     int           // sequences answered side by side, at least 5 and at most cgo.MaxSlots; 0: 32
 	Queue     int           // the most questions that wait, at least 2; 0: twice the slots
 	Linger    time.Duration // the longest a question waits for others to share its prompt's pass; 0: 100 ms; negative: not at all
 	MaxTokens int           // an answer is cut here; 0: the longest answer of the training part, and a little more
@@ -102,9 +102,9 @@ func Open(dir string, opts Options) (*Service, error) {
 	if opts.Linger == 0 {
 		opts.Linger = 100 * time.Millisecond
 	}
-	if opts.Slots < run.Places || opts.Slots > 255 || opts.Queue < 2 {
-		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to 255, questions at least 2", opts.Slots,
-			opts.Queue, run.Places)
+	if opts.Slots < run.Places || opts.Slots > cgo.MaxSlots || opts.Queue < 2 {
+		return nil, fmt.Errorf("service: %d slots and room for %d questions; slots are %d to %d, questions at least 2", opts.Slots,
+			opts.Queue, run.Places, cgo.MaxSlots)
 	}
 	s := &Service{done: make(chan struct{})}
 	s.line.init(opts.Queue, opts.Linger, &s.count.givenUp)

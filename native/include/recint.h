@@ -525,8 +525,11 @@ RI_API ri_status ri_align_branches(ri_llm *llm, ri_prefix *prefix, ri_model *ada
 
 typedef struct ri_generator ri_generator;
 
+/* llama.cpp runs 255 beside each other; more are several groups, each of which is computed by itself. */
+#define RI_MAX_SLOTS 1020
+
 typedef struct {
-    int32_t n_slots;   /* sequences decoded side by side, 1..255 */
+    int32_t n_slots;   /* sequences decoded side by side, 1..RI_MAX_SLOTS */
     int32_t n_context; /* positions of each, the prefix included */
 } ri_generator_params;
 

@@ -1,9 +1,10 @@
 // Generation on llama.cpp: sequences decoded side by side from tokens or vectors, with a shared, cached start. Any
-// architecture will do that llama.cpp decodes. Sequence 0 of the cache holds the prefix; each slot has one of the
-// others.
+// architecture will do that llama.cpp decodes. Sequence 0 of a context's cache holds the prefix; each slot has one of
+// the others.
 #include "engine.h"
 #include "kernel_device.h"
 #include "llm/shape.h"
+#include "selection.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -19,8 +20,14 @@ namespace ri {
 
 namespace {
 
-constexpr int32_t max_slots = 255;          // llama.cpp runs at most 256 sequences, one is the prefix
-constexpr uint32_t positions_at_once = 512; // of one llama_decode
+constexpr int32_t slots_of_lane = 255; // llama.cpp runs at most 256 sequences in a context, one is the prefix
+// Positions of one llama_decode: of the CPU, and at most of a GPU, which takes the prompts of all slots at once.
+constexpr uint32_t positions_at_once = 512, most_positions_at_once = 8192, positions_of_prompt = 32;
+
+void require_defined(float number) {
+    if (!std::isfinite(number))
+        fail(RI_NUMERIC, "the model's logits are not finite; its weights or the rows are damaged");
+}
 
 // The most likely token: the first of equals. Throws on NaN and +infinity.
 int32_t most_likely(const float *logits, int64_t n) {
@@ -30,8 +37,7 @@ int32_t most_likely(const float *logits, int64_t n) {
         defined &= !std::isnan(logits[i]);
         if (logits[i] > logits[best]) best = i;
     }
-    if (!defined || !std::isfinite(logits[best]))
-        fail(RI_NUMERIC, "the model's logits are not finite; its weights or the rows are damaged");
+    require_defined(defined ? logits[best] : NAN);
     return int32_t(best);
 }
 
@@ -69,19 +75,20 @@ class Generator {
         : engine_(std::move(engine)), gguf_(std::move(gguf)), n_slots_(params.n_slots), n_context_(params.n_context) {
         const ri_gguf_info &info = gguf_->info();
         const bool described = is_described(*gguf_);
-        if (n_slots_ < 1 || n_slots_ > max_slots) fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, max_slots);
+        if (n_slots_ < 1 || n_slots_ > RI_MAX_SLOTS)
+            fail(RI_INVALID, "n_slots is %d, not 1 to %d", n_slots_, RI_MAX_SLOTS);
         if (n_context_ < 1 || n_context_ > info.n_context)
             fail(RI_INVALID, "n_context is %d, not 1 to %d, the positions %s was trained for", n_context_,
                  info.n_context, gguf_->path().c_str());
         n_embd_ = info.n_embd;
         n_vocab_ = info.n_vocab;
         used_.assign(size_t(n_slots_), 0);
-        sequence_.resize(size_t(n_slots_));
-        holder_.resize(size_t(n_slots_));
-        start_over();
         if (engine_->kernels()) kernels_ = std::make_unique<KernelDevice>(*engine_, info.n_parameters);
+        selects_ = !kernels_ && Selection::supported(engine_->device());
         load_model();
-        make_context();
+        const int32_t n_lanes = (n_slots_ + slots_of_lane - 1) / slots_of_lane;
+        each_lane_ = (n_slots_ + n_lanes - 1) / n_lanes;
+        for (int32_t first = 0; first < n_slots_; first += each_lane_) make_lane(first);
         if (kernels_) pack_weights();
         if (kernels_ && described && kernels_->products() + kernels_->attentions() == 0)
             fail(RI_INTERNAL,
@@ -95,15 +102,15 @@ class Generator {
         if (n >= size_t(n_context_))
             fail(RI_INVALID, "a prefix of %zu tokens leaves no room in a context of %d", n, n_context_);
         for (size_t i = 0; i < n; ++i) require_token(tokens[i], n_vocab_, "token", i);
-        llama_memory_clear(memory(), false);
+        clear();
         prefix_ = 0;
         std::fill(used_.begin(), used_.end(), 0);
         try {
             std::vector<Position> positions;
             for (size_t i = 0; i < n; ++i) positions.push_back({0, int32_t(i), false});
-            run({nullptr, tokens}, positions, [](size_t, const float *) {});
+            for (Lane &lane : lanes_) run(lane, {nullptr, tokens}, positions, [](size_t, const float *) {});
         } catch (...) {
-            llama_memory_clear(memory(), false);
+            clear();
             throw;
         }
         prefix_ = int32_t(n);
@@ -113,7 +120,8 @@ class Generator {
     void reset(int32_t slot) {
         require_slot(slot);
         // Copies all of sequence 0's cells, with or without a prefix, so that nothing of a failed call stays.
-        copy_sequence(0, sequence_[size_t(slot)]);
+        Lane &lane = lane_of(slot);
+        lane.copy(0, lane.sequence_of(slot));
         used_[size_t(slot)] = prefix_;
     }
 
@@ -121,7 +129,12 @@ class Generator {
         require_slot(from);
         require_slot(to);
         if (from == to) return;
-        copy_sequence(sequence_[size_t(from)], sequence_[size_t(to)]);
+        Lane &source = lane_of(from), &lane = lane_of(to);
+        if (used_[size_t(from)] == prefix_) return reset(to);
+        if (&source == &lane)
+            lane.copy(lane.sequence_of(from), lane.sequence_of(to));
+        else
+            carry(source, source.sequence_of(from), lane, lane.sequence_of(to));
         used_[size_t(to)] = used_[size_t(from)];
     }
 
@@ -148,7 +161,44 @@ class Generator {
         const int32_t *tokens;
     };
 
-    llama_memory_t memory() const { return llama_get_memory(context_.get()); }
+    // Slots that llama.cpp computes together, with a context of their own.
+    struct Lane {
+        int32_t first = 0, count = 0; // of its slots
+        llama_context_ptr context;
+        std::unique_ptr<Selection> selection; // null: the host chooses tokens
+        std::vector<llama_seq_id> sequence;   // [count]: of each slot
+        std::vector<int32_t> holder;          // [count]: the slot, less `first`, that has sequence i + 1
+
+        llama_memory_t memory() const { return llama_get_memory(context.get()); }
+        llama_seq_id sequence_of(int32_t slot) const { return sequence[size_t(slot - first)]; }
+        bool has(int32_t slot) const { return slot >= first && slot < first + count; }
+        void copy(llama_seq_id from, llama_seq_id to) {
+            llama_memory_seq_rm(memory(), to, -1, -1);
+            llama_memory_seq_cp(memory(), from, to, -1, -1);
+        }
+        void start_over() {
+            std::iota(sequence.begin(), sequence.end(), 1);
+            std::iota(holder.begin(), holder.end(), 0);
+        }
+    };
+    Lane &lane_of(int32_t slot) { return lanes_[size_t(slot / each_lane_)]; }
+
+    void clear() {
+        for (Lane &lane : lanes_) llama_memory_clear(lane.memory(), false);
+    }
+
+    // Copies what a sequence holds to another context's. llama.cpp copies within a context only when it next decodes,
+    // and would then overwrite what came from elsewhere; so it decodes a token first.
+    void carry(Lane &source, llama_seq_id from, Lane &lane, llama_seq_id to) {
+        const int32_t token = 0;
+        lane.copy(0, to);
+        run(lane, {nullptr, &token}, {{to, prefix_, false}}, [](size_t, const float *) {});
+        std::vector<uint8_t> state(llama_state_seq_get_size(source.context.get(), from));
+        llama_state_seq_get_data(source.context.get(), state.data(), state.size(), from);
+        llama_memory_seq_rm(lane.memory(), to, -1, -1);
+        if (llama_state_seq_set_data(lane.context.get(), state.data(), state.size(), to) == 0)
+            fail(RI_INTERNAL, "llama.cpp did not take a sequence from another context: %s", logged_error().c_str());
+    }
 
     void load_model() {
         load_backends();
@@ -195,14 +245,20 @@ class Generator {
                ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer)) == engine_->device();
     }
 
-    void make_context() {
+    void make_lane(int32_t first) {
+        Lane lane;
+        lane.first = first;
+        lane.count = std::min(each_lane_, n_slots_ - first);
+        lane.sequence.resize(size_t(lane.count));
+        lane.holder.resize(size_t(lane.count));
+        lane.start_over();
         // The cache keeps each sequence by itself (kv_unified would let every query scan the cells of all slots, and
         // make an answer depend on its neighbours' lengths), in multiples of 256 positions; keys and values are F16.
         const ri_gguf_info &info = gguf_->info();
         const int64_t heads = llama_model_n_head_kv(model_.get()); // of the first layer; of most architectures, of all
-        const int64_t each = GGML_PAD(int64_t(n_context_), 256), sequences = n_slots_ + 1;
+        const int64_t each = GGML_PAD(int64_t(n_context_), 256), sequences = lane.count + 1;
         const double n_bytes =
-            double(sequences) * double(each) * info.n_layer * heads * info.head_dim * 2 * sizeof(ggml_fp16_t);
+            double(n_slots_ + 1) * double(each) * info.n_layer * heads * info.head_dim * 2 * sizeof(ggml_fp16_t);
         size_t free = 0, total = 0;
         ggml_backend_dev_memory(engine_->device(), &free, &total);
         if (n_bytes > double(total) || double(sequences) * double(each) > INT32_MAX)
@@ -211,8 +267,12 @@ class Generator {
         llama_context_params params = llama_context_default_params();
         params.n_ctx = uint32_t(sequences * each);
         params.n_seq_max = uint32_t(sequences);
-        params.n_batch = params.n_ubatch = positions_at_once;
+        if (!engine_->on_cpu())
+            at_once_ =
+                std::clamp(positions_of_prompt * uint32_t(lane.count), positions_at_once, most_positions_at_once);
+        params.n_batch = params.n_ubatch = at_once_;
         params.n_outputs_max = uint32_t(sequences);
+        params.n_outputs_max_per_seq = 1;
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
         // Left to itself, llama.cpp does without where the layers' device, the CPU here, is not the one that attends.
@@ -222,20 +282,31 @@ class Generator {
             params.cb_eval_user_data = this;
         }
         forget_logged_error();
-        context_.reset(llama_init_from_model(model_.get(), params));
-        if (!context_) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
-        if (!memory())
+        lane.context.reset(llama_init_from_model(model_.get(), params));
+        if (!lane.context) fail(RI_MEMORY, "llama.cpp cannot make a context: %s", logged_error().c_str());
+        if (!lane.memory())
             fail(RI_UNSUPPORTED, "%s is of architecture %s, which keeps nothing of the tokens before",
                  gguf_->path().c_str(), info.architecture);
-        if (engine_->pool()) llama_attach_threadpool(context_.get(), engine_->pool(), engine_->pool());
+        if (engine_->pool()) llama_attach_threadpool(lane.context.get(), engine_->pool(), engine_->pool());
+        lanes_.push_back(std::move(lane));
+    }
+
+    // Has a lane's tokens chosen where the next call wants it: the host needs logits only to give them away.
+    void choose(Lane &lane, bool on_device, int32_t n_asked) {
+        if (!on_device) return lane.selection.reset();
+        if (lane.selection && lane.selection->most_asked() >= n_asked) return;
+        int32_t most = n_asked ? 8 : 0; // a power of two, so that graphs seldom change
+        while (most < n_asked) most *= 2;
+        lane.selection.reset();
+        lane.selection = std::make_unique<Selection>(lane.context.get(), lane.count, n_vocab_, most);
     }
 
     // Computes one position and forgets it. So the matrices are packed, and what goes wrong meanwhile is said, before
     // the first answer.
     void pack_weights() {
         const int32_t token = 0;
-        run({nullptr, &token}, {{0, 0, true}}, [](size_t, const float *) {});
-        llama_memory_clear(memory(), false);
+        run(lanes_[0], {nullptr, &token}, {{0, 0, true}}, [](size_t, const float *) {});
+        clear();
     }
 
     void require_slot(int32_t slot) const {
@@ -281,49 +352,38 @@ class Generator {
                      double(b.rows[row * size_t(n_embd_) + e]), e);
     }
 
-    void copy_sequence(llama_seq_id from, llama_seq_id to) {
-        llama_memory_seq_rm(memory(), to, -1, -1);
-        llama_memory_seq_cp(memory(), from, to, -1, -1);
-    }
-
-    // The order of sequences shows in the last digits of what is computed. Where no slot holds anything but the prefix
-    // it is that of a new generator, so that answers do not depend on those before them.
-    void start_over() {
-        if (std::any_of(used_.begin(), used_.end(), [&](int32_t used) { return used != prefix_; })) return;
-        std::iota(sequence_.begin(), sequence_.end(), 1);
-        std::iota(holder_.begin(), holder_.end(), 0);
-    }
-
     // llama.cpp computes sequences together only where their numbers follow each other. So the slots of a call move
     // together: the last of them changes places with an empty slot in front of it, while there is one.
-    void close_gaps(const ri_decode_batch &b) {
-        start_over();
-        std::vector<bool> called(static_cast<size_t>(n_slots_));
-        for (size_t i = 0; i < b.n_slots; ++i) called[size_t(b.slots[i])] = true;
-        int32_t last = n_slots_ - 1;
+    //
+    // The order of sequences shows in the last digits of what is computed. Where no slot holds anything but the prefix
+    // it is that of a new generator, so that answers do not depend on those before them.
+    void close_gaps(Lane &lane, const ri_decode_batch &b) {
+        auto used = [&](int32_t i) { return used_[size_t(lane.first + i)]; };
+        bool fresh = true;
+        for (int32_t i = 0; i < lane.count; ++i) fresh &= used(i) == prefix_;
+        if (fresh) lane.start_over();
+        std::vector<bool> called(static_cast<size_t>(lane.count));
+        for (size_t i = 0; i < b.n_slots; ++i)
+            if (lane.has(b.slots[i])) called[size_t(b.slots[i] - lane.first)] = true;
+        int32_t last = lane.count - 1;
         for (int32_t gap = 0; gap < last; ++gap) {
-            const int32_t empty = holder_[size_t(gap)];
-            if (called[size_t(empty)] || used_[size_t(empty)] != prefix_) continue;
-            while (last > gap && !called[size_t(holder_[size_t(last)])]) --last;
+            const int32_t empty = lane.holder[size_t(gap)];
+            if (called[size_t(empty)] || used(empty) != prefix_) continue;
+            while (last > gap && !called[size_t(lane.holder[size_t(last)])]) --last;
             if (last == gap) return;
-            const int32_t moved = holder_[size_t(last)];
-            if (used_[size_t(moved)] != prefix_) { // else both hold the prefix alone, and nothing needs to be copied
-                copy_sequence(last + 1, gap + 1);
-                copy_sequence(0, last + 1);
+            const int32_t moved = lane.holder[size_t(last)];
+            if (used(moved) != prefix_) { // else both hold the prefix alone, and nothing needs to be copied
+                lane.copy(last + 1, gap + 1);
+                lane.copy(0, last + 1);
             }
-            std::swap(holder_[size_t(gap)], holder_[size_t(last)]);
-            std::swap(sequence_[size_t(moved)], sequence_[size_t(empty)]);
+            std::swap(lane.holder[size_t(gap)], lane.holder[size_t(last)]);
+            std::swap(lane.sequence[size_t(moved)], lane.sequence[size_t(empty)]);
         }
     }
 
     void append(const ri_decode_batch &b, const ri_decode_result &result) {
         check(b);
-        close_gaps(b);
-        // In the order of their sequences; `first` is where a slot's rows start in the batch, `asked` where its tokens
-        // asked about do.
-        struct Part {
-            size_t place, first, asked, n_asked;
-        };
+        // Results are kept until all is well: a failure writes no output.
         std::vector<Part> parts;
         size_t row = 0, n_asked = 0;
         for (size_t i = 0; i < b.n_slots; ++i) {
@@ -331,13 +391,44 @@ class Generator {
             row += size_t(b.counts[i]);
             n_asked += parts.back().n_asked;
         }
-        auto sequence_of = [&](const Part &part) { return sequence_[size_t(b.slots[part.place])]; };
+        Found found{std::vector<int32_t>(b.n_slots), std::vector<float>(b.n_slots), std::vector<float>(n_asked),
+                    std::vector<float>(result.logits ? b.n_slots * size_t(n_vocab_) : 0)};
+        for (Lane &lane : lanes_) {
+            std::vector<Part> own;
+            for (const Part &part : parts)
+                if (lane.has(b.slots[part.place])) own.push_back(part);
+            if (!own.empty())
+                append(lane, b, std::move(own), result.logprobs != nullptr, result.logits != nullptr, found);
+        }
+        for (size_t i = 0; i < b.n_slots; ++i) used_[size_t(b.slots[i])] += b.counts[i];
+        if (result.tokens) std::copy(found.tokens.begin(), found.tokens.end(), result.tokens);
+        if (result.logprobs) std::copy(found.logprobs.begin(), found.logprobs.end(), result.logprobs);
+        if (result.asked) std::copy(found.asked.begin(), found.asked.end(), result.asked);
+        std::copy(found.logits.begin(), found.logits.end(), result.logits);
+    }
+
+    // A slot of a batch: `place` is its number there, `first` where its rows start, `asked` where its tokens asked
+    // about do.
+    struct Part {
+        size_t place, first, asked, n_asked;
+    };
+    struct Found {
+        std::vector<int32_t> tokens;
+        std::vector<float> logprobs, asked, logits;
+    };
+
+    // Appends a lane's parts of a batch.
+    void append(Lane &lane, const ri_decode_batch &b, std::vector<Part> parts, bool logprobs, bool logits,
+                Found &found) {
+        close_gaps(lane, b);
+        auto sequence_of = [&](const Part &part) { return lane.sequence_of(b.slots[part.place]); };
         std::sort(parts.begin(), parts.end(),
                   [&](const Part &x, const Part &y) { return sequence_of(x) < sequence_of(y); });
         const size_t width = size_t(n_embd_);
         std::vector<Position> positions;
         std::vector<float> rows;
         std::vector<int32_t> ids;
+        size_t most_asked = 0;
         for (const Part &part : parts) {
             const int32_t used = used_[size_t(b.slots[part.place])], count = b.counts[part.place];
             for (int32_t j = 0; j < count; ++j) positions.push_back({sequence_of(part), used + j, j + 1 == count});
@@ -346,37 +437,41 @@ class Generator {
                 ids.insert(ids.end(), b.tokens + part.first, b.tokens + end);
             else
                 rows.insert(rows.end(), b.rows + part.first * width, b.rows + end * width);
+            most_asked = std::max(most_asked, part.n_asked);
         }
-        // Results are kept until all is well: a failure writes no output.
-        std::vector<int32_t> tokens(b.n_slots);
-        std::vector<float> logprobs(b.n_slots), asked(n_asked),
-            logits(result.logits ? b.n_slots * size_t(n_vocab_) : 0);
+        choose(lane, selects_ && !logits, int32_t(most_asked));
+        if (lane.selection)
+            for (const Part &part : parts) lane.selection->ask(sequence_of(part), b.asked + part.asked, part.n_asked);
         const Inputs inputs{b.rows ? rows.data() : nullptr, b.tokens ? ids.data() : nullptr};
-        run(inputs, positions, [&](size_t i, const float *values) {
+        run(lane, inputs, positions, [&](size_t i, const float *values) {
             const Part &part = parts[i];
-            tokens[part.place] = most_likely(values, n_vocab_);
-            if (result.logprobs || part.n_asked) {
-                const float most = values[tokens[part.place]];
-                const float rest = std::log(engine_->host_kernels().sum_of_exponentials(values, n_vocab_, most));
-                logprobs[part.place] = -rest;
-                for (size_t a = part.asked; a < part.asked + part.n_asked; ++a)
-                    asked[a] = values[b.asked[a]] - most - rest;
+            float *asked = found.asked.data() + part.asked;
+            if (lane.selection) {
+                const float most = values[Selection::logit], logprob = std::log(values[Selection::probability]);
+                require_defined(logprob);
+                found.tokens[part.place] = int32_t(values[Selection::token]);
+                found.logprobs[part.place] = logprob;
+                for (size_t a = 0; a < part.n_asked; ++a) asked[a] = values[Selection::asked + a] - most + logprob;
+                return;
             }
-            if (result.logits) std::copy_n(values, n_vocab_, logits.begin() + ptrdiff_t(part.place * size_t(n_vocab_)));
+            const int32_t token = found.tokens[part.place] = most_likely(values, n_vocab_);
+            if (logprobs || part.n_asked) {
+                const float most = values[token];
+                const float rest = std::log(engine_->host_kernels().sum_of_exponentials(values, n_vocab_, most));
+                found.logprobs[part.place] = -rest;
+                for (size_t a = 0; a < part.n_asked; ++a) asked[a] = values[b.asked[part.asked + a]] - most - rest;
+            }
+            if (logits) std::copy_n(values, n_vocab_, found.logits.begin() + ptrdiff_t(part.place * size_t(n_vocab_)));
         });
-        for (size_t i = 0; i < b.n_slots; ++i) used_[size_t(b.slots[i])] += b.counts[i];
-        if (result.tokens) std::copy(tokens.begin(), tokens.end(), result.tokens);
-        if (result.logprobs) std::copy(logprobs.begin(), logprobs.end(), result.logprobs);
-        if (result.asked) std::copy(asked.begin(), asked.end(), result.asked);
-        std::copy(logits.begin(), logits.end(), result.logits);
     }
 
-    // Decodes in pieces that llama.cpp takes; gives each wanted position's logits to result(i, logits), i counting
-    // them, from up to two threads.
-    template <typename Result> void run(const Inputs &inputs, const std::vector<Position> &positions, Result &&result) {
+    // Decodes in pieces that llama.cpp takes; gives each wanted position's logits, or its row of the selection, to
+    // result(i, values), i counting them, from up to two threads.
+    template <typename Result>
+    void run(Lane &lane, const Inputs &inputs, const std::vector<Position> &positions, Result &&result) {
         size_t n_results = 0;
-        for (size_t first = 0; first < positions.size(); first += positions_at_once) {
-            const size_t n = std::min(size_t(positions_at_once), positions.size() - first);
+        for (size_t first = 0; first < positions.size(); first += at_once_) {
+            const size_t n = std::min(size_t(at_once_), positions.size() - first);
             std::vector<llama_pos> position(n);
             std::vector<int32_t> n_sequences(n, 1);
             std::vector<llama_seq_id> sequence(n);
@@ -402,7 +497,7 @@ class Generator {
             batch.seq_id = sequences.data();
             batch.logits = wanted.data();
             forget_logged_error();
-            const int32_t status = llama_decode(context_.get(), batch);
+            const int32_t status = llama_decode(lane.context.get(), batch);
             if (kernels_) kernels_->rethrow();
             if (status == 1) fail(RI_INTERNAL, "llama.cpp found no room in its cache for %zu positions", n);
             if (status != 0)
@@ -415,7 +510,8 @@ class Generator {
                      stray_.c_str(), ggml_backend_dev_description(engine_->device()));
             std::vector<const float *> logits;
             for (int32_t i : outputs) {
-                logits.push_back(llama_get_logits_ith(context_.get(), i));
+                logits.push_back(lane.selection ? llama_get_sampled_probs_ith(lane.context.get(), i)
+                                                : llama_get_logits_ith(lane.context.get(), i));
                 if (!logits.back()) fail(RI_INTERNAL, "llama.cpp gave no logits for position %d", i);
             }
             each_on_two_threads(logits.size(), [&](size_t i) { result(n_results + i, logits[i]); });
@@ -452,12 +548,13 @@ class Generator {
     int32_t n_slots_, n_context_, n_embd_ = 0, n_vocab_ = 0;
     int32_t prefix_ = 0;                    // positions of the shared start
     std::vector<int32_t> used_;             // [n_slots]: positions in each, the prefix included
-    std::vector<llama_seq_id> sequence_;    // [n_slots]: of each slot
-    std::vector<int32_t> holder_;           // [n_slots]: the slot that has sequence i + 1
+    int32_t each_lane_ = 0;                 // slots of a lane, of the last one perhaps fewer
+    uint32_t at_once_ = positions_at_once;  // positions of one llama_decode
     std::string stray_;                     // the first operation that was computed elsewhere than it may be
     std::unique_ptr<KernelDevice> kernels_; // null: llama.cpp computes with ggml's alone
     llama_model_ptr model_;
-    llama_context_ptr context_;
+    bool selects_ = false; // the device chooses tokens
+    std::vector<Lane> lanes_;
 };
 
 } // namespace ri

@@ -20,8 +20,8 @@ constexpr int64_t least_rows = 256, most_rows = 16384;
 constexpr Sizes large = {4096, 4096}; // and 8192 rows: enough for a GPU to reach its peak
 constexpr int64_t large_rows = 8192;
 constexpr int64_t copied = int64_t(256) << 20; // bytes that no cache holds
-constexpr double long_enough = 5e-4; // seconds
-constexpr double long_run = 5e-3;    // in which starting the threads does not count
+constexpr double long_enough = 5e-4;           // seconds
+constexpr double long_run = 5e-3;              // in which starting the threads does not count
 
 double seconds_of(const std::function<void()> &work) {
     const auto start = std::chrono::steady_clock::now();

@@ -221,6 +221,44 @@ void test_copy_and_asked() {
     ri_generator_free(generator);
 }
 
+// More slots than one context of llama.cpp has: tokens, their log-probabilities and those of tokens asked about are the
+// same where the host has all logits and where the device may choose; slots of two contexts can be copied.
+void test_many_slots() {
+    Fixture f({}, "many.gguf");
+    const size_t V = size_t(f.info.n_vocab), n = 4;
+    ri_generator *generator = f.generator(300, 32);
+    const auto prefix = random_tokens(5, 1, f.info.n_vocab);
+    CHECK_OK(ri_generator_prefix(generator, prefix.data(), prefix.size(), &err));
+    const int32_t slots[] = {299, 0, 150, 149}, counts[] = {3, 1, 2, 3}, next[] = {7, 8, 9, 20, 30, 31, 40, 41, 42};
+    const int32_t asked_counts[] = {2, 0, 3, 9}, asked[] = {5, 0, 287, 5, 5, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    const ri_decode_batch batch{n, slots, counts, nullptr, next, asked_counts, asked};
+    struct Chosen {
+        int32_t tokens[4];
+        float own[4], asked[14];
+    } chosen[3]; // by the device, by the host, by the device again
+    std::vector<float> logits(n * V);
+    for (int i = 0; i < 3; ++i) {
+        const ri_decode_result result{chosen[i].tokens, chosen[i].own, chosen[i].asked,
+                                      i == 1 ? logits.data() : nullptr};
+        CHECK_OK(ri_generator_decode(generator, &batch, &result, &err));
+        for (int32_t slot : slots) CHECK_OK(ri_generator_reset(generator, slot, &err));
+    }
+    for (int i : {0, 2}) {
+        CHECK(std::equal(chosen[i].tokens, chosen[i].tokens + n, chosen[1].tokens));
+        CHECK_NEAR(largest_difference(chosen[i].own, chosen[1].own, n), 0, 1e-4);
+        CHECK_NEAR(largest_difference(chosen[i].asked, chosen[1].asked, 14), 0, 1e-4);
+    }
+    std::vector<int32_t> tokens = prefix;
+    tokens.insert(tokens.end(), {30, 31});
+    CHECK_NEAR(largest_difference(logits.data() + 2 * V, reference_logits(f, tokens).data(), V), 0, 0.01);
+
+    decode(f, generator, {0}, {{7, 8, 9}}, false);
+    CHECK_OK(ri_generator_copy(generator, 0, 299, &err));
+    const Answer alike = decode(f, generator, {0, 299}, {{11}, {11}}, false);
+    CHECK_NEAR(largest_difference(alike.logits.data(), alike.logits.data() + V, V), 0, 1e-4);
+    ri_generator_free(generator);
+}
+
 // Slots side by side against one alone, with and without a prefix, and after a reset.
 void test_slots() {
     TinyGguf model;
@@ -262,8 +300,8 @@ void test_errors() {
     ri_generator_params params = generator_params(2, 16);
     ri_generator *generator = nullptr;
     CHECK_FAILS(ri_generator_create(nullptr, f.gguf, &params, &generator, &err), RI_INVALID, "engine is NULL");
-    params.n_slots = 256;
-    CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_slots is 256");
+    params.n_slots = RI_MAX_SLOTS + 1;
+    CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_slots is 1021");
     params = generator_params(2, 257);
     CHECK_FAILS(ri_generator_create(f.engine, f.gguf, &params, &generator, &err), RI_INVALID, "n_context is 257");
     generator = f.generator(2, 16);
@@ -583,6 +621,7 @@ int main(int argc, char **argv) {
     CASE(test_slots());
     for (const char *architecture : {"gemma2", "qwen3moe", "gpt2", "mamba"}) CASE(test_undescribed(architecture));
     CASE(test_copy_and_asked());
+    CASE(test_many_slots());
     CASE(test_errors());
     CASE(test_damaged_files());
     CASE(test_lifetime());

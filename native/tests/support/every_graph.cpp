@@ -3,7 +3,9 @@
 #include "support/align.h"
 #include "support/gpu.h"
 
+#include "graph/graph.h"
 #include "llm/arch/architecture.h"
+#include "selection.h"
 
 #include "ggml-backend.h"
 #include "gguf.h"
@@ -17,11 +19,13 @@ namespace {
 const std::set<std::string> operations = {
     "ABS f32>f32",
     "ADD f32,f32>f32",
+    "ARGMAX f32>i32",
     "ARGSORT f32>i32",
     "CLAMP f32>f32",
     "CONCAT f32,f32>f32",
     "CONT f32>f32",
     "CONT i32>i32",
+    "CPY i32,f32>f32",
     "DIV f32,f32>f32",
     "EXP f32>f32",
     "FILL f32>f32",
@@ -298,7 +302,19 @@ void report(const char *what, const std::set<std::string> &these, const std::set
         if (!those.count(name)) check_that(false, (name + ": " + what).c_str(), __FILE__, __LINE__);
 }
 
+// Tokens chosen beside their logits, of many sequences.
+void run_selection() {
+    const std::vector<float> logits(256 * 300);
+    const std::vector<int32_t> ids(8 * 300);
+    ri::Graph graph(*engine->impl, false);
+    ggml_tensor *table = ri::Selection::table(graph.ctx(), graph.input(GGML_TYPE_F32, logits.data(), 300, 256),
+                                              graph.input(GGML_TYPE_I32, ids.data(), 8, 256));
+    graph.output(table);
+    graph.run();
+}
+
 void run_everything() {
+    run_selection();
     for (const Size &s : sizes) {
         run_recommenders(s);
         for (int denoiser_layers : {1, 2}) run_dreamrec(s, denoiser_layers);
