@@ -16,7 +16,7 @@ import (
 )
 
 // Version is this release's.
-var Version = "0.1.0"
+var Version = "0.2.0"
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
