@@ -26,7 +26,9 @@ var tinyWords = strings.NewReplacer("--like llama-7b", "--like FILE.gguf", "reco
 
 // docsBefore prepares single pages.
 var docsBefore = map[string]string{
-	"README.md":    "rm -r mine\n",
+	"README.md": "rm -r mine\nrecint data import events.csv --items items.csv --to mine\n" +
+		"recint recommender train --data mine --epochs 1 --width 16 --out its.safetensors\n" +
+		"recint recommender states --data mine --recommender its.safetensors --out states.parquet\nrm -r mine\n",
 	"docs/data.md": "mv FOLDER SOURCE\n",
 	"docs/recommenders.md": "recint recommender export --recommender demo/sasrec.safetensors --out theirs.safetensors\n" +
 		"tail -n +2 mine/items.tsv | cut -f 1 >ids.txt\n",
