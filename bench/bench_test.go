@@ -488,7 +488,8 @@ func TestShareOfPeak(t *testing.T) {
 	}
 }
 
-// What was measured on a GPU names TF32, whose memory is which, and the share of what the maker states.
+// What was measured on a GPU names TF32, whose memory is which, and the share of what the maker
+// states.
 func TestConditions_onGPU(t *testing.T) {
 	r := result(1)
 	r.Machine = Machine{Backend: "cuda", Device: "NVIDIA H200", Commit: "0123456789ab+"}

@@ -94,8 +94,8 @@ type Probes struct {
 	Device   float64 `json:"device_memory_bytes_per_s,omitempty"` // the same of a GPU's memory; 0: the CPU, and older results
 }
 
-// dataSheet is what a maker states of a GPU: FLOP/s of dense products, and the bytes a second of its
-// memory.
+// dataSheet is what a maker states of a GPU: FLOP/s of dense products, and the bytes a second of
+// its memory.
 type dataSheet struct {
 	name               string // how the driver's name of the device begins
 	bf16, tf32, memory float64

@@ -42,8 +42,8 @@ var headings = []string{"what", "by", "a second", "one takes", "RecInt is faster
 var inBF16 = map[string]bool{Train: true, Generate: true, Evaluate: true}
 
 // peak is the most FLOP/s in the data type in which our side of a bench multiplies; 0 where that is
-// not known. Older results have none, of multiply-adds or on GPUs of large products: there the speed
-// of our products in BF16 stands for it, of the benches that make such products.
+// not known. Older results have none, of multiply-adds or on GPUs of large products: there the
+// speed of our products in BF16 stands for it, of the benches that make such products.
 func (r *Result) peak(bench string) float64 {
 	switch {
 	case r.Probes.PeakF32 == 0 && inBF16[bench]:

@@ -118,8 +118,8 @@ func (e *Engine) ProductSpeed(precision Precision) (flops float64, err error) {
 }
 
 // Peak measures, in a fraction of a second, the most that the engine's threads can multiply and add
-// in registers, in the way in which the kernel set multiplies at this precision: FLOP/s. On a GPU it
-// is the speed of large products.
+// in registers, in the way in which the kernel set multiplies at this precision: FLOP/s. On a GPU
+// it is the speed of large products.
 func (e *Engine) Peak(precision Precision) (flops float64, err error) {
 	const op = "measure the peak"
 	err = e.use(op, func(p *C.ri_engine) error {

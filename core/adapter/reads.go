@@ -46,8 +46,8 @@ type Encoder interface {
 // states.
 type Source interface {
 	Encoder
-	// Past gives a sequence's history, with the next item at its end or without it, as the methods of
-	// Encoder take it.
+	// Past gives a sequence's history, with the next item at its end or without it, as the methods
+	// of Encoder take it.
 	Past(s dataset.Sequence, next bool) []int32
 	// TrainedOn refuses a data set that the states do not belong to.
 	TrainedOn(d *dataset.Dataset) error

@@ -8,8 +8,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
-// Answers from the states are right for 45 of 50 users, answers from zero states for 20 of them: the
-// control is told apart.
+// Answers from the states are right for 45 of 50 users, answers from zero states for 20 of them.
+// The difference is significant.
 func Example() {
 	var own, zero []evaluate.Record
 	for user := range 50 {

@@ -24,7 +24,7 @@ func (f follower) Scores(_ context.Context, dst []float32, histories [][]int32) 
 	return nil
 }
 
-// The recommendation of item 6 depends on item 5: without it, the recommender recommends another one.
+// The recommendation of item 6 depends on item 5: without it, another one is recommended.
 func Example() {
 	found, err := explain.Find(context.Background(), follower{items: 10}, []int32{1, 5, 2}, explain.Options{Items: 10, Top: 1, Seed: 1})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/probe"
 )
 
-// A linear probe names the item of each state where the states show it. Measure trains probes on the
-// states of a recommender.
+// A linear probe names the item of each state. Measure trains probes on the states of a
+// recommender.
 func Example() {
 	engine, err := cgo.NewEngine(cgo.EngineParams{Backend: "cpu", Threads: 1})
 	if err != nil {

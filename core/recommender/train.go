@@ -369,8 +369,8 @@ func (c Config) targets(h cgo.Histories, next []int32, random *rand.Rand) cgo.Re
 	return batch
 }
 
-// targetDiscount is 1 − β of gBCE (Petrov and Macdonald 2023, arXiv 2308.07192): with the share α of
-// the other items that is drawn, β = α(t(1 − 1/α) + 1/α) = 1 − t(1 − α).
+// targetDiscount is 1 − β of gBCE (Petrov and Macdonald 2023, arXiv 2308.07192): with the share α
+// of the other items that is drawn, β = α(t(1 − 1/α) + 1/α) = 1 − t(1 − α).
 func (c Config) targetDiscount() float32 {
 	share := min(1, float64(c.Negatives)/float64(max(1, c.Items-1)))
 	return float32(c.Calibration * (1 - share))

@@ -215,8 +215,8 @@ func (s *Spec) paths() []*string {
 }
 
 // Read reads run.json of a run's folder. Paths in it are relative to the folder itself, not to a
-// link to it, so that the folder can be moved together with the files it refers to. The paths of the
-// result can be opened from the working directory.
+// link to it, so that the folder can be moved together with the files it refers to. The paths of
+// the result can be opened from the working directory.
 func Read(dir string) (Spec, error) {
 	var s Spec
 	path := filepath.Join(dir, SpecFile)

@@ -396,12 +396,11 @@ void test_bf16(const TinyGguf &model, size_t n_prefix) {
     }
 }
 
-// How far log-probabilities of the same sample may differ in passes of other shapes. A last bit may
-// tip a rounding to bfloat16; 0.011 is seen.
+// Largest difference of log-probabilities between passes of other shapes (bfloat16: 0.011
+// measured).
 double tolerance_between_shapes(ri_precision precision) { return precision == RI_F32 ? bound(5e-5, 0.01) : 0.03; }
 
-// What is the same sample by definition: with its first tokens in a prefix or not, alone or in a
-// batch with padding.
+// The same sample in two forms: with or without a prefix, alone or in a batch with padding.
 void test_same_samples(const TinyGguf &model, ri_precision precision) {
     AlignFixture f(model, precision);
     const size_t P = 5, B = 3, S = 11, lengths[B] = {11, 6, 8};
@@ -547,8 +546,7 @@ TinyGguf with_heads_of(int32_t head_dim) {
     return model;
 }
 
-// Every architecture but llama, with heads that fill no vector, and logits by the embeddings or by
-// a matrix of their own.
+// Every architecture but llama, with heads that fill no vector, tied and untied.
 std::vector<TinyGguf> other_architectures() {
     TinyGguf model;
     model.n_layer = 5;

@@ -118,9 +118,10 @@ func Scores(m Recommender, p Params, h Histories) []complex128 {
 }
 
 // Loss is the mean over the targets of a batch of the full-softmax cross-entropy or, with
-// negatives, of −(1 − discount) log σ(score of the target) − Σ log(1 − σ(score of a negative)) (Kang
-// and McAuley 2018, eq. 7; Petrov and Macdonald 2023, arXiv 2308.07192), or, with shared items, of
-// the cross-entropy over the target and those of them that are not the target. DreamRec has its own.
+// negatives, of −(1 − discount) log σ(score of the target) − Σ log(1 − σ(score of a negative))
+// (Kang and McAuley 2018, eq. 7; Petrov and Macdonald 2023, arXiv 2308.07192), or, with shared
+// items, of the cross-entropy over the target and those of them that are not the target. DreamRec
+// has its own.
 func Loss(m Recommender, p Params, batch Batch) complex128 {
 	_, _, positions := m.layout()
 	weight, bias := m.head(p)
