@@ -26,7 +26,7 @@ var tinyWords = strings.NewReplacer("--like llama-7b", "--like FILE.gguf", "reco
 
 // docsBefore prepares single pages.
 var docsBefore = map[string]string{
-	"README.md": "rm -r mine\nrecint data import events.csv --items items.csv --to mine\n" +
+	"README.md": "rm -r mine states.parquet\nrecint data import events.csv --items items.csv --to mine\n" +
 		"recint recommender train --data mine --epochs 1 --width 16 --out its.safetensors\n" +
 		"recint recommender states --data mine --recommender its.safetensors --out states.parquet\nrm -r mine\n",
 	"docs/data.md": "mv FOLDER SOURCE\n",
