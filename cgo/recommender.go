@@ -229,7 +229,8 @@ type RecommenderBatch struct {
 // Backward adds a gradient to the model's and gives the loss: over the targets, the mean of the
 // full-softmax cross-entropy; or with negatives of -(1 - TargetDiscount) log σ(score of the target)
 // - Σ log(1 - σ(score of a negative)); or with shared items of the cross-entropy over the target
-// and those of them that are not the target. ErrUnsupported if the recommender generates: it learns to denoise.
+// and those of them that are not the target. ErrUnsupported if the recommender generates: it learns
+// to denoise.
 func (r *Recommender) Backward(b RecommenderBatch) (loss float64, err error) {
 	const op = "train recommender"
 	err = r.use(op, func(p *C.ri_model) error {
