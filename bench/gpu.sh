@@ -131,6 +131,7 @@ steps() {
     step device 20 device
     step check 60 check
     step wrong 75 wrong
+    [ ${#peers[@]} -gt 0 ] || note "train: without PyTorch, since $python lacks torch, gguf or safetensors"
     step "train-$(name_of "$first")" 150 train "$first" "${peers[@]}"
     step "generate-$(name_of "$first")" 90 generate "$first"
     for size in "${sizes[@]:1}"; do step "train-$(name_of "$size")" 60 train "$size"; done

@@ -49,7 +49,8 @@ Var turn_and_shift(Graph &g, const Adapter &a, Var found) {
 
 namespace {
 
-// Adds the gradient of a loss of the soft tokens [K*E, n] of states to the adapter's, and gives the loss.
+// Adds the gradient of a loss of the soft tokens [K*E, n] of states to the adapter's, and gives the
+// loss.
 template <typename Loss> double teach(ri_model *adapter, const float *states, size_t n, Loss loss_of) {
     auto &model = as<Adapter>(adapter, "an adapter");
     require(states, "states");

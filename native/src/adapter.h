@@ -1,5 +1,5 @@
-// The adapter: a state of the recommender becomes K soft tokens in the LLM's embedding space. The kinds of adapters
-// are in adapters/.
+// The adapter: a state of the recommender becomes K soft tokens in the LLM's embedding space. The
+// kinds of adapters are in adapters/.
 #pragma once
 
 #include "model.h"

@@ -4,12 +4,13 @@
 //   - histories are padded at the end.
 // Block i > 0 (an extension) has the same tensors under the prefix "blocks.i.".
 //
-// Two options depart from theirs. With `norm_first` a block adds to its input what it makes of it, normalised (Xiong et
-// al. 2020, arXiv 2002.04745): keys and values are of the normalised input, too, and the feed-forward layer has no
-// LayerNorm of its own. With `rotary` positions have no embeddings but turn queries and keys.
+// Two options depart from theirs. With `norm_first` a block adds to its input what it makes of it,
+// normalised (Xiong et al. 2020, arXiv 2002.04745): keys and values are of the normalised input,
+// too, and the feed-forward layer has no LayerNorm of its own. With `rotary` positions have no
+// embeddings but turn queries and keys.
 //
-// Attention is causal and padding stands at the end, so that no position of an item ever sees padding: nothing is
-// masked.
+// Attention is causal and padding stands at the end, so that no position of an item ever sees
+// padding: nothing is masked.
 #include "attention_encoder.h"
 
 #include "encoder_ops.h"
@@ -63,9 +64,10 @@ Var attend(const Model &m, const AttentionSizes &p, Graph &g, Source &source, co
         if (p.rotary) q = rotate(g, source, q, p.n_heads, last), k = rotate(g, source, k, p.n_heads, false);
         return causal_attention(g, source, q, k, v, p.n_heads, last);
     }
-    // With one query and one head, keys and values need not be computed at every position: q (K x + b) = (q K) x + q b,
-    // of which the last term is the same at all positions and leaves the softmax as it is, and the weighted sum of V x
-    // + b is V times that of x, + b. (Dropout then falls on what is attended to, not on b.)
+    // With one query and one head, keys and values need not be computed at every position: q (K x +
+    // b) = (q K) x + q b, of which the last term is the same at all positions and leaves the
+    // softmax as it is, and the weighted sum of V x + b is V times that of x, + b. (Dropout then
+    // falls on what is attended to, not on b.)
     Var by_key = linear(g, permute(g, m.use(g, at + "mh_attn.linear_k.weight"), 1, 0, 2, 3), q, {});
     return linear(m, g, at + "mh_attn.linear_v", causal_attention(g, source, by_key, x, x, 1, true));
 }

@@ -72,7 +72,8 @@ Var freeze_padding(Graph &g, const Source &source, Var x) {
 
 Var rotate(Graph &g, const Source &source, Var x, int64_t H, bool last) {
     const int64_t D = x.value->ne[0], N = x.value->ne[1], T = source.positions(), half = D / H / 2;
-    // The factors of a position's D numbers: those of the number itself, or of the one that it is turned with.
+    // The factors of a position's D numbers: those of the number itself, or of the one that it is
+    // turned with.
     auto factors = [=](int64_t position, bool of_itself, float *dst) {
         for (int64_t i = 0; i < D; ++i) {
             const double angle = double(position) * std::pow(rotary_base, -double(i % half) / double(half));
@@ -178,7 +179,8 @@ Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, 
     const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), hd = D / H;
     const int64_t queries = last ? 1 : T, count = T * queries * H * B;
     const Source leaves = source;
-    // Calls set(index, distance) for all weights [T, queries, H, B]; distances are negative after a query.
+    // Calls set(index, distance) for all weights [T, queries, H, B]; distances are negative after a
+    // query.
     auto each = [=](auto set) {
         for (int64_t i = 0; i < count; ++i) set(i, (last ? leaves.last(i / (T * H)) : i / T % T) - i % T);
     };
@@ -254,7 +256,8 @@ Var gru_steps(Graph &g, Source &source, Var gates, Var w, Var bias) {
         Var reset = sigmoid(g, add(g, slice(g, x, 0, H), slice(g, before, 0, H)));
         Var update = sigmoid(g, add(g, slice(g, x, H, H), slice(g, before, H, H)));
         Var fresh = tanh(g, add(g, slice(g, x, 2 * H, H), mul(g, reset, slice(g, before, 2 * H, H))));
-        // h = (1 - update) fresh + update h = h + (1 - update) (fresh - h), where the history still goes on
+        // h = (1 - update) fresh + update h = h + (1 - update) (fresh - h), where the history still
+        // goes on
         Var change = add(g, fresh, scale(g, state, -1.0f));
         change = add(g, change, scale(g, mul(g, update, change), -1.0f));
         ggml_tensor *goes_on = g.input(
@@ -314,7 +317,8 @@ Var windows_max(Graph &g, const Source &source, Var x, Var w, Var bias, int64_t 
     const int64_t count = T - height + 1;
     const KernelSet *kernels = g.kernels();
     if (!kernels) {
-        // Windows as rows of their own; then the largest as the sum over windows of y where y is the largest.
+        // Windows as rows of their own; then the largest as the sum over windows of y where y is
+        // the largest.
         std::vector<int32_t> rows;
         for (int64_t b = 0; b < B; ++b)
             for (int64_t t = 0; t < count; ++t)

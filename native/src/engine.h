@@ -28,22 +28,22 @@ class Engine {
     ggml_backend_dev_t device() const { return ggml_backend_get_device(backend_.get()); }
     int n_threads() const { return n_threads_; }
     bool on_cpu() const { return ggml_backend_dev_type(device()) == GGML_BACKEND_DEVICE_TYPE_CPU; }
-    // The kernels that graphs run on; null where they are composed of ggml operations alone: on a GPU, and on the CPU
-    // as "portable".
+    // The kernels that graphs run on; null where they are composed of ggml operations alone: on a
+    // GPU, and on the CPU as "portable".
     const KernelSet *kernels() const { return on_cpu() && !portable_ ? &host_kernels_ : nullptr; }
     // The same set for work on the host's memory, whatever the backend.
     const KernelSet &host_kernels() const { return host_kernels_; }
     bool strict() const { return strict_; } // nothing may run elsewhere
     ri_engine_info describe() const;
-    // Gives the tensors of a graph that have no place one in the memory that all graphs share for their activations,
-    // which grows to the largest. False: there is none left. Under lock().
+    // Gives the tensors of a graph that have no place one in the memory that all graphs share for
+    // their activations, which grows to the largest. False: there is none left. Under lock().
     bool place_activations(ggml_cgraph *graph);
     // Changes when that memory moves, and with it every place given before.
     unsigned long long scratch_number() const { return scratch_number_; }
     size_t scratch_bytes() const { return scratch_bytes_; }
 
-    // Memory for all tensors of a context; null when there is none left. Where it is only counted, the tensors look
-    // placed to graphs, which can be built of them and measured but not run.
+    // Memory for all tensors of a context; null when there is none left. Where it is only counted,
+    // the tensors look placed to graphs, which can be built of them and measured but not run.
     ggml_backend_buffer_ptr place(ggml_context *tensors, Memory memory) const;
     size_t n_bytes(ggml_context *tensors) const; // that they take
 
@@ -52,7 +52,8 @@ class Engine {
 
     // ggml's threads for graphs without kernels; null: there is one thread, or another backend.
     ggml_threadpool_t pool() const { return pool_.get(); }
-    // Runs body(ith, nth) on all threads, or on the caller's alone. What it throws rethrow() does, after all is done.
+    // Runs body(ith, nth) on all threads, or on the caller's alone. What it throws rethrow() does,
+    // after all is done.
     template <typename Body> void share(bool alone, Body &&body) {
         auto guarded = [&](int ith, int nth) {
             try {

@@ -1,6 +1,6 @@
-// Generation on llama.cpp: sequences decoded side by side from tokens or vectors, with a shared, cached start. Any
-// architecture will do that llama.cpp decodes. Sequence 0 of a context's cache holds the prefix; each slot has one of
-// the others.
+// Generation on llama.cpp: sequences decoded side by side from tokens or vectors, with a shared,
+// cached start. Any architecture will do that llama.cpp decodes. Sequence 0 of a context's cache
+// holds the prefix; each slot has one of the others.
 #include "engine.h"
 #include "kernel_device.h"
 #include "llm/shape.h"
@@ -21,7 +21,8 @@ namespace ri {
 namespace {
 
 constexpr int32_t slots_of_lane = 255; // llama.cpp runs at most 256 sequences in a context, one is the prefix
-// Positions of one llama_decode: of the CPU, and at most of a GPU, which takes the prompts of all slots at once.
+// Positions of one llama_decode: of the CPU, and at most of a GPU, which takes the prompts of all
+// slots at once.
 constexpr uint32_t positions_at_once = 512, most_positions_at_once = 8192, positions_of_prompt = 32;
 
 void require_defined(float number) {
@@ -41,8 +42,8 @@ int32_t most_likely(const float *logits, int64_t n) {
     return int32_t(best);
 }
 
-// Whether training can run the model; if not, llama.cpp judges it. Throws for a damaged file, on which llama.cpp might
-// abort.
+// Whether training can run the model; if not, llama.cpp judges it. Throws for a damaged file, on
+// which llama.cpp might abort.
 bool is_described(const Gguf &gguf) {
     const ri_gguf_info &info = gguf.info();
     if (info.n_vocab < 1 || info.n_embd < 1 || info.n_context < 1)
@@ -119,7 +120,8 @@ class Generator {
 
     void reset(int32_t slot) {
         require_slot(slot);
-        // Copies all of sequence 0's cells, with or without a prefix, so that nothing of a failed call stays.
+        // Copies all of sequence 0's cells, with or without a prefix, so that nothing of a failed
+        // call stays.
         Lane &lane = lane_of(slot);
         lane.copy(0, lane.sequence_of(slot));
         used_[size_t(slot)] = prefix_;
@@ -155,7 +157,8 @@ class Generator {
         bool wanted; // its logits are
     };
 
-    // What is sent for positions: rows [positions, E] or ids [positions]. The other pointer is null.
+    // What is sent for positions: rows [positions, E] or ids [positions]. The other pointer is
+    // null.
     struct Inputs {
         const float *rows;
         const int32_t *tokens;
@@ -187,8 +190,9 @@ class Generator {
         for (Lane &lane : lanes_) llama_memory_clear(lane.memory(), false);
     }
 
-    // Copies what a sequence holds to another context's. llama.cpp copies within a context only when it next decodes,
-    // and would then overwrite what came from elsewhere; so it decodes a token first.
+    // Copies what a sequence holds to another context's. llama.cpp copies within a context only
+    // when it next decodes, and would then overwrite what came from elsewhere; so it decodes a
+    // token first.
     void carry(Lane &source, llama_seq_id from, Lane &lane, llama_seq_id to) {
         const int32_t token = 0;
         lane.copy(0, to);
@@ -227,9 +231,10 @@ class Generator {
                  gguf_->path().c_str(), gguf_->info().architecture);
     }
 
-    // Where the engine is strict: notes an operation that llama.cpp is about to compute, but not on the engine's
-    // device. (A graph holds nodes that are not computed, and some that only look at another's memory.) Looking up
-    // tokens computes nothing: llama.cpp keeps their table in the host's memory.
+    // Where the engine is strict: notes an operation that llama.cpp is about to compute, but not on
+    // the engine's device. (A graph holds nodes that are not computed, and some that only look at
+    // another's memory.) Looking up tokens computes nothing: llama.cpp keeps their table in the
+    // host's memory.
     static bool note_stray(ggml_tensor *node, bool, void *generator) {
         auto &self = *static_cast<Generator *>(generator);
         const bool computed = node->buffer && (node->flags & GGML_TENSOR_FLAG_COMPUTE) && node->op != GGML_OP_NONE &&
@@ -252,8 +257,9 @@ class Generator {
         lane.sequence.resize(size_t(lane.count));
         lane.holder.resize(size_t(lane.count));
         lane.start_over();
-        // The cache keeps each sequence by itself (kv_unified would let every query scan the cells of all slots, and
-        // make an answer depend on its neighbours' lengths), in multiples of 256 positions; keys and values are F16.
+        // The cache keeps each sequence by itself (kv_unified would let every query scan the cells
+        // of all slots, and make an answer depend on its neighbours' lengths), in multiples of 256
+        // positions; keys and values are F16.
         const ri_gguf_info &info = gguf_->info();
         const int64_t heads = llama_model_n_head_kv(model_.get()); // of the first layer; of most architectures, of all
         const int64_t each = GGML_PAD(int64_t(n_context_), 256), sequences = lane.count + 1;
@@ -275,7 +281,8 @@ class Generator {
         params.n_outputs_max_per_seq = 1;
         params.n_threads = params.n_threads_batch = engine_->n_threads();
         params.kv_unified = false;
-        // Left to itself, llama.cpp does without where the layers' device, the CPU here, is not the one that attends.
+        // Left to itself, llama.cpp does without where the layers' device, the CPU here, is not the
+        // one that attends.
         if (kernels_) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         if (engine_->strict() && !engine_->on_cpu()) {
             params.cb_eval = note_stray;
@@ -291,7 +298,8 @@ class Generator {
         lanes_.push_back(std::move(lane));
     }
 
-    // Has a lane's tokens chosen where the next call wants it: the host needs logits only to give them away.
+    // Has a lane's tokens chosen where the next call wants it: the host needs logits only to give
+    // them away.
     void choose(Lane &lane, bool on_device, int32_t n_asked) {
         if (!on_device) return lane.selection.reset();
         if (lane.selection && lane.selection->most_asked() >= n_asked) return;
@@ -301,8 +309,8 @@ class Generator {
         lane.selection = std::make_unique<Selection>(lane.context.get(), lane.count, n_vocab_, most);
     }
 
-    // Computes one position and forgets it. So the matrices are packed, and what goes wrong meanwhile is said, before
-    // the first answer.
+    // Computes one position and forgets it. So the matrices are packed, and what goes wrong
+    // meanwhile is said, before the first answer.
     void pack_weights() {
         const int32_t token = 0;
         run(lanes_[0], {nullptr, &token}, {{0, 0, true}}, [](size_t, const float *) {});
@@ -352,11 +360,13 @@ class Generator {
                      double(b.rows[row * size_t(n_embd_) + e]), e);
     }
 
-    // llama.cpp computes sequences together only where their numbers follow each other. So the slots of a call move
-    // together: the last of them changes places with an empty slot in front of it, while there is one.
+    // llama.cpp computes sequences together only where their numbers follow each other. So the
+    // slots of a call move together: the last of them changes places with an empty slot in front of
+    // it, while there is one.
     //
-    // The order of sequences shows in the last digits of what is computed. Where no slot holds anything but the prefix
-    // it is that of a new generator, so that answers do not depend on those before them.
+    // The order of sequences shows in the last digits of what is computed. Where no slot holds
+    // anything but the prefix it is that of a new generator, so that answers do not depend on those
+    // before them.
     void close_gaps(Lane &lane, const ri_decode_batch &b) {
         auto used = [&](int32_t i) { return used_[size_t(lane.first + i)]; };
         bool fresh = true;
@@ -407,8 +417,8 @@ class Generator {
         std::copy(found.logits.begin(), found.logits.end(), result.logits);
     }
 
-    // A slot of a batch: `place` is its number there, `first` where its rows start, `asked` where its tokens asked
-    // about do.
+    // A slot of a batch: `place` is its number there, `first` where its rows start, `asked` where
+    // its tokens asked about do.
     struct Part {
         size_t place, first, asked, n_asked;
     };
@@ -465,8 +475,8 @@ class Generator {
         });
     }
 
-    // Decodes in pieces that llama.cpp takes; gives each wanted position's logits, or its row of the selection, to
-    // result(i, values), i counting them, from up to two threads.
+    // Decodes in pieces that llama.cpp takes; gives each wanted position's logits, or its row of
+    // the selection, to result(i, values), i counting them, from up to two threads.
     template <typename Result>
     void run(Lane &lane, const Inputs &inputs, const std::vector<Position> &positions, Result &&result) {
         size_t n_results = 0;
@@ -519,7 +529,8 @@ class Generator {
         }
     }
 
-    // body(0..n), the second half on another thread when there is enough of it; rethrows what it threw.
+    // body(0..n), the second half on another thread when there is enough of it; rethrows what it
+    // threw.
     template <typename Body> void each_on_two_threads(size_t n, Body &&body) const {
         const size_t half = n >= 8 && engine_->n_threads() > 1 ? n / 2 : n;
         std::exception_ptr error;

@@ -28,14 +28,15 @@ struct TensorView {
     size_t n_bytes;
 };
 
-// Throws unless `value` can be a token of a vocabulary of `n_vocab`; `what` and `index` name it in the message.
+// Throws unless `value` can be a token of a vocabulary of `n_vocab`; `what` and `index` name it in
+// the message.
 void require_token(int32_t value, int64_t n_vocab, const char *what, size_t index);
 
 // Immutable once made, so all methods may be called from several threads at once.
 class Gguf {
   public:
-    // Maps the file, checks that it is whole, and reads its description and, where there is one, its vocabulary. Of a
-    // split file any part may be named; all of them are mapped.
+    // Maps the file, checks that it is whole, and reads its description and, where there is one,
+    // its vocabulary. Of a split file any part may be named; all of them are mapped.
     explicit Gguf(const std::string &path);
     ~Gguf();
     Gguf(const Gguf &) = delete;
@@ -48,21 +49,24 @@ class Gguf {
     const std::vector<std::string> &tensor_names() const { return names_; }
     bool has(const std::string &tensor) const;
     TensorView tensor(const std::string &name) const; // throws RI_FILE if there is none
-    // Rows [first, first + n) of a tensor seen as rows of ne[0] numbers: dst [n, ne[0]]. The range must lie inside.
+    // Rows [first, first + n) of a tensor seen as rows of ne[0] numbers: dst [n, ne[0]]. The range
+    // must lie inside.
     void dequantise_rows(const TensorView &view, int64_t first, int64_t n, float *dst) const;
-    // Takes a tensor's pages off this process's memory. They stay in the system's cache, and come back when they are
-    // read.
+    // Takes a tensor's pages off this process's memory. They stay in the system's cache, and come
+    // back when they are read.
     void let_go(const TensorView &view) const;
     // What the rows of the token-embedding table are multiplied by.
     float token_scale() const;
-    // Rows of the token-embedding table, so multiplied: dst [n, E]. Throws for a token outside the vocabulary.
+    // Rows of the token-embedding table, so multiplied: dst [n, E]. Throws for a token outside the
+    // vocabulary.
     void embed(const int32_t *tokens, size_t n, float *dst) const;
 
     // Values of the metadata; nothing if the key is missing, RI_FILE if its type is another.
     std::optional<int64_t> integer(const std::string &key) const;
     std::optional<double> number(const std::string &key) const;
     std::optional<std::string> text(const std::string &key) const;
-    // The integer that a list repeats for each layer; nothing if its entries differ, or there is no such list.
+    // The integer that a list repeats for each layer; nothing if its entries differ, or there is no
+    // such list.
     std::optional<int64_t> repeated(const std::string &key) const;
 
     // Positions are multiplied by this before rotation: 1, or 1/factor with linear RoPE scaling.

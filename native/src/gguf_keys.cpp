@@ -1,5 +1,5 @@
-// Metadata of GGUF files, read and written. ggml lays out the beginning of a new file and rounds its numbers; the
-// caller writes both where it likes.
+// Metadata of GGUF files, read and written. ggml lays out the beginning of a new file and rounds
+// its numbers; the caller writes both where it likes.
 #include "gguf.h"
 
 #include <algorithm>

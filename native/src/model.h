@@ -1,4 +1,5 @@
-// Models: named float32 tensors with gradients and AdamW moments. Recommenders and adapters derive from Model.
+// Models: named float32 tensors with gradients and AdamW moments. Recommenders and adapters derive
+// from Model.
 #pragma once
 
 #include "graph/losses.h"
@@ -39,14 +40,14 @@ class Model {
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
     ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }
 
-    // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed. Throws on an
-    // unknown name.
+    // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed.
+    // Throws on an unknown name.
     Var use(Graph &graph, const std::string &name) const;
 
     // One AdamW step; returns the gradient's norm before clipping.
     float update(const ri_adamw &params);
-    // The same as the end of a graph that may have gradients: its result is the norm [1]. Whenever the graph runs it
-    // makes a step by what was set() last, unless the norm is not finite.
+    // The same as the end of a graph that may have gradients: its result is the norm [1]. Whenever
+    // the graph runs it makes a step by what was set() last, unless the norm is not finite.
     ggml_tensor *add_update(Graph &graph) const;
     void set(const ri_adamw &params) const { settings_ = params; } // under the engine's lock
     // Throws unless it is finite.

@@ -1,5 +1,6 @@
-// Random numbers from a counter: number i of a stream is a function of both, so that there is no state to keep and the
-// work may be split in any way. Kernel sets make vectors of them (kernels/random.cpp).
+// Random numbers from a counter: number i of a stream is a function of both, so that there is no
+// state to keep and the work may be split in any way. Kernel sets make vectors of them
+// (kernels/random.cpp).
 #pragma once
 
 #include <cstdint>

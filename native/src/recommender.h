@@ -1,5 +1,5 @@
-// What every sequential recommender offers: a state after each item of a history, and scores of all items from a state.
-// The models are in recommenders/.
+// What every sequential recommender offers: a state after each item of a history, and scores of all
+// items from a state. The models are in recommenders/.
 #pragma once
 
 #include "graph/program.h"
@@ -48,16 +48,18 @@ class Source {
     int64_t n_shared() const { return int64_t(shape_.n_shared); }
     float target_discount() const { return shape_.target_discount; }
 
-    // The same, with a sample for each beginning of each history: number b * T + t is history b up to position t.
+    // The same, with a sample for each beginning of each history: number b * T + t is history b up
+    // to position t.
     Source prefixes() const;
     // The same, with padding in front.
     Source padded_in_front() const;
-    // The same, with a mask after the last item, and one in place of each item that is a target. A mask is a row of the
-    // table of items. There is one position more: what follows item t stands at position t + 1.
+    // The same, with a mask after the last item, and one in place of each item that is a target. A
+    // mask is a row of the table of items. There is one position more: what follows item t stands
+    // at position t + 1.
     Source masked(int32_t row) const;
 
-    // Of a sample of the current batch: the number of its items and masks, where the last one stands, where the others
-    // do.
+    // Of a sample of the current batch: the number of its items and masks, where the last one
+    // stands, where the others do.
     int32_t length(int64_t sample) const;
     int64_t last(int64_t sample) const { return (in_front_ ? positions() : length(sample)) - 1; }
     bool present(int64_t sample, int64_t position) const {
@@ -115,7 +117,8 @@ class Recommender : public Model {
   protected:
     enum Purpose { for_states, for_all_states, for_scores, for_training, n_purposes };
     using Program = Programs<Shape>::Program;
-    // The graph for a purpose and shape: the last one if it fits, else a new one. `build` gives its result.
+    // The graph for a purpose and shape: the last one if it fits, else a new one. `build` gives its
+    // result.
     using Build = std::function<Var(Graph &graph, Source &source)>;
     Program &program(Purpose purpose, const Shape &shape, const Build &build);
     // Runs it on a batch.
@@ -123,7 +126,8 @@ class Recommender : public Model {
 
   private:
     Var all_scores(Graph &graph, Var states) const;
-    // The scores that states [n] give to their own items, by the products that give all scores: [n].
+    // The scores that states [n] give to their own items, by the products that give all scores:
+    // [n].
     std::vector<float> own_scores(const float *states, int64_t n, const int32_t *items);
     Var training_loss(Graph &graph, Source &source) const;
     // Where the state of row i of training stands in [B, T].

@@ -81,7 +81,8 @@ void Selection::apply(llama_sampler *sampler, ggml_context *ctx, ggml_cgraph *, 
     data->logits = nullptr; // are not asked for
 }
 
-// llama.cpp calls this for each sequence of the graph that is about to be computed; the last one uploads what is asked.
+// llama.cpp calls this for each sequence of the graph that is about to be computed; the last one
+// uploads what is asked.
 void Selection::set_input(llama_sampler *sampler) {
     auto &sequence = *static_cast<Sequence *>(sampler->ctx);
     Selection &self = *sequence.of;

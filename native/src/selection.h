@@ -1,7 +1,9 @@
-// Chooses tokens on the device that computes their logits, so that no table of logits goes to the host.
+// Chooses tokens on the device that computes their logits, so that no table of logits goes to the
+// host.
 //
-// llama.cpp has a sampler for each sequence add operations to its graph. Those of one context build one table together:
-// for each sequence its likeliest token, that token's logit and probability, and the logits of the tokens asked about.
+// llama.cpp has a sampler for each sequence add operations to its graph. Those of one context build
+// one table together: for each sequence its likeliest token, that token's logit and probability,
+// and the logits of the tokens asked about.
 #pragma once
 
 #include "llama.h"
@@ -13,7 +15,8 @@ namespace ri {
 
 class Selection {
   public:
-    // For sequences 1 to n of a context, of each of which up to `most_asked` tokens are asked about.
+    // For sequences 1 to n of a context, of each of which up to `most_asked` tokens are asked
+    // about.
     Selection(llama_context *context, int32_t n, int64_t n_vocab, int32_t most_asked);
     ~Selection();
     Selection(const Selection &) = delete;
@@ -29,8 +32,8 @@ class Selection {
     // What a sequence's row holds, as llama_get_sampled_probs_ith gives it.
     enum Column { token, logit, probability, asked };
 
-    // The table for logits [n_vocab, rows]: [asked + most_asked, rows]. `ids` [most_asked, rows] are the tokens asked
-    // about; null: none are.
+    // The table for logits [n_vocab, rows]: [asked + most_asked, rows]. `ids` [most_asked, rows]
+    // are the tokens asked about; null: none are.
     static ggml_tensor *table(ggml_context *ctx, ggml_tensor *logits, ggml_tensor *ids);
 
   private:

@@ -13,8 +13,8 @@ namespace {
 struct Sizes {
     int64_t n_in, n_out;
 };
-// Those of a small LLM's feed-forward layers, which take most of a training step, with as many rows as keep the engine
-// busy for longer than it takes to start, from the least on.
+// Those of a small LLM's feed-forward layers, which take most of a training step, with as many rows
+// as keep the engine busy for longer than it takes to start, from the least on.
 constexpr Sizes small_llm = {576, 3072};
 constexpr int64_t least_rows = 256, most_rows = 16384;
 constexpr Sizes large = {4096, 4096}; // and 8192 rows: enough for a GPU to reach its peak
@@ -107,7 +107,8 @@ double product_speed(Engine &engine, ri_precision precision) {
     return flop_of(small_llm, rows) / shortest(product);
 }
 
-// The speed of the kernel set's multiply-add loop on all threads of the engine; on a GPU of large products.
+// The speed of the kernel set's multiply-add loop on all threads of the engine; on a GPU of large
+// products.
 double peak(Engine &engine, ri_precision precision) {
     if (!engine.on_cpu()) {
         auto product = prepare(engine, precision, large, large_rows);

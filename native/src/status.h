@@ -30,8 +30,8 @@ struct Error : std::runtime_error {
     throw Error(code, message);
 }
 
-// The number behind an enum that a C caller passed. It may be any, and C++ leaves undefined what reading one outside
-// the enum's range does.
+// The number behind an enum that a C caller passed. It may be any, and C++ leaves undefined what
+// reading one outside the enum's range does.
 template <typename Enum> int number_of(const Enum &value) {
     static_assert(sizeof(Enum) == sizeof(int), "an enum of the interface is an int");
     int number;
@@ -57,7 +57,8 @@ inline ri_status report(ri_error *err, ri_status code, const char *message) noex
     return code;
 }
 
-// Runs `body` and turns whatever it throws into a status: the only way in which exported functions do their work.
+// Runs `body` and turns whatever it throws into a status: the only way in which exported functions
+// do their work.
 template <typename Body> ri_status guard(ri_error *err, Body &&body) noexcept {
     try {
         body();

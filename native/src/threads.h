@@ -1,5 +1,6 @@
-// A team of threads that share pieces of work. A thread that has to wait spins briefly, since pieces are short, and
-// then sleeps: beside other programs on the same CPUs the team gets its share of them, and wastes none of it.
+// A team of threads that share pieces of work. A thread that has to wait spins briefly, since
+// pieces are short, and then sleeps: beside other programs on the same CPUs the team gets its share
+// of them, and wastes none of it.
 #pragma once
 
 #include <atomic>
@@ -22,8 +23,8 @@ class Threads {
 
     int count() const { return int(parts_.size()); }
 
-    // Calls body(i) once for each i of 0..count()-1 and returns after the last. One caller at a time; the body must not
-    // throw.
+    // Calls body(i) once for each i of 0..count()-1 and returns after the last. One caller at a
+    // time; the body must not throw.
     template <typename Body> void run(Body &&body) {
         call_ = [](void *b, int i) { (*static_cast<std::remove_reference_t<Body> *>(b))(i); };
         body_ = &body;

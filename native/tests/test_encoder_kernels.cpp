@@ -1,6 +1,7 @@
-// The products, functions and random numbers of recommenders and adapters, of every kernel set that this processor
-// supports, against plain loops and against the statistics of random numbers. test_recommender_kernels.cpp compares
-// the kernels of encoders with formulas, and so do the Go tests, through the models that use them.
+// The products, functions and random numbers of recommenders and adapters, of every kernel set that
+// this processor supports, against plain loops and against the statistics of random numbers.
+// test_recommender_kernels.cpp compares the kernels of encoders with formulas, and so do the Go
+// tests, through the models that use them.
 #include "status.h"
 #include "support/kernel_sets.h"
 
@@ -58,7 +59,8 @@ void test_gemm() {
                 }
 }
 
-// Mean, variance, kurtosis, tails, and no connection between neighbours, halves of a block, or streams.
+// Mean, variance, kurtosis, tails, and no connection between neighbours, halves of a block, or
+// streams.
 void test_normal() {
     constexpr int64_t n = 1 << 20;
     std::vector<float> x(n), y(n), shared(n + 7);
@@ -97,7 +99,8 @@ void test_dropout_mask() {
     }
 }
 
-// Scores of candidates, which may be drawn more than once, and their gradients; on any number of threads the same bits.
+// Scores of candidates, which may be drawn more than once, and their gradients; on any number of
+// threads the same bits.
 void test_candidates() {
     constexpr int64_t items = 9;
     for (int64_t n : {1, 5, 64})
@@ -142,8 +145,8 @@ void test_candidates() {
             }
 }
 
-// Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double precision; on any
-// number of threads the same bits.
+// Rows of softmax, GELU, SiLU and the squared error, and their gradients, from formulas in double
+// precision; on any number of threads the same bits.
 void test_functions() {
     for (int64_t rows : {1, 7})
         for (int64_t n : {1, 5, 64, 131}) {

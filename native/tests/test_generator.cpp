@@ -1,4 +1,5 @@
-// Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens in, logits out.
+// Generation. The reference is llama.cpp itself, called in the plainest way: one sequence, tokens
+// in, logits out.
 #include "engine.h"
 #include "gguf.h"
 #include "kernel_device.h"
@@ -58,7 +59,8 @@ struct Fixture {
     }
 };
 
-// Logits after the last of `tokens`, by ggml's kernels: plain products and softmax, keys and values in F32.
+// Logits after the last of `tokens`, by ggml's kernels: plain products and softmax, keys and values
+// in F32.
 std::vector<float> reference_logits(const Fixture &f, std::vector<int32_t> tokens) {
     llama_model_params model_params = llama_model_default_params();
     model_params.use_extra_bufts = false;
@@ -114,7 +116,8 @@ double largest_difference(const float *a, const float *b, size_t n) {
     return largest;
 }
 
-// One sequence, at once and in pieces longer and shorter than llama.cpp's batch, as tokens and as rows.
+// One sequence, at once and in pieces longer and shorter than llama.cpp's batch, as tokens and as
+// rows.
 void test_against_llama_cpp(const TinyGguf &model, double tolerance) {
     tolerance = bound(tolerance, 10 * tolerance);
     Fixture f(model, "generator.gguf");
@@ -175,8 +178,8 @@ void test_undescribed(const char *architecture) {
     ri_generator_free(generator);
 }
 
-// A slot copied into another goes on as the first would have, and each by itself; log-probabilities of asked tokens are
-// those of the logits.
+// A slot copied into another goes on as the first would have, and each by itself; log-probabilities
+// of asked tokens are those of the logits.
 void test_copy_and_asked() {
     Fixture f({}, "copy.gguf");
     const size_t V = size_t(f.info.n_vocab);
@@ -221,8 +224,9 @@ void test_copy_and_asked() {
     ri_generator_free(generator);
 }
 
-// More slots than one context of llama.cpp has: tokens, their log-probabilities and those of tokens asked about are the
-// same where the host has all logits and where the device may choose; slots of two contexts can be copied.
+// More slots than one context of llama.cpp has: tokens, their log-probabilities and those of tokens
+// asked about are the same where the host has all logits and where the device may choose; slots of
+// two contexts can be copied.
 void test_many_slots() {
     Fixture f({}, "many.gguf");
     const size_t V = size_t(f.info.n_vocab), n = 4;
@@ -278,7 +282,8 @@ void test_slots() {
         CHECK_OK(ri_generator_prefix(generator, prefix.data(), with_prefix ? prefix.size() : 0, &err));
         for (int round = 0; round < 2; ++round) {
             const Answer together = decode(f, generator, slots, suffixes, round == 1);
-            // The keys and values are F16 on both sides; what differs is the order of sums in other batch shapes.
+            // The keys and values are F16 on both sides; what differs is the order of sums in other
+            // batch shapes.
             for (size_t i = 0; i < n_slots; ++i) {
                 std::vector<int32_t> tokens = with_prefix ? prefix : std::vector<int32_t>{};
                 tokens.insert(tokens.end(), suffixes[i].begin(), suffixes[i].end());
@@ -316,8 +321,8 @@ void test_errors() {
     const ri_decode_result to_after{nullptr, nullptr, nullptr, after.data()}, to_nowhere{};
     CHECK_OK(ri_generator_decode(generator, &good, &to_before, &err));
 
-    // After each failure the slots of the call are back at the prefix, so that the good call gives the first answer
-    // again.
+    // After each failure the slots of the call are back at the prefix, so that the good call gives
+    // the first answer again.
     auto refuse = [&](const ri_decode_batch &batch, ri_status code, const char *text) {
         int32_t next = -7;
         const ri_decode_result result{&next, nullptr, nullptr, nullptr};
@@ -439,8 +444,8 @@ void test_lifetime() {
     CHECK(ri_debug_live(RI_LIVE_ENGINE) == 0 && ri_debug_live(RI_LIVE_GGUF) == 0);
 }
 
-// A product with a model's matrix, as llama.cpp hands it to the device: the numbers of multiply. Other products are
-// ggml's.
+// A product with a model's matrix, as llama.cpp hands it to the device: the numbers of multiply.
+// Other products are ggml's.
 void test_device(ggml_type type, int64_t rows, int64_t n_out, int64_t n_in) {
     ri_engine_params params = ri_engine_params_default();
     params.backend = "cpu";
@@ -491,9 +496,9 @@ void test_device(ggml_type type, int64_t rows, int64_t n_out, int64_t n_in) {
     }
 }
 
-// How many products and attentions of a decode the core's kernels compute: all that the graph has, of matrices in BF16
-// or quantised, and none of matrices in F32. Without them ("portable", a GPU) no such device is
-// made.
+// How many products and attentions of a decode the core's kernels compute: all that the graph has,
+// of matrices in BF16 or quantised, and none of matrices in F32. Without them ("portable", a GPU)
+// no such device is made.
 void test_kernel_device() {
     ri_engine_params engine_params = ri_engine_params_default();
     engine_params.backend = test_backend();
@@ -553,8 +558,8 @@ void write_bf16_copy(const std::string &from, const std::string &to) {
     CHECK(gguf_write_to_file(copy.get(), to.c_str(), false));
 }
 
-// With the kernels a quantised file gives the bits of its copy in BF16, and either gives the same bits on any number of
-// threads, alone and among others.
+// With the kernels a quantised file gives the bits of its copy in BF16, and either gives the same
+// bits on any number of threads, alone and among others.
 void test_same_bits() {
     ri_engine_params engine_params = ri_engine_params_default();
     engine_params.backend = test_backend();
@@ -603,7 +608,8 @@ int main(int argc, char **argv) {
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim
     CASE(test_against_llama_cpp(model, 5e-3));
-    // The reference rounds what a matrix is multiplied with to the matrix's type, which the generator may not.
+    // The reference rounds what a matrix is multiplied with to the matrix's type, which the
+    // generator may not.
     model.type = GGML_TYPE_Q8_0;
     CASE(test_against_llama_cpp(model, 0.1));
     model.type = GGML_TYPE_BF16;

@@ -1,4 +1,5 @@
-// Models and adapters through the C interface. AdamW, soft tokens and losses against plain loops in double precision.
+// Models and adapters through the C interface. AdamW, soft tokens and losses against plain loops in
+// double precision.
 #include "support/models.h"
 
 #include <algorithm>
@@ -159,8 +160,8 @@ std::vector<double> naive_lookup(const std::vector<float> &entries, const std::v
     return y;
 }
 
-// The entries [n_entries, n_out / n_lookups] that fit best [n, n_entries], each plus `sure` times e to how far its
-// score is below the best.
+// The entries [n_entries, n_out / n_lookups] that fit best [n, n_entries], each plus `sure` times e
+// to how far its score is below the best.
 std::vector<double> naive_retrieval(const std::vector<float> &entries, const std::vector<float> &sure,
                                     const std::vector<double> &fit, size_t n, size_t n_lookups) {
     const size_t n_entries = fit.size() / n, width = entries.size() / n_entries;

@@ -18,8 +18,8 @@ Var linear(Graph &g, Var w, Var x, Var bias) {
 }
 
 Var gelu(Graph &g, Var a) {
-    // y = x (1 + tanh u) / 2, u = c (x + b x^3); Hendrycks and Gimpel 2016, arXiv 1606.08415. ggml's own GELU looks its
-    // values up in a 16-bit table on the CPU, so it is not used.
+    // y = x (1 + tanh u) / 2, u = c (x + b x^3); Hendrycks and Gimpel 2016, arXiv 1606.08415.
+    // ggml's own GELU looks its values up in a 16-bit table on the CPU, so it is not used.
     const float c = std::sqrt(2.0f / float(M_PI)), b = 0.044715f;
     ggml_tensor *x = a.value;
     ggml_tensor *square = ggml_sqr(g.ctx(), x);
@@ -37,7 +37,8 @@ Var gelu(Graph &g, Var a) {
 Var gelu_erf(Graph &g, Var a) {
     ggml_tensor *x = a.value;
     return g.record(ggml_gelu_erf(g.ctx(), x), {a}, [=, &g](ggml_tensor *dy) {
-        // d/dx x Phi(x) = Phi(x) + x phi(x). ggml has no erf, but Phi(x) = gelu(x) / x, where 0 is moved aside.
+        // d/dx x Phi(x) = Phi(x) + x phi(x). ggml has no erf, but Phi(x) = gelu(x) / x, where 0 is
+        // moved aside.
         ggml_tensor *is_zero = ggml_scale_bias(g.ctx(), ggml_step(g.ctx(), ggml_abs(g.ctx(), x)), -1.0f, 1.0f);
         ggml_tensor *moved = ggml_add(g.ctx(), x, ggml_scale(g.ctx(), is_zero, 1e-20f));
         ggml_tensor *cumulative = ggml_div(g.ctx(), ggml_gelu_erf(g.ctx(), moved), moved);
@@ -116,8 +117,8 @@ Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor) {
 }
 
 ggml_tensor *softmax_back(Graph &g, ggml_tensor *dy, ggml_tensor *y, float factor) {
-    // Not by ggml_soft_max_ext_back: the result may be given y's memory, where ggml's CPU backend writes before it has
-    // read y.
+    // Not by ggml_soft_max_ext_back: the result may be given y's memory, where ggml's CPU backend
+    // writes before it has read y.
     ggml_tensor *dot = ggml_sum_rows(g.ctx(), ggml_mul(g.ctx(), dy, y));
     return ggml_scale(g.ctx(), ggml_mul(g.ctx(), ggml_sub(g.ctx(), dy, dot), y), factor);
 }
@@ -125,8 +126,8 @@ ggml_tensor *softmax_back(Graph &g, ggml_tensor *dy, ggml_tensor *y, float facto
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, ggml_tensor *table) {
     ggml_tensor *scattered = ggml_get_rows_back(g.ctx(), dy, ids, table);
     if (g.supported(scattered)) return scattered;
-    // Elsewhere: dTable = dy * onehot^T, some rows of the table at a time. Where an id is the row's number there is
-    // a 1.
+    // Elsewhere: dTable = dy * onehot^T, some rows of the table at a time. Where an id is the row's
+    // number there is a 1.
     constexpr int64_t at_once = 4096;
     const int64_t rows = table->ne[1], count = ids->ne[0];
     ggml_context *ctx = g.ctx();
@@ -164,7 +165,8 @@ Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *
     ggml_tensor *p = ggml_soft_max(g.ctx(), logits.value);
     ggml_tensor *p_target =
         ggml_get_rows(g.ctx(), ggml_reshape_2d(g.ctx(), p, 1, n_classes * n), flat_targets); // [1, n]
-    // The clamp keeps a probability that underflowed finite; its gradient is the exact p - 1 all the same.
+    // The clamp keeps a probability that underflowed finite; its gradient is the exact p - 1 all
+    // the same.
     ggml_tensor *logp = ggml_log(g.ctx(), ggml_clamp(g.ctx(), p_target, 1e-37f, 1.0f));
     // It also makes 1 of NaN; p - p is 0, or NaN again.
     logp = ggml_reshape_1d(g.ctx(), ggml_add(g.ctx(), logp, ggml_sub(g.ctx(), p_target, p_target)), n);

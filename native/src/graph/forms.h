@@ -1,5 +1,6 @@
-// The two forms of operations that have both: by the engine's kernel set, and composed of ggml operations. Only
-// operations.cpp and losses.cpp choose between them. Shapes are those of operations.h and losses.h.
+// The two forms of operations that have both: by the engine's kernel set, and composed of ggml
+// operations. Only operations.cpp and losses.cpp choose between them. Shapes are those of
+// operations.h and losses.h.
 #pragma once
 
 #include "graph/losses.h"
@@ -22,7 +23,8 @@ Var swiglu(Graph &g, Var gate_up);
 Var frozen_linear(Graph &g, const FrozenLinear &m, Var x);
 Var softmax(Graph &g, Var a, float factor);
 ggml_tensor *gather_rows(Graph &g, ggml_tensor *table, ggml_tensor *ids);
-// The gradient of a table [n, rows] of which rows were taken: dy [n, count] added up by ids [count].
+// The gradient of a table [n, rows] of which rows were taken: dy [n, count] added up by ids
+// [count].
 ggml_tensor *scatter_rows(Graph &g, ggml_tensor *dy, ggml_tensor *ids, const ggml_tensor *table);
 Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids);
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs);

@@ -7,8 +7,8 @@ namespace ri {
 
 namespace {
 
-// Enough for a forward and backward pass through 80 layers of an LLM, and through 64 attention blocks of a
-// recommender; a tensor's metadata takes a few hundred bytes.
+// Enough for a forward and backward pass through 80 layers of an LLM, and through 64 attention
+// blocks of a recommender; a tensor's metadata takes a few hundred bytes.
 constexpr size_t max_tensors = 32768;
 
 } // namespace
@@ -18,7 +18,8 @@ Graph::Graph(Engine &engine, bool gradients, Life life) : engine_(engine), gradi
         {ggml_tensor_overhead() * max_tensors + ggml_graph_overhead_custom(max_tensors, false), nullptr, true}));
     if (!ctx_) throw std::bad_alloc();
     graph_ = ggml_new_graph_custom(ctx(), max_tensors, false);
-    // ggml's CUDA backend knows a graph by its first node, which would else be a parameter that several graphs share.
+    // ggml's CUDA backend knows a graph by its first node, which would else be a parameter that
+    // several graphs share.
     ggml_tensor *nothing = ggml_new_tensor_1d(ctx(), GGML_TYPE_F32, 1);
     ggml_build_forward_expand(graph_, ggml_view_1d(ctx(), nothing, 1, 0));
 }
@@ -238,8 +239,8 @@ void Graph::upload() {
 
 void Graph::run() {
     if (!placed_ || life_ == Life::once || scratch_number_ != engine_.scratch_number()) place();
-    // ggml's CUDA backend captures a graph that looks like the one before, to replay it. What is thrown away is not
-    // worth that, so that it gets a name of its own.
+    // ggml's CUDA backend captures a graph that looks like the one before, to replay it. What is
+    // thrown away is not worth that, so that it gets a name of its own.
     if (life_ == Life::once) ggml_format_name(ggml_graph_node(graph_, 0), "%llu", engine_.next_number());
     upload();
     const ggml_status status = ggml_backend_graph_compute(engine_.backend(), graph_);

@@ -1,13 +1,15 @@
 // Reverse-mode differentiation over ggml graphs.
 //
-// ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a frozen weight is an
-// outer product that only some backends have. Here each operation records a vector-Jacobian rule that is itself
-// composed of ggml operations, forward ones where CPU, CUDA and Metal have no other in common. On the CPU the heavy
-// ones run on a kernel set instead (kernels/); the "portable" backend is the CPU without them.
+// ggml's own autodiff has no rule for LayerNorm, tanh, concat and others and its gradient through a
+// frozen weight is an outer product that only some backends have. Here each operation records a
+// vector-Jacobian rule that is itself composed of ggml operations, forward ones where CPU, CUDA and
+// Metal have no other in common. On the CPU the heavy ones run on a kernel set instead (kernels/);
+// the "portable" backend is the CPU without them.
 //
-// Where a kernel set runs the LLM, its graph is built, run once and thrown away: batches differ in shape, and building
-// costs a millisecond where a step costs hundreds. All other graphs are kept and run again with other inputs
-// (program.h). Dimensions in comments are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
+// Where a kernel set runs the LLM, its graph is built, run once and thrown away: batches differ in
+// shape, and building costs a millisecond where a step costs hundreds. All other graphs are kept
+// and run again with other inputs (program.h). Dimensions in comments are in ggml's order, fastest
+// first: [E, N] is a row-major N x E matrix.
 #pragma once
 
 #include "engine.h"
@@ -27,8 +29,8 @@ struct Var {
 
 class Graph {
   public:
-    // A kept graph is placed in memory once and can then be run again at no cost. Its inputs have memory of their own,
-    // so that they are uploaded together.
+    // A kept graph is placed in memory once and can then be run again at no cost. Its inputs have
+    // memory of their own, so that they are uploaded together.
     enum class Life { once, kept };
     // `gradients` = false builds no tape: parameters are constants.
     Graph(Engine &engine, bool gradients, Life life = Life::once);
@@ -57,8 +59,8 @@ class Graph {
     using Rule = std::function<void(ggml_tensor *gradient)>;
     Var record(ggml_tensor *value, const std::vector<Var> &inputs, Rule rule);
     void accumulate(Var input, ggml_tensor *gradient);
-    // A node that runs a kernel on the threads of the engine. Inputs, at most most_inputs, are dst->src[i], and
-    // contiguous.
+    // A node that runs a kernel on the threads of the engine. Inputs, at most most_inputs, are
+    // dst->src[i], and contiguous.
     static constexpr size_t most_inputs = 9;
     using Kernel = std::function<void(ggml_tensor *dst, int ith, int nth)>;
     ggml_tensor *kernel(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> inputs, Kernel kernel);
@@ -78,7 +80,8 @@ class Graph {
     void output(ggml_tensor *value);
     // The memory that running everything asked for would take. The graph cannot be run afterwards.
     size_t n_bytes();
-    // Runs everything asked for. Refuses, before any work, an operation that the backend does not have.
+    // Runs everything asked for. Refuses, before any work, an operation that the backend does not
+    // have.
     void run();
     // Keeps kernels to the calling thread, where there is too little work to share.
     void stay_on_one_thread() { alone_ = true; }

@@ -10,8 +10,8 @@ Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *
 }
 
 Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights, float discount) {
-    // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the others (Kang and
-    // McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.
+    // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the
+    // others (Kang and McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.
     const int64_t rows = scores.value->ne[0], n = scores.value->ne[1];
     std::vector<float> signs(size_t(rows), 1.0f), ones(size_t(rows), 0.0f);
     signs[0] = -1.0f;
@@ -37,7 +37,8 @@ Var mean_squared_error(Graph &g, Var a, Var target) {
 }
 
 Var sum_of_losses(Graph &g, Var a, Var b) {
-    // A loss's gradient is 1 and its rule does not look at it: what is accumulated only says that it takes part.
+    // A loss's gradient is 1 and its rule does not look at it: what is accumulated only says that
+    // it takes part.
     return g.record(ggml_add(g.ctx(), a.value, b.value), {a, b}, [=, &g](ggml_tensor *) {
         g.accumulate(a, a.value);
         g.accumulate(b, b.value);

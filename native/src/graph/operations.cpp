@@ -50,7 +50,8 @@ Var reshape(Graph &g, Var a, int64_t ne0, int64_t ne1, int64_t ne2, int64_t ne3)
 }
 
 Var permute(Graph &g, Var a, int axis0, int axis1, int axis2, int axis3) {
-    // Axis i of the input becomes axis axes[i] of the output, so the inverse sends axes[i] back to i.
+    // Axis i of the input becomes axis axes[i] of the output, so the inverse sends axes[i] back to
+    // i.
     const int axes[4] = {axis0, axis1, axis2, axis3};
     int inverse[4];
     for (int i = 0; i < 4; ++i) inverse[axes[i]] = i;
@@ -104,7 +105,8 @@ std::vector<Var> split(Graph &g, Var a, int64_t count) {
     const ggml_tensor *t = a.value;
     const int last = t->ne[3] > 1 ? 3 : t->ne[2] > 1 ? 2 : 1;
     const int64_t size = t->ne[last] / count;
-    // The first part is recorded first, so its rule runs last and finds the gradients of the others.
+    // The first part is recorded first, so its rule runs last and finds the gradients of the
+    // others.
     auto gradients = std::make_shared<std::vector<ggml_tensor *>>(size_t(count), nullptr);
     std::vector<Var> parts;
     for (int64_t i = 0; i < count; ++i) {

@@ -1,5 +1,5 @@
-// Differentiable operations: free functions that record their rule on a graph's tape. Dimensions are in ggml's order,
-// fastest first: [E, N] is a row-major N x E matrix.
+// Differentiable operations: free functions that record their rule on a graph's tape. Dimensions
+// are in ggml's order, fastest first: [E, N] is a row-major N x E matrix.
 #pragma once
 
 #include "graph/graph.h"
@@ -7,8 +7,8 @@
 
 namespace ri {
 
-// A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed product: in panels for
-// a kernel set, or as two ggml tensors.
+// A frozen matrix and its transpose, so that the gradient of its input is a second forward-speed
+// product: in panels for a kernel set, or as two ggml tensors.
 struct FrozenLinear {
     int64_t n_in = 0, n_out = 0;
     int64_t size() const { return n_in * n_out; }
@@ -45,7 +45,8 @@ Var gelu_erf(Graph &g, Var a); // exact form
 Var silu(Graph &g, Var a);
 Var layer_norm(Graph &g, Var a, Var weight, Var bias, float eps); // over dimension 0
 Var rms_norm(Graph &g, Var a, ggml_tensor *weight, float eps);    // over dimension 0; the weight is frozen
-// The first heads of a [n, N] and the next ones, each normalised by itself; what follows stays as it is.
+// The first heads of a [n, N] and the next ones, each normalised by itself; what follows stays as
+// it is.
 struct HeadNorm {
     ggml_tensor *weight; // [numbers of a head]
     int64_t heads;
@@ -55,17 +56,17 @@ Var swiglu(Graph &g, Var gate_up);                             // [2n, N] -> [n,
 Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor); // softmax(factor * a + mask) over dimension 0
 // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
 Var get_rows(Graph &g, Var table, ggml_tensor *ids);
-// The same of ids that are all different, so that its gradient is a gather, too, by places I32 [rows]: the place of
-// each row among the ids, or their number. A kernel set does without them.
+// The same of ids that are all different, so that its gradient is a gather, too, by places I32
+// [rows]: the place of each row among the ids, or their number. A kernel set does without them.
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
-// The products of each of x [k, N] with rows of a table [k, rows], plus the bias [rows], if it has a value, of these
-// rows: ids I32 [count * N] -> [count, N].
+// The products of each of x [k, N] with rows of a table [k, rows], plus the bias [rows], if it has
+// a value, of these rows: ids I32 [count * N] -> [count, N].
 Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids);
 // `base` [n, N], which is overwritten, with its rows at places I32 [M] those of `inserted` [n, M].
 Var splice(Graph &g, ggml_tensor *base, Var inserted, ggml_tensor *places);
 
-// Of plain tensors, not recorded: a + b and a * b, where b's numbers may repeat along a's; sums over all dimensions but
-// the first, [n, ...] -> [n].
+// Of plain tensors, not recorded: a + b and a * b, where b's numbers may repeat along a's; sums
+// over all dimensions but the first, [n, ...] -> [n].
 ggml_tensor *plus(Graph &g, ggml_tensor *a, ggml_tensor *b);
 ggml_tensor *times(Graph &g, ggml_tensor *a, ggml_tensor *b);
 ggml_tensor *sum_to_row(Graph &g, ggml_tensor *a);

@@ -1,4 +1,5 @@
-// Programs: graphs that are built once for each shape, placed once, and run again with other inputs.
+// Programs: graphs that are built once for each shape, placed once, and run again with other
+// inputs.
 #pragma once
 
 #include "graph/graph.h"
@@ -17,8 +18,8 @@ template <typename Shape> class Programs {
         std::unique_ptr<Graph> graph;
         ggml_tensor *result;
     };
-    // The program for a shape. A new one is what `build` makes of an empty graph on `engine`: a loss, to whose
-    // gradients the graph adds, or another result.
+    // The program for a shape. A new one is what `build` makes of an empty graph on `engine`: a
+    // loss, to whose gradients the graph adds, or another result.
     template <typename Build> Program &get(Engine &engine, bool gradients, const Shape &shape, Build &&build) {
         auto found = programs_.begin();
         while (found != programs_.end() && !(found->shape == shape)) ++found;

@@ -1,5 +1,6 @@
-// Rotary grouped-query attention of packed samples after a shared prefix. The queries of some positions, of all heads
-// that share keys, are the rows of one matrix, so that everything but the softmax is a product of small matrices.
+// Rotary grouped-query attention of packed samples after a shared prefix. The queries of some
+// positions, of all heads that share keys, are the rows of one matrix, so that everything but the
+// softmax is a product of small matrices.
 #include "set.h"
 
 #include <math.h>
@@ -57,7 +58,8 @@ RI_INLINE void softmax_back_row(const float *p, int64_t n, float scale, float *d
     for (int64_t j = 0; j < n; ++j) ds[j] = scale * p[j] * (ds[j] - mean);
 }
 
-// One sample and key-value head: where its numbers lie in qkv (and in its gradient), and a thread's scratch memory.
+// One sample and key-value head: where its numbers lie in qkv (and in its gradient), and a thread's
+// scratch memory.
 class Task {
   public:
     Task(const Attention &a, const PrefixCache &prefix)
@@ -115,14 +117,16 @@ class Task {
         }
     }
 
-    // x [rows, hd] times the transposed keys or values of the prefix and of the sample -> [rows, P + end].
+    // x [rows, hd] times the transposed keys or values of the prefix and of the sample -> [rows, P
+    // + end].
     void products(const float *x, const float *of_prefix, MatrixView own, float *y) const {
         const int64_t P = prefix_.n;
         if (P) gemm(rows(), P, hd_, {x, hd_, 1}, {of_prefix + kv_ * hd_ * P, P, 1}, y, stride_, false, rows());
         gemm(rows(), end, hd_, {x, hd_, 1}, own, y + P, stride_, false, rows());
     }
 
-    // Rows of keys or values of the prefix and of the sample, summed with weights w [rows, P + end] -> [rows, hd].
+    // Rows of keys or values of the prefix and of the sample, summed with weights w [rows, P + end]
+    // -> [rows, hd].
     void sums(const float *w, const float *of_prefix, MatrixView own, float *y) const {
         const int64_t P = prefix_.n;
         if (P) gemm(rows(), hd_, P, {w, stride_, 1}, {of_prefix + kv_ * P * hd_, hd_, 1}, y, hd_, false, rows());

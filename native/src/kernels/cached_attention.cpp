@@ -1,6 +1,6 @@
-// Attention of generation: few queries, and keys and values in a cache of half precision. Queries that see the same
-// keys and values are the rows of one matrix; keys are taken a block at a time, and the softmax is kept up to date on
-// the way (Milakov and Gimelshein 2018, arXiv 1805.02867).
+// Attention of generation: few queries, and keys and values in a cache of half precision. Queries
+// that see the same keys and values are the rows of one matrix; keys are taken a block at a time,
+// and the softmax is kept up to date on the way (Milakov and Gimelshein 2018, arXiv 1805.02867).
 #include "set.h"
 
 #include <math.h>
@@ -41,8 +41,9 @@ RI_INLINE uint32_t visible(const float *mask) {
     return bits;
 }
 
-// Rows of n numbers in half precision. Those that nobody sees become zeros, whatever they hold. The next block is
-// fetched meanwhile: rows of a cache lie too far apart for the processor to guess them.
+// Rows of n numbers in half precision. Those that nobody sees become zeros, whatever they hold. The
+// next block is fetched meanwhile: rows of a cache lie too far apart for the processor to guess
+// them.
 RI_INLINE void load_rows(const char *rows, size_t stride, uint32_t seen, int64_t n, float *out) {
     for (int64_t i = 0; i < block; ++i) {
         const char *row = rows + size_t(i) * stride;
@@ -65,7 +66,8 @@ struct Softmax {
     float highest, sum;
 };
 
-// Positions of which the queries make up one matrix, and how many such parts a stream has for each head.
+// Positions of which the queries make up one matrix, and how many such parts a stream has for each
+// head.
 struct Parts {
     int64_t positions, of_head;
 };
@@ -74,8 +76,8 @@ RI_INLINE Parts parts_of(const CachedAttention &a) {
     return {positions, (a.queries + positions - 1) / positions};
 }
 
-// Turns scores of a block into weights, and what went before, `out` [n], to the same scale. A hidden key's mask is
-// -infinity, and so is its score, for any finite key.
+// Turns scores of a block into weights, and what went before, `out` [n], to the same scale. A
+// hidden key's mask is -infinity, and so is its score, for any finite key.
 RI_INLINE void add_block(Softmax &softmax, float *scores, const float *mask, float scale, int64_t n, float *out) {
     Vector s[block / lanes], highest = all<Vector>(softmax.highest);
     for (int64_t i = 0; i < block / lanes; ++i) {

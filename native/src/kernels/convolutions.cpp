@@ -14,7 +14,8 @@ RI_INLINE int64_t count_of(const Windows &s) { return s.positions - s.height + 1
 // ---- convolutions over positions
 
 void windows(const Windows &s, const float *x, const float *w, const float *bias, float *y, int ith, int nth) {
-    // All samples' positions as one: what lies across two samples is computed too, and not looked at.
+    // All samples' positions as one: what lies across two samples is computed too, and not looked
+    // at.
     const int64_t rows = s.samples * s.positions - s.height + 1, k = s.height * s.width;
     gemm(rows, s.filters, k, {x, s.width, 1}, {w, 1, k}, y, s.filters, false, ith, nth);
     const Block part = share_of_product(rows, s.filters, ith, nth);

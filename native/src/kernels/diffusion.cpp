@@ -1,4 +1,5 @@
-// A diffusion's sampling loop: a block of oracles goes through all steps while it lies in the cache.
+// A diffusion's sampling loop: a block of oracles goes through all steps while it lies in the
+// cache.
 #include "../random.h"
 #include "set.h"
 

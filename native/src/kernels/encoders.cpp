@@ -70,7 +70,8 @@ RI_INLINE void attend(const ShortAttention &s, const float *q, const float *k, c
     });
 }
 
-// Its gradient. `weigh` also keeps what `back` needs to turn gradients of weights into those of scores.
+// Its gradient. `weigh` also keeps what `back` needs to turn gradients of weights into those of
+// scores.
 template <typename Weigh, typename Back>
 RI_INLINE void attend_back(const ShortAttention &s, const float *q, const float *k, const float *v, const float *dout,
                            float *dq, float *dk, float *dv, int ith, int nth, Weigh weigh, Back back) {

@@ -1,5 +1,5 @@
-// Float32 matrix products for the small and narrow matrices of recommenders and of attention, in every orientation that
-// forward and backward passes need, without transposing anything beforehand.
+// Float32 matrix products for the small and narrow matrices of recommenders and of attention, in
+// every orientation that forward and backward passes need, without transposing anything beforehand.
 #include "set.h"
 
 namespace ri::kernels::RI_SET {
@@ -10,8 +10,9 @@ constexpr int64_t few = 8;     // rows of a for which b is better read where it 
 constexpr int64_t depth = 128; // rows of b that are packed at a time: a panel stays in the first cache level
 constexpr int64_t widest = registers == 32 ? 4 : 2; // vectors of a tile of 6 rows: its sums fill the registers
 
-// A tile of c, R rows and V vectors wide, held in registers while k runs. Only `width` of its numbers exist in memory.
-// A function of its own: inside a larger one the compiler keeps constants in registers that the sums need.
+// A tile of c, R rows and V vectors wide, held in registers while k runs. Only `width` of its
+// numbers exist in memory. A function of its own: inside a larger one the compiler keeps constants
+// in registers that the sums need.
 template <int R, int V>
 __attribute__((noinline)) void tile(int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
                                     int64_t b_row, float *c, int64_t c_row, bool accumulate, int64_t width) {
@@ -107,8 +108,8 @@ void product(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float 
     }
 }
 
-// The same for so few rows that packing b would cost more than it saves, where b is a transposed row-major matrix
-// (b.row == 1): dot products of rows, as many at a time as a vector has lanes.
+// The same for so few rows that packing b would cost more than it saves, where b is a transposed
+// row-major matrix (b.row == 1): dot products of rows, as many at a time as a vector has lanes.
 void dots(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate) {
     for (int64_t j = 0; j < n; j += lanes) {
         const int64_t count = least(lanes, n - j);

@@ -7,7 +7,8 @@ namespace ri::kernels::RI_SET {
 
 namespace {
 
-// Calls body(i, n) for the vectors of `count` numbers: n is `lanes`, and less for what is left over.
+// Calls body(i, n) for the vectors of `count` numbers: n is `lanes`, and less for what is left
+// over.
 template <typename Body> RI_INLINE void each_vector(int64_t count, Body body) {
     int64_t i = 0;
     for (; i + lanes <= count; i += lanes) body(i, lanes);

@@ -18,7 +18,8 @@ class PackedMatrix {
     // Zeros, in memory of its own. Throws std::bad_alloc.
     PackedMatrix(const KernelSet &set, Weights weights, int64_t n_out, int64_t n_in);
 
-    // Row `out` of the matrix [n_in] / column `in` of it [n_out]; bfloat16 weights are rounded to nearest even.
+    // Row `out` of the matrix [n_in] / column `in` of it [n_out]; bfloat16 weights are rounded to
+    // nearest even.
     void set_row(int64_t out, const float *row);
     void set_column(int64_t in, const float *column);
     // y [rows, n_out] = x [rows, n_in] times the transposed matrix, the share of thread ith of nth.

@@ -25,7 +25,8 @@ RI_INLINE void write_tile(const Vector sum[rows][panel_vectors], float *y, int64
         }
 }
 
-// What a tile multiplies: `inputs` numbers of each row of x, by a panel from its input on that x starts with.
+// What a tile multiplies: `inputs` numbers of each row of x, by a panel from its input on that x
+// starts with.
 struct Operands {
     const float *x;
     int64_t x_row;
@@ -118,7 +119,8 @@ void multiply_panel(const Operands &o, int64_t rows, float *y, int64_t y_row, in
                                                 columns, add);
 }
 
-// Where registers are few, widening on the way spills some of them: a panel that enough rows share is widened first.
+// Where registers are few, widening on the way spills some of them: a panel that enough rows share
+// is widened first.
 constexpr int64_t rows_worth_widening = registers == 32 ? INT64_MAX : 2 * tile_rows;
 
 void widen(const uint16_t *pairs, int64_t inputs, float *panel_of_floats) {
@@ -160,7 +162,8 @@ void multiply_floats(const Packed &m, const float *x, int64_t rows, float *y, in
 
 #if defined(__AVX512BF16__)
 
-// Rows of bfloat16 pairs [rows, pairs] from float rows of n numbers, n odd or even; the missing half of a pair is zero.
+// Rows of bfloat16 pairs [rows, pairs] from float rows of n numbers, n odd or even; the missing
+// half of a pair is zero.
 void round_rows(const float *x, int64_t stride, int64_t rows, int64_t n, uint32_t *dst, int64_t pairs) {
     for (int64_t r = 0; r < rows; ++r) {
         auto *out = reinterpret_cast<uint16_t *>(dst + r * pairs);

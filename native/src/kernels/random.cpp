@@ -20,8 +20,9 @@ namespace {
 
 constexpr int64_t deviates = 64; // in a block
 
-// Block `block` of a stream. Box and Muller 1958: two deviates from two numbers. ln by the exponent and a series, sin
-// and cos of a turn by its nearest quarter and a polynomial; fits of ours, relative error below 1e-7.
+// Block `block` of a stream. Box and Muller 1958: two deviates from two numbers. ln by the exponent
+// and a series, sin and cos of a turn by its nearest quarter and a polynomial; fits of ours,
+// relative error below 1e-7.
 RI_INLINE void normal_block(uint64_t stream, int64_t block, float *dst) {
     constexpr int64_t pairs = deviates / 2;
     int32_t first[pairs], second[pairs]; // 24 bits each

@@ -1,6 +1,7 @@
-// What the files of a kernel set begin with. They are compiled once for each set, with the compiler's flags for its
-// instructions and with RI_SET, the set's name, which is also its namespace. No inline function of a shared namespace
-// or of the standard library may be used here (shapes.h says why; a test looks at the symbols).
+// What the files of a kernel set begin with. They are compiled once for each set, with the
+// compiler's flags for its instructions and with RI_SET, the set's name, which is also its
+// namespace. No inline function of a shared namespace or of the standard library may be used here
+// (shapes.h says why; a test looks at the symbols).
 #pragma once
 
 #include "shapes.h"
@@ -12,8 +13,8 @@
 
 namespace ri::kernels {
 
-// At least n numbers of this thread's memory, at a multiple of 64 bytes; the next call of the same thread may hand out
-// the same.
+// At least n numbers of this thread's memory, at a multiple of 64 bytes; the next call of the same
+// thread may hand out the same.
 float *scratch(size_t n);
 
 namespace RI_SET {
@@ -29,9 +30,9 @@ RI_INLINE void fill(float *x, int64_t n, float value) {
 }
 RI_INLINE void copy(const float *from, int64_t n, float *to) { memcpy(to, from, size_t(n) * sizeof(float)); }
 
-// The part [first, last) of n things that belongs to thread ith of nth. Where the things are numbers of one vector
-// loop, whose rest is rounded otherwise than what goes through in vectors, shares are made of whole vectors, so that
-// only the last one has such a rest.
+// The part [first, last) of n things that belongs to thread ith of nth. Where the things are
+// numbers of one vector loop, whose rest is rounded otherwise than what goes through in vectors,
+// shares are made of whole vectors, so that only the last one has such a rest.
 struct Share {
     int64_t first, last;
 };
@@ -41,13 +42,14 @@ RI_INLINE Share share_of(int64_t n, int ith, int nth, int64_t unit = 1) {
 }
 constexpr int64_t whole_vectors = 64; // numbers
 
-// The part of a product [m, n] that a thread computes: whole panels of columns of a wide one, else rows.
+// The part of a product [m, n] that a thread computes: whole panels of columns of a wide one, else
+// rows.
 struct Block {
     int64_t first_row, rows, first_column, columns;
 };
 Block share_of_product(int64_t m, int64_t n, int ith, int nth);
-// A product on one thread. Sums run in an order that depends on whether the rows are few: where they are a share,
-// of_all says of how many.
+// A product on one thread. Sums run in an order that depends on whether the rows are few: where
+// they are a share, of_all says of how many.
 void gemm(int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b, float *c, int64_t c_row, bool accumulate,
           int64_t of_all);
 // dst [columns, rows] from src [rows, columns].

@@ -1,6 +1,6 @@
-// What kernels are told about the shapes they work on. Plain data: a kernel set's code is compiled for instructions
-// that this processor may lack, so nothing it shares with other code may be an inline function (the linker keeps one
-// copy of those, whichever it finds first).
+// What kernels are told about the shapes they work on. Plain data: a kernel set's code is compiled
+// for instructions that this processor may lack, so nothing it shares with other code may be an
+// inline function (the linker keeps one copy of those, whichever it finds first).
 #pragma once
 
 #include <cstddef>
@@ -10,17 +10,18 @@ namespace ri::kernels {
 
 enum class Weights { f32, bf16 };
 
-// A frozen matrix [n_out, n_in] in panels of the set's width, so that a product reads it from front to back. Float32
-// panels hold one row of outputs for each input; bfloat16 panels hold pairs of inputs side by side, which is the order
-// that vdpbf16ps reads and that widens to float32 by one shift or mask.
+// A frozen matrix [n_out, n_in] in panels of the set's width, so that a product reads it from front
+// to back. Float32 panels hold one row of outputs for each input; bfloat16 panels hold pairs of
+// inputs side by side, which is the order that vdpbf16ps reads and that widens to float32 by one
+// shift or mask.
 struct Packed {
     int64_t n_out, n_in;
     Weights weights;
     const void *data; // at a multiple of 64 bytes
 };
 
-// A matrix seen through strides, counted in floats: element (i, j) is data[i * row + j * column]. Rows may overlap, as
-// the windows of a convolution do.
+// A matrix seen through strides, counted in floats: element (i, j) is data[i * row + j * column].
+// Rows may overlap, as the windows of a convolution do.
 struct MatrixView {
     const float *data;
     int64_t row, column;
@@ -40,7 +41,8 @@ struct Attention {
     const int64_t *first;              // [B + 1]: sample b has the rows first[b] to first[b + 1] - 1
     float scale;
     int64_t window; // positions that one sees, itself included; 0: all that come before
-    // [longest, head_dim] at the suffix's positions: each angle's cosine twice, and its sine twice, the first negated.
+    // [longest, head_dim] at the suffix's positions: each angle's cosine twice, and its sine twice,
+    // the first negated.
     const float *cos, *sin;
     const int32_t *parents; // [longest]: the row of the same sample that comes before, or -1; NULL: the one above
 };
@@ -70,17 +72,17 @@ struct ShortAttention {
     float scale;
 };
 
-// A GRU layer (Cho et al. 2014) over samples of T positions: gates [samples * T, 3H] in the order reset, update, new,
-// from the inputs; w [3H, H] and bias [3H] for the state before. h [samples * T, H]; after a sample's length the last
-// state stays.
+// A GRU layer (Cho et al. 2014) over samples of T positions: gates [samples * T, 3H] in the order
+// reset, update, new, from the inputs; w [3H, H] and bias [3H] for the state before. h [samples *
+// T, H]; after a sample's length the last state stays.
 struct Recurrence {
     int64_t samples, positions, hidden;
     const int32_t *lengths; // [samples]
 };
 
-// Convolution over windows of `height` positions: y [samples * T, filters] from x [samples * T, width] and w [filters,
-// height * width]. Row b * T + t is the window of sample b that begins at t, where t <= T - height; other rows mean
-// nothing.
+// Convolution over windows of `height` positions: y [samples * T, filters] from x [samples * T,
+// width] and w [filters, height * width]. Row b * T + t is the window of sample b that begins at t,
+// where t <= T - height; other rows mean nothing.
 struct Windows {
     int64_t samples, positions, width, height, filters;
 };
@@ -89,9 +91,9 @@ struct Windows {
 struct SamplingStep {
     float of_x0, of_x, deviation;
 };
-// What sampling needs: x0 = first * x + given + by_step with one layer (none is null); with two,
-// x0 = second * mix + second_bias, mix = (1 + strength) gelu(y + given) - strength gelu(y + none), y = first * x +
-// by_step.
+// What sampling needs: x0 = first * x + given + by_step with one layer (none is null); with two, x0
+// = second * mix + second_bias, mix = (1 + strength) gelu(y + given) - strength gelu(y + none), y =
+// first * x + by_step.
 struct Sampling {
     int64_t n, width, hidden, steps;
     const float *first;                // [width, hidden]

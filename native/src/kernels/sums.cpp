@@ -1,4 +1,5 @@
-// Sums, LayerNorm, look-up tables, the squared error, softmax and activations of recommenders and adapters.
+// Sums, LayerNorm, look-up tables, the squared error, softmax and activations of recommenders and
+// adapters.
 #include "set.h"
 
 #include <math.h>
@@ -33,7 +34,8 @@ void add(const float *x, int64_t n, float *sum, int ith, int nth) {
 
 namespace {
 
-// Calls body(first, last, of_b) for the pieces of a share of n numbers beside which b does not start anew.
+// Calls body(first, last, of_b) for the pieces of a share of n numbers beside which b does not
+// start anew.
 template <typename Body> RI_INLINE void each_repetition(int64_t n, int64_t n_b, int ith, int nth, Body body) {
     const Share part = share_of(n, ith, nth, whole_vectors);
     for (int64_t i = part.first, end; i < part.last; i = end) {

@@ -1,5 +1,6 @@
-// Vectors of floats as wide as the instruction set's registers, and functions of them. Compilers turn the operators of
-// their vector extension into instructions of whatever set a file is compiled for; what has no operator is below.
+// Vectors of floats as wide as the instruction set's registers, and functions of them. Compilers
+// turn the operators of their vector extension into instructions of whatever set a file is compiled
+// for; what has no operator is below.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,8 @@
 #include <arm_neon.h>
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 takes the deliberately undefined vectors inside its own intrinsics for a mistake (GCC bug 105593).
+// GCC 12 takes the deliberately undefined vectors inside its own intrinsics for a mistake (GCC bug
+// 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
@@ -74,8 +76,8 @@ RI_INLINE Vector load_half(const void *p) {
     memcpy(half, p, sizeof half);
     Words bits;
     for (int64_t i = 0; i < lanes; ++i) bits[i] = half[i];
-    // The exponent moves to its place and is scaled by 2^112, which makes numbers of subnormal ones, too; infinity and
-    // NaN keep all ones.
+    // The exponent moves to its place and is scaled by 2^112, which makes numbers of subnormal
+    // ones, too; infinity and NaN keep all ones.
     const Words sign = (bits & 0x8000) << 16, magnitude = (bits & 0x7fff) << 13;
     Vector scaled = (Vector)magnitude * 0x1p112f;
     const Words special = (Words)((bits & 0x7c00) == 0x7c00);
@@ -89,7 +91,8 @@ template <typename T> RI_INLINE T all(float x) { return x - T{}; } // x + 0 woul
 RI_INLINE float nearest(float x) { return __builtin_rintf(x); }
 // For |x| < 2^22.
 RI_INLINE Vector nearest(Vector x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
-// For whole n from -127 to 127: 127 + n lies in the lowest bits of 2^23 + 127 + n. Of -127 it is zero.
+// For whole n from -127 to 127: 127 + n lies in the lowest bits of 2^23 + 127 + n. Of -127 it is
+// zero.
 RI_INLINE float power_of_two(float n) {
     const float sum = n + (0x1p23f + 127.0f);
     uint32_t bits;
@@ -101,8 +104,9 @@ RI_INLINE float power_of_two(float n) {
 }
 RI_INLINE Vector power_of_two(Vector n) { return (Vector)((Words)(n + (0x1p23f + 127.0f)) << 23); }
 
-// e^x, relative error below 2e-7: 2^n by its exponent, 2^f on [-1/2, 1/2] by a Taylor series in f ln 2. Where that is
-// no normal number, below -87.7, it is zero; above 88 it stays as it is there; NaN stays NaN.
+// e^x, relative error below 2e-7: 2^n by its exponent, 2^f on [-1/2, 1/2] by a Taylor series in f
+// ln 2. Where that is no normal number, below -87.7, it is zero; above 88 it stays as it is there;
+// NaN stays NaN.
 template <typename T> RI_INLINE T exponential(T x) {
     x = x < all<T>(-88.0f) ? all<T>(-88.0f) : x; // in this order NaN passes
     x = x > all<T>(88.0f) ? all<T>(88.0f) : x;
@@ -122,8 +126,8 @@ template <typename T> RI_INLINE T exponential(T x) {
 template <typename T> RI_INLINE T sigmoid(T x) { return 1.0f / (1.0f + exponential(-x)); }
 template <typename T> RI_INLINE T tangent(T x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
-// erf on [-1, 1] by a polynomial in x^2, beyond by 1 - e^(-x q(x)); least-squares fits of ours, relative error 2e-8
-// before rounding.
+// erf on [-1, 1] by a polynomial in x^2, beyond by 1 - e^(-x q(x)); least-squares fits of ours,
+// relative error 2e-8 before rounding.
 RI_INLINE float error_function(float x) {
     const float a = __builtin_fabsf(x), s = x * x;
     float p = 7.8538577e-5f;
@@ -150,7 +154,8 @@ RI_INLINE float error_function(float x) {
 
 // ---- across lanes
 
-// Of two vectors cut into blocks of `distance`: the even blocks of a with those of b between them, or the odd ones.
+// Of two vectors cut into blocks of `distance`: the even blocks of a with those of b between them,
+// or the odd ones.
 template <int distance, bool odd, int... I>
 RI_INLINE Vector interleave(Vector a, Vector b, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(a, b, ((I & distance ? int(lanes) + (I ^ distance) : I) + (odd ? distance : 0))...);

@@ -5,8 +5,8 @@ namespace ri {
 
 namespace {
 
-// Checks the arguments that the functions on batches share, and runs `body` under the engine's lock. `depth` is how far
-// samples that branch reach, else 0.
+// Checks the arguments that the functions on batches share, and runs `body` under the engine's
+// lock. `depth` is how far samples that branch reach, else 0.
 template <typename Body>
 void with_batch(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_align_batch *batch, size_t depth,
                 Body &&body) {
@@ -33,7 +33,8 @@ void read_targets(ri_llm *llm, ri_prefix *prefix, ri_model *adapter, const ri_al
     });
 }
 
-// A sample that branches, as a batch: the target of a position is the first token that is asked about behind it.
+// A sample that branches, as a batch: the target of a position is the first token that is asked
+// about behind it.
 class Branches {
   public:
     explicit Branches(const ri_branches &b, int64_t n_vocab) {

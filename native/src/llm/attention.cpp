@@ -1,4 +1,5 @@
-// The operations of an LLM's layer: by a kernel set on the CPU, composed of ggml operations elsewhere.
+// The operations of an LLM's layer: by a kernel set on the CPU, composed of ggml operations
+// elsewhere.
 #include "llm.h"
 
 #include <algorithm>
@@ -32,7 +33,8 @@ Llm::RopeTable Llm::rope_table(const LayerAttention &kind, int64_t first, const 
     const int64_t hd = shape_.head_dim, count = int64_t(places.size());
     RopeTable table{std::vector<float>(size_t(count * hd), 1.0f), std::vector<float>(size_t(count * hd))};
     for (int64_t i = 0; kind.rotates && i < hd / 2; ++i) {
-        // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor where there is one.
+        // theta_i = base^(-2i/d) (Su et al. 2021, arXiv 2104.09864), divided by the file's factor
+        // where there is one.
         const double scale = kind.rope_frequency_scale;
         double theta = std::pow(double(kind.rope_base), -2.0 * double(i) / double(hd));
         const double unscaled = shape_.yarn.n_context ? shape_.yarn.unscaled(i, hd, kind.rope_base) : 0;
@@ -64,7 +66,8 @@ Llm::AttentionPlan Llm::plan_attention(Graph &g, const LayerAttention &kind, int
     std::vector<int32_t> at(size_t(rows.count()));
     for (size_t i = 0; i < at.size(); ++i) at[i] = int32_t(prefix + places[i % places.size()]);
     if (kind.rotates) plan.rope_positions = g.input(std::move(at), rows.count());
-    // The heads of a key-value group are folded into the rows of the queries: row s*group + i is head i at position s.
+    // The heads of a key-value group are folded into the rows of the queries: row s*group + i is
+    // head i at position s.
     const int64_t group = shape_.n_heads / shape_.n_heads_kv, keys = prefix + positions;
     std::vector<float> mask(size_t(keys * group * positions), -INFINITY);
     for (int64_t row = 0; row < group * positions; ++row) {
@@ -135,8 +138,9 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
                                   int(yarn.n_context), base, frequency_scale, yarn_part, rope_factor, yarn.beta_fast,
                                   yarn.beta_slow);
     };
-    // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B * Hkv], heads of one
-    // group side by side with the positions; by_position puts them back as [hd, per_group * Hkv, N].
+    // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B *
+    // Hkv], heads of one group side by side with the positions; by_position puts them back as [hd,
+    // per_group * Hkv, N].
     auto by_group = [=](ggml_tensor *x, int64_t heads, int64_t first, int64_t per_group) {
         const size_t head = size_t(hd) * sizeof(float), row = size_t(heads) * head;
         x = ggml_view_4d(ctx, x, hd * per_group, Hkv, S, B, size_t(per_group) * head, row, size_t(S) * row,

@@ -1,5 +1,5 @@
-// What training through an LLM takes, from the passes themselves: they are built as a training step builds them, of
-// weights without memory, and measured instead of run.
+// What training through an LLM takes, from the passes themselves: they are built as a training step
+// builds them, of weights without memory, and measured instead of run.
 #include "llm.h"
 
 namespace ri {

@@ -1,7 +1,8 @@
 // The forward pass, whose tape gives the backward pass.
 //
-// What keeps a training step small: the constant prefix is computed once (Prefix), the head and what comes after the
-// last layer's attention run at the answer's positions only, and no gradient of a weight is ever formed.
+// What keeps a training step small: the constant prefix is computed once (Prefix), the head and
+// what comes after the last layer's attention run at the answer's positions only, and no gradient
+// of a weight is ever formed.
 #include "llm.h"
 
 #include <algorithm>
@@ -37,8 +38,8 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
 
 namespace {
 
-// n or a little more, so that sizes that differ from batch to batch give few shapes: a power of two up to 8, then the
-// next multiple of 8 or of the power of two below n, divided by `parts`.
+// n or a little more, so that sizes that differ from batch to batch give few shapes: a power of two
+// up to 8, then the next multiple of 8 or of the power of two below n, divided by `parts`.
 int64_t rounded_up(int64_t n, int64_t parts = 8) {
     int64_t step = 1;
     while (step < 8 ? step < n : 2 * parts * step <= n) step *= 2;
@@ -56,7 +57,8 @@ PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Ask
     if (engine_->kernels() || asked == Asked::branches) return shape;
     shape.samples = rounded_up(B);
     shape.positions = rounded_up(S);
-    // The states that only fill up go to the last position of the last sample, which nothing may depend on.
+    // The states that only fill up go to the last position of the last sample, which nothing may
+    // depend on.
     const int64_t last = B * S - 1, states = rounded_up(shape.states);
     const bool used = batch.targets[last] >= 0 || batch.tokens[last] < 0;
     if (states > shape.states && shape.samples == B && shape.positions == S && used) ++shape.samples;
@@ -66,8 +68,8 @@ PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Ask
     return shape;
 }
 
-// On a kernel set the positions of each sample up to its last target or soft token: the rest is padding. Composed
-// attention takes samples of one length.
+// On a kernel set the positions of each sample up to its last target or soft token: the rest is
+// padding. Composed attention takes samples of one length.
 SampleRows Llm::rows_of(const ri_align_batch &batch, const PassShape &shape) const {
     std::vector<int64_t> lengths(size_t(shape.samples), shape.positions);
     if (engine_->kernels())

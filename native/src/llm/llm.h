@@ -11,8 +11,8 @@
 
 namespace ri {
 
-// Which rows of a batch belong to which sample: one behind the other, each as long as it is. One sample by itself may
-// branch: its rows are then the nodes of a tree.
+// Which rows of a batch belong to which sample: one behind the other, each as long as it is. One
+// sample by itself may branch: its rows are then the nodes of a tree.
 struct SampleRows {
     std::vector<int64_t> first;   // [B + 1]
     std::vector<int32_t> parents; // the row before, or -1; none: the one above
@@ -42,7 +42,8 @@ struct SampleRows {
 // What a pass of a batch through the LLM is asked for.
 enum class Asked { gradient, step, logprobs, logits, branches };
 
-// The sizes of a pass. Those of passes that are composed are rounded up, so that few programs do for all batches.
+// The sizes of a pass. Those of passes that are composed are rounded up, so that few programs do
+// for all batches.
 struct PassShape {
     Asked asked = Asked::gradient;
     unsigned long long adapter = 0; // its number
@@ -94,7 +95,8 @@ class Llm {
     Engine &engine() const { return *engine_; }
     int64_t n_vocab() const { return shape_.n_vocab; }
     size_t weights_bytes() const { return matrices_bytes_ + engine_->n_bytes(ctx_.get()); }
-    // Numbers in the matrices, for each position that passes them: at all positions, and at those with a target alone.
+    // Numbers in the matrices, for each position that passes them: at all positions, and at those
+    // with a target alone.
     struct Products {
         int64_t everywhere = 0, at_targets = 0;
     };
@@ -103,13 +105,15 @@ class Llm {
     std::unique_ptr<Prefix> make_prefix(const int32_t *tokens, size_t n) const;
     // A prefix without contents.
     std::unique_ptr<Prefix> empty_prefix(size_t n, Memory memory) const;
-    // The graph that gives the queries, keys and values of each layer for `tokens`, before rotation.
+    // The graph that gives the queries, keys and values of each layer for `tokens`, before
+    // rotation.
     std::vector<ggml_tensor *> prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const;
 
-    // Runs a batch and gives what is asked of it to `read`: the loss (the gradient is added to the adapter's, and of a
-    // composed step the result is the loss and the gradient's norm, behind an update by what the adapter was set() to),
-    // the log-probabilities or logits of the targets, or of `branches` first the log-probabilities of the targets and
-    // then the logits at branches.rows_asked.
+    // Runs a batch and gives what is asked of it to `read`: the loss (the gradient is added to the
+    // adapter's, and of a composed step the result is the loss and the gradient's norm, behind an
+    // update by what the adapter was set() to), the log-probabilities or logits of the targets, or
+    // of `branches` first the log-probabilities of the targets and then the logits at
+    // branches.rows_asked.
     using Read = std::function<void(const Graph &graph, ggml_tensor *result, size_t n_targets)>;
     struct Branching {
         std::vector<int32_t> parents, rows_asked; // i * n_vocab + token, of the rows of logits
@@ -118,8 +122,8 @@ class Llm {
              const Branching &branching, const Read &read) const;
     // The memory that a batch's gradient takes.
     size_t gradient_bytes(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch) const;
-    // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach `depth` positions after
-    // the prefix.
+    // Throws unless the batch fits this model, the prefix and the adapter. Its samples reach
+    // `depth` positions after the prefix.
     void check(const Prefix &prefix, const Adapter &adapter, const ri_align_batch &batch, size_t depth) const;
 
   private:
@@ -157,8 +161,8 @@ class Llm {
     Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
                              Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    // Normalised last hidden states of x [E, rows], at the rows `asked` if there are any, whose places are `went`; the
-    // qkv of each layer on the way.
+    // Normalised last hidden states of x [E, rows], at the rows `asked` if there are any, whose
+    // places are `went`; the qkv of each layer on the way.
     Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
                       ggml_tensor *went, std::vector<ggml_tensor *> *qkv_of_layer) const;
     SampleRows rows_of(const ri_align_batch &batch, const PassShape &shape) const;

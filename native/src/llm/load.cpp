@@ -10,8 +10,9 @@ namespace ri {
 
 namespace {
 
-// Where the rows of queries, keys and values go, so that the numbers that turn together are neighbours: the attention
-// computes that form alone. Scores do not depend on the order of a head's numbers. Empty: each stays in its place.
+// Where the rows of queries, keys and values go, so that the numbers that turn together are
+// neighbours: the attention computes that form alone. Scores do not depend on the order of a head's
+// numbers. Empty: each stays in its place.
 std::vector<int64_t> neighbours_of_heads(const LlmShape &s, int64_t n_rows) {
     std::vector<int64_t> place;
     if (s.architecture->rope_pairs == RopePairs::neighbours) return place;
@@ -25,7 +26,8 @@ std::vector<int64_t> neighbours_of_heads(const LlmShape &s, int64_t n_rows) {
 
 } // namespace
 
-// Collects the matrices and vectors of a model, allocates them, and fills them from the GGUF on all threads.
+// Collects the matrices and vectors of a model, allocates them, and fills them from the GGUF on all
+// threads.
 class Llm::Loader {
   public:
     Loader(Llm &llm, ri_precision precision, Memory memory) : llm_(llm), precision_(precision), memory_(memory) {
@@ -35,8 +37,8 @@ class Llm::Loader {
         if (!llm_.ctx_) throw std::bad_alloc();
     }
 
-    // A matrix whose rows are those of the parts, one after the other, row i at place[i]; `exact` in float32 in either
-    // mode.
+    // A matrix whose rows are those of the parts, one after the other, row i at place[i]; `exact`
+    // in float32 in either mode.
     void matrix(FrozenLinear &m, const std::vector<TensorShape> &parts, bool exact = false,
                 std::vector<int64_t> place = {}) {
         m.n_in = parts[0].n_in;
@@ -72,7 +74,8 @@ class Llm::Loader {
         return one.name.empty() ? nullptr : vector(std::vector<TensorShape>{one}, std::move(place));
     }
 
-    // The table of embeddings as the file has it, or in float32 where the backend cannot look such rows up.
+    // The table of embeddings as the file has it, or in float32 where the backend cannot look such
+    // rows up.
     ggml_tensor *table(const std::string &name) {
         const TensorView view = llm_.gguf_->tensor(name);
         table_ = ggml_new_tensor_2d(llm_.ctx_.get(), view.type, view.ne[0], view.ne[1]);

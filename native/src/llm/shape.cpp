@@ -1,5 +1,5 @@
-// Which files hold an LLM as this core computes it: llama.cpp would abort on some that do not, and the training graph
-// would compute something else than llama.cpp on others.
+// Which files hold an LLM as this core computes it: llama.cpp would abort on some that do not, and
+// the training graph would compute something else than llama.cpp on others.
 #include "shape.h"
 
 #include <algorithm>
@@ -62,8 +62,8 @@ class Check {
         return a;
     }
 
-    // What kind of model other than a dense transformer the metadata describe; null for none. Keys that an architecture
-    // understands say nothing of it.
+    // What kind of model other than a dense transformer the metadata describe; null for none. Keys
+    // that an architecture understands say nothing of it.
     const char *other_kind(const Architecture *architecture) const {
         const gguf_context *m = gguf_.metadata();
         const std::string prefix = key("");

@@ -18,9 +18,9 @@ struct LayerAttention {
     }
 };
 
-// Scaling of rotations by YaRN (Peng et al. 2023, arXiv 2309.00071): a layer's frequency scale is for pairs that turn
-// less than beta_slow times within the context of n_context positions before scaling, none for those that turn more
-// than beta_fast times, and a mixture in between.
+// Scaling of rotations by YaRN (Peng et al. 2023, arXiv 2309.00071): a layer's frequency scale is
+// for pairs that turn less than beta_slow times within the context of n_context positions before
+// scaling, none for those that turn more than beta_fast times, and a mixture in between.
 struct Yarn {
     int64_t n_context = 0; // 0: there is no such scaling
     float beta_fast = 32, beta_slow = 1;
@@ -49,10 +49,11 @@ struct LlmShape {
     int64_t width_q() const { return n_heads * head_dim; }
     int64_t width_kv() const { return n_heads_kv * head_dim; }
     int64_t width_qkv() const { return width_q() + 2 * width_kv(); }
-    // In how many layers, from the first on, the matrices of the attention stay in float32 in either mode: a tenth.
-    // What they round, all later layers amplify. Measured with SmolLM2-135M on the reference cases: with none, the
-    // gradient of the adapter's bias is off by up to 4.8 % in length; with 3 of 30, by 1.6 %, no more than if the
-    // feed-forward matrices of these layers, three quarters of the work, were in float32 too.
+    // In how many layers, from the first on, the matrices of the attention stay in float32 in
+    // either mode: a tenth. What they round, all later layers amplify. Measured with SmolLM2-135M
+    // on the reference cases: with none, the gradient of the adapter's bias is off by up to 4.8 %
+    // in length; with 3 of 30, by 1.6 %, no more than if the feed-forward matrices of these layers,
+    // three quarters of the work, were in float32 too.
     int64_t n_exact_layers() const { return n_layer / 10; }
 };
 
@@ -61,8 +62,8 @@ struct TensorShape {
     int64_t n_in = 0, n_out = 0; // n_out = 1: a vector
 };
 
-// The tensors of a layer; those that its architecture does not have are empty. Parts of one matrix lie one after the
-// other.
+// The tensors of a layer; those that its architecture does not have are empty. Parts of one matrix
+// lie one after the other.
 struct LayerTensors {
     std::vector<TensorShape> qkv, qkv_bias, gate_up;
     TensorShape attention_out, down;
@@ -76,8 +77,9 @@ std::vector<TensorShape> all_tensors(const LlmShape &shape);
 
 // An LLM of such sizes, in the form that new files have.
 LlmShape llm_shape(const ri_llm_sizes &sizes);
-// The shape of a file's LLM. Throws unless the training graph computes it as llama.cpp does: each key known and sane,
-// each tensor there, with the right shape, and no other. Keys that would change results silently are refused.
+// The shape of a file's LLM. Throws unless the training graph computes it as llama.cpp does: each
+// key known and sane, each tensor there, with the right shape, and no other. Keys that would change
+// results silently are refused.
 LlmShape llm_shape(const Gguf &gguf);
 
 } // namespace ri

@@ -1,5 +1,5 @@
-// librecint-mpi: messages between ranks over MPI. Nothing here waits except join and leave, so that callers can tell
-// ranks that are slow from ranks that have died.
+// librecint-mpi: messages between ranks over MPI. Nothing here waits except join and leave, so that
+// callers can tell ranks that are slow from ranks that have died.
 #define OMPI_SKIP_MPICXX 1
 #define MPICH_SKIP_MPICXX 1
 #include "ranks/mpi.h"

@@ -1,5 +1,5 @@
-// Ranks: processes that train together. The module librecint-mpi, which is loaded when ranks join, carries their
-// messages.
+// Ranks: processes that train together. The module librecint-mpi, which is loaded when ranks join,
+// carries their messages.
 #include "ranks/mpi.h"
 
 #include "engine.h"

@@ -1,10 +1,12 @@
-// BERT4Rec: sequential recommendation with bidirectional attention (Sun et al. 2019, arXiv 1904.06690), in the layout
-// of RecBole 1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/bert4rec.py).
+// BERT4Rec: sequential recommendation with bidirectional attention (Sun et al. 2019, arXiv
+// 1904.06690), in the layout of RecBole 1.2 (github.com/RUCAIBox/RecBole,
+// recbole/model/sequential_recommender/bert4rec.py).
 //
-// The state after item t is what the encoder gives at position t + 1, where a mask hides the item that follows. A mask
-// is the row after padding in the table of items. In training the items that are targets are hidden together, as in the
-// paper; otherwise each history is encoded with one mask at its end, so that no state has seen what follows.
-// RecBole cuts the first item off to make room for the mask: its state after a history is ours without that item.
+// The state after item t is what the encoder gives at position t + 1, where a mask hides the item
+// that follows. A mask is the row after padding in the table of items. In training the items that
+// are targets are hidden together, as in the paper; otherwise each history is encoded with one mask
+// at its end, so that no state has seen what follows. RecBole cuts the first item off to make room
+// for the mask: its state after a history is ours without that item.
 #include "attention_encoder.h"
 #include "encoder_ops.h"
 

@@ -1,5 +1,6 @@
-// Caser: convolutional sequence embedding (Tang and Wang 2018, arXiv 1809.07426). Filters of several heights slide over
-// the positions (relu, largest over time); vertical filters weigh the positions. In two layouts:
+// Caser: convolutional sequence embedding (Tang and Wang 2018, arXiv 1809.07426). Filters of
+// several heights slide over the positions (relu, largest over time); vertical filters weigh the
+// positions. In two layouts:
 //   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/), without a
 //            user's own embedding. Vertical filters have a relu as well. The state is all that side by side: the
 //            horizontal ones by height, then the vertical ones filter by filter; an output layer scores it. Padding is

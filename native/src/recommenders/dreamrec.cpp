@@ -1,9 +1,10 @@
-// DreamRec: recommendation as guided diffusion (Yang et al. 2023, arXiv 2310.20453), laid out as in the authors' code
-// (github.com/YangZhengyi98/DreamRec). A self-attention encoder turns the history into a guidance c. A denoiser
-// predicts the embedding x0 of the ideal next item, the oracle, from a noised one x, the guidance and the step:
+// DreamRec: recommendation as guided diffusion (Yang et al. 2023, arXiv 2310.20453), laid out as in
+// the authors' code (github.com/YangZhengyi98/DreamRec). A self-attention encoder turns the history
+// into a guidance c. A denoiser predicts the embedding x0 of the ideal next item, the oracle, from
+// a noised one x, the guidance and the step:
 //     mlp1: Linear(3D -> D), mlp2: Linear(3D -> 2D), GELU, Linear(2D -> D), on (x, c, step embedding)
-// where the step goes through sines and cosines, Linear(D -> 2D), GELU, Linear(2D -> D). GELU is exact (erf). Where the
-// guidance is dropped, none_embedding stands in its place.
+// where the step goes through sines and cosines, Linear(D -> 2D), GELU, Linear(2D -> D). GELU is
+// exact (erf). Where the guidance is dropped, none_embedding stands in its place.
 #include "attention_encoder.h"
 #include "encoder_ops.h"
 #include "random.h"
@@ -15,10 +16,10 @@ namespace ri {
 
 namespace {
 
-// The noise of each step, and the share of the signal's variance that is left after it: alpha-bar of Ho et al. 2020,
-// arXiv 2006.11239. Both are rounded to float32 and multiplied in it, as in the authors' code, whose weights know no
-// other: where the first steps are small, 1 - alpha-bar holds but three digits, and oracles would differ from theirs in
-// the fourth.
+// The noise of each step, and the share of the signal's variance that is left after it: alpha-bar
+// of Ho et al. 2020, arXiv 2006.11239. Both are rounded to float32 and multiplied in it, as in the
+// authors' code, whose weights know no other: where the first steps are small, 1 - alpha-bar holds
+// but three digits, and oracles would differ from theirs in the fourth.
 struct Schedule {
     std::vector<float> noise, left;
 
@@ -66,7 +67,8 @@ class DreamRec final : public Diffusion {
     Var nothing(Graph &g, int64_t n) const {
         return get_rows(g, use(g, "none_embedding.weight"), g.input(std::vector<int32_t>(size_t(n)), n));
     }
-    // Sines and cosines of n steps, which `steps` gives when the graph runs, through two layers: [D, n].
+    // Sines and cosines of n steps, which `steps` gives when the graph runs, through two layers:
+    // [D, n].
     Var step_embedding(Graph &g, std::function<const int32_t *()> steps, int64_t n) const;
     // x0 from x, guidance and step embedding, all [D, n].
     Var predict(Graph &g, Var x, Var guidance, Var step) const;
@@ -215,9 +217,9 @@ void DreamRec::denoise(const float *x, const int32_t *steps, const float *guidan
 
 // ---- sampling
 
-// The first layer is linear in (x, guidance, step), so that what the guidance and the step give to it is computed once.
-// With one layer the two predictions that classifier-free guidance mixes differ by a constant; with two they share the
-// rest.
+// The first layer is linear in (x, guidance, step), so that what the guidance and the step give to
+// it is computed once. With one layer the two predictions that classifier-free guidance mixes
+// differ by a constant; with two they share the rest.
 kernels::Sampling DreamRec::prepare(const ri_diffusion_sampling &s, Memory &memory) const {
     const int64_t D = width(), n = int64_t(s.n_oracles), S = int64_t(s.n_steps);
     Graph g(engine(), false);

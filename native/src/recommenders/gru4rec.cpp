@@ -1,5 +1,5 @@
-// GRU4Rec: session-based recommendation with a recurrent network (Hidasi et al. 2016, arXiv 1511.06939), with the whole
-// catalogue scored, in two layouts:
+// GRU4Rec: session-based recommendation with a recurrent network (Hidasi et al. 2016, arXiv
+// 1511.06939), with the whole catalogue scored, in two layouts:
 //   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/): a state is
 //            that of the GRU, and an output layer scores it;
 //   recbole  RecBole 1.2 (github.com/RUCAIBox/RecBole, recbole/model/sequential_recommender/gru4rec.py): the GRU has no
@@ -31,8 +31,8 @@ class GRU4Rec : public Recommender {
         : Recommender(std::move(engine), std::move(specs), {p.n_items, p.width, state_width, p.n_positions, 0}), p_(p) {
     }
 
-    // Outputs [H, B], or with source.all() [H, T * B], of the layers NAME over a table of embeddings. The bias that a
-    // layer lacks is zero.
+    // Outputs [H, B], or with source.all() [H, T * B], of the layers NAME over a table of
+    // embeddings. The bias that a layer lacks is zero.
     Var outputs(Graph &g, Source &source, const char *table, const std::string &name, bool biases) const {
         if (!g.kernels() && int64_t(p_.n_layers) * source.positions() > 200)
             fail(RI_UNSUPPORTED,

@@ -1,9 +1,10 @@
-// HSTU: hierarchical sequential transduction units (Zhai et al. 2024, arXiv 2402.17152), with the dense layers of the
-// authors' research code (github.com/meta-recsys/generative-recommenders): item embeddings are multiplied by sqrt(D); a
-// block normalises its input, makes of it gates, values, queries and keys, each by a SiLU, attends pointwise,
-// normalises what is attended to, gates it, and adds its projection to the input. The bias of attention is one number
-// for each distance between positions, shared by the heads. Histories carry no times here, so that the bias of times is
-// missing. The last output is normalised, and scores are products with the item embeddings.
+// HSTU: hierarchical sequential transduction units (Zhai et al. 2024, arXiv 2402.17152), with the
+// dense layers of the authors' research code (github.com/meta-recsys/generative-recommenders): item
+// embeddings are multiplied by sqrt(D); a block normalises its input, makes of it gates, values,
+// queries and keys, each by a SiLU, attends pointwise, normalises what is attended to, gates it,
+// and adds its projection to the input. The bias of attention is one number for each distance
+// between positions, shared by the heads. Histories carry no times here, so that the bias of times
+// is missing. The last output is normalised, and scores are products with the item embeddings.
 #include "encoder_ops.h"
 #include "recommenders/registry.h"
 

@@ -1,5 +1,5 @@
-// The table of recommenders. A model is one entry, which a function in the model's own file gives; the table in
-// registry.cpp lists these functions. No other code knows a model by its name.
+// The table of recommenders. A model is one entry, which a function in the model's own file gives;
+// the table in registry.cpp lists these functions. No other code knows a model by its name.
 #pragma once
 
 #include "recommender.h"
@@ -24,8 +24,8 @@ inline Setting whole_number(const char *name, double least, double most, double 
 
 struct Entry;
 
-// The layout and the settings that a caller has chosen, with the entry's defaults for those left out. What a model
-// reads here lies within its entry's bounds.
+// The layout and the settings that a caller has chosen, with the entry's defaults for those left
+// out. What a model reads here lies within its entry's bounds.
 class Settings {
   public:
     // Throws what is wrong: the setting, its value, and what is allowed.

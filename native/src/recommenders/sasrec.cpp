@@ -1,5 +1,5 @@
-// SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), in the layouts of three
-// projects:
+// SASRec: self-attentive sequential recommendation (Kang and McAuley 2018, arXiv 1808.09781), in
+// the layouts of three projects:
 //   authors  the weights that the RecInterpreter authors published (github.com/ljy0ustc/LLaRA, rec_model/): the encoder
 //            is attention_encoder.h's, with its options; scores come from a separate output layer, not from the item
 //            embeddings.

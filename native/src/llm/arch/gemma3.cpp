@@ -1,5 +1,6 @@
-// Gemma 3, text (Gemma Team 2025, arXiv 2503.19786): scaled tokens, GeGLU, norms before and after each block and of the
-// heads of queries and keys, and a sliding window with a RoPE base of its own in most layers.
+// Gemma 3, text (Gemma Team 2025, arXiv 2503.19786): scaled tokens, GeGLU, norms before and after
+// each block and of the heads of queries and keys, and a sliding window with a RoPE base of its own
+// in most layers.
 #include "llm/shape.h"
 
 #include <cmath>

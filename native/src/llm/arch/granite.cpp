@@ -1,4 +1,5 @@
-// Granite 3 and 4, dense (IBM): a LLaMA with four scales, of embeddings, scores, residual branches and logits.
+// Granite 3 and 4, dense (IBM): a LLaMA with four scales, of embeddings, scores, residual branches
+// and logits.
 #include "llm/shape.h"
 
 #include <cmath>
@@ -21,8 +22,9 @@ extern const Architecture granite;
 const Architecture granite = [] {
     Architecture a;
     a.name = "granite";
-    // llama.cpp's converter describes dense models of Granite 4 with all keys of the hybrid ones, whose layers they
-    // lack: llama.cpp does not read the sizes of state spaces, nor, without experts, that of the shared expert.
+    // llama.cpp's converter describes dense models of Granite 4 with all keys of the hybrid ones,
+    // whose layers they lack: llama.cpp does not read the sizes of state spaces, nor, without
+    // experts, that of the shared expert.
     a.keys = {"embedding_scale", "attention.scale",        "residual_scale",
               "logit_scale",     "rope.scaling.finetuned", "expert_shared_feed_forward_length",
               "ssm.conv_kernel", "ssm.state_size",         "ssm.group_count",

@@ -1,5 +1,6 @@
-// Ministral 3 and Mistral Small 3.1 (Mistral AI): a LLaMA whose rotation is scaled by YaRN. From the end of the context
-// before scaling on, queries grow with their positions, as in Llama 4; such positions are refused.
+// Ministral 3 and Mistral Small 3.1 (Mistral AI): a LLaMA whose rotation is scaled by YaRN. From
+// the end of the context before scaling on, queries grow with their positions, as in Llama 4; such
+// positions are refused.
 #include "llm/shape.h"
 
 #include <algorithm>

@@ -1,5 +1,6 @@
-// Phi-3 (Abdin et al. 2024, arXiv 2404.14219), Phi-3.5 mini and Phi-4: a LLaMA whose projections are fused. Of LongRoPE
-// (Ding et al. 2024, arXiv 2402.13753) the factors for short contexts are used, and longer ones are refused.
+// Phi-3 (Abdin et al. 2024, arXiv 2404.14219), Phi-3.5 mini and Phi-4: a LLaMA whose projections
+// are fused. Of LongRoPE (Ding et al. 2024, arXiv 2402.13753) the factors for short contexts are
+// used, and longer ones are refused.
 #include "llm/shape.h"
 
 #include <algorithm>

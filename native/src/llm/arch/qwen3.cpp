@@ -1,4 +1,5 @@
-// Qwen3, dense (Yang et al. 2025, arXiv 2505.09388): a LLaMA that normalises the heads of queries and keys.
+// Qwen3, dense (Yang et al. 2025, arXiv 2505.09388): a LLaMA that normalises the heads of queries
+// and keys.
 #include "architecture.h"
 
 namespace ri {

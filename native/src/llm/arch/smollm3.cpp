@@ -1,4 +1,5 @@
-// SmolLM3: a LLaMA that does not rotate queries and keys in every fourth layer (Yang et al. 2025, arXiv 2501.18795).
+// SmolLM3: a LLaMA that does not rotate queries and keys in every fourth layer (Yang et al. 2025,
+// arXiv 2501.18795).
 #include "llm/shape.h"
 
 namespace ri {
