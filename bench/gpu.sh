@@ -9,7 +9,7 @@
 #   --work FOLDER       where weights and trainings are kept (/tmp/recint-gpu); finished steps are not repeated
 #   --llm FILE          an LLM that was trained, for the steps that ask how good adapters are; without it they are left out
 #   --dry               everything once on the CPU, as on a GPU, of tiny sizes: RECINT, DATA and TOKENIZER name the program,
-#                       a data set and a small GGUF file
+#                       a data set and a small GGUF file. It has 60 times as long
 #
 # Each step has a limit of its own and is cut off at it; what it has written stays. PYTHON names the interpreter of the
 # peers (python3). SCALE divides the number of samples.
@@ -68,7 +68,7 @@ esac
 
 # ---- run
 
-minutes=12 work=/tmp/recint-gpu llm='' dry='' out=''
+minutes='' slow=1 work=/tmp/recint-gpu llm='' dry='' out=''
 while [ $# -gt 0 ]; do
     case $1 in
     --minutes) minutes=$2 && shift ;;
@@ -81,6 +81,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$out" ] || usage
+[ -z "$dry" ] || slow=60 # a CPU that other programs may use
+minutes=${minutes:-$((12 * slow))}
 began=$SECONDS end=$(awk -v now="$SECONDS" -v minutes="$minutes" 'BEGIN { printf "%d", now + 60 * minutes }')
 recint=$(realpath "${RECINT:-$root/bin/recint}")
 data=$(realpath "${DATA:-$root/data}") tokenizer=$(realpath "${TOKENIZER:-$root/tokenizer.gguf}")
@@ -222,7 +224,7 @@ summary() {
 # step NAME LIMIT COMMAND…: runs a command for at most LIMIT seconds, and at most for as long as is left. Its output goes to
 # OUT/NAME.log. SIGTERM comes 10 seconds before the end, so that a result that is not finished is written.
 step() {
-    local name=$1 limit=$2 left=$((end - SECONDS)) start=$SECONDS status=0 watch
+    local name=$1 limit=$(($2 * slow)) left=$((end - SECONDS)) start=$SECONDS status=0 watch
     shift 2
     [ ! -e "$work/done/$name" ] || { note "$name: done before" && return; }
     [ "$limit" -lt "$left" ] || limit=$left
