@@ -50,7 +50,7 @@ func TestCheckTraining(t *testing.T) {
 		says string
 	}{
 		"plain": {func(*gguf.File) {}, ""},
-		"YaRN":  {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "yarn"}) }, ""},
+		"YaRN":  {func(f *gguf.File) { f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "yarn"}) }, "yarn"},
 		"LongRoPE": {func(f *gguf.File) {
 			f.Keys = append(f.Keys, gguf.Key{Name: "llama.rope.scaling.type", Value: "longrope"})
 		}, "longrope"},

@@ -8,7 +8,6 @@ extern const Architecture llama;
 const Architecture llama = [] {
     Architecture a;
     a.name = "llama";
-    a.yarn = true;
     return a;
 }();
 
