@@ -86,9 +86,8 @@ func (p *process) read(to any) error {
 
 // ended explains why a process has ended before its time.
 func (p *process) ended(why error) error {
-	p.in.Close()
-	if err := p.command.Wait(); err != nil {
-		why = err
+	if err := p.end(); err != nil {
+		return err
 	}
 	return fmt.Errorf("recint has ended: %w: %s", why, p.errors)
 }

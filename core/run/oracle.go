@@ -272,7 +272,7 @@ func (r *Run) OracleTruth(ctx context.Context, oracles *OracleResult, other *rec
 	if err != nil {
 		return nil, err
 	}
-	pairs := []control.Pair{{Name: "title"}}
+	catalogue, pairs := r.Data.Catalogue(), []control.Pair{{Name: "title"}}
 	tests := draw(len(r.Split.Test), oracles.N, oracles.Seed)
 	for i, o := range oracles.Oracles {
 		record := evaluate.Record{Sample: task.SampleID(tests[i]), Titles: []string{o.Next}, Answer: o.Words}
@@ -297,7 +297,7 @@ func (r *Run) OracleTruth(ctx context.Context, oracles *OracleResult, other *rec
 			}
 			of := func(title string) evaluate.Record { // nothing is known of what is no title
 				record := evaluate.Record{Sample: own.Sample, Titles: truth}
-				if item, ok := r.Data.Catalogue().Lookup(title); ok {
+				if item, ok := catalogue.Lookup(title); ok {
 					record.Answer = strings.Join(r.attribute(attribute, item), "\n")
 				}
 				return record

@@ -166,8 +166,9 @@ func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 
 // shows says whether an example's titles are of items that are held out.
 func (p *Parts) shows(titles []string) bool {
+	catalogue := p.Data.Catalogue()
 	return slices.ContainsFunc(titles, func(title string) bool {
-		item, ok := p.Data.Catalogue().Lookup(title)
+		item, ok := catalogue.Lookup(title)
 		return ok && p.held[item]
 	})
 }
