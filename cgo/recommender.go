@@ -104,12 +104,16 @@ type Histories struct {
 	Items   []int32   // [B, T]: ids, right-padded with V; or -1-j for row j of Vectors
 	Lengths []int32   // [B]: 1..T
 	Vectors []float32 // [n, D], or nil: each row stands for an item; not in training
+	Times   []int64   // [B, T]: of the items, in any unit; nil unless the recommender reads times
 }
 
 // check compares the histories with the recommender.
 func (h Histories) check(op string, r *Recommender) error {
 	if err := checkLength(op, "Items", len(h.Items), len(h.Lengths), r.info.Positions); err != nil {
 		return err
+	}
+	if h.Times != nil && len(h.Times) != len(h.Items) {
+		return checkLength(op, "Times", len(h.Times), len(h.Lengths), r.info.Positions)
 	}
 	return checkLength(op, "Vectors", len(h.Vectors), len(h.Vectors)/r.info.Width, r.info.Width)
 }
@@ -119,9 +123,10 @@ func (h Histories) native(pin *runtime.Pinner, r *Recommender) C.ri_histories {
 	pinned(pin, h.Items)
 	pinned(pin, h.Lengths)
 	pinned(pin, h.Vectors)
+	pinned(pin, h.Times)
 	return C.ri_histories{
 		n_sequences: C.size_t(len(h.Lengths)), items: data[C.int32_t](h.Items), lengths: data[C.int32_t](h.Lengths),
-		vectors: data[C.float](h.Vectors), n_vectors: C.size_t(len(h.Vectors) / r.info.Width),
+		vectors: data[C.float](h.Vectors), n_vectors: C.size_t(len(h.Vectors) / r.info.Width), times: data[C.int64_t](h.Times),
 	}
 }
 

@@ -1,5 +1,5 @@
 """Does HSTU's bias of times help? Trains it in PyTorch without times, with the times of the history, and with the time of the
-request as well, on the same sequences and seeds, under the protocol of train_recommender.py.
+request as well, on the same sequences and seeds, under the protocol of train_recommender.py. The loss is at the last positions.
 
 Zhai et al. 2024 (arXiv 2402.17152) add to each weight of attention a learnt number for the logarithm of the time between two
 items. In the authors' research code (github.com/meta-recsys/generative-recommenders) a query stands at the time of the item that
@@ -25,7 +25,7 @@ NONE, HISTORY, REQUEST = "none", "history", "request"
 
 
 def sequences(folder):
-    """The parts of split.py's chronological cut, each sequence with the times of its items and of the next."""
+    """The parts of split.py's chronological cut, each sequence with the times of its items and of the next, and its user."""
     items = {item: place for place, (item,) in enumerate(split.rows(folder, "items.tsv", ("item_id",)))}
     events = {}
     for user, item, time in split.rows(folder, "events.tsv", ("user_id", "item_id", "time")):
@@ -35,7 +35,7 @@ def sequences(folder):
         own = sorted(events[user])
         for at in range(split.MIN_HISTORY, len(own)):
             past = own[max(0, at - split.MAX_HISTORY) : at]
-            found.append((own[at][0], [item for _, item in past], own[at][1], [time for time, _ in past] + [own[at][0]]))
+            found.append((own[at][0], [item for _, item in past], own[at][1], [time for time, _ in past] + [own[at][0]], user))
     found.sort(key=lambda s: s[0])
     first, second = len(found) * 8 // 10, len(found) * 9 // 10
     return len(items), (found[:first], found[first:second], found[second:])
@@ -43,11 +43,11 @@ def sequences(folder):
 
 def tensors(part, items, positions):
     """Histories, lengths, next items, and times [n, positions + 1] in seconds after each sequence's first."""
-    histories, lengths = recommenders.pad([history for _, history, _, _ in part], items, positions)
+    histories, lengths = recommenders.pad([history for _, history, *_ in part], items, positions)
     times = torch.zeros(len(part), positions + 1, dtype=torch.int64)
-    for row, (_, _, _, own) in zip(times, part):
+    for row, (_, _, _, own, _) in zip(times, part):
         row[: len(own)] = torch.tensor(own) - own[0]
-    return histories, lengths, torch.tensor([following for _, _, following, _ in part]), times
+    return histories, lengths, torch.tensor([following for _, _, following, *_ in part]), times
 
 
 class Timed(recommenders.HSTU):
@@ -56,7 +56,8 @@ class Timed(recommenders.HSTU):
     def __init__(self, items, of, **sizes):
         super().__init__(items, **sizes)
         self.of = of
-        self.time_biases = nn.ParameterList(nn.Parameter(torch.randn(BUCKETS + 1) * 0.02) for _ in self.blocks)
+        for block in self.blocks if of != NONE else ():
+            block.time_bias = nn.Parameter(torch.randn(BUCKETS + 1) * 0.02)
 
     def states(self, histories, lengths, times):
         """The states after the last items."""
@@ -66,13 +67,13 @@ class Timed(recommenders.HSTU):
         buckets = (apart.float().log() / BASE).long().clamp(max=BUCKETS)
         distances = torch.arange(count).unsqueeze(1) - torch.arange(count)
         x = self.embed(histories)
-        for block, time_bias in zip(self.blocks, self.time_biases):
+        for block in self.blocks:
             y = block.norm(x)
             gates, v, q, k = F.silu(block.uvqk(y)).chunk(4, -1)
             v, q, k = (z.unflatten(-1, (block.heads, -1)).transpose(1, 2) for z in (v, q, k))
             bias = block.distance_bias[distances.clamp(min=0)]
             if self.of != NONE:
-                bias = bias + time_bias[buckets].unsqueeze(1)
+                bias = bias + block.time_bias[buckets].unsqueeze(1)
             weights = F.silu(q @ k.transpose(2, 3) + bias) / block.positions * (distances >= 0)
             attended = block.attended_norm((weights @ v).transpose(1, 2).flatten(2))
             x = block.output(block.dropout(attended * gates)) + x
@@ -80,17 +81,22 @@ class Timed(recommenders.HSTU):
 
 
 @torch.inference_mode()
-def measure(model, part):
+def ranks(model, part):
+    """The rank of each next item; ties count half."""
     model.eval()
     found = []
     for histories, lengths, following, times in zip(*(t.split(1024) for t in part)):
         scores = model.scores(model.states(histories, lengths, times))
         own = scores.gather(1, following.unsqueeze(1))
         found.append(1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2)
-    return train_recommender.metrics(torch.cat(found).double())
+    return torch.cat(found).double()
 
 
-def train(items, parts, of, seed, epochs, patience):
+def measure(model, part):
+    return train_recommender.metrics(ranks(model, part))
+
+
+def train(items, parts, of, seed, epochs, patience, save):
     torch.manual_seed(seed)
     settings = train_recommender.DEFAULTS["hstu"]
     model = Timed(items, of, dropout=settings["dropout"])
@@ -112,6 +118,8 @@ def train(items, parts, of, seed, epochs, patience):
             best, waited = (key, epoch, copy.deepcopy(model.state_dict())), 0
     model.load_state_dict(best[2])
     of_test = measure(model, test)
+    if save:
+        recommenders.save(model, os.path.join(save, f"hstu-{of}-{seed}.safetensors"))
     return {"times": of, "seed": seed, "epoch": best[1], "validation hr@10": best[0][0], "validation ndcg@10": best[0][1],
             "test hr@10": of_test["hr@10"], "test ndcg@10": of_test["ndcg@10"], "n": len(test[0])}
 
@@ -124,6 +132,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--patience", type=int, default=5)
     parser.add_argument("--out", help="file of JSON lines; trainings that it holds are not done again")
+    parser.add_argument("--save", help="folder for weights")
     args = parser.parse_args()
     torch.set_num_threads(1)
     done = []
@@ -136,7 +145,7 @@ def main():
         for of in args.times:
             if (of, seed) in done:
                 continue
-            line = json.dumps(train(items, parts, of, seed, args.epochs, args.patience))
+            line = json.dumps(train(items, parts, of, seed, args.epochs, args.patience, args.save))
             print(line, flush=True)
             if args.out:
                 with open(args.out, "a") as file:

@@ -43,7 +43,7 @@ def arguments():
     parser.add_argument("--decay", type=float, default=0.0, help="decoupled weight decay")
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--spread", type=float, help="standard deviation of new item embeddings")
-    parser.add_argument("--all-positions", action="store_true", default=None, help="SASRec, HSTU: a loss at each position, not only the last")
+    parser.add_argument("--all-positions", action=argparse.BooleanOptionalAction, help="SASRec, HSTU: a loss at each position, not only the last")
     parser.add_argument("--mask-ratio", type=float, help="BERT4Rec: probability of hiding an item of a history, too")
     parser.add_argument("--negatives", type=int, default=0, help="draw so many items for each target, and learn by binary cross-entropy")
     parser.add_argument("--calibration", type=float, default=0.0, help="t of gBCE (Petrov and Macdonald 2023, arXiv 2308.07192)")

@@ -277,7 +277,7 @@ func recommenderTrain(c *cli.Context) error {
 		}
 		bar := newProgress(c.App.ErrWriter, "training "+config.Model)
 		trained, err := recommender.Train(c.Context, engine, config, split, recommender.Options{
-			Dataset: d.Hash(), CheckpointPath: checkpoint, LogPath: stem + ".log.jsonl",
+			Dataset: d.Hash(), Events: d.Events, CheckpointPath: checkpoint, LogPath: stem + ".log.jsonl",
 			Progress: func(p recommender.Progress) {
 				detail := fmt.Sprintf("steps, epoch %d of at most %d, loss %.3f", p.Epoch, p.MaxEpochs, p.Loss)
 				if p.Best != nil {
@@ -299,10 +299,10 @@ func recommenderTrain(c *cli.Context) error {
 		}
 		best, last := trained.Best.Origin().Epoch, trained.Last.Origin().Epoch
 		fmt.Fprintf(c.App.ErrWriter, "weights of epoch %d of %d: %s\n", best, last, out)
-		rows, err := rank(c, trained.Best, split, fmt.Sprintf("best epoch (%d)", best))
+		rows, err := rank(c, recommender.Of(trained.Best, d), split, fmt.Sprintf("best epoch (%d)", best))
 		if err == nil && last != best {
 			var more []ranking
-			more, err = rank(c, trained.Last, split, fmt.Sprintf("last epoch (%d)", last))
+			more, err = rank(c, recommender.Of(trained.Last, d), split, fmt.Sprintf("last epoch (%d)", last))
 			rows = append(rows, more...)
 		}
 		if err != nil {
@@ -315,8 +315,8 @@ func recommenderTrain(c *cli.Context) error {
 	})
 }
 
-// withRecommender calls a function with an engine, the recommender that the flag names, its data
-// set and the split.
+// withRecommender calls a function with an engine, the recommender that the flag names, as an encoder
+// of its data set's sequences, the data set and the split.
 func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {
@@ -331,7 +331,7 @@ func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *d
 		if err := r.TrainedOn(d); err != nil {
 			return err
 		}
-		return body(engine, r, d, split)
+		return body(engine, recommender.Of(r, d), d, split)
 	})
 }
 

@@ -349,7 +349,7 @@ func openParquet(path string, parts, slots []string) (_ *parquet, err error) {
 		p.rows, err = p.db.Count(ctx, p.relation)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bulk: %s cannot be read as Parquet: %w", path, err)
+		return nil, fmt.Errorf("bulk: %s cannot be read as Parquet; write it again: %w", path, err)
 	}
 	for _, f := range fields {
 		there = append(there, f.Name)

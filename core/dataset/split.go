@@ -35,7 +35,20 @@ type Sequence struct {
 	History []int32 // 1 to MaxHistory dense item ids, oldest first; shared memory, not to be changed
 	Next    int32   // dense item id
 	Time    int64   // of Next; 0 where sequences were given
-	Row     int32   // of Next in a file of states; 0 elsewhere
+	Row     int32   // of Next among the sorted events, or in a file of states; 0 where sequences were given
+}
+
+// Rows gives the rows of the history's items, with that of Next or without it: -1-r for row r, which
+// no item's id can be.
+func (s Sequence) Rows(next bool) []int32 {
+	rows := make([]int32, 0, len(s.History)+1)
+	for r := s.Row - int32(len(s.History)); r <= s.Row; r++ {
+		rows = append(rows, -1-r)
+	}
+	if !next {
+		rows = rows[:len(s.History)]
+	}
+	return rows
 }
 
 // Split holds the sequences for training, choosing and reporting.
@@ -148,7 +161,7 @@ func (d *Dataset) targets(p Protocol) (iter.Seq2[part, Sequence], error) {
 			}
 			for at := p.MinHistory; at < len(events); at++ {
 				s := Sequence{User: int32(user), History: items[max(0, at-p.MaxHistory):at:at], Next: items[at],
-					Time: events[at].Time}
+					Time: events[at].Time, Row: int32(starts[user] + at)}
 				in := part(max(0, at-len(events)+parts)) // leave-one-out
 				if d.Kind() == Chronological {
 					in = test

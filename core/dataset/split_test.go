@@ -29,10 +29,10 @@ func TestSequencesByHand(t *testing.T) {
 		got = append(got, s)
 	}
 	want := []Sequence{
-		{User: 0, History: []int32{0, 1}, Next: 2, Time: 3},
-		{User: 0, History: []int32{1, 2}, Next: 3, Time: 9},
-		{User: 1, History: []int32{4, 3}, Next: 2, Time: 5},
-		{User: 1, History: []int32{3, 2}, Next: 1, Time: 9},
+		{User: 0, History: []int32{0, 1}, Next: 2, Time: 3, Row: 2},
+		{User: 0, History: []int32{1, 2}, Next: 3, Time: 9, Row: 3},
+		{User: 1, History: []int32{4, 3}, Next: 2, Time: 5, Row: 6},
+		{User: 1, History: []int32{3, 2}, Next: 1, Time: 9, Row: 7},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
@@ -95,9 +95,9 @@ func TestLeaveOneOut(t *testing.T) {
 	p := Protocol{MaxHistory: 3, MinHistory: 2}
 	s, err := d.Split(p)
 	want := Split{
-		Train:      []Sequence{{User: 0, History: []int32{0, 1}, Next: 2, Time: 30}},
-		Validation: []Sequence{{User: 0, History: []int32{0, 1, 2}, Next: 3, Time: 40}, {User: 1, History: []int32{0, 1}, Next: 2, Time: 80}},
-		Test:       []Sequence{{User: 2, History: []int32{0, 1}, Next: 2, Time: 3}, {User: 0, History: []int32{1, 2, 3}, Next: 4, Time: 50}, {User: 1, History: []int32{0, 1, 2}, Next: 3, Time: 90}},
+		Train:      []Sequence{{User: 0, History: []int32{0, 1}, Next: 2, Time: 30, Row: 2}},
+		Validation: []Sequence{{User: 0, History: []int32{0, 1, 2}, Next: 3, Time: 40, Row: 3}, {User: 1, History: []int32{0, 1}, Next: 2, Time: 80, Row: 7}},
+		Test:       []Sequence{{User: 2, History: []int32{0, 1}, Next: 2, Time: 3, Row: 11}, {User: 0, History: []int32{1, 2, 3}, Next: 4, Time: 50, Row: 4}, {User: 1, History: []int32{0, 1, 2}, Next: 3, Time: 90, Row: 8}},
 	}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v", s, err)

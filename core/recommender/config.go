@@ -110,6 +110,12 @@ func (c Config) masked() float64 {
 	return 0
 }
 
+// Timed says whether the recommender reads the times of items.
+func (c Config) Timed() bool {
+	entry, _ := models.Find(c.Model)
+	return entry.Timed != nil && entry.Timed(c.Settings)
+}
+
 // Validate names the first field that is out of range.
 func (c Config) Validate() error {
 	entry, ok := models.Find(c.Model)

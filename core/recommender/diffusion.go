@@ -21,7 +21,7 @@ func (r *Recommender) oracles(ctx context.Context, dst []float32, histories [][]
 		return fmt.Errorf("recommender: %s draws no oracles; these do: %s", r.config.Model, generating())
 	}
 	guidance := make([]float32, atOnce*r.config.Width)
-	return r.run(ctx, dst, r.config.Width, histories, nil, func(dst []float32, h cgo.Histories) error {
+	return r.run(ctx, dst, r.config.Width, histories, standIns{}, func(dst []float32, h cgo.Histories) error {
 		guidance := guidance[:len(dst)]
 		if err := r.model.States(guidance, h, false); err != nil {
 			return err

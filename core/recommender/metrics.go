@@ -31,13 +31,17 @@ type Metrics struct {
 // for each, as Scores does. The context is looked at between batches; progress may be nil.
 func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progress func(done, total int)) (
 	Metrics, error) {
-	if own, ok := r.(*Recommender); ok && !own.Generates() {
-		return own.evaluate(ctx, sequences, progress)
+	own, _ := r.(*Recommender)
+	if t, ok := r.(timed); ok {
+		own = t.Recommender
+	}
+	if own != nil && !own.Generates() {
+		return own.evaluate(ctx, r, sequences, progress)
 	}
 	ranks := make([]float64, 0, len(sequences))
 	items := r.Catalogue()
 	score := func(dst []float32, histories [][]int32, first int) error { return r.Scores(ctx, dst, histories) }
-	if own, ok := r.(*Recommender); ok { // whose oracles have numbers
+	if own != nil { // whose oracles have numbers
 		score = func(dst []float32, histories [][]int32, first int) error {
 			return own.scores(ctx, dst, histories, first)
 		}
@@ -46,7 +50,7 @@ func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progres
 	for from := 0; from < len(sequences); from += atOnce {
 		part := sequences[from:min(from+atOnce, len(sequences))]
 		scores := scores[:len(part)*items]
-		if err := score(scores, Histories(part), from); err != nil {
+		if err := score(scores, pasts(r, part), from); err != nil {
 			return Metrics{}, fmt.Errorf("recommender: from sequence %d on: %w", from, err)
 		}
 		for i, s := range part {
@@ -62,8 +66,18 @@ func Evaluate(ctx context.Context, r Live, sequences []dataset.Sequence, progres
 	return measure(ranks), nil
 }
 
-// evaluate ranks from states, so that the scores of all items are never in memory.
-func (r *Recommender) evaluate(ctx context.Context, sequences []dataset.Sequence, progress func(done, total int)) (Metrics, error) {
+// pasts gives the histories of sequences as an encoder takes them.
+func pasts(r Live, sequences []dataset.Sequence) [][]int32 {
+	histories := make([][]int32, len(sequences))
+	for i, s := range sequences {
+		histories[i] = r.Past(s, false)
+	}
+	return histories
+}
+
+// evaluate ranks by the states of an encoder, which is r itself or reads times as well, so that the
+// scores of all items are never in memory.
+func (r *Recommender) evaluate(ctx context.Context, encoder Live, sequences []dataset.Sequence, progress func(done, total int)) (Metrics, error) {
 	ranks, states := make([]float64, len(sequences)), make([]float32, min(atOnce, len(sequences))*r.StateWidth())
 	for from := 0; from < len(sequences); from += atOnce {
 		part := sequences[from:min(from+atOnce, len(sequences))]
@@ -74,7 +88,7 @@ func (r *Recommender) evaluate(ctx context.Context, sequences []dataset.Sequence
 			}
 			next[i] = s.Next
 		}
-		err := r.States(ctx, states, Histories(part))
+		err := encoder.States(ctx, states, pasts(encoder, part))
 		if err == nil {
 			err = r.model.Rank(ranks[from:from+len(part)], states, next)
 		}

@@ -113,17 +113,22 @@ func (r *Recommender) TrainedOn(d *dataset.Dataset) error {
 // one each; of a longer one than the model's Positions the last items count. The context is looked
 // at between batches. A state that is not finite is an error.
 func (r *Recommender) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.states(ctx, dst, histories, nil, false)
+	return r.states(ctx, dst, histories, standIns{}, false)
 }
 
-// states writes the state after the last item of each history, or after each, where histories may
-// hold virtual items.
-func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]int32, vectors []float32, all bool) error {
+// standIns are what the elements of histories that are below zero stand for: -1-j is number j.
+type standIns struct {
+	vectors []float32       // [n, D]: virtual items; or
+	events  []dataset.Event // items with their times, for a recommender that reads these
+}
+
+// states writes the state after the last item of each history, or after each.
+func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]int32, s standIns, all bool) error {
 	width := r.StateWidth()
 	if all {
 		width *= r.config.Positions
 	}
-	return r.run(ctx, dst, width, histories, vectors, func(dst []float32, h cgo.Histories) error {
+	return r.run(ctx, dst, width, histories, s, func(dst []float32, h cgo.Histories) error {
 		return r.model.States(dst, h, all)
 	})
 }
@@ -131,7 +136,7 @@ func (r *Recommender) states(ctx context.Context, dst []float32, histories [][]i
 // AllStates writes the state after each item of each history to dst [len(histories), T, W], zero
 // behind a history's end.
 func (r *Recommender) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
-	return r.states(ctx, dst, histories, nil, true)
+	return r.states(ctx, dst, histories, standIns{}, true)
 }
 
 // Virtual encodes histories with virtual items: an id of -1-j stands for row j of vectors in the
@@ -153,12 +158,12 @@ func (v Virtual) Positions() int { return v.recommender.Positions() }
 
 // States is Recommender.States.
 func (v Virtual) States(ctx context.Context, dst []float32, histories [][]int32) error {
-	return v.recommender.states(ctx, dst, histories, v.vectors, false)
+	return v.recommender.states(ctx, dst, histories, standIns{vectors: v.vectors}, false)
 }
 
 // AllStates is Recommender.AllStates.
 func (v Virtual) AllStates(ctx context.Context, dst []float32, histories [][]int32) error {
-	return v.recommender.states(ctx, dst, histories, v.vectors, true)
+	return v.recommender.states(ctx, dst, histories, standIns{vectors: v.vectors}, true)
 }
 
 // ItemWidth is D, the numbers in an item's vector.
@@ -166,7 +171,7 @@ func (v Virtual) ItemWidth() int { return v.recommender.ItemWidth() }
 
 // Items is Recommender.Items.
 func (v Virtual) Items(_ context.Context, dst []float32, histories [][]int32) error {
-	return v.recommender.items(dst, histories, v.vectors)
+	return v.recommender.items(dst, histories, standIns{vectors: v.vectors})
 }
 
 // ItemWidth is D, the numbers in an item's vector.
@@ -175,22 +180,21 @@ func (r *Recommender) ItemWidth() int { return r.config.Width }
 // Items writes the vector of the last item of each history to dst [len(histories), D]: its row of
 // the table of embeddings.
 func (r *Recommender) Items(_ context.Context, dst []float32, histories [][]int32) error {
-	return r.items(dst, histories, nil)
+	return r.items(dst, histories, standIns{})
 }
 
-// items does so where histories may hold virtual items.
-func (r *Recommender) items(dst []float32, histories [][]int32, vectors []float32) error {
+func (r *Recommender) items(dst []float32, histories [][]int32, s standIns) error {
 	width := r.config.Width
 	if err := checkDst(dst, width, len(histories)); err != nil {
 		return err
 	}
-	batch, err := r.config.pad(histories, 0, len(vectors)/width)
+	batch, err := r.config.pad(histories, 0, s)
 	if err != nil {
 		return err
 	}
 	var table []float32 // read when an item needs it
 	for i, n := range batch.Lengths {
-		from, item := vectors, -1-int(batch.Items[i*r.config.Positions+int(n)-1])
+		from, item := s.vectors, -1-int(batch.Items[i*r.config.Positions+int(n)-1])
 		if item < 0 {
 			if table == nil {
 				if table, err = r.ItemEmbeddings(); err != nil {
@@ -230,7 +234,7 @@ func (r *Recommender) Scores(ctx context.Context, dst []float32, histories [][]i
 // scores numbers oracles from first on.
 func (r *Recommender) scores(ctx context.Context, dst []float32, histories [][]int32, first int) error {
 	if !r.Generates() {
-		return r.run(ctx, dst, r.config.Items, histories, nil, r.model.Scores)
+		return r.run(ctx, dst, r.config.Items, histories, standIns{}, r.model.Scores)
 	}
 	if err := checkDst(dst, r.config.Items, len(histories)); err != nil {
 		return err
@@ -338,7 +342,7 @@ func checkDst(dst []float32, width, histories int) error {
 }
 
 // run computes width numbers for each history, batch by batch.
-func (r *Recommender) run(ctx context.Context, dst []float32, width int, histories [][]int32, vectors []float32,
+func (r *Recommender) run(ctx context.Context, dst []float32, width int, histories [][]int32, s standIns,
 	compute func(dst []float32, h cgo.Histories) error) error {
 	if err := checkDst(dst, width, len(histories)); err != nil {
 		return err
@@ -348,11 +352,10 @@ func (r *Recommender) run(ctx context.Context, dst []float32, width int, histori
 			return err
 		}
 		to := min(from+atOnce, len(histories))
-		batch, err := r.config.pad(histories[from:to], from, len(vectors)/r.config.Width)
+		batch, err := r.config.pad(histories[from:to], from, s)
 		if err != nil {
 			return err
 		}
-		batch.Vectors = vectors
 		part := dst[from*width : to*width]
 		if err := compute(part, batch); err != nil {
 			return err
@@ -378,23 +381,31 @@ func finite(values []float32, width, first int) error {
 }
 
 // pad lays out histories for the core. first is the number of the first one, for messages.
-func (c Config) pad(histories [][]int32, first, vectors int) (cgo.Histories, error) {
-	h := cgo.Histories{Items: make([]int32, 0, len(histories)*c.Positions), Lengths: make([]int32, len(histories))}
+func (c Config) pad(histories [][]int32, first int, s standIns) (cgo.Histories, error) {
+	h := cgo.Histories{Items: make([]int32, 0, len(histories)*c.Positions), Lengths: make([]int32, len(histories)), Vectors: s.vectors}
+	if c.Timed() {
+		h.Times = make([]int64, cap(h.Items))
+	}
 	for i, history := range histories {
 		history = history[max(0, len(history)-c.Positions):]
 		if len(history) == 0 {
 			return h, fmt.Errorf("recommender: history %d is empty; at least one item is needed", first+i)
 		}
 		for _, item := range history {
-			if item < 0 && -1-int(item) < vectors {
-				continue
+			switch number := -1 - int(item); {
+			case item < 0 && number < len(s.events):
+				item, h.Times[len(h.Items)] = s.events[number].Item, s.events[number].Time
+			case h.Times != nil:
+				return h, ErrNoTimes
+			case item < 0 && number < len(s.vectors)/c.Width:
+			default:
+				if err := checkItem(item, c.Items); err != nil {
+					return h, fmt.Errorf("recommender: history %d: %w", first+i, err)
+				}
 			}
-			if err := checkItem(item, c.Items); err != nil {
-				return h, fmt.Errorf("recommender: history %d: %w", first+i, err)
-			}
+			h.Items = append(h.Items, item)
 		}
 		h.Lengths[i] = int32(len(history))
-		h.Items = append(h.Items, history...)
 		for range c.Positions - len(history) {
 			h.Items = append(h.Items, int32(c.Items))
 		}

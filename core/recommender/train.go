@@ -19,11 +19,12 @@ import (
 
 // Options are what training may need beside its configuration and data.
 type Options struct {
-	Dataset        string         // content hash of the data set, recorded in what is saved
-	CheckpointPath string         // written each minute and after each epoch, and resumed from if it exists; "": none
-	Within         time.Duration  // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
-	LogPath        string         // one JSON line for each epoch, in a file; "" for none
-	Progress       func(Progress) // may be nil; called on the caller's goroutine
+	Dataset        string          // content hash of the data set, recorded in what is saved
+	Events         []dataset.Event // of the data set, in its order, by which a recommender that reads times finds these
+	CheckpointPath string          // written each minute and after each epoch, and resumed from if it exists; "": none
+	Within         time.Duration   // no epoch is begun that would probably end later, earlier sittings counted, but one is trained; 0: no limit
+	LogPath        string          // one JSON line for each epoch, in a file; "" for none
+	Progress       func(Progress)  // may be nil; called on the caller's goroutine
 
 	mayLose time.Duration // to a kill; 0: a minute; tests have their own
 }
@@ -112,7 +113,8 @@ func (t *trainer) run(ctx context.Context, engine *cgo.Engine) (*Trained, error)
 
 // trainer is a run under way.
 type trainer struct {
-	*Recommender // the current weights
+	*Recommender      // the current weights
+	encoder      Live // the same, of the split's sequences
 	cursor       cursor
 	best         checkpoint.Best
 	split        dataset.Split
@@ -132,11 +134,14 @@ func newTrainer(engine *cgo.Engine, c Config, split dataset.Split, opts Options)
 		return nil, fmt.Errorf("recommender: %d sequences to learn from and %d to choose by; both are needed",
 			len(split.Train), len(split.Validation))
 	}
+	if c.Timed() && len(opts.Events) == 0 {
+		return nil, fmt.Errorf("recommender: times are those of events, and data that came as sequences has none; leave times out")
+	}
 	r, err := New(engine, c)
 	if err != nil {
 		return nil, err
 	}
-	t := &trainer{Recommender: r, split: split, opts: opts, data: fingerprint(split), order: make([]int, len(split.Train)),
+	t := &trainer{Recommender: r, encoder: of(r, opts.Events), split: split, opts: opts, data: fingerprint(split), order: make([]int, len(split.Train)),
 		clock: checkpoint.Clock{MayLose: opts.mayLose}}
 	if c.Sampled > 0 {
 		t.followed = make([]int32, c.Items)
@@ -200,7 +205,7 @@ func (t *trainer) train(ctx context.Context) error {
 			return err
 		}
 		began := time.Now()
-		metrics, err := Evaluate(ctx, t.Recommender, t.split.Validation, nil)
+		metrics, err := Evaluate(ctx, t.encoder, t.split.Validation, nil)
 		if ctx.Err() != nil {
 			return t.stopped(ctx.Err())
 		}
@@ -247,7 +252,7 @@ func EpochTime(ctx context.Context, engine *cgo.Engine, c Config, split dataset.
 	}
 	some := split.Validation[:min(256, len(split.Validation))]
 	began = time.Now()
-	if _, err := Evaluate(ctx, t.Recommender, some, nil); err != nil {
+	if _, err := Evaluate(ctx, t.encoder, some, nil); err != nil {
 		return 0, err
 	}
 	perSequence := time.Since(began) / time.Duration(len(some))
@@ -327,9 +332,13 @@ func (t *trainer) gather(indices []int) (cgo.Histories, []int32, error) {
 		if err := checkItem(s.Next, t.config.Items); err != nil {
 			return cgo.Histories{}, nil, fmt.Errorf("next of training sequence %d: %w", index, err)
 		}
-		histories[b], next[b] = s.History, s.Next
+		histories[b], next[b] = t.encoder.Past(s, false), s.Next
 	}
-	h, err := t.config.pad(histories, 0, 0)
+	var s standIns
+	if by, ok := t.encoder.(timed); ok {
+		s = by.standIns()
+	}
+	h, err := t.config.pad(histories, 0, s)
 	return h, next, err
 }
 

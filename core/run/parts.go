@@ -115,7 +115,9 @@ func (p *Parts) openSource(s Spec) (err error) {
 		return err
 	}
 	p.Source = p.Live
-	p.Recommender, _ = p.Live.(*recommender.Recommender)
+	if p.Recommender, _ = p.Live.(*recommender.Recommender); p.Recommender != nil && p.Recommender.Config().Timed() {
+		return recommender.ErrNoTimes
+	}
 	return p.Live.TrainedOn(p.Data)
 }
 

@@ -135,7 +135,7 @@ func (s *source) needs(part string) error {
 func (s *source) describe(ctx context.Context, part string) ([]duckdb.Field, error) {
 	columns, err := s.db.Fields(ctx, duckdb.Parquet(part))
 	if err != nil {
-		return nil, fmt.Errorf("states: %s cannot be read as Parquet: %w", part, err)
+		return nil, fmt.Errorf("states: %s cannot be read as Parquet; write it again: %w", part, err)
 	}
 	return columns, nil
 }
@@ -191,7 +191,7 @@ func (s *source) openParquet(ctx context.Context) error {
 		}
 		n, err := s.db.Count(ctx, duckdb.Parquet(part))
 		if err != nil {
-			return fmt.Errorf("states: %s cannot be read as Parquet: %w", part, err)
+			return fmt.Errorf("states: %s cannot be read as Parquet; write it again: %w", part, err)
 		}
 		s.rows += int(n)
 		var names []string

@@ -210,7 +210,7 @@ func (f *File) read(ctx context.Context, s *source, d *dataset.Dataset, ids map[
 		return nil
 	})
 	if err == nil && len(f.rows) == 0 {
-		err = fmt.Errorf("states: %s has no rows", f.path)
+		err = fmt.Errorf("states: %s has no rows; write one for each state", f.path)
 	}
 	f.latest = make(map[string]int, len(f.owners))
 	for i, own := range f.owners {
@@ -446,17 +446,7 @@ func (f *File) ItemsOf(past []int32) []int32 {
 }
 
 // Past is Source.Past.
-func (f *File) Past(s dataset.Sequence, next bool) []int32 {
-	last := s.Row
-	if !next {
-		last--
-	}
-	var past []int32
-	for r := s.Row - int32(len(s.History)); r <= last; r++ {
-		past = append(past, -1-r)
-	}
-	return past
-}
+func (f *File) Past(s dataset.Sequence, next bool) []int32 { return s.Rows(next) }
 
 // TrainedOn is Source.TrainedOn. A file that does not say which data set it belongs to knows items
 // by their ids.

@@ -27,7 +27,8 @@ type Extra struct {
 type written struct {
 	sequence string
 	position int
-	history  []int32 // up to its item; dense ids
+	history  []int32 // up to its item, as the encoder takes it
+	item     int32
 	part     part
 	user     int32 // -1: not known
 	time     int64
@@ -39,9 +40,9 @@ const atOnce = 4096
 // Write writes the states of an encoder of items after every item of a data set's sequences:
 // Parquet, or safetensors where the path ends so. The rows of the parts, "train", "validation" and
 // "test", say which part they are of.
-func Write(ctx context.Context, path string, encoder adapter.Encoder, d *dataset.Dataset, split dataset.Split, parts []string, more ...Extra) (rows int, err error) {
+func Write(ctx context.Context, path string, encoder adapter.Source, d *dataset.Dataset, split dataset.Split, parts []string, more ...Extra) (rows int, err error) {
 	columns := append([]Extra{{columnState, encoder.StateWidth(), encoder.States}}, more...)
-	all := timelines(d, split, parts)
+	all := timelines(encoder, d, split, parts)
 	if len(all) == 0 {
 		return 0, fmt.Errorf("states: no sequence of data set %s belongs to %s", d.Name, strings.Join(parts, ", "))
 	}
@@ -85,17 +86,18 @@ func Write(ctx context.Context, path string, encoder adapter.Encoder, d *dataset
 
 // timelines gives the rows of users in the order of their ids, or of the sequences that a data set
 // came as.
-func timelines(d *dataset.Dataset, split dataset.Split, parts []string) (rows []written) {
+func timelines(encoder adapter.Source, d *dataset.Dataset, split dataset.Split, parts []string) (rows []written) {
 	add := func(name string, user int32, first dataset.Sequence, follow []dataset.Sequence, in []part) {
-		items := slices.Clone(first.History)
+		items, history := slices.Clone(first.History), slices.Clone(encoder.Past(first, false))
 		for _, s := range follow {
-			items = append(items, s.Next)
+			past := encoder.Past(s, true)
+			items, history = append(items, s.Next), append(history, past[len(past)-1])
 		}
 		if !slices.ContainsFunc(in, func(p part) bool { return slices.Contains(parts, partNames[p]) }) {
 			return
 		}
 		for at := range items {
-			w := written{sequence: name, position: at, history: items[:at+1], user: user}
+			w := written{sequence: name, position: at, history: history[:at+1], item: items[at], user: user}
 			if target := at - len(first.History); target >= 0 {
 				w.time = follow[target].Time
 				if slices.Contains(parts, partNames[in[target]]) {
@@ -161,7 +163,7 @@ func (p *parquet) begin(vectors []Extra) (err error) {
 }
 
 func (p *parquet) row(w written, d *dataset.Dataset, vectors [][]float32) error {
-	row := []any{w.sequence, int64(w.position), d.Items[w.history[w.position]].ID, nil, nil, w.time}
+	row := []any{w.sequence, int64(w.position), d.Items[w.item].ID, nil, nil, w.time}
 	if w.part != nowhere {
 		row[3] = partNames[w.part]
 	}
@@ -225,7 +227,7 @@ func (t *tensors) row(w written, d *dataset.Dataset, vectors [][]float32) error 
 		t.numbers[column] = append(t.numbers[column], int64(at))
 	}
 	text(columnSequence, w.sequence, true)
-	text(columnItem, d.Items[w.history[w.position]].ID, true)
+	text(columnItem, d.Items[w.item].ID, true)
 	text(columnSplit, partNames[w.part], w.part != nowhere)
 	user := ""
 	if w.user >= 0 {

@@ -314,6 +314,7 @@ typedef struct {
     const int32_t *lengths; /* [B]: 1..T */
     const float *vectors;   /* [n_vectors, D]: each stands for an item; not in training */
     size_t n_vectors;
+    const int64_t *times; /* [B, T]: of the items, in any unit; NULL unless the recommender reads times */
 } ri_histories;
 
 /* The state after the last item, dst [B, W]; with all_positions = 1 the state after each item, dst [B, T, W], zero at

@@ -174,8 +174,40 @@ Var full_attention(Graph &g, Source &source, Var q, Var k, Var v, int64_t heads,
 
 namespace {
 
+constexpr double bucket_width = 0.301; // of the logarithm of a time
+constexpr int64_t last_bucket = 128;
+
+int32_t time_bucket(int64_t a, int64_t b) {
+    const uint64_t apart = a > b ? uint64_t(a) - uint64_t(b) : uint64_t(b) - uint64_t(a); // of any two times
+    const auto bucket = int64_t(std::log(double(std::max<uint64_t>(apart, 1))) / bucket_width);
+    return int32_t(std::min(bucket, last_bucket));
+}
+
+} // namespace
+
+int64_t n_time_buckets() { return last_bucket + 1; }
+
+ggml_tensor *time_buckets(Graph &g, const Source &source, bool last) {
+    const int64_t T = source.positions(), B = source.samples(), queries = last ? 1 : T;
+    const Source leaves = source;
+    return g.input(
+        GGML_TYPE_I32,
+        [=](void *dst) {
+            auto *bucket = static_cast<int32_t *>(dst);
+            for (int64_t b = 0; b < B; ++b) {
+                const int64_t *times = leaves.batch().histories.times + b * T;
+                for (int64_t n = 0; n < queries; ++n)
+                    for (int64_t t = 0, at = last ? leaves.last(b) : n; t < T; ++t)
+                        *bucket++ = t <= at ? time_bucket(times[at], times[t]) : 0;
+            }
+        },
+        T * queries * B);
+}
+
+namespace {
+
 // The same composed: weights of all positions, of which those after a query are zero.
-Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, int64_t H, bool last) {
+Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, Var pairs, int64_t H, bool last) {
     const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), hd = D / H;
     const int64_t queries = last ? 1 : T, count = T * queries * H * B;
     const Source leaves = source;
@@ -202,6 +234,11 @@ Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, 
         T, queries, H, B);
     auto heads = [&](Var x, int64_t n) { return permute(g, reshape(g, x, hd, H, n, B), 0, 2, 1, 3); }; // [hd, n, H, B]
     Var biases = reshape(g, get_rows(g, reshape(g, bias, 1, T), distances), T, queries, H, B);
+    if (pairs.value) {
+        Var all = stack(g, std::vector<Var>(size_t(H), reshape(g, pairs, T * queries, B))); // [T * queries, B * H]
+        all = permute(g, reshape(g, all, T * queries, B, H), 0, 2, 1, 3);
+        biases = add(g, biases, reshape(g, all, T, queries, H, B));
+    }
     Var weights = silu(g, add(g, mul_mat(g, heads(k, T), heads(q, queries)), biases));
     weights = mul(g, weights, g.constant(visible));
     Var values = permute(g, reshape(g, v, hd, H, T, B), 1, 2, 0, 3); // [T, hd, H, B]
@@ -210,33 +247,41 @@ Var composed_pointwise(Graph &g, Source &source, Var q, Var k, Var v, Var bias, 
 
 } // namespace
 
-Var pointwise_attention(Graph &g, Source &source, Var q, Var k, Var v, Var bias, int64_t H, bool last) {
+Var pointwise_attention(Graph &g, Source &source, Var q, Var k, Var v, Var bias, Var pairs, int64_t H, bool last) {
     const KernelSet *kernels = g.kernels();
-    if (!kernels) return composed_pointwise(g, source, q, k, v, bias, H, last);
+    if (!kernels) return composed_pointwise(g, source, q, k, v, bias, pairs, H, last);
     const int64_t D = q.value->ne[0], T = source.positions(), B = source.samples(), queries = last ? 1 : T;
     std::vector<ggml_tensor *> inputs = {q.value, k.value, v.value, bias.value};
+    const int at_lengths = int(inputs.size());
     if (last) inputs.push_back(source.lengths(g));
+    const int at_pairs = int(inputs.size());
+    if (pairs.value) inputs.push_back(pairs.value);
     auto shape = [=](ggml_tensor *dst) {
-        return kernels::ShortAttention{B, T, H, D / H, last ? ids(dst, 4) : nullptr, last, false, 1.0f / float(T)};
+        return kernels::ShortAttention{
+            B, T, H, D / H, last ? ids(dst, at_lengths) : nullptr, last, false, 1.0f / float(T)};
     };
+    auto of_pairs = [=](ggml_tensor *dst) { return pairs.value ? in(dst, at_pairs) : nullptr; };
     ggml_tensor *y = g.kernel(D, queries * B, inputs, [=](ggml_tensor *dst, int ith, int nth) {
-        kernels->pointwise_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3), out(dst), ith, nth);
+        kernels->pointwise_attention(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3), of_pairs(dst),
+                                     out(dst), ith, nth);
     });
-    return g.record(y, {q, k, v, bias}, [=, &g](ggml_tensor *dy) {
+    return g.record(y, {q, k, v, bias, pairs}, [=, &g](ggml_tensor *dy) {
         std::vector<ggml_tensor *> with = inputs;
         const int at_dy = int(with.size());
         with.push_back(dy);
-        // dq, dk, dv and each sample's db, one after the other.
-        const int64_t of_q = D * queries * B, of_k = D * T * B;
-        ggml_tensor *all = g.kernel(of_q + 2 * of_k + T * B, 1, with, [=](ggml_tensor *dst, int ith, int nth) {
+        // dq, dk, dv, each sample's db and the pairs', one after the other.
+        const int64_t of_q = D * queries * B, of_k = D * T * B, of_bias = T * B;
+        const int64_t to_pairs = of_q + 2 * of_k + of_bias, n_pairs = pairs.value ? T * queries * B : 0;
+        ggml_tensor *all = g.kernel(to_pairs + n_pairs, 1, with, [=](ggml_tensor *dst, int ith, int nth) {
             float *dq = out(dst), *dk = dq + of_q, *dv = dk + of_k;
-            kernels->pointwise_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3),
-                                              in(dst, at_dy), dq, dk, dv, dv + of_k, ith, nth);
+            kernels->pointwise_attention_back(shape(dst), in(dst, 0), in(dst, 1), in(dst, 2), in(dst, 3), of_pairs(dst),
+                                              in(dst, at_dy), dq, dk, dv, dv + of_k, dq + to_pairs, ith, nth);
         });
         g.accumulate(q, g.part(all, 0, D, queries * B));
         g.accumulate(k, g.part(all, of_q, D, T * B));
         g.accumulate(v, g.part(all, of_q + of_k, D, T * B));
         g.accumulate(bias, sum_to_row(g, g.part(all, of_q + 2 * of_k, T, B)));
+        if (pairs.value) g.accumulate(pairs, g.part(all, to_pairs, T, queries * B));
     });
 }
 

@@ -47,9 +47,17 @@ Var causal_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t 
 // The same where each position attends to all of its sample, which padding must follow.
 Var full_attention(Graph &graph, Source &source, Var q, Var k, Var v, int64_t heads, bool last);
 
-// Causal attention whose weights are silu(q k + bias of the distance) / T, without a softmax (Zhai
-// et al. 2024, arXiv 2402.17152, eq. 2); bias [T]. Else as causal_attention; nothing is dropped.
-Var pointwise_attention(Graph &graph, Source &source, Var q, Var k, Var v, Var bias, int64_t heads, bool last);
+// The bucket of the time between the items of a query and a key, for each weight of attention: I32
+// [T * queries * samples], 0 for a key after its query.
+ggml_tensor *time_buckets(Graph &graph, const Source &source, bool last);
+// The number of those buckets.
+int64_t n_time_buckets();
+
+// Causal attention whose weights are silu(q k + bias of the distance + bias of the pair) / T,
+// without a softmax (Zhai et al. 2024, arXiv 2402.17152, eq. 2); bias [T], pairs [T, queries *
+// samples] or without a value. Else as causal_attention; nothing is dropped.
+Var pointwise_attention(Graph &graph, Source &source, Var q, Var k, Var v, Var bias, Var pairs, int64_t heads,
+                        bool last);
 
 // One GRU layer: gates [3H, T * samples] are what the inputs give to the reset, update and new
 // gates; w [H, 3H] and bias [3H] what the state before gives. -> states [H, T * samples]; behind a

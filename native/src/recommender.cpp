@@ -152,6 +152,7 @@ void Recommender::check(const ri_histories &h, bool vectors_allowed) const {
     if (h.n_sequences > (1u << 24)) fail(RI_INVALID, "%zu histories in one batch; at most 2^24", h.n_sequences);
     require(h.items, "histories.items");
     require(h.lengths, "histories.lengths");
+    if (reads_times()) require(h.times, "histories.times");
     if (h.n_vectors > 0) {
         if (!vectors_allowed) fail(RI_INVALID, "histories.vectors: training takes only items");
         if (h.n_vectors > (1u << 24)) fail(RI_INVALID, "%zu vectors in one batch; at most 2^24", h.n_vectors);

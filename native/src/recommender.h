@@ -103,6 +103,8 @@ class Recommender : public Model {
         Var bias;   // [V], or without a value
     };
     virtual Head head(Graph &graph) const = 0;
+    // Whether histories must come with the times of their items.
+    virtual bool reads_times() const { return false; }
 
     void states(const ri_histories &histories, bool all, float *dst);
     void scores(const ri_histories &histories, float *dst);

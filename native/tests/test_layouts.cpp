@@ -15,6 +15,7 @@ constexpr int32_t V = 11, D = 8, T = 6, H = 12;
 // Three histories: of one item, of some, and full.
 const std::vector<int32_t> items = {4, V, V, V, V, V, /**/ 3, 0, 10, 3, V, V, /**/ 1, 2, 3, 4, 5, 6};
 const std::vector<int32_t> lengths = {1, 4, T};
+const std::vector<int64_t> times = {5, 5, 9, 30, 31, 1000, /**/ 0, 1, 1, 7, 8, 9, /**/ -4, -4, 0, 2, 90, 91};
 const std::vector<int32_t> targets = {7, -1, -1, -1, -1, -1, /**/ 0, 10, -1, 5, -1, -1, /**/ 2, 3, 4, 5, 6, 0};
 
 struct Layout {
@@ -55,8 +56,8 @@ ri_model *caser(ri_engine *engine, const char *layout) {
     return make_recommender(engine, "caser", layout, with_sizes({{"horizontal", {2}}, {"vertical", {3}}}));
 }
 
-ri_model *hstu(ri_engine *engine, const char *layout) {
-    return make_recommender(engine, "hstu", layout, with_sizes({{"blocks", {2}}, {"heads", {2}}}));
+template <int32_t times> ri_model *hstu(ri_engine *engine, const char *layout) {
+    return make_recommender(engine, "hstu", layout, with_sizes({{"blocks", {2}}, {"heads", {2}}, {"times", {times}}}));
 }
 
 const Layout layouts[] = {
@@ -65,7 +66,8 @@ const Layout layouts[] = {
     {"SASRec, norm first and rotary", "item_embeddings.weight", D, modern<1, 1>, "authors"},
     {"RecBole SASRec", "item_embedding.weight", D, sasrec, "recbole"},
     {"RecBole BERT4Rec", "item_embedding.weight", D, bert4rec, "recbole"},
-    {"HSTU", "item_embedding.weight", D, hstu, "recint"},
+    {"HSTU", "item_embedding.weight", D, hstu<0>, "recint"},
+    {"HSTU with times", "item_embedding.weight", D, hstu<1>, "recint"},
     {"RecBole GRU4Rec", "item_embedding.weight", D, gru4rec<0>, "recbole"},
     {"RecBole GRU4Rec with biases", "item_embedding.weight", D, gru4rec<1>, "recbole"},
     {"RecBole Caser", "item_embedding.weight", D, caser, "recbole"},
@@ -75,8 +77,12 @@ const Layout layouts[] = {
 };
 
 double backward(ri_model *model, float dropout, uint64_t seed) {
-    const ri_recommender_batch batch{
-        {lengths.size(), items.data(), lengths.data(), nullptr, 0}, targets.data(), nullptr, 0, dropout, seed};
+    const ri_recommender_batch batch{{lengths.size(), items.data(), lengths.data(), nullptr, 0, times.data()},
+                                     targets.data(),
+                                     nullptr,
+                                     0,
+                                     dropout,
+                                     seed};
     double loss = NAN;
     CHECK_OK(ri_recommender_backward(model, &batch, &loss, &err));
     return loss;
@@ -146,6 +152,13 @@ void test_refused(ri_engine *engine) {
     refuse("caser", nullptr, filters(std::vector<double>(17, 1)), "it must be 1 to 16 heights");
     refuse("caser", nullptr, filters({T + 1}), "heights is 7; it must be at most positions, 6");
     CHECK(model == nullptr);
+
+    ri_model *timed = hstu<1>(engine, nullptr);
+    const ri_histories without{lengths.size(), items.data(), lengths.data(), nullptr, 0};
+    float untouched = -7;
+    CHECK_FAILS(ri_recommender_states(timed, &without, 0, &untouched, &err), RI_INVALID, "histories.times");
+    CHECK(untouched == -7);
+    ri_model_free(timed);
 }
 
 // The largest graphs fit where operations are composed of ggml's.

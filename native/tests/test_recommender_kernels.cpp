@@ -79,7 +79,8 @@ template <typename T> T sigmoid(T x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 // ---- attention
 
-// Inputs q, k, v and, for the pointwise form, bias [T]; mask is a constant.
+// Inputs q, k, v and, for the pointwise form, bias [T] and pairs [samples, queries, T], which may be
+// missing; mask is a constant.
 template <typename T>
 std::vector<T> attention(const ShortAttention &s, bool pointwise, const Floats &mask, const Inputs<T> &in) {
     const int64_t row = s.heads * s.head_dim, queries = s.at_last ? 1 : s.positions;
@@ -98,7 +99,8 @@ std::vector<T> attention(const ShortAttention &s, bool pointwise, const Floats &
                     T dot = 0;
                     for (int64_t i = 0; i < s.head_dim; ++i) dot += in[0][at + size_t(i)] * in[1][key(t, i)];
                     if (pointwise) {
-                        const T score = dot + in[3][size_t(seen - 1 - t)];
+                        T score = dot + in[3][size_t(seen - 1 - t)];
+                        if (in.size() > 4) score += in[4][size_t((b * queries + n) * s.positions + t)];
                         weights.push_back(score * sigmoid(score) * double(s.scale));
                     } else {
                         weights.push_back(std::exp(dot * double(s.scale)));
@@ -114,30 +116,33 @@ std::vector<T> attention(const ShortAttention &s, bool pointwise, const Floats &
     return out;
 }
 
-void test_attention(bool pointwise, bool lengths, bool at_last, bool masked, int64_t heads, int64_t head_dim) {
+void test_attention(bool pointwise, bool paired, bool lengths, bool at_last, bool masked, int64_t heads,
+                    int64_t head_dim) {
     const int32_t own[] = {1, 5, 3, 4};
     const int64_t samples = 4, T = 5, queries = at_last ? 1 : T, row = heads * head_dim, terms = T * (head_dim + 2);
     const ShortAttention s{samples, T, heads, head_dim, lengths ? own : nullptr, at_last, masked, 0.4f};
     std::vector<Floats> in{draw(samples * queries * row), draw(samples * T * row), draw(samples * T * row)};
     if (pointwise) in.push_back(draw(T));
+    if (paired) in.push_back(draw(samples * queries * T));
     Floats mask = masked ? draw(samples * heads * queries * T) : Floats();
     for (float &value : mask) value = value > 0 ? 1.25f : 0.0f;
     const Floats dy = draw(samples * queries * row);
     auto formula = [&](const auto &x) { return attention(s, pointwise, mask, x); };
-    const float *q = in[0].data(), *k = in[1].data(), *v = in[2].data();
+    const float *q = in[0].data(), *k = in[1].data(), *v = in[2].data(), *pairs = paired ? in[4].data() : nullptr;
     Floats out(in[0].size()), dq(in[0].size()), dk(in[1].size()), dv(in[2].size());
     shared(out, [&](float *y, int ith, int nth) {
         if (pointwise)
-            set->pointwise_attention(s, q, k, v, in[3].data(), y, ith, nth);
+            set->pointwise_attention(s, q, k, v, in[3].data(), pairs, y, ith, nth);
         else
             set->short_attention(s, q, k, v, mask.data(), y, ith, nth);
     });
     compare(out, values(formula, in), terms, "attention");
-    Floats all(dq.size() + dk.size() + dv.size() + size_t(pointwise ? samples * T : 0));
+    Floats all(dq.size() + dk.size() + dv.size() + size_t(pointwise ? samples * T : 0) + (paired ? in[4].size() : 0));
     shared(all, [&](float *d, int ith, int nth) {
         float *of_k = d + dq.size(), *of_v = of_k + dk.size(), *of_bias = of_v + dv.size();
         if (pointwise)
-            set->pointwise_attention_back(s, q, k, v, in[3].data(), dy.data(), d, of_k, of_v, of_bias, ith, nth);
+            set->pointwise_attention_back(s, q, k, v, in[3].data(), pairs, dy.data(), d, of_k, of_v, of_bias,
+                                          paired ? of_bias + samples * T : nullptr, ith, nth);
         else
             set->short_attention_back(s, q, k, v, mask.data(), dy.data(), d, of_k, of_v, ith, nth);
     });
@@ -153,6 +158,7 @@ void test_attention(bool pointwise, bool lengths, bool at_last, bool masked, int
     for (int64_t b = 0; b < samples; ++b)
         for (int64_t t = 0; t < T; ++t) dbias[size_t(t)] += *from++;
     compare(dbias, want[3], 3 * terms * samples, "dbias");
+    if (paired) compare(Floats(from, all.end()), want[4], 3 * terms * heads, "dpairs");
 }
 
 // ---- GRU
@@ -454,12 +460,15 @@ void test_set() {
     for (int64_t head_dim : {3, 16, 21})
         for (int64_t heads : {1, 2}) {
             for (bool masked : {false, true}) {
-                test_attention(false, false, false, masked, heads, head_dim);
-                test_attention(false, true, true, masked, heads, head_dim);
-                test_attention(false, true, false, masked, heads, head_dim); // sees the whole history from everywhere
+                test_attention(false, false, false, false, masked, heads, head_dim);
+                test_attention(false, false, true, true, masked, heads, head_dim);
+                test_attention(false, false, true, false, masked, heads,
+                               head_dim); // sees the whole history from everywhere
             }
-            test_attention(true, false, false, false, heads, head_dim);
-            test_attention(true, true, true, false, heads, head_dim);
+            for (bool paired : {false, true}) {
+                test_attention(true, paired, false, false, false, heads, head_dim);
+                test_attention(true, paired, true, true, false, heads, head_dim);
+            }
         }
     for (int64_t hidden : {1, 7, 16}) test_gru(hidden);
     for (int64_t width : {1, 5, 16})

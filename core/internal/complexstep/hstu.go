@@ -12,15 +12,18 @@ import (
 // hstuEps is what the authors add to the variance in their normalisations.
 const hstuEps = 1e-6
 
-// HSTUShape sizes an HSTU (Zhai et al. 2024, arXiv 2402.17152) whose attention knows distances but
-// no times.
+// HSTUShape sizes an HSTU (Zhai et al. 2024, arXiv 2402.17152).
 type HSTUShape struct {
 	Items     int // V; id V is padding
 	Width     int // D
 	Positions int // T
 	Blocks    int
 	Heads     int
+	Times     bool // attention knows times as well as distances
 }
+
+// timeBuckets is how many biases of times a block has.
+const timeBuckets = 129
 
 func (s HSTUShape) layout() (items, width, positions int) { return s.Items, s.Width, s.Positions }
 
@@ -37,6 +40,9 @@ func (s HSTUShape) Tensors() map[string]int {
 	for block := range s.Blocks {
 		at := fmt.Sprintf("blocks.%d.", block)
 		sizes[at+"uvqk.weight"], sizes[at+"distance_bias"] = 4*d*d, s.Positions
+		if s.Times {
+			sizes[at+"time_bias"] = timeBuckets
+		}
 		maps.Copy(sizes, denseTensors(at+"output", d, d))
 		norms = append(norms, at+"norm", at+"attended_norm")
 	}
@@ -47,6 +53,10 @@ func (s HSTUShape) Tensors() map[string]int {
 }
 
 func (s HSTUShape) encode(p Params, x cblas128.General) cblas128.General {
+	return s.encodeAt(p, x, nil)
+}
+
+func (s HSTUShape) encodeAt(p Params, x cblas128.General, times []int64) cblas128.General {
 	norm := func(name string, x cblas128.General) cblas128.General {
 		return layerNorm(x, p[name+".weight"], p[name+".bias"], hstuEps)
 	}
@@ -56,7 +66,15 @@ func (s HSTUShape) encode(p Params, x cblas128.General) cblas128.General {
 		at := fmt.Sprintf("blocks.%d.", block)
 		all := each(linear(norm(at+"norm", x), p[at+"uvqk.weight"], nil), silu)
 		part := func(i int) cblas128.General { return columns(all, i*s.Width, s.Width) }
-		gates, y := part(0), s.attend(part(2), part(3), part(1), p[at+"distance_bias"])
+		bias := func(n, t int) complex128 {
+			b := p[at+"distance_bias"][n-t]
+			if s.Times {
+				apart := max(1, math.Abs(float64(times[n]-times[t])))
+				b = add(b, p[at+"time_bias"][min(int(math.Log(apart)/0.301), timeBuckets-1)])
+			}
+			return b
+		}
+		gates, y := part(0), s.attend(part(2), part(3), part(1), bias)
 		y = norm(at+"attended_norm", y)
 		for t := range y.Rows {
 			for i, gate := range row(gates, t) {
@@ -68,8 +86,8 @@ func (s HSTUShape) encode(p Params, x cblas128.General) cblas128.General {
 	return norm("last_norm", x)
 }
 
-// attend weighs the values up to a row by silu(q·kᵀ + bias of the distance) / T.
-func (s HSTUShape) attend(q, k, v cblas128.General, bias []complex128) cblas128.General {
+// attend weighs the values up to a row by silu(q·kᵀ + bias of both rows) / T.
+func (s HSTUShape) attend(q, k, v cblas128.General, bias func(n, t int) complex128) cblas128.General {
 	y, width := matrix(q.Rows, s.Width), s.Width/s.Heads
 	for h := range s.Heads {
 		of := func(m cblas128.General) cblas128.General { return columns(m, h*width, width) }
@@ -78,7 +96,7 @@ func (s HSTUShape) attend(q, k, v cblas128.General, bias []complex128) cblas128.
 			for t := range weights.Cols {
 				weight := complex128(0)
 				if t <= n {
-					weight = silu(add(row(weights, n)[t], bias[n-t])) / complex(float64(s.Positions), 0)
+					weight = silu(add(row(weights, n)[t], bias(n, t))) / complex(float64(s.Positions), 0)
 				}
 				row(weights, n)[t] = weight
 			}

@@ -25,11 +25,18 @@ type masking interface {
 	encodeHidden(p Params, x cblas128.General, hidden []bool) cblas128.General
 }
 
+// timed is a recommender that may read the times of a history's items.
+type timed interface {
+	// encodeAt is encode for items at those times.
+	encodeAt(p Params, x cblas128.General, times []int64) cblas128.General
+}
+
 // Histories are B histories, laid out as ri_histories in the C header.
 type Histories struct {
 	Items   []int32   // [B, T]: an item, or -1-j for row j of Vectors; values after a history are not read
 	Lengths []int32   // [B]
 	Vectors []float32 // [n, D]: each stands for an item
+	Times   []int64   // [B, T]: of the items, for a recommender that reads them
 }
 
 // Batch is histories and what to predict from them, laid out as ri_recommender_batch in the C
@@ -63,7 +70,12 @@ func embedded(m Recommender, p Params, h Histories, b int) cblas128.General {
 
 // encodeHistory gives the state after each item of history b, [length, W].
 func encodeHistory(m Recommender, p Params, h Histories, b int) cblas128.General {
-	return m.encode(p, embedded(m, p, h, b))
+	x := embedded(m, p, h, b)
+	if timed, ok := m.(timed); ok && h.Times != nil {
+		_, _, positions := m.layout()
+		return timed.encodeAt(p, x, h.Times[b*positions:][:x.Rows])
+	}
+	return m.encode(p, x)
 }
 
 // learnt gives what is learnt from in place of the states of history b, [length, W]: a recommender

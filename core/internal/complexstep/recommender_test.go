@@ -18,6 +18,7 @@ var small = map[string]Recommender{
 	"SASRec, deeper":     SASRecShape{Items: 7, Width: 12, Positions: 4, Blocks: 2, Heads: 3, Inner: 10},
 	"BERT4Rec":           BERT4RecShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2, Inner: 12},
 	"HSTU":               HSTUShape{Items: 7, Width: 8, Positions: 4, Blocks: 2, Heads: 2},
+	"HSTU with times":    HSTUShape{Items: 7, Width: 8, Positions: 4, Blocks: 1, Heads: 1, Times: true},
 	"GRU4Rec":            GRU4RecShape{Items: 7, Width: 6, Positions: 4, Hidden: 6, Layers: 1},
 	"GRU4Rec, deeper":    GRU4RecShape{Items: 7, Width: 5, Positions: 4, Hidden: 7, Layers: 3},
 	"Caser":              CaserShape{Items: 7, Width: 6, Positions: 4, Heights: []int{2, 3, 4}, Horizontal: 5, Vertical: 1},
@@ -26,7 +27,8 @@ var small = map[string]Recommender{
 
 // smallHistories are of 4, 2 and 1 items. The second repeats an item, so that windows tie.
 func smallHistories() Histories {
-	return Histories{Items: []int32{0, 5, 2, 6, 3, 3, 7, 7, 1, 7, 7, 7}, Lengths: []int32{4, 2, 1}}
+	return Histories{Items: []int32{0, 5, 2, 6, 3, 3, 7, 7, 1, 7, 7, 7}, Lengths: []int32{4, 2, 1},
+		Times: []int64{-1, 0, 4, 900, 5, 5, 0, 0, 1, 0, 0, 0}}
 }
 
 var (
@@ -97,7 +99,7 @@ func TestStatesOfPrefixes(t *testing.T) {
 			for position := range 4 {
 				want := make([]complex128, width) // zero at padding
 				if position < int(length) {
-					cut := Histories{Items: slices.Clone(h.Items[b*4:][:4]), Lengths: []int32{int32(position + 1)}}
+					cut := Histories{Items: slices.Clone(h.Items[b*4:][:4]), Lengths: []int32{int32(position + 1)}, Times: h.Times[b*4:]}
 					for i := position + 1; i < 4; i++ {
 						cut.Items[i] = 7
 					}
@@ -124,7 +126,7 @@ func TestVectorsStandForItems(t *testing.T) {
 		copy(p[m.table()][3*width:], Lift(vectors[:width]))
 		copy(p[m.table()][5*width:], Lift(vectors[width:]))
 		h := smallHistories()
-		with := Histories{Items: slices.Clone(h.Items), Lengths: h.Lengths, Vectors: vectors}
+		with := Histories{Items: slices.Clone(h.Items), Lengths: h.Lengths, Times: h.Times, Vectors: vectors}
 		with.Items[1], with.Items[5] = -2, -1
 		if d := distance(Scores(m, p, with), Scores(m, p, h)); d != 0 {
 			t.Errorf("%s: scores differ by %g", name, d)

@@ -68,12 +68,14 @@ func models(engine *cgo.Engine) map[string]struct {
 			return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "bert4rec", Settings: params.settings()})
 		},
 	}
-	found["HSTU"] = model{
-		complexstep.HSTUShape{Items: V, Width: 8, Positions: T, Blocks: 2, Heads: 2},
-		func() (*cgo.Recommender, error) {
-			return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "hstu", Settings: map[string][]float64{
-				"items": one(V), "width": one(8), "positions": one(T), "blocks": one(2), "heads": one(2)}})
-		},
+	for name, times := range map[string]int{"HSTU": 0, "HSTU with times": 1} {
+		found[name] = model{
+			complexstep.HSTUShape{Items: V, Width: 8, Positions: T, Blocks: 2, Heads: 2, Times: times == 1},
+			func() (*cgo.Recommender, error) {
+				return cgo.NewRecommender(engine, cgo.RecommenderParams{Model: "hstu", Settings: map[string][]float64{
+					"items": one(V), "width": one(8), "positions": one(T), "blocks": one(2), "heads": one(2), "times": one(times)}})
+			},
+		}
 	}
 	for name, layers := range map[string]int{"GRU4Rec": 1, "GRU4Rec, 2 layers": 2} {
 		found[name] = model{
@@ -152,6 +154,7 @@ func onEveryModel(t *testing.T, test func(t *testing.T, c modelCase)) {
 var (
 	items   = []int32{0, 3, 3, 6, 5, 2, pad, pad, 1, pad, pad, pad}
 	lengths = []int32{4, 2, 1}
+	times   = []int64{-3, 0, 0, 1 << 40, 50, 57, 0, 0, 9, 0, 0, 0} // of which some are the same
 )
 
 // States, with vectors in place of items among them, and scores.
@@ -163,10 +166,10 @@ func TestRecommenderForward(t *testing.T) {
 		mixed := append([]int32(nil), items...)
 		mixed[1], mixed[4] = -2, -1
 		for what, h := range map[string]cgo.Histories{
-			"items":   {Items: items, Lengths: lengths},
-			"vectors": {Items: mixed, Lengths: lengths, Vectors: vectors},
+			"items":   {Items: items, Lengths: lengths, Times: times},
+			"vectors": {Items: mixed, Lengths: lengths, Times: times, Vectors: vectors},
 		} {
-			want := complexstep.Histories{Items: h.Items, Lengths: h.Lengths, Vectors: h.Vectors}
+			want := complexstep.Histories{Items: h.Items, Lengths: h.Lengths, Times: h.Times, Vectors: h.Vectors}
 			last := make([]float32, len(lengths)*info.StateWidth)
 			if err := c.States(last, h, false); err != nil {
 				t.Fatal(err)
@@ -219,14 +222,14 @@ func TestRecommenderGradients(t *testing.T) {
 				"sampled": {Shared: []int32{3, 0, 6, 3}, SharedOffsets: []float32{0.25, -0.5, 1, 0.25}},
 			} {
 				t.Run(name+", "+loss, func(t *testing.T) {
-					histories := cgo.Histories{Items: items, Lengths: lengths}
+					histories := cgo.Histories{Items: items, Lengths: lengths, Times: times}
 					got, err := c.Backward(cgo.RecommenderBatch{Histories: histories, Targets: targets,
 						Negatives: kind.Negatives, Shared: kind.Shared, SharedOffsets: kind.SharedOffsets,
 						TargetDiscount: kind.TargetDiscount})
 					if err != nil {
 						t.Fatal(err)
 					}
-					kind.Histories, kind.Targets = complexstep.Histories{Items: items, Lengths: lengths}, targets
+					kind.Histories, kind.Targets = complexstep.Histories{Items: items, Lengths: lengths, Times: times}, targets
 					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, kind) }
 					near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
 					compareGradients(t, &c.Model, of, c.params, c.allowed)

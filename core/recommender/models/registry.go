@@ -24,6 +24,8 @@ type Entry struct {
 	// Masked gives the probability that an item within a history is hidden in training and
 	// predicted from those on both sides; nil: items are predicted from those before them.
 	Masked func(values Values) float64
+	// Timed says whether it reads the times of items; nil: it does not.
+	Timed func(values Values) bool
 	// Unused are prefixes of tensors that files have but the formulas never use.
 	Unused []string
 }

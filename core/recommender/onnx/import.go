@@ -121,7 +121,7 @@ func (c *Config) takeInputs(infos []ort.InputOutputInfo, wanted int) (positions 
 			c.Bool = i.DataType == ort.TensorElementDataTypeBool
 			integer = integer || c.Bool
 		default:
-			return 0, problem("name them so in the export (input_names)")
+			return 0, problem("name them so in the export (input_names), and make " + i.Name + " a constant of the model if it is none of them")
 		}
 		if i.Name != inputItems {
 			if c.Lengths != "" {

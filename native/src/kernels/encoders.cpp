@@ -15,6 +15,7 @@ struct Query {
     int64_t at;              // of its numbers among the queries', and of its output's
     int64_t from;            // of its head's numbers at the sample's first position among the keys' and the values'
     int64_t sample, weights; // of its weights in a mask: [samples, heads, queries, T]
+    int64_t pairs;           // of its biases, which the heads share: [samples, queries, T]
     bool first;              // of its sample
 };
 
@@ -26,7 +27,7 @@ template <typename Body> RI_INLINE void each_query(const ShortAttention &s, int 
         for (int64_t n = 0; n < queries; ++n)
             for (int64_t h = 0; h < s.heads; ++h)
                 body(Query{s.lengths ? s.lengths[b] - 1 : n, (b * queries + n) * row + h * hd, b * T * row + h * hd, b,
-                           ((b * s.heads + h) * queries + n) * T, n == 0 && h == 0});
+                           ((b * s.heads + h) * queries + n) * T, (b * queries + n) * T, n == 0 && h == 0});
 }
 
 // The products of a query with the keys that it attends to.
@@ -142,22 +143,37 @@ void short_attention_back(const ShortAttention &s, const float *q, const float *
     attend_back(s, q, k, v, dout, dq, dk, dv, ith, nth, weigh, back);
 }
 
+namespace {
+
+// Adds to a query's scores the biases of distances and of pairs.
+RI_INLINE void add_biases(const Query &at, const float *bias, const float *pairs, float *scores) {
+    for (int64_t t = 0; t <= at.last; ++t) scores[t] += bias[at.last - t];
+    if (!pairs) return;
+#pragma omp simd
+    for (int64_t t = 0; t <= at.last; ++t) scores[t] += pairs[at.pairs + t];
+}
+
+} // namespace
+
 void pointwise_attention(const ShortAttention &s, const float *q, const float *k, const float *v, const float *bias,
-                         float *out, int ith, int nth) {
+                         const float *pairs, float *out, int ith, int nth) {
     attend(s, q, k, v, out, ith, nth, [&](const Query &at, float *weights) {
-        for (int64_t t = 0; t <= at.last; ++t) weights[t] += bias[at.last - t];
+        add_biases(at, bias, pairs, weights);
 #pragma omp simd
         for (int64_t t = 0; t <= at.last; ++t) weights[t] *= sigmoid(weights[t]) * s.scale;
     });
 }
 
 void pointwise_attention_back(const ShortAttention &s, const float *q, const float *k, const float *v,
-                              const float *bias, const float *dout, float *dq, float *dk, float *dv, float *dbias,
-                              int ith, int nth) {
-    const int64_t T = s.positions;
+                              const float *bias, const float *pairs, const float *dout, float *dq, float *dk, float *dv,
+                              float *dbias, float *dpairs, int ith, int nth) {
+    const int64_t T = s.positions, of_sample = (s.at_last ? 1 : T) * T;
     auto weigh = [&](const Query &at, float *weights, float *slopes) {
-        if (at.first) memset(dbias + at.sample * T, 0, size_t(T) * sizeof(float));
-        for (int64_t t = 0; t <= at.last; ++t) weights[t] += bias[at.last - t];
+        if (at.first) {
+            memset(dbias + at.sample * T, 0, size_t(T) * sizeof(float));
+            if (pairs) memset(dpairs + at.sample * of_sample, 0, size_t(of_sample) * sizeof(float));
+        }
+        add_biases(at, bias, pairs, weights);
 #pragma omp simd
         for (int64_t t = 0; t <= at.last; ++t) {
             const float gate = sigmoid(weights[t]);
@@ -170,6 +186,9 @@ void pointwise_attention_back(const ShortAttention &s, const float *q, const flo
             gradients[t] *= slopes[t];
             dbias[at.sample * T + at.last - t] += gradients[t];
         }
+        if (!pairs) return;
+#pragma omp simd
+        for (int64_t t = 0; t <= at.last; ++t) dpairs[at.pairs + t] += gradients[t];
     };
     attend_back(s, q, k, v, dout, dq, dk, dv, ith, nth, weigh, back);
 }

@@ -111,6 +111,7 @@ constexpr Size sizes[] = {{100, 64, 10, 2, 32}, {11, 6, 5, 1, 2}};
 struct Data {
     std::vector<int32_t> items, lengths, targets, negatives;
     std::vector<float> vectors;
+    std::vector<int64_t> times;
     explicit Data(const Size &s) : vectors(draw(size_t(s.width), 5)) {
         for (int32_t b = 0; b < s.batch; ++b) {
             lengths.push_back(1 + b % s.positions);
@@ -119,10 +120,11 @@ struct Data {
                 items.push_back(inside ? (3 * b + t) % s.items : s.items);
                 targets.push_back(inside ? (b + t) % s.items : -1);
                 negatives.insert(negatives.end(), {1, 2});
+                times.push_back(int64_t(1) << t);
             }
         }
     }
-    ri_histories histories() const { return {lengths.size(), items.data(), lengths.data(), nullptr, 0}; }
+    ri_histories histories() const { return {lengths.size(), items.data(), lengths.data(), nullptr, 0, times.data()}; }
 };
 
 void update(ri_model *model) {
@@ -147,7 +149,8 @@ void run_recommender(const char *what, ri_model *model, const Size &s, bool has_
     CHECK_OK(ri_recommender_rank(model, states.data(), size_t(s.batch), ranked.data(), ranks.data(), &err));
     auto items = data.items;
     items[0] = -1; // a vector in place of an item
-    const ri_histories virtual_item{data.lengths.size(), items.data(), data.lengths.data(), data.vectors.data(), 1};
+    const ri_histories virtual_item{data.lengths.size(), items.data(), data.lengths.data(), data.vectors.data(), 1,
+                                    data.times.data()};
     CHECK_OK(ri_recommender_states(model, &virtual_item, 0, out.data(), &err));
     if (!has_scores) return;
     CHECK_OK(ri_recommender_scores(model, &histories, out.data(), &err));
@@ -195,10 +198,12 @@ void run_recommenders(const Size &s) {
         all.insert(all.end(), own.begin(), own.end());
         return all;
     };
-    ri_model *pointwise =
-        make_recommender(engine, "hstu", nullptr, with({{"blocks", {2}}, {"heads", {double(s.heads)}}}));
-    run_recommender("HSTU", pointwise, s);
-    ri_model_free(pointwise);
+    for (double times : {0, 1}) {
+        ri_model *pointwise = make_recommender(
+            engine, "hstu", nullptr, with({{"blocks", {2}}, {"heads", {double(s.heads)}}, {"times", {times}}}));
+        run_recommender("HSTU", pointwise, s);
+        ri_model_free(pointwise);
+    }
     for (const char *layout : {"authors", "recbole"}) {
         ri_model *model =
             make_recommender(engine, "gru4rec", layout, with({{"hidden", {double(s.width)}}, {"layers", {2}}}));
