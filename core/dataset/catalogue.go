@@ -1,38 +1,43 @@
 package dataset
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
-
-	"github.com/agnivade/levenshtein"
 )
 
-// Catalogue looks items up by title. It is built once from a data set, is immutable, and is safe
-// for concurrent use.
+// Catalogue looks items up by title and searches titles. It is built once from a data set, is
+// immutable, and is safe for concurrent use.
 type Catalogue struct {
-	titles []string         // clean titles, by item
+	items  []Item
+	folded []string         // of each item: the folded raw title, and after a space the clean one, if it differs
+	cuts   []int32          // where the folded clean titles start in these
+	signs  []sign           // of these
 	ids    []int32          // title id of each item: the first item with the same clean title
-	raw    map[string]int32 // folded raw title → item
+	raw    map[string]int32 // folded raw title → first item
 	clean  map[string]int32 // folded clean title → first item
 	commas int              // the largest number of commas in any title
 }
 
 // Catalogue indexes the titles of the data set.
 func (d *Dataset) Catalogue() *Catalogue {
-	c := &Catalogue{raw: map[string]int32{}, clean: map[string]int32{}}
-	for i, item := range d.Items {
-		first := func(index map[string]int32, title string) int32 {
-			key := fold(title)
-			if _, ok := index[key]; !ok {
-				index[key] = int32(i)
-			}
-			return index[key]
+	n := len(d.Items)
+	c := &Catalogue{items: d.Items, folded: make([]string, n), cuts: make([]int32, n), signs: make([]sign, n),
+		ids: make([]int32, n), raw: make(map[string]int32, n), clean: make(map[string]int32, n)}
+	first := func(index map[string]int32, key string, item int) int32 {
+		if _, ok := index[key]; !ok {
+			index[key] = int32(item)
 		}
-		first(c.raw, item.RawTitle)
-		c.titles = append(c.titles, item.Title)
-		c.ids = append(c.ids, first(c.clean, item.Title))
+		return index[key]
+	}
+	for i, item := range d.Items {
+		raw, clean := fold(item.RawTitle), fold(item.Title)
+		c.folded[i] = raw
+		if clean != raw {
+			c.folded[i], c.cuts[i] = raw+" "+clean, int32(len(raw)+1)
+		}
+		c.signs[i] = signOf(c.folded[i])
+		first(c.raw, c.folded[i][:len(raw)], i)
+		c.ids[i] = first(c.clean, c.folded[i][c.cuts[i]:], i)
 		c.commas = max(c.commas, strings.Count(item.RawTitle, ","), strings.Count(item.Title, ","))
 	}
 	return c
@@ -61,35 +66,6 @@ func (c *Catalogue) Lookup(title string) (item int32, ok bool) {
 	}
 	item, ok = c.clean[fold(CleanTitle(title))]
 	return item, ok
-}
-
-// Nearest returns up to n different clean titles, the most similar first: by edit distance, where a
-// title that contains the query counts as one edit away. Equally near titles come in catalogue
-// order.
-func (c *Catalogue) Nearest(title string, n int) []string {
-	query := fold(CleanTitle(title))
-	type candidate struct {
-		title    string
-		distance int
-	}
-	var all []candidate
-	for i, t := range c.titles {
-		if c.ids[i] != int32(i) {
-			continue
-		}
-		key := fold(t)
-		distance := levenshtein.ComputeDistance(query, key)
-		if len(query) >= 3 && strings.Contains(key, query) {
-			distance = min(distance, 1)
-		}
-		all = append(all, candidate{t, distance})
-	}
-	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
-	var nearest []string
-	for _, c := range all[:min(max(n, 0), len(all))] {
-		nearest = append(nearest, c.title)
-	}
-	return nearest
 }
 
 // UnknownTitles is the error for a list that names items outside the catalogue.
