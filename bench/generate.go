@@ -247,14 +247,18 @@ func (b *bed) titles(w *workload) work {
 			if err != nil {
 				return nil, err
 			}
-			s, err := i.NewScorer(titles, cgo.BF16)
+			s, err := i.NewScorer(cgo.BF16)
 			if err != nil {
 				return nil, errors.Join(err, i.Close())
+			}
+			scored, err := s.Titles(titles)
+			if err != nil {
+				return nil, errors.Join(err, s.Close(), i.Close())
 			}
 			return &ready{
 				once: func(ctx context.Context) (measured, error) {
 					return timed(1, func() error {
-						_, err := s.Scores(ctx, states[:1])
+						_, err := scored.Scores(ctx, states[:1], nil)
 						return err
 					})
 				},

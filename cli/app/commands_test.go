@@ -184,6 +184,14 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 		weighed.Titles[0].LogProb < weighed.Titles[29].LogProb {
 		t.Errorf("%+v", weighed)
 	}
+	few := weighed
+	few.Titles = nil
+	parses(t, &few, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "40", "--among", "5", "--json")
+	if few.Of != len(few.Titles) || few.Of < 5 || few.Of > 6 || few.Place < 1 || few.Titles[few.Place-1].Title != weighed.Chosen {
+		t.Errorf("among 5: %+v", few)
+	}
+	fails(t, 2, []string{"--among is 0", "goes with --titles"}, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "3", "--among", "0")
+	fails(t, 2, []string{"--among is 5"}, dir, "interpret", "--run", "@run", "--user", "103", "--among", "5")
 	stdout, _ = runs(t, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "3")
 	contains(t, stdout, `user 103, last choice "The Silent Winter": place `, " of 30 titles", weighed.Titles[2].Title)
 	fails(t, 2, []string{"--titles", "draws nothing"}, dir, "interpret", "--run", "@run", "--user", "103", "--titles", "0")

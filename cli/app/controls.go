@@ -176,7 +176,9 @@ func ranksAction(c *cli.Context) error {
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
 		bar := newProgress(c.App.ErrWriter, "scoring titles")
-		ranks, err := r.TitleRanks(c.Context, n, seed, run.RanksPath(dir, r.Task, n, seed), func(done, total int) { bar.to(done, total, "sequences") })
+		cost := sayCost(bar.note, " for each sequence; --samples asks about fewer")
+		ranks, err := r.TitleRanks(c.Context, n, seed, run.RanksPath(dir, r.Task, n, seed), cost,
+			func(done, total int) { bar.to(done, total, "sequences") })
 		bar.end()
 		switch {
 		case err != nil:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
 
 	"github.com/urfave/cli/v2"
@@ -28,7 +29,8 @@ func interpretCommand() *cli.Command {
 		Description: "If the run asks for the last item, walks through the user's history: for each item, the LLM sees only the recommender's states\n" +
 			"before and after it, and names the item. If the run asks about the history, the LLM sees the state after it. Only the last\n" +
 			"items of a long history count, as many as the recommender takes. Answers are marked where the states are unlike the training\n" +
-			"states (see recint evaluate abstention). --titles instead scores all titles of the catalogue, for the last item only.\n" +
+			"states (see recint evaluate abstention). --titles instead scores all titles of the catalogue, for the last item only, or with\n" +
+			"--among those of the items that the recommender ranks highest before it: each title costs the LLM some tokens.\n" +
 			"--in answers many rows: JSON lines or Parquet, each with a history (item ids), a user, or states ({\"states\": [[…], […]]} or a\n" +
 			"column for each slot of the prompt), and optionally an id; or a state file, row by row. Each row gets a line of JSON in\n" +
 			"--out, in order; the line of a bad row says why it is bad. Repeat the command to resume.",
@@ -40,6 +42,7 @@ func interpretCommand() *cli.Command {
 			&cli.StringFlag{Name: "shard", Usage: "with --in: answer only `PART` of the rows, e.g. 2/4; recint interpret merge merges the files"},
 			sideBySideFlag(),
 			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
+			&cli.IntFlag{Name: "among", DefaultText: "all items", Usage: "with --titles: score only the last item and the `NUMBER` that the recommender ranks highest before it"},
 			jsonFlag,
 		}, samplingFlags()...),
 		Action: interpretAction,
@@ -71,6 +74,9 @@ func interpretAction(c *cli.Context) error {
 	}
 	if c.IsSet("titles") && (c.Int("titles") < 1 || sampling.Temperature > 0) {
 		return usage(c, "--titles lists the likeliest titles, at least 1, and draws nothing: give it no --temperature")
+	}
+	if c.IsSet("among") && (c.Int("among") < 1 || !c.IsSet("titles")) {
+		return usage(c, "--among is %d; it must be 1 or more, and goes with --titles", c.Int("among"))
 	}
 	return withEngine(c, func(engine *cgo.Engine) (err error) {
 		r, err := run.OpenAsking(engine, engine, c.String("run"), run.Asking{Task: c.String("task")}, interpret.Options{Sampling: sampling})
@@ -170,10 +176,21 @@ type scoredTitle struct {
 	Probability float64 `json:"probability"`
 }
 
+// sayCost says what the scores of titles take, if that is long, and what to do.
+func sayCost(say func(string), advice string) func(interpret.Cost) {
+	return func(c interpret.Cost) {
+		if c.Time > 10*time.Second {
+			say(fmt.Sprintf("scoring %d titles, %d tokens for the LLM, takes about %s%s", c.Titles, c.Tokens, c.Time.Round(time.Second), advice))
+		}
+	}
+}
+
 // showTitles lists the likeliest titles for the last choice, and the rank of the true one among
-// all.
+// those that are scored.
 func showTitles(c *cli.Context, r *run.Run, history, past []int32) error {
-	scores, err := r.Scores(c.Context, [][]int32{past})
+	say := func(text string) { fmt.Fprintln(c.App.ErrWriter, text) }
+	scores, err := r.Scores(c.Context, [][]int32{past}, run.Scoring{Among: c.Int("among"),
+		Cost: sayCost(say, "; --among 1000 scores only what the recommender ranks highest")})
 	if err != nil {
 		return err
 	}

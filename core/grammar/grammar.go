@@ -4,28 +4,33 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Grammar is a prefix tree over the tokens of titles, walked from Start by Next. It is immutable
-// and safe for concurrent use.
+// and safe for concurrent use. A node takes 8 bytes: nodes are numbered level by level, so that
+// those after one node are side by side.
 type Grammar struct {
-	nodes []node
-	later int32 // where the lines after the first one start
-	lines int32
-	end   int32
+	tokens []int32 // of each node: the token that leads to it, or ends or breaks
+	after  []int32 // the nodes after node n are after[n] to after[n+1]-1, in ascending order of tokens
+	lines  int32
+	end    int32
+	levels int
 }
 
-type node struct {
-	edges    []edge // in ascending order of tokens
-	complete bool   // a title ends here: the answer may end
-	broken   bool   // a title and a line break end here: another title may follow
-	ends     bool   // a title ends here or later
-}
+// The marks of leaves are larger than any token.
+const (
+	breaks = math.MaxInt32 - 1 // a title and a line break end here: another title may follow
+	ends   = math.MaxInt32     // a title ends here: the answer may end
+)
 
-type edge struct{ token, node int32 }
+// The nodes after node 0 are the roots: of the first line, and of the lines after it.
+const first, later = 1, 2
 
 // State is a position in an answer.
 type State struct{ node, line int32 }
@@ -38,44 +43,125 @@ type Step struct {
 }
 
 // Titles allows answers of 1 to lines titles, one on each line, closed by the end token of
-// prompt.Answer. Titles may repeat.
+// prompt.Answer. Titles may repeat. All processors share the work; the result is the same on any
+// number of them.
 func Titles(v prompt.Vocabulary, titles []string, lines int) (*Grammar, error) {
 	if len(titles) == 0 || lines < 1 || lines > 1<<20 {
 		return nil, fmt.Errorf("grammar: %d titles on at most %d lines; there must be one at least", len(titles), lines)
 	}
-	end, err := prompt.End(v)
+	g := &Grammar{lines: int32(lines)}
+	var err error
+	if g.end, err = prompt.End(v); err != nil {
+		return nil, err
+	}
+	r := reader{Vocabulary: v, several: lines > 1}
+	if r.several {
+		if r.around, err = newNeighbours(v); err != nil {
+			return nil, err
+		}
+	}
+	paths, err := r.sorted(titles, runtime.GOMAXPROCS(0))
 	if err != nil {
 		return nil, err
 	}
-	g := &Grammar{nodes: make([]node, 2), later: 1, lines: int32(lines), end: end}
-	var around neighbours
-	if lines > 1 {
-		if around, err = newNeighbours(v); err != nil {
-			return nil, err
+	g.plant(paths)
+	return g, nil
+}
+
+// plant makes the tree of sorted paths.
+func (g *Grammar) plant(paths [][]int32) {
+	type node struct{ from, to int } // the paths through it
+	g.tokens = []int32{0}
+	for level, depth := []node{{0, len(paths)}}, 0; len(level) > 0; depth++ {
+		g.levels = depth
+		var next []node
+		for _, n := range level {
+			g.after = append(g.after, int32(len(g.tokens)))
+			for n.from < n.to && len(paths[n.from]) > depth {
+				token, to := paths[n.from][depth], n.from+1
+				for to < n.to && paths[to][depth] == token {
+					to++
+				}
+				g.tokens, next = append(g.tokens, token), append(next, node{n.from, to})
+				n.from = to
+			}
+		}
+		level = next
+	}
+	g.tokens, g.after = slices.Clip(g.tokens), slices.Clip(append(g.after, int32(len(g.tokens))))
+}
+
+// reader turns titles into paths of the tree.
+type reader struct {
+	prompt.Vocabulary
+	several bool // titles stand on several lines
+	around  neighbours
+}
+
+// sorted gives the paths of titles in ascending order: a root, tokens and a mark. Halves of the
+// titles are sorted side by side, in so many parts, and merged.
+func (r reader) sorted(titles []string, parts int) (paths [][]int32, err error) {
+	if parts < 2 || len(titles) < 2 {
+		for _, title := range titles {
+			if paths, err = r.add(paths, title); err != nil {
+				return nil, err
+			}
+		}
+		slices.SortFunc(paths, slices.Compare)
+		return paths, nil
+	}
+	var a, b [][]int32
+	var failed error // of the second half; of several errors the first title's counts
+	var half sync.WaitGroup
+	half.Go(func() { b, failed = r.sorted(titles[len(titles)/2:], parts-parts/2) })
+	a, err = r.sorted(titles[:len(titles)/2], parts/2)
+	half.Wait()
+	if err = cmp.Or(err, failed); err != nil {
+		return nil, err
+	}
+	paths = make([][]int32, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if slices.Compare(a[0], b[0]) <= 0 {
+			paths, a = append(paths, a[0]), a[1:]
+		} else {
+			paths, b = append(paths, b[0]), b[1:]
 		}
 	}
-	for _, title := range titles {
-		if title == "" {
-			return nil, errors.New("grammar: a title is empty")
-		}
-		tokens, err := v.Tokenize(title, false)
+	return slices.Concat(paths, a, b), nil
+}
+
+// add adds the paths of a title: as the only line and, where there are several, as the first of
+// them, as one between others, and as the last. Vocabularies may join a line break with the
+// character before it, such as "!\n", so that each title is tokenised among others.
+func (r reader) add(paths [][]int32, title string) ([][]int32, error) {
+	if title == "" {
+		return nil, errors.New("grammar: a title is empty")
+	}
+	lines := []line{{title, nil, nil, first, ends}}
+	if r.several {
+		lines = append(lines, line{title + "\n" + other, nil, r.around.after, first, breaks},
+			line{other + "\n" + title + "\n" + other, r.around.before, r.around.after, later, breaks},
+			line{other + "\n" + title, r.around.before, nil, later, ends})
+	}
+	for _, l := range lines {
+		tokens, err := r.Tokenize(l.text, false)
 		if err != nil {
 			return nil, fmt.Errorf("grammar: title %q: %w", title, err)
 		}
-		g.nodes[g.add(0, tokens)].complete = true
-		if lines == 1 {
-			continue
+		own, ok := between(tokens, l.before, l.after)
+		if !ok {
+			return nil, joins(l.text)
 		}
-		if err := g.addLines(v, title, around); err != nil {
-			return nil, err
-		}
+		paths = append(paths, slices.Concat([]int32{l.root}, own, []int32{l.mark}))
 	}
-	for i := len(g.nodes) - 1; i >= 0; i-- { // edges lead to later nodes
-		n := &g.nodes[i]
-		slices.SortFunc(n.edges, func(a, b edge) int { return cmp.Compare(a.token, b.token) })
-		n.ends = n.complete || slices.ContainsFunc(n.edges, func(e edge) bool { return g.nodes[e.node].ends })
-	}
-	return g, nil
+	return paths, nil
+}
+
+// line is a title among others.
+type line struct {
+	text          string
+	before, after []int32 // the tokens around the title
+	root, mark    int32
 }
 
 // other is a neighbouring line with which titles are tokenised.
@@ -106,37 +192,6 @@ func newNeighbours(v prompt.Vocabulary) (n neighbours, err error) {
 	return n, nil
 }
 
-// addLines adds a title as the first of several lines, as one between others, and as the last.
-// Vocabularies may join a line break with the character before it, such as "!\n", so that each
-// title is tokenised among others.
-func (g *Grammar) addLines(v prompt.Vocabulary, title string, around neighbours) error {
-	for _, line := range []struct {
-		text          string
-		before, after []int32 // the tokens around the title
-		at            int32
-		broken        bool
-	}{
-		{title + "\n" + other, nil, around.after, 0, true},
-		{other + "\n" + title + "\n" + other, around.before, around.after, g.later, true},
-		{other + "\n" + title, around.before, nil, g.later, false},
-	} {
-		tokens, err := v.Tokenize(line.text, false)
-		if err != nil {
-			return fmt.Errorf("grammar: title %q: %w", title, err)
-		}
-		own, ok := between(tokens, line.before, line.after)
-		if !ok {
-			return joins(line.text)
-		}
-		if at := g.add(line.at, own); line.broken {
-			g.nodes[at].broken = true
-		} else {
-			g.nodes[at].complete = true
-		}
-	}
-	return nil
-}
-
 // between returns the tokens between a beginning and an end, and whether both are there.
 func between(tokens, before, after []int32) ([]int32, bool) {
 	n := len(tokens) - len(after)
@@ -146,42 +201,34 @@ func between(tokens, before, after []int32) ([]int32, bool) {
 	return tokens[len(before):n], true
 }
 
-// add adds a path of tokens from a node and returns its end.
-func (g *Grammar) add(at int32, tokens []int32) int32 {
-	for _, token := range tokens {
-		edges := g.nodes[at].edges
-		i := slices.IndexFunc(edges, func(e edge) bool { return e.token == token })
-		if i >= 0 {
-			at = edges[i].node
-			continue
-		}
-		to := int32(len(g.nodes))
-		g.nodes = append(g.nodes, node{})
-		g.nodes[at].edges = append(edges, edge{token, to})
-		at = to
-	}
-	return at
-}
+// Longest is how many tokens the longest title takes, with its end or line break.
+func (g *Grammar) Longest() int { return g.levels - 1 } // without the root
 
 // Start is the state before the first token.
-func (g *Grammar) Start() State { return State{0, 1} }
+func (g *Grammar) Start() State { return State{first, 1} }
 
 // Next gives the tokens that may follow, at least one unless the answer is complete.
 func (g *Grammar) Next(s State) []Step {
-	var steps []Step
-	at := g.nodes[s.node]
-	for _, e := range at.edges {
-		if s.line < g.lines || g.nodes[e.node].ends { // no line break after the last line
-			steps = append(steps, Step{Token: e.token, To: State{e.node, s.line}})
+	steps := make([]Step, 0, g.after[s.node+1]-g.after[s.node])
+	for n := g.after[s.node]; n < g.after[s.node+1]; n++ {
+		switch token := g.tokens[n]; {
+		case token == ends:
+			steps = append(steps, Step{Token: g.end, To: s, Ends: true})
+		case token == breaks && s.line < g.lines:
+			steps = append(steps, g.Next(State{later, s.line + 1})...)
+		case token != breaks && (s.line < g.lines || g.lines == 1 || g.mayEnd(n)): // no line break after the last line
+			steps = append(steps, Step{Token: token, To: State{n, s.line}})
 		}
-	}
-	if at.broken && s.line < g.lines {
-		for _, e := range g.nodes[g.later].edges {
-			steps = append(steps, Step{Token: e.token, To: State{e.node, s.line + 1}})
-		}
-	}
-	if at.complete {
-		steps = append(steps, Step{Token: g.end, To: s, Ends: true})
 	}
 	return steps
+}
+
+// mayEnd reports whether a title ends at a node or after it without a line break.
+func (g *Grammar) mayEnd(node int32) bool {
+	for n := g.after[node]; n < g.after[node+1]; n++ {
+		if g.tokens[n] == ends || g.tokens[n] != breaks && g.mayEnd(n) {
+			return true
+		}
+	}
+	return false
 }

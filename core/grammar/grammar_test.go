@@ -112,6 +112,30 @@ func TestTitles_lists(t *testing.T) {
 	}
 }
 
+// However many parts of the titles are sorted side by side, the tree is the same.
+func TestTitles_parts(t *testing.T) {
+	v := testllm.GGUF(t)
+	around, err := newNeighbours(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reader{v, true, around}
+	want, err := r.sorted(hard, 1)
+	if err != nil || len(want) != 4*len(hard) || !slices.IsSortedFunc(want, slices.Compare) {
+		t.Fatalf("%d paths of %d titles: %v, error %v", len(want), len(hard), want, err)
+	}
+	for parts := 2; parts < 2*len(hard); parts++ {
+		if got, err := r.sorted(hard, parts); err != nil || !slices.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%d parts: %v, error %v; want %v", parts, got, err, want)
+		}
+	}
+	for parts := range 4 {
+		if _, err := r.sorted([]string{"It", "Heat", ""}, parts); err == nil {
+			t.Errorf("%d parts: an empty title is taken", parts)
+		}
+	}
+}
+
 func TestTitles_refusals(t *testing.T) {
 	v := testllm.GGUF(t)
 	for name, c := range map[string]struct {
@@ -165,6 +189,30 @@ func TestTitles_joinedLineBreaks(t *testing.T) {
 	for _, list := range [][]string{{"Heat!", "Heat"}, {"Airplane!", "Heat", "Heat", "Heat"}, {"Airplane!", ""}} {
 		if walk(t, g, answer(t, v, list...)) {
 			t.Errorf("%q is allowed", list)
+		}
+	}
+}
+
+// A title that is one token with its line break cannot begin the last line that way.
+func TestTitles_joinedToTheLast(t *testing.T) {
+	v := joining{testllm.GGUF(t)}
+	g, err := Titles(v, []string{"!", "Heat"}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range [][]string{{"!"}, {"Heat", "!"}, {"!", "!"}} {
+		if !walk(t, g, answer(t, v, list...)) {
+			t.Errorf("%q is not allowed", list)
+		}
+	}
+	at := g.Start()
+	for _, token := range []rune("Heat\n") {
+		steps := g.Next(at)
+		at = steps[slices.IndexFunc(steps, func(s Step) bool { return s.Token == token })].To
+	}
+	for _, step := range g.Next(at) {
+		if len(g.Next(step.To)) == 0 {
+			t.Errorf("nothing follows token %d", step.Token)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
@@ -15,16 +16,21 @@ import (
 // a prompt; but each looks over all that stand before it, also those of other titles.
 const nodesAtOnce = 256
 
-// Scorer gives the probability of every title of a catalogue: log p(title | states), the
-// log-probabilities among all tokens of the title's tokens and of the end token, summed up. Unlike
-// Rank it leaves no title out. The LLM runs as in training, and what several titles begin with is
-// computed once for all of them. A scorer is not safe for concurrent use, and uses its interpreter.
+// Scorer gives the probability of titles: log p(title | states), the log-probabilities among all
+// tokens of the title's tokens and of the end token, summed up. Unlike Rank it leaves no title out.
+// The LLM runs as in training, and what several titles begin with is computed once for all of them.
+// A scorer is not safe for concurrent use, and uses its interpreter.
 type Scorer struct {
 	of     *Interpreter
 	llm    *cgo.LLM
 	prefix *cgo.Prefix
-	trees  []tree
-	titles int
+}
+
+// Titles are some titles whose probabilities a scorer gives.
+type Titles struct {
+	of    *Scorer
+	trees []tree
+	n     int
 }
 
 // tree is what some of the titles say, token by token. Node 0 is the end of the prompt.
@@ -39,13 +45,10 @@ type edge struct {
 	to          int32 // the token's node, or -1-t: the token ends title t
 }
 
-// NewScorer makes a scorer of titles, which loads the LLM's weights once more, for training.
-func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scorer, error) {
-	answers, err := prompt.AllTokens(i.gguf, titles)
-	if err != nil {
-		return nil, err
-	}
-	s := &Scorer{of: i, trees: plant(answers, nodesAtOnce), titles: len(titles)}
+// NewScorer makes a scorer, which loads the LLM's weights once more, for training.
+func (i *Interpreter) NewScorer(precision cgo.Precision) (*Scorer, error) {
+	s := &Scorer{of: i}
+	var err error
 	if s.llm, err = cgo.NewLLM(i.engine, i.gguf, precision); err == nil {
 		s.prefix, err = s.llm.NewPrefix(i.prompt.Prefix())
 	}
@@ -53,6 +56,12 @@ func (i *Interpreter) NewScorer(titles []string, precision cgo.Precision) (*Scor
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// Titles prepares titles for Scores.
+func (s *Scorer) Titles(titles []string) (*Titles, error) {
+	answers, err := prompt.AllTokens(s.of.gguf, titles)
+	return &Titles{s, plant(answers, nodesAtOnce), len(titles)}, err
 }
 
 // Close releases what the scorer holds, not its interpreter; a second Close does nothing.
@@ -103,21 +112,41 @@ func plant(answers [][]int32, most int) []tree {
 	return trees
 }
 
+// Cost is what the scores of titles take for one sample.
+type Cost struct {
+	Titles int
+	Tokens int           // that the LLM weighs: the beginnings of titles, mostly each once, and their ends
+	Time   time.Duration // about, at the rate of the second call of the LLM
+}
+
+func (t *Titles) cost(call time.Duration) Cost {
+	c := Cost{Titles: t.n, Time: call * time.Duration(len(t.trees))}
+	for _, tree := range t.trees {
+		c.Tokens += len(tree.edges)
+	}
+	return c
+}
+
 // Scores gives log p(title | states) in nats for each sample and each title, in the order of both.
-// The context is looked at between calls of the LLM, some dozen for a thousand titles.
-func (s *Scorer) Scores(ctx context.Context, samples []prompt.States) ([][]float64, error) {
-	if err := s.of.check(samples); err != nil {
+// The context is looked at between calls of the LLM, some dozen for a thousand titles. After two of
+// them told, if not nil, receives what all of them cost for each sample.
+func (t *Titles) Scores(ctx context.Context, samples []prompt.States, told func(Cost)) ([][]float64, error) {
+	if err := t.of.of.check(samples); err != nil {
 		return nil, err
 	}
 	scores := make([][]float64, len(samples))
 	for n, sample := range samples {
-		scores[n] = make([]float64, s.titles)
-		for _, t := range s.trees {
+		scores[n] = make([]float64, t.n)
+		for call, tree := range t.trees {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if err := s.score(scores[n], sample, t); err != nil {
+			start := time.Now()
+			if err := t.of.score(scores[n], sample, tree); err != nil {
 				return nil, fmt.Errorf("interpret: sample %d: %w", n, err)
+			}
+			if told != nil && n == 0 && call == 1 {
+				told(t.cost(time.Since(start)))
 			}
 		}
 	}

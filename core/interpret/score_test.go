@@ -7,16 +7,17 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// scorer scores titles for the tiny LLM, so many nodes at once.
-func scorer(t *testing.T, titles []string, precision cgo.Precision, nodes int) *Scorer {
+// scored are titles that the tiny LLM scores, so many nodes at once.
+func scored(t *testing.T, titles []string, precision cgo.Precision, nodes int) *Titles {
 	t.Helper()
-	s, err := tinyInterpreter(t, Options{Slots: 20, MaxTokens: 12, MaxStates: 2}).NewScorer(titles, precision)
+	s, err := tinyInterpreter(t, Options{Slots: 20, MaxTokens: 12, MaxStates: 2}).NewScorer(precision)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +30,7 @@ func scorer(t *testing.T, titles []string, precision cgo.Precision, nodes int) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.trees = plant(answers, nodes)
-	return s
+	return &Titles{s, plant(answers, nodes), len(titles)}
 }
 
 // The reference feeds each title by itself to the training graph in float32. In float32 only the
@@ -41,7 +41,7 @@ func TestScores_likeEachTitleByItself(t *testing.T) {
 	twice := append(slices.Clone(titles), "Heat")
 	for precision, tolerance := range map[cgo.Precision]float64{cgo.F32: testllm.Bound(2e-5, 0.05), cgo.BF16: 0.1} {
 		for _, nodes := range []int{1, 5, nodesAtOnce} {
-			scores, err := scorer(t, twice, precision, nodes).Scores(t.Context(), states)
+			scores, err := scored(t, twice, precision, nodes).Scores(t.Context(), states, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,12 +68,12 @@ func TestScores_likeEachTitleByItself(t *testing.T) {
 // order.
 func TestScores_orderOfRank(t *testing.T) {
 	states := randomStates(4)
-	s := scorer(t, titles, cgo.F32, nodesAtOnce)
-	ranked, err := s.of.Rank(t.Context(), states, titleGrammar(t, 1), len(titles))
+	s := scored(t, titles, cgo.F32, nodesAtOnce)
+	ranked, err := s.of.of.Rank(t.Context(), states, titleGrammar(t, 1), len(titles))
 	if err != nil {
 		t.Fatal(err)
 	}
-	scores, err := s.Scores(t.Context(), states)
+	scores, err := s.Scores(t.Context(), states, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,18 +127,35 @@ func TestPlant(t *testing.T) {
 }
 
 func TestScores_refusals(t *testing.T) {
-	s := scorer(t, titles, cgo.F32, nodesAtOnce)
+	s := scored(t, titles, cgo.F32, nodesAtOnce)
 	states := randomStates(2)
 	states[1].Values[0] = float32(math.NaN())
-	if _, err := s.Scores(t.Context(), states); err == nil {
+	if _, err := s.Scores(t.Context(), states, nil); err == nil {
 		t.Error("a state that is not a number is scored")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Scores(ctx, randomStates(2)); !errors.Is(err, context.Canceled) {
+	if _, err := s.Scores(ctx, randomStates(2), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
-	if got, err := s.Scores(t.Context(), nil); err != nil || len(got) != 0 {
+	if got, err := s.Scores(t.Context(), nil, nil); err != nil || len(got) != 0 {
 		t.Errorf("no samples: %v, error %v", got, err)
+	}
+}
+
+// The cost of scores is told once, and counts the tokens of all calls.
+func TestScores_cost(t *testing.T) {
+	s := scored(t, titles, cgo.F32, 5)
+	tokens, told := 0, 0
+	for _, tree := range s.trees {
+		tokens += len(tree.edges)
+	}
+	if _, err := s.Scores(t.Context(), randomStates(2), func(c Cost) {
+		told++
+		if c.Titles != len(titles) || c.Tokens != tokens || c.Time <= 0 || c.Time%time.Duration(len(s.trees)) != 0 {
+			t.Errorf("%+v; %d calls of %d tokens", c, len(s.trees), tokens)
+		}
+	}); err != nil || told != 1 {
+		t.Errorf("told %d times, error %v", told, err)
 	}
 }

@@ -163,8 +163,7 @@ func (s *Session) choose(b *beam, result cgo.Decoded, n int) (int32, float64) {
 // moveOn replaces a beam's hypotheses by the likeliest candidates, and ends it when nothing better
 // can come.
 func (s *Session) moveOn(b *beam, candidates []candidate) error {
-	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(y.logProb, x.logProb) })
-	candidates = candidates[:min(b.Width, len(candidates))]
+	candidates = best(candidates, b.Width)
 	parents := b.live
 	b.live = nil
 	for _, c := range candidates {
@@ -206,6 +205,21 @@ func (s *Session) moveOn(b *beam, candidates []candidate) error {
 	}
 	b.Answers = b.done
 	return nil
+}
+
+// best gives the n likeliest candidates in their order, of equal ones the first: there may be
+// as many candidates as tokens begin a title.
+func best(candidates []candidate, n int) (kept []candidate) {
+	for _, c := range candidates {
+		at := len(kept)
+		for at > 0 && cmp.Compare(c.logProb, kept[at-1].logProb) > 0 {
+			at--
+		}
+		if at < n {
+			kept = slices.Insert(kept[:min(len(kept), n-1)], at, c)
+		}
+	}
+	return kept
 }
 
 // write gives an answer the text of its tokens.

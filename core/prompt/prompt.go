@@ -1,14 +1,18 @@
 package prompt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"slices"
+	"sync"
 )
 
-// Vocabulary is the part of an LLM that a prompt needs; *cgo.GGUF implements it.
+// Vocabulary is the part of an LLM that a prompt needs; *cgo.GGUF implements it. It is safe for
+// concurrent use.
 type Vocabulary interface {
 	// Special gives the tokens that begin a text, end a text and end a turn; -1 for one that does
 	// not exist.
@@ -299,20 +303,35 @@ func Tokens(v Vocabulary, text string) ([]int32, error) {
 	return append(tokens, end), nil
 }
 
-// AllTokens gives the tokens of each text as Tokens does; equal texts share theirs.
+// AllTokens gives the tokens of each text as Tokens does; equal texts share theirs. All processors
+// share the work.
 func AllTokens(v Vocabulary, texts []string) ([][]int32, error) {
-	known := map[string][]int32{}
-	answers := make([][]int32, len(texts))
+	numbers, different := make([]int, len(texts)), []string(nil)
+	known := map[string]int{}
 	for i, text := range texts {
-		if known[text] == nil {
-			var err error
-			if known[text], err = Tokens(v, text); err != nil {
-				return nil, err
-			}
+		if _, ok := known[text]; !ok {
+			known[text] = len(different)
+			different = append(different, text)
 		}
-		answers[i] = known[text]
+		numbers[i] = known[text]
 	}
-	return answers, nil
+	tokens, workers := make([][]int32, len(different)), runtime.GOMAXPROCS(0)
+	errs := make([]error, workers)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for i := w * len(different) / workers; i < (w+1)*len(different)/workers && errs[w] == nil; i++ {
+				tokens[i], errs[w] = Tokens(v, different[i])
+				tokens[i] = slices.Clone(tokens[i]) // the tokenizer's has room for as many tokens as bytes
+			}
+		})
+	}
+	all.Wait()
+	answers := make([][]int32, len(texts))
+	for i, number := range numbers {
+		answers[i] = tokens[number]
+	}
+	return answers, cmp.Or(errs...) // the first text's
 }
 
 // Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be

@@ -56,10 +56,12 @@ func (r *Run) lacks(control string) error {
 // probed says whether the task's answers are few enough for probes.
 func (r *Run) probed() bool {
 	answers := map[string]bool{}
-	for _, q := range r.questions(r.Split.Train) {
-		answers[q.Text()] = true
+	for _, s := range r.Split.Train {
+		if answers[r.question(s).Text()] = true; len(answers) > probe.MaxClasses {
+			return false
+		}
 	}
-	return len(answers) <= probe.MaxClasses
+	return true
 }
 
 // Answers evaluates the run and gives the answers. They are kept in the run's folder, from which

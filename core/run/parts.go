@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -233,13 +232,9 @@ func (p *Parts) ItemsOf(past []int32) []int32 {
 	return past
 }
 
-// questions makes the task's questions of sequences.
-func (p *Parts) questions(sequences []dataset.Sequence) []task.Question {
-	questions := make([]task.Question, len(sequences))
-	for i, s := range sequences {
-		questions[i] = p.Task.Question(p.Facts, s, p.Source.Positions())
-	}
-	return questions
+// question makes the task's question of a sequence.
+func (p *Parts) question(s dataset.Sequence) task.Question {
+	return p.Task.Question(p.Facts, s, p.Source.Positions())
 }
 
 // tell gives the tokens that name items: a title on each line.
@@ -380,29 +375,6 @@ func (p *Parts) lookUps() int {
 	return min(p.Source.Positions(), dataset.DefaultProtocol().MaxHistory, len(p.Data.Items))
 }
 
-// longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of
-// the training part, about: lines can take a few tokens less or more together than one by one.
-func (p *Parts) longestAnswer() (int, error) {
-	tokens := map[string]int{}
-	lines, _ := p.Task.Allowed(p.Facts, p.Source.Positions())
-	for _, line := range lines {
-		answer, err := prompt.Tokens(p.GGUF, line)
-		if err != nil {
-			return 0, err
-		}
-		tokens[line] = len(answer)
-	}
-	longest := slices.Max(slices.Collect(maps.Values(tokens)))
-	for _, q := range p.questions(p.Split.Train) {
-		sum := 0
-		for _, line := range q.Answer {
-			sum += tokens[line]
-		}
-		longest = max(longest, sum)
-	}
-	return longest, nil
-}
-
 // States gives each history (dense item ids, oldest first) what the prompt asks for. Histories may
 // hold virtual items, of the encoder's vectors.
 func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [][]int32) ([]prompt.States, error) {
@@ -427,8 +399,7 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 	var items []int32
 	var texts []string
 	for _, s := range sequences {
-		q := p.Task.Question(p.Facts, s, p.Source.Positions())
-		text := q.Text()
+		text := p.question(s).Text()
 		if !p.Task.Last {
 			text = p.Data.Items[s.Next].Title
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
 )
 
 // Ranks says where the true titles of held-out items stand among the titles of all held-out items,
@@ -43,8 +43,10 @@ type titleScore struct {
 }
 
 // TitleRanks ranks the titles of held-out items for n test sequences that end in one; all if n is
-// 0. Finished sequences are kept in path. progress may be nil.
-func (r *Run) TitleRanks(ctx context.Context, n int, seed uint64, path string, progress func(done, total int)) (_ *Ranks, err error) {
+// 0. Finished sequences are kept in path. told is told after two of the LLM's calls what the
+// titles cost for each sequence. It and progress may be nil.
+func (r *Run) TitleRanks(ctx context.Context, n int, seed uint64, path string, told func(interpret.Cost), progress func(done, total int)) (
+	_ *Ranks, err error) {
 	switch {
 	case !r.Task.Title:
 		return nil, fmt.Errorf("run: titles are ranked by a question for the title of the last item; this one asks for the %s", r.Task.Asks)
@@ -76,17 +78,22 @@ func (r *Run) TitleRanks(ctx context.Context, n int, seed uint64, path string, p
 	if err != nil {
 		return nil, err
 	}
-	scorer, err := r.Interpreter.NewScorer(titles, precision)
+	scorer, err := r.Interpreter.NewScorer(precision)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, scorer.Close()) }()
+	scored, err := scorer.Titles(titles)
+	if err != nil {
+		return nil, err
+	}
 	for at := len(journal.Records); at < len(asked); at++ {
 		i := ends[asked[at]]
 		states, err := r.States(ctx, r.Source, pasts[i:i+1])
 		var scores [][]float64
 		if err == nil {
-			scores, err = scorer.Scores(ctx, []prompt.States{states[0]})
+			scores, err = scored.Scores(ctx, states, told)
+			told = nil
 		}
 		if err != nil {
 			return nil, artifact.Resumable(err)

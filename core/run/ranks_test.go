@@ -45,16 +45,16 @@ func TestTitleRanks(t *testing.T) {
 		}
 	}
 	calls := 0
-	ranks, err := titles.TitleRanks(t.Context(), 0, 1, path, func(int, int) { calls++ })
+	ranks, err := titles.TitleRanks(t.Context(), 0, 1, path, nil, func(int, int) { calls++ })
 	if err != nil || ranks.N != held || calls != held || ranks.Titles != 9 || len(ranks.Rows) != 3 {
 		t.Fatalf("%+v in %d steps, want %d; %v", ranks, calls, held, err)
 	}
-	again, err := titles.TitleRanks(t.Context(), 0, 1, path, func(int, int) { calls++ })
+	again, err := titles.TitleRanks(t.Context(), 0, 1, path, nil, func(int, int) { calls++ })
 	if err != nil || calls != held || !reflect.DeepEqual(again, ranks) {
 		t.Errorf("resumed: %+v, %v", again, err)
 	}
 	titles.Task.Title = false
-	if _, err := titles.TitleRanks(t.Context(), 0, 1, path, nil); err == nil || !strings.Contains(err.Error(), "a question for the title") {
+	if _, err := titles.TitleRanks(t.Context(), 0, 1, path, nil, nil); err == nil || !strings.Contains(err.Error(), "a question for the title") {
 		t.Errorf("another question: error %v", err)
 	}
 	titles.Task.Title = true
@@ -67,7 +67,7 @@ func TestTitleRanks(t *testing.T) {
 		if !titles.held[history[len(history)-1]] {
 			continue
 		}
-		all, err := titles.Scores(t.Context(), histories[i:i+1])
+		all, err := titles.Scores(t.Context(), histories[i:i+1], Scoring{})
 		if err != nil {
 			t.Fatal(err)
 		}

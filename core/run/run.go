@@ -32,6 +32,7 @@ type Run struct {
 	wording int               // number of the prompt that questions are put in
 	grammar *grammar.Grammar  // nil until it is needed
 	scorer  *interpret.Scorer // nil until it is needed
+	titles  *interpret.Titles // of the catalogue; nil until they are scored
 	hash    string            // of the adapter's file
 	dir     string            // the run's folder
 }
@@ -116,6 +117,36 @@ func (r *Run) open(trained *align.Adapter, path string, opts interpret.Options) 
 	return err
 }
 
+// longestAnswer is how many tokens the longest line of an answer takes, or the longest answer of
+// the training part, about: lines can take a few tokens less or more together than one by one.
+func (r *Run) longestAnswer() (int, error) {
+	lines, most := r.Task.Allowed(r.Facts, r.Source.Positions())
+	if most == 1 {
+		g, err := r.Grammar()
+		if err != nil {
+			return 0, err
+		}
+		return g.Longest(), nil
+	}
+	answers, err := prompt.AllTokens(r.GGUF, lines)
+	if err != nil {
+		return 0, err
+	}
+	tokens, longest := make(map[string]int, len(lines)), 0
+	for i, line := range lines {
+		tokens[line] = len(answers[i])
+		longest = max(longest, tokens[line])
+	}
+	for _, s := range r.Split.Train {
+		sum := 0
+		for _, line := range r.question(s).Answer {
+			sum += tokens[line]
+		}
+		longest = max(longest, sum)
+	}
+	return longest, nil
+}
+
 // Close releases what is open. A second Close does nothing.
 func (r *Run) Close() error {
 	var err error
@@ -186,12 +217,12 @@ func (r *Run) Evaluate(ctx context.Context, n int, opts evaluate.Options) (task.
 // are of: items, and as the source of states takes them.
 func (r *Run) evaluated(n int, seed uint64) (samples []evaluate.Sample, histories, pasts [][]int32, err error) {
 	chosen := draw(len(r.Split.Test), n, seed)
-	sequences := r.testSequences(n, seed)
-	for i, q := range r.questions(sequences) {
+	for i, sequence := range r.testSequences(n, seed) {
+		q := r.question(sequence)
 		if len(q.Answer) == 0 || r.Task.Last && r.choosing[q.History[len(q.History)-1]] {
 			continue // nobody knows it, or training chose the adapter by it
 		}
-		histories, pasts = append(histories, q.History), append(pasts, r.past(r.Task, sequences[i], q))
+		histories, pasts = append(histories, q.History), append(pasts, r.past(r.Task, sequence, q))
 		samples = append(samples, evaluate.Sample{ID: task.SampleID(chosen[i]), Titles: q.Answer,
 			HeldOut: r.Task.Last && r.held[q.History[len(q.History)-1]]})
 	}

@@ -33,7 +33,7 @@ type Breakdown struct {
 	task    Task
 	answers *evaluate.Answers
 	data    *dataset.Dataset
-	trained map[int32]int // how often each item came next in training
+	trained []int // how often each item came next in training
 	all     []asked
 }
 

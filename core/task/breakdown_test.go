@@ -11,7 +11,7 @@ import (
 // Quarters of the samples would end within a run of items that come next equally often; the parts
 // do not.
 func TestByPopularity_partsAreDisjoint(t *testing.T) {
-	b := &Breakdown{answers: &evaluate.Answers{}, trained: map[int32]int{0: 7, 1: 1, 2: 1, 3: 1, 4: 4, 5: 4, 6: 9, 7: 12}}
+	b := &Breakdown{answers: &evaluate.Answers{}, trained: []int{7, 1, 1, 1, 4, 4, 9, 12}}
 	for item := range int32(8) {
 		b.all = append(b.all, asked{item: item})
 	}

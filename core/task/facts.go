@@ -11,14 +11,14 @@ import (
 // Facts are the source of true answers: a data set, and counts of it.
 type Facts struct {
 	Data     *dataset.Dataset
-	Trained  map[int32]int  // how often each item came next in training
+	Trained  []int          // how often each item came next in training
 	Quarters []int          // of each item: 1 for the quarter of the catalogue that came next most often in training, to 4
 	Hidden   map[int32]bool // items that no answer may mention, such as those held out of training
 }
 
 // NewFacts counts the training targets of a data set.
 func NewFacts(d *dataset.Dataset, split dataset.Split) *Facts {
-	f := &Facts{Data: d, Trained: map[int32]int{}, Quarters: make([]int, len(d.Items))}
+	f := &Facts{Data: d, Trained: make([]int, len(d.Items)), Quarters: make([]int, len(d.Items))}
 	for _, s := range split.Train {
 		f.Trained[s.Next]++
 	}
