@@ -237,8 +237,8 @@ template <typename T> std::vector<T> largest(const Windows &s, const Inputs<T> &
     return out;
 }
 
-void test_windows(int64_t width, int64_t height, int64_t filters) {
-    const int64_t B = 3, T = 5, terms = height * width * B;
+void test_windows(int64_t B, int64_t width, int64_t height, int64_t filters) {
+    const int64_t T = 5, terms = height * width * B;
     const Windows s{B, T, width, height, filters};
     const std::vector<Floats> in{draw(B * T * width), draw(filters * height * width), draw(filters)};
     const Floats dmost = draw(B * filters);
@@ -473,9 +473,10 @@ void test_set() {
     for (int64_t hidden : {1, 7, 16}) test_gru(hidden);
     for (int64_t width : {1, 5, 16})
         for (int64_t filters : {1, 6, 17}) {
-            for (int64_t height : {1, 2, 5}) test_windows(width, height, filters);
+            for (int64_t height : {1, 2, 5}) test_windows(3, width, height, filters);
             test_weigh_positions(width, filters);
         }
+    for (int64_t height : {1, 2, 5}) test_windows(33, 5, height, 6); // so many that each window is a product
     for (int64_t n : {3, 16, 67}) { // of one or two numbers LayerNorm leaves only signs
         test_layer_norm(4, n);
         test_rows(n);

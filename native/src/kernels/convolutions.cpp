@@ -9,18 +9,26 @@ namespace {
 
 RI_INLINE int64_t count_of(const Windows &s) { return s.positions - s.height + 1; }
 
+// So many samples are enough rows of a product, one for each window of a sample.
+constexpr int64_t many_samples = 32;
+
 } // namespace
 
 // ---- convolutions over positions
 
 void windows(const Windows &s, const float *x, const float *w, const float *bias, float *y, int ith, int nth) {
-    // All samples' positions as one: what lies across two samples is computed too, and not looked
-    // at.
-    const int64_t rows = s.samples * s.positions - s.height + 1, k = s.height * s.width;
-    gemm(rows, s.filters, k, {x, s.width, 1}, {w, 1, k}, y, s.filters, false, ith, nth);
-    const Block part = share_of_product(rows, s.filters, ith, nth);
-    add_bias(y + part.first_row * s.filters + part.first_column, bias + part.first_column, part.rows, part.columns,
-             s.filters);
+    const int64_t k = s.height * s.width, F = s.filters;
+    auto product = [&](int64_t rows, int64_t first, int64_t step) { // from a window on, each `step` positions later
+        gemm(rows, F, k, {x + first * s.width, step * s.width, 1}, {w, 1, k}, y + first * F, step * F, false, ith, nth);
+        const Block part = share_of_product(rows, F, ith, nth);
+        add_bias(y + (first + part.first_row * step) * F + part.first_column, bias + part.first_column, part.rows,
+                 part.columns, step * F);
+    };
+    if (s.samples < many_samples || s.height == 1)
+        // All samples' positions as one: what lies across two samples is computed too, and not
+        // looked at.
+        return product(s.samples * s.positions - s.height + 1, 0, 1);
+    for (int64_t t = 0; t < count_of(s); ++t) product(s.samples, t, s.positions);
 }
 
 void relu_max(const Windows &s, const float *y, float *out, int ith, int nth) {

@@ -9,6 +9,14 @@ constexpr int64_t block_in = 1536;  // inputs of one pass over a panel: what sta
 constexpr int64_t block_rows = 192; // rows of one pass; a multiple of each set's tile
 static_assert(block_rows % tile_rows == 0);
 
+// A matrix that does not fit into the caches is read from front to back once for each token. The processor looks ahead
+// by itself as far as its instructions in flight reach, which is not far enough.
+constexpr int64_t bytes_ahead = 8192;
+RI_INLINE void ask_ahead(const void *data, int64_t n_bytes) {
+#pragma GCC unroll 6
+    for (int64_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(static_cast<const char *>(data) + bytes_ahead + i);
+}
+
 // Adds a tile to y, or writes it there; only `columns` of its numbers exist.
 template <int rows>
 RI_INLINE void write_tile(const Vector sum[rows][panel_vectors], float *y, int64_t y_row, int64_t columns, bool add) {
@@ -42,6 +50,7 @@ struct Float32 {
         const float *b = static_cast<const float *>(o.panel);
         Vector sum[rows][panel_vectors] = {};
         for (int64_t i = 0; i < o.inputs; ++i, b += panel) {
+            ask_ahead(b, bytes_of_input);
             Vector w[panel_vectors];
 #pragma GCC unroll 3
             for (int c = 0; c < panel_vectors; ++c) w[c] = load(b + c * lanes);
@@ -65,6 +74,7 @@ struct Widened {
         Vector sum[rows][panel_vectors] = {};
         const int64_t pairs = o.inputs / 2;
         for (int64_t p = 0; p < pairs; ++p, b += 2 * panel) {
+            ask_ahead(b, 2 * bytes_of_input);
             add_input<rows, false>(o.x + 2 * p, o.x_row, b, sum);
             add_input<rows, true>(o.x + 2 * p + 1, o.x_row, b, sum);
         }
@@ -184,6 +194,7 @@ void paired_tile(const uint32_t *a, int64_t a_row, const uint16_t *b, int64_t pa
                  int64_t columns, bool add) {
     Vector sum[rows][panel_vectors] = {};
     for (int64_t p = 0; p < pairs; ++p, b += 2 * panel) {
+        ask_ahead(b, 2 * panel * int64_t(sizeof(*b)));
         __m512bh w[panel_vectors];
 #pragma GCC unroll 3
         for (int c = 0; c < panel_vectors; ++c) w[c] = (__m512bh)_mm512_load_si512(b + 2 * c * lanes);

@@ -11,6 +11,18 @@ namespace ri {
 
 namespace {
 
+// What a file's description and the sizes of a new one have in common.
+template <typename Sizes> void take_sizes(const Sizes &sizes, LlmShape &shape) {
+    shape.n_layer = sizes.n_layer;
+    shape.n_embd = sizes.n_embd;
+    shape.n_heads = sizes.n_head;
+    shape.n_heads_kv = sizes.n_head_kv;
+    shape.head_dim = sizes.head_dim;
+    shape.n_ff = sizes.n_ff;
+    shape.n_vocab = sizes.n_vocab;
+    shape.tied_head = sizes.tied_head != 0;
+}
+
 // Keys below the architecture's name that are read for all architectures, or that change nothing.
 const std::set<std::string> known_keys = {
     "context_length",
@@ -151,17 +163,10 @@ class Check {
             shape.rope_attention_factor = Yarn::attention_factor(layer.rope_frequency_scale);
         }
 
-        shape.n_layer = info_.n_layer;
-        shape.n_embd = info_.n_embd;
-        shape.n_heads = info_.n_head;
-        shape.n_heads_kv = info_.n_head_kv;
-        shape.head_dim = info_.head_dim;
-        shape.n_ff = info_.n_ff;
-        shape.n_vocab = info_.n_vocab;
+        take_sizes(info_, shape);
         shape.n_context = info_.n_context_named;
         shape.rms_eps = info_.rms_eps;
         shape.attention_scale = 1.0f / std::sqrt(float(info_.head_dim));
-        shape.tied_head = info_.tied_head;
         shape.fused_qkv = gguf_.has("blk.0.attn_qkv.weight");
         if (gguf_.has("rope_freqs.weight")) shape.rope_factors = "rope_freqs.weight";
         shape.layers.assign(size_t(shape.n_layer), layer);
@@ -312,14 +317,7 @@ LlmShape llm_shape(const ri_llm_sizes &sizes) {
     if (sizes.head_dim % 2 != 0 || sizes.n_head % sizes.n_head_kv != 0)
         fail(RI_INVALID, "%d heads of %d numbers, %d of them for keys and values, make no LLM", sizes.n_head,
              sizes.head_dim, sizes.n_head_kv);
-    s.n_layer = sizes.n_layer;
-    s.n_embd = sizes.n_embd;
-    s.n_heads = sizes.n_head;
-    s.n_heads_kv = sizes.n_head_kv;
-    s.head_dim = sizes.head_dim;
-    s.n_ff = sizes.n_ff;
-    s.n_vocab = sizes.n_vocab;
-    s.tied_head = sizes.tied_head != 0;
+    take_sizes(sizes, s);
     s.fused_qkv = s.architecture->fused_qkv;
     return s;
 }
