@@ -50,7 +50,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "batch", DefaultText: or(d.Config.BatchSize, coarse.Config.BatchSize), Usage: "`SAMPLES` per update, shared among ranks"},
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
 		&cli.Float64Flag{Name: "learning-rate", DefaultText: or(d.Config.LearningRate, coarse.Config.LearningRate), Usage: "peak learning `RATE`"},
-		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of this standard `DEVIATION` to standardised states during training; it helps answers about unseen items"},
+		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},

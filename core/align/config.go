@@ -27,9 +27,10 @@ type Config struct {
 	Schedule      Schedule `json:"schedule"`       // of the rate afterwards
 	WeightDecay   float64  `json:"weight_decay"`   // decoupled
 	MaxNorm       float64  `json:"max_norm"`       // the gradient's L2 norm is cut down to this; 0: never
-	// Noise is the standard deviation of Gaussian noise on each number of a standardised state
-	// during training, in the warm start too: an adapter that cannot rely on the exact state of an
-	// item reads what it shares with its neighbours (Bishop 1995).
+	// Noise is the largest standard deviation of Gaussian noise on the numbers of a standardised
+	// state during training, in the warm start too: an adapter that cannot rely on the exact state
+	// of an item reads what it shares with its neighbours (Bishop 1995). Each sample has its own,
+	// drawn evenly from 0, so that little is lost near the states of seen items.
 	Noise float64 `json:"noise,omitempty"`
 
 	WarmSteps int     `json:"warm_steps"` // updates of the warm start; 0: none

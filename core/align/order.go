@@ -50,8 +50,10 @@ func (o *order) batch(samples []prompt.Sample, step, size int) []prompt.Sample {
 	return batch
 }
 
-// disturb adds Gaussian noise to numbers.
-func disturb(values []float32, noise float64, random *rand.Rand) {
+// disturb adds Gaussian noise to the numbers of a sample, with a standard deviation drawn evenly
+// from 0 to most.
+func disturb(values []float32, most float64, random *rand.Rand) {
+	noise := most * random.Float64()
 	for i := range values {
 		values[i] += float32(noise * random.NormFloat64())
 	}

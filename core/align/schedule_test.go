@@ -198,20 +198,27 @@ func TestConfig_refusals(t *testing.T) {
 	}
 }
 
-// Noise has the standard deviation that is asked for, and leaves the samples that are trained on
-// again as they are.
+// The noise of each sample has a standard deviation of its own, up to the one that is asked for,
+// and leaves the samples that are trained on again as they are.
 func TestDisturbed(t *testing.T) {
-	values := make([]float32, 10_000)
-	samples := []prompt.Sample{{States: prompt.States{Values: values}}}
-	got := disturbed(samples, 0.5, rand.New(rand.NewPCG(1, 0)))[0].Values
-	square := 0.0
-	for i, x := range got {
-		if square += float64(x) * float64(x); values[i] != 0 {
-			t.Fatal("the sample itself is changed")
+	zeros := make([]float32, 1000)
+	samples := slices.Repeat([]prompt.Sample{{States: prompt.States{Values: zeros}}}, 1000)
+	var deviations []float64
+	for _, s := range disturbed(samples, 0.5, rand.New(rand.NewPCG(1, 0))) {
+		square := 0.0
+		for _, x := range s.Values {
+			square += float64(x) * float64(x)
 		}
+		deviations = append(deviations, math.Sqrt(square/float64(len(s.Values))))
 	}
-	if deviation := math.Sqrt(square / float64(len(got))); math.Abs(deviation-0.5) > 0.02 {
-		t.Errorf("the standard deviation is %g", deviation)
+	if slices.ContainsFunc(zeros, func(x float32) bool { return x != 0 }) {
+		t.Fatal("the sample itself is changed")
+	}
+	slices.Sort(deviations)
+	for place, want := range map[int]float64{10: 0.005, 250: 0.125, 500: 0.25, 990: 0.495} {
+		if got := deviations[place]; math.Abs(got-want) > 0.03 {
+			t.Errorf("of 1,000 samples number %d has a standard deviation of %.3f, want about %.3f", place, got, want)
+		}
 	}
 }
 

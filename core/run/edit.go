@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 	"github.com/recinterpreter/recinterpreter/core/task"
@@ -141,24 +143,22 @@ const streamEdits = 13
 
 // Edited is what is said and recommended after a moved state.
 type Edited struct {
-	Answers []prompt.Answer // the likeliest of the allowed ones first; none where the LLM was not asked
+	Answers []prompt.Answer // those that were weighed; none where the LLM was not asked
 	Top     []recommender.Scored
 }
 
-// Places of an edit: answers that are weighed, and recommended items.
-const (
-	editedAnswers = 8
-	editedTop     = 10
-)
+// editedTop is how many items are recommended after an edit.
+const editedTop = 10
 
-// Edit moves the state after each history along a direction, and gives what the LLM says of it and
-// what the recommender recommends.
+// Edit moves the state after each history along a direction, and gives the likeliest answer of the
+// LLM about it and what the recommender recommends.
 func (r *Run) Edit(ctx context.Context, histories [][]int32, direction []float32, dose float64) ([]Edited, error) {
-	return r.edit(ctx, histories, len(histories), direction, dose)
+	return r.edit(ctx, histories, len(histories), r.ranker(r.Task.Places), direction, dose)
 }
 
-// edit is Edit, which asks the LLM about the first histories alone.
-func (r *Run) edit(ctx context.Context, histories [][]int32, asked int, direction []float32, dose float64) ([]Edited, error) {
+// edit is Edit, which has answers about the first histories alone weighed.
+func (r *Run) edit(ctx context.Context, histories [][]int32, asked int, weigh evaluate.Ranker, direction []float32, dose float64) (
+	[]Edited, error) {
 	states, err := r.States(ctx, r.Recommender, histories)
 	if err != nil {
 		return nil, err
@@ -172,9 +172,9 @@ func (r *Run) edit(ctx context.Context, histories [][]int32, asked int, directio
 		}
 		moved = append(moved, last...)
 	}
-	var ranked [][]prompt.Answer
+	var weighed [][]prompt.Answer
 	if asked > 0 {
-		if ranked, err = r.ranker(editedAnswers)(ctx, states[:asked]); err != nil {
+		if weighed, err = weigh(ctx, states[:asked]); err != nil {
 			return nil, err
 		}
 	}
@@ -186,17 +186,43 @@ func (r *Run) edit(ctx context.Context, histories [][]int32, asked int, directio
 	for i, history := range histories {
 		edited[i].Top = recommender.Highest(scores[i*len(r.Data.Items):][:len(r.Data.Items)], editedTop, history)
 		if i < asked {
-			edited[i].Answers = ranked[i]
+			edited[i].Answers = weighed[i]
 		}
 	}
 	return edited, nil
 }
 
-// Says is the probability that a line is part of the answer, among the likeliest answers.
+// weigher weighs all answers that are true of training sequences' last items. A search for the
+// likeliest answers would give all others the probability 0, at which doses tie.
+func (s *Space) weigher() (evaluate.Ranker, error) {
+	var texts []string
+	for _, answer := range s.answers {
+		texts = append(texts, strings.Join(answer, "\n"))
+	}
+	slices.Sort(texts)
+	texts = slices.Compact(texts)
+	if err := s.run.openScorer(); err != nil {
+		return nil, err
+	}
+	titles, err := s.run.scorer.Titles(texts)
+	return func(ctx context.Context, states []prompt.States) ([][]prompt.Answer, error) {
+		scores, err := titles.Scores(ctx, states, nil)
+		weighed := make([][]prompt.Answer, len(scores))
+		for i, of := range scores {
+			for at, logProb := range of {
+				weighed[i] = append(weighed[i], prompt.Answer{Text: texts[at], LogProb: logProb})
+			}
+		}
+		return weighed, err
+	}, err
+}
+
+// Says is the probability that a line is part of the answer, among those that were weighed.
 func (e Edited) Says(line string) float64 {
 	with, all := 0.0, 0.0
+	best := slices.MaxFunc(e.Answers, func(a, b prompt.Answer) int { return cmp.Compare(a.LogProb, b.LogProb) }).LogProb
 	for _, a := range e.Answers {
-		p := math.Exp(a.LogProb - e.Answers[0].LogProb)
+		p := math.Exp(a.LogProb - best)
 		if all += p; slices.Contains(strings.Split(a.Text, "\n"), line) {
 			with += p
 		}
@@ -228,6 +254,7 @@ type Edits struct {
 	N         int           `json:"n"`     // histories
 	Asked     int           `json:"asked"` // the first of them, which the LLM is asked about
 	Seed      uint64        `json:"seed"`
+	Weighed   string        `json:"weighed"` // the answers whose probabilities are compared
 	Doses     []float64     `json:"doses"`
 	Values    []EditedValue `json:"-"`
 }
@@ -256,13 +283,17 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed 
 		return nil, err
 	}
 	asked = min(asked, len(histories))
-	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Doses: Doses}
+	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Weighed: "all of the training part", Doses: Doses}
 	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
 	if err != nil {
 		return nil, fmt.Errorf("run: edits: %w", err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	unmoved, err := r.edit(ctx, histories, asked, nil, 0)
+	weigh, err := s.weigher()
+	if err != nil {
+		return nil, err
+	}
+	unmoved, err := r.edit(ctx, histories, asked, weigh, nil, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +301,7 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed 
 		for _, dose := range doses {
 			edited := unmoved
 			if dose != 0 {
-				if edited, err = r.edit(ctx, histories, asked, direction, dose); err != nil {
+				if edited, err = r.edit(ctx, histories, asked, weigh, direction, dose); err != nil {
 					return c, err
 				}
 			}

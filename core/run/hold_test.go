@@ -124,6 +124,32 @@ func TestHoldOut_keepsItemsFromTraining(t *testing.T) {
 	if n := p.shape(s, info).Entries; n != 21 || len(entries) > n || slices.ContainsFunc(pairs, func(p align.Pair) bool { return int(p.Items[0]) >= n }) {
 		t.Errorf("%d entries, %d of them are taught", n, len(entries))
 	}
+	// An adapter without entries learns the answers to both questions, from the states after the
+	// items that they are about.
+	p.entries = false
+	if lessons, err = p.lessonsOf(sequences); err != nil {
+		t.Fatal(err)
+	}
+	samples, err := p.samples(t.Context(), p.Source, lessons)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pairs, err = p.pairs(t.Context(), p.Recommender, sequences, samples); err != nil || len(pairs) != len(lessons) {
+		t.Fatalf("%d pairs of %d lessons, %v", len(pairs), len(lessons), err)
+	}
+	states, width := make([]float32, len(lessons)*p.inputWidth()), p.inputWidth()
+	histories := make([][]int32, len(lessons))
+	for i, l := range lessons {
+		histories[i] = l.history
+	}
+	if err := p.Recommender.States(t.Context(), states, histories); err != nil {
+		t.Fatal(err)
+	}
+	for i, pair := range pairs {
+		if !slices.Equal(pair.State, states[i*width:(i+1)*width]) || !slices.Equal(pair.Titles[0], lessons[i].answer) {
+			t.Fatalf("pair %d is not the state and the answer of lesson %d", i, i)
+		}
+	}
 	prefix, err := p.GGUF.Detokenize(p.Prompts[0].Prefix(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,8 @@ type Parts struct {
 
 	encoding, engine *cgo.Engine   // of the recommender, and of all else
 	reads            adapter.Reads // what the adapter does
-	retrieves        bool          // whether the adapter shows several entries
+	entries          bool          // whether it looks entries up
+	retrieves        bool          // whether it shows several of them
 }
 
 // asked is a task that the adapter is trained on.
@@ -50,7 +51,8 @@ type asked struct {
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
 func openParts(encoding, engine *cgo.Engine, s Spec) (*Parts, error) {
-	p := &Parts{encoding: encoding, engine: engine, reads: s.Adapter.Entry().Reads, retrieves: s.Adapter.Entry().LookUps}
+	kind := s.Adapter.Entry()
+	p := &Parts{encoding: encoding, engine: engine, reads: kind.Reads, entries: kind.Entries, retrieves: kind.LookUps}
 	if err := p.open(s); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -388,12 +390,18 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 	return p.reads.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start: the vector of an item with the answer to the first question
-// about it, such as its title; for an adapter that shows several entries, and learns there to look
-// up what the samples name, these with all their titles.
+// pairs makes those of the warm start. An adapter of one state learns there the answers to all
+// questions about the last item. An entry holds a single answer, and other prompts may have none
+// that one state holds: then it is the answer to the first question about the last item, or else its
+// title. An adapter that shows several entries learns to look up what the samples name.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)
+	}
+	if p.reads == adapter.OneState && !p.entries {
+		if pairs := p.answered(samples); pairs != nil {
+			return pairs, nil
+		}
 	}
 	var histories [][]int32
 	var items []int32
@@ -416,6 +424,19 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 		pairs[i].Items[0] = p.entry(items[i])
 	}
 	return pairs, err
+}
+
+// answered makes a pair of each sample that asks about the last item: the state after it, which a
+// prompt shows last, and the answer.
+func (p *Parts) answered(samples []prompt.Sample) (pairs []align.Pair) {
+	width := p.inputWidth()
+	for _, s := range samples {
+		if p.asked[s.Task].Last {
+			state := s.Values[len(s.Values)-width:]
+			pairs = append(pairs, align.Pair{State: state, Items: []int32{0}, Titles: [][]int32{s.Answer}})
+		}
+	}
+	return pairs
 }
 
 // entry is the number of an item's entry in an adapter that has some: its place among the items

@@ -44,14 +44,8 @@ func (r *Run) Scores(ctx context.Context, histories [][]int32, which Scoring) ([
 	if err != nil {
 		return nil, err
 	}
-	if r.scorer == nil {
-		precision, err := r.Spec.Precision.native()
-		if err != nil {
-			return nil, err
-		}
-		if r.scorer, err = r.Interpreter.NewScorer(precision); err != nil {
-			return nil, err
-		}
+	if err := r.openScorer(); err != nil {
+		return nil, err
 	}
 	ranked := make([][]ScoredItem, len(histories))
 	for i, history := range histories {
@@ -72,6 +66,15 @@ func (r *Run) Scores(ctx context.Context, histories [][]int32, which Scoring) ([
 		slices.SortStableFunc(ranked[i], func(a, b ScoredItem) int { return cmp.Compare(b.LogProb, a.LogProb) })
 	}
 	return ranked, nil
+}
+
+// openScorer makes the run's scorer at the first call.
+func (r *Run) openScorer() error {
+	precision, err := r.Spec.Precision.native()
+	if err == nil && r.scorer == nil {
+		r.scorer, err = r.Interpreter.NewScorer(precision)
+	}
+	return err
 }
 
 // scorable gives the items that Scoring.Among describes, and their titles.

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/recinterpreter/recinterpreter/core/dataset"
@@ -18,10 +19,21 @@ func attributes() []Task {
 	})
 	popularity.Allowed = func(*Facts, int) ([]string, int) { return quarters, 1 }
 	return []Task{
-		attribute("genres", "the genres of the last choice", (*Facts).genres),
-		attribute("decade", "the decade of the last choice", (*Facts).decade),
-		popularity,
+		answering(attribute("genres", "the genres of the last choice", (*Facts).genres),
+			"Comedy", "Drama\nRomance", "Action\nThriller", "Animation\nChildren's\nComedy", "Drama", "Action\nAdventure\nSci-Fi", "Comedy"),
+		answering(attribute("decade", "the decade of the last choice", (*Facts).decade),
+			"1950s", "1990s", "1970s", "1980s", "1940s", "1990s", "1960s"),
+		answering(popularity, slices.Concat(quarters[2:], quarters)...),
 	}
+}
+
+// answering gives a task about the last item examples: each is of two choices, for which answers
+// stand, one after the other.
+func answering(t Task, answers ...string) Task {
+	for i := range answers[1:] {
+		t.Prompts[0].Examples = append(t.Prompts[0].Examples, answers[i:i+2])
+	}
+	return t
 }
 
 // attribute asks for an attribute of the last item.
