@@ -198,7 +198,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := strings.Split(strings.TrimSpace(out.String()), "\n")
-	for i, want := range []string{"no JSON object", "no JSON object", "no list of ids", "no list of ids", "no list of numbers", "neither a text nor a whole number",
+	for i, want := range []string{"no JSON object", "no JSON object", "no list of ids", "no list of ids", "no list of finite numbers", "neither a text nor a whole number",
 		"a user and a history", "states beside", `"text":`} {
 		if len(said) != 9 || !strings.Contains(said[i], want) {
 			t.Errorf("line %d: %s, want %s", i+1, said[i], want)
@@ -207,6 +207,8 @@ func TestRefusals(t *testing.T) {
 	for query, want := range map[string]string{
 		"SELECT 1 AS x":         "has the columns x; write history, user or states, or the slots of the prompt, before and after",
 		"SELECT 'x' AS history": `the column "history" of`,
+		"SELECT 'x' AS user, 's' AS sequence, [1.0] AS state": "a file of states needs position too",
+		"SELECT 'x' AS user, 's' AS sequence, 1 AS position":  "a file of states needs state too",
 	} {
 		path := filepath.Join(t.TempDir(), "x.parquet")
 		if err := statestest.WriteParquet(path, query); err != nil {

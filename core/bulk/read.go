@@ -137,7 +137,7 @@ func (l *lines) read(_ context.Context, from int64, each func(record) error) err
 func (l *lines) parse(line []byte) (r record) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(bytes.TrimPrefix(line, []byte("\ufeff")), &fields); err != nil {
-		r.problem = errors.New("the line is no JSON object")
+		r.problem = errors.New("the line is no JSON object; write one, with finite numbers")
 		return r
 	}
 	for key, value := range fields {
@@ -172,7 +172,7 @@ func (l *lines) parse(line []byte) (r record) {
 			return false
 		}
 		if err := json.Unmarshal(text, to); err != nil || bytes.Contains(text, []byte("null")) {
-			r.problem = fmt.Errorf("its %q is no list of numbers", name)
+			r.problem = fmt.Errorf("its %q is no list of finite numbers; write one", name)
 		}
 		return true
 	}
@@ -358,8 +358,14 @@ func openParquet(path string, parts, slots []string) (_ *parquet, err error) {
 	types := map[string]string{"id": "VARCHAR", "user": "VARCHAR", "history": "VARCHAR[]", "states": "FLOAT[][]"}
 	wanted := append([]string{"id", "user", "history", "states"}, slots...)
 	asks := func(name string) bool { return name != "id" && slices.Contains(there, name) }
-	if has := slices.Contains(there, "sequence") && slices.Contains(there, "position") && slices.Contains(there, "state"); has &&
-		!slices.ContainsFunc([]string{"history", "states", "before", "after"}, asks) {
+	ofStates := []string{"sequence", "position", "state"}
+	lacking := slices.DeleteFunc(slices.Clone(ofStates), func(name string) bool { return slices.Contains(there, name) })
+	plain := slices.ContainsFunc([]string{"history", "states", "before", "after"}, asks)
+	if len(lacking) == 1 && !plain && !slices.Contains(slots, prompt.SlotState) {
+		return nil, fmt.Errorf("bulk: %s has the columns %s; a file of states needs %s too: write it, or leave the other columns of states out",
+			path, strings.Join(there, ", "), lacking[0])
+	}
+	if len(lacking) == 0 && !plain {
 		p.pairs = &pairs{slots: slots}
 		types["sequence"], types["position"], types["state"] = "VARCHAR", "BIGINT", "FLOAT[]"
 		wanted = []string{"id", "sequence", "position", "state"}

@@ -87,6 +87,10 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 
 func (r *Run) open(trained *align.Adapter, path string, opts interpret.Options) error {
 	err := r.Provenance.Check(r.Hashes.Recommender, r.Hashes.LLM, r.Hashes.Dataset)
+	if m := (*artifact.Mismatch)(nil); errors.As(err, &m) && m.Got == r.Hashes.Recommender && r.Spec.States != "" {
+		m.On = "file of states"
+		return fmt.Errorf("run: %s: %w", r.Spec.States, err)
+	}
 	if err != nil {
 		return err
 	}

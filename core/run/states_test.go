@@ -2,9 +2,12 @@ package run
 
 import (
 	"bytes"
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
+	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 	"github.com/recinterpreter/recinterpreter/core/states"
 )
 
@@ -126,12 +130,80 @@ func TestStatesFile(t *testing.T) {
 	}
 	saveRecommender(t, w.spec().Recommender, d, d.Hash(), 2)
 	writeStates(t, w, "states.safetensors")
-	if _, err := Open(testllm.Engine(t), w.run()+"-states.safetensors", interpret.Options{}); err == nil || !strings.Contains(err.Error(), "recommender") {
+	if _, err := Open(testllm.Engine(t), w.run()+"-states.safetensors", interpret.Options{}); err == nil || !strings.Contains(err.Error(), "states.safetensors: this adapter was trained on file of states") {
 		t.Errorf("states of another recommender: %v", err)
 	}
 
 	s.Drawn = 0.5
 	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "drawn") {
 		t.Errorf("drawn items with a file of states: %v", err)
+	}
+}
+
+// A recommender that reads times is used through the file of its states, which are those of the
+// data set's sequences; alone it is refused.
+func TestStatesOfTimes(t *testing.T) {
+	w := newWorld(t)
+	s := w.spec()
+	s.Drawn = 0
+	d, err := dataset.Load(s.Dataset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	split, err := d.Split(dataset.DefaultProtocol())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := recommender.Default(models.HSTU, len(d.Items))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Width, c.Settings["times"] = 16, true
+	r, err := recommender.New(testllm.Engine(t), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Save(s.Recommender); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Train(t.Context(), testllm.Engine(t), w.run(), s, nil, nil); !errors.Is(err, recommender.ErrNoTimes) {
+		t.Errorf("the recommender alone: %v", err)
+	}
+	source := recommender.Of(r, d)
+	s.States, s.Recommender = filepath.Join(string(w), "states.parquet"), ""
+	if _, err := states.Write(t.Context(), s.States, source, d, split, []string{"train", "validation", "test"}); err != nil {
+		t.Fatal(err)
+	}
+	file, err := states.Open(t.Context(), s.States, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	held, err := file.Split()
+	if err != nil || len(held.Test) != len(split.Test) {
+		t.Fatalf("%d sequences to test, want %d: %v", len(held.Test), len(split.Test), err)
+	}
+	got, want := make([]float32, r.StateWidth()), make([]float32, r.StateWidth())
+	for i := range split.Test {
+		for _, next := range []bool{false, true} {
+			err := errors.Join(file.States(t.Context(), got, [][]int32{file.Past(held.Test[i], next)}),
+				source.States(t.Context(), want, [][]int32{source.Past(split.Test[i], next)}))
+			close := func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-5 }
+			if err != nil || !slices.EqualFunc(got, want, close) {
+				t.Fatalf("test sequence %d, next item %v: the file has another state: %v", i, next, err)
+			}
+		}
+	}
+	if _, err := Train(t.Context(), testllm.Engine(t), w.run(), s, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	run := openAt(t, w.run())
+	past, err := run.Latest(d.Users[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run.Interpret(t.Context(), [][]int32{past}); err != nil {
+		t.Errorf("the latest items of a user: %v", err)
 	}
 }
