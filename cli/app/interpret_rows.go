@@ -29,14 +29,15 @@ func interpretRows(c *cli.Context) error {
 		return usage(c, "--shard: %w", err)
 	}
 	return withJob(c, func(job bulk.Job) error {
-		bar, began, first := newProgress(c.App.ErrWriter, "interpreting"), time.Now(), int64(0)
+		bar, began := newProgress(c.App.ErrWriter, "interpreting"), time.Now()
 		job.Input, job.Output, job.Shard = c.App.Reader, c.App.Writer, shard
 		job.Progress = func(p bulk.Progress) {
-			if first == 0 {
-				first, began = p.Rows, time.Now() // rows of an earlier call took no time
+			rate := float64(p.Answered) / max(time.Since(began).Seconds(), 1e-9)
+			digits := 0
+			if rate < 10 {
+				digits = 1
 			}
-			rate := float64(p.Rows-first) / max(time.Since(began).Seconds(), 1e-9)
-			bar.to(int(p.Rows), int(max(p.Total, p.Rows)), fmt.Sprintf("rows, %.0f/s, %d with an error", rate, p.Wrong))
+			bar.to(int(p.Rows), int(max(p.Total, p.Rows)), fmt.Sprintf("rows, %.*f/s, %d with an error", digits, rate, p.Wrong))
 		}
 		done, err := job.Do(c.Context)
 		bar.end()

@@ -36,9 +36,10 @@ type Job struct {
 
 // Progress says how far a job is.
 type Progress struct {
-	Rows  int64 // read so far
-	Total int64 // about; 0: nobody knows
-	Wrong int64 // of those answered by this call, rows with an error
+	Rows     int64 // read so far
+	Total    int64 // about; 0: nobody knows
+	Answered int64 // by this call
+	Wrong    int64 // of these, rows with an error
 }
 
 // turns is how many times the slots are filled in a group: more of them waste less time at its end.
@@ -122,7 +123,7 @@ func (j Job) Do(ctx context.Context) (p Progress, err error) {
 		if _, err := out.Write(lines); err != nil {
 			return fmt.Errorf("bulk: the answers cannot be written: %w", err)
 		}
-		p.Wrong = w.wrong
+		p.Answered, p.Wrong = p.Answered+int64(len(group)), w.wrong
 		if j.Progress != nil {
 			p.Total = in.total(p.Rows)
 			j.Progress(p)

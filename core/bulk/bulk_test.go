@@ -145,9 +145,9 @@ func TestAnswers(t *testing.T) {
 	// Stopped after every group, once in the middle of a line.
 	for stops := range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := Job{Run: r, In: parquet, Out: at("stopped"), Progress: func(Progress) { cancel() }}.Do(ctx)
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("stop %d: %v", stops, err)
+		p, err := Job{Run: r, In: parquet, Out: at("stopped"), Progress: func(Progress) { cancel() }}.Do(ctx)
+		if !errors.Is(err, context.Canceled) || p.Answered == 0 || stops > 0 && p.Answered >= p.Rows {
+			t.Fatalf("stop %d, %d rows of %d answered: %v", stops, p.Answered, p.Rows, err)
 		}
 		if stops == 1 {
 			file, err := os.OpenFile(at("stopped"), os.O_APPEND|os.O_WRONLY, 0)
