@@ -275,24 +275,50 @@ func (p *Parts) lessonsOf(sequences []dataset.Sequence) ([]lesson, error) {
 	})
 }
 
-// validationLessons are those that an adapter is chosen by. Where items are held out, questions
-// about the last item are of held-out ones: an adapter that has memorised the others is not the one
-// that reads states best. Titles are the exception, since no state spells them.
+// validationLessons are those that an adapter is chosen by. Where items are held out, half of the
+// questions about the last item are about held-out ones: neither an adapter that has memorised the
+// others, nor one that has not learned them yet, reads states best. Titles are the exception, since
+// no state spells them.
 func (p *Parts) validationLessons() ([]lesson, error) {
 	facts, unseen := p.Facts.Without(p.held), map[string]bool{}
 	for _, one := range p.asked {
 		unseen[one.Name] = p.unseen(one.Task)
 	}
-	return p.lessonsWhere(p.Split.Validation, func(t task.Task, s dataset.Sequence) task.Question {
-		if unseen[t.Name] {
-			if p.choosing[s.Next] {
-				return t.Question(p.Facts, s, p.Source.Positions())
-			}
-		} else if q := t.Question(facts, s, p.Source.Positions()); !p.tells(t, q) {
+	all, err := p.lessonsWhere(p.Split.Validation, func(t task.Task, s dataset.Sequence) task.Question {
+		if unseen[t.Name] && p.choosing[s.Next] {
+			return t.Question(p.Facts, s, p.Source.Positions())
+		}
+		if q := t.Question(facts, s, p.Source.Positions()); !p.tells(t, q) {
 			return q
 		}
 		return task.Question{}
 	})
+	if err != nil {
+		return nil, err
+	}
+	var lessons []lesson
+	for number, one := range p.asked {
+		var parts [2][]lesson // about items that are not held out, and about others
+		for _, l := range all {
+			if l.task == number {
+				held := 0
+				if unseen[one.Name] && p.choosing[l.history[len(l.history)-1]] {
+					held = 1
+				}
+				parts[held] = append(parts[held], l)
+			}
+		}
+		seen, held := parts[0], parts[1]
+		most := len(seen)
+		if unseen[one.Name] {
+			most = min(most, len(held))
+		}
+		for i := range most { // evenly from all of them
+			lessons = append(lessons, seen[i*len(seen)/most])
+		}
+		lessons = append(lessons, held...)
+	}
+	return lessons, nil
 }
 
 // unseen says whether an adapter is chosen by a task's answers about items that it was not trained
