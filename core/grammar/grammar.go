@@ -102,10 +102,8 @@ type reader struct {
 // titles are sorted side by side, in so many parts, and merged.
 func (r reader) sorted(titles []string, parts int) (paths [][]int32, err error) {
 	if parts < 2 || len(titles) < 2 {
-		for _, title := range titles {
-			if paths, err = r.add(paths, title); err != nil {
-				return nil, err
-			}
+		if paths, err = r.paths(titles); err != nil {
+			return nil, err
 		}
 		slices.SortFunc(paths, slices.Compare)
 		return paths, nil
@@ -130,38 +128,44 @@ func (r reader) sorted(titles []string, parts int) (paths [][]int32, err error) 
 	return slices.Concat(paths, a, b), nil
 }
 
-// add adds the paths of a title: as the only line and, where there are several, as the first of
+// paths gives those of titles: each as the only line and, where there are several, as the first of
 // them, as one between others, and as the last. Vocabularies may join a line break with the
 // character before it, such as "!\n", so that each title is tokenised among others.
-func (r reader) add(paths [][]int32, title string) ([][]int32, error) {
-	if title == "" {
-		return nil, errors.New("grammar: a title is empty")
+func (r reader) paths(titles []string) ([][]int32, error) {
+	alone, err := prompt.Lines(r, titles)
+	if err != nil {
+		return nil, fmt.Errorf("grammar: %w", err)
 	}
-	lines := []line{{title, nil, nil, first, ends}}
-	if r.several {
-		lines = append(lines, line{title + "\n" + other, nil, r.around.after, first, breaks},
-			line{other + "\n" + title + "\n" + other, r.around.before, r.around.after, later, breaks},
-			line{other + "\n" + title, r.around.before, nil, later, ends})
-	}
-	for _, l := range lines {
-		tokens, err := r.Tokenize(l.text, false)
-		if err != nil {
-			return nil, fmt.Errorf("grammar: title %q: %w", title, err)
+	var paths [][]int32
+	for i, title := range titles {
+		if title == "" {
+			return nil, errors.New("grammar: a title is empty")
 		}
-		own, ok := between(tokens, l.before, l.after)
-		if !ok {
-			return nil, joins(l.text)
+		paths = append(paths, slices.Concat([]int32{first}, alone[i], []int32{ends}))
+		if !r.several {
+			continue
 		}
-		paths = append(paths, slices.Concat([]int32{l.root}, own, []int32{l.mark}))
+		for _, l := range []struct {
+			text          string
+			before, after []int32 // the tokens around the title
+			root, mark    int32
+		}{
+			{title + "\n" + other, nil, r.around.after, first, breaks},
+			{other + "\n" + title + "\n" + other, r.around.before, r.around.after, later, breaks},
+			{other + "\n" + title, r.around.before, nil, later, ends},
+		} {
+			tokens, err := r.Tokenize(l.text, false)
+			if err != nil {
+				return nil, fmt.Errorf("grammar: title %q: %w", title, err)
+			}
+			own, ok := between(tokens, l.before, l.after)
+			if !ok {
+				return nil, joins(l.text)
+			}
+			paths = append(paths, slices.Concat([]int32{l.root}, own, []int32{l.mark}))
+		}
 	}
 	return paths, nil
-}
-
-// line is a title among others.
-type line struct {
-	text          string
-	before, after []int32 // the tokens around the title
-	root, mark    int32
 }
 
 // other is a neighbouring line with which titles are tokenised.

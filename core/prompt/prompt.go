@@ -306,6 +306,10 @@ func Tokens(v Vocabulary, text string) ([]int32, error) {
 // AllTokens gives the tokens of each text as Tokens does; equal texts share theirs. All processors
 // share the work.
 func AllTokens(v Vocabulary, texts []string) ([][]int32, error) {
+	end, err := End(v)
+	if err != nil {
+		return nil, err
+	}
 	numbers, different := make([]int, len(texts)), []string(nil)
 	known := map[string]int{}
 	for i, text := range texts {
@@ -315,23 +319,26 @@ func AllTokens(v Vocabulary, texts []string) ([][]int32, error) {
 		}
 		numbers[i] = known[text]
 	}
-	tokens, workers := make([][]int32, len(different)), runtime.GOMAXPROCS(0)
-	errs := make([]error, workers)
+	workers := runtime.GOMAXPROCS(0)
+	parts, errs := make([][][]int32, workers), make([]error, workers)
 	var all sync.WaitGroup
 	for w := range workers {
 		all.Go(func() {
-			for i := w * len(different) / workers; i < (w+1)*len(different)/workers && errs[w] == nil; i++ {
-				tokens[i], errs[w] = Tokens(v, different[i])
-				tokens[i] = slices.Clone(tokens[i]) // the tokenizer's has room for as many tokens as bytes
+			parts[w], errs[w] = Lines(v, different[w*len(different)/workers:(w+1)*len(different)/workers])
+			for i, tokens := range parts[w] {
+				parts[w][i] = append(tokens, end)
 			}
 		})
 	}
 	all.Wait()
-	answers := make([][]int32, len(texts))
+	if err := cmp.Or(errs...); err != nil { // of several the first text's
+		return nil, err
+	}
+	tokens, answers := slices.Concat(parts...), make([][]int32, len(texts))
 	for i, number := range numbers {
 		answers[i] = tokens[number]
 	}
-	return answers, cmp.Or(errs...) // the first text's
+	return answers, nil
 }
 
 // Show writes the prompt, for a sample with counts[i] states in slot i, and an answer (which may be

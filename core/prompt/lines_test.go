@@ -1,0 +1,73 @@
+package prompt
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// joins is a vocabulary of bytes in which "!" and a line break after it are one token, and which
+// begins every text with another one, if that is not 0. It counts its calls.
+type joins struct {
+	letters
+	begins int32
+	calls  *int
+}
+
+func (v joins) Tokenize(text string, _ bool) (tokens []int32, err error) {
+	*v.calls++
+	if v.begins > 0 {
+		tokens = append(tokens, v.begins)
+	}
+	if strings.Contains(text, "#") {
+		return nil, errors.New("no token is #")
+	}
+	for at := 0; at < len(text); at++ {
+		if strings.HasPrefix(text[at:], "!\n") {
+			tokens = append(tokens, 300)
+			at++
+			continue
+		}
+		tokens = append(tokens, int32(text[at]))
+	}
+	return tokens, nil
+}
+
+// However lines are put together, their tokens are those that they have by themselves.
+func TestLines(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, begins := range []int32{0, 400} {
+		calls := 0
+		v := joins{begins: begins, calls: &calls}
+		for _, strange := range []float64{0, 0.02, 1} {
+			texts := make([]string, 500)
+			for i := range texts {
+				for range 1 + random.IntN(9) {
+					texts[i] += string(rune('a' + random.IntN(26)))
+				}
+				if random.Float64() < strange {
+					texts[i] += []string{"!", "\nof two lines", "!\n"}[random.IntN(3)]
+				}
+			}
+			calls = 0
+			got, err := Lines(v, texts)
+			if err != nil || len(got) != len(texts) {
+				t.Fatalf("%d of %d texts, error %v", len(got), len(texts), err)
+			}
+			if few := calls < len(texts)/2; few != (begins == 0 && strange < 1) {
+				t.Errorf("%d calls for %d texts, of which a share of %g is strange", calls, len(texts), strange)
+			}
+			for i, text := range texts {
+				if want, _ := v.Tokenize(text, false); !slices.Equal(got[i], want) {
+					t.Errorf("%q: %v, want %v", text, got[i], want)
+				}
+			}
+			texts[321] = "#"
+			if _, err := Lines(v, texts); err == nil || !strings.Contains(err.Error(), "no token is #") {
+				t.Errorf("a text that cannot be tokenised: error %v", err)
+			}
+		}
+	}
+}
