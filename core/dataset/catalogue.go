@@ -11,17 +11,18 @@ type Catalogue struct {
 	items  []Item
 	folded []string         // of each item: the folded raw title, and after a space the clean one, if it differs
 	cuts   []int32          // where the folded clean titles start in these
-	signs  []sign           // of these
 	ids    []int32          // title id of each item: the first item with the same clean title
 	raw    map[string]int32 // folded raw title → first item
 	clean  map[string]int32 // folded clean title → first item
 	commas int              // the largest number of commas in any title
+
+	signatures *signatures // of folded
 }
 
 // Catalogue indexes the titles of the data set.
 func (d *Dataset) Catalogue() *Catalogue {
 	n := len(d.Items)
-	c := &Catalogue{items: d.Items, folded: make([]string, n), cuts: make([]int32, n), signs: make([]sign, n),
+	c := &Catalogue{items: d.Items, folded: make([]string, n), cuts: make([]int32, n),
 		ids: make([]int32, n), raw: make(map[string]int32, n), clean: make(map[string]int32, n)}
 	first := func(index map[string]int32, key string, item int) int32 {
 		if _, ok := index[key]; !ok {
@@ -35,11 +36,11 @@ func (d *Dataset) Catalogue() *Catalogue {
 		if clean != raw {
 			c.folded[i], c.cuts[i] = raw+" "+clean, int32(len(raw)+1)
 		}
-		c.signs[i] = signOf(c.folded[i])
 		first(c.raw, c.folded[i][:len(raw)], i)
 		c.ids[i] = first(c.clean, c.folded[i][c.cuts[i]:], i)
 		c.commas = max(c.commas, strings.Count(item.RawTitle, ","), strings.Count(item.Title, ","))
 	}
+	c.signatures = newSignatures(c.folded)
 	return c
 }
 

@@ -2,7 +2,9 @@ package dataset
 
 import (
 	"cmp"
-	"math/bits"
+	"iter"
+	"math"
+	mathbits "math/bits"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -10,27 +12,80 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// sign is a signature of a text (a Bloom filter): bits for its characters and for its pairs of
-// characters. Signatures of all titles are few bytes, so that a search reads only titles whose
-// signature has the query's bits.
-type sign struct{ characters, pairs uint64 }
+// signatures are Bloom filters of texts: bits for their characters and for their pairs of
+// characters. Bit b of all texts is together, so that a search reads only the bits of its query, and
+// then only texts that have them all.
+type signatures [64 + 256][]uint64
 
-func signOf(text string) (s sign) {
-	before := rune(-1)
-	for _, r := range text {
-		s.characters |= 1 << (r % 64)
-		if before >= 0 {
-			s.pairs |= 1 << (uint32(before<<6^r) * 0x9E3779B1 >> 26) // Fibonacci hashing
+// bitsOf gives the bits of a text, some of them several times.
+func bitsOf(text string) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		before := rune(-1)
+		for _, r := range text {
+			if !yield(int(r % 64)) {
+				return
+			}
+			if before >= 0 && !yield(64+int(uint32(before<<6^r)*0x9E3779B1>>24)) { // Fibonacci hashing
+				return
+			}
+			before = r
 		}
-		before = r
+	}
+}
+
+// distinct gives the bits of texts, each once.
+func distinct(texts ...string) (bits []int) {
+	for _, text := range texts {
+		bits = slices.AppendSeq(bits, bitsOf(text))
+	}
+	slices.Sort(bits)
+	return slices.Compact(bits)
+}
+
+func newSignatures(texts []string) *signatures {
+	s := &signatures{}
+	for b := range s {
+		s[b] = make([]uint64, (len(texts)+63)/64)
+	}
+	for i, text := range texts {
+		for b := range bitsOf(text) {
+			s[b][i/64] |= 1 << (i % 64)
+		}
 	}
 	return s
 }
 
-// edits is a lower bound of the edits that make any part of a text contain another one: each adds
-// at most one character and two pairs.
-func (s sign) edits(other sign) int {
-	return max(bits.OnesCount64(other.characters&^s.characters), (bits.OnesCount64(other.pairs&^s.pairs)+1)/2)
+// having gives the texts that have all bits, of which there must be one at least.
+func (s *signatures) having(bits []int) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		for w := range s[0] {
+			all := ^uint64(0)
+			for _, b := range bits {
+				all &= s[b][w]
+			}
+			for ; all != 0; all &= all - 1 {
+				if !yield(int32(64*w + mathbits.TrailingZeros64(all))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// lacking counts the bits that each text lacks.
+func (s *signatures) lacking(bits []int) []uint8 {
+	counts := make([]uint8, 64*len(s[0]))
+	for i := range counts {
+		counts[i] = uint8(min(len(bits), math.MaxUint8))
+	}
+	for _, b := range bits[:min(len(bits), math.MaxUint8)] {
+		for w, all := range s[b] {
+			for ; all != 0; all &= all - 1 {
+				counts[64*w+mathbits.TrailingZeros64(all)]--
+			}
+		}
+	}
+	return counts
 }
 
 // hit is an item found; those with smaller distances are better, among equals the first ones.
@@ -58,20 +113,19 @@ func (c *Catalogue) Search(query string, n int) (items []int32, similar bool) {
 		return nil, false
 	}
 	query = fold(query)
-	words, asked := strings.Fields(query), sign{}
-	for _, word := range words {
-		s := signOf(word)
-		asked = sign{asked.characters | s.characters, asked.pairs | s.pairs}
+	words := strings.Fields(query)
+	if len(words) == 0 {
+		for item := range min(n, len(c.items)) {
+			items = append(items, int32(item))
+		}
+		return items, false
 	}
 	var best []hit
-	for item, s := range c.signs {
+	for item := range c.signatures.having(distinct(words...)) {
 		if len(best) == n && best[n-1].distance == 0 {
 			break // none is better
 		}
-		if s.edits(asked) > 0 {
-			continue
-		}
-		h := hit{item: int32(item)}
+		h := hit{item: item}
 		for _, word := range words {
 			at := strings.Index(c.folded[item], word)
 			if at < 0 {
@@ -105,16 +159,17 @@ func (c *Catalogue) Nearest(title string, n int) (titles []string) {
 }
 
 // nearest gives the first items of the titles that Nearest describes. It compares titles in the
-// order of their signatures' bounds.
+// order of the least edits that their signatures allow: each adds one character and two pairs.
 func (c *Catalogue) nearest(title string, n int) (best []hit) {
 	query := fold(CleanTitle(title))
-	asked, length := signOf(query), utf8.RuneCountInString(query)
+	asked, length := distinct(query), utf8.RuneCountInString(query)
+	lacking := c.signatures.lacking(asked)
 	for bound := 0; bound <= length && n > 0; bound++ {
 		if len(best) == n && best[0].distance < bound {
 			break // all others are farther
 		}
-		for item, s := range c.signs {
-			if s.edits(asked) != bound || c.ids[item] != int32(item) {
+		for item, id := range c.ids {
+			if (int(lacking[item])+2)/3 != bound || id != int32(item) {
 				continue
 			}
 			clean := c.folded[item][c.cuts[item]:]
