@@ -484,7 +484,7 @@ func floats(column duckdb.Column, row int, name string, problem *error) []float3
 	from, to := lists[row].From, lists[row].From+lists[row].Length
 	for k := from; k < to; k++ {
 		if values.Null(int(k)) {
-			*problem = fmt.Errorf("value %d of its %s is null or no number", k-from, name)
+			*problem = fmt.Errorf("value %d of its %s is null or no number; write a number", k-from, name)
 			return nil
 		}
 	}
