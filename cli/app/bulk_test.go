@@ -182,7 +182,11 @@ func TestBulk(t *testing.T) {
 	t.Run("flink", func(t *testing.T) {
 		server := os.Getenv("RECINT_FLINK")
 		if server == "" {
-			t.Skip("RECINT_FLINK=HOST:PORT names a job server of Beam's for Flink, which needs Java")
+			missing := "a job server: start java -jar beam-runners-flink-1.19-job-server-VERSION.jar, which Apache Beam publishes, and name it with RECINT_FLINK=HOST:PORT"
+			if _, err := exec.LookPath("java"); err != nil {
+				missing = "Java, and " + missing
+			}
+			t.Skip("not run on Flink, which needs " + missing)
 		}
 		c := job("flink", "2")
 		c.Args = with(c.Args, "--runner", "flink", "--endpoint", server, "--environment_type", "LOOPBACK")

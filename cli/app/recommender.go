@@ -119,14 +119,14 @@ func settingFlags() []cli.Flag {
 			}
 			c, _ := recommender.Default(e.Name, 1) // a model of the list has a default
 			values, having = append(values, reflect.ValueOf(f.field(&c)).Elem().Interface()), append(having, e.Name)
-			c, _ = recommender.Default(e.Name, recommender.LargeCatalogue+1)
+			c, _ = recommender.Default(e.Name, dataset.LargeCatalogue+1)
 			large = append(large, reflect.ValueOf(f.field(&c)).Elem().Interface())
 		}
 		if f.of != nil {
 			usage = lowered(having) + ": " + usage
 		}
 		if !slices.Equal(values, large) {
-			usage = fmt.Sprintf("%s; above %d items %v by default", usage, recommender.LargeCatalogue, large[0])
+			usage = fmt.Sprintf("%s; above %d items %v by default", usage, dataset.LargeCatalogue, large[0])
 		}
 		flags = append(flags, flagOf(f.name, usage, values))
 	}

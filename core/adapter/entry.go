@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
 // Kind is the name of a kind of adapters, as flags and files have it.
@@ -94,6 +96,15 @@ func Names(fit func(Entry) bool) string {
 		return strings.Join(names[:last], ", ") + " or " + names[last]
 	}
 	return strings.Join(names, "")
+}
+
+// Suits refuses a lookup for a catalogue of so many items that its entries would take too much.
+func (k Kind) Suits(items int) error {
+	if !k.Entry().Entries || items <= dataset.LargeCatalogue {
+		return nil
+	}
+	return fmt.Errorf("adapter: %s looks up an entry for each item, and the memory and the warm start for %d items are too much "+
+		"(the most is %d); choose %s, whose size does not depend on the catalogue", k, items, dataset.LargeCatalogue, mlp.Name)
 }
 
 // ReadsOne says whether kinds of the entry read a single state.

@@ -97,7 +97,7 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 		largest.Positions, largest.States = max(largest.Positions, behind), max(largest.States, states)
 		largest.Targets = max(largest.Targets, l.Answer)
 		sum, answers = sum+behind, answers+l.Answer
-		e.States += 2 * 4 * int64(states*j.Shape.Width()) // as they are, and standardised
+		e.States += 2 * 4 * int64(states*j.Shape.Width()) // of samples, and of the pairs of the warm start
 	}
 	n := float64(len(lengths))
 	e.Positions = float64(sum) / n

@@ -100,31 +100,15 @@ func (j Job) check(s prompt.Sample, context int) error {
 	return nil
 }
 
-// standardised gives the job with its states standardised, its validation samples thinned out to
-// those that are used, and what standardises them.
-func (j Job) standardised() (Job, Standard, error) {
-	standard, err := FitStandard(j.statesOfTraining(), j.Shape.In)
-	if err != nil {
-		return j, standard, err
+// standardised gives samples with their states standardised, which share nothing of these with
+// them: all samples of a run are in memory once, as they are.
+func (s Standard) standardised(samples []prompt.Sample) []prompt.Sample {
+	done := slices.Clone(samples)
+	for i := range done {
+		done[i].Values = make([]float32, len(samples[i].Values))
+		s.Apply(done[i].Values, samples[i].Values)
 	}
-	apply := func(samples []prompt.Sample) []prompt.Sample {
-		done := make([]prompt.Sample, len(samples))
-		for i, s := range samples {
-			done[i] = s
-			done[i].Values = make([]float32, len(s.Values))
-			standard.Apply(done[i].Values, s.Values)
-		}
-		return done
-	}
-	j.Train = apply(j.Train)
-	j.Validation = apply(pick(j.Validation, j.Config.ValidationSamples, j.Config.Seed))
-	pairs := make([]Pair, len(j.Warm))
-	for i, pair := range j.Warm {
-		pairs[i] = Pair{State: make([]float32, len(pair.State)), Items: pair.Items, Titles: pair.Titles}
-		standard.Apply(pairs[i].State, pair.State)
-	}
-	j.Warm = pairs
-	return j, standard, nil
+	return done
 }
 
 func (j Job) statesOfTraining() [][]float32 {

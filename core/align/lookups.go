@@ -31,6 +31,7 @@ func (r *run) retell(ctx context.Context) error {
 	if err := copyLayers(&probe.Model, &r.model.Model, cgo.Value); err != nil {
 		return err
 	}
+	r.job.Train = slices.Clone(r.job.Train) // the caller's keep their answers
 	if err := r.retellEach(ctx, probe, r.job.Train); err != nil {
 		return err
 	}
@@ -45,7 +46,7 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 			return err
 		}
 		var inputs []float32
-		for _, sample := range batch {
+		for _, sample := range r.standard.standardised(batch) {
 			inputs = append(inputs, sample.Values...)
 		}
 		scores := make([]float32, len(batch)*entries)

@@ -87,7 +87,7 @@ func TestRecall(t *testing.T) {
 		t.Fatal(err)
 	}
 	swapped := 0
-	for i, s := range append(r.job.Train, r.job.Validation...) {
+	for i, s := range r.standard.standardised(append(r.job.Train, r.job.Validation...)) {
 		items := slices.Clone(s.Items)
 		answers, _ := job.Tell([][]int32{items, {items[1], items[0]}})
 		if slices.Equal(s.Answer, answers[1]) {

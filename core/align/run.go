@@ -38,7 +38,7 @@ const bestPrefix = "best."
 // run is a job under way.
 type run struct {
 	Cursor
-	job      Job // standardised
+	job      Job // its validation samples thinned out to those that are used
 	standard Standard
 	data     string // fingerprint
 	model    *cgo.Adapter
@@ -63,9 +63,11 @@ func open(ctx context.Context, job Job) (*run, error) {
 		return nil, fmt.Errorf("align: the run's folder cannot be made: %w", err)
 	}
 	r := &run{data: job.fingerprint(), group: ranks.Of(ctx), clock: checkpoint.Clock{MayLose: job.mayLose}}
-	if r.job, r.standard, err = job.standardised(); err != nil {
+	if r.standard, err = FitStandard(job.statesOfTraining(), job.Shape.In); err != nil {
 		return nil, err
 	}
+	r.job = job
+	r.job.Validation = pick(job.Validation, job.Config.ValidationSamples, job.Config.Seed)
 	r.job.Provenance.Config = job.Config
 	adapter, err := NewAdapter(job.Shape, float64(info.EmbdRMS), job.Config.Seed)
 	if err != nil {

@@ -93,8 +93,8 @@ func Train(ctx context.Context, job Job) (*Result, error) {
 		start := r.job.clock()
 		rate := c.rate(r.Step, r.Plan)
 		event := Event{Phase: "training", Rate: rate}
-		err = r.update(ctx, disturbed(batches.batch(r.job.Train, r.Step, c.BatchSize), c.Noise,
-			rand.New(rand.NewPCG(c.Seed, streamNoise+uint64(r.Step)))), &event)
+		batch := r.standard.standardised(batches.batch(r.job.Train, r.Step, c.BatchSize))
+		err = r.update(ctx, disturbed(batch, c.Noise, rand.New(rand.NewPCG(c.Seed, streamNoise+uint64(r.Step)))), &event)
 		switch {
 		case errors.Is(err, cgo.ErrNumeric):
 			event = Event{Phase: "skipped", Rate: rate, Problem: err.Error()}
@@ -190,7 +190,7 @@ func (r *run) validate(ctx context.Context) error {
 		}
 	}
 	start, sum := r.job.clock(), 0.0
-	for _, micro := range passes(r.job.Prompts, r.job.Validation, r.job.Config.PassPositions) {
+	for _, micro := range passes(r.job.Prompts, r.standard.standardised(r.job.Validation), r.job.Config.PassPositions) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

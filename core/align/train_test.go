@@ -383,7 +383,9 @@ func TestWarmStart_linear(t *testing.T) {
 	right, all := 0, 0
 	for _, pair := range r.job.Warm {
 		soft := make([]float32, job.Shape.Tokens*job.Shape.Embd)
-		if err := r.model.SoftTokens(soft, pair.State, 1); err != nil {
+		state := make([]float32, len(pair.State))
+		r.standard.Apply(state, pair.State)
+		if err := r.model.SoftTokens(soft, state, 1); err != nil {
 			t.Fatal(err)
 		}
 		fits := func(k int, token int32) (product float64) {
@@ -427,7 +429,9 @@ func TestWarmStart_dictionary(t *testing.T) {
 	}
 	for i, pair := range r.job.Warm {
 		soft := make([]float32, job.Shape.Tokens*job.Shape.Embd)
-		if err := r.model.SoftTokens(soft, pair.State, 1); err != nil {
+		state := make([]float32, len(pair.State))
+		r.standard.Apply(state, pair.State)
+		if err := r.model.SoftTokens(soft, state, 1); err != nil {
 			t.Fatal(err)
 		}
 		var off, whole float64

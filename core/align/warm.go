@@ -180,6 +180,7 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			pairs[i] = job.Warm[random.IntN(len(job.Warm))]
 			states = append(states, pairs[i].State...)
 		}
+		r.standard.Apply(states, states)
 		if noise := rand.New(rand.NewPCG(c.Seed, streamWarmNoise+uint64(r.WarmSteps))); c.Noise > 0 {
 			for state := range slices.Chunk(states, len(pairs[0].State)) {
 				disturb(state, c.Noise, noise)

@@ -5,6 +5,11 @@ import (
 	"strings"
 )
 
+// LargeCatalogue is the number of items above which defaults avoid what takes time and memory in
+// proportion to the catalogue: recommenders learn by a sampled softmax, and adapters that look
+// items up are refused.
+const LargeCatalogue = 20_000
+
 // Catalogue looks items up by title and searches titles. It is built once from a data set, is
 // immutable, and is safe for concurrent use.
 type Catalogue struct {

@@ -56,7 +56,7 @@ type Dataset struct {
 	UserAttributes Attributes
 	Parts          Split // the sequences of a data set whose SplitBy is Given, which has neither users nor events
 
-	recorded string // the hash of a folder from a version whose hashes depended on the order of events
+	recorded string // the hash of the folder that it was read from, which in older versions depended on the order of events
 }
 
 // User returns the dense id of a user by the original id.

@@ -3,6 +3,7 @@ package dataset
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,7 +41,10 @@ func TestSaveLoadRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := Load(dir)
-	if err != nil || !reflect.DeepEqual(again, d) {
+	if err != nil || again.Hash() != d.Hash() {
+		t.Fatalf("got %+v, %v, want %+v", again, err, d)
+	}
+	if again.recorded = ""; !reflect.DeepEqual(again, d) || again.Hash() != d.Hash() {
 		t.Errorf("got %+v, %v, want %+v", again, err, d)
 	}
 	d.Events[0].Rating = 3
@@ -120,6 +124,50 @@ func TestLoadAttributes(t *testing.T) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 		d.ItemAttributes.Values = [][]string{{"x"}, {""}}
+	}
+}
+
+// Ids are texts: those that look like one number are different ones.
+func TestLoadIDs(t *testing.T) {
+	ids := []string{"7", "007", "0", "00", "+7", "-7", "7.0", "999999999", "12345678901234567890", "x", "11", "3"}
+	items, events := "item_id\ttitle\traw_title\n", "user_id\titem_id\ttime\trating\n"
+	for time, id := range ids {
+		items += id + "\tT\tT\n"
+		events += fmt.Sprintf("u\t%s\t%d\t1\n", id, time)
+	}
+	d, err := load(files(headFile, goodHead, itemsFile, items, eventsFile, events), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range d.Events {
+		if e.Item != int32(i) {
+			t.Errorf("%q is read as item %d, %q", ids[i], e.Item, d.Items[e.Item].ID)
+		}
+	}
+	for _, none := range []string{"8", "07", "", "1000000000", "y"} {
+		if _, err := load(files(headFile, goodHead, itemsFile, items, eventsFile, events+"u\t"+none+"\t99\t1\n"), "."); err == nil {
+			t.Errorf("an event of item %q is read", none)
+		}
+	}
+}
+
+// Files that a person has written otherwise than Save does, such as with Windows' line ends, keep
+// the hash of their content.
+func TestLoadHash(t *testing.T) {
+	d, err := load(files(headFile, goodHead, itemsFile, goodItems, eventsFile, goodEvents), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := `{"name": "n", "hash": "` + d.Hash() + `"}`
+	for _, events := range []string{goodEvents, strings.ReplaceAll(goodEvents, "\n", "\r\n")} {
+		again, err := load(files(headFile, head, itemsFile, goodItems, eventsFile, events), ".")
+		if err != nil || again.Hash() != d.Hash() {
+			t.Errorf("%q: %v, %v", events, again, err)
+		}
+	}
+	changed := strings.Replace(goodEvents, "4.5", "3.5", 1)
+	if _, err := load(files(headFile, head, itemsFile, goodItems, eventsFile, changed), "."); err == nil || changed == goodEvents {
+		t.Errorf("a changed rating: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"math"
@@ -109,26 +110,65 @@ func load(folder fs.FS, dir string) (*Dataset, error) {
 			return nil, &FormatError{path, 0, fmt.Sprintf("says %d %s, the files have %d", c.want, c.noun, c.have), staleRemedy}
 		}
 	}
-	if !slices.IsSortedFunc(d.Events, compare) {
-		d.recorded = d.contentHash()
-		if d.recorded != h.Hash {
-			d.recorded = ""
-		}
+	sorted := slices.IsSortedFunc(d.Events, compare)
+	if h.Hash != "" && (d.storedHash(folder, dir) == h.Hash || !sorted && d.contentHash() == h.Hash) {
+		d.recorded = h.Hash
+	}
+	if !sorted {
 		d.sortEvents()
 	}
 	if h.Hash != "" && h.Hash != d.Hash() {
 		return nil, &FormatError{path, 0, "its hash is not that of the files: they were changed after it was written", staleRemedy}
 	}
+	d.recorded = h.Hash
 	return d, nil
 }
 
 const staleRemedy = "fetch or import the data set again, or remove counts and hash from the file if the change was meant"
 
 // denseIDs gives the places of items by their original ids.
-type denseIDs map[string]int32
+type denseIDs struct {
+	byText   map[string]int32
+	byNumber []int32 // of ids that are small decimal numbers, which is most of them: the place plus 1
+}
+
+// count fills byNumber with the items.
+func (ids *denseIDs) count(items []Item) {
+	const room = 4 // for numbers without an item
+	ids.byNumber = make([]int32, room*len(items))
+	for place, item := range items {
+		if n := decimal([]byte(item.ID)); n >= 0 && n < len(ids.byNumber) {
+			ids.byNumber[n] = int32(place) + 1
+		}
+	}
+}
+
+// place gives the place of an item.
+func (ids denseIDs) place(id []byte) (int32, bool) {
+	if n := decimal(id); n >= 0 && n < len(ids.byNumber) && ids.byNumber[n] > 0 {
+		return ids.byNumber[n] - 1, true
+	}
+	place, ok := ids.byText[string(id)]
+	return place, ok
+}
+
+// decimal reads a number of up to 9 digits without leading zeros; -1: it is none.
+func decimal(text []byte) int {
+	if len(text) == 0 || len(text) > 9 || text[0] == '0' && len(text) > 1 {
+		return -1
+	}
+	n := 0
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
 
 func (r row) item(items denseIDs, column int, id []byte) (int32, error) {
-	item, ok := items[string(id)]
+	item, ok := items.place(id)
 	if !ok {
 		return 0, r.errorf("add the item there or remove the line", "%s %.60q is not in %s", r.names[column], id, itemsFile)
 	}
@@ -136,10 +176,10 @@ func (r row) item(items denseIDs, column int, id []byte) (int32, error) {
 }
 
 func (d *Dataset) readItems(folder fs.FS, file string) (denseIDs, error) {
-	ids := denseIDs{}
+	ids := denseIDs{byText: map[string]int32{}}
 	others, err := readTSV(folder, file, itemColumns, func(r row) error {
 		item := Item{ID: string(r.fields[0]), Title: string(r.fields[1]), RawTitle: string(r.fields[2])}
-		_, twice := ids[item.ID]
+		_, twice := ids.byText[item.ID]
 		switch {
 		case item.ID == "" || item.Title == "":
 			return r.errorf("give every item both", "item_id or title is empty")
@@ -148,7 +188,7 @@ func (d *Dataset) readItems(folder fs.FS, file string) (denseIDs, error) {
 		case len(d.Items) == math.MaxInt32:
 			return r.errorf("", "more than %d items", math.MaxInt32)
 		}
-		ids[item.ID] = int32(len(d.Items))
+		ids.byText[item.ID] = int32(len(d.Items))
 		d.Items = append(d.Items, item)
 		if len(r.fields) > len(itemColumns) {
 			d.ItemAttributes.Values = append(d.ItemAttributes.Values, texts(r.fields[len(itemColumns):]))
@@ -156,6 +196,7 @@ func (d *Dataset) readItems(folder fs.FS, file string) (denseIDs, error) {
 		return nil
 	})
 	d.ItemAttributes.Names = others
+	ids.count(d.Items)
 	if err == nil && len(d.Items) == 0 {
 		return ids, &FormatError{file, 0, "it has no items", "add a line for each item"}
 	}
@@ -338,12 +379,40 @@ func (s *stoppable) Write(p []byte) (int, error) {
 // Hash returns the content hash: the SHA-256, in hexadecimal, of items.tsv, then of events.tsv or
 // the sequences, as Save writes them but without attributes, and of the line "split KIND" where the
 // split is not the chronological one. It does not depend on the order of events, nor on name,
-// licence, source and attributes. A folder with a hash of the earlier kind keeps it.
+// licence, source and attributes. A data set that Load has read has the hash that its folder
+// records.
 func (d *Dataset) Hash() string {
 	if d.recorded != "" {
 		return d.recorded
 	}
 	return d.sorted().contentHash()
+}
+
+// storedHash is the hash of a folder whose files are as Save writes them, found without writing
+// each event again; of sequences and where a file cannot be read "".
+func (d *Dataset) storedHash(folder fs.FS, dir string) string {
+	if d.Kind() == Given {
+		return ""
+	}
+	file, err := folder.Open(filepath.Join(dir, eventsFile))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	sum := sha256.New()
+	_ = d.writeItems(sum, Attributes{}) // writing to a hash never fails
+	if _, err := io.Copy(sum, file); err != nil {
+		return ""
+	}
+	return d.finish(sum)
+}
+
+// finish gives the hash of a sum that has the files.
+func (d *Dataset) finish(sum hash.Hash) string {
+	if d.Kind() != Chronological {
+		fmt.Fprintf(sum, "split %s\n", d.Kind())
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // contentHash is the hash with the events in their present order.
@@ -352,10 +421,7 @@ func (d *Dataset) contentHash() string {
 	for _, f := range d.files(false) {
 		_ = f.write(sum) // writing to a hash never fails
 	}
-	if d.Kind() != Chronological {
-		fmt.Fprintf(sum, "split %s\n", d.Kind())
-	}
-	return hex.EncodeToString(sum.Sum(nil))
+	return d.finish(sum)
 }
 
 // storedFile is a file of the folder other than dataset.json.

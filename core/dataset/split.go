@@ -114,9 +114,36 @@ func (d *Dataset) Split(p Protocol) (Split, error) {
 		sequences[in] = append(sequences[in], s)
 	}
 	for _, s := range sequences {
-		slices.SortStableFunc(s, func(a, b Sequence) int { return cmp.Compare(a.Time, b.Time) })
+		sortByTime(s)
 	}
 	return Split{sequences[train], sequences[validation], sequences[test]}, nil
+}
+
+// sortByTime sorts sequences by time, those of the same time in their order. It moves each sequence
+// once: they are large.
+func sortByTime(sequences []Sequence) {
+	type target struct {
+		time int64
+		from int32
+	}
+	order := make([]target, len(sequences))
+	for i, s := range sequences {
+		order[i] = target{s.Time, int32(i)}
+	}
+	slices.SortFunc(order, func(a, b target) int { return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.from, b.from)) })
+	for start := range order { // each cycle of the permutation
+		first := sequences[start]
+		for to := start; order[to].from >= 0; {
+			from := int(order[to].from)
+			order[to].from = -1
+			if from == start {
+				sequences[to] = first
+				break
+			}
+			sequences[to] = sequences[from]
+			to = from
+		}
+	}
 }
 
 // SplitChronological is Split by time, also for a data set that records another kind.

@@ -398,7 +398,7 @@ func TestTitlesAreText(t *testing.T) {
 			`"shortest":1,"oracles":true,"hash":"1"}]}`,
 		"GET /v1/items":      `{"items":[{"id":"1","title":"EVIL","raw_title":"EVIL!"}]}`,
 		"POST /v1/recommend": `{"items":[{"id":"2","title":"EVIL","score":1}]}`,
-		"GET /v1/map": `{"of":"items","shares":[0.5,0.25],"items":[{"id":"1","title":"EVIL","x":0,"y":0},{"id":"2","title":"EVIL","x":1,"y":1},` +
+		"GET /v1/map": `{"of":"items","shares":[0.5,0.25],"catalogue":1000000,"items":[{"id":"1","title":"EVIL","x":0,"y":0},{"id":"2","title":"EVIL","x":1,"y":1},` +
 			`{"id":"3","title":"EVIL","x":0.5,"y":0.5}]}`,
 		"POST /v1/path": `{"of":"items","points":[{"x":0,"y":0}]}`,
 		"POST /v1/oracle": `{"words":"EVIL","titles":[{"title":"EVIL","score":1}],"nearest":[{"title":"EVIL","score":1}],` +
@@ -418,6 +418,7 @@ func TestTitlesAreText(t *testing.T) {
 	p.says("#words .tokens", evil)
 	p.click("#oracle button")
 	p.says("#oracle .titles", evil)
+	p.says("#map", "a sample of 3 of the 1,000,000 items")
 	p.click("#map .body > svg")
 	p.says(".caption", evil)
 	p.until(`document.hit === undefined && document.querySelectorAll("main img, main script").length === 0`)

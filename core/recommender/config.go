@@ -9,6 +9,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
 
@@ -20,11 +21,8 @@ type Config struct {
 	Settings models.Values // the model's own; copies of a Config share them
 }
 
-// LargeCatalogue is the number of items above which recommenders learn by a sampled softmax by
-// default: the full one takes time and memory in proportion to the catalogue.
-const LargeCatalogue = 20_000
-
-// sampledItems is how many items are drawn for each of its batches.
+// sampledItems is how many items are drawn for each batch of a sampled softmax, by which models of
+// large catalogues learn by default: the full one takes time and memory in proportion to the items.
 const sampledItems = 1024
 
 // Default is the paper's size of a model with settings chosen on the validation part of
@@ -35,7 +33,7 @@ func Default(model string, items int) (Config, error) {
 		return Config{}, unknown("model", model, models.Names())
 	}
 	c := Config{models.Sizes{Model: entry.Name, Items: items, Width: 64, Positions: 10}, entry.Training, entry.Defaults()}
-	if items > LargeCatalogue && entry.Diffusion == nil {
+	if items > dataset.LargeCatalogue && entry.Diffusion == nil {
 		c.Sampled = sampledItems
 	}
 	return c, nil

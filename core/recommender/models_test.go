@@ -13,6 +13,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/checkpoint"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender/models"
 )
@@ -111,7 +112,7 @@ func TestSampledSoftmax(t *testing.T) {
 			t.Errorf("%s: HR@1 %v on unseen sequences: %v", model, m.HR[1], err)
 		}
 	}
-	for items, want := range map[int]int{LargeCatalogue: 0, LargeCatalogue + 1: sampledItems} {
+	for items, want := range map[int]int{dataset.LargeCatalogue: 0, dataset.LargeCatalogue + 1: sampledItems} {
 		if c := defaultOf(t, models.SASRec, items); c.Sampled != want {
 			t.Errorf("%d items: %d are sampled, want %d", items, c.Sampled, want)
 		}

@@ -3,10 +3,15 @@ package run
 import (
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 )
@@ -60,6 +65,53 @@ func TestLessons(t *testing.T) {
 	}
 	if other := p.lessons(0.5, 2); slices.EqualFunc(lessons, other, func(a, b dataset.Sequence) bool { return a.Next == b.Next }) {
 		t.Error("another seed draws the same")
+	}
+}
+
+// Of a large part a sample is drawn by the seed, in the part's order; a small one stays as it is.
+func TestThin(t *testing.T) {
+	all := make([]dataset.Sequence, 1000)
+	for i := range all {
+		all[i].Time = int64(i)
+	}
+	if same := thin(all, 1000, 1); len(same) != 1000 || &same[0] != &all[0] {
+		t.Errorf("%d of 1,000 sequences where all are wanted", len(same))
+	}
+	times := func(seed uint64) (times []int64) {
+		for _, s := range thin(all, 100, seed) {
+			times = append(times, s.Time)
+		}
+		return times
+	}
+	one := times(1)
+	if len(one) != 100 || len(slices.Compact(slices.Clone(one))) != 100 || !slices.IsSorted(one) {
+		t.Errorf("%d sequences at %v", len(one), one)
+	}
+	if !slices.Equal(one, times(1)) || slices.Equal(one, times(2)) {
+		t.Error("the seed alone should decide")
+	}
+}
+
+// A lookup is refused for a large catalogue; an mlp is not.
+func TestPlan_largeCatalogue(t *testing.T) {
+	w := newWorld(t)
+	d := datasettest.Walks()
+	for len(d.Items) <= dataset.LargeCatalogue {
+		id := strconv.Itoa(len(d.Items))
+		d.Items = append(d.Items, dataset.Item{ID: id, Title: "Film " + id, RawTitle: "Film " + id})
+	}
+	s := w.spec()
+	s.Dataset = filepath.Join(t.TempDir(), "large")
+	if err := d.Save(s.Dataset); err != nil {
+		t.Fatal(err)
+	}
+	saveRecommender(t, s.Recommender, d, "", 1)
+	for _, kind := range []adapter.Kind{"memory", "mlp"} {
+		s.Adapter = kind
+		_, err := Plan(testllm.Engine(t), s)
+		if kind == "mlp" && err != nil || kind == "memory" && (err == nil || !strings.Contains(err.Error(), "choose mlp")) {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 // Parts is what a run stands on, opened.
 type Parts struct {
 	Data        *dataset.Dataset
-	Split       dataset.Split            // as the data set says, by the default protocol
+	Split       dataset.Split            // as the data set says, by the default protocol; of its training and validation parts a sample, see mostSequences
 	Source      adapter.Source           // of all states
 	Live        recommender.Live         // the source, where it encodes any history; nil for a file of states
 	Recommender *recommender.Recommender // the source, where its weights are at hand; else nil
@@ -60,7 +61,10 @@ func openParts(encoding, engine *cgo.Engine, s Spec) (*Parts, error) {
 }
 
 func (p *Parts) open(s Spec) (err error) {
-	if p.Data, err = dataset.Load(s.Dataset); err != nil {
+	opened := make(chan error, 1)
+	go func() { opened <- p.openRecommender(s) }()
+	p.Data, err = dataset.Load(s.Dataset)
+	if err := cmp.Or(err, <-opened); err != nil {
 		return err
 	}
 	if err := p.openSource(s); err != nil {
@@ -77,6 +81,8 @@ func (p *Parts) open(s Spec) (err error) {
 		shown.PerState = p.lookUps()
 	}
 	p.Facts = task.NewFacts(p.Data, p.Split)
+	p.Split.Train = thin(p.Split.Train, int((1-s.Drawn)*mostSequences), s.Config.Seed)
+	p.Split.Validation = thin(p.Split.Validation, mostSequences/8, s.Config.Seed)
 	p.held, p.choosing = heldOut(p.Data, s.HoldOut, s.Config.Seed)
 	for _, template := range s.Templates() {
 		one := asked{trained: len(template.Texts)}
@@ -98,9 +104,39 @@ func (p *Parts) open(s Spec) (err error) {
 	return err
 }
 
-// openSource opens the recommender, or the file of states, and makes the sequences.
-func (p *Parts) openSource(s Spec) (err error) {
+// mostSequences is how many sequences an adapter is trained on at most, drawn ones included; it is
+// chosen by an eighth of them. States and titles of all are in memory, and few runs are long enough
+// to see as many.
+const mostSequences = 1 << 19
+
+// thin draws so many sequences that there are at most n, and keeps their order.
+func thin(sequences []dataset.Sequence, n int, seed uint64) []dataset.Sequence {
+	if len(sequences) <= n {
+		return sequences
+	}
+	thinned := make([]dataset.Sequence, n)
+	for to, from := range draw(len(sequences), n, seed) {
+		thinned[to] = sequences[from]
+	}
+	return thinned
+}
+
+// openRecommender opens the recommender, if the run has one.
+func (p *Parts) openRecommender(s Spec) (err error) {
 	if s.States != "" {
+		return nil
+	}
+	if p.Live, err = recommender.Open(p.encoding, s.Recommender); err != nil {
+		return err
+	}
+	p.Source = p.Live
+	p.Recommender, _ = p.Live.(*recommender.Recommender)
+	return nil
+}
+
+// openSource makes the sequences and opens the file of states, if they come from one.
+func (p *Parts) openSource(s Spec) (err error) {
+	if p.Live == nil {
 		file, err := states.Open(context.Background(), s.States, p.Data)
 		if err != nil {
 			return err
@@ -109,17 +145,14 @@ func (p *Parts) openSource(s Spec) (err error) {
 		p.Split, err = file.Split()
 		return err
 	}
-	if p.Split, err = p.Data.Split(dataset.DefaultProtocol()); err != nil {
-		return err
-	}
-	if p.Live, err = recommender.Open(p.encoding, s.Recommender); err != nil {
-		return err
-	}
-	p.Source = p.Live
-	if p.Recommender, _ = p.Live.(*recommender.Recommender); p.Recommender != nil && p.Recommender.Config().Timed() {
+	if p.Recommender != nil && p.Recommender.Config().Timed() {
 		return recommender.ErrNoTimes
 	}
-	return p.Live.TrainedOn(p.Data)
+	if err := p.Live.TrainedOn(p.Data); err != nil {
+		return err
+	}
+	p.Split, err = p.Data.Split(dataset.DefaultProtocol())
+	return err
 }
 
 // Close releases what is open. A second Close does nothing.
@@ -169,6 +202,9 @@ func (p *Parts) lessons(drawn float64, seed uint64) []dataset.Sequence {
 
 // shows says whether an example's titles are of items that are held out.
 func (p *Parts) shows(titles []string) bool {
+	if len(p.held) == 0 {
+		return false
+	}
 	catalogue := p.Data.Catalogue()
 	return slices.ContainsFunc(titles, func(title string) bool {
 		item, ok := catalogue.Lookup(title)
@@ -446,8 +482,9 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 		return nil, err
 	}
 	pairs, err := align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), histories, answers)
+	places := p.places()
 	for i := range pairs {
-		pairs[i].Items[0] = p.entry(items[i])
+		pairs[i].Items[0] = places[items[i]]
 	}
 	return pairs, err
 }
@@ -465,16 +502,17 @@ func (p *Parts) answered(samples []prompt.Sample) (pairs []align.Pair) {
 	return pairs
 }
 
-// entry is the number of an item's entry in an adapter that has some: its place among the items
-// that are not held out.
-func (p *Parts) entry(item int32) int32 {
-	place := item
-	for held := range p.held {
-		if held < item {
-			place--
+// places gives each item's entry in an adapter that has some: its place among the items that are
+// not held out.
+func (p *Parts) places() []int32 {
+	places, next := make([]int32, len(p.Data.Items)), int32(0)
+	for item := range places {
+		places[item] = next
+		if !p.held[int32(item)] {
+			next++
 		}
 	}
-	return place
+	return places
 }
 
 // lookedUp makes the pairs for an adapter that shows several entries.

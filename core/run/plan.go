@@ -1,6 +1,8 @@
 package run
 
 import (
+	"errors"
+
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 )
@@ -8,14 +10,7 @@ import (
 // Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not
 // loaded, and nothing is written.
 func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
-	if err := s.Validate(); err != nil {
-		return align.Estimate{}, err
-	}
-	precision, err := s.Precision.native()
-	if err != nil {
-		return align.Estimate{}, err
-	}
-	parts, err := openParts(engine, engine, s)
+	parts, precision, err := openToTrain(engine, s)
 	if err != nil {
 		return align.Estimate{}, err
 	}
@@ -25,6 +20,25 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	return parts.estimate(engine, s, precision, lessons)
+}
+
+// openToTrain opens the parts of a run that is to be trained, or refuses it.
+func openToTrain(engine *cgo.Engine, s Spec) (*Parts, cgo.Precision, error) {
+	if err := s.Validate(); err != nil {
+		return nil, 0, err
+	}
+	precision, err := s.Precision.native()
+	if err != nil {
+		return nil, 0, err
+	}
+	parts, err := openParts(engine, engine, s)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := s.Adapter.Suits(len(parts.Data.Items)); err != nil {
+		return nil, 0, errors.Join(err, parts.Close())
+	}
+	return parts, precision, nil
 }
 
 // estimate is what training a run on lessons will take.

@@ -22,15 +22,8 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if stage == nil {
 		stage = func(string) {}
 	}
-	if err := s.Validate(); err != nil {
-		return nil, err
-	}
-	precision, err := s.Precision.native()
-	if err != nil {
-		return nil, err
-	}
 	stage("opening data set, recommender and LLM")
-	parts, err := openParts(engine, engine, s)
+	parts, precision, err := openToTrain(engine, s)
 	if err != nil {
 		return nil, err
 	}

@@ -93,6 +93,7 @@ type (
 		Run    string       `json:"run"`
 		Of     string       `json:"of" enum:"states,items" doc:"What paths show: states, each scaled to the length of an item's vector, or the items of the history, if the states are not in the space of the items' vectors."`
 		Shares [2]float64   `json:"shares" doc:"Of the vectors' variance, along x and y."`
+		Total  int          `json:"catalogue" doc:"How many items the catalogue has. If these are more than items, items is a sample of them."`
 		Items  []placedItem `json:"items"`
 	}
 	placedItem struct {

@@ -42,7 +42,7 @@ func (s *Server) plot(_ http.ResponseWriter, _ *http.Request, request *runReques
 	if err != nil {
 		return nil, err
 	}
-	answer := mapAnswer{name, pathOf(m.States), m.Shares, make([]placedItem, len(m.Items))}
+	answer := mapAnswer{name, pathOf(m.States), m.Shares, h.Info().Items, make([]placedItem, len(m.Items))}
 	for i, id := range m.Items {
 		answer.Items[i] = placedItem{describe(h, id), m.Places[i]}
 	}

@@ -11,7 +11,7 @@ func TestMap(t *testing.T) {
 	s := open(t, Options{Service: usual}, "residual", "dreams")
 	for name, of := range map[string]string{"residual": "states", "dreams": "items"} {
 		m := decoded[mapAnswer](t, call(t, s, "GET", "/v1/map?run="+name, ""))
-		if m.Run != name || m.Of != of || len(m.Items) != 30 || m.Items[8].Item != (Item{"film-8", "The Golden Letter"}) || m.Shares[0] == 0 {
+		if m.Run != name || m.Of != of || len(m.Items) != 30 || m.Total != 30 || m.Items[8].Item != (Item{"film-8", "The Golden Letter"}) || m.Shares[0] == 0 {
 			t.Errorf("%+v", m)
 		}
 		path := decoded[pathAnswer](t, call(t, s, "POST", "/v1/path", `{"run":"`+name+`","history":["film-1","film-8"]}`))

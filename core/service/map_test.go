@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
@@ -32,6 +33,33 @@ func TestMap(t *testing.T) {
 		}
 		if again, err := s.Map(); again != m || err != nil {
 			t.Error("the map is made twice")
+		}
+	}
+}
+
+// Of a large catalogue the map shows a sample that is spread evenly over it.
+func TestMap_sample(t *testing.T) {
+	const items = 2*mostPlaces + 5
+	c, err := recommender.Default("sasrec", items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Width = 4
+	r, err := recommender.New(testllm.Engine(t), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	m, err := newMap(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(m.Items); n != len(m.Places) || n < mostPlaces/2 || n > mostPlaces {
+		t.Fatalf("%d items at %d places", n, len(m.Places))
+	}
+	for i, item := range m.Items {
+		if item != int32(3*i) {
+			t.Fatalf("item %d at place %d, want every third one", item, i)
 		}
 	}
 }

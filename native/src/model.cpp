@@ -8,27 +8,42 @@ namespace ri {
 
 Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, Memory memory)
     : engine_(std::move(engine)), number_(engine_->next_number()), specs_(std::move(specs)) {
-    ctx_.reset(ggml_init({ggml_tensor_overhead() * specs_.size() * 4, nullptr, true}));
-    if (!ctx_) throw std::bad_alloc();
+    for (Placed *placed : {&values_, &training_}) {
+        placed->ctx.reset(ggml_init({ggml_tensor_overhead() * specs_.size() * 3, nullptr, true}));
+        if (!placed->ctx) throw std::bad_alloc();
+    }
     for (const TensorSpec &spec : specs_) {
         int64_t ne[GGML_MAX_DIMS];
         const int n_dims = int(spec.shape.size());
         for (int i = 0; i < n_dims; ++i) ne[i] = spec.shape[n_dims - 1 - i];
         std::array<ggml_tensor *, 4> slots;
-        for (ggml_tensor *&slot : slots) slot = ggml_new_tensor(ctx_.get(), GGML_TYPE_F32, n_dims, ne);
+        for (int slot = RI_VALUE; slot <= RI_MOMENT2; ++slot)
+            slots[slot] = ggml_new_tensor((slot == RI_VALUE ? values_ : training_).ctx.get(), GGML_TYPE_F32, n_dims, ne);
         ggml_set_param(slots[RI_VALUE]);
         tensors_.push_back(slots);
     }
-    buffer_ = engine_->place(ctx_.get(), memory);
-    if (!buffer_) fail(RI_MEMORY, "no memory for a model of %zu bytes; make it smaller", n_bytes());
-    ggml_backend_buffer_clear(buffer_.get(), 0);
+    place(values_, memory);
+    if (memory == Memory::counted) place(training_, memory);
+}
+
+void Model::place(Placed &tensors, Memory memory) const {
+    tensors.buffer = engine_->place(tensors.ctx.get(), memory);
+    if (!tensors.buffer)
+        fail(RI_MEMORY, "no memory for %zu bytes of a model; make it smaller", engine_->n_bytes(tensors.ctx.get()));
+    ggml_backend_buffer_clear(tensors.buffer.get(), 0);
+}
+
+void Model::prepare_training() const {
+    if (!training_.buffer) place(training_, Memory::taken);
 }
 
 Var Model::use(Graph &graph, const std::string &name) const {
     for (size_t i = 0; i < specs_.size(); ++i)
-        if (specs_[i].name == name)
-            return specs_[i].fixed ? graph.constant(tensors_[i][RI_VALUE])
-                                   : graph.parameter(tensors_[i][RI_VALUE], tensors_[i][RI_GRADIENT]);
+        if (specs_[i].name == name) {
+            if (specs_[i].fixed) return graph.constant(tensors_[i][RI_VALUE]);
+            if (graph.has_gradients()) prepare_training();
+            return graph.parameter(tensors_[i][RI_VALUE], tensors_[i][RI_GRADIENT]);
+        }
     fail(RI_INTERNAL, "the model has no tensor %s", name.c_str());
 }
 
@@ -59,6 +74,7 @@ float correction(float beta, int64_t step) { return 1.0f / (1.0f - std::pow(beta
 } // namespace
 
 float Model::update(const ri_adamw &params) {
+    prepare_training();
     const KernelSet *k = engine_->kernels();
     if (!k) {
         set(params);
@@ -206,6 +222,7 @@ ri_status ri_model_read(ri_model *model, size_t index, ri_slot slot, float *dst,
         ri::require(dst, "dst");
         const ggml_tensor *tensor = slot_of(model, index, slot, n);
         std::lock_guard<std::mutex> hold(model->impl->engine().lock());
+        if (slot != RI_VALUE) model->impl->prepare_training();
         ggml_backend_tensor_get(tensor, dst, 0, ggml_nbytes(tensor));
     });
 }
@@ -216,6 +233,7 @@ ri_status ri_model_write(ri_model *model, size_t index, ri_slot slot, const floa
         ggml_tensor *tensor = slot_of(model, index, slot, n);
         ri::require_finite(src, n, model->impl->spec(index).name.c_str());
         std::lock_guard<std::mutex> hold(model->impl->engine().lock());
+        if (slot != RI_VALUE) model->impl->prepare_training();
         ggml_backend_tensor_set(tensor, src, 0, ggml_nbytes(tensor));
     });
 }

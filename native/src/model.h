@@ -35,10 +35,13 @@ class Model {
 
     Engine &engine() const { return *engine_; }
     unsigned long long number() const { return number_; }           // of no other model of the engine
-    size_t n_bytes() const { return engine_->n_bytes(ctx_.get()); } // of all slots
+    size_t n_bytes() const { return engine_->n_bytes(values_.ctx.get()) + engine_->n_bytes(training_.ctx.get()); }
     size_t n_tensors() const { return specs_.size(); }
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
     ggml_tensor *tensor(size_t index, ri_slot slot) const { return tensors_.at(index)[slot]; }
+    // Takes memory for gradients and moments, zero at first, unless there is some: a model that is
+    // only used needs none. Under the engine's lock.
+    void prepare_training() const;
 
     // The tensor as a leaf of a graph: trainable where the graph has gradients and it is not fixed.
     // Throws on an unknown name.
@@ -54,6 +57,11 @@ class Model {
     static float require_norm(float norm);
 
   private:
+    struct Placed {
+        ggml_context_ptr ctx;
+        ggml_backend_buffer_ptr buffer; // null: not yet
+    };
+    void place(Placed &tensors, Memory memory) const;
     void zero_gradients();
     // All tensors that are not fixed, as the CPU's kernels see them.
     std::vector<kernels::Trained> trained(float decay) const;
@@ -61,8 +69,8 @@ class Model {
     std::shared_ptr<Engine> engine_;
     unsigned long long number_;
     std::vector<TensorSpec> specs_;
-    ggml_context_ptr ctx_;
-    ggml_backend_buffer_ptr buffer_;
+    Placed values_;
+    mutable Placed training_;
     std::vector<std::array<ggml_tensor *, 4>> tensors_; // by ri_slot
     mutable ri_adamw settings_{};                       // of the step under way
     Programs<int> updates_;

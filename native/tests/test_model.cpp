@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <cstring>
 
+#ifdef __linux__
+#include <unistd.h>
+#endif
+
 namespace {
 
 ri_error err;
@@ -24,6 +28,27 @@ ri_adapter_params retrieval_of(int32_t n_in, int32_t n_hidden, int32_t n_entries
     params.n_lookups = n_lookups;
     return params;
 }
+
+#ifdef __linux__
+// The memory that this process really has, in bytes.
+int64_t resident() {
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f && fscanf(f, "%*d %ld", &pages) == 1);
+    if (f) fclose(f);
+    return int64_t(pages) * sysconf(_SC_PAGESIZE);
+}
+
+// Gradients and moments take memory from the first time that they are needed.
+void test_untrained() {
+    const int64_t n = 4096 * 4096, before = resident();
+    ri_model *model = make_adapter(engine, mlp_of(64, 4096, 2, 2048));
+    CHECK(resident() - before < 2 * n * int64_t(sizeof(float)));
+    CHECK(read(model, 2, RI_GRADIENT) == std::vector<float>(size_t(n)));
+    CHECK(resident() - before > 3 * n * int64_t(sizeof(float)));
+    ri_model_free(model);
+}
+#endif
 
 void test_slots() {
     ri_model *model = make_adapter(engine, mlp_of(3, 4, 2, 5));
@@ -398,6 +423,9 @@ void test_lifetime() {
 int main(int argc, char **argv) {
     Cases cases(argc, argv);
     engine = test_engine(1); // the graphs are too small to share
+#ifdef __linux__
+    CASE(test_untrained());
+#endif
     CASE(test_slots());
     CASE(test_adamw(0));
     CASE(test_adamw(1.5f));

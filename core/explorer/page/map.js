@@ -117,7 +117,8 @@ export class ItemMap {
   explain(states) {
     const { map, run } = this, [x, y] = map.shares.map(share => Math.round(100 * share));
     const most = `The plane shows ${x} % and ${y} % of their variance, so that points that look near may be far apart.` +
-      (map.items.length < run.items ? ` ${map.items.length} of ${run.items} items are drawn.` : "");
+      (map.items.length < map.catalogue
+        ? ` The points are a sample of ${map.items.length.toLocaleString("en")} of the ${map.catalogue.toLocaleString("en")} items.` : "");
     return states
       ? `Points are the vectors by which ${run.recommender} scores items: a score is the product of that vector with the state, so that ` +
         `states are in the same space. ${most} The line goes through the state after each choice, each scaled to the length of an ` +

@@ -52,6 +52,7 @@ class Graph {
     using Fill = std::function<void(void *dst)>;
     ggml_tensor *input(ggml_type type, Fill fill, int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1);
     Var constant(ggml_tensor *value) const { return {value, -1}; }
+    bool has_gradients() const { return gradients_; }
     // A trainable tensor, whose gradient is added to `gradient` (same shape).
     Var parameter(ggml_tensor *value, ggml_tensor *gradient);
 
