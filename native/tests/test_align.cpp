@@ -446,6 +446,35 @@ void test_same_samples(const TinyGguf &model, ri_precision precision) {
     ri_prefix_free(none);
 }
 
+// A batch whose logits are computed in blocks, the last one smaller, and its samples, each of which
+// is one block.
+void test_blocks() {
+    TinyGguf narrow;
+    narrow.n_ff = 8;
+    AlignFixture f(narrow);
+    const size_t B = 10, S = 24;
+    const Samples samples = make_samples(B, S);
+    ri_prefix *prefix = f.prefix(random_tokens(5, 7));
+    const auto together = logprobs(f, prefix, samples);
+    const Step step = backward(f, prefix, samples, 0.25);
+    std::vector<float> apart;
+    double loss = 0;
+    for (size_t b = 0; b < B; ++b) { // whose gradients are summed by the adapter
+        const Samples alone = samples.only(b, S);
+        const auto logp = logprobs(f, prefix, alone);
+        apart.insert(apart.end(), logp.begin(), logp.end());
+        const ri_align_batch batch = alone.batch(0.25);
+        double part = 0;
+        CHECK_OK(ri_align_backward(f.llama, prefix, f.adapter, &batch, &part, &err));
+        loss += part;
+    }
+    const double tolerance = tolerance_between_shapes(RI_F32);
+    CHECK_NEAR(largest_difference(apart, together), 0, tolerance);
+    CHECK_NEAR(loss, step.loss, tolerance * loss);
+    CHECK(largest_difference(take_gradient(f.adapter), step.gradient) < 10 * tolerance);
+    ri_prefix_free(prefix);
+}
+
 // A sample that branches after its sixth token, of which eight continuations are asked about.
 struct Tree {
     Samples sample = make_samples(1, 6);
@@ -644,6 +673,7 @@ int main(int argc, char **argv) {
     CASE(test_against_llama_cpp(model));
     CASE(test_gradient(model, 0));
     CASE(test_gradient(model, 5));
+    CASE(test_blocks());
     model.tied = false;
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim

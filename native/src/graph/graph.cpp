@@ -81,17 +81,28 @@ void Graph::accumulate(Var input, ggml_tensor *gradient) {
 void Graph::backward(Var loss) {
     output(loss.value);
     if (loss.node < 0) fail(RI_INTERNAL, "backward from a constant");
+    propagate(0, loss.node);
+}
+
+void Graph::settle(Var loss, Var of) {
+    ggml_build_forward_expand(graph_, loss.value);
+    if (loss.node < 0) return;
+    propagate(of.node + 1, loss.node);
+    ggml_build_forward_expand(graph_, nodes_[of.node].gradient);
+}
+
+void Graph::propagate(int first, int last) {
     std::vector<Addition> additions; // to the gradients of parameters
-    for (int i = loss.node; i >= 0; --i) {
+    for (int i = last; i >= first; --i) {
         Node &node = nodes_[i];
-        if (i != loss.node && !node.gradient) continue;
+        if (i != last && !node.gradient) continue;
         if (node.parameter_gradient) {
             additions.push_back({node.parameter_gradient, ggml_reshape(ctx(), node.gradient, node.parameter_gradient)});
             if (additions.size() == most_inputs) add_up(additions);
         } else {
             if (node.gradient) ggml_build_forward_expand(graph_, node.gradient);
             Rule rule = std::move(node.rule); // nodes_ does not grow here, but rules may be heavy: free each after use
-            rule(node.gradient);
+            rule(std::exchange(node.gradient, nullptr));
         }
     }
     add_up(additions);

@@ -75,6 +75,9 @@ class Graph {
 
     // Builds the gradients of `loss`, one of losses.h.
     void backward(Var loss);
+    // Computes `loss`, and its gradient as far as `of`, before all that the graph is given later, so
+    // that the memory of what lies between them is free by then.
+    void settle(Var loss, Var of);
     // A parameter's gradient after what backward() has added to it; where there are no kernels.
     ggml_tensor *gradient(ggml_tensor *of_parameter) const;
     // Asks for a tensor's value after the run.
@@ -111,6 +114,7 @@ class Graph {
         ggml_tensor *sum, *term;
     };
     void add_up(std::vector<Addition> &additions); // and empties them
+    void propagate(int first, int last);           // the gradients of these nodes, last to first
 
     Engine &engine_;
     bool gradients_;

@@ -9,6 +9,28 @@ Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *
                        : composed::cross_entropy(g, logits, flat_targets, weights, logprobs);
 }
 
+Var frozen_cross_entropy(Graph &g, const FrozenLinear &head, Var x, int64_t at_once, ggml_tensor *flat_targets,
+                         ggml_tensor *weights, ggml_tensor **logprobs) {
+    const int64_t n_blocks = (x.value->ne[1] + at_once - 1) / at_once;
+    if (n_blocks == 1) return cross_entropy(g, frozen_linear(g, head, x), flat_targets, weights, logprobs);
+    const std::vector<Var> blocks = split(g, x, n_blocks);
+    ggml_tensor *loss = nullptr;
+    int64_t first = 0;
+    for (const Var &block : blocks) {
+        const int64_t n = block.value->ne[1];
+        auto of_block = [&](ggml_tensor *t) {
+            return ggml_view_1d(g.ctx(), t, n, size_t(first) * ggml_element_size(t));
+        };
+        ggml_tensor *found = nullptr;
+        Var own = cross_entropy(g, frozen_linear(g, head, block), of_block(flat_targets), of_block(weights), &found);
+        g.settle(own, block);
+        loss = first ? ggml_add(g.ctx(), loss, own.value) : own.value;
+        *logprobs = first ? ggml_concat(g.ctx(), *logprobs, found, 0) : found;
+        first += n;
+    }
+    return g.record(loss, blocks, [](ggml_tensor *) {}); // their gradients are there
+}
+
 Var binary_cross_entropy(Graph &g, Var scores, ggml_tensor *weights, float discount) {
     // -log sigmoid(s) = softplus(-s) for the target, -log(1 - sigmoid(s)) = softplus(s) for the
     // others (Kang and McAuley 2018, eq. 7). Both have the slope sigmoid(s), less 1 for the target.

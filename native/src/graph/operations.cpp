@@ -104,22 +104,26 @@ Var first_rows(Graph &g, Var a, int64_t count) {
 std::vector<Var> split(Graph &g, Var a, int64_t count) {
     const ggml_tensor *t = a.value;
     const int last = t->ne[3] > 1 ? 3 : t->ne[2] > 1 ? 2 : 1;
-    const int64_t size = t->ne[last] / count;
+    const int64_t size = (t->ne[last] + count - 1) / count;
     // The first part is recorded first, so its rule runs last and finds the gradients of the
     // others.
-    auto gradients = std::make_shared<std::vector<ggml_tensor *>>(size_t(count), nullptr);
+    struct Part {
+        ggml_tensor *value, *gradient;
+    };
+    auto all_parts = std::make_shared<std::vector<Part>>();
     std::vector<Var> parts;
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i * size < t->ne[last]; ++i) {
         int64_t ne[4] = {t->ne[0], t->ne[1], t->ne[2], t->ne[3]};
-        ne[last] = size;
+        ne[last] = std::min(size, t->ne[last] - i * size);
         ggml_tensor *view = ggml_view_4d(g.ctx(), a.value, ne[0], ne[1], ne[2], ne[3], t->nb[1], t->nb[2], t->nb[3],
                                          size_t(i * size) * t->nb[last]);
+        all_parts->push_back({view, nullptr});
         parts.push_back(g.record(view, {a}, [=, &g](ggml_tensor *dy) {
-            (*gradients)[size_t(i)] = dy;
+            (*all_parts)[size_t(i)].gradient = dy;
             if (i > 0) return;
             ggml_tensor *all = nullptr;
-            for (ggml_tensor *part : *gradients) {
-                if (!part) part = ggml_fill(g.ctx(), ggml_new_tensor(g.ctx(), GGML_TYPE_F32, 4, ne), 0.0f);
+            for (const auto &[value, gradient] : *all_parts) {
+                ggml_tensor *part = gradient ? gradient : ggml_fill(g.ctx(), ggml_dup_tensor(g.ctx(), value), 0.0f);
                 all = all ? ggml_concat(g.ctx(), all, part, last) : part;
             }
             g.accumulate(a, all);

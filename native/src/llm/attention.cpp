@@ -113,81 +113,88 @@ Var Llm::attention_by_kernels(Graph &g, const AttentionPlan &plan, const Prefix 
     });
 }
 
+ggml_tensor *Llm::rotated(Graph &g, const AttentionPlan &plan, ggml_tensor *x, decltype(ggml_rope_ext) *rope) const {
+    if (!plan.rope_positions) return ggml_is_contiguous(x) ? x : ggml_cont(g.ctx(), x);
+    const Yarn yarn = shape_.yarn;
+    const float scale = plan.kind.rope_frequency_scale, yarn_part = yarn.n_context ? 1 : 0;
+    const float factor = shape_.rope_attention_factor / (yarn.n_context ? Yarn::attention_factor(scale) : 1);
+    return rope(g.ctx(), x, plan.rope_positions, rope_factor_tensor_, int(shape_.head_dim), GGML_ROPE_TYPE_NORMAL,
+                int(yarn.n_context), plan.kind.rope_base, scale, yarn_part, factor, yarn.beta_fast, yarn.beta_slow);
+}
+
 Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const {
     ggml_context *ctx = g.ctx();
     const int64_t hd = shape_.head_dim, H = shape_.n_heads, Hkv = shape_.n_heads_kv, group = H / Hkv;
     const int64_t S = plan.rows->longest(), B = plan.rows->samples(), N = S * B, P = plan.prefix;
-    const Prefix::Layer *cached = P > 0 ? &prefix.layers[layer] : nullptr;
-    const int n_rot = int(hd);
-    const float base = plan.kind.rope_base, frequency_scale = plan.kind.rope_frequency_scale;
-    const Yarn yarn = shape_.yarn;
-    const float yarn_part = yarn.n_context ? 1 : 0;
-    const float rope_factor =
-        shape_.rope_attention_factor / (yarn.n_context ? Yarn::attention_factor(frequency_scale) : 1);
     const float attention_scale = shape_.attention_scale;
 
-    auto rope = [=](ggml_tensor *x) {
-        if (!plan.rope_positions) return ggml_cont(ctx, x);
-        return ggml_rope_ext(ctx, x, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL,
-                             int(yarn.n_context), base, frequency_scale, yarn_part, rope_factor, yarn.beta_fast,
-                             yarn.beta_slow);
-    };
-    auto rope_back = [=](ggml_tensor *dx) {
-        if (!plan.rope_positions) return dx;
-        return ggml_rope_ext_back(ctx, dx, plan.rope_positions, rope_factor_tensor_, n_rot, GGML_ROPE_TYPE_NORMAL,
-                                  int(yarn.n_context), base, frequency_scale, yarn_part, rope_factor, yarn.beta_fast,
-                                  yarn.beta_slow);
-    };
-    // Of rows [hd, heads, N] those heads that follow the first ones -> [hd, rows of a group, B *
-    // Hkv], heads of one group side by side with the positions; by_position puts them back as [hd,
-    // per_group * Hkv, N].
-    auto by_group = [=](ggml_tensor *x, int64_t heads, int64_t first, int64_t per_group) {
+    // Of rows [hd, heads, N] those heads that follow the first ones -> [hd * per_group, S, B, Hkv],
+    // heads of one group side by side; by_position puts them back as [hd, per_group * Hkv, N].
+    auto heads_of = [=](ggml_tensor *x, int64_t heads, int64_t first, int64_t per_group) {
         const size_t head = size_t(hd) * sizeof(float), row = size_t(heads) * head;
         x = ggml_view_4d(ctx, x, hd * per_group, Hkv, S, B, size_t(per_group) * head, row, size_t(S) * row,
                          size_t(first) * head);
-        return ggml_reshape_3d(ctx, ggml_cont(ctx, ggml_permute(ctx, x, 0, 3, 1, 2)), hd, per_group * S, B * Hkv);
+        return ggml_permute(ctx, x, 0, 3, 1, 2);
+    };
+    // The same with the positions of a group's heads below each other: [hd, group * S, B * Hkv].
+    auto by_group = [=](ggml_tensor *x, int64_t heads) {
+        return ggml_reshape_3d(ctx, ggml_cont(ctx, heads_of(x, heads, 0, group)), hd, group * S, B * Hkv);
     };
     auto by_position = [=](ggml_tensor *x, int64_t per_group) {
         x = ggml_permute(ctx, ggml_reshape_4d(ctx, x, hd * per_group, S, B, Hkv), 0, 2, 3, 1);
         return ggml_reshape_3d(ctx, ggml_cont(ctx, x), hd, per_group * Hkv, N);
     };
     auto transposed = [=](ggml_tensor *x) { return ggml_cont(ctx, ggml_transpose(ctx, x)); };
-    // The part of scores [P + S, ...] that belongs to the prefix, or to the sample's own positions.
-    auto part = [=](ggml_tensor *x, bool own) {
-        if (P == 0) return x;
-        return ggml_cont(ctx, ggml_view_3d(ctx, x, own ? S : P, x->ne[1], x->ne[2], x->nb[1], x->nb[2],
-                                           own ? size_t(P) * sizeof(float) : 0));
+    // Keys or values of every sample: the prefix's and its own. The prefix has those of one sample,
+    // which all others find in the same place; ggml has no function that makes such a view.
+    auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own, int64_t axis) {
+        if (P == 0) return ggml_cont(ctx, own);
+        ggml_tensor *start = ggml_view_4d(ctx, of_prefix, of_prefix->ne[0], of_prefix->ne[1], 1, Hkv, of_prefix->nb[1],
+                                          of_prefix->nb[2], of_prefix->nb[2], 0);
+        start->ne[2] = B;
+        start->nb[2] = 0;
+        return ggml_concat(ctx, start, own, int(axis));
     };
-    // A matrix of the prefix for each of Hkv, times the rows of all samples at once.
-    auto by_prefix = [=](ggml_tensor *matrix, ggml_tensor *x) {
-        ggml_tensor *product = ggml_mul_mat(ctx, matrix, ggml_reshape_3d(ctx, x, x->ne[0], x->ne[1] * B, Hkv));
-        return ggml_reshape_3d(ctx, product, product->ne[0], x->ne[1], x->ne[2]);
+    auto rows = [=](ggml_tensor *of_prefix, ggml_tensor *x, int64_t heads, int64_t first) { // [hd, P + S, B * Hkv]
+        return ggml_reshape_3d(ctx, joined(of_prefix, heads_of(x, heads, first, 1), 1), hd, P + S, B * Hkv);
     };
-    auto joined = [=](ggml_tensor *of_prefix, ggml_tensor *own) {
-        return P == 0 ? own : ggml_concat(ctx, of_prefix, own, 0);
+    auto columns = [=](ggml_tensor *of_prefix, ggml_tensor *x, int64_t heads, int64_t first) { // [P + S, hd, B * Hkv]
+        ggml_tensor *own = ggml_permute(ctx, heads_of(x, heads, first, 1), 1, 0, 2, 3);
+        return ggml_reshape_3d(ctx, joined(of_prefix, own, 0), P + S, hd, B * Hkv);
     };
+    // Of scores [P + S, ...] those of the sample's own positions, as columns: [group * S, S, ...].
+    auto own_columns = [=](ggml_tensor *x) {
+        return transposed(ggml_view_3d(ctx, x, S, x->ne[1], x->ne[2], x->nb[1], x->nb[2], size_t(P) * sizeof(float)));
+    };
+    // Queries and keys [hd, H + Hkv, N], which are rotated again for the gradient: kept is what they
+    // come from.
+    auto turned = [=, &g] {
+        return rotated(g, plan,
+                       ggml_view_3d(ctx, qkv.value, hd, H + Hkv, N, size_t(hd) * sizeof(float), qkv.value->nb[1], 0));
+    };
+    const Prefix::Layer cached = P > 0 ? prefix.layers[layer] : Prefix::Layer{};
 
-    ggml_tensor *turned = rope(ggml_view_3d(ctx, qkv.value, hd, H + Hkv, N, size_t(hd) * sizeof(float),
-                                            qkv.value->nb[1], 0)); // queries and keys
-    ggml_tensor *q = by_group(turned, H + Hkv, 0, group);          // [hd, group*S, B*Hkv]
-    ggml_tensor *k = by_group(turned, H + Hkv, H, 1);              // [hd, S, B*Hkv]
-    ggml_tensor *v = by_group(qkv.value, H + 2 * Hkv, H + Hkv, 1); // [hd, S, B*Hkv]
-    ggml_tensor *scores =
-        joined(P ? by_prefix(cached->k, q) : nullptr, ggml_mul_mat(ctx, k, q)); // [P+S, group*S, B*Hkv]
-    ggml_tensor *p = ggml_soft_max_ext(ctx, scores, plan.mask, attention_scale, 0.0f);
-    ggml_tensor *mixed = ggml_mul_mat(ctx, transposed(v), part(p, true)); // [hd, group*S, B*Hkv]
-    if (P) mixed = ggml_add(ctx, mixed, by_prefix(cached->v_t, part(p, false)));
+    ggml_tensor *qk = turned();
+    auto weights = [=](ggml_tensor *turned, ggml_tensor *q) {
+        ggml_tensor *scores = ggml_mul_mat(ctx, rows(cached.k, turned, H + Hkv, H), q);
+        return ggml_soft_max_ext(ctx, scores, plan.mask, attention_scale, 0.0f); // [P+S, group*S, B*Hkv]
+    };
+    ggml_tensor *p = weights(qk, by_group(qk, H + Hkv));
+    ggml_tensor *mixed = ggml_mul_mat(ctx, columns(cached.v_t, qkv.value, H + 2 * Hkv, H + Hkv), p);
     ggml_tensor *y = ggml_reshape_2d(ctx, by_position(mixed, group), hd * H, N);
 
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
-        ggml_tensor *d = by_group(dy, H, 0, group); // [hd, group*S, B*Hkv]
-        ggml_tensor *dp = joined(P ? by_prefix(cached->v, d) : nullptr, ggml_mul_mat(ctx, v, d));
-        ggml_tensor *ds = composed::softmax_back(g, dp, p, attention_scale), *own = part(ds, true);
-        ggml_tensor *dq = ggml_mul_mat(ctx, transposed(k), own);
-        if (P) dq = ggml_add(ctx, dq, by_prefix(cached->k_t, part(ds, false)));
-        ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), transposed(own));           // [hd, S, B*Hkv]
-        ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), transposed(part(p, true))); // [hd, S, B*Hkv]
-        ggml_tensor *turned_back = rope_back(ggml_concat(ctx, by_position(dq, group), by_position(dk, 1), 1));
+        ggml_tensor *d = by_group(dy, H), *again = turned(), *q = by_group(again, H + Hkv), *p = weights(again, q);
+        ggml_tensor *dp = ggml_mul_mat(ctx, rows(cached.v, qkv.value, H + 2 * Hkv, H + Hkv), d);
+        // ggml's CPU backend computes this wrongly where the result takes p's place, which it cannot:
+        // dv reads p later.
+        ggml_tensor *ds = ggml_soft_max_ext_back(ctx, dp, p, attention_scale, 0.0f);
+        if (!g.supported(ds)) ds = composed::softmax_back(g, dp, p, attention_scale);
+        ggml_tensor *dq = ggml_mul_mat(ctx, columns(cached.k_t, again, H + Hkv, H), ds);
+        ggml_tensor *dk = ggml_mul_mat(ctx, transposed(q), own_columns(ds)); // [hd, S, B*Hkv]
+        ggml_tensor *dv = ggml_mul_mat(ctx, transposed(d), own_columns(p));  // [hd, S, B*Hkv]
+        ggml_tensor *turned_back =
+            rotated(g, plan, ggml_concat(ctx, by_position(dq, group), by_position(dk, 1), 1), ggml_rope_ext_back);
         ggml_tensor *all = ggml_concat(ctx, turned_back, by_position(dv, 1), 1); // [hd, H + 2 Hkv, N]
         g.accumulate(qkv, ggml_reshape_2d(ctx, all, hd * (H + 2 * Hkv), N));
     });

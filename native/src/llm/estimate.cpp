@@ -25,7 +25,7 @@ size_t pass_bytes(const Llm &llm, const Prefix &prefix, const Adapter &adapter, 
     const size_t step = llm.gradient_bytes(prefix, adapter, batch);
     if (prefix.n == 0) return step;
     Graph start(llm.engine(), false);
-    llm.prefix_pass(start, std::vector<int32_t>(size_t(prefix.n)).data(), size_t(prefix.n));
+    llm.prefix_pass(start, prefix, std::vector<int32_t>(size_t(prefix.n)).data());
     return std::max(step, start.n_bytes());
 }
 

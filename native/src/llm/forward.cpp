@@ -11,7 +11,7 @@
 namespace ri {
 
 Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                       ggml_tensor *went, std::vector<ggml_tensor *> *qkv_of_layer) const {
+                       ggml_tensor *went, const EachLayer &each) const {
     std::vector<AttentionPlan> plans; // of each kind of attention
     auto plan_of = [&](const LayerAttention &kind) -> const AttentionPlan & {
         for (const AttentionPlan &plan : plans)
@@ -22,9 +22,10 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
     for (size_t l = 0; l < layers_.size(); ++l) {
         const Layer &layer = layers_[l];
         Var qkv = queries_keys_values(g, layer, x); // [(heads + 2 heads_kv) * hd, rows]
-        if (qkv_of_layer) qkv_of_layer->push_back(qkv.value);
-        Var mixed = attention(g, plan_of(shape_.layers[l]), prefix, l, qkv); // [heads * hd, rows]
-        if (asked && l + 1 == layers_.size()) {                              // from here on each position stands alone
+        const AttentionPlan &plan = plan_of(shape_.layers[l]);
+        if (each) each(l, plan, qkv.value);
+        Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, rows]
+        if (asked && l + 1 == layers_.size()) {         // from here on each position stands alone
             mixed = pick_rows(g, mixed, asked, went);
             x = pick_rows(g, x, asked, went);
         }
@@ -51,10 +52,16 @@ int64_t rounded_up(int64_t n, int64_t parts = 8) {
 PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
                         const Branching &branching) const {
     const auto B = int64_t(batch.n_samples), S = int64_t(batch.n_positions);
-    PassShape shape{asked, adapter.number(), B, S, 0, 0, branching.parents, branching.rows_asked};
+    PassShape shape{asked, adapter.number(), B, S, 0, 0, 0, branching.parents, branching.rows_asked};
+    const int64_t most_targets = INT32_MAX / shape_.n_vocab; // that 32 bits can number with their tokens
     for (int64_t b = 0; b < B; ++b) shape.states += batch.n_states[b];
     shape.targets = std::count_if(batch.targets, batch.targets + B * S, [](int32_t t) { return t >= 0; });
-    if (engine_->kernels() || asked == Asked::branches) return shape;
+    shape.at_once = shape.targets;
+    if (engine_->kernels() || asked == Asked::branches) {
+        if (shape.targets > most_targets)
+            fail(RI_INVALID, "%lld targets in one batch; use a smaller one", static_cast<long long>(shape.targets));
+        return shape;
+    }
     shape.samples = rounded_up(B);
     shape.positions = rounded_up(S);
     // The states that only fill up go to the last position of the last sample, which nothing may
@@ -63,8 +70,14 @@ PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Ask
     const bool used = batch.targets[last] >= 0 || batch.tokens[last] < 0;
     if (states > shape.states && shape.samples == B && shape.positions == S && used) ++shape.samples;
     shape.states = states;
-    shape.targets =
-        std::min({rounded_up(shape.targets, 4), shape.samples * shape.positions, INT32_MAX / shape_.n_vocab});
+    shape.targets = std::min(rounded_up(shape.targets, 4), shape.samples * shape.positions);
+    // The logits that are in memory at once are as many as the widest activations of a layer, which
+    // the gradient has room for, but those of as many targets as the LLM is wide, so that a product
+    // with the head takes longer than reading it does.
+    const int64_t wide = shape.samples * shape.positions * 2 * shape_.n_ff / shape_.n_vocab;
+    const int64_t most = std::min(std::max(wide, shape_.n_embd), most_targets);
+    const int64_t blocks = (shape.targets + most - 1) / most;
+    shape.at_once = (shape.targets + blocks - 1) / blocks;
     return shape;
 }
 
@@ -88,6 +101,9 @@ PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, c
     in.tokens.resize(size_t(n_rows));
     in.places.assign(size_t(shape.states * K), int32_t(n_rows - 1));
     in.went.assign(size_t(n_rows), int32_t(shape.targets));
+    auto add_target = [&](int32_t token) {
+        in.targets.push_back(int32_t(int64_t(in.asked.size()) % shape.at_once * shape_.n_vocab + token));
+    };
     int64_t first_soft = 0, states = 0;
     for (int64_t b = 0; b < int64_t(batch.n_samples); first_soft += batch.n_states[b++] * K) {
         states += batch.n_states[b];
@@ -102,7 +118,7 @@ PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, c
                 in.places[size_t(first_soft + (-1 - token))] = int32_t(row);
             if (batch.targets[at] < 0) continue;
             in.went[size_t(row)] = int32_t(in.asked.size());
-            in.targets.push_back(int32_t(int64_t(in.asked.size()) * shape_.n_vocab + batch.targets[at]));
+            add_target(batch.targets[at]);
             in.asked.push_back(int32_t(row));
         }
     }
@@ -112,7 +128,7 @@ PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, c
     for (int32_t row = 0; int64_t(in.asked.size()) < shape.targets; ++row) {
         if (in.went[size_t(row)] != shape.targets) continue;
         in.went[size_t(row)] = int32_t(in.asked.size());
-        in.targets.push_back(int32_t(int64_t(in.asked.size()) * shape_.n_vocab));
+        add_target(0);
         in.asked.push_back(row);
         in.weights.push_back(0);
     }
@@ -160,10 +176,14 @@ Var Llm::pass(Graph &g, const Prefix &prefix, const Adapter &adapter, const Samp
     Var x = splice(g, embeddings(g, inputs.tokens, n_rows), soft, input(GGML_TYPE_I32, inputs.places, n_soft));
     ggml_tensor *asked = input(GGML_TYPE_I32, inputs.asked, shape.targets);
     ggml_tensor *went = g.kernels() ? nullptr : input(GGML_TYPE_I32, inputs.went, n_rows);
-    Var logits = frozen_linear(g, head_, hidden_states(g, prefix, x, rows, asked, went, nullptr));
+    x = hidden_states(g, prefix, x, rows, asked, went, {});
+    Var logits;
+    if (shape.asked == Asked::logits || shape.asked == Asked::branches) logits = frozen_linear(g, head_, x);
     if (shape.asked == Asked::logits) return logits;
     ggml_tensor *targets = input(GGML_TYPE_I32, inputs.targets, shape.targets), *logprobs = nullptr;
-    Var loss = cross_entropy(g, logits, targets, input(GGML_TYPE_F32, inputs.weights, shape.targets), &logprobs);
+    ggml_tensor *weights = input(GGML_TYPE_F32, inputs.weights, shape.targets);
+    Var loss = logits.value ? cross_entropy(g, logits, targets, weights, &logprobs)
+                            : frozen_cross_entropy(g, head_, x, shape.at_once, targets, weights, &logprobs);
     if (shape.asked == Asked::gradient) return loss;
     if (shape.asked == Asked::step) {
         g.backward(loss);
@@ -259,8 +279,6 @@ void Llm::check(const Prefix &prefix, const Adapter &adapter, const ri_align_bat
             if (!used[slot]) fail(RI_INVALID, "sample %zu: soft token %zu is missing", s, slot);
     }
     if (n_targets == 0) fail(RI_INVALID, "the batch has no target");
-    if (n_targets > size_t(INT32_MAX / shape_.n_vocab))
-        fail(RI_INVALID, "%zu targets in one batch; use a smaller one", n_targets);
 }
 
 } // namespace ri

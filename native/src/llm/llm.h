@@ -48,6 +48,7 @@ struct PassShape {
     Asked asked = Asked::gradient;
     unsigned long long adapter = 0; // its number
     int64_t samples = 0, positions = 0, states = 0, targets = 0;
+    int64_t at_once = 0;                      // targets whose logits are in memory together
     std::vector<int32_t> parents, rows_asked; // of a sample that branches; see SampleRows and Branches
     bool operator==(const PassShape &o) const {
         return asked == o.asked && adapter == o.adapter && samples == o.samples && positions == o.positions &&
@@ -61,7 +62,7 @@ struct PassInputs {
     std::vector<int32_t> places;  // [states * soft tokens of each]: rows of the soft tokens
     std::vector<int32_t> asked;   // [targets]: rows with a target, all different
     std::vector<int32_t> went;    // [rows]: the place of each row among `asked`, or their number
-    std::vector<int32_t> targets; // [targets]: i * n_vocab + target
+    std::vector<int32_t> targets; // [targets]: i * n_vocab + target, i from 0 in each at_once of them
     std::vector<float> weights;   // [targets]
     std::vector<float> states;
     size_t n_targets = 0; // without those that only fill up
@@ -105,9 +106,9 @@ class Llm {
     std::unique_ptr<Prefix> make_prefix(const int32_t *tokens, size_t n) const;
     // A prefix without contents.
     std::unique_ptr<Prefix> empty_prefix(size_t n, Memory memory) const;
-    // The graph that gives the queries, keys and values of each layer for `tokens`, before
-    // rotation.
-    std::vector<ggml_tensor *> prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const;
+    // The graph that puts the keys and values of tokens, as many as the prefix has, into it. By
+    // kernels it gives queries, keys and values of each layer instead, before rotation.
+    std::vector<ggml_tensor *> prefix_pass(Graph &graph, const Prefix &prefix, const int32_t *tokens) const;
 
     // Runs a batch and gives what is asked of it to `read`: the loss (the gradient is added to the
     // adapter's, and of a composed step the result is the loss and the gradient's norm, behind an
@@ -161,10 +162,17 @@ class Llm {
     Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
                              Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
+    // Queries and keys [head_dim, heads, rows] after rotation; by ggml_rope_ext_back the gradient before
+    // it.
+    ggml_tensor *rotated(Graph &graph, const AttentionPlan &plan, ggml_tensor *x,
+                         decltype(ggml_rope_ext) *rope = ggml_rope_ext) const;
+    // Puts a layer's keys and values among `qkv` into a prefix, without leaving the device.
+    void store(Graph &graph, const AttentionPlan &plan, const Prefix::Layer &layer, ggml_tensor *qkv) const;
     // Normalised last hidden states of x [E, rows], at the rows `asked` if there are any, whose
-    // places are `went`; the qkv of each layer on the way.
+    // places are `went`. On the way `each`, if given, sees the queries, keys and values of a layer.
+    using EachLayer = std::function<void(size_t layer, const AttentionPlan &plan, ggml_tensor *qkv)>;
     Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                      ggml_tensor *went, std::vector<ggml_tensor *> *qkv_of_layer) const;
+                      ggml_tensor *went, const EachLayer &each) const;
     SampleRows rows_of(const ri_align_batch &batch, const PassShape &shape) const;
     PassShape shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
                        const Branching &branching) const;

@@ -29,13 +29,31 @@ std::unique_ptr<Prefix> Llm::empty_prefix(size_t n, Memory memory) const {
     return prefix;
 }
 
-std::vector<ggml_tensor *> Llm::prefix_pass(Graph &graph, const int32_t *tokens, size_t n) const {
-    auto *kept = graph.keep(std::make_shared<std::vector<int32_t>>(tokens, tokens + n));
-    std::vector<ggml_tensor *> qkv;
-    hidden_states(graph, Prefix(), graph.constant(embeddings(graph, *kept, int64_t(n))), SampleRows({int64_t(n)}),
-                  nullptr, nullptr, &qkv);
-    for (ggml_tensor *t : qkv) graph.output(t);
-    return qkv;
+std::vector<ggml_tensor *> Llm::prefix_pass(Graph &graph, const Prefix &prefix, const int32_t *tokens) const {
+    auto *kept = graph.keep(std::make_shared<std::vector<int32_t>>(tokens, tokens + prefix.n));
+    std::vector<ggml_tensor *> all;
+    auto each = [&](size_t layer, const AttentionPlan &plan, ggml_tensor *qkv) {
+        if (!graph.kernels()) return store(graph, plan, prefix.layers[layer], qkv);
+        graph.output(qkv);
+        all.push_back(qkv);
+    };
+    hidden_states(graph, Prefix(), graph.constant(embeddings(graph, *kept, prefix.n)), SampleRows({prefix.n}), nullptr,
+                  nullptr, each);
+    return all;
+}
+
+void Llm::store(Graph &g, const AttentionPlan &plan, const Prefix::Layer &layer, ggml_tensor *qkv) const {
+    const int64_t hd = shape_.head_dim, Hkv = shape_.n_heads_kv;
+    auto heads = [&](int64_t first) { // [hd, heads_kv, P]
+        return ggml_view_3d(g.ctx(), qkv, hd, Hkv, qkv->ne[1], size_t(hd) * sizeof(float), qkv->nb[1],
+                            size_t(first * hd) * sizeof(float));
+    };
+    auto put = [&](ggml_tensor *x, ggml_tensor *rows, ggml_tensor *columns) {
+        g.output(ggml_cpy(g.ctx(), ggml_permute(g.ctx(), x, 0, 2, 1, 3), rows));
+        g.output(ggml_cpy(g.ctx(), ggml_permute(g.ctx(), x, 1, 2, 0, 3), columns));
+    };
+    put(rotated(g, plan, heads(shape_.n_heads)), layer.k, layer.k_t);
+    put(heads(shape_.n_heads + Hkv), layer.v, layer.v_t);
 }
 
 std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const {
@@ -50,10 +68,11 @@ std::unique_ptr<Prefix> Llm::make_prefix(const int32_t *tokens, size_t n) const 
 
     const int64_t P = int64_t(n), hd = shape_.head_dim, Hkv = shape_.n_heads_kv;
     const int64_t width = shape_.width_qkv();
-    Graph graph(*engine_, false);
-    const std::vector<ggml_tensor *> qkv = prefix_pass(graph, tokens, n);
-    graph.run();
     std::unique_ptr<Prefix> prefix = empty_prefix(n, Memory::taken);
+    Graph graph(*engine_, false, engine_->kernels() ? Graph::Life::once : Graph::Life::kept); // which uploads once
+    const std::vector<ggml_tensor *> qkv = prefix_pass(graph, *prefix, tokens);
+    graph.run();
+    if (!engine_->kernels()) return prefix;
     const std::vector<int64_t> places = SampleRows({P}).places();
     std::vector<float> raw(size_t(P * width));
     for (size_t l = 0; l < layers_.size(); ++l) {
