@@ -4,7 +4,10 @@ SHELL := /bin/bash
 export RECINT_CUDA RECINT_METAL RECINT_MARCH LLAMA_CPP_DIR
 
 NATIVE := build/native
-BUILT := $(NATIVE)/built$(addprefix -cuda-,$(RECINT_CUDA))$(addprefix -metal-,$(RECINT_METAL))
+BUILT := $(NATIVE)/built
+# What build/native has beside the CPU it keeps until another choice is named, the CPU alone by RECINT_CUDA= or RECINT_METAL=.
+RECINT_CUDA ?= $(patsubst cuda=%,%,$(filter cuda=%,$(file <$(NATIVE)/options)))
+RECINT_METAL ?= $(patsubst metal=%,%,$(filter metal=%,$(file <$(NATIVE)/options)))
 DEMO := demo
 MINUTES := 11.5
 # make demo takes at most so many minutes, building included.
@@ -14,8 +17,9 @@ SOAK := 30s
 RUN :=
 # An interpreter that has the packages of bench/peers.
 PYTHON ?= bench/venv/bin/python
-# What results are called after.
-MACHINE := $(shell uname -m)-$(shell getconf _NPROCESSORS_ONLN)cpu
+# What results are called after: the GPU that computes, or the CPU.
+GPU := $(if $(RECINT_CUDA),$(shell nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-'))
+MACHINE := $(or $(GPU),$(shell uname -m)-$(shell getconf _NPROCESSORS_ONLN)cpu)
 RECINT := bin/recint
 # Go does not see that a C header outside its package has changed; this makes it see.
 export CGO_CPPFLAGS := -DRECINT_HEADER=$(shell git hash-object native/include/recint.h 2>/dev/null)
@@ -47,10 +51,11 @@ $(RECINT): $(BUILT) $(GO_FILES) go.mod go.sum build/commit
 native: $(BUILT) ## build the native core, and llama.cpp where that has not been done
 
 # Which llama.cpp build/native has; another one builds it again.
-build/march: FORCE
-	@mkdir -p build; echo '$(or $(RECINT_MARCH),native)' | cmp -s - $@ || echo '$(or $(RECINT_MARCH),native)' >$@
+OPTIONS = march=$(or $(RECINT_MARCH),native) cuda=$(RECINT_CUDA) metal=$(RECINT_METAL)
+$(NATIVE)/options: FORCE
+	@mkdir -p $(NATIVE); echo '$(OPTIONS)' | cmp -s - $@ || echo '$(OPTIONS)' >$@
 
-$(BUILT): build/march $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
+$(BUILT): $(NATIVE)/options $(NATIVE_FILES) third_party/llama.cpp.pin third_party/build.sh third_party/CMakeLists.txt
 	@bash native/build.sh $(NATIVE)
 	@touch $@
 

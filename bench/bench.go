@@ -52,7 +52,7 @@ type Options struct {
 	Benches []string // of Names
 	Sweep   string   // what is varied; "": nothing
 	Models  []string // recommenders that Encoder measures, of models.Names; none: all
-	Batch   int      // samples of an update of Train; 0: 64, on a GPU 256
+	Batch   int      // samples of an update of Train, sequences of Generate; 0: 64 and 32, on a GPU 256 of both
 	Micro   int      // samples that Train takes through the LLM together; 0: 16, on a GPU what 16,384 positions hold
 	Dataset string   // folder of a data set
 	LLM     string   // GGUF whose architecture docs/llms.md lists

@@ -115,7 +115,14 @@ func (j *bulkJob) once(ctx context.Context) (measured, error) {
 // alone generates tokens, and gives the rate of rows that are as much work.
 func (j *bulkJob) alone(context.Context) (m measured, err error) {
 	for range answerSamples / answerSlots {
-		one, err := decode(j.generator, answerSlots, j.run.Prompts[0].Prefix())
+		var first []int32 // of the prefix, which differ
+		for slot, prefix := 0, j.run.Prompts[0].Prefix(); slot < answerSlots; slot++ {
+			if err := j.generator.Reset(slot); err != nil {
+				return m, err
+			}
+			first = append(first, prefix[slot%len(prefix)])
+		}
+		_, one, err := decode(j.generator, first)
 		if err != nil {
 			return m, err
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -14,13 +15,14 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// The shape of generation: the residual prompt's beginning cut to 30 tokens, answers of 10, so many
-// side by side.
+// The shape of generation: the residual prompt's beginning cut to 30 tokens, the soft tokens of its
+// two states, answers of 10 tokens, so many side by side.
 const (
 	answerSamples   = 128
 	answerTokens    = 10
 	answerSlots     = 32
 	answerBeginning = 30
+	answerSoft      = 2 * softTokens
 )
 
 // batchedBenchMost is how many sequences llama.cpp's benchmark runs side by side.
@@ -64,19 +66,19 @@ func (b *bed) generations(ctx context.Context) (works []work, err error) {
 			w := b.generation(slots, answerBeginning)
 			w.Batch = slots
 			if slots > batchedBenchMost && b.beside(LlamaCpp) {
-				w.peers = nil
+				w.peers = w.peers[:1]
 				w.Failed = []Trial{{Variant: batchedBench, Failed: fmt.Sprintf("it runs at most %d sequences", batchedBenchMost)}}
 			}
 			works = append(works, w)
 		}
 	case ByLength:
-		for beginning := 16; beginning <= min(1024, b.info.Context-answerTokens); beginning *= 2 {
+		for beginning := 16; beginning <= min(1024, b.info.Context-answerSoft-answerTokens); beginning *= 2 {
 			w := b.generation(answerSlots, beginning)
 			w.Length = beginning
 			works = append(works, w)
 		}
 	default:
-		works = append(works, b.generation(answerSlots, answerBeginning))
+		works = append(works, b.generation(b.slots(), answerBeginning))
 	}
 	for i := range works {
 		if b.Sweep != "" {
@@ -86,16 +88,30 @@ func (b *bed) generations(ctx context.Context) (works []work, err error) {
 	return works, b.copyBF16(ctx)
 }
 
-// generation generates tokens alone: behind a beginning every slot takes one token at a time, all
-// slots together. The next token and its log-probability are chosen each time, which
-// llama-batched-bench does not do.
+// slots are how many sequences are generated side by side.
+func (b *bed) slots() int {
+	switch {
+	case b.Batch > 0:
+		return b.Batch
+	case b.onGPU():
+		return batchOnGPU
+	}
+	return answerSlots
+}
+
+// generation generates tokens alone: after a beginning and the soft tokens of a sample, which are
+// not timed, every slot takes one token at a time, all slots together. The next token and its
+// log-probability are chosen each time, which llama-batched-bench does not do.
 func (b *bed) generation(slots, beginning int) work {
 	folder := b.path("workload-generate")
 	return work{
 		Figure: Figure{Name: fmt.Sprintf("%d tokens in each of %d sequences", answerTokens, slots), Unit: "sequences",
-			Asked: "1 × llama-batched-bench", FLOP: answerTokens * b.needs.ForwardFLOP(1, 1),
+			Asked: "1 × PyTorch, 1 × llama-batched-bench", FLOP: answerTokens * b.needs.ForwardFLOP(1, 1),
 			Formula: "2 × numbers in the LLM's matrices × tokens"},
-		peers: b.llamaPeers(folder, "--alone", "--slots", strconv.Itoa(slots)),
+		// PyTorch comes first: the others do not run every number of sequences.
+		peers: append([]peer{{kind: PyTorch, agrees: answersAgree, gpu: true,
+			command: []string{"generate_tuned.py", b.LLM, folder, "--slots", strconv.Itoa(slots)}}},
+			b.llamaPeers(folder, "--alone", "--slots", strconv.Itoa(slots))...),
 		open: func(ctx context.Context) (_ *ready, err error) {
 			w, err := b.newWorkload(ctx, residual, answerSamples, beginning)
 			if err != nil {
@@ -104,19 +120,27 @@ func (b *bed) generation(slots, beginning int) work {
 			if err := w.write(folder, workloadBatch); err != nil {
 				return nil, err
 			}
-			prefix := w.prompt.Prefix()
-			g, err := cgo.NewGenerator(b.engine, b.gguf, cgo.GeneratorParams{Slots: slots, Context: beginning + answerTokens})
+			soft, err := w.softTokens(b.engine, slots)
 			if err != nil {
 				return nil, err
 			}
-			if err := g.Prefix(prefix); err != nil {
+			g, err := cgo.NewGenerator(b.engine, b.gguf, cgo.GeneratorParams{Slots: slots, Context: beginning + answerSoft + answerTokens})
+			if err != nil {
+				return nil, err
+			}
+			if err := g.Prefix(w.prompt.Prefix()); err != nil {
 				return nil, errors.Join(err, g.Close())
 			}
-			shape := check{"samples": float64(slots), "question": float64(beginning), "generated": float64(answerTokens)}
-			return &ready{check: shape, close: g.Close, once: func(context.Context) (m measured, err error) {
+			tokens, _, err := generate(g, slots, soft)
+			if err != nil {
+				return nil, errors.Join(err, g.Close())
+			}
+			figures := check{"samples": float64(slots), "question": float64(beginning + answerSoft), "generated": float64(answerTokens),
+				"tokens": tokens}
+			return &ready{check: figures, close: g.Close, once: func(context.Context) (m measured, err error) {
 				rounds := max(1, answerSamples/slots)
 				for range rounds {
-					one, err := decode(g, slots, prefix)
+					_, one, err := generate(g, slots, soft)
 					if err != nil {
 						return m, err
 					}
@@ -130,27 +154,67 @@ func (b *bed) generation(slots, beginning int) work {
 	}
 }
 
-// decode generates the tokens of one sequence in each slot, which begin with different tokens of
-// the prefix.
-func decode(g *cgo.Generator, slots int, prefix []int32) (measured, error) {
-	batch := cgo.DecodeBatch{Counts: make([]int32, slots), Tokens: make([]int32, slots)}
+// softTokens are the rows that sequences begin with: those of a sample each, again from the first
+// sample where there are more sequences.
+func (w *workload) softTokens(engine *cgo.Engine, sequences int) (rows []float32, err error) {
+	model, err := w.adapter.Model(engine)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, model.Close()) }()
+	var states []float32
+	for i := range sequences {
+		states = append(states, w.samples[i%len(w.samples)].Values...)
+	}
+	rows = make([]float32, sequences*answerSoft*w.adapter.Shape.Embd)
+	return rows, model.SoftTokens(rows, states, len(states)/w.adapter.Shape.In)
+}
+
+// generate begins a sequence in each slot with its soft tokens, and measures how its tokens are
+// generated. It gives the first two tokens of the first sequences: after a token that rounding has
+// turned all others differ from a peer's.
+func generate(g *cgo.Generator, slots int, soft []float32) (begun [][]int32, m measured, err error) {
+	batch := cgo.DecodeBatch{Rows: soft}
 	for slot := range slots {
 		if err := g.Reset(slot); err != nil {
-			return measured{}, err
+			return nil, m, err
 		}
-		batch.Slots = append(batch.Slots, int32(slot))
-		batch.Counts[slot], batch.Tokens[slot] = 1, prefix[slot%len(prefix)]
+		batch.Slots, batch.Counts = append(batch.Slots, int32(slot)), append(batch.Counts, answerSoft)
 	}
-	result := cgo.Decoded{Tokens: make([]int32, slots), LogProbs: make([]float32, slots)}
-	return timed(slots, func() error {
+	first := cgo.Decoded{Tokens: make([]int32, slots)}
+	if err := g.Decode(batch, first); err != nil {
+		return nil, m, err
+	}
+	tokens, m, err := decode(g, first.Tokens)
+	if err != nil {
+		return nil, m, err
+	}
+	for i := range min(slots, answerSlots) {
+		begun = append(begun, []int32{first.Tokens[i], tokens[0][i]})
+	}
+	return begun, m, nil
+}
+
+// decode generates the tokens of one sequence in each slot, after its first one: [position][slot].
+func decode(g *cgo.Generator, first []int32) (tokens [][]int32, m measured, err error) {
+	slots := len(first)
+	batch := cgo.DecodeBatch{Counts: slices.Repeat([]int32{1}, slots), Tokens: first}
+	for slot := range slots {
+		batch.Slots = append(batch.Slots, int32(slot))
+	}
+	logprobs := make([]float32, slots)
+	m, err = timed(slots, func() error {
 		for range answerTokens {
+			result := cgo.Decoded{Tokens: make([]int32, slots), LogProbs: logprobs}
 			if err := g.Decode(batch, result); err != nil {
 				return err
 			}
-			copy(batch.Tokens, result.Tokens)
+			batch.Tokens = result.Tokens
+			tokens = append(tokens, result.Tokens)
 		}
 		return nil
 	})
+	return tokens, m, err
 }
 
 func (b *bed) evaluations(ctx context.Context) ([]work, error) {

@@ -91,9 +91,9 @@ work=$(cd "$work" && pwd) out=$(cd "$out" && pwd)
 tests=$root/lib
 [ -x "$tests/test_align" ] || tests=$root/build/native/lib
 python=${PYTHON:-python3} scale=${SCALE:-1}
-backend=cuda strict=(--strict-device) times=50 at_once=8 rounds=4 batch=256 micro=() recommenders=(sasrec dreamrec) sizes=(smollm2-135m tinyllama-1.1b llama-7b)
+backend=cuda strict=(--strict-device) times=50 at_once=8 rounds=4 batch=256 micro=() slots=() recommenders=(sasrec dreamrec) sizes=(smollm2-135m tinyllama-1.1b llama-7b)
 if [ -n "$dry" ]; then
-    backend=portable strict=() times=2 at_once=2 rounds=1 batch=8 micro=(--batch 8 --micro-batch 4) llm=${llm:-$tokenizer} scale=4096
+    backend=portable strict=() times=2 at_once=2 rounds=1 batch=8 micro=(--batch 8 --micro-batch 4) slots=(--batch 8) llm=${llm:-$tokenizer} scale=4096
     cp "$tokenizer" "$work/larger"
     sizes=("$tokenizer" "$work/larger")
 fi
@@ -138,6 +138,7 @@ steps() {
     step "generate-$(name_of "$first")" 90 generate "$first"
     for size in "${sizes[@]:1}"; do step "train-$(name_of "$size")" 60 train "$size"; done
     step evaluate 45 evaluate "$first"
+    [ ${#peers[@]} -eq 0 ] || step "generate-peer-$(name_of "$first")" 60 generate_peer "$first"
     if [ -n "$llm" ]; then
         for size in "${recommenders[@]}"; do step "converged-$size" 200 converged "$size"; done
     else
@@ -185,6 +186,10 @@ generate() {
     [ ! -x "$(dirname "$recint")/llama-batched-bench" ] || peer=(--peer llamacpp)
     awaited "$1"
     on bench generate --sweep batch --data "$data" --llm "$(model "$1")" --rounds 2 "${peer[@]}" --out "$out/generate-$(name_of "$1").json"
+}
+generate_peer() { # as many sequences as a GPU takes by default, beside PyTorch, with the same soft tokens
+    on bench generate --data "$data" --llm "$(model "$1")" --rounds "$rounds" --python "$python" "${slots[@]}" "${peers[@]}" \
+        --out "$out/generate-peer-$(name_of "$1").json"
 }
 evaluate() { on bench evaluate --data "$data" --llm "$(model "$1")" --rounds "$rounds" --out "$out/evaluate.json"; }
 encoder() { on bench encoder --data "$data" --llm "$(model "$1")" --rounds "$rounds" --model sasrec --model dreamrec --out "$out/encoder.json"; }

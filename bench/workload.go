@@ -25,6 +25,9 @@ type workload struct {
 	samples []prompt.Sample
 }
 
+// softTokens are those of a state.
+const softTokens = 6
+
 // workloadBatch is how many samples an update takes on a CPU.
 const workloadBatch = 64
 
@@ -43,7 +46,7 @@ func (b *bed) newWorkload(ctx context.Context, name string, samples, beginning i
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	w = &workload{}
-	shape := align.Shape{Kind: "mlp", In: r.StateWidth(), Hidden: 1024, Tokens: 6, Embd: b.info.Embd}
+	shape := align.Shape{Kind: "mlp", In: r.StateWidth(), Hidden: 1024, Tokens: softTokens, Embd: b.info.Embd}
 	template, err := task.Prompt(name)
 	if err != nil {
 		return nil, err

@@ -3,11 +3,11 @@ Its tokens are random and none is chosen; only the time counts.
 
 Without --alone: the tokens of each sample's question (soft tokens count as such) and of its answer, of which the question's last
 position gives the first. There is no prefix, so that the peer looks back at fewer positions. With --alone: the answer tokens alone,
-behind the workload's prefix, which is computed once and not timed.
+after as many positions as the workload's prefix and a sample's soft tokens have, which are computed once and not timed.
 
 A repetition is a run of the program; loading the model is not timed. What it computes cannot be checked: it shows neither tokens nor
 logits. The check gives the shape that it reports of one round, so that both sides are seen to do as much: samples side by side, tokens of
-a question (with --alone: of the prefix), tokens that it generates behind it, and positions in the cache at the end."""
+a question (with --alone: of those positions), tokens that it generates behind it, and positions in the cache at the end."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def main():
     parser.add_argument("program", help="llama-batched-bench")
     parser.add_argument("model", help="GGUF file")
     parser.add_argument("workload", help="workload folder")
-    parser.add_argument("--alone", action="store_true", help="generation behind the prefix alone")
+    parser.add_argument("--alone", action="store_true", help="generation alone, after the prefix and soft tokens")
     parser.add_argument("--slots", type=int, default=32, help="samples side by side")
     parser.add_argument("--tokens", type=int, default=10, help="tokens of an answer")
     parser.add_argument("--device", default="cpu", help="cpu, or a GPU, which then takes all layers")
@@ -31,7 +31,8 @@ def main():
     with open(os.path.join(args.workload, "workload.json")) as file:
         work = json.load(file)
     if args.alone:
-        question, generated = len(work["prefix"]), args.tokens
+        soft = sum(token < 0 for token in work["samples"][0]["tokens"])
+        question, generated = len(work["prefix"]) + soft, args.tokens
     else:
         question = next(p for p, target in enumerate(work["samples"][0]["targets"]) if target >= 0) + 1
         generated = args.tokens - 1

@@ -62,7 +62,8 @@ class Llama:
         """The embeddings of int64 tokens of any shape."""
         return self.embedding[tokens]
 
-    def _rope_tables(self, start, count):
+    def turns(self, start, count):
+        """Cosines and sines of positions [count, head_width], by which queries and keys are rotated."""
         half = self.head_width // 2
         frequency = self.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
         angle = torch.arange(start, start + count, dtype=torch.float64)[:, None] * frequency
@@ -77,7 +78,7 @@ class Llama:
         """
         n, count, _ = x.shape
         past = prefix[0][0].shape[1] if prefix else cache[0][0].shape[2] if cache else 0
-        cos, sin = self._rope_tables(past, count)
+        cos, sin = self.turns(past, count)
         mask = torch.ones(count, past + count, dtype=torch.bool).tril(past).repeat(self.heads // self.kv_heads, 1)
         for i, layer in enumerate(self.layers):
             before = None
@@ -90,24 +91,35 @@ class Llama:
                 keep.append((k[0], v[0]))
             if cache is not None:
                 cache[i : i + 1] = [(k, v)]
+        return self.normed(x)
+
+    def normed(self, x):
+        """What the head is applied to, of the rows after the last layer."""
         return F.rms_norm(x, (self.width,), self.norm, self.epsilon)
 
     def layer(self, layer, x, cos, sin, mask, before):
         """One layer: the rows behind it, and the keys and values [n, kv_heads, length, head_width] of all positions, of which
         `before`, a pair or None, has those before x."""
+        q, k, v = self.project(layer, x, cos, sin)
+        if before is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(before, (k, v)))
+        return self.finish(layer, x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask)), k, v
+
+    def project(self, layer, x, cos, sin):
+        """Rotated queries, and keys and values, of the rows x. The query heads of one key head are rows of one product, so that
+        keys and values are not copied: [n, kv_heads, query heads of each · positions, head_width]."""
         n, count, _ = x.shape
         wide = self.head_width
         turn = lambda t: t * cos + t.roll(wide // 2, -1) * sin
         y = F.rms_norm(x, (self.width,), layer["attn_norm"], self.epsilon)
         y = F.linear(y, layer["qkv"]).view(n, count, -1, wide).transpose(1, 2)
         q, k, v = y.split([self.heads, self.kv_heads, self.kv_heads], 1)
-        q, k = turn(q), turn(k)
-        if before is not None:
-            k, v = (torch.cat(pair, 2) for pair in zip(before, (k, v)))
-        # The query heads of one key head become rows of one product, so that keys and values are not copied.
-        q = q.reshape(n, self.kv_heads, self.heads // self.kv_heads * count, wide)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        y = y.reshape(n, self.heads, count, wide).transpose(1, 2).reshape(n, count, self.width)
+        return turn(q).reshape(n, self.kv_heads, self.heads // self.kv_heads * count, wide), turn(k), v
+
+    def finish(self, layer, x, y):
+        """The rows x after the layer, given the result y of attention, which is laid out as the queries are."""
+        n, count, _ = x.shape
+        y = y.reshape(n, self.heads, count, self.head_width).transpose(1, 2).reshape(n, count, self.width)
         x = x + F.linear(y, layer["out"])
         gate, up = F.linear(F.rms_norm(x, (self.width,), layer["ffn_norm"], self.epsilon), layer["gate_up"]).chunk(2, -1)
-        return x + F.linear(F.silu(gate) * up, layer["down"]), k, v
+        return x + F.linear(F.silu(gate) * up, layer["down"])

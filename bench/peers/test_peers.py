@@ -145,7 +145,7 @@ class LlamaCpp(unittest.TestCase):
                 file.write(BENCH)
             os.chmod(program, 0o755)
             with open(os.path.join(folder, "workload.json"), "w") as file:
-                json.dump({"prefix": [7] * prefix, "samples": [{"targets": [-1, -1, -1, 5, 5]}] * 8}, file)
+                json.dump({"prefix": [7] * prefix, "samples": [{"tokens": [-1, -2, 7, 8, 5], "targets": [-1, -1, -1, 5, 5]}] * 8}, file)
             return lines([os.path.join(FOLDER, "generate_llama_cpp.py"), program, "model.gguf", folder, "--slots", "4",
                           "--tokens", "10", "--threads", "1", *more])
 
@@ -156,12 +156,12 @@ class LlamaCpp(unittest.TestCase):
 
     def test_generation_alone(self):
         ready, line = self.run_bench("--alone")
-        self.assertEqual(ready["check"], {"samples": 4, "question": 3, "generated": 10, "positions": 52})
+        self.assertEqual(ready["check"], {"samples": 4, "question": 5, "generated": 10, "positions": 60})
         self.assertEqual(line, {"samples_per_s": 8 / 4, "tokens_per_s": 80 / 4, "seconds": 4})
 
     def test_room_for_a_long_prefix(self):
         ready, _ = self.run_bench("--alone", prefix=1024)
-        self.assertEqual(ready["check"]["positions"], 4 * 1034)
+        self.assertEqual(ready["check"]["positions"], 4 * 1036)
 
 
 class Gpu(unittest.TestCase):
@@ -176,10 +176,12 @@ class Gpu(unittest.TestCase):
         with mock.patch.dict(sys.modules, {"gguf": mock.MagicMock()} if not has("gguf") else {}):
             import align_gpu
             import align_tuned
+            import generate_tuned
             import workload
             from llama import Llama
         del safetensors
         self.torch, self.gpu, self.tuned, self.workload = torch, align_gpu, align_tuned, workload
+        self.generate = generate_tuned
         torch.manual_seed(1)
         draw = lambda *shape: torch.randn(*shape) * 0.2
         width, heads, kv, wide, ff, vocab = 16, 4, 2, 4, 24, 40
@@ -227,6 +229,23 @@ class Gpu(unittest.TestCase):
             trainer.run(one, True)
         self.assertFalse(self.torch.equal(before, work.adapter["weight"]))
         self.assertFalse(work.adapter["weight"].grad.any())
+
+    def test_generation_after_soft_tokens(self):
+        work, llama = self.work(), self.make("", None)
+        with self.torch.no_grad():
+            generation = self.generate.Generation(llama, work, 7, 4)  # two more sequences than samples
+            tokens, logprobs = generation.run()
+            self.torch.testing.assert_close(generation.run()[0], tokens)  # a repetition begins anew
+            rows = [slot % 5 for slot in range(7)]
+            soft = work.soft_tokens(work.states[rows]).flatten(1, 2)
+            x = self.torch.cat([llama.embed(self.torch.tensor([work.prefix] * 7)), soft], 1)
+            token = generation.first
+            for i in range(4):
+                x = self.torch.cat([x, llama.embed(token)[:, None]], 1)
+                all_logprobs = (llama.hidden(x)[:, -1] @ llama.head.T).log_softmax(-1)
+                best, token = all_logprobs.max(-1)
+                self.assertEqual(tokens[:, i].tolist(), token.tolist())
+                self.torch.testing.assert_close(logprobs[:, i], best, rtol=1e-4, atol=1e-5)
 
     def test_sizes_as_recint_rounds_them(self):
         got = [self.workload.rounded_up(n) for n in (1, 2, 3, 5, 8, 9, 100, 129, 1000, 1025)]

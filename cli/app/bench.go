@@ -85,11 +85,19 @@ func benchFlags(name string) []cli.Flag {
 		flags = append(flags, &cli.StringSliceFlag{Name: "model", DefaultText: "all",
 			Usage: "measure the recommender `MODEL`: " + lowered(models.Names()) + "; may be repeated"})
 	}
+	batch := map[string]*cli.IntFlag{
+		bench.Train:    {DefaultText: "64, on a GPU 256", Usage: "train with updates of so many `SAMPLES`"},
+		bench.Generate: {DefaultText: "32, on a GPU 256", Usage: "generate so many `SEQUENCES` side by side"},
+		allOf: {DefaultText: "64 and 32, on a GPU 256",
+			Usage: "train with updates of so many `SAMPLES`, and generate so many sequences side by side"},
+	}[name]
+	if batch != nil {
+		batch.Name = "batch"
+		flags = append(flags, batch)
+	}
 	if name == bench.Train || name == allOf {
-		flags = append(flags,
-			&cli.IntFlag{Name: "batch", DefaultText: "64, on a GPU 256", Usage: "train with updates of so many `SAMPLES`"},
-			&cli.IntFlag{Name: "micro-batch", DefaultText: "16, on a GPU what 16,384 positions hold",
-				Usage: "of which so many `SAMPLES` go through the LLM together"})
+		flags = append(flags, &cli.IntFlag{Name: "micro-batch", DefaultText: "16, on a GPU what 16,384 positions hold",
+			Usage: "take so many `SAMPLES` of an update through the LLM together"})
 	}
 	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {
 		flags = append(flags,
