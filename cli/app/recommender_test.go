@@ -96,6 +96,24 @@ func TestExportImport(t *testing.T) {
 	}
 }
 
+// A recommender that reads times is trained, measured, exported, imported and written to states; a
+// history of items alone is refused.
+func TestTimesCommands(t *testing.T) {
+	dir := tinyCopy(t, "data")
+	runs(t, dir, "recommender", "train", "--data", "@data", "--model", "hstu", "--times", "--out", "@hstu.safetensors", "--width", "16",
+		"--batch", "16", "--epochs", "1")
+	of := []string{"--data", "@data", "--recommender", "@hstu.safetensors"}
+	table, _ := runs(t, dir, with([]string{"recommender", "evaluate"}, of...)...)
+	runs(t, dir, "recommender", "export", "--recommender", "@hstu.safetensors", "--out", "@out.safetensors")
+	if again, _ := runs(t, dir, "recommender", "import", "--data", "@data", "--out", "@in.safetensors", "@out.safetensors"); again != table {
+		t.Errorf("imported it ranks\n%s\nbefore\n%s", again, table)
+	}
+	runs(t, dir, with([]string{"recommender", "states", "--out", "@states.parquet"}, of...)...)
+	checked, _ := runs(t, dir, "states", "check", "--data", "@data", "@states.parquet")
+	contains(t, checked, "states of 16 numbers")
+	fails(t, 1, []string{"reads the times of items", "recint recommender states"}, dir, with([]string{"recommender", "recommend", "--user", "103"}, of...)...)
+}
+
 func TestImportRefusesAPickle(t *testing.T) {
 	dir := tinyCopy(t, "data")
 	if err := os.WriteFile(filepath.Join(dir, "model.pth"), []byte("PK\x03\x04…"), 0o600); err != nil {

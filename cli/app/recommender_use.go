@@ -217,7 +217,7 @@ func importWeights(c *cli.Context) error {
 		config := r.Config()
 		fmt.Fprintf(c.App.ErrWriter, "%s of the layout %s, %d items, states of %d numbers: %s\n", config.Model, config.Layout,
 			config.Items, r.StateWidth(), c.String("out"))
-		rows, err := rank(c, r, split, config.Model)
+		rows, err := rank(c, recommender.Of(r, d), split, config.Model)
 		if err != nil {
 			return err
 		}
