@@ -79,18 +79,9 @@ func explainAction(c *cli.Context) error {
 }
 
 func measureExplanations(c *cli.Context, r recommender.Live, split dataset.Split, options why.Options) error {
-	var histories [][]int32
-	for _, s := range split.Test[:min(c.Int("samples"), len(split.Test))] {
-		histories = append(histories, s.History[max(0, len(s.History)-r.Positions()):])
-	}
 	bar := newProgress(c.App.ErrWriter, "explaining")
-	var tops []int
-	for _, top := range []int{1, 5, 10, 20} {
-		if top < options.Items/2 {
-			tops = append(tops, top)
-		}
-	}
-	measured, err := why.Measure(c.Context, r, histories, tops, options, func(done, total int) { bar.to(done, total, "explanations") })
+	test := split.Test[:min(c.Int("samples"), len(split.Test))]
+	measured, err := why.MeasureTest(c.Context, r, test, r.Positions(), options, func(done, total int) { bar.to(done, total, "explanations") })
 	bar.end()
 	switch {
 	case err != nil:

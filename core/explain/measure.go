@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
 )
 
@@ -19,6 +20,18 @@ type Measured struct {
 	ByFirst  evaluate.Share `json:"by_first"` // histories for which the changes found for the top 1 also change the top k
 	Changes  float64        `json:"changes"`  // mean number
 	Median   float64        `json:"median_ms"`
+}
+
+// MeasureTest measures explanations of the recommendations after test sequences, as far as the
+// recommender looks at them, for the k of Scarcelli et al. (2025) that leave enough other items.
+func MeasureTest(ctx context.Context, s Scorer, test []dataset.Sequence, positions int, o Options, progress func(done, total int)) (
+	[]Measured, error) {
+	var histories [][]int32
+	for _, sequence := range test {
+		histories = append(histories, sequence.History[max(0, len(sequence.History)-positions):])
+	}
+	tops := slices.DeleteFunc([]int{1, 5, 10, 20}, func(top int) bool { return top >= o.Items/2 })
+	return Measure(ctx, s, histories, tops, o, progress)
 }
 
 // Measure explains the recommendations after each history for several k, the first of which is 1.

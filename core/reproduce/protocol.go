@@ -78,6 +78,15 @@ const (
 	controlledWeight = 0.5
 )
 
+// What is measured of a run beside its controls: states that are moved, and explanations of
+// recommendations, of as many histories as Scarcelli et al. (2025) had.
+const (
+	editedHistories = 200
+	editedAsked     = 8    // of them, in words
+	editedShare     = 0.03 // of the items at least have a value that states are moved towards
+	explained       = 551
+)
+
 // ignores is the kind of adapter that ignores the states, a control.
 const ignores adapter.Kind = "bias"
 

@@ -20,6 +20,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
+	"github.com/recinterpreter/recinterpreter/core/explain"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -425,10 +426,14 @@ func (r *reproduction) controls(ctx context.Context) error {
 				return err
 			}
 			evaluated, err := one.WithControls(ctx, dir, kept, progress)
+			if err != nil {
+				return err
+			}
 			if runs = append(runs, evaluated); path == "" {
 				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
+				err = r.explain(ctx, one)
 			}
-			return err
+			return errors.Join(err, r.edit(ctx, share, one, dir))
 		}); err != nil {
 			return err
 		}
@@ -441,6 +446,30 @@ func (r *reproduction) controls(ctx context.Context) error {
 		return err
 	}
 	return artifact.WriteAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(r.table.Controls) }) // for the report
+}
+
+// edit moves states towards the values of a run's attribute.
+func (r *reproduction) edit(ctx context.Context, share Share, one *run.Run, dir string) error {
+	least := max(1, int(editedShare*float64(len(one.Data.Items))))
+	edits, err := one.EvaluateEdits(ctx, editedHistories, editedAsked, least, 1, run.EditsPath(dir, one.Task, editedHistories, editedAsked, least, 1),
+		func(done, total int) { r.Progress(share.Name, "values that states are moved towards", done, total) })
+	if err == nil {
+		r.table.add(fmt.Sprintf("%s that words and top 10 follow when states are moved, seed %d", one.Task.Name, share.Seed),
+			evaluate.NewShare(edits.Following(), len(edits.Values)), "", fmt.Sprintf("values of at least %d items", least))
+	}
+	return err
+}
+
+// explain looks for the changes of histories that change what a run's recommender recommends.
+func (r *reproduction) explain(ctx context.Context, one *run.Run) error {
+	test := one.Split.Test[:min(explained, len(one.Split.Test))]
+	measured, err := explain.MeasureTest(ctx, one.Live, test, one.Live.Positions(), explain.Options{Items: len(one.Data.Items), Seed: 1},
+		func(done, total int) { r.Progress("explanations", "histories", done, total) })
+	for _, m := range measured {
+		r.table.add(fmt.Sprintf("the first %d of %s changed by a changed history", m.Top, baseline), m.Fidelity, "",
+			fmt.Sprintf("%.2f changes on average, a median of %.1f ms", m.Changes, m.Median))
+	}
+	return err
 }
 
 // beside opens a run to set its answers beside others.

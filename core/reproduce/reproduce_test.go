@@ -106,6 +106,8 @@ func TestRun(t *testing.T) {
 		"more than 5 items recovered, SASRec, positions, exact":                                         "",
 		"control: more than 5 items recovered, SASRec, retrieval (lookup), zeros in place of the state": "", "control: residual accuracy, GRU4Rec, zeros in place of the state": "",
 		"items named from their own vectors, DreamRec, exact":                                         "",
+		"genres that words and top 10 follow when states are moved, seed 3":                           "",
+		"the first 1 of SASRec changed by a changed history":                                          "",
 		"verdicts for the oracle, against SASRec's first recommendation (as the last of the history)": paperOracle,
 		"verdicts for the oracle, against SASRec's first recommendation (by its own prompt)":          paperOracle,
 	} {

@@ -379,11 +379,20 @@ func (v EditedValue) Effects() (words, top Effect) {
 	return effect(func(c Curve) []float64 { return c.Words }), effect(func(c Curve) []float64 { return c.Top })
 }
 
+// Following counts the values that words and the top 10 follow.
+func (e *Edits) Following() (n int) {
+	for _, v := range e.Values {
+		if words, top := v.Effects(); words.Shows() && top.Shows() {
+			n++
+		}
+	}
+	return n
+}
+
 // Write writes a row for each value.
 func (e *Edits) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\titems\twords, doses %v\trank corr.\trise\trandom\ttop 10\trank corr.\trise\trandom\t\n", e.Attribute, e.Doses)
-	shown := 0
 	percent := func(shares []float64) string {
 		var text []string
 		for _, share := range shares {
@@ -395,7 +404,7 @@ func (e *Edits) Write(to io.Writer) error {
 		words, top := v.Effects()
 		mark := ""
 		if words.Shows() && top.Shows() {
-			mark, shown = "follows", shown+1
+			mark = "follows"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%.2f\t%+.1f\t%.1f\t%s\t%.2f\t%+.1f\t%.1f\t%s\n", v.Value, v.Items, percent(v.Own.Words), words.Spearman,
 			100*words.Rise, 100*words.Random, percent(v.Own.Top), top.Spearman, 100*top.Rise, 100*top.Random, mark)
@@ -404,6 +413,6 @@ func (e *Edits) Write(to io.Writer) error {
 		return err
 	}
 	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories (in words: the first %d); %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
-		"at least 3 times as much as along random directions\n", e.N, e.Asked, shown, len(e.Values))
+		"at least 3 times as much as along random directions\n", e.N, e.Asked, e.Following(), len(e.Values))
 	return err
 }
