@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sync"
 )
 
 // Protocol says how sequences are made from events.
@@ -113,9 +114,11 @@ func (d *Dataset) Split(p Protocol) (Split, error) {
 	for in, s := range targets {
 		sequences[in] = append(sequences[in], s)
 	}
+	var sorting sync.WaitGroup
 	for _, s := range sequences {
-		sortByTime(s)
+		sorting.Go(func() { sortByTime(s) })
 	}
+	sorting.Wait()
 	return Split{sequences[train], sequences[validation], sequences[test]}, nil
 }
 
