@@ -18,7 +18,8 @@ Model::Model(std::shared_ptr<Engine> engine, std::vector<TensorSpec> specs, Memo
         for (int i = 0; i < n_dims; ++i) ne[i] = spec.shape[n_dims - 1 - i];
         std::array<ggml_tensor *, 4> slots;
         for (int slot = RI_VALUE; slot <= RI_MOMENT2; ++slot)
-            slots[slot] = ggml_new_tensor((slot == RI_VALUE ? values_ : training_).ctx.get(), GGML_TYPE_F32, n_dims, ne);
+            slots[slot] =
+                ggml_new_tensor((slot == RI_VALUE ? values_ : training_).ctx.get(), GGML_TYPE_F32, n_dims, ne);
         ggml_set_param(slots[RI_VALUE]);
         tensors_.push_back(slots);
     }

@@ -34,7 +34,7 @@ class Model {
     virtual ~Model() = default;
 
     Engine &engine() const { return *engine_; }
-    unsigned long long number() const { return number_; }           // of no other model of the engine
+    unsigned long long number() const { return number_; } // of no other model of the engine
     size_t n_bytes() const { return engine_->n_bytes(values_.ctx.get()) + engine_->n_bytes(training_.ctx.get()); }
     size_t n_tensors() const { return specs_.size(); }
     const TensorSpec &spec(size_t index) const { return specs_.at(index); }
