@@ -206,7 +206,7 @@ func TestTitles_joinedToTheLast(t *testing.T) {
 		}
 	}
 	at := g.Start()
-	for _, token := range []rune("Heat\n") {
+	for _, token := range "Heat\n" {
 		steps := g.Next(at)
 		at = steps[slices.IndexFunc(steps, func(s Step) bool { return s.Token == token })].To
 	}
