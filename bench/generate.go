@@ -65,15 +65,11 @@ func (b *bed) generations(ctx context.Context) (works []work, err error) {
 		for slots := 1; slots <= 512; slots *= 2 {
 			w := b.generation(slots, answerBeginning)
 			w.Batch = slots
-			if slots > batchedBenchMost && b.beside(LlamaCpp) {
-				w.peers = w.peers[:1]
-				w.Failed = []Trial{{Variant: batchedBench, Failed: fmt.Sprintf("it runs at most %d sequences", batchedBenchMost)}}
-			}
 			works = append(works, w)
 		}
 	case ByLength:
 		for beginning := 16; beginning <= min(1024, b.info.Context-answerSoft-answerTokens); beginning *= 2 {
-			w := b.generation(answerSlots, beginning)
+			w := b.generation(b.slots(), beginning)
 			w.Length = beginning
 			works = append(works, w)
 		}
@@ -104,7 +100,7 @@ func (b *bed) slots() int {
 // log-probability are chosen each time, which llama-batched-bench does not do.
 func (b *bed) generation(slots, beginning int) work {
 	folder := b.path("workload-generate")
-	return work{
+	w := work{
 		Figure: Figure{Name: fmt.Sprintf("%d tokens in each of %d sequences", answerTokens, slots), Unit: "sequences",
 			Asked: "1 × PyTorch, 1 × llama-batched-bench", FLOP: answerTokens * b.needs.ForwardFLOP(1, 1),
 			Formula: "2 × numbers in the LLM's matrices × tokens"},
@@ -152,6 +148,11 @@ func (b *bed) generation(slots, beginning int) work {
 			}}, nil
 		},
 	}
+	if slots > batchedBenchMost && b.beside(LlamaCpp) {
+		w.peers = w.peers[:1]
+		w.Failed = []Trial{{Variant: batchedBench, Failed: fmt.Sprintf("it runs at most %d sequences", batchedBenchMost)}}
+	}
+	return w
 }
 
 // softTokens are the rows that sequences begin with: those of a sample each, again from the first

@@ -17,6 +17,7 @@ import (
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/ranks"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // Exit codes.
@@ -67,6 +68,9 @@ func explain(err error) string {
 	}
 	if errors.Is(err, cgo.ErrBackend) {
 		text += "; --backend and --strict-device say where to compute"
+	}
+	if errors.Is(err, recommender.ErrNoTimes) {
+		text += "; `recint recommender states` writes such a file, and --states names it"
 	}
 	return text
 }

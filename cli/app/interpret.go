@@ -41,7 +41,7 @@ func interpretCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "with --in: write the answers to `FILE`; -: standard output"},
 			&cli.StringFlag{Name: "shard", Usage: "with --in: answer only `PART` of the rows, e.g. 2/4; recint interpret merge merges the files"},
 			sideBySideFlag(),
-			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the whole catalogue"},
+			&cli.IntFlag{Name: "titles", Usage: "list the `NUMBER` likeliest titles of the catalogue"},
 			&cli.IntFlag{Name: "among", DefaultText: "all items", Usage: "with --titles: score only the last item and the `NUMBER` that the recommender ranks highest before it"},
 			jsonFlag,
 		}, samplingFlags()...),

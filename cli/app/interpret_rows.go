@@ -19,7 +19,7 @@ import (
 
 // interpretRows answers every row of a file.
 func interpretRows(c *cli.Context) error {
-	for _, name := range []string{"user", "history", "titles"} {
+	for _, name := range []string{"user", "history", "titles", "among"} {
 		if c.IsSet(name) {
 			return usage(c, "--%s is for one history, --in for many; give one of them", name)
 		}

@@ -158,6 +158,9 @@ func (j Job) fingerprint() string {
 			}
 		}
 	}
+	if j.Config.Noise > 0 {
+		number(1) // each sample draws its own deviation; before, all had the same
+	}
 	number(len(j.Warm))
 	for _, pair := range j.Warm {
 		values(pair.State)

@@ -112,8 +112,7 @@ func (c *Catalogue) Search(query string, n int) (items []int32, similar bool) {
 	if n < 1 {
 		return nil, false
 	}
-	query = fold(query)
-	words := strings.Fields(query)
+	words := strings.Fields(fold(query))
 	if len(words) == 0 {
 		for item := range min(n, len(c.items)) {
 			items = append(items, int32(item))

@@ -119,3 +119,12 @@ func TestNearest_likeAScan(t *testing.T) {
 		}
 	}
 }
+
+// A misspelt title may stand as catalogues write it, its article behind it and the year at its end.
+func TestSearch_misspeltWithArticle(t *testing.T) {
+	d := &Dataset{Items: []Item{{Title: "Metro"}, {Title: "The Matrix"}, {Title: "Matilda"}}}
+	items, similar := d.Catalogue().Search("Matrxi, The (1999)", 1)
+	if !similar || len(items) != 1 || items[0] != 1 {
+		t.Errorf("items %d, similar %t; want The Matrix, as a similar title", items, similar)
+	}
+}

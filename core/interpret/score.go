@@ -61,7 +61,10 @@ func (i *Interpreter) NewScorer(precision cgo.Precision) (*Scorer, error) {
 // Titles prepares titles for Scores.
 func (s *Scorer) Titles(titles []string) (*Titles, error) {
 	answers, err := prompt.AllTokens(s.of.gguf, titles)
-	return &Titles{s, plant(answers, nodesAtOnce), len(titles)}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Titles{s, plant(answers, nodesAtOnce), len(titles)}, nil
 }
 
 // Close releases what the scorer holds, not its interpreter; a second Close does nothing.

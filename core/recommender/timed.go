@@ -9,7 +9,7 @@ import (
 
 // ErrNoTimes is the error of a recommender that reads times and is given items alone.
 var ErrNoTimes = errors.New("recommender: it reads the times of items, which a history of items alone does not have; " +
-	"write its states with `recint recommender states` and use that file with --states, or train without --times")
+	"use a file of its states, or train it without times")
 
 // timed is a recommender that reads times, as an encoder of a data set's sequences: in a history,
 // -1-e stands for event number e.

@@ -100,6 +100,11 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
+	for _, one := range protocol() {
+		if err := one.Adapter.Suits(len(d.Items)); err != nil {
+			return nil, fmt.Errorf("reproduce: the paper's runs cannot be made with %s: %w", d.Name, err)
+		}
+	}
 	split, err := d.Split(dataset.DefaultProtocol())
 	if err != nil {
 		return nil, err
@@ -431,9 +436,11 @@ func (r *reproduction) controls(ctx context.Context) error {
 			}
 			if runs = append(runs, evaluated); path == "" {
 				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
-				err = r.explain(ctx, one)
+				if err := r.explain(ctx, one); err != nil {
+					return err
+				}
 			}
-			return errors.Join(err, r.edit(ctx, share, one, dir))
+			return r.edit(ctx, share, one, dir)
 		}); err != nil {
 			return err
 		}
@@ -453,6 +460,9 @@ func (r *reproduction) edit(ctx context.Context, share Share, one *run.Run, dir 
 	least := max(1, int(editedShare*float64(len(one.Data.Items))))
 	edits, err := one.EvaluateEdits(ctx, editedHistories, editedAsked, least, 1, run.EditsPath(dir, one.Task, editedHistories, editedAsked, least, 1),
 		func(done, total int) { r.Progress(share.Name, "values that states are moved towards", done, total) })
+	if errors.Is(err, run.ErrRare) {
+		return nil // there is nothing to move towards
+	}
 	if err == nil {
 		r.table.add(fmt.Sprintf("%s that words and top 10 follow when states are moved, seed %d", one.Task.Name, share.Seed),
 			evaluate.NewShare(edits.Following(), len(edits.Values)), "", fmt.Sprintf("values of at least %d items", least))

@@ -266,6 +266,9 @@ const (
 	randomAsked      = 3 // so many of them are put into words
 )
 
+// ErrRare is the error of an evaluation of edits for which no value is frequent enough.
+var ErrRare = errors.New("run: there is nothing to move states towards")
+
 // EvaluateEdits moves the states after n test histories towards each value that at least so many
 // items have, and along random directions, and asks the LLM about the first of the histories. The
 // run's task must be the attribute's. Finished values are kept in path. progress may be nil.
@@ -276,14 +279,14 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed 
 	}
 	values, items := s.Values(leastItems)
 	if len(values) == 0 {
-		return nil, fmt.Errorf("run: no value of the %s is one of at least %d items", r.Task.Asks, leastItems)
+		return nil, fmt.Errorf("%w: no value of the %s is one of at least %d items", ErrRare, r.Task.Asks, leastItems)
 	}
 	_, histories, _, err := r.evaluated(n, seed)
 	if err != nil {
 		return nil, err
 	}
 	asked = min(asked, len(histories))
-	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Weighed: "all of the training part", Doses: Doses}
+	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Weighed: fmt.Sprintf("those that are true of %d training sequences", len(s.answers)), Doses: Doses}
 	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
 	if err != nil {
 		return nil, fmt.Errorf("run: edits: %w", err)

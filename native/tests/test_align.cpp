@@ -5,6 +5,7 @@
 #include "gguf.h"
 #include "kernels/kernel_set.h"
 #include "llm/llm.h"
+#include "support/made_up_gpu.h"
 
 #include "llama-cpp.h" // not "llama.h", which is our own
 
@@ -287,6 +288,18 @@ void test_gradient(const TinyGguf &model, size_t n_prefix) {
     }
     CHECK(largest > 0.2);
     ri_prefix_free(prefix);
+}
+
+// A GPU that lacks an operation composes it of others, in a whole step, too.
+void test_composed(const TinyGguf &model) {
+    if (strcmp(test_backend(), "made-up") != 0) return;
+    for (const ggml_op op : {GGML_OP_SOFT_MAX_BACK, GGML_OP_RMS_NORM_BACK}) {
+        lacking = op;
+        times_refused = 0;
+        test_gradient(model, 5);
+        CHECK(times_refused > 0);
+    }
+    lacking = GGML_OP_COUNT;
 }
 
 // The estimate of a step is the memory that one takes, and reads no weight.
@@ -673,6 +686,7 @@ int main(int argc, char **argv) {
     CASE(test_against_llama_cpp(model));
     CASE(test_gradient(model, 0));
     CASE(test_gradient(model, 5));
+    CASE(test_composed(model));
     CASE(test_blocks());
     model.tied = false;
     model.rope_factors = true;

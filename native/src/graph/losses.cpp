@@ -13,7 +13,9 @@ Var frozen_cross_entropy(Graph &g, const FrozenLinear &head, Var x, int64_t at_o
                          ggml_tensor *weights, ggml_tensor **logprobs) {
     const int64_t n_blocks = (x.value->ne[1] + at_once - 1) / at_once;
     if (n_blocks == 1) return cross_entropy(g, frozen_linear(g, head, x), flat_targets, weights, logprobs);
-    const std::vector<Var> blocks = split(g, x, n_blocks);
+    const std::vector<Var> blocks = split(g, x, n_blocks); // of at_once columns, by which targets are numbered
+    if (blocks[0].value->ne[1] != at_once)
+        fail(RI_INTERNAL, "a loss in blocks of %d columns, not %d", int(blocks[0].value->ne[1]), int(at_once));
     ggml_tensor *loss = nullptr;
     int64_t first = 0;
     for (const Var &block : blocks) {
