@@ -454,8 +454,8 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 
 // pairs makes those of the warm start. An adapter of one state learns there the answers to all
 // questions about the last item. An entry holds a single answer, and other prompts may have none
-// that one state holds: then it is the answer to the first question about the last item, or else its
-// title. An adapter that shows several entries learns to look up what the samples name.
+// that one state holds: then it is the answer to the first question about the last item, or else
+// its title. An adapter that shows several entries learns to look up what the samples name.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)

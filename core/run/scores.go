@@ -22,8 +22,8 @@ type Scoring struct {
 	// Among, if not 0, scores only the last item of the history and so many others: those that the
 	// recommender ranks highest before it.
 	Among int
-	// Cost, if not nil, is told after two of the LLM's calls what all titles of the catalogue cost for
-	// each history.
+	// Cost, if not nil, is told after two of the LLM's calls what all titles of the catalogue cost
+	// for each history.
 	Cost func(interpret.Cost)
 }
 

@@ -1,6 +1,6 @@
-// The core's graphs on Metal: all but three gradients. That of looking rows up is a product with the
-// one-hot matrix of the ids there, some rows of the table at a time (scatter_rows), that of RMSNorm
-// is put together from smaller operations.
+// The core's graphs on Metal: all but three gradients. That of looking rows up is a product with
+// the one-hot matrix of the ids there, some rows of the table at a time (scatter_rows), that of
+// RMSNorm is put together from smaller operations.
 #include "support/every_graph.h"
 
 int main() {

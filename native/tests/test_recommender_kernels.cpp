@@ -79,8 +79,8 @@ template <typename T> T sigmoid(T x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 // ---- attention
 
-// Inputs q, k, v and, for the pointwise form, bias [T] and pairs [samples, queries, T], which may be
-// missing; mask is a constant.
+// Inputs q, k, v and, for the pointwise form, bias [T] and pairs [samples, queries, T], which may
+// be missing; mask is a constant.
 template <typename T>
 std::vector<T> attention(const ShortAttention &s, bool pointwise, const Floats &mask, const Inputs<T> &in) {
     const int64_t row = s.heads * s.head_dim, queries = s.at_last ? 1 : s.positions;

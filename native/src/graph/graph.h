@@ -75,8 +75,8 @@ class Graph {
 
     // Builds the gradients of `loss`, one of losses.h.
     void backward(Var loss);
-    // Computes `loss`, and its gradient as far as `of`, before all that the graph is given later, so
-    // that the memory of what lies between them is free by then.
+    // Computes `loss`, and its gradient as far as `of`, before all that the graph is given later,
+    // so that the memory of what lies between them is free by then.
     void settle(Var loss, Var of);
     // A parameter's gradient after what backward() has added to it; where there are no kernels.
     ggml_tensor *gradient(ggml_tensor *of_parameter) const;

@@ -9,8 +9,9 @@ constexpr int64_t block_in = 1536;  // inputs of one pass over a panel: what sta
 constexpr int64_t block_rows = 192; // rows of one pass; a multiple of each set's tile
 static_assert(block_rows % tile_rows == 0);
 
-// A matrix that does not fit into the caches is read from front to back once for each token. The processor looks ahead
-// by itself as far as its instructions in flight reach, which is not far enough.
+// A matrix that does not fit into the caches is read from front to back once for each token. The
+// processor looks ahead by itself as far as its instructions in flight reach, which is not far
+// enough.
 constexpr int64_t bytes_ahead = 8192;
 RI_INLINE void ask_ahead(const void *data, int64_t n_bytes) {
 #pragma GCC unroll 6

@@ -166,8 +166,8 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     auto own_columns = [=](ggml_tensor *x) {
         return transposed(ggml_view_3d(ctx, x, S, x->ne[1], x->ne[2], x->nb[1], x->nb[2], size_t(P) * sizeof(float)));
     };
-    // Queries and keys [hd, H + Hkv, N], which are rotated again for the gradient: kept is what they
-    // come from.
+    // Queries and keys [hd, H + Hkv, N], which are rotated again for the gradient: kept is what
+    // they come from.
     auto turned = [=, &g] {
         return rotated(g, plan,
                        ggml_view_3d(ctx, qkv.value, hd, H + Hkv, N, size_t(hd) * sizeof(float), qkv.value->nb[1], 0));
@@ -186,8 +186,8 @@ Var Llm::attention_composed(Graph &g, const AttentionPlan &plan, const Prefix &p
     return g.record(y, {qkv}, [=, &g](ggml_tensor *dy) {
         ggml_tensor *d = by_group(dy, H), *again = turned(), *q = by_group(again, H + Hkv), *p = weights(again, q);
         ggml_tensor *dp = ggml_mul_mat(ctx, rows(cached.v, qkv.value, H + 2 * Hkv, H + Hkv), d);
-        // ggml's CPU backend computes this wrongly where the result takes p's place, which it cannot:
-        // dv reads p later.
+        // ggml's CPU backend computes this wrongly where the result takes p's place, which it
+        // cannot: dv reads p later.
         ggml_tensor *ds = ggml_soft_max_ext_back(ctx, dp, p, attention_scale, 0.0f);
         if (!g.supported(ds)) ds = composed::softmax_back(g, dp, p, attention_scale);
         ggml_tensor *dq = ggml_mul_mat(ctx, columns(cached.k_t, again, H + Hkv, H), ds);

@@ -162,8 +162,8 @@ class Llm {
     Var attention_by_kernels(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer,
                              Var qkv) const;
     Var attention_composed(Graph &graph, const AttentionPlan &plan, const Prefix &prefix, size_t layer, Var qkv) const;
-    // Queries and keys [head_dim, heads, rows] after rotation; by ggml_rope_ext_back the gradient before
-    // it.
+    // Queries and keys [head_dim, heads, rows] after rotation; by ggml_rope_ext_back the gradient
+    // before it.
     ggml_tensor *rotated(Graph &graph, const AttentionPlan &plan, ggml_tensor *x,
                          decltype(ggml_rope_ext) *rope = ggml_rope_ext) const;
     // Puts a layer's keys and values among `qkv` into a prefix, without leaving the device.

@@ -4,7 +4,8 @@
 // queries and keys, each by a SiLU, attends pointwise, normalises what is attended to, gates it,
 // and adds its projection to the input. The bias of attention is one number for each distance
 // between positions and, with `times`, one for each bucket of the time between two items (that code
-// takes the time until the next item instead of a query's own); the heads share both. The last output is normalised, and scores are products with the item embeddings.
+// takes the time until the next item instead of a query's own); the heads share both. The last
+// output is normalised, and scores are products with the item embeddings.
 #include "encoder_ops.h"
 #include "recommenders/registry.h"
 
