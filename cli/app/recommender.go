@@ -315,8 +315,8 @@ func recommenderTrain(c *cli.Context) error {
 	})
 }
 
-// withRecommender calls a function with an engine, the recommender that the flag names, as an encoder
-// of its data set's sequences, the data set and the split.
+// withRecommender calls a function with an engine, the recommender that the flag names, as an
+// encoder of its data set's sequences, the data set and the split.
 func withRecommender(c *cli.Context, body func(*cgo.Engine, recommender.Live, *dataset.Dataset, dataset.Split) error) error {
 	d, split, err := loadSplit(c)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // signatures are Bloom filters of texts: bits for their characters and for their pairs of
-// characters. Bit b of all texts is together, so that a search reads only the bits of its query, and
-// then only texts that have them all.
+// characters. Bit b of all texts is together, so that a search reads only the bits of its query,
+// and then only texts that have them all.
 type signatures [64 + 256][]uint64
 
 // bitsOf gives the bits of a text, some of them several times.

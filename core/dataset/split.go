@@ -39,8 +39,8 @@ type Sequence struct {
 	Row     int32   // of Next among the sorted events, or in a file of states; 0 where sequences were given
 }
 
-// Rows gives the rows of the history's items, with that of Next or without it: -1-r for row r, which
-// no item's id can be.
+// Rows gives the rows of the history's items, with that of Next or without it: -1-r for row r,
+// which no item's id can be.
 func (s Sequence) Rows(next bool) []int32 {
 	rows := make([]int32, 0, len(s.History)+1)
 	for r := s.Row - int32(len(s.History)); r <= s.Row; r++ {

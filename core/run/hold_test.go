@@ -95,8 +95,8 @@ func TestHoldOut_keepsItemsFromTraining(t *testing.T) {
 			t.Errorf("item %d chooses the adapter and is not held out", item)
 		}
 	}
-	// Titles of held-out items are asked for nowhere; half of the genres that choose the adapter are
-	// theirs.
+	// Titles of held-out items are asked for nowhere; half of the genres that choose the adapter
+	// are theirs.
 	p.choosing = p.held
 	lessons, err := p.validationLessons()
 	if err != nil {
