@@ -1,5 +1,7 @@
 #include "kernel_device.h"
 
+#include "pack.h"
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -9,8 +11,8 @@ namespace ri {
 
 namespace {
 
-// Packed, a weight takes 2 bytes in addition to those in the mapped file. Of larger models only
-// BF16 matrices are packed.
+// Packed, a weight takes 1.25 bytes (whole numbers) or 2 in addition to those in the mapped file.
+// Of larger models only BF16 matrices are packed.
 constexpr int64_t most_parameters_to_copy = 2'000'000'000;
 
 // Attention with a mask, and without biases by distance, a cap on scores, and sinks.
@@ -83,11 +85,10 @@ ggml_backend_t KernelDevice::start(ggml_backend_dev_t device, const char *) {
 }
 
 // A product with a matrix of the model that is stored as in the file, in a type that packing makes
-// faster. Measured with SmolLM2-135M on 2 cores with AVX512-BF16, packed against ggml's kernel,
-// tokens a second of 1 and of 32 sequences: Q5_1 171 and 1570 against 184 and 330, Q8_0 171 and
-// 1580 against 189 and 650, F16 178 and 1630 against 143 and 750. Where ggml has laid a matrix out
-// for a kernel of its own, in a type of buffer of its own, it keeps it: Q4_0 169 and 1530 against
-// 343 and 1320. F32 stays exact.
+// faster (docs/results.md, Speed). Where ggml has laid a matrix out for a kernel of its own, in a
+// type of buffer of its own, it keeps it: of Q4_0 one sequence got 343 tokens a second from ggml
+// and 169 packed in bfloat16, 32 sequences 1320 and 1530 (SmolLM2-135M, 2 CPUs of an AMD EPYC, Zen
+// 5, AVX512-BF16). F32 stays exact.
 bool KernelDevice::is_product(const ggml_tensor *op) const {
     if (op->op != GGML_OP_MUL_MAT) return false;
     const ggml_tensor *weight = op->src[0], *x = op->src[1];
@@ -105,20 +106,14 @@ void KernelDevice::pack(ggml_tensor *const *nodes, int n) {
         if (!is_product(nodes[i])) continue;
         const ggml_tensor *weight = nodes[i]->src[0]; // ggml's order: ne[0] inputs of each of ne[1] outputs
         if (!matrices_.count(weight))
-            fresh.try_emplace(weight, *engine_.kernels(), kernels::Weights::bf16, weight->ne[1], weight->ne[0]);
+            fresh.try_emplace(weight, packed_for(*engine_.kernels(), weight->type, weight->ne[1], weight->ne[0]));
     }
     if (fresh.empty()) return;
     engine_.parallel([&](int ith, int nth) {
-        std::vector<float> numbers;
-        for (auto &[weight, matrix] : fresh) {
-            const auto to_float = ggml_get_type_traits(weight->type)->to_float;
-            numbers.resize(size_t(weight->ne[0]));
-            for (int64_t out = weight->ne[1] * ith / nth; out < weight->ne[1] * (ith + 1) / nth; ++out) {
-                const char *row = static_cast<const char *>(weight->data) + size_t(out) * weight->nb[1];
-                to_float(row, numbers.data(), weight->ne[0]);
-                matrix.set_row(out, numbers.data());
-            }
-        }
+        for (auto &[weight, matrix] : fresh)
+            for (int64_t out = weight->ne[1] * ith / nth; out < weight->ne[1] * (ith + 1) / nth; ++out)
+                pack_row(weight->type, static_cast<const char *>(weight->data) + size_t(out) * weight->nb[1], out,
+                         matrix);
     });
     matrices_.merge(fresh);
 }

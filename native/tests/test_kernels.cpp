@@ -48,6 +48,34 @@ double rounded(float x) { return ggml_bf16_to_fp32(ggml_fp32_to_bf16(x)); }
 // values.
 double bound_of_sum(int64_t n) { return 4 * 0x1p-24 * (2 + std::sqrt(double(n))); }
 
+// Products with a matrix whose weights are `weight`, [n_out, n_in].
+std::vector<float> check_products(const PackedMatrix &matrix, Weights weights, const std::vector<float> &weight,
+                                  const std::vector<float> &x, int64_t rows) {
+    const int64_t n_out = matrix.n_out(), n_in = matrix.n_in();
+    const auto y = run(size_t(rows * n_out),
+                       [&](float *out, int ith, int nth) { matrix.multiply(x.data(), rows, out, ith, nth); });
+    for (int64_t r = 0; r < rows; ++r) { // by itself as among others
+        const auto alone = run(size_t(n_out), [&](float *out, int ith, int nth) {
+            matrix.multiply(x.data() + r * n_in, 1, out, ith, nth);
+        });
+        if (!CHECK(std::equal(alone.begin(), alone.end(), y.begin() + r * n_out))) return y;
+    }
+    const bool rounds_input = weights != Weights::f32 && set->rounds_input;
+    const bool rounds_weight = weights == Weights::bf16 || rounds_input;
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t o = 0; o < n_out; ++o) {
+            double sum = 0, size = 0;
+            for (int64_t i = 0; i < n_in; ++i) {
+                const float a = x[size_t(r * n_in + i)], b = weight[size_t(o * n_in + i)];
+                const double term = (rounds_input ? rounded(a) : a) * (rounds_weight ? rounded(b) : b);
+                sum += term;
+                size += std::abs(term);
+            }
+            if (!CHECK_NEAR(y[size_t(r * n_out + o)], sum, bound_of_sum(n_in) * size)) return y;
+        }
+    return y;
+}
+
 void test_multiply(Weights weights, int64_t rows, int64_t n_out, int64_t n_in) {
     const auto weight = draw(size_t(n_out * n_in)), x = draw(size_t(rows * n_in));
     PackedMatrix by_row(*set, weights, n_out, n_in), by_column(*set, weights, n_out, n_in);
@@ -58,29 +86,27 @@ void test_multiply(Weights weights, int64_t rows, int64_t n_out, int64_t n_in) {
         for (int64_t o = 0; o < n_out; ++o) column[size_t(o)] = weight[size_t(o * n_in + i)];
         by_column.set_column(i, column.data());
     }
-    auto product = [&](const PackedMatrix &matrix) {
-        return run(size_t(rows * n_out),
-                   [&](float *y, int ith, int nth) { matrix.multiply(x.data(), rows, y, ith, nth); });
-    };
-    const auto y = product(by_row);
-    CHECK(product(by_column) == y);
-    for (int64_t r = 0; r < rows; ++r) { // by itself as among others
-        std::vector<float> alone(static_cast<size_t>(n_out));
-        by_row.multiply(x.data() + r * n_in, 1, alone.data(), 0, 1);
-        if (!CHECK(std::equal(alone.begin(), alone.end(), y.begin() + r * n_out))) return;
-    }
-    const bool rounds = weights == Weights::bf16;
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t o = 0; o < n_out; ++o) {
-            double sum = 0, size = 0;
-            for (int64_t i = 0; i < n_in; ++i) {
-                const float a = x[size_t(r * n_in + i)], b = weight[size_t(o * n_in + i)];
-                const double term = (rounds && set->rounds_input ? rounded(a) : a) * (rounds ? rounded(b) : b);
-                sum += term;
-                size += std::abs(term);
+    CHECK(check_products(by_row, weights, weight, x, rows) == check_products(by_column, weights, weight, x, rows));
+}
+
+// Scales and offsets are multiples of 2^-11, so that float32 holds what a number stands for
+// exactly.
+void test_multiply_whole(int64_t rows, int64_t n_out, int64_t n_in) {
+    const auto x = draw(size_t(rows * n_in));
+    std::vector<float> weight(size_t(n_out * n_in));
+    PackedMatrix matrix(*set, Weights::q8, n_out, n_in);
+    for (int64_t o = 0; o < n_out; ++o)
+        for (int64_t b = 0; b < n_in / block_inputs; ++b) {
+            const float scale = float(int64_t(generator() % 63)) * 0x1p-11f;
+            const float offset = float(int64_t(generator() % 4095) - 2047) * 0x1p-11f;
+            int8_t numbers[block_inputs];
+            for (int64_t i = 0; i < block_inputs; ++i) {
+                numbers[i] = int8_t(generator());
+                weight[size_t(o * n_in + b * block_inputs + i)] = scale * float(numbers[i]) + offset;
             }
-            if (!CHECK_NEAR(y[size_t(r * n_out + o)], sum, bound_of_sum(n_in) * size)) return;
+            matrix.set_block(o, b, scale, offset, numbers);
         }
+    check_products(matrix, Weights::q8, weight, x, rows);
 }
 
 // `count` numbers agree with what a function of the index says, to a tolerance relative to the
@@ -373,6 +399,9 @@ void test_set() {
                                    {3, 95, 34}, {200, 97, 31}, {5, 50, 1537}, {2, 48 * 17, 3100}};
     for (Weights weights : {Weights::f32, Weights::bf16})
         for (const auto &p : products) test_multiply(weights, p[0], p[1], p[2]);
+    const int64_t whole[][3] = {{1, 1, 32},  {1, 48 * 3, 64}, {2, 49, 96},
+                                {9, 97, 32}, {70, 33, 64},    {3, 50, 1536 + 64}};
+    for (const auto &p : whole) test_multiply_whole(p[0], p[1], p[2]);
     for (int64_t rows : {1, 7}) {
         for (int64_t n : {5, 16, 48, 99, 576}) {
             test_rms_norm(rows, n);

@@ -8,12 +8,16 @@
 
 namespace ri::kernels {
 
-enum class Weights { f32, bf16 };
+// q8: whole numbers of 8 bits, with a scale and an offset for every `block_inputs` inputs of an
+// output.
+enum class Weights { f32, bf16, q8 };
+constexpr int64_t block_inputs = 32;
 
 // A frozen matrix [n_out, n_in] in panels of the set's width, so that a product reads it from front
 // to back. Float32 panels hold one row of outputs for each input; bfloat16 panels hold pairs of
 // inputs side by side, which is the order that vdpbf16ps reads and that widens to float32 by one
-// shift or mask.
+// shift or mask. Panels of whole numbers hold for each block of inputs the scales of all outputs
+// and their offsets, in float32, and then the numbers, in pairs if the set rounds its input.
 struct Packed {
     int64_t n_out, n_in;
     Weights weights;

@@ -85,6 +85,20 @@ RI_INLINE Vector load_half(const void *p) {
 #endif
 }
 
+// Whole numbers of 8 bits, `lanes` of them.
+RI_INLINE Vector load_whole(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
+#elif defined(__AVX2__)
+    return (Vector)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))));
+#else
+    typedef int8_t Bytes __attribute__((vector_size(lanes)));
+    Bytes bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, Vector);
+#endif
+}
+
 // ---- functions, of one float or of a vector of them
 
 template <typename T> RI_INLINE T all(float x) { return x - T{}; } // x + 0 would not be x for -0, and costs a sum
