@@ -106,11 +106,11 @@ func TestGradientProblems_planted(t *testing.T) {
 			defer model.Close()
 			params := fill(t, &model.Model, rand.New(rand.NewPCG(8, 1)), isNorm)
 			if _, err := model.Backward(cgo.RecommenderBatch{
-				Histories: cgo.Histories{Items: items, Lengths: lengths}, Targets: targets,
+				Histories: cgo.Histories{Items: items, Lengths: lengths, Times: times}, Targets: targets,
 			}); err != nil {
 				t.Fatal(err)
 			}
-			batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths}, Targets: targets}
+			batch := complexstep.Batch{Histories: complexstep.Histories{Items: items, Lengths: lengths, Times: times}, Targets: targets}
 			loss := func(p complexstep.Params) complex128 { return complexstep.Loss(m.formula, p, batch) }
 			// The scores' bias, or the one closest to them.
 			biases := []string{"s_fc.bias", "output_bias", "last_norm.bias"}
