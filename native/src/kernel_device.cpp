@@ -111,9 +111,7 @@ void KernelDevice::pack(ggml_tensor *const *nodes, int n) {
     if (fresh.empty()) return;
     engine_.parallel([&](int ith, int nth) {
         for (auto &[weight, matrix] : fresh)
-            for (int64_t out = weight->ne[1] * ith / nth; out < weight->ne[1] * (ith + 1) / nth; ++out)
-                pack_row(weight->type, static_cast<const char *>(weight->data) + size_t(out) * weight->nb[1], out,
-                         matrix);
+            pack_rows(weight->type, weight->data, weight->ne[1] * ith / nth, weight->ne[1] * (ith + 1) / nth, matrix);
     });
     matrices_.merge(fresh);
 }

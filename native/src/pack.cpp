@@ -26,42 +26,22 @@ void unpack(const uint8_t bytes[block_inputs / 2], int8_t *numbers) {
     }
 }
 
-// A fifth bit for each number, from the lowest on.
-void add_bits(const uint8_t bits[block_inputs / 8], int8_t *numbers) {
-    for (int i = 0; i < block_inputs; ++i) numbers[i] = int8_t(numbers[i] | (bits[i / 8] >> i % 8 & 1) << 4);
-}
-
-void subtract(int8_t from_all, int8_t *numbers) {
-    for (int i = 0; i < block_inputs; ++i) numbers[i] = int8_t(numbers[i] - from_all);
-}
-
-Block unpacked(const block_q4_0 &b) {
-    Block block{number(b.d), 0, {}};
-    unpack(b.qs, block.numbers);
-    subtract(8, block.numbers);
+// A block of such numbers, from all of which `zero` is subtracted, with a fifth bit for each number if
+// `fifth` is not null.
+Block block_of(float scale, float offset, const uint8_t *bytes, const uint8_t *fifth, int zero) {
+    Block block{scale, offset, {}};
+    unpack(bytes, block.numbers);
+    for (int i = 0; i < block_inputs; ++i) {
+        const int high = fifth ? (fifth[i / 8] >> i % 8 & 1) << 4 : 0;
+        block.numbers[i] = int8_t((block.numbers[i] | high) - zero);
+    }
     return block;
 }
 
-Block unpacked(const block_q4_1 &b) {
-    Block block{number(b.data.data.d), number(b.data.data.m), {}};
-    unpack(b.qs, block.numbers);
-    return block;
-}
-
-Block unpacked(const block_q5_0 &b) {
-    Block block{number(b.d), 0, {}};
-    unpack(b.qs, block.numbers);
-    add_bits(b.qh, block.numbers);
-    subtract(16, block.numbers);
-    return block;
-}
-
-Block unpacked(const block_q5_1 &b) {
-    Block block{number(b.data.data.d), number(b.data.data.m), {}};
-    unpack(b.qs, block.numbers);
-    add_bits(b.qh, block.numbers);
-    return block;
-}
+Block unpacked(const block_q4_0 &b) { return block_of(number(b.d), 0, b.qs, nullptr, 8); }
+Block unpacked(const block_q4_1 &b) { return block_of(number(b.data.data.d), number(b.data.data.m), b.qs, nullptr, 0); }
+Block unpacked(const block_q5_0 &b) { return block_of(number(b.d), 0, b.qs, b.qh, 16); }
+Block unpacked(const block_q5_1 &b) { return block_of(number(b.data.data.d), number(b.data.data.m), b.qs, b.qh, 0); }
 
 Block unpacked(const block_q8_0 &b) {
     Block block{number(b.d), 0, {}};
@@ -114,18 +94,22 @@ kernels::PackedMatrix packed_for(const kernels::KernelSet &set, ggml_type type, 
     return {set, reader_of_blocks(type) ? kernels::Weights::q8 : kernels::Weights::bf16, n_out, n_in};
 }
 
-void pack_row(ggml_type type, const void *row, int64_t out, kernels::PackedMatrix &matrix) {
+void pack_rows(ggml_type type, const void *rows, int64_t first, int64_t last, kernels::PackedMatrix &matrix) {
     const int64_t n = matrix.n_in();
-    if (const BlockReader read = reader_of_blocks(type)) {
+    const BlockReader read = reader_of_blocks(type);
+    std::vector<float> numbers(read ? 0 : size_t(n));
+    for (int64_t out = first; out < last; ++out) {
+        const char *row = static_cast<const char *>(rows) + size_t(out) * ggml_row_size(type, n);
+        if (!read) {
+            ggml_get_type_traits(type)->to_float(row, numbers.data(), n);
+            matrix.set_row(out, numbers.data());
+            continue;
+        }
         for (int64_t b = 0; b < n / block_inputs; ++b) {
             const Block block = read(row, b);
             matrix.set_block(out, b, block.scale, block.offset, block.numbers);
         }
-        return;
     }
-    std::vector<float> numbers(static_cast<size_t>(n));
-    ggml_get_type_traits(type)->to_float(row, numbers.data(), n);
-    matrix.set_row(out, numbers.data());
 }
 
 } // namespace ri

@@ -10,8 +10,9 @@ namespace ri {
 // Room for a matrix whose rows have the given type.
 kernels::PackedMatrix packed_for(const kernels::KernelSet &set, ggml_type type, int64_t n_out, int64_t n_in);
 
-// Sets row `out` of it to a row of that type.
-void pack_row(ggml_type type, const void *row, int64_t out, kernels::PackedMatrix &matrix);
+// Sets its rows from `first` to `last` - 1 to those of a matrix of that type, whose row 0 `rows` points
+// to.
+void pack_rows(ggml_type type, const void *rows, int64_t first, int64_t last, kernels::PackedMatrix &matrix);
 
 // A block of a row: number i stands for scale * numbers[i] + offset.
 struct Block {

@@ -414,6 +414,24 @@ void test_bf16(const TinyGguf &model, size_t n_prefix) {
 // measured).
 double tolerance_between_shapes(ri_precision precision) { return precision == RI_F32 ? bound(5e-5, 0.01) : 0.03; }
 
+// The log-probabilities of each sample by itself, of as many positions as it has, and the sum of
+// their losses; the adapter sums their gradients.
+std::pair<std::vector<float>, double> one_by_one(const AlignFixture &f, ri_prefix *prefix, const Samples &samples,
+                                                 size_t n, const size_t *lengths) {
+    std::vector<float> apart;
+    double loss = 0;
+    for (size_t b = 0; b < n; ++b) {
+        const Samples alone = samples.only(b, lengths[b]);
+        const auto logp = logprobs(f, prefix, alone);
+        apart.insert(apart.end(), logp.begin(), logp.end());
+        const ri_align_batch batch = alone.batch(0.25);
+        double part = 0;
+        CHECK_OK(ri_align_backward(f.llama, prefix, f.adapter, &batch, &part, &err));
+        loss += part;
+    }
+    return {apart, loss};
+}
+
 // The same sample in two forms: with or without a prefix, alone or in a batch with padding.
 void test_same_samples(const TinyGguf &model, ri_precision precision) {
     AlignFixture f(model, precision);
@@ -441,17 +459,7 @@ void test_same_samples(const TinyGguf &model, ri_precision precision) {
     CHECK_NEAR(unshared.loss, step.loss, tolerance);
     CHECK(cosine(unshared.gradient, step.gradient) > 1 - tolerance);
 
-    std::vector<float> apart;
-    double loss = 0;
-    for (size_t b = 0; b < B; ++b) { // whose gradients are summed by the adapter
-        const Samples alone = samples.only(b, lengths[b]);
-        const auto logp = logprobs(f, prefix, alone);
-        apart.insert(apart.end(), logp.begin(), logp.end());
-        const ri_align_batch batch = alone.batch(0.25);
-        double part = 0;
-        CHECK_OK(ri_align_backward(f.llama, prefix, f.adapter, &batch, &part, &err));
-        loss += part;
-    }
+    const auto [apart, loss] = one_by_one(f, prefix, samples, B, lengths);
     CHECK_NEAR(largest_difference(apart, together), 0, tolerance);
     CHECK_NEAR(loss, step.loss, tolerance);
     const auto summed = take_gradient(f.adapter);
@@ -471,17 +479,7 @@ void test_blocks() {
     ri_prefix *prefix = f.prefix(random_tokens(5, 7));
     const auto together = logprobs(f, prefix, samples);
     const Step step = backward(f, prefix, samples, 0.25);
-    std::vector<float> apart;
-    double loss = 0;
-    for (size_t b = 0; b < B; ++b) { // whose gradients are summed by the adapter
-        const Samples alone = samples.only(b, S);
-        const auto logp = logprobs(f, prefix, alone);
-        apart.insert(apart.end(), logp.begin(), logp.end());
-        const ri_align_batch batch = alone.batch(0.25);
-        double part = 0;
-        CHECK_OK(ri_align_backward(f.llama, prefix, f.adapter, &batch, &part, &err));
-        loss += part;
-    }
+    const auto [apart, loss] = one_by_one(f, prefix, samples, B, std::vector<size_t>(B, S).data());
     const double tolerance = tolerance_between_shapes(RI_F32);
     CHECK_NEAR(largest_difference(apart, together), 0, tolerance);
     CHECK_NEAR(loss, step.loss, tolerance * loss);

@@ -463,8 +463,7 @@ void test_device(ggml_type type, int64_t rows, int64_t n_out, int64_t n_in) {
     std::vector<char> weight(ggml_row_size(type, n_in) * size_t(n_out));
     ggml_quantize_chunk(type, numbers.data(), weight.data(), 0, n_out, n_in, nullptr);
     ri::kernels::PackedMatrix matrix = ri::packed_for(*engine.kernels(), type, n_out, n_in);
-    for (int64_t o = 0; o < n_out; ++o)
-        ri::pack_row(type, weight.data() + size_t(o) * ggml_row_size(type, n_in), o, matrix);
+    ri::pack_rows(type, weight.data(), 0, n_out, matrix);
     std::vector<float> expected(size_t(rows * n_out)), got(expected.size());
     matrix.multiply(x.data(), rows, expected.data(), 0, 1);
 
