@@ -26,8 +26,8 @@ void unpack(const uint8_t bytes[block_inputs / 2], int8_t *numbers) {
     }
 }
 
-// A block of such numbers, from all of which `zero` is subtracted, with a fifth bit for each number if
-// `fifth` is not null.
+// A block of such numbers, from all of which `zero` is subtracted; `fifth`, unless it is null, has
+// a fifth bit for each.
 Block block_of(float scale, float offset, const uint8_t *bytes, const uint8_t *fifth, int zero) {
     Block block{scale, offset, {}};
     unpack(bytes, block.numbers);

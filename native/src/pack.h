@@ -10,8 +10,8 @@ namespace ri {
 // Room for a matrix whose rows have the given type.
 kernels::PackedMatrix packed_for(const kernels::KernelSet &set, ggml_type type, int64_t n_out, int64_t n_in);
 
-// Sets its rows from `first` to `last` - 1 to those of a matrix of that type, whose row 0 `rows` points
-// to.
+// Sets its rows from `first` to `last` - 1 to those of a matrix of that type, whose rows begin at
+// `rows`.
 void pack_rows(ggml_type type, const void *rows, int64_t first, int64_t last, kernels::PackedMatrix &matrix);
 
 // A block of a row: number i stands for scale * numbers[i] + offset.
