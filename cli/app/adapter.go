@@ -28,7 +28,8 @@ func adapterCommand() *cli.Command {
 				Usage: "export the weights as a PyTorch state dict",
 				Description: adapter.Modules() + "See docs/training.md for the formulas. Inputs are the recommender's states, not standardised;\n" +
 					"outputs are the soft tokens of each input, concatenated. The metadata names the files the adapter belongs to.",
-				Flags:  []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"}},
+				Flags: []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"},
+					&cli.IntFlag{Name: "question", Usage: "of an adapter of several questions, the `NUMBER`, from 1, of the one whose weights to write", Value: 1}},
 				Action: adapterExport,
 			},
 		},
@@ -55,6 +56,9 @@ func adapterInfo(c *cli.Context) error {
 	}
 	if trained.Mixed > 0 {
 		kind += fmt.Sprintf(" of %d states", trained.Mixed)
+	}
+	if trained.Questions > 0 {
+		kind += fmt.Sprintf(", with a first layer for each of %d questions", trained.Questions)
 	}
 	if trained.LookUps > 0 {
 		kind += fmt.Sprintf(", of which it looks up %d, for %d soft tokens each", trained.LookUps, trained.TokensOfEntry())
@@ -88,7 +92,11 @@ func adapterExport(c *cli.Context) error {
 	if err := newFile(out); err != nil {
 		return err
 	}
-	if err := trained.Export(out, p); err != nil {
+	question := c.Int("question")
+	if most := max(1, trained.Questions); question < 1 || question > most {
+		return usage(c, "--question is %d; the adapter has weights for %d", question, most)
+	}
+	if err := trained.For(question-1).Export(out, p); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.App.Writer, out)

@@ -144,4 +144,16 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "ranks", "--run", "@run", "--task", "residual")
 	contains(t, stdout, "median percentile", "states of another sample", "titles of held-out items")
 	fails(t, 2, []string{"--prompt or --task"}, dir, with(train, "--prompt", "residual")...)
+	stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
+	contains(t, stdout, "states 16 wide", "a first layer for each of 2 questions")
+	export := []string{"adapter", "export", "--adapter", "@run/adapter.safetensors", "--out", "@second.safetensors", "--question"}
+	fails(t, 2, []string{"--question is 3", "weights for 2"}, dir, with(export, "3")...)
+	runs(t, dir, with(export, "2")...)
+	exported, err := artifact.ReadSafetensors(filepath.Join(dir, "second.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exported.Float32("0.weight", 16, 16); err != nil {
+		t.Error(err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
@@ -11,14 +12,15 @@ import (
 
 // Shape is the kind and the size of an adapter.
 type Shape struct {
-	Kind    adapter.Kind `json:"kind"`
-	In      int          `json:"in"`                // D, width of a state
-	Hidden  int          `json:"hidden,omitempty"`  // hidden units
-	Mixed   int          `json:"mixed,omitempty"`   // states that are mixed: the recommender's positions
-	Entries int          `json:"entries,omitempty"` // entries, one for each item
-	LookUps int          `json:"lookups,omitempty"` // entries that are shown of an input
-	Tokens  int          `json:"tokens"`            // soft tokens for each input: K, or K for each entry that is shown
-	Embd    int          `json:"embd"`              // E, width of the LLM's embeddings
+	Kind      adapter.Kind `json:"kind"`
+	In        int          `json:"in"`                  // D, width of a state
+	Questions int          `json:"questions,omitempty"` // Q, questions that have a first layer of their own; 0: all share one
+	Hidden    int          `json:"hidden,omitempty"`    // hidden units
+	Mixed     int          `json:"mixed,omitempty"`     // states that are mixed: the recommender's positions
+	Entries   int          `json:"entries,omitempty"`   // entries, one for each item
+	LookUps   int          `json:"lookups,omitempty"`   // entries that are shown of an input
+	Tokens    int          `json:"tokens"`              // soft tokens for each input: K, or K for each entry that is shown
+	Embd      int          `json:"embd"`                // E, width of the LLM's embeddings
 }
 
 // Validate reports what is wrong with the shape, or nil.
@@ -31,6 +33,32 @@ func (s Shape) Validate() error {
 // a mixture's states side by side.
 func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
 
+// inputWidth is how many numbers the native adapter reads for an input: its width or, where
+// questions have first layers of their own, Q blocks of a state and a 1, which takes the place of
+// that layer's bias.
+func (s Shape) inputWidth() int {
+	if s.Questions > 0 {
+		return s.Questions * (s.In + 1)
+	}
+	return s.Width()
+}
+
+// appendInputs appends the inputs of the native adapter for states [n, Width] that a question is
+// about: the states themselves or, where questions have first layers of their own, zeros but for
+// the question's block.
+func (s Shape) appendInputs(dst, states []float32, question int) []float32 {
+	if s.Questions == 0 {
+		return append(dst, states...)
+	}
+	for state := range slices.Chunk(states, s.In) {
+		first := len(dst) + question*(s.In+1)
+		dst = append(dst, make([]float32, s.inputWidth())...)
+		copy(dst[first:], state)
+		dst[first+s.In] = 1
+	}
+	return dst
+}
+
 // TokensOfEntry is how many soft tokens an entry has; for adapters that look nothing up, how many
 // an input has.
 func (s Shape) TokensOfEntry() int { return s.Tokens / max(1, s.LookUps) }
@@ -38,7 +66,7 @@ func (s Shape) TokensOfEntry() int { return s.Tokens / max(1, s.LookUps) }
 // params are the shape for the native core, with the root mean square of the soft tokens of a new
 // adapter.
 func (s Shape) params(rms float64) cgo.AdapterParams {
-	return cgo.AdapterParams{Kind: s.Kind.NativeName(), In: s.Width(), Hidden: s.Hidden, Mixed: s.Mixed, Entries: s.Entries,
+	return cgo.AdapterParams{Kind: s.Kind.NativeName(), In: s.inputWidth(), Hidden: s.Hidden, Mixed: s.Mixed, Entries: s.Entries,
 		LookUps: s.LookUps, Tokens: s.Tokens, Embd: s.Embd, RMS: rms}
 }
 
@@ -47,6 +75,9 @@ func (s Shape) params(rms float64) cgo.AdapterParams {
 func (s Shape) layout(rms float64) ([]cgo.TensorInfo, error) {
 	if !s.Kind.Known() {
 		return nil, fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, adapter.Kinds)
+	}
+	if s.Questions < 0 || s.Questions > 0 && (s.Mixed > 0 || s.Entries > 0) {
+		return nil, fmt.Errorf("align: %d first layers of questions; a %s adapter has none of these", s.Questions, s.Kind)
 	}
 	tensors, err := cgo.AdapterLayout(s.params(rms))
 	if err != nil {
@@ -77,7 +108,34 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 	for _, t := range layout {
 		a.Values = append(a.Values, firstValues(t, random))
 	}
+	if s.Questions > 0 && len(layout) > 1 { // its inputs are zeros but for one block
+		for i := range a.Values[0] {
+			a.Values[0][i] *= float32(math.Sqrt(float64(s.Questions)))
+		}
+	}
 	return a, nil
+}
+
+// For gives the adapter of a question, by its number, if questions have first layers of their own,
+// or else the adapter itself.
+func (a *Adapter) For(question int) *Adapter {
+	if a.Questions == 0 {
+		return a
+	}
+	own := &Adapter{Shape: a.Shape, Values: slices.Clone(a.Values)}
+	own.Questions = 0
+	if len(a.Values) < 2 { // it reads no state
+		return own
+	}
+	bias := slices.Clone(a.Values[1])
+	weight := make([]float32, 0, len(bias)*a.In)
+	for row := range bias {
+		first := row*a.inputWidth() + question*(a.In+1)
+		weight = append(weight, a.Values[0][first:first+a.In]...)
+		bias[row] += a.Values[0][first+a.In]
+	}
+	own.Values[0], own.Values[1] = weight, bias
+	return own
 }
 
 // firstValues draws a tensor's first values as the native core says.

@@ -23,6 +23,9 @@ var shapes = []Shape{
 	{Kind: "memory", In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
 	{Kind: "retrieval", In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
 	{Kind: "bias", In: 6, Tokens: 2, Embd: 8},
+	{Kind: "linear", In: 6, Questions: 2, Tokens: 2, Embd: 8},
+	{Kind: "mlp", In: 6, Questions: 3, Hidden: 10, Tokens: 2, Embd: 8},
+	{Kind: "bias", In: 6, Questions: 2, Tokens: 2, Embd: 8},
 }
 
 // layer is weight·x + bias.
@@ -111,7 +114,7 @@ func retrieve(a *Adapter, scores []float64) []float64 {
 func TestNewAdapter_outputScale(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for _, s := range []Shape{{Kind: "linear", In: 64, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Hidden: 256, Tokens: 4, Embd: 96},
-		{Kind: "mixture", In: 64, Mixed: 10, Tokens: 4, Embd: 96}} {
+		{Kind: "mixture", In: 64, Mixed: 10, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Questions: 5, Hidden: 256, Tokens: 4, Embd: 96}} {
 		a, err := NewAdapter(s, 0.13, 5)
 		if err != nil {
 			t.Fatal(err)
@@ -122,7 +125,7 @@ func TestNewAdapter_outputScale(t *testing.T) {
 			for i := range state {
 				state[i] = float32(random.NormFloat64())
 			}
-			for _, y := range forward(a, state) {
+			for _, y := range forward(a, s.appendInputs(nil, state, 0)) {
 				sum += y * y
 				n++
 			}
@@ -174,12 +177,15 @@ func TestFold(t *testing.T) {
 			t.Fatal(err)
 		}
 		folded := standard.Fold(a)
-		for first := 0; first+s.Width() <= len(states); first += 6 {
-			want := forward(a, standardised[first:first+s.Width()])
-			got := forward(folded, states[first:first+s.Width()])
-			for i := range want {
-				if math.Abs(got[i]-want[i]) > 1e-5 {
-					t.Fatalf("%s: folded %g, unfolded %g", s.Kind, got[i], want[i])
+		for question := range max(1, s.Questions) {
+			own := folded.For(question)
+			for first := 0; first+s.Width() <= len(states); first += 6 {
+				want := forward(a, s.appendInputs(nil, standardised[first:first+s.Width()], question))
+				got := forward(own, states[first:first+s.Width()])
+				for i := range want {
+					if math.Abs(got[i]-want[i]) > 1e-5 {
+						t.Fatalf("%s, question %d: folded %g, unfolded %g", s.Kind, question, got[i], want[i])
+					}
 				}
 			}
 		}

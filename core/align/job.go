@@ -27,6 +27,8 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return fmt.Errorf("align: an adapter for embeddings of width %d; the LLM's are %d wide", j.Shape.Embd, info.Embd)
 	case len(j.Prompts) == 0 || slices.ContainsFunc(j.Prompts, func(wordings []*prompt.Prompt) bool { return len(wordings) == 0 }):
 		return errors.New("align: there is no prompt")
+	case j.Shape.Questions > 0 && j.Shape.Questions != len(j.Prompts):
+		return fmt.Errorf("align: an adapter of %d questions for %d", j.Shape.Questions, len(j.Prompts))
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
 	case j.Shape.LookUps > 0 && j.Config.WarmSteps == 0:
@@ -66,6 +68,9 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		if n := len(pair.Items); n < 1 || n > max(1, j.Shape.LookUps) || n != len(pair.Titles) {
 			return fmt.Errorf("align: warm start pair %d: %d items with %d titles; an adapter of kind %s learns 1 to %d", i, n,
 				len(pair.Titles), j.Shape.Kind, max(1, j.Shape.LookUps))
+		}
+		if pair.Question < 0 || pair.Question >= len(j.Prompts) {
+			return fmt.Errorf("align: warm start pair %d: question %d; there are %d", i, pair.Question, len(j.Prompts))
 		}
 		for at, item := range pair.Items {
 			if j.Shape.Entries > 0 && (item < 0 || int(item) >= j.Shape.Entries) {

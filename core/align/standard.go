@@ -60,7 +60,8 @@ func (s Standard) Apply(dst, states []float32) {
 }
 
 // Fold gives the adapter that does to plain states what a does to standardised ones: W·((x - m)/s)
-// + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to.
+// + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to, and
+// where the number beside the 1 of a question's block changes in the place of b.
 func (s Standard) Fold(a *Adapter) *Adapter {
 	folded := &Adapter{Shape: a.Shape, Values: make([][]float32, len(a.Values))}
 	for i, values := range a.Values {
@@ -78,14 +79,22 @@ func (s Standard) Fold(a *Adapter) *Adapter {
 		return folded
 	}
 	weight, bias := layer[0], layer[1]
-	for row := range bias {
-		shift := float64(bias[row])
-		for col := range a.In {
-			w := float64(weight[row*a.In+col]) / float64(s.Scale[col])
-			shift -= whole * w * float64(s.Mean[col])
-			weight[row*a.In+col] = float32(w)
+	block := a.In
+	if a.Questions > 0 {
+		block++
+	}
+	for at := 0; at < len(weight); at += block {
+		constant := &bias[at*len(bias)/len(weight)]
+		if a.Questions > 0 {
+			constant = &weight[at+a.In]
 		}
-		bias[row] = float32(shift)
+		shift := float64(*constant)
+		for col := range a.In {
+			w := float64(weight[at+col]) / float64(s.Scale[col])
+			shift -= whole * w * float64(s.Mean[col])
+			weight[at+col] = float32(w)
+		}
+		*constant = float32(shift)
 	}
 	return folded
 }

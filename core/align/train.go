@@ -153,15 +153,15 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, event *Event) (
 	parts, err := r.group.Sum(ctx, r.model, leaves, func(i int) (loss float64, err error) {
 		wordings := r.job.Prompts[micros[i][0].Task]
 		p := wordings[wording(c.Seed, r.Step*c.BatchSize+i, len(wordings))]
-		laid, err := p.Batch(micros[i], weight)
+		laid, err := r.lay(p, micros[i], weight)
 		if err = errors.Join(ctx.Err(), err); err != nil {
 			return 0, err
 		}
 		if r.group.Size() == 1 && i+1 == len(micros) {
-			loss, gradNorm, err = r.job.LLM.Step(r.prefixes[p], r.model, cgo.AlignBatch(laid), move)
+			loss, gradNorm, err = r.job.LLM.Step(r.prefixes[p], r.model, laid, move)
 			return loss, err
 		}
-		return r.job.LLM.Backward(r.prefixes[p], r.model, cgo.AlignBatch(laid))
+		return r.job.LLM.Backward(r.prefixes[p], r.model, laid)
 	})
 	if err != nil {
 		return err
@@ -174,6 +174,13 @@ func (r *run) update(ctx context.Context, batch []prompt.Sample, event *Event) (
 	}
 	event.Norm = float64(gradNorm)
 	return err
+}
+
+// lay lays out samples of one task for the LLM and the adapter.
+func (r *run) lay(p *prompt.Prompt, samples []prompt.Sample, weight float64) (cgo.AlignBatch, error) {
+	laid, err := p.Batch(samples, weight)
+	laid.StateValues = r.job.Shape.appendInputs(nil, laid.StateValues, samples[0].Task)
+	return cgo.AlignBatch(laid), err
 }
 
 // validate measures the mean loss over the fixed validation samples, unless that has been done at
@@ -195,12 +202,12 @@ func (r *run) validate(ctx context.Context) error {
 			return err
 		}
 		p := r.job.Prompts[micro[0].Task][0]
-		laid, err := p.Batch(micro, 1)
+		laid, err := r.lay(p, micro, 1)
 		if err != nil {
 			return err
 		}
 		logProbs := make([]float32, prompt.Targets(micro))
-		if err := r.job.LLM.LogProbs(logProbs, r.prefixes[p], r.model, cgo.AlignBatch(laid)); err != nil {
+		if err := r.job.LLM.LogProbs(logProbs, r.prefixes[p], r.model, laid); err != nil {
 			return err
 		}
 		for _, logProb := range logProbs {

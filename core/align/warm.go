@@ -21,9 +21,10 @@ import (
 // item's title, end token included; for an adapter that shows several entries the sum of all states
 // of a history, and its items.
 type Pair struct {
-	State  []float32 // [D]
-	Items  []int32   // numbers in the catalogue: one, or at most as many as are looked up
-	Titles [][]int32 // of the items
+	State    []float32 // [D]
+	Items    []int32   // numbers in the catalogue: one, or at most as many as are looked up
+	Titles   [][]int32 // of the items, or the answer to a question
+	Question int       // number of the question that is answered
 }
 
 // Pairs makes the training pairs of the warm start for a prompt with the slots: the state after
@@ -154,7 +155,8 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 		}
 		parts, err := r.group.Sum(ctx, pupil, leaves, func(i int) (float64, error) {
 			from, to := i*size, min(c.WarmBatch, (i+1)*size)
-			return learn(states[from*s.In:to*s.In], pairs[from:to])
+			width := len(states) / len(pairs)
+			return learn(states[from*width:to*width], pairs[from:to])
 		})
 		for _, part := range parts {
 			loss += part
@@ -165,7 +167,7 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 	for range r.WarmSteps * c.WarmBatch { // drawn before the checkpoint
 		random.IntN(len(job.Warm))
 	}
-	states := make([]float32, 0, c.WarmBatch*s.In)
+	var states, inputs []float32
 	pace := c.pace(func() time.Duration { return time.Duration(r.Seconds * float64(time.Second)) })
 	for before := job.clock(); ; {
 		done := pace.done(r.WarmSteps)
@@ -186,7 +188,11 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 				disturb(state, c.Noise, noise)
 			}
 		}
-		loss, err := learnAll(states)
+		inputs = inputs[:0]
+		for i, pair := range pairs {
+			inputs = s.appendInputs(inputs, states[i*len(pair.State):(i+1)*len(pair.State)], pair.Question)
+		}
+		loss, err := learnAll(inputs)
 		if errors.Is(err, context.Canceled) || errors.Is(err, ranks.ErrLeft) {
 			return r.stopped(err)
 		}

@@ -453,9 +453,10 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 }
 
 // pairs makes those of the warm start. An adapter of one state learns there the answers to all
-// questions about the last item. An entry holds a single answer, and other prompts may have none
-// that one state holds: then it is the answer to the first question about the last item, or else
-// its title. An adapter that shows several entries learns to look up what the samples name.
+// questions that one state holds the answer to. An entry holds a single answer, and other prompts
+// may have none that one state holds: then it is the answer to the first question about the last
+// item, or else its title. An adapter that shows several entries learns to look up what the samples
+// name.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)
@@ -489,14 +490,14 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 	return pairs, err
 }
 
-// answered makes a pair of each sample that asks about the last item: the state after it, which a
-// prompt shows last, and the answer.
+// answered makes a pair of each sample whose answer is in one state, the one that its prompt shows
+// last: about the last item, or from a closed set with no other state beside it.
 func (p *Parts) answered(samples []prompt.Sample) (pairs []align.Pair) {
 	width := p.inputWidth()
 	for _, s := range samples {
-		if p.asked[s.Task].Last {
+		if one := p.asked[s.Task]; one.Last || one.Closed && one.prompts[0].Slots() == 1 {
 			state := s.Values[len(s.Values)-width:]
-			pairs = append(pairs, align.Pair{State: state, Items: []int32{0}, Titles: [][]int32{s.Answer}})
+			pairs = append(pairs, align.Pair{State: state, Items: []int32{0}, Titles: [][]int32{s.Answer}, Question: s.Task})
 		}
 	}
 	return pairs

@@ -62,7 +62,8 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	if err != nil {
 		return nil, err
 	}
-	if s, err = s.first(asking); err != nil {
+	s, question, err := s.first(asking)
+	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, align.AdapterFile)
@@ -79,7 +80,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 		return nil, err
 	}
 	r := &Run{Parts: parts, Spec: s, Provenance: provenance, dir: dir, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
-	if err := r.open(trained, path, opts); err != nil {
+	if err := r.open(trained.For(question), path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil

@@ -108,9 +108,8 @@ func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.
 
 // first gives the spec with the template of a question as its own, and refuses what the run does
 // not ask.
-func (s Spec) first(asking Asking) (Spec, error) {
+func (s Spec) first(asking Asking) (of Spec, at int, err error) {
 	templates := s.Templates()
-	at := 0
 	if asking.Task != "" {
 		at = slices.IndexFunc(templates, func(t prompt.Template) bool {
 			of, err := task.Of(t)
@@ -118,17 +117,17 @@ func (s Spec) first(asking Asking) (Spec, error) {
 		})
 	}
 	if at < 0 {
-		return s, fmt.Errorf("run: this run does not ask for the %s; it asks for the %s", asking.Task, s.asks())
+		return s, 0, fmt.Errorf("run: this run does not ask for the %s; it asks for the %s", asking.Task, s.asks())
 	}
 	s.Template = templates[at]
 	s.Also = slices.Delete(templates, at, at+1)
 	if n := len(s.Template.Texts) + len(s.Template.Untrained); asking.Wording < 0 || asking.Wording >= n {
-		return s, fmt.Errorf("run: wording %d of %q; it has %d", asking.Wording+1, s.Template.Name, n)
+		return s, 0, fmt.Errorf("run: wording %d of %q; it has %d", asking.Wording+1, s.Template.Name, n)
 	}
 	if len(s.Also) == 0 {
 		s.Also = nil
 	}
-	return s, nil
+	return s, at, nil
 }
 
 // asks lists what the run's prompts ask for.
@@ -197,6 +196,9 @@ func (s Spec) Validate() error {
 // positions, entries and entries that are shown as its kind has.
 func (s Spec) shape(in, embd, positions, entries, lookUps int) align.Shape {
 	shape, kind := align.Shape{Kind: s.Adapter, In: in, Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}, s.Adapter.Entry()
+	if len(s.Also) > 0 && kind.Reads == adapter.OneState && !kind.Entries {
+		shape.Questions = 1 + len(s.Also)
+	}
 	if kind.Reads == adapter.StatesSideBySide {
 		shape.Mixed = positions
 	}

@@ -27,8 +27,8 @@ func attributes() []Task {
 	}
 }
 
-// answering gives a task about the last item examples: each is of two choices, for which answers
-// stand, one after the other.
+// answering gives a task whose answers are in one state examples: each is of two choices, for which
+// answers stand, one after the other.
 func answering(t Task, answers ...string) Task {
 	for i := range answers[1:] {
 		t.Prompts[0].Examples = append(t.Prompts[0].Examples, answers[i:i+2])
