@@ -33,6 +33,7 @@ type Parts struct {
 	Task        task.Task        // that the template asks
 	Facts       *task.Facts      // that true answers are made of
 
+	shown    prompt.Shown   // how prompts show titles
 	asked    []asked        // each task of the run, the first one being Task with Prompts
 	held     map[int32]bool // items that training is kept from
 	choosing map[int32]bool // those of them by which training chooses an adapter, about which no evaluation asks
@@ -48,6 +49,12 @@ type asked struct {
 	task.Task
 	prompts []*prompt.Prompt // wordings, those that training draws first
 	trained int              // how many those are
+}
+
+// inOneState says whether the state that a prompt shows last holds the answer: about the last item,
+// or from a closed set with no other state beside it.
+func (a asked) inOneState() bool {
+	return a.Last || a.Closed && a.prompts[0].Slots() == 1
 }
 
 // openParts opens what the spec names and refuses pieces that do not belong together.
@@ -76,24 +83,20 @@ func (p *Parts) open(s Spec) (err error) {
 	if err := p.GGUF.CheckTraining(); err != nil {
 		return fmt.Errorf("run: the LLM cannot be used: %w", err)
 	}
-	shown := prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: p.reads.ShowsAllItems()}
+	p.shown = prompt.Shown{Tokens: s.Tokens, PerState: 1, AllItems: p.reads.ShowsAllItems()}
 	if p.retrieves {
-		shown.PerState = p.lookUps()
+		p.shown.PerState = p.lookUps()
 	}
 	p.Facts = task.NewFacts(p.Data, p.Split)
 	p.Split.Train = thin(p.Split.Train, int((1-s.Drawn)*mostSequences), s.Config.Seed)
 	p.Split.Validation = thin(p.Split.Validation, mostSequences/8, s.Config.Seed)
 	p.held, p.choosing = heldOut(p.Data, s.HoldOut, s.Config.Seed)
 	for _, template := range s.Templates() {
-		one := asked{trained: len(template.Texts)}
-		if one.Task, err = task.Of(template); err != nil {
-			return err
-		}
 		if slots, _ := template.Slots(); p.Live == nil && slices.ContainsFunc(slots, prompt.Compares) {
 			return fmt.Errorf("run: prompt %q compares states after parts of a history, which a file of states does not hold", template.Name)
 		}
-		template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
-		if one.prompts, err = task.Compile(p.GGUF, template, shown); err != nil {
+		one, err := p.compile(template)
+		if err != nil {
 			return err
 		}
 		p.asked = append(p.asked, one)
@@ -102,6 +105,17 @@ func (p *Parts) open(s Spec) (err error) {
 	p.Hashes = align.Provenance{Recommender: p.Source.Hash(), Dataset: p.Data.Hash(), Template: s.Template}
 	p.Hashes.LLM, err = artifact.HashFile(s.LLM)
 	return err
+}
+
+// compile makes a task of its template, without the examples that show held-out items.
+func (p *Parts) compile(template prompt.Template) (one asked, err error) {
+	one.trained = len(template.Texts)
+	if one.Task, err = task.Of(template); err != nil {
+		return one, err
+	}
+	template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
+	one.prompts, err = task.Compile(p.GGUF, template, p.shown)
+	return one, err
 }
 
 // mostSequences is how many sequences an adapter is trained on at most, drawn ones included; it is
@@ -490,12 +504,11 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 	return pairs, err
 }
 
-// answered makes a pair of each sample whose answer is in one state, the one that its prompt shows
-// last: about the last item, or from a closed set with no other state beside it.
+// answered makes a pair of each sample whose answer is in the state that its prompt shows last.
 func (p *Parts) answered(samples []prompt.Sample) (pairs []align.Pair) {
 	width := p.inputWidth()
 	for _, s := range samples {
-		if one := p.asked[s.Task]; one.Last || one.Closed && one.prompts[0].Slots() == 1 {
+		if p.asked[s.Task].inOneState() {
 			state := s.Values[len(s.Values)-width:]
 			pairs = append(pairs, align.Pair{State: state, Items: []int32{0}, Titles: [][]int32{s.Answer}, Question: s.Task})
 		}

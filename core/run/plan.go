@@ -5,6 +5,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/dataset"
 )
 
 // Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not
@@ -15,7 +16,7 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	lessons, err := parts.lessonsOf(parts.lessons(s.Drawn, s.Config.Seed))
+	_, lessons, err := parts.prepare(&s)
 	if err != nil {
 		return align.Estimate{}, err
 	}
@@ -39,6 +40,17 @@ func openToTrain(engine *cgo.Engine, s Spec) (*Parts, cgo.Precision, error) {
 		return nil, 0, errors.Join(err, parts.Close())
 	}
 	return parts, precision, nil
+}
+
+// prepare makes the sequences and the lessons that a run is trained on, and gives its questions the
+// examples that they lack.
+func (p *Parts) prepare(s *Spec) ([]dataset.Sequence, []lesson, error) {
+	sequences := p.lessons(s.Drawn, s.Config.Seed)
+	lessons, err := p.lessonsOf(sequences)
+	if err != nil {
+		return nil, nil, err
+	}
+	return sequences, lessons, p.exemplify(s, lessons)
 }
 
 // estimate is what training a run on lessons will take.

@@ -32,15 +32,14 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if err != nil {
 		return nil, err
 	}
+	// What cannot be trained is refused before the folder is made the run's.
+	sequences, lessons, err := parts.prepare(&s)
+	if err != nil {
+		return nil, err
+	}
 	job := align.Job{
 		Engine: engine, GGUF: parts.GGUF, Prompts: parts.trainedOn(), Config: s.Config, Provenance: parts.Hashes,
 		Shape: parts.shape(s, info), Tell: parts.tell, Dir: dir, Progress: progress,
-	}
-	// What cannot be trained is refused before the folder is made the run's.
-	sequences := parts.lessons(s.Drawn, s.Config.Seed)
-	lessons, err := parts.lessonsOf(sequences)
-	if err != nil {
-		return nil, err
 	}
 	estimate, err := parts.estimate(engine, s, precision, lessons)
 	if err != nil {

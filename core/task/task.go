@@ -220,17 +220,20 @@ func Prompt(name string) (prompt.Template, error) {
 		strings.Join(Prompts(), ", "), itemColumn, userColumn)
 }
 
-// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. If
-// one state stands for several items, no title's tokens could show it, and examples are omitted.
+// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples: to a
+// question with a closed set of answers, examples are answers, of which the last one counts.
+// Examples are omitted where no tokens could show what the soft tokens show: one state that stands
+// for several titles, or the states of all items for one answer about them.
 func Compile(v prompt.Vocabulary, t prompt.Template, shown prompt.Shown) ([]*prompt.Prompt, error) {
 	task, err := Of(t)
 	if err != nil {
 		return nil, err
 	}
-	shown.Answer = func(titles []string) string { return strings.Join(titles, "\n") }
-	if task.Last {
-		shown.Answer = func(titles []string) string { return titles[len(titles)-1] }
-	} else if !shown.AllItems {
+	shown.Answer = func(titles []string) string { return titles[len(titles)-1] }
+	if !task.Last && !task.Closed {
+		shown.Answer = func(titles []string) string { return strings.Join(titles, "\n") }
+	}
+	if !task.Last && task.Closed == shown.AllItems {
 		t.Examples = nil
 	}
 	return prompt.Compile(v, t, shown)

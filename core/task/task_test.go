@@ -61,8 +61,9 @@ func TestOf_refusals(t *testing.T) {
 	}
 }
 
-// The last item's title is said of an example where it is asked for, else all titles; where one
-// state shows them all there is none.
+// The last item's title is said of an example where it is asked for, and the last answer where the
+// answers are a closed set, else all titles; where the tokens of an example would not show what
+// soft tokens show, there is none.
 func TestCompile_examples(t *testing.T) {
 	examples := [][]string{{"wxyz", "k"}}
 	for _, c := range []struct {
@@ -71,6 +72,7 @@ func TestCompile_examples(t *testing.T) {
 		want     string
 	}{
 		{"last item", false, "say it\nk.:k."}, {"history", true, "say it\nwxk.:wxyz\nk."}, {"history", false, "say it\n"},
+		{"gender", false, "say it\nk.:k."}, {"gender", true, "say it\n"},
 	} {
 		template := prompt.Template{Name: "t", Asks: c.asks, Texts: []string{"say it"}, Reply: "{state}:", Examples: examples}
 		prompts, err := Compile(letters{}, template, prompt.Shown{Tokens: 2, PerState: 1, AllItems: c.allItems})
