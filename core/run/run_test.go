@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/dataset/datasettest"
@@ -518,5 +519,11 @@ func TestSpec_With(t *testing.T) {
 	}
 	if s := usual.With(promptOf(t, "recovery"), "mixture"); s.Config.WarmSteps != 0 || s.Drawn != 0 || s.Config.BatchSize != usual.Config.BatchSize {
 		t.Errorf("%+v", s)
+	}
+	for kind, times := range map[adapter.Kind]int{"mlp": 3, "memory": 1} {
+		s := usual.With(promptOf(t, "residual"), kind, promptOf(t, "genres"), promptOf(t, "decade"))
+		if len(s.Templates()) != 3 || s.Config.WarmSteps != times*usual.Config.WarmSteps {
+			t.Errorf("%s: %d questions, %d updates of the warm start", kind, len(s.Templates()), s.Config.WarmSteps)
+		}
 	}
 }

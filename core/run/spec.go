@@ -75,11 +75,12 @@ func DefaultSpec() Spec {
 		Config: align.DefaultConfig()}
 }
 
-// With gives the spec with another prompt and kind of adapter, without what these do not have:
-// drawn items where a history is asked for, hidden units, or a warm start; a coarse kind is trained
-// in other steps.
-func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
-	s.Template, s.Adapter = t, kind
+// With gives the spec with other prompts and another kind of adapter, without what these do not
+// have: drawn items where a history is asked for, hidden units, or a warm start. A coarse kind is
+// trained in other steps, and the warm start is as much longer as questions have first layers of
+// their own.
+func (s Spec) With(t prompt.Template, kind adapter.Kind, also ...prompt.Template) Spec {
+	s.Template, s.Also, s.Adapter = t, append([]prompt.Template(nil), also...), kind
 	if asked, err := task.Of(t); err == nil && !asked.Last {
 		s.Drawn = 0
 	}
@@ -92,6 +93,7 @@ func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
 	if kind.Entry().Coarse {
 		s.Config.BatchSize, s.Config.LearningRate, s.Config.WarmSteps = coarseBatch, coarseRate, coarseWarmSteps
 	}
+	s.Config.WarmSteps *= max(1, s.ownLayers()) // a question learns as much as it does by itself
 	return s
 }
 
@@ -105,6 +107,16 @@ const (
 
 // Templates are the run's prompts, one for each of its tasks.
 func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.Template}, s.Also...) }
+
+// ownLayers is how many questions have a first layer of their own: all, where there are several and
+// the adapter reads one state; 0 otherwise.
+func (s Spec) ownLayers() int {
+	kind := s.Adapter.Entry()
+	if len(s.Also) == 0 || kind.Reads != adapter.OneState || kind.Entries {
+		return 0
+	}
+	return 1 + len(s.Also)
+}
 
 // first gives the spec with the template of a question as its own, and refuses what the run does
 // not ask.
@@ -195,10 +207,8 @@ func (s Spec) Validate() error {
 // shape is that of the run's adapter: for inputs and embeddings of these widths, with as many
 // positions, entries and entries that are shown as its kind has.
 func (s Spec) shape(in, embd, positions, entries, lookUps int) align.Shape {
-	shape, kind := align.Shape{Kind: s.Adapter, In: in, Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}, s.Adapter.Entry()
-	if len(s.Also) > 0 && kind.Reads == adapter.OneState && !kind.Entries {
-		shape.Questions = 1 + len(s.Also)
-	}
+	kind := s.Adapter.Entry()
+	shape := align.Shape{Kind: s.Adapter, In: in, Questions: s.ownLayers(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}
 	if kind.Reads == adapter.StatesSideBySide {
 		shape.Mixed = positions
 	}
