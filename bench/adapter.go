@@ -20,7 +20,7 @@ func (b *bed) adapters(ctx context.Context) (works []work, err error) {
 		return nil, err
 	}
 	if b.Sweep == ByBatch {
-		for batch := 1; batch <= 512; batch *= 2 {
+		for _, batch := range doubled(1, sweptTo) {
 			one := b.softTokens(w, folder, batch)
 			one.Name, one.Batch = "soft tokens", batch
 			works = append(works, one)

@@ -176,11 +176,18 @@ func (b *bed) threads() ([]int, error) {
 	if err := errors.Join(err, engine.Close()); err != nil {
 		return nil, err
 	}
-	all := []int{}
-	for n := 1; n < info.Threads; n *= 2 {
+	return append(doubled(1, info.Threads-1), info.Threads), nil
+}
+
+// sweptTo is the largest batch of a sweep, or number of sequences.
+const sweptTo = 512
+
+// doubled are the sizes of a sweep: from, twice that and so on, up to most.
+func doubled(from, most int) (all []int) {
+	for n := from; n <= most; n *= 2 {
 		all = append(all, n)
 	}
-	return append(all, info.Threads), nil
+	return all
 }
 
 // measureWith runs all benches on an engine of so many threads (0: one for each core), and

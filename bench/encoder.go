@@ -97,7 +97,7 @@ func (b *bed) encoders(context.Context) (works []work, err error) {
 		}
 		switch b.Sweep {
 		case ByBatch:
-			for batch := 1; batch <= 512; batch *= 2 {
+			for _, batch := range doubled(1, sweptTo) {
 				w := b.states(model, batch, recommenderPositions)
 				w.Batch = batch
 				works = append(works, w)

@@ -62,13 +62,13 @@ func (b *bed) copyBF16(ctx context.Context) error {
 func (b *bed) generations(ctx context.Context) (works []work, err error) {
 	switch b.Sweep {
 	case ByBatch:
-		for slots := 1; slots <= 512; slots *= 2 {
+		for _, slots := range doubled(1, sweptTo) {
 			w := b.generation(slots, answerBeginning)
 			w.Batch = slots
 			works = append(works, w)
 		}
 	case ByLength:
-		for beginning := 16; beginning <= min(1024, b.info.Context-answerSoft-answerTokens); beginning *= 2 {
+		for _, beginning := range doubled(16, min(1024, b.info.Context-answerSoft-answerTokens)) {
 			w := b.generation(b.slots(), beginning)
 			w.Length = beginning
 			works = append(works, w)

@@ -197,7 +197,7 @@ sweep() { on bench train --sweep batch --data "$data" --llm "$(model "$1")" --ro
 converged() { # how often the linear adapter names the last item, held-out items apart
     local recommender=$work/$1.safetensors run=$work/linear-$1
     [ -e "$recommender" ] || on recommender train --data "$data" --model "$1" --out "$recommender" ${dry:+--epochs 1}
-    on align --data "$data" --llm "$llm" --recommender "$recommender" --adapter linear --batch "$batch" --pass-positions 16384 \
+    on align --data "$data" --llm "$llm" --recommender "$recommender" --adapter linear --batch "$batch" \
         --samples $((524288 / scale / batch * batch)) --hold-out-items 0.1 --validate-every 256 --out "$run"
     on evaluate residual --run "$run" --samples $((2048 / scale + 1)) --json >"$out/converged-$1.json"
 }

@@ -9,14 +9,13 @@ import (
 	"strconv"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// What docs/gpu.md recommends on a GPU: enough in a pass to keep it busy.
-const (
-	batchOnGPU     = 256
-	positionsOnGPU = 16384
-)
+// batchOnGPU is how many samples docs/gpu.md recommends for an update on a GPU: enough to keep it
+// busy.
+const batchOnGPU = 256
 
 // batch is how many samples an update takes.
 func (b *bed) batch() int {
@@ -29,13 +28,22 @@ func (b *bed) batch() int {
 	return workloadBatch
 }
 
-// micro is how many samples go through the LLM together: on a CPU what stays in its caches.
-func (b *bed) micro(w *workload) int {
-	most := 16
-	if b.onGPU() {
-		most = max(1, positionsOnGPU/slices.Max(w.lengths(w.samples)))
+// micro is how many samples go through the LLM together: on a CPU what stays in its caches, on a GPU
+// those of an update, or as many as its memory has room for.
+func (b *bed) micro(w *workload) (int, error) {
+	switch {
+	case b.Micro > 0:
+		return min(b.batch(), b.Micro), nil
+	case !b.onGPU():
+		return min(b.batch(), 16), nil
 	}
-	return min(b.batch(), cmp.Or(b.Micro, most))
+	job := align.Job{Prompts: [][]*prompt.Prompt{{w.prompt}}, Shape: w.adapter.Shape, Config: align.Config{BatchSize: b.batch(), PassPositions: 1}}
+	var lengths []align.Length
+	for _, s := range w.samples {
+		lengths = append(lengths, align.Length{Counts: s.Counts, Answer: len(s.Answer)})
+	}
+	positions, err := align.LongestPass(b.engine, b.gguf, cgo.BF16, job, lengths)
+	return max(1, positions/slices.Max(w.lengths(w.samples))), err
 }
 
 // trainingSizes are updates of a repetition: of the answers to the recovery prompt, which are ten
@@ -49,14 +57,18 @@ func (b *bed) trainings(ctx context.Context) (works []work, err error) {
 			return nil, err
 		}
 		if b.Sweep == ByBatch {
-			for pass := 1; pass <= b.batch(); pass *= 2 {
+			for _, pass := range doubled(1, b.batch()) {
 				one := b.training(name, w, pass)
 				one.Batch, one.Asked, one.peers = pass, "", one.peers[:1] // what the authors' way takes at a time is its own
 				works = append(works, one)
 			}
 			continue
 		}
-		works = append(works, b.training(name, w, b.micro(w)))
+		micro, err := b.micro(w)
+		if err != nil {
+			return nil, err
+		}
+		works = append(works, b.training(name, w, micro))
 	}
 	return works, nil
 }
@@ -146,13 +158,13 @@ func (w *workload) padding(engine *cgo.Engine, batch, pass int) (float64, error)
 	used, rows := 0, 0
 	for update := range slices.Chunk(w.byLength(), batch) {
 		for together := range slices.Chunk(w.lengths(update), pass) {
-			n, err := engine.PassRows(len(together), slices.Max(together))
-			if err != nil {
-				return 0, err
-			}
 			own := 0
 			for _, length := range together {
 				own += length
+			}
+			n, err := engine.PassRows(len(together), slices.Max(together), own)
+			if err != nil {
+				return 0, err
 			}
 			used, rows = used+own, rows+max(n, own)
 		}

@@ -143,10 +143,11 @@ func (e *Engine) MemorySpeed() (bytes float64, err error) {
 }
 
 // PassRows is how many rows go through an LLM in one pass of so many samples of up to so many
-// positions, where samples take padding; 0 where they take none, as on the CPU.
-func (e *Engine) PassRows(samples, positions int) (rows int, err error) {
+// positions, of which they use so many in all, where their number is rounded up; 0 where it is not,
+// as on the CPU.
+func (e *Engine) PassRows(samples, positions, used int) (rows int, err error) {
 	err = e.use("count rows", func(p *C.ri_engine) error {
-		rows = int(C.ri_engine_pass_rows(p, C.size_t(samples), C.size_t(positions)))
+		rows = int(C.ri_engine_pass_rows(p, C.size_t(samples), C.size_t(positions), C.size_t(used)))
 		return nil
 	})
 	return rows, err

@@ -20,27 +20,40 @@ SLOW = ("graphs, max-autotune",)  # takes minutes to compile, and is not tried u
 
 
 class Pass:
-    """The samples `rows` of a workload as tensors of rounded shapes; a row that only fills up has weight 0."""
+    """The samples `rows` of a workload as tensors of rounded shapes, one sample behind the other; a row that only fills up
+    has weight 0. Attention takes the samples side by side, all of one length: `aside` is the row at each of its places,
+    `back` the place of each row."""
 
     def __init__(self, work, rows, answers, llama):
-        n = workload.rounded_up(len(rows))
-        length = workload.rounded_up(max(len(work.samples[i][0]) for i in rows))
-        tokens, targets = work.padded(rows, length)
-        places, asked = (tokens < 0).flatten().nonzero()[:, 0], (targets >= 0).flatten().nonzero()[:, 0]
-        self.shape = (n, length)
-        self.n_answers = len(asked)
-        order = (-1 - tokens.flatten()[places]) + work.tokens_per_state * torch.repeat_interleave(
-            torch.arange(len(rows)), (tokens < 0).sum(1))
-        filled = workload.rounded_up(len(asked), 4) - len(asked)
+        samples = [work.samples[i] for i in rows]
+        lengths = [len(tokens) for tokens, _ in samples]
+        n, length = workload.rounded_up(len(rows), 4), workload.rounded_up(max(lengths), 4)
+        used = sum(lengths)
+        count = min(workload.rounded_up(used + 1), n * length)
+        self.shape = (n, length, count)
+        packed = count < n * length
+        place = [b * length + at for b, own in enumerate(lengths) for at in range(own)]
+        row_of = torch.arange(used) if packed else torch.tensor(place)
+        spread = lambda values, fill: torch.full((count,), fill).index_copy(0, row_of, torch.tensor(values))
+        tokens = spread([token for own, _ in samples for token in own], 0)
+        targets = spread([target for _, own in samples for target in own], -1)
+        places, asked = (tokens < 0).nonzero()[:, 0], (targets >= 0).nonzero()[:, 0]
+        order = (-1 - tokens[places]) + work.tokens_per_state * torch.repeat_interleave(
+            torch.arange(len(rows)), torch.tensor([sum(token < 0 for token in own) for own, _ in samples]))
+        filled = workload.rounded_up(len(asked) + 1, 4) - len(asked)
         self.tensors = {
             "states": F.pad(work.states[rows].flatten(0, 1), (0, 0, 0, (n - len(rows)) * work.states.shape[1])),
-            "x": F.pad(llama.embed(tokens.clamp(min=0)), (0, 0, 0, 0, 0, n - len(rows))),
+            "x": llama.embed(tokens.clamp(min=0)),
             "places": places,
             "order": order,
             "asked": F.pad(asked, (0, filled)),
-            "targets": F.pad(targets.flatten()[asked], (0, filled)),
+            "targets": F.pad(targets[asked], (0, filled)),
             "weights": F.pad(torch.full((len(asked),), 1 / answers), (0, filled)),
         }
+        if packed:
+            spare = min(set(range(n * length)) - set(place))
+            self.tensors["aside"] = torch.full((n * length,), used).index_copy(0, torch.tensor(place), row_of)
+            self.tensors["back"] = torch.tensor(place + [spare] * (count - used))
 
 
 class Trainer:
@@ -67,12 +80,13 @@ class Trainer:
             compiled = lambda function: torch.compile(function, dynamic=False, mode=mode)
             self.llama.layer, self.losses_of = compiled(self.llama.layer), compiled(self.losses_of)
 
-    def compute(self, inputs, update):
+    def compute(self, shape, inputs, update):
         """A pass: the sum of the weighted losses, whose gradient is added to the adapter's; then an update, or none."""
         soft = self.work.soft_tokens(inputs["states"]).flatten(0, 1).to(self.llama.dtype)
-        x = inputs["x"]
-        x = x.flatten(0, 1).index_copy(0, inputs["places"], soft[inputs["order"]]).view_as(x)
-        hidden = self.llama.hidden(x, self.prefix).flatten(0, 1)[inputs["asked"]]
+        x = inputs["x"].index_copy(0, inputs["places"], soft[inputs["order"]])
+        packed = (*shape[:2], inputs["aside"], inputs["back"]) if "aside" in inputs else None
+        x = self.llama.hidden(x if packed else x.view(*shape[:2], -1), self.prefix, packed=packed)
+        hidden = x.view(shape[2], -1)[inputs["asked"]]
         losses = self.losses_of(hidden, inputs["targets"])
         loss = (losses * inputs["weights"]).sum()
         loss.backward()
@@ -86,7 +100,7 @@ class Trainer:
     def run(self, one, update):
         """A pass of a shape that was seen before is a copy of its inputs and the replay of its graph."""
         if not self.on_gpu:
-            return self.compute(one.tensors, update)
+            return self.compute(one.shape, one.tensors, update)
         key = (one.shape, len(one.tensors["asked"]), len(one.tensors["places"]), update)
         if key not in self.graphs:
             self.graphs[key] = self.capture(one, update)
@@ -105,7 +119,7 @@ class Trainer:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self.compute(inputs, update)
+                self.compute(one.shape, inputs, update)
         torch.cuda.current_stream().wait_stream(side)
         with torch.no_grad():
             for p, value, gradient in zip(self.parameters, *kept[:2]):
@@ -117,7 +131,7 @@ class Trainer:
             self.loss.copy_(kept[2])
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            losses = self.compute(inputs, update)
+            losses = self.compute(one.shape, inputs, update)
         return graph, inputs, losses
 
 

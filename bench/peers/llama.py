@@ -10,6 +10,19 @@ import torch
 from torch.nn import functional as F
 
 
+class Moved(torch.autograd.Function):
+    """The rows of x by `ids`. Their gradient is the rows of it by `back`, which are where each row of x went."""
+
+    @staticmethod
+    def forward(ctx, x, ids, back):
+        ctx.save_for_backward(back)
+        return x.index_select(0, ids)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.index_select(0, *ctx.saved_tensors), None, None
+
+
 class Llama:
     """The weights of one model and its forward pass. `dtype` is that of weights and activations."""
 
@@ -69,14 +82,15 @@ class Llama:
         angle = torch.arange(start, start + count, dtype=torch.float64)[:, None] * frequency
         return torch.cat([angle.cos()] * 2, -1).to(self.dtype), torch.cat([-angle.sin(), angle.sin()], -1).to(self.dtype)
 
-    def hidden(self, x, prefix=None, keep=None, cache=None):
+    def hidden(self, x, prefix=None, keep=None, cache=None, packed=None):
         """The normalised last hidden states [n, positions, width] of the rows x, after an optional prefix.
 
         `prefix` is a list of (K, V) per layer, [kv_heads, length, head_width]; `keep`, a list, receives such pairs for x
         itself. `cache`, a list, holds pairs [n, kv_heads, length, head_width] of the positions before, and gets those of x
-        too. Attention is causal; padding belongs at the end, where no real position sees it.
+        too. Attention is causal; padding belongs at the end, where no real position sees it. `packed`, if given, is n,
+        positions, the row at each place that attention takes, and the place of each row: x is then [rows, width].
         """
-        n, count, _ = x.shape
+        n, count = packed[:2] if packed else x.shape[:2]
         past = prefix[0][0].shape[1] if prefix else cache[0][0].shape[2] if cache else 0
         cos, sin = self.turns(past, count)
         mask = torch.ones(count, past + count, dtype=torch.bool).tril(past).repeat(self.heads // self.kv_heads, 1)
@@ -86,7 +100,7 @@ class Llama:
                 before = tuple(t.expand(n, -1, -1, -1) for t in prefix[i])
             elif cache:
                 before = cache[i] if len(cache) == len(self.layers) else None
-            x, k, v = self.layer(layer, x, cos, sin, mask, before)
+            x, k, v = self.layer(layer, x, cos, sin, mask, before, packed)
             if keep is not None:
                 keep.append((k[0], v[0]))
             if cache is not None:
@@ -97,29 +111,34 @@ class Llama:
         """What the head is applied to, of the rows after the last layer."""
         return F.rms_norm(x, (self.width,), self.norm, self.epsilon)
 
-    def layer(self, layer, x, cos, sin, mask, before):
+    def layer(self, layer, x, cos, sin, mask, before, packed=None):
         """One layer: the rows behind it, and the keys and values [n, kv_heads, length, head_width] of all positions, of which
         `before`, a pair or None, has those before x."""
-        q, k, v = self.project(layer, x, cos, sin)
+        q, k, v = self.project(layer, x, cos, sin, packed)
         if before is not None:
             k, v = (torch.cat(pair, 2) for pair in zip(before, (k, v)))
-        return self.finish(layer, x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask)), k, v
+        return self.finish(layer, x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask), packed), k, v
 
-    def project(self, layer, x, cos, sin):
+    def project(self, layer, x, cos, sin, packed=None):
         """Rotated queries, and keys and values, of the rows x. The query heads of one key head are rows of one product, so that
         keys and values are not copied: [n, kv_heads, query heads of each · positions, head_width]."""
-        n, count, _ = x.shape
+        n, count = packed[:2] if packed else x.shape[:2]
         wide = self.head_width
         turn = lambda t: t * cos + t.roll(wide // 2, -1) * sin
         y = F.rms_norm(x, (self.width,), layer["attn_norm"], self.epsilon)
-        y = F.linear(y, layer["qkv"]).view(n, count, -1, wide).transpose(1, 2)
+        y = F.linear(y, layer["qkv"])
+        if packed:
+            y = Moved.apply(y, *packed[2:])
+        y = y.view(n, count, -1, wide).transpose(1, 2)
         q, k, v = y.split([self.heads, self.kv_heads, self.kv_heads], 1)
         return turn(q).reshape(n, self.kv_heads, self.heads // self.kv_heads * count, wide), turn(k), v
 
-    def finish(self, layer, x, y):
+    def finish(self, layer, x, y, packed=None):
         """The rows x after the layer, given the result y of attention, which is laid out as the queries are."""
-        n, count, _ = x.shape
+        n, count = packed[:2] if packed else x.shape[:2]
         y = y.reshape(n, self.heads, count, self.head_width).transpose(1, 2).reshape(n, count, self.width)
+        if packed:
+            y = Moved.apply(y.flatten(0, 1), packed[3], packed[2])
         x = x + F.linear(y, layer["out"])
         gate, up = F.linear(F.rms_norm(x, (self.width,), layer["ffn_norm"], self.epsilon), layer["gate_up"]).chunk(2, -1)
         return x + F.linear(F.silu(gate) * up, layer["down"])

@@ -210,15 +210,20 @@ class Gpu(unittest.TestCase):
 
     def test_the_loss_and_the_gradient_of_the_tuned_peer(self):
         args = mock.Mock(model="", micro=2, device="cpu", variant="float32", lr=1e-3)
-        ours, theirs = self.work(), self.work()
-        with mock.patch.object(self.tuned, "Llama", self.make), mock.patch.object(self.gpu, "Llama", self.make):
+        theirs = self.work()
+        with mock.patch.object(self.tuned, "Llama", self.make):
             loss, _ = self.tuned.make_step(args)(theirs, list(range(5)))
-            trainer = self.gpu.Trainer(args, ours)
-        for one in self.gpu.passes(ours, list(range(5)), 2, trainer.llama):
-            trainer.run(one, False)
-        self.assertAlmostEqual(trainer.loss.item(), loss, places=5)
-        for name, value in ours.adapter.items():
-            self.torch.testing.assert_close(value.grad, theirs.adapter[name].grad, rtol=1e-4, atol=1e-6)
+        for micro, packed in (2, False), (5, True):
+            ours = self.work()
+            with mock.patch.object(self.gpu, "Llama", self.make):
+                trainer = self.gpu.Trainer(args, ours)
+            passes = self.gpu.passes(ours, list(range(5)), micro, trainer.llama)
+            self.assertEqual(["aside" in one.tensors for one in passes], [packed] * len(passes))
+            for one in passes:
+                trainer.run(one, False)
+            self.assertAlmostEqual(trainer.loss.item(), loss, places=5)
+            for name, value in ours.adapter.items():
+                self.torch.testing.assert_close(value.grad, theirs.adapter[name].grad, rtol=1e-4, atol=1e-6)
 
     def test_an_update_moves_the_adapter_and_clears_its_gradient(self):
         work = self.work()

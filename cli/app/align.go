@@ -48,7 +48,8 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` per state; per entry in adapters that look up several"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights during training: bf16, or f32 (exact mode)"},
 		&cli.IntFlag{Name: "batch", DefaultText: or(d.Config.BatchSize, coarse.Config.BatchSize), Usage: "`SAMPLES` per update, shared among ranks"},
-		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
+		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, DefaultText: fmt.Sprintf("%d; on a GPU a whole update's, or what its memory has room for", d.Config.PassPositions),
+			Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
 		&cli.Float64Flag{Name: "learning-rate", DefaultText: or(d.Config.LearningRate, coarse.Config.LearningRate), Usage: "peak learning `RATE`"},
 		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
@@ -148,7 +149,8 @@ func spec(c *cli.Context) (run.Spec, error) {
 	if c.IsSet("learning-rate") {
 		s.Config.LearningRate = c.Float64("learning-rate")
 	}
-	s.Config.PassPositions, s.Config.Schedule = c.Int("pass-positions"), align.Schedule(c.String("schedule"))
+	s.Config.PassPositions, s.LongPasses = c.Int("pass-positions"), !c.IsSet("pass-positions")
+	s.Config.Schedule = align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
 	s.Config.Patience, s.Config.Noise = c.Int("patience"), c.Float64("noise")
 	if c.IsSet("hidden") {

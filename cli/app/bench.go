@@ -96,7 +96,7 @@ func benchFlags(name string) []cli.Flag {
 		flags = append(flags, batch)
 	}
 	if name == bench.Train || name == allOf {
-		flags = append(flags, &cli.IntFlag{Name: "micro-batch", DefaultText: "16, on a GPU what 16,384 positions hold",
+		flags = append(flags, &cli.IntFlag{Name: "micro-batch", DefaultText: "16, on a GPU those of the update, or what its memory has room for",
 			Usage: "take so many `SAMPLES` of an update through the LLM together"})
 	}
 	if sweeps := bench.Sweeps[name]; len(sweeps) > 0 {

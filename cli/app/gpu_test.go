@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,4 +67,40 @@ func TestGPUScript(t *testing.T) {
 	}
 	cut := gpu(t, dir, "--minutes", "0.1", "--work", "@work3", "@out3")
 	contains(t, cut, "no time left")
+}
+
+// On a GPU an update is one pass through the LLM unless passes are bounded, and a run that is
+// continued keeps its passes. A GPU that computes nothing stands for one and counts.
+func TestAlign_wholeUpdatesOnAGPU(t *testing.T) {
+	counting, err := filepath.Abs(filepath.Join("..", "..", "build", "native", "lib", "libcounting_gpu.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(counting); err != nil {
+		t.Skip(err)
+	}
+	dir := tinyCopy(t, "data", "tiny.gguf", "sasrec.safetensors")
+	graphs := func(more ...string) string { // of an update
+		args := slices.Concat([]string{"--backend", "made-up"}, alignTiny, []string{"--samples", "32", "--validate-every", "0", "--warm-steps", "0"}, more)
+		command := exec.Command(os.Args[0], in(dir, args)...)
+		command.Env = append(os.Environ(), asRecint+"=1", "GGML_BACKEND_PATH="+counting)
+		said, err := command.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		found := regexp.MustCompile(`(?m)^updates\t\d+\t(graphs [\d.]+)`).FindSubmatch(said)
+		if found == nil {
+			return "none"
+		}
+		return string(found[1])
+	}
+	if got := graphs(); got != "graphs 1.00" {
+		t.Errorf("an update takes %s", got)
+	}
+	if got := graphs(); got != "none" {
+		t.Errorf("a run that is done takes %s", got)
+	}
+	if got := graphs("--out", "@short", "--pass-positions", "40"); got == "graphs 1.00" {
+		t.Errorf("an update of short passes takes %s", got)
+	}
 }

@@ -40,6 +40,7 @@ func planAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	s.LongPasses = s.LongPasses && ranks == 1
 	return withEngine(c, func(engine *cgo.Engine) error {
 		p, err := run.Plan(engine, s)
 		if err != nil {

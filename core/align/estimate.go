@@ -63,59 +63,20 @@ type Length struct {
 // NewEstimate works out what a job will take, of which it needs the prompts, the shape and the
 // configuration, on samples of these lengths. It reads no weight of the LLM.
 func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (Estimate, error) {
-	if len(lengths) == 0 {
-		return Estimate{}, errors.New("align: there are no training samples")
+	e, needs, err := memory(engine, llm, precision, j, lengths)
+	if err != nil {
+		return Estimate{}, err
+	}
+	answers := 0
+	for _, l := range lengths {
+		answers += l.Answer
+	}
+	e.FLOP = 2 * needs.ForwardFLOP(e.Positions, float64(answers)/float64(len(lengths))) // and again backwards
+	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
+		return Estimate{}, err
 	}
 	device, err := engine.Describe()
 	if err != nil {
-		return Estimate{}, err
-	}
-	info, err := llm.Describe()
-	if err != nil {
-		return Estimate{}, err
-	}
-	e := Estimate{Device: device.Device, Free: device.MemoryFree}
-	largest := cgo.TrainingSizes{Precision: precision, Adapter: j.Shape.params(1)}
-	prefixes := 0 // tokens of all
-	for _, p := range slices.Concat(j.Prompts...) {
-		prefixes += len(p.Prefix())
-		largest.Prefix = max(largest.Prefix, len(p.Prefix()))
-	}
-	sum, answers := 0, 0
-	for i, l := range lengths {
-		p := j.Prompts[l.Task][0]
-		prefix := len(p.Prefix())
-		behind := p.Positions(l.Counts, l.Answer) - prefix
-		if prefix+behind > info.Context {
-			return Estimate{}, fmt.Errorf("align: training sample %d: prompt and answer take %d positions; the LLM's context has %d",
-				i, prefix+behind, info.Context)
-		}
-		states := 0
-		for _, count := range l.Counts {
-			states += count
-		}
-		largest.Positions, largest.States = max(largest.Positions, behind), max(largest.States, states)
-		largest.Targets = max(largest.Targets, l.Answer)
-		sum, answers = sum+behind, answers+l.Answer
-		e.States += 2 * 4 * int64(states*j.Shape.Width()) // of samples, and of the pairs of the warm start
-	}
-	n := float64(len(lengths))
-	e.Positions = float64(sum) / n
-	largest.Samples = min(max(1, j.Config.PassPositions/largest.Positions), j.Config.BatchSize)
-	needs, err := cgo.EstimateTraining(engine, llm, largest)
-	if err != nil {
-		return Estimate{}, err
-	}
-	e.Parameters, e.Weights = needs.Everywhere+needs.AtTargets, needs.Weights
-	e.Optimiser, e.Pass = needs.Adapter, needs.Pass
-	if largest.Prefix > 0 {
-		e.Prefix = needs.Prefix * int64(prefixes) / int64(largest.Prefix)
-	}
-	if j.Shape.LookUps > 0 { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
-		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
-	}
-	e.FLOP = 2 * needs.ForwardFLOP(e.Positions, float64(answers)/n) // and again backwards
-	if e.Speed, err = engine.ProductSpeed(precision); err != nil {
 		return Estimate{}, err
 	}
 	share := productShare
@@ -133,10 +94,9 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 		}
 		// A number of the adapter is 6 FLOP in an update of one state: forwards, and backwards to
 		// itself and to its input. Where entries are looked up these are the numbers that do so.
-		numbers := e.Optimiser / 16
+		numbers := needs.Adapter / 16
 		if j.Shape.Entries > 0 {
-			numbers = int64(j.Shape.Hidden * (j.Shape.In + j.Shape.Entries))
-			e.Optimiser += 16 * numbers // of the probe that learns them
+			numbers = int64(j.lookingUp())
 		}
 		e.Warm = 6 * float64(numbers) * float64(j.Config.WarmSteps*j.Config.WarmBatch) / (regressionShare * exact) / 60
 		if j.Config.Minutes > 0 {
@@ -150,8 +110,87 @@ func NewEstimate(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j J
 		updates = max(1, int((e.Minutes-e.Warm)*60*e.Rate/float64(j.Config.BatchSize)))
 	}
 	e.Samples = updates * j.Config.BatchSize
-	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
 	return e, nil
+}
+
+// lookingUp is how many numbers learn in the warm start what to look up.
+func (j Job) lookingUp() int { return j.Shape.Hidden * (j.Shape.In + j.Shape.Entries) }
+
+// memory is the part of an estimate that tells the memory, and what it comes from.
+func memory(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (
+	e Estimate, needs cgo.TrainingNeeds, err error) {
+	if len(lengths) == 0 {
+		return e, needs, errors.New("align: there are no training samples")
+	}
+	device, err := engine.Describe()
+	if err != nil {
+		return e, needs, err
+	}
+	info, err := llm.Describe()
+	if err != nil {
+		return e, needs, err
+	}
+	e = Estimate{Device: device.Device, Free: device.MemoryFree}
+	largest := cgo.TrainingSizes{Precision: precision, Adapter: j.Shape.params(1)}
+	prefixes := 0 // tokens of all
+	for _, p := range slices.Concat(j.Prompts...) {
+		prefixes += len(p.Prefix())
+		largest.Prefix = max(largest.Prefix, len(p.Prefix()))
+	}
+	sum := 0
+	for i, l := range lengths {
+		p := j.Prompts[l.Task][0]
+		prefix := len(p.Prefix())
+		behind := p.Positions(l.Counts, l.Answer) - prefix
+		if prefix+behind > info.Context {
+			return e, needs, fmt.Errorf("align: training sample %d: prompt and answer take %d positions; the LLM's context has %d",
+				i, prefix+behind, info.Context)
+		}
+		states := 0
+		for _, count := range l.Counts {
+			states += count
+		}
+		largest.Positions, largest.States = max(largest.Positions, behind), max(largest.States, states)
+		largest.Targets = max(largest.Targets, l.Answer)
+		sum += behind
+		e.States += 2 * 4 * int64(states*j.Shape.Width()) // of samples, and of the pairs of the warm start
+	}
+	e.Positions = float64(sum) / float64(len(lengths))
+	largest.Samples = min(max(1, j.Config.PassPositions/largest.Positions), j.Config.BatchSize)
+	if needs, err = cgo.EstimateTraining(engine, llm, largest); err != nil {
+		return e, needs, err
+	}
+	e.Parameters, e.Weights = needs.Everywhere+needs.AtTargets, needs.Weights
+	e.Optimiser, e.Pass = needs.Adapter, needs.Pass
+	if largest.Prefix > 0 {
+		e.Prefix = needs.Prefix * int64(prefixes) / int64(largest.Prefix)
+	}
+	if j.Shape.LookUps > 0 { // the scores of the warm start, repeated for each item of a history, their softmax and its gradients
+		e.Pass = max(e.Pass, 4*4*int64(j.Config.WarmBatch*j.Shape.LookUps)*int64(j.Shape.Entries))
+	}
+	if j.Config.WarmSteps > 0 && j.Shape.Entries > 0 {
+		e.Optimiser += 16 * int64(j.lookingUp())
+	}
+	e.Fits = e.Free == 0 || e.Total() < e.Free // 0: the driver does not say
+	return e, needs, nil
+}
+
+// LongestPass is how many positions a pass can have for a job to take nine tenths of the free memory
+// of engine's device at most: a whole update's, or a half of them, and so on, but no fewer than the
+// job says.
+func LongestPass(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (int, error) {
+	longest, least := 0, j.Config.PassPositions
+	for _, l := range lengths {
+		p := j.Prompts[l.Task][0]
+		longest = max(longest, p.Positions(l.Counts, l.Answer)-len(p.Prefix()))
+	}
+	for j.Config.PassPositions = j.Config.BatchSize * longest; j.Config.PassPositions > least; j.Config.PassPositions /= 2 {
+		e, _, err := memory(engine, llm, precision, j, lengths)
+		if err != nil || e.Total() < e.Free/10*9 {
+			return j.Config.PassPositions, err
+		}
+	}
+	return least, nil
 }
 
 // expectedPadding is the share of padding of a job's first updates.

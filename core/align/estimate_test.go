@@ -86,3 +86,39 @@ func TestNewEstimate_byHand(t *testing.T) {
 		t.Error("an estimate for no samples")
 	}
 }
+
+// All samples of an update go through the LLM in one pass, unless its memory is not there.
+func TestLongestPass(t *testing.T) {
+	engine := testllm.Engine(t)
+	p, err := prompt.FromSegments([][]int32{{1, 2, 3}, {4}}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	llm := openLLM(t, gguf.LLM{Architecture: "llama", Name: "wide", Layers: 2, Embd: 16, Heads: 4, HeadsKV: 2, HeadDim: 4, FF: 4096, Vocab: 300, Context: 20,
+		RopeBase: 1e4, RMSEps: 1e-5})
+	job := Job{Prompts: [][]*prompt.Prompt{{p}}, Shape: Shape{Kind: "linear", In: 5, Tokens: 2, Embd: 16},
+		Config: Config{PassPositions: 16, BatchSize: 100, Samples: 100}}
+	lengths := []Length{{Counts: []int{1}, Answer: 2}, {Counts: []int{2}, Answer: 4}} // 4 and 8 positions
+	if got, err := LongestPass(engine, llm, cgo.F32, job, lengths); got != 100*8 || err != nil {
+		t.Errorf("%d positions, want those of all 100 samples: %v", got, err)
+	}
+	e, err := NewEstimate(engine, llm, cgo.F32, job, lengths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job.Config.BatchSize = int(3 * e.Free / (e.Pass / 2)) // three times what there is room for; 2 samples take e.Pass
+	got, err := LongestPass(engine, llm, cgo.F32, job, lengths)
+	if err != nil || got < 16 || got >= job.Config.BatchSize*8 {
+		t.Errorf("%d positions of %d: %v", got, job.Config.BatchSize*8, err)
+	}
+	for _, positions := range []int{got, 2 * got} {
+		job.Config.PassPositions = positions
+		if e, err := NewEstimate(engine, llm, cgo.F32, job, lengths); err != nil || (e.Total() < e.Free*9/10) != (positions == got) {
+			t.Errorf("passes of %d positions take %d of %d bytes: %v", positions, e.Total(), e.Free, err)
+		}
+	}
+	job.Config.PassPositions = job.Config.BatchSize * 8 // whatever fits: never fewer than asked for
+	if got, err := LongestPass(engine, llm, cgo.F32, job, lengths); got != job.Config.PassPositions || err != nil {
+		t.Errorf("%d positions, want %d: %v", got, job.Config.PassPositions, err)
+	}
+}

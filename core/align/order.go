@@ -105,8 +105,8 @@ func shareable(passes int) int {
 	return (passes + of - 1) / of * of
 }
 
-// padding is the share of the rows of some passes that only fill up, on engines where samples take
-// padding.
+// padding is the share of the rows of some passes that only fill up, on engines that round their
+// number up.
 func padding(engine *cgo.Engine, prompts [][]*prompt.Prompt, all [][]prompt.Sample) (float64, error) {
 	used, rows := 0, 0
 	for _, pass := range all {
@@ -114,7 +114,7 @@ func padding(engine *cgo.Engine, prompts [][]*prompt.Prompt, all [][]prompt.Samp
 		for _, s := range pass {
 			own, longest = own+positions(prompts, s), max(longest, positions(prompts, s))
 		}
-		n, err := engine.PassRows(len(pass), longest)
+		n, err := engine.PassRows(len(pass), longest, own)
 		if err != nil {
 			return 0, err
 		}

@@ -358,7 +358,7 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	}
 	s := run.DefaultSpec().With(template, share.Adapter)
 	s.Dataset, s.LLM, s.Recommender = r.Dataset, r.LLM, r.weights(share.Recommender, share.Seed)
-	s.Config.Minutes = share.Minutes
+	s.Config.Minutes, s.LongPasses = share.Minutes, true
 	if share.Seed > 0 {
 		s.Config.Seed, s.HoldOut = share.Seed, controlledItems
 		if share.Adapter != ignores {
@@ -367,6 +367,11 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	}
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
+		done, err := run.Read(folder)
+		if err != nil {
+			return err
+		}
+		s.Template.Examples, s.Config.PassPositions = done.Template.Examples, done.Config.PassPositions // which training has chosen
 		return s.Matches(folder)
 	}
 	r.Stage(fmt.Sprintf("%s: the adapter, %.1f minutes", share.Name, share.Minutes))

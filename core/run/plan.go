@@ -1,11 +1,13 @@
 package run
 
 import (
+	"context"
 	"errors"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
+	"github.com/recinterpreter/recinterpreter/core/ranks"
 )
 
 // Plan works out what Train would take for a run, in memory and in time. The LLM's weights are not
@@ -18,6 +20,9 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 	defer parts.Close()
 	_, lessons, err := parts.prepare(&s)
 	if err != nil {
+		return align.Estimate{}, err
+	}
+	if err := parts.lengthenPasses(context.Background(), engine, "", precision, &s, lessons); err != nil {
 		return align.Estimate{}, err
 	}
 	return parts.estimate(engine, s, precision, lessons)
@@ -53,15 +58,42 @@ func (p *Parts) prepare(s *Spec) ([]dataset.Sequence, []lesson, error) {
 	return sequences, lessons, p.exemplify(s, lessons)
 }
 
+// lengthenPasses gives a spec with LongPasses, for a run in the folder dir, the passes that it asks for.
+// A run that is there keeps its passes, and where the ranks of ctx share them they stay short.
+func (p *Parts) lengthenPasses(ctx context.Context, engine *cgo.Engine, dir string, precision cgo.Precision, s *Spec, lessons []lesson) error {
+	if info, err := engine.Describe(); err != nil || !s.LongPasses || !info.OnGPU() || ranks.Of(ctx).Size() > 1 {
+		return err
+	}
+	if begun, err := Read(dir); err == nil && dir != "" {
+		s.Config.PassPositions = begun.Config.PassPositions
+		return nil
+	}
+	job, lengths, err := p.job(*s, lessons)
+	if err != nil {
+		return err
+	}
+	s.Config.PassPositions, err = align.LongestPass(engine, p.GGUF, precision, job, lengths)
+	return err
+}
+
 // estimate is what training a run on lessons will take.
 func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, lessons []lesson) (align.Estimate, error) {
-	info, err := p.GGUF.Describe()
+	job, lengths, err := p.job(s, lessons)
 	if err != nil {
 		return align.Estimate{}, err
 	}
+	return align.NewEstimate(engine, p.GGUF, precision, job, lengths)
+}
+
+// job is what an estimate needs to know of a run that is trained on lessons.
+func (p *Parts) job(s Spec, lessons []lesson) (align.Job, []align.Length, error) {
+	info, err := p.GGUF.Describe()
+	if err != nil {
+		return align.Job{}, nil, err
+	}
 	job := align.Job{Prompts: p.trainedOn(), Shape: p.shape(s, info), Config: s.Config}
 	if err := job.Shape.Validate(); err != nil {
-		return align.Estimate{}, err
+		return job, nil, err
 	}
 	lengths := make([]align.Length, len(lessons))
 	for i, l := range lessons {
@@ -70,7 +102,7 @@ func (p *Parts) estimate(engine *cgo.Engine, s Spec, precision cgo.Precision, le
 			lengths[i].Counts = append(lengths[i].Counts, p.reads.Count(p.Source, slot, l.history))
 		}
 	}
-	return align.NewEstimate(engine, p.GGUF, precision, job, lengths)
+	return job, lengths, nil
 }
 
 // shape is that of the run's adapter.

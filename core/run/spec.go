@@ -39,6 +39,11 @@ type Spec struct {
 	Precision   Precision         `json:"precision"`        // of the LLM while training
 	Drawn       float64           `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config      `json:"config"`
+
+	// LongPasses has a GPU take a whole update in one pass, or as few as its memory has room for, in
+	// place of Config.PassPositions where that is less: the more goes through it together, the faster
+	// it is.
+	LongPasses bool `json:"-"`
 }
 
 // Precision names how the LLM's weights are kept for training.

@@ -37,6 +37,9 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 	if err != nil {
 		return nil, err
 	}
+	if err := parts.lengthenPasses(ctx, engine, dir, precision, &s, lessons); err != nil {
+		return nil, err
+	}
 	job := align.Job{
 		Engine: engine, GGUF: parts.GGUF, Prompts: parts.trainedOn(), Config: s.Config, Provenance: parts.Hashes,
 		Shape: parts.shape(s, info), Tell: parts.tell, Dir: dir, Progress: progress,

@@ -101,9 +101,9 @@ RI_API ri_status ri_engine_product_speed(ri_engine *engine, ri_precision precisi
 RI_API ri_status ri_engine_peak(ri_engine *engine, ri_precision precision, double *flop_per_s, ri_error *err);
 /* Bytes a second that a GPU reads and writes when it copies in its own memory; 0 on the CPU. */
 RI_API ri_status ri_engine_memory_speed(ri_engine *engine, double *bytes_per_s, ri_error *err);
-/* Rows that go through an LLM in one pass of n_samples of up to n_positions each, where samples take padding: on GPUs,
- * so that few shapes do for all batches. 0 where they take none. */
-RI_API int64_t ri_engine_pass_rows(const ri_engine *engine, size_t n_samples, size_t n_positions);
+/* Rows that go through an LLM in one pass of n_samples of up to n_positions each, n_used in all, where their number is
+ * rounded up: on GPUs, so that few shapes do for all batches. 0 where it is not. */
+RI_API int64_t ri_engine_pass_rows(const ri_engine *engine, size_t n_samples, size_t n_positions, size_t n_used);
 
 /* Facts about the build and this machine as one JSON object: compiler, flags, llama.cpp commit, ggml version,
  * CPU features, backends and devices found. Writes at most `capacity` bytes with a final NUL; *length is what the

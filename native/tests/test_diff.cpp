@@ -167,8 +167,9 @@ void test_functions() {
         return distance(g, rms_norm(g, m.use(g, "a"), leaf(g, 7, 6).value, 0.1f));
     });
     check_gradient("pick_rows", {{"a", {4, 3}}}, [](Graph &g, const Model &m) {
-        return distance(g, pick_rows(g, m.use(g, "a"), g.input(std::vector<int32_t>{2, 0}, 2),
-                                     g.input(std::vector<int32_t>{1, 2, 0, 2}, 4)));
+        Var picked = pick_rows(g, m.use(g, "a"), g.input(std::vector<int32_t>{2, 0, 0}, 3),
+                               g.input(std::vector<int32_t>{1, 2, 0, 2}, 4));
+        return distance(g, scale_rows(g, picked, g.input(std::vector<float>{1, 1, 0}, 1, 3))); // the last only fills up
     });
     // Where the gradient comes as a view, ggml may lay another operation's result over the softmax.
     check_gradient("softmax and a view", {{"a", {2, 6}}}, [](Graph &g, const Model &m) {

@@ -154,10 +154,8 @@ Var candidate_scores(Graph &g, Var table, Var bias, Var x, ggml_tensor *ids) {
 }
 
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places) {
-    return g.record(ggml_get_rows(g.ctx(), table.value, ids), {table}, [=, &g](ggml_tensor *dy) {
-        ggml_tensor *nowhere = ggml_fill(g.ctx(), ggml_new_tensor_1d(g.ctx(), GGML_TYPE_F32, table.value->ne[0]), 0.0f);
-        g.accumulate(table, ggml_get_rows(g.ctx(), ggml_concat(g.ctx(), dy, nowhere, 1), places));
-    });
+    return g.record(ggml_get_rows(g.ctx(), table.value, ids), {table},
+                    [=, &g](ggml_tensor *dy) { g.accumulate(table, ggml_get_rows(g.ctx(), dy, places)); });
 }
 
 Var cross_entropy(Graph &g, Var logits, ggml_tensor *flat_targets, ggml_tensor *weights, ggml_tensor **logprobs) {

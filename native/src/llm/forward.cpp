@@ -7,16 +7,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace ri {
 
-Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                       ggml_tensor *went, const EachLayer &each) const {
+Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const Rows &rows, const EachLayer &each) const {
     std::vector<AttentionPlan> plans; // of each kind of attention
     auto plan_of = [&](const LayerAttention &kind) -> const AttentionPlan & {
         for (const AttentionPlan &plan : plans)
             if (plan.kind == kind) return plan;
-        return plans.emplace_back(plan_attention(g, kind, prefix.n, rows));
+        return plans.emplace_back(plan_attention(g, kind, prefix.n, rows.attended));
     };
     if (shape_.input_scale != 1) x = scale(g, x, shape_.input_scale);
     for (size_t l = 0; l < layers_.size(); ++l) {
@@ -24,10 +24,12 @@ Var Llm::hidden_states(Graph &g, const Prefix &prefix, Var x, const SampleRows &
         Var qkv = queries_keys_values(g, layer, x); // [(heads + 2 heads_kv) * hd, rows]
         const AttentionPlan &plan = plan_of(shape_.layers[l]);
         if (each) each(l, plan, qkv.value);
+        if (rows.aside) qkv = pick_rows(g, qkv, rows.aside, rows.back);
         Var mixed = attention(g, plan, prefix, l, qkv); // [heads * hd, rows]
-        if (asked && l + 1 == layers_.size()) {         // from here on each position stands alone
-            mixed = pick_rows(g, mixed, asked, went);
-            x = pick_rows(g, x, asked, went);
+        if (rows.aside) mixed = pick_rows(g, mixed, rows.back, rows.aside);
+        if (rows.asked && l + 1 == layers_.size()) { // from here on each position stands alone
+            mixed = pick_rows(g, mixed, rows.asked, rows.went);
+            x = pick_rows(g, x, rows.asked, rows.went);
         }
         x = add_block(g, x, frozen_linear(g, layer.attention_out, mixed), layer.attention_post_norm); // [E, ...]
         Var gate_up = frozen_linear(g, layer.gate_up, norm(g, x, layer.ffn_norm));                    // [2 n_ff, ...]
@@ -47,60 +49,79 @@ int64_t rounded_up(int64_t n, int64_t parts = 8) {
     return (n + step - 1) / step * step;
 }
 
+// The positions of each sample up to its last target or soft token: the rest is padding.
+std::vector<int64_t> lengths_of(const ri_align_batch &batch) {
+    std::vector<int64_t> lengths(batch.n_samples, int64_t(batch.n_positions));
+    for (size_t b = 0; b < batch.n_samples; ++b) {
+        const int32_t *tokens = batch.tokens + b * batch.n_positions, *targets = batch.targets + b * batch.n_positions;
+        while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
+    }
+    return lengths;
+}
+
+// How many rows a composed pass has of samples that use so many of them: at least one more, which
+// nothing depends on, or what samples of one length have.
+int64_t rows_with_room(int64_t used, int64_t most) { return std::min(rounded_up(used + 1), most); }
+
 } // namespace
 
 PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
                         const Branching &branching) const {
     const auto B = int64_t(batch.n_samples), S = int64_t(batch.n_positions);
-    PassShape shape{asked, adapter.number(), B, S, 0, 0, 0, branching.parents, branching.rows_asked};
+    PassShape shape{asked, adapter.number(), B, S, 0, 0, 0, 0, branching.parents, branching.rows_asked};
+    const std::vector<int64_t> lengths = lengths_of(batch);
+    const int64_t used = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
     const int64_t most_targets = INT32_MAX / shape_.n_vocab; // that 32 bits can number with their tokens
     for (int64_t b = 0; b < B; ++b) shape.states += batch.n_states[b];
     shape.targets = std::count_if(batch.targets, batch.targets + B * S, [](int32_t t) { return t >= 0; });
     shape.at_once = shape.targets;
+    shape.rows = engine_->kernels() ? used : B * S;
     if (engine_->kernels() || asked == Asked::branches) {
         if (shape.targets > most_targets)
             fail(RI_INVALID, "%lld targets in one batch; use a smaller one", static_cast<long long>(shape.targets));
         return shape;
     }
-    shape.samples = rounded_up(B);
-    shape.positions = rounded_up(S);
-    // The states that only fill up go to the last position of the last sample, which nothing may
-    // depend on.
-    const int64_t last = B * S - 1, states = rounded_up(shape.states);
-    const bool used = batch.targets[last] >= 0 || batch.tokens[last] < 0;
-    if (states > shape.states && shape.samples == B && shape.positions == S && used) ++shape.samples;
+    shape.samples = rounded_up(B, 4);
+    shape.positions = rounded_up(S, 4);
+    // States that only fill up need a row that nothing depends on.
+    const int64_t states = rounded_up(shape.states, 4);
+    if (states > shape.states && used == shape.samples * shape.positions) ++shape.samples;
     shape.states = states;
-    shape.targets = std::min(rounded_up(shape.targets, 4), shape.samples * shape.positions);
+    shape.rows = rows_with_room(used, shape.samples * shape.positions);
+    shape.targets = rounded_up(shape.targets + 1, 4); // one has no weight, and stands for rows without a target
     // The logits that are in memory at once are as many as the widest activations of a layer, which
     // the gradient has room for, but those of as many targets as the LLM is wide, so that a product
     // with the head takes longer than reading it does.
-    const int64_t wide = shape.samples * shape.positions * 2 * shape_.n_ff / shape_.n_vocab;
+    const int64_t wide = shape.rows * 2 * shape_.n_ff / shape_.n_vocab;
     const int64_t most = std::min(std::max(wide, shape_.n_embd), most_targets);
     const int64_t blocks = (shape.targets + most - 1) / most;
     shape.at_once = (shape.targets + blocks - 1) / blocks;
     return shape;
 }
 
-// On a kernel set the positions of each sample up to its last target or soft token: the rest is
-// padding. Composed attention takes samples of one length.
 SampleRows Llm::rows_of(const ri_align_batch &batch, const PassShape &shape) const {
-    std::vector<int64_t> lengths(size_t(shape.samples), shape.positions);
-    if (engine_->kernels())
-        for (size_t b = 0; b < batch.n_samples; ++b) {
-            const int32_t *tokens = batch.tokens + b * batch.n_positions;
-            const int32_t *targets = batch.targets + b * batch.n_positions;
-            while (targets[lengths[b] - 1] < 0 && tokens[lengths[b] - 1] >= 0) --lengths[b];
-        }
-    return SampleRows(lengths, shape.parents);
+    return shape.packed() ? SampleRows(lengths_of(batch), shape.parents) : shape.side_by_side();
 }
 
 PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, const SampleRows &rows,
                           const PassShape &shape) const {
-    const int64_t n_rows = rows.count(), K = adapter.params().n_tokens, width = adapter.params().n_in;
+    const int64_t n_rows = shape.rows, K = adapter.params().n_tokens, width = adapter.params().n_in;
+    // A place where attention finds no sample's position, and a row of none, if there is one.
+    const std::vector<int64_t> lengths = lengths_of(batch);
+    int64_t spare_place = 0;
+    for (int64_t b = 0; b < shape.samples; ++b) {
+        const int64_t length = b < int64_t(batch.n_samples) ? lengths[size_t(b)] : 0;
+        if (length < shape.positions) spare_place = b * shape.positions + length;
+    }
+    const int64_t spare = shape.packed() ? rows.count() : spare_place;
     PassInputs in;
     in.tokens.resize(size_t(n_rows));
-    in.places.assign(size_t(shape.states * K), int32_t(n_rows - 1));
-    in.went.assign(size_t(n_rows), int32_t(shape.targets));
+    in.places.assign(size_t(shape.states * K), int32_t(spare));
+    in.went.assign(size_t(n_rows), -1);
+    if (shape.packed()) {
+        in.aside.assign(size_t(shape.samples * shape.positions), int32_t(spare));
+        in.back.assign(size_t(n_rows), int32_t(spare_place));
+    }
     auto add_target = [&](int32_t token) {
         in.targets.push_back(int32_t(int64_t(in.asked.size()) % shape.at_once * shape_.n_vocab + token));
     };
@@ -111,6 +132,11 @@ PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, c
         for (int64_t row = first; row < std::min(rows.first[size_t(b) + 1], first + int64_t(batch.n_positions));
              ++row) {
             const int64_t at = b * int64_t(batch.n_positions) + row - first;
+            const int64_t place = b * shape.positions + row - first;
+            if (shape.packed()) {
+                in.aside[size_t(place)] = int32_t(row);
+                in.back[size_t(row)] = int32_t(place);
+            }
             const int32_t token = batch.tokens[at];
             if (token >= 0)
                 in.tokens[size_t(row)] = token;
@@ -125,13 +151,12 @@ PassInputs Llm::inputs_of(const Adapter &adapter, const ri_align_batch &batch, c
     in.n_targets = in.asked.size();
     in.weights.assign(in.n_targets, float(batch.weight));
     // What fills up has no weight, and so no gradient.
-    for (int32_t row = 0; int64_t(in.asked.size()) < shape.targets; ++row) {
-        if (in.went[size_t(row)] != shape.targets) continue;
-        in.went[size_t(row)] = int32_t(in.asked.size());
+    std::replace(in.went.begin(), in.went.end(), -1, int32_t(in.n_targets));
+    while (int64_t(in.asked.size()) < shape.targets) {
         add_target(0);
-        in.asked.push_back(row);
-        in.weights.push_back(0);
+        in.asked.push_back(int32_t(spare));
     }
+    in.weights.resize(size_t(shape.targets));
     in.states.assign(batch.states, batch.states + states * width);
     in.states.resize(size_t(shape.states * width));
     return in;
@@ -170,13 +195,18 @@ Var Llm::pass(Graph &g, const Prefix &prefix, const Adapter &adapter, const Samp
         };
         return g.input(type, fill, ne0, ne1);
     };
-    const int64_t n_rows = rows.count(), n_soft = shape.states * adapter.params().n_tokens;
+    const int64_t n_rows = shape.rows, n_soft = shape.states * adapter.params().n_tokens;
     Var states = g.constant(input(GGML_TYPE_F32, inputs.states, adapter.params().n_in, shape.states));
     Var soft = reshape(g, adapter.soft_tokens(g, states), shape_.n_embd, n_soft);
     Var x = splice(g, embeddings(g, inputs.tokens, n_rows), soft, input(GGML_TYPE_I32, inputs.places, n_soft));
-    ggml_tensor *asked = input(GGML_TYPE_I32, inputs.asked, shape.targets);
-    ggml_tensor *went = g.kernels() ? nullptr : input(GGML_TYPE_I32, inputs.went, n_rows);
-    x = hidden_states(g, prefix, x, rows, asked, went, {});
+    Rows taken{rows, input(GGML_TYPE_I32, inputs.asked, shape.targets)};
+    if (!g.kernels()) taken.went = input(GGML_TYPE_I32, inputs.went, n_rows);
+    if (!g.kernels() && shape.packed()) {
+        taken.attended = shape.side_by_side();
+        taken.aside = input(GGML_TYPE_I32, inputs.aside, taken.attended.count());
+        taken.back = input(GGML_TYPE_I32, inputs.back, n_rows);
+    }
+    x = hidden_states(g, prefix, x, taken, {});
     Var logits;
     if (shape.asked == Asked::logits || shape.asked == Asked::branches) logits = frozen_linear(g, head_, x);
     if (shape.asked == Asked::logits) return logits;
@@ -283,7 +313,8 @@ void Llm::check(const Prefix &prefix, const Adapter &adapter, const ri_align_bat
 
 } // namespace ri
 
-extern "C" int64_t ri_engine_pass_rows(const ri_engine *engine, size_t n_samples, size_t n_positions) {
+extern "C" int64_t ri_engine_pass_rows(const ri_engine *engine, size_t n_samples, size_t n_positions, size_t n_used) {
     if (!engine || engine->impl->kernels()) return 0;
-    return ri::rounded_up(int64_t(n_samples)) * ri::rounded_up(int64_t(n_positions));
+    return ri::rows_with_room(int64_t(n_used),
+                              ri::rounded_up(int64_t(n_samples), 4) * ri::rounded_up(int64_t(n_positions), 4));
 }

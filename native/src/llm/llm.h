@@ -48,20 +48,27 @@ struct PassShape {
     Asked asked = Asked::gradient;
     unsigned long long adapter = 0; // its number
     int64_t samples = 0, positions = 0, states = 0, targets = 0;
+    int64_t rows = 0;                         // one sample behind the other, each as long as it is, or all equally long
     int64_t at_once = 0;                      // targets whose logits are in memory together
     std::vector<int32_t> parents, rows_asked; // of a sample that branches; see SampleRows and Branches
+    bool packed() const { return rows < samples * positions; }
+    SampleRows side_by_side() const { return SampleRows(std::vector<int64_t>(size_t(samples), positions), parents); }
     bool operator==(const PassShape &o) const {
         return asked == o.asked && adapter == o.adapter && samples == o.samples && positions == o.positions &&
-               states == o.states && targets == o.targets && parents == o.parents && rows_asked == o.rows_asked;
+               states == o.states && targets == o.targets && rows == o.rows && parents == o.parents &&
+               rows_asked == o.rows_asked;
     }
 };
 
 // What differs from batch to batch of one shape.
 struct PassInputs {
-    std::vector<int32_t> tokens;  // [rows], 0 where there is a soft token
-    std::vector<int32_t> places;  // [states * soft tokens of each]: rows of the soft tokens
-    std::vector<int32_t> asked;   // [targets]: rows with a target, all different
-    std::vector<int32_t> went;    // [rows]: the place of each row among `asked`, or their number
+    std::vector<int32_t> tokens; // [rows], 0 where there is a soft token
+    std::vector<int32_t> places; // [states * soft tokens of each]: rows of the soft tokens
+    std::vector<int32_t> asked;  // [targets]: rows with a target
+    std::vector<int32_t> went;   // [rows]: the place of each row among `asked`, or one without a weight
+    // Where attention takes samples of one length: [samples * positions], the row that stands at each
+    // place, and [rows], the place of each row. What only fills up stands for all that has none.
+    std::vector<int32_t> aside, back;
     std::vector<int32_t> targets; // [targets]: i * n_vocab + target, i from 0 in each at_once of them
     std::vector<float> weights;   // [targets]
     std::vector<float> states;
@@ -168,17 +175,23 @@ class Llm {
                          decltype(ggml_rope_ext) *rope = ggml_rope_ext) const;
     // Puts a layer's keys and values among `qkv` into a prefix, without leaving the device.
     void store(Graph &graph, const AttentionPlan &plan, const Prefix::Layer &layer, ggml_tensor *qkv) const;
-    // Normalised last hidden states of x [E, rows], at the rows `asked` if there are any, whose
-    // places are `went`. On the way `each`, if given, sees the queries, keys and values of a layer.
+    // The rows of a pass as attention takes them, and, of PassInputs, what is asked for, and where
+    // rows are to stand for attention; null: as they are.
+    struct Rows {
+        SampleRows attended;
+        ggml_tensor *asked = nullptr, *went = nullptr, *aside = nullptr, *back = nullptr;
+    };
+    // Normalised last hidden states of x [E, rows], at the rows asked for if there are any. On the
+    // way `each`, if given, sees the queries, keys and values of a layer.
     using EachLayer = std::function<void(size_t layer, const AttentionPlan &plan, ggml_tensor *qkv)>;
-    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const SampleRows &rows, ggml_tensor *asked,
-                      ggml_tensor *went, const EachLayer &each) const;
+    Var hidden_states(Graph &graph, const Prefix &prefix, Var x, const Rows &rows, const EachLayer &each) const;
     SampleRows rows_of(const ri_align_batch &batch, const PassShape &shape) const;
     PassShape shape_of(const Adapter &adapter, const ri_align_batch &batch, Asked asked,
                        const Branching &branching) const;
     PassInputs inputs_of(const Adapter &adapter, const ri_align_batch &batch, const SampleRows &rows,
                          const PassShape &shape) const;
-    // The graph of a pass: what is asked for, of inputs that are read whenever it runs.
+    // The graph of a pass: what is asked for, of inputs that are read whenever it runs. By kernels
+    // attention takes the rows as they stand.
     Var pass(Graph &graph, const Prefix &prefix, const Adapter &adapter, const SampleRows &rows, const PassShape &shape,
              const PassInputs &inputs) const;
     // Embeddings of tokens [rows], which are read whenever the graph runs.

@@ -37,8 +37,7 @@ std::vector<ggml_tensor *> Llm::prefix_pass(Graph &graph, const Prefix &prefix, 
         graph.output(qkv);
         all.push_back(qkv);
     };
-    hidden_states(graph, Prefix(), graph.constant(embeddings(graph, *kept, prefix.n)), SampleRows({prefix.n}), nullptr,
-                  nullptr, each);
+    hidden_states(graph, Prefix(), graph.constant(embeddings(graph, *kept, prefix.n)), {SampleRows({prefix.n})}, each);
     return all;
 }
 
