@@ -27,19 +27,22 @@ struct Seen {
 class Watcher : public DeviceWatcher {
   public:
     int uploads = 0, reads = 0, late = 0; // late: uploads behind the first graph
+    size_t read = 0;                      // bytes
     std::vector<Seen> graphs;
-    void copied(Direction direction, size_t) override {
+    void copied(Direction direction, size_t bytes) override {
         uploads += direction == to_device;
         late += direction == to_device && !graphs.empty();
         reads += direction == to_host;
+        read += direction == to_host ? bytes : 0;
     }
     void run(ggml_cgraph *graph) override { graphs.emplace_back(graph); }
     void ended() override {}
 };
 
 // What `call` has the device do.
-template <typename Call> Watcher watched(Call &&call) {
+template <typename Call> Watcher watched(Call &&call, bool idles = true) {
     Watcher seen;
+    seen.idles = idles;
     watcher = &seen;
     call();
     watcher = nullptr;
@@ -132,6 +135,55 @@ void test_encoders() {
     ri_engine_free(engine);
 }
 
+// Generation: the prompts of all sequences of a context are one graph, and the device gives 12 bytes
+// for each sequence, and 4 for each token asked about, but no logits. Further tokens are the same graph
+// again. This GPU computes.
+void test_generation() {
+    ri_engine *engine = test_engine(1);
+    const std::string path = AlignFixture::written({});
+    ri_gguf *gguf = nullptr;
+    CHECK_OK(ri_gguf_open(path.c_str(), &gguf, &err));
+    constexpr int32_t n = 256, prompt = 30; // 128 sequences in each of two contexts
+    const ri_generator_params params = generator_params(n, 48);
+    ri_generator *generator = nullptr;
+    CHECK_OK(ri_generator_create(engine, gguf, &params, &generator, &err));
+    std::vector<int32_t> slots, ones(n, 1), prompts(n, prompt), asked_counts(n, 4), tokens(n);
+    for (int32_t i = 0; i < n; ++i) slots.push_back(i);
+    const std::vector<int32_t> words = random_tokens(n * prompt, 3), asked = random_tokens(4 * n, 4);
+    std::vector<float> logprobs(n), of_asked(4 * n);
+    auto decoded = [&](const std::vector<int32_t> &counts, const int32_t *next, bool grammar) {
+        const ri_decode_batch batch{n,
+                                    slots.data(),
+                                    counts.data(),
+                                    nullptr,
+                                    next,
+                                    grammar ? asked_counts.data() : nullptr,
+                                    grammar ? asked.data() : nullptr};
+        const ri_decode_result result{tokens.data(), logprobs.data(), grammar ? of_asked.data() : nullptr, nullptr};
+        return watched([&] { CHECK_OK(ri_generator_decode(generator, &batch, &result, &err)); }, false);
+    };
+    const Watcher first = decoded(prompts, words.data(), false);
+    CHECK(first.graphs.size() == 2 && first.read == 12 * n);
+    for (const bool grammar : {false, true}) {
+        std::vector<std::vector<char>> before;
+        for (int times = 0; times < 3; ++times) {
+            const std::vector<int32_t> next = tokens;
+            const Watcher token = decoded(ones, next.data(), grammar);
+            if (!(CHECK(token.graphs.size() == 2) & CHECK(token.read == (grammar ? 12 + 8 * 4 : 12) * n)))
+                fprintf(stderr, "    %zu graphs, %zu bytes read\n", token.graphs.size(), token.read);
+            std::vector<std::vector<char>> now; // the graphs of the contexts, which may come in any order
+            for (const Seen &graph : token.graphs) now.push_back(graph.tensors);
+            std::sort(now.begin(), now.end());
+            if (times == 2) CHECK(now == before);
+            before = std::move(now);
+        }
+    }
+    ri_generator_free(generator);
+    ri_gguf_free(gguf);
+    ri_engine_free(engine);
+    remove(path.c_str());
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -139,5 +191,6 @@ int main(int argc, char **argv) {
     Cases cases(argc, argv);
     CASE(test_passes_of_an_llm());
     CASE(test_encoders());
+    CASE(test_generation());
     return cases.finish();
 }
