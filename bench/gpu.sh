@@ -124,8 +124,11 @@ synthesized() {
     nice "$recint" models synthesize --like "$size" --tokenizer "$tokenizer" --type bf16 --out "$file.part.gguf"
     mv "$file.part.gguf" "$file"
 }
-# awaited SIZE: waits for its weights.
-awaited() { until [ -e "$(model "$1")" ] || ! kill -0 "$drawing" 2>/dev/null; do sleep 0.2; done && [ -e "$(model "$1")" ]; }
+# drawn SIZE: where its weights are, once they are there.
+drawn() {
+    until [ -e "$(model "$1")" ] || ! kill -0 "$drawing" 2>/dev/null; do sleep 0.2; done
+    model "$1"
+}
 
 # A step's name, its limit in seconds, and what it does.
 steps() {
@@ -177,23 +180,21 @@ wrong() {
 train() {
     local size=$1
     shift
-    awaited "$size"
-    on bench train --data "$data" --llm "$(model "$size")" --rounds "$rounds" --python "$python" "${micro[@]}" "$@" \
+    on bench train --data "$data" --llm "$(drawn "$size")" --rounds "$rounds" --python "$python" "${micro[@]}" "$@" \
         --out "$out/train-$(name_of "$size").json"
 }
 generate() {
     local peer=()
     [ ! -x "$(dirname "$recint")/llama-batched-bench" ] || peer=(--peer llamacpp)
-    awaited "$1"
-    on bench generate --sweep batch --data "$data" --llm "$(model "$1")" --rounds 2 "${peer[@]}" --out "$out/generate-$(name_of "$1").json"
+    on bench generate --sweep batch --data "$data" --llm "$(drawn "$1")" --rounds 2 "${peer[@]}" --out "$out/generate-$(name_of "$1").json"
 }
 generate_peer() { # as many sequences as a GPU takes by default, beside PyTorch, with the same soft tokens
-    on bench generate --data "$data" --llm "$(model "$1")" --rounds "$rounds" --python "$python" "${slots[@]}" "${peers[@]}" \
+    on bench generate --data "$data" --llm "$(drawn "$1")" --rounds "$rounds" --python "$python" "${slots[@]}" "${peers[@]}" \
         --out "$out/generate-peer-$(name_of "$1").json"
 }
-evaluate() { on bench evaluate --data "$data" --llm "$(model "$1")" --rounds "$rounds" --out "$out/evaluate.json"; }
-encoder() { on bench encoder --data "$data" --llm "$(model "$1")" --rounds "$rounds" --model sasrec --model dreamrec --out "$out/encoder.json"; }
-sweep() { on bench train --sweep batch --data "$data" --llm "$(model "$1")" --rounds 1 "${micro[@]}" --out "$out/sweep-train.json"; }
+evaluate() { on bench evaluate --data "$data" --llm "$(drawn "$1")" --rounds "$rounds" --out "$out/evaluate.json"; }
+encoder() { on bench encoder --data "$data" --llm "$(drawn "$1")" --rounds "$rounds" --model sasrec --model dreamrec --out "$out/encoder.json"; }
+sweep() { on bench train --sweep batch --data "$data" --llm "$(drawn "$1")" --rounds 1 "${micro[@]}" --out "$out/sweep-train.json"; }
 converged() { # how often the linear adapter names the last item, held-out items apart
     local recommender=$work/$1.safetensors run=$work/linear-$1
     [ -e "$recommender" ] || on recommender train --data "$data" --model "$1" --out "$recommender" ${dry:+--epochs 1}
