@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 func adapterCommand() *cli.Command {
@@ -29,7 +31,7 @@ func adapterCommand() *cli.Command {
 				Description: adapter.Modules() + "See docs/training.md for the formulas. Inputs are the recommender's states, not standardised;\n" +
 					"outputs are the soft tokens of each input, concatenated. The metadata names the files the adapter belongs to.",
 				Flags: []cli.Flag{file, &cli.StringFlag{Name: "out", Usage: "`FILE`.safetensors to write (required)"},
-					&cli.IntFlag{Name: "question", Usage: "of an adapter of several questions, the `NUMBER`, from 1, of the one whose weights to write", Value: 1}},
+					&cli.StringFlag{Name: "question", Usage: "the `QUESTION` whose weights to write, as recint adapter info lists them (required if there are several)"}},
 				Action: adapterExport,
 			},
 		},
@@ -57,11 +59,12 @@ func adapterInfo(c *cli.Context) error {
 	if trained.Mixed > 0 {
 		kind += fmt.Sprintf(" of %d states", trained.Mixed)
 	}
-	if trained.Questions > 0 {
-		kind += fmt.Sprintf(", with a first layer for each of %d questions", trained.Questions)
-	}
 	if trained.LookUps > 0 {
 		kind += fmt.Sprintf(", of which it looks up %d, for %d soft tokens each", trained.LookUps, trained.TokensOfEntry())
+	}
+	asks := fmt.Sprintf("%s, which asks for the %s", p.Template.Name, p.Template.Asks)
+	if len(trained.Questions) > 0 {
+		asks = fmt.Sprintf("of each question, with a first layer of its own: %s", questions(trained))
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -69,12 +72,21 @@ func adapterInfo(c *cli.Context) error {
 		{"reads", fmt.Sprintf("states %d wide", trained.In)},
 		{"writes", fmt.Sprintf("%d soft tokens for each input, %d wide", trained.Tokens, trained.Embd)},
 		{"trained", fmt.Sprintf("on %d samples in %.1f minutes", p.Samples, p.Minutes)},
-		{"prompt", fmt.Sprintf("%s, which asks for the %s", p.Template.Name, p.Template.Asks)},
+		{"prompt", asks},
 		{"recommender", p.Recommender}, {"LLM", p.LLM}, {"data set", p.Dataset},
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
 	return w.Flush()
+}
+
+// questions lists those that have a first layer of their own.
+func questions(a *align.Adapter) string {
+	names := make([]string, len(a.Questions))
+	for i, asked := range a.Questions {
+		names[i] = string(asked)
+	}
+	return strings.Join(names, ", ")
 }
 
 func adapterExport(c *cli.Context) error {
@@ -92,11 +104,19 @@ func adapterExport(c *cli.Context) error {
 	if err := newFile(out); err != nil {
 		return err
 	}
-	question := c.Int("question")
-	if most := max(1, trained.Questions); question < 1 || question > most {
-		return usage(c, "--question is %d; the adapter has weights for %d", question, most)
+	if len(trained.Questions) > 0 {
+		asked := prompt.Asked(c.String("question"))
+		if !slices.Contains(trained.Questions, asked) {
+			return usage(c, "--question is %q; the adapter has a first layer for each of these: %s", asked, questions(trained))
+		}
+		if asked != p.Template.Asks {
+			p.Template = prompt.Template{Asks: asked} // the file holds that of the first question alone
+		}
+		if trained, err = trained.For(asked); err != nil {
+			return err
+		}
 	}
-	if err := trained.For(question-1).Export(out, p); err != nil {
+	if err := trained.Export(out, p); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.App.Writer, out)

@@ -56,7 +56,7 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},
 		&cli.IntFlag{Name: "patience", DefaultText: "never early", Usage: "stop after `N` validations without a lower loss"},
-		&cli.IntFlag{Name: "warm-steps", DefaultText: or(d.Config.WarmSteps, coarse.Config.WarmSteps), Usage: "`STEPS` of the warm start, by default so many for each question with a first layer of its own (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
+		&cli.IntFlag{Name: "warm-steps", DefaultText: or(d.Config.WarmSteps, coarse.Config.WarmSteps), Usage: "`STEPS` of the warm start; the default is multiplied by the number of questions if each has a first layer of its own (0: none; " + adapter.Names(func(e adapter.Entry) bool { return e.Cold != "" }) + " has none, " +
 			adapter.Names(func(e adapter.Entry) bool { return e.LookUps }) + " needs them)"},
 		&cli.IntFlag{Name: "warm-micro-batch", DefaultText: "each rank repeats the warm start", Usage: "with several ranks: `SAMPLES` of each warm-start update that one rank computes"},
 		&cli.Float64Flag{Name: "drawn", Value: d.Drawn, Usage: "`SHARE` of training histories whose last item is replaced by a random item, so that rare items are learned too; not used by prompts about the whole history"},
@@ -131,8 +131,12 @@ func spec(c *cli.Context) (run.Spec, error) {
 		}
 		asked = append(asked, t)
 	}
-	s := run.DefaultSpec().With(asked[0], adapter.Parse(c.String("adapter")), asked[1:]...)
+	s := run.DefaultSpec().With(asked[0], adapter.Parse(c.String("adapter")))
 	s.HoldOut = c.Float64("hold-out-items")
+	if len(asked) > 1 {
+		s.Also = asked[1:]
+		s.Config.WarmSteps *= max(1, len(s.Apart()))
+	}
 	var err error
 	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
 		return run.Spec{}, err

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,15 +147,25 @@ func TestTasks(t *testing.T) {
 	contains(t, stdout, "median percentile", "states of another sample", "titles of held-out items")
 	fails(t, 2, []string{"--prompt or --task"}, dir, with(train, "--prompt", "residual")...)
 	stdout, _ = runs(t, dir, "adapter", "info", "--adapter", "@run/adapter.safetensors")
-	contains(t, stdout, "states 16 wide", "a first layer for each of 2 questions")
-	export := []string{"adapter", "export", "--adapter", "@run/adapter.safetensors", "--out", "@second.safetensors", "--question"}
-	fails(t, 2, []string{"--question is 3", "weights for 2"}, dir, with(export, "3")...)
-	runs(t, dir, with(export, "2")...)
-	exported, err := artifact.ReadSafetensors(filepath.Join(dir, "second.safetensors"))
-	if err != nil {
-		t.Fatal(err)
+	contains(t, stdout, "states 16 wide", "a first layer of its own: popularity, last item")
+	export := []string{"adapter", "export", "--adapter", "@run/adapter.safetensors", "--out"}
+	fails(t, 2, []string{`--question is ""`, "popularity, last item"}, dir, with(export, "@none.safetensors")...)
+	var first, second []float32
+	for question, values := range map[string]*[]float32{"popularity": &first, "last item": &second} {
+		file := strings.ReplaceAll(question, " ", "-") + ".safetensors"
+		runs(t, dir, with(export, "@"+file, "--question", question)...)
+		exported, err := artifact.ReadSafetensors(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *values, err = exported.Float32("0.weight", 16, 16); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(exported.Metadata["provenance"], fmt.Sprintf("%q:%q", "asks", question)) {
+			t.Errorf("%s: %s", file, exported.Metadata["provenance"])
+		}
 	}
-	if _, err := exported.Float32("0.weight", 16, 16); err != nil {
-		t.Error(err)
+	if slices.Equal(first, second) {
+		t.Error("both questions have the same first layer")
 	}
 }

@@ -22,6 +22,7 @@ type Entry struct {
 	Hidden  bool // it has hidden units
 	Entries bool // it looks entries up, one for each item, which the warm start fills with the items' titles
 	LookUps bool // it shows several entries, which the warm start alone teaches it to find
+	Blind   bool // it ignores the state
 
 	Coarse bool // it comes near no title's embeddings; the warm start makes it fit the right ones best
 
@@ -106,6 +107,10 @@ func (k Kind) Suits(items int) error {
 	return fmt.Errorf("adapter: %s looks up an entry for each item, and the memory and the warm start for %d items are too much "+
 		"(the most is %d); choose %s, whose size does not depend on the catalogue", k, items, dataset.LargeCatalogue, mlp.Name)
 }
+
+// ReadsApart says whether a kind can read a state in another way for each question, by a first
+// layer of its own.
+func (e Entry) ReadsApart() bool { return e.Reads == OneState && !e.Entries && !e.Blind }
 
 // ReadsOne says whether kinds of the entry read a single state.
 func ReadsOne(e Entry) bool { return e.Reads == OneState }

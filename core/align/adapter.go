@@ -8,19 +8,20 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/adapter"
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
 // Shape is the kind and the size of an adapter.
 type Shape struct {
-	Kind      adapter.Kind `json:"kind"`
-	In        int          `json:"in"`                  // D, width of a state
-	Questions int          `json:"questions,omitempty"` // Q, questions that have a first layer of their own; 0: all share one
-	Hidden    int          `json:"hidden,omitempty"`    // hidden units
-	Mixed     int          `json:"mixed,omitempty"`     // states that are mixed: the recommender's positions
-	Entries   int          `json:"entries,omitempty"`   // entries, one for each item
-	LookUps   int          `json:"lookups,omitempty"`   // entries that are shown of an input
-	Tokens    int          `json:"tokens"`              // soft tokens for each input: K, or K for each entry that is shown
-	Embd      int          `json:"embd"`                // E, width of the LLM's embeddings
+	Kind      adapter.Kind   `json:"kind"`
+	In        int            `json:"in"`                  // D, width of a state
+	Questions []prompt.Asked `json:"questions,omitempty"` // Q, those that have a first layer of their own; none: all share one
+	Hidden    int            `json:"hidden,omitempty"`    // hidden units
+	Mixed     int            `json:"mixed,omitempty"`     // states that are mixed: the recommender's positions
+	Entries   int            `json:"entries,omitempty"`   // entries, one for each item
+	LookUps   int            `json:"lookups,omitempty"`   // entries that are shown of an input
+	Tokens    int            `json:"tokens"`              // soft tokens for each input: K, or K for each entry that is shown
+	Embd      int            `json:"embd"`                // E, width of the LLM's embeddings
 }
 
 // Validate reports what is wrong with the shape, or nil.
@@ -34,11 +35,11 @@ func (s Shape) Validate() error {
 func (s Shape) Width() int { return s.In * max(1, s.Mixed) }
 
 // inputWidth is how many numbers the native adapter reads for an input: its width or, where
-// questions have first layers of their own, Q blocks of a state and a 1, which takes the place of
-// that layer's bias.
+// questions have first layers of their own, Q blocks of a state and a 1. The weights of this 1 are
+// the question's own bias, which is added to the one that all questions share.
 func (s Shape) inputWidth() int {
-	if s.Questions > 0 {
-		return s.Questions * (s.In + 1)
+	if n := len(s.Questions); n > 0 {
+		return n * (s.In + 1)
 	}
 	return s.Width()
 }
@@ -47,7 +48,7 @@ func (s Shape) inputWidth() int {
 // about: the states themselves or, where questions have first layers of their own, zeros but for
 // the question's block.
 func (s Shape) appendInputs(dst, states []float32, question int) []float32 {
-	if s.Questions == 0 {
+	if len(s.Questions) == 0 {
 		return append(dst, states...)
 	}
 	for state := range slices.Chunk(states, s.In) {
@@ -76,8 +77,8 @@ func (s Shape) layout(rms float64) ([]cgo.TensorInfo, error) {
 	if !s.Kind.Known() {
 		return nil, fmt.Errorf("align: no adapter kind is called %q; known are %q", s.Kind, adapter.Kinds)
 	}
-	if s.Questions < 0 || s.Questions > 0 && (s.Mixed > 0 || s.Entries > 0) {
-		return nil, fmt.Errorf("align: %d first layers of questions; a %s adapter has none of these", s.Questions, s.Kind)
+	if len(s.Questions) > 0 && !s.Kind.Entry().ReadsApart() {
+		return nil, fmt.Errorf("align: a %s adapter has no first layers of questions, such as %q", s.Kind, s.Questions)
 	}
 	tensors, err := cgo.AdapterLayout(s.params(rms))
 	if err != nil {
@@ -108,25 +109,26 @@ func NewAdapter(s Shape, rms float64, seed uint64) (*Adapter, error) {
 	for _, t := range layout {
 		a.Values = append(a.Values, firstValues(t, random))
 	}
-	if s.Questions > 0 && len(layout) > 1 { // its inputs are zeros but for one block
+	if n := len(s.Questions); n > 0 { // its inputs are zeros but for one block
 		for i := range a.Values[0] {
-			a.Values[0][i] *= float32(math.Sqrt(float64(s.Questions)))
+			a.Values[0][i] *= float32(math.Sqrt(float64(n)))
 		}
 	}
 	return a, nil
 }
 
-// For gives the adapter of a question, by its number, if questions have first layers of their own,
-// or else the adapter itself.
-func (a *Adapter) For(question int) *Adapter {
-	if a.Questions == 0 {
-		return a
+// For gives the adapter of a question, if questions have first layers of their own, or else the
+// adapter itself.
+func (a *Adapter) For(asked prompt.Asked) (*Adapter, error) {
+	if len(a.Questions) == 0 {
+		return a, nil
+	}
+	question := slices.Index(a.Questions, asked)
+	if question < 0 {
+		return nil, fmt.Errorf("align: this adapter was not trained on the question for the %s; it has the questions for the %q", asked, a.Questions)
 	}
 	own := &Adapter{Shape: a.Shape, Values: slices.Clone(a.Values)}
-	own.Questions = 0
-	if len(a.Values) < 2 { // it reads no state
-		return own
-	}
+	own.Questions = nil
 	bias := slices.Clone(a.Values[1])
 	weight := make([]float32, 0, len(bias)*a.In)
 	for row := range bias {
@@ -135,7 +137,7 @@ func (a *Adapter) For(question int) *Adapter {
 		bias[row] += a.Values[0][first+a.In]
 	}
 	own.Values[0], own.Values[1] = weight, bias
-	return own
+	return own, nil
 }
 
 // firstValues draws a tensor's first values as the native core says.

@@ -23,9 +23,8 @@ var shapes = []Shape{
 	{Kind: "memory", In: 6, Hidden: 10, Entries: 7, Tokens: 2, Embd: 8},
 	{Kind: "retrieval", In: 6, Hidden: 10, Entries: 7, LookUps: 2, Tokens: 4, Embd: 8},
 	{Kind: "bias", In: 6, Tokens: 2, Embd: 8},
-	{Kind: "linear", In: 6, Questions: 2, Tokens: 2, Embd: 8},
-	{Kind: "mlp", In: 6, Questions: 3, Hidden: 10, Tokens: 2, Embd: 8},
-	{Kind: "bias", In: 6, Questions: 2, Tokens: 2, Embd: 8},
+	{Kind: "linear", In: 6, Questions: []prompt.Asked{"a", "b"}, Tokens: 2, Embd: 8},
+	{Kind: "mlp", In: 6, Questions: []prompt.Asked{"a", "b", "c"}, Hidden: 10, Tokens: 2, Embd: 8},
 }
 
 // layer is weight·x + bias.
@@ -114,7 +113,7 @@ func retrieve(a *Adapter, scores []float64) []float64 {
 func TestNewAdapter_outputScale(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for _, s := range []Shape{{Kind: "linear", In: 64, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Hidden: 256, Tokens: 4, Embd: 96},
-		{Kind: "mixture", In: 64, Mixed: 10, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Questions: 5, Hidden: 256, Tokens: 4, Embd: 96}} {
+		{Kind: "mixture", In: 64, Mixed: 10, Tokens: 4, Embd: 96}, {Kind: "mlp", In: 64, Questions: make([]prompt.Asked, 5), Hidden: 256, Tokens: 4, Embd: 96}} {
 		a, err := NewAdapter(s, 0.13, 5)
 		if err != nil {
 			t.Fatal(err)
@@ -176,9 +175,23 @@ func TestFold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, values := range a.Values {
+			if len(values) > 0 && values[0] == 0 { // biases begin as zeros
+				for i := range values {
+					values[i] = float32(i%7) / 7
+				}
+			}
+		}
 		folded := standard.Fold(a)
-		for question := range max(1, s.Questions) {
-			own := folded.For(question)
+		for question := range max(1, len(s.Questions)) {
+			var asked prompt.Asked
+			if len(s.Questions) > 0 {
+				asked = s.Questions[question]
+			}
+			own, err := folded.For(asked)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for first := 0; first+s.Width() <= len(states); first += 6 {
 				want := forward(a, s.appendInputs(nil, standardised[first:first+s.Width()], question))
 				got := forward(own, states[first:first+s.Width()])

@@ -27,8 +27,8 @@ func (j Job) validate(info cgo.GGUFInfo) error {
 		return fmt.Errorf("align: an adapter for embeddings of width %d; the LLM's are %d wide", j.Shape.Embd, info.Embd)
 	case len(j.Prompts) == 0 || slices.ContainsFunc(j.Prompts, func(wordings []*prompt.Prompt) bool { return len(wordings) == 0 }):
 		return errors.New("align: there is no prompt")
-	case j.Shape.Questions > 0 && j.Shape.Questions != len(j.Prompts):
-		return fmt.Errorf("align: an adapter of %d questions for %d", j.Shape.Questions, len(j.Prompts))
+	case len(j.Shape.Questions) > 0 && len(j.Shape.Questions) != len(j.Prompts):
+		return fmt.Errorf("align: an adapter of %d questions for %d", len(j.Shape.Questions), len(j.Prompts))
 	case len(j.Train) == 0:
 		return errors.New("align: there are no training samples")
 	case j.Shape.LookUps > 0 && j.Config.WarmSteps == 0:
@@ -170,6 +170,9 @@ func (j Job) fingerprint() string {
 	for _, pair := range j.Warm {
 		values(pair.State)
 		tokens(pair.Items)
+		if pair.Question > 0 {
+			number(pair.Question)
+		}
 		for _, title := range pair.Titles {
 			tokens(title)
 		}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/core/adapter"
@@ -13,16 +14,17 @@ import (
 func TestAppendInputs_byHand(t *testing.T) {
 	states := []float32{3, 4, 5, 6}
 	for _, c := range []struct {
-		questions, question int
-		want                []float32
+		questions []prompt.Asked
+		question  int
+		want      []float32
 	}{
-		{0, 0, []float32{9, 3, 4, 5, 6}},
-		{2, 0, []float32{9, 3, 4, 1, 0, 0, 0, 5, 6, 1, 0, 0, 0}},
-		{2, 1, []float32{9, 0, 0, 0, 3, 4, 1, 0, 0, 0, 5, 6, 1}},
+		{nil, 0, []float32{9, 3, 4, 5, 6}},
+		{[]prompt.Asked{"a", "b"}, 0, []float32{9, 3, 4, 1, 0, 0, 0, 5, 6, 1, 0, 0, 0}},
+		{[]prompt.Asked{"a", "b"}, 1, []float32{9, 0, 0, 0, 3, 4, 1, 0, 0, 0, 5, 6, 1}},
 	} {
 		s := Shape{Kind: "linear", In: 2, Questions: c.questions, Tokens: 1, Embd: 1}
 		if got := s.appendInputs([]float32{9}, states, c.question); !slices.Equal(got, c.want) {
-			t.Errorf("question %d of %d: %v, want %v", c.question, c.questions, got, c.want)
+			t.Errorf("question %d of %q: %v, want %v", c.question, c.questions, got, c.want)
 		}
 	}
 }
@@ -34,7 +36,7 @@ func twoQuestions(t *testing.T) Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job.Prompts, job.Shape.Questions = append(job.Prompts, []*prompt.Prompt{other}), 2
+	job.Prompts, job.Shape.Questions = append(job.Prompts, []*prompt.Prompt{other}), []prompt.Asked{"a", "b"}
 	reversed := func(answer []int32) []int32 {
 		other := slices.Clone(answer)
 		slices.Reverse(other[:len(other)-1])
@@ -64,7 +66,7 @@ func TestTrain_questionsOfTheirOwn(t *testing.T) {
 		if !(last < 0.8*first) {
 			t.Errorf("%s: the validation loss went from %g to %g", kind, first, last)
 		}
-		if a, b := whole.Adapter.For(0), whole.Adapter.For(1); reflect.DeepEqual(a.Values[0], b.Values[0]) || !reflect.DeepEqual(a.Values[2:], b.Values[2:]) {
+		if a, b := ownOf(t, whole.Adapter, "a"), ownOf(t, whole.Adapter, "b"); reflect.DeepEqual(a.Values[0], b.Values[0]) || !reflect.DeepEqual(a.Values[2:], b.Values[2:]) {
 			t.Errorf("%s: the questions share their first layer, or do not share the rest", kind)
 		}
 		alone := twoQuestions(t)
@@ -79,13 +81,13 @@ func TestTrain_questionsOfTheirOwn(t *testing.T) {
 		if standard, err = FitStandard(alone.statesOfTraining(), 3); err != nil {
 			t.Fatal(err)
 		}
-		was, is := standard.Fold(begun).For(1), trained.For(1)
+		was, is := ownOf(t, standard.Fold(begun), "b"), ownOf(t, trained, "b")
 		for i, x := range was.Values[0] {
 			if math.Abs(float64(x-is.Values[0][i])) > 1e-6 {
 				t.Fatalf("%s: training on the first question alone changed the first layer of the second: %g, was %g", kind, is.Values[0][i], x)
 			}
 		}
-		if reflect.DeepEqual(standard.Fold(begun).For(0).Values[0], trained.For(0).Values[0]) {
+		if reflect.DeepEqual(ownOf(t, standard.Fold(begun), "a").Values[0], ownOf(t, trained, "a").Values[0]) {
 			t.Errorf("%s: the first question learned nothing", kind)
 		}
 	}
@@ -100,6 +102,23 @@ func TestTrain_questionsResume(t *testing.T) {
 		again.Dir = t.TempDir()
 		interrupt(t, again, func(e Event) bool { return e.Phase == phase && e.Step > 6 })
 		sameRun(t, train(t, again), want, again.Dir, job.Dir)
+	}
+}
+
+// ownOf is the adapter of a question.
+func ownOf(t *testing.T, a *Adapter, asked prompt.Asked) *Adapter {
+	t.Helper()
+	own, err := a.For(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
+func TestFor_refusesOthers(t *testing.T) {
+	a := &Adapter{Shape: Shape{Kind: "linear", In: 1, Questions: []prompt.Asked{"a", "b"}, Tokens: 1, Embd: 1}}
+	if _, err := a.For("c"); err == nil || !strings.Contains(err.Error(), `"a" "b"`) {
+		t.Errorf("error %v", err)
 	}
 }
 

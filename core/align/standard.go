@@ -60,8 +60,8 @@ func (s Standard) Apply(dst, states []float32) {
 }
 
 // Fold gives the adapter that does to plain states what a does to standardised ones: W·((x - m)/s)
-// + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to, and
-// where the number beside the 1 of a question's block changes in the place of b.
+// + b = (W/s)·x + (b - (W/s)·m), where a mixture takes as much of m as its numbers sum up to. Where
+// questions have first layers of their own, each one's own bias is b.
 func (s Standard) Fold(a *Adapter) *Adapter {
 	folded := &Adapter{Shape: a.Shape, Values: make([][]float32, len(a.Values))}
 	for i, values := range a.Values {
@@ -80,12 +80,12 @@ func (s Standard) Fold(a *Adapter) *Adapter {
 	}
 	weight, bias := layer[0], layer[1]
 	block := a.In
-	if a.Questions > 0 {
+	if len(a.Questions) > 0 {
 		block++
 	}
 	for at := 0; at < len(weight); at += block {
 		constant := &bias[at*len(bias)/len(weight)]
-		if a.Questions > 0 {
+		if len(a.Questions) > 0 {
 			constant = &weight[at+a.In]
 		}
 		shift := float64(*constant)

@@ -482,7 +482,7 @@ func (r *reproduction) explain(ctx context.Context, one *run.Run) error {
 		func(done, total int) { r.Progress("explanations", "histories", done, total) })
 	for _, m := range measured {
 		r.table.add(fmt.Sprintf("the first %d of %s changed by a changed history", m.Top, baseline), m.Fidelity, "",
-			fmt.Sprintf("%.2f changes on average, a median of %.1f ms", m.Changes, m.Median))
+			fmt.Sprintf("%.2f changes on average", m.Changes))
 	}
 	return err
 }

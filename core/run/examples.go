@@ -6,58 +6,71 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/recinterpreter/recinterpreter/core/prompt"
 )
 
-// exemplified is how many examples are made for a question.
-const exemplified = 6
+// Examples are those that training makes for questions, as templates have them.
+type Examples map[prompt.Asked][][]string
 
-// exemplify makes examples for questions whose answer is in one state, where the prompt has none,
-// or some with a line that the data set does not allow: of the answers that are most frequent in
-// training. The spec keeps them. A prompt with slots before the reply can have none.
-func (p *Parts) exemplify(s *Spec, lessons []lesson) error {
-	templates := s.Templates()
-	for number, one := range p.asked {
-		if !one.Closed || !one.inOneState() {
+// How many examples are made for a question, and the most tokens of each of their answers, the end
+// included: examples are part of every prompt.
+const (
+	examplesMade   = 6
+	longestExample = 24
+)
+
+// makeExamples gives questions with a legible answer from a closed set examples, if their templates
+// have none, or some with a line that the data set does not allow: of the answers that are most
+// frequent in training. The spec keeps them. A template with slots before the reply can have none.
+func (p *Parts) makeExamples(s *Spec, lessons []lesson) error {
+	made := Examples{}
+	for number, template := range s.Templates() {
+		one := p.asked[number]
+		if !one.Closed || !one.Legible || p.reads.EveryItem() || p.entries && !one.Last {
 			continue
 		}
-		template := templates[number]
 		allowed, _ := one.Allowed(p.Facts, p.Source.Positions())
-		if len(template.Examples) > 0 && !slices.ContainsFunc(slices.Concat(template.Examples...), func(answer string) bool {
+		misfit := func(answer string) bool {
 			return slices.ContainsFunc(strings.Split(answer, "\n"), func(line string) bool { return !slices.Contains(allowed, line) })
-		}) {
+		}
+		if all := slices.Concat(template.Examples...); len(all) > 0 && !slices.ContainsFunc(all, misfit) {
 			continue
 		}
-		template.Examples = examples(lessons, number)
-		if template.Validate() != nil {
+		template.Examples = examplesOf(lessons, number)
+		if len(template.Examples) == 0 || template.Validate() != nil {
 			continue
 		}
+		made[template.Asks] = template.Examples
 		var err error
-		if p.asked[number], err = p.compile(template); err != nil {
+		if p.asked[number], err = p.compile(template, made); err != nil {
 			return err
 		}
-		templates[number] = template
 	}
-	s.Template, s.Also = templates[0], append(s.Also[:0:0], templates[1:]...)
-	p.Prompts, p.Hashes.Template = p.asked[0].prompts, s.Template
+	if p.Prompts = p.asked[0].prompts; len(made) > 0 {
+		s.Made = made
+	}
 	return nil
 }
 
-// examples makes those of a task, each of the answers for two choices, one after the other.
-func examples(lessons []lesson, task int) (all [][]string) {
+// examplesOf makes those of a question, each of the answers for two choices, one after the other.
+func examplesOf(lessons []lesson, task int) (all [][]string) {
 	times := map[string]int{}
 	for _, l := range lessons {
-		if l.task == task {
+		if l.task == task && len(l.answer) <= longestExample {
 			times[strings.Join(l.lines, "\n")]++
 		}
 	}
 	answers := slices.SortedFunc(maps.Keys(times), func(a, b string) int { return cmp.Or(times[b]-times[a], strings.Compare(a, b)) })
-	answers = answers[:min(exemplified, len(answers))]
+	if answers = answers[:min(examplesMade, len(answers))]; len(answers) == 0 {
+		return nil
+	}
 	random, shown := rand.New(rand.NewPCG(1, 0)), []string(nil)
-	for len(shown) <= exemplified { // few answers stand several times, in another order each time
+	for len(shown) <= examplesMade { // few answers stand several times, in another order each time
 		random.Shuffle(len(answers), func(i, j int) { answers[i], answers[j] = answers[j], answers[i] })
 		shown = append(shown, answers...)
 	}
-	for i := range exemplified {
+	for i := range examplesMade {
 		all = append(all, shown[i:i+2])
 	}
 	return all

@@ -51,12 +51,6 @@ type asked struct {
 	trained int              // how many those are
 }
 
-// inOneState says whether the state that a prompt shows last holds the answer: about the last item,
-// or from a closed set with no other state beside it.
-func (a asked) inOneState() bool {
-	return a.Last || a.Closed && a.prompts[0].Slots() == 1
-}
-
 // openParts opens what the spec names and refuses pieces that do not belong together.
 func openParts(encoding, engine *cgo.Engine, s Spec) (*Parts, error) {
 	kind := s.Adapter.Entry()
@@ -95,7 +89,7 @@ func (p *Parts) open(s Spec) (err error) {
 		if slots, _ := template.Slots(); p.Live == nil && slices.ContainsFunc(slots, prompt.Compares) {
 			return fmt.Errorf("run: prompt %q compares states after parts of a history, which a file of states does not hold", template.Name)
 		}
-		one, err := p.compile(template)
+		one, err := p.compile(template, s.Made)
 		if err != nil {
 			return err
 		}
@@ -107,13 +101,22 @@ func (p *Parts) open(s Spec) (err error) {
 	return err
 }
 
-// compile makes a task of its template, without the examples that show held-out items.
-func (p *Parts) compile(template prompt.Template) (one asked, err error) {
+// compile makes a task of its template, with the examples that training has made for it, if any.
+// Those that show titles of held-out items are left out.
+func (p *Parts) compile(template prompt.Template, made Examples) (one asked, err error) {
 	one.trained = len(template.Texts)
 	if one.Task, err = task.Of(template); err != nil {
 		return one, err
 	}
-	template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
+	if made := made[template.Asks]; made != nil {
+		template.Examples = made
+	}
+	switch {
+	case !one.Closed:
+		template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
+	case p.entries && !one.Last: // entries hold titles
+		template.Examples = nil
+	}
 	one.prompts, err = task.Compile(p.GGUF, template, p.shown)
 	return one, err
 }
@@ -466,27 +469,41 @@ func (p *Parts) States(ctx context.Context, encoder adapter.Encoder, histories [
 	return p.reads.States(ctx, encoder, p.Prompts[0].SlotNames(), histories)
 }
 
-// pairs makes those of the warm start. An adapter of one state learns there the answers to all
-// questions that one state holds the answer to. An entry holds a single answer, and other prompts
-// may have none that one state holds: then it is the answer to the first question about the last
+// pairs makes those of the warm start: a state, and what its soft tokens are to begin with. That is
+// the answer to the question or, where no single state holds it, the title of the last item. An
+// entry holds one answer, whatever is asked: that to the first question, if it is about the last
 // item, or else its title. An adapter that shows several entries learns to look up what the samples
 // name.
 func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, samples []prompt.Sample) ([]align.Pair, error) {
 	if p.retrieves {
 		return p.lookedUp(samples)
 	}
-	if p.reads == adapter.OneState && !p.entries {
-		if pairs := p.answered(samples); pairs != nil {
-			return pairs, nil
+	if p.entries || p.reads != adapter.OneState {
+		return p.named(ctx, encoder, sequences, 0)
+	}
+	pairs := p.answered(samples)
+	for number, one := range p.asked {
+		if !one.Legible {
+			titles, err := p.named(ctx, encoder, sequences, number)
+			if err != nil {
+				return nil, err
+			}
+			pairs = append(pairs, titles...)
 		}
 	}
+	return pairs, nil
+}
+
+// named makes a pair of each sequence for a question: the state after it, and the answer, if that
+// is about the last item, or else the item's title.
+func (p *Parts) named(ctx context.Context, encoder adapter.Encoder, sequences []dataset.Sequence, question int) ([]align.Pair, error) {
 	var histories [][]int32
 	var items []int32
 	var texts []string
 	for _, s := range sequences {
-		text := p.question(s).Text()
-		if !p.Task.Last {
-			text = p.Data.Items[s.Next].Title
+		text := p.Data.Items[s.Next].Title
+		if t := p.asked[question]; t.Last {
+			text = t.Question(p.Facts, s, p.Source.Positions()).Text()
 		}
 		if text != "" && !p.held[s.Next] {
 			histories, items, texts = append(histories, p.Source.Past(s, true)), append(items, s.Next), append(texts, text)
@@ -496,10 +513,10 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 	if err != nil {
 		return nil, err
 	}
-	pairs, err := align.Pairs(ctx, encoder, p.Prompts[0].SlotNames(), histories, answers)
+	pairs, err := align.Pairs(ctx, encoder, p.asked[question].prompts[0].SlotNames(), histories, answers)
 	places := p.places()
 	for i := range pairs {
-		pairs[i].Items[0] = places[items[i]]
+		pairs[i].Items[0], pairs[i].Question = places[items[i]], question
 	}
 	return pairs, err
 }
@@ -508,7 +525,7 @@ func (p *Parts) pairs(ctx context.Context, encoder adapter.Encoder, sequences []
 func (p *Parts) answered(samples []prompt.Sample) (pairs []align.Pair) {
 	width := p.inputWidth()
 	for _, s := range samples {
-		if p.asked[s.Task].inOneState() {
+		if p.asked[s.Task].Legible {
 			state := s.Values[len(s.Values)-width:]
 			pairs = append(pairs, align.Pair{State: state, Items: []int32{0}, Titles: [][]int32{s.Answer}, Question: s.Task})
 		}

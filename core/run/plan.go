@@ -18,7 +18,7 @@ func Plan(engine *cgo.Engine, s Spec) (align.Estimate, error) {
 		return align.Estimate{}, err
 	}
 	defer parts.Close()
-	_, lessons, err := parts.prepare(&s)
+	_, lessons, err := parts.lessonsAndExamples(&s)
 	if err != nil {
 		return align.Estimate{}, err
 	}
@@ -47,15 +47,15 @@ func openToTrain(engine *cgo.Engine, s Spec) (*Parts, cgo.Precision, error) {
 	return parts, precision, nil
 }
 
-// prepare makes the sequences and the lessons that a run is trained on, and gives its questions the
-// examples that they lack.
-func (p *Parts) prepare(s *Spec) ([]dataset.Sequence, []lesson, error) {
+// lessonsAndExamples makes the sequences and the lessons that a run is trained on, and the examples
+// that its questions lack, which the spec then has.
+func (p *Parts) lessonsAndExamples(s *Spec) ([]dataset.Sequence, []lesson, error) {
 	sequences := p.lessons(s.Drawn, s.Config.Seed)
 	lessons, err := p.lessonsOf(sequences)
 	if err != nil {
 		return nil, nil, err
 	}
-	return sequences, lessons, p.exemplify(s, lessons)
+	return sequences, lessons, p.makeExamples(s, lessons)
 }
 
 // lengthenPasses gives a spec with LongPasses, for a run in the folder dir, the passes that it asks for.

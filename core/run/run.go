@@ -62,8 +62,7 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	if err != nil {
 		return nil, err
 	}
-	s, question, err := s.first(asking)
-	if err != nil {
+	if s, err = s.first(asking); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, align.AdapterFile)
@@ -75,12 +74,15 @@ func OpenAsking(encoding, engine *cgo.Engine, dir string, asking Asking, opts in
 	if err != nil {
 		return nil, err
 	}
+	if trained, err = trained.For(s.Template.Asks); err != nil {
+		return nil, fmt.Errorf("%s: %w; %s names other questions", path, err, SpecFile)
+	}
 	parts, err := openParts(encoding, engine, s)
 	if err != nil {
 		return nil, err
 	}
 	r := &Run{Parts: parts, Spec: s, Provenance: provenance, dir: dir, wording: asking.Wording, drawn: opts.Sampling.Temperature > 0}
-	if err := r.open(trained.For(question), path, opts); err != nil {
+	if err := r.open(trained, path, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil

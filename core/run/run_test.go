@@ -520,10 +520,13 @@ func TestSpec_With(t *testing.T) {
 	if s := usual.With(promptOf(t, "recovery"), "mixture"); s.Config.WarmSteps != 0 || s.Drawn != 0 || s.Config.BatchSize != usual.Config.BatchSize {
 		t.Errorf("%+v", s)
 	}
-	for kind, times := range map[adapter.Kind]int{"mlp": 3, "memory": 1} {
-		s := usual.With(promptOf(t, "residual"), kind, promptOf(t, "genres"), promptOf(t, "decade"))
-		if len(s.Templates()) != 3 || s.Config.WarmSteps != times*usual.Config.WarmSteps {
-			t.Errorf("%s: %d questions, %d updates of the warm start", kind, len(s.Templates()), s.Config.WarmSteps)
+	for kind, apart := range map[adapter.Kind]int{"mlp": 2, "linear": 2, "memory": 0, "bias": 0} {
+		s := usual.With(promptOf(t, "residual"), kind)
+		if len(s.Apart()) != 0 {
+			t.Errorf("%s reads a state for a single question apart", kind)
+		}
+		if s.Also = []prompt.Template{promptOf(t, "genres")}; len(s.Apart()) != apart {
+			t.Errorf("%s reads a state apart for %q", kind, s.Apart())
 		}
 	}
 }

@@ -32,6 +32,7 @@ type Spec struct {
 	LLM         string            `json:"llm"`                   // GGUF whose architecture docs/llms.md lists
 	Template    prompt.Template   `json:"template"`
 	Also        []prompt.Template `json:"also,omitempty"`           // further questions that the adapter is trained on
+	Made        Examples          `json:"examples,omitempty"`       // that training makes for questions without fitting ones
 	HoldOut     float64           `json:"hold_out_items,omitempty"` // share of the items that training is kept from
 	Adapter     adapter.Kind      `json:"adapter"`
 	Hidden      int               `json:"hidden,omitempty"` // hidden units of the adapter
@@ -80,12 +81,11 @@ func DefaultSpec() Spec {
 		Config: align.DefaultConfig()}
 }
 
-// With gives the spec with other prompts and another kind of adapter, without what these do not
-// have: drawn items where a history is asked for, hidden units, or a warm start. A coarse kind is
-// trained in other steps, and the warm start is as much longer as questions have first layers of
-// their own.
-func (s Spec) With(t prompt.Template, kind adapter.Kind, also ...prompt.Template) Spec {
-	s.Template, s.Also, s.Adapter = t, append([]prompt.Template(nil), also...), kind
+// With gives the spec with another prompt and kind of adapter, without what these do not have:
+// drawn items where a history is asked for, hidden units, or a warm start; a coarse kind is trained
+// in other steps.
+func (s Spec) With(t prompt.Template, kind adapter.Kind) Spec {
+	s.Template, s.Adapter = t, kind
 	if asked, err := task.Of(t); err == nil && !asked.Last {
 		s.Drawn = 0
 	}
@@ -98,7 +98,6 @@ func (s Spec) With(t prompt.Template, kind adapter.Kind, also ...prompt.Template
 	if kind.Entry().Coarse {
 		s.Config.BatchSize, s.Config.LearningRate, s.Config.WarmSteps = coarseBatch, coarseRate, coarseWarmSteps
 	}
-	s.Config.WarmSteps *= max(1, s.ownLayers()) // a question learns as much as it does by itself
 	return s
 }
 
@@ -113,20 +112,23 @@ const (
 // Templates are the run's prompts, one for each of its tasks.
 func (s Spec) Templates() []prompt.Template { return append([]prompt.Template{s.Template}, s.Also...) }
 
-// ownLayers is how many questions have a first layer of their own: all, where there are several and
-// the adapter reads one state; 0 otherwise.
-func (s Spec) ownLayers() int {
-	kind := s.Adapter.Entry()
-	if len(s.Also) == 0 || kind.Reads != adapter.OneState || kind.Entries {
-		return 0
+// Apart gives the questions that have a first layer of their own: all, where there are several and
+// the kind of adapter can read a state in several ways.
+func (s Spec) Apart() (apart []prompt.Asked) {
+	if len(s.Also) == 0 || !s.Adapter.Entry().ReadsApart() {
+		return nil
 	}
-	return 1 + len(s.Also)
+	for _, t := range s.Templates() {
+		apart = append(apart, t.Asks)
+	}
+	return apart
 }
 
 // first gives the spec with the template of a question as its own, and refuses what the run does
 // not ask.
-func (s Spec) first(asking Asking) (of Spec, at int, err error) {
+func (s Spec) first(asking Asking) (Spec, error) {
 	templates := s.Templates()
+	at := 0
 	if asking.Task != "" {
 		at = slices.IndexFunc(templates, func(t prompt.Template) bool {
 			of, err := task.Of(t)
@@ -134,17 +136,17 @@ func (s Spec) first(asking Asking) (of Spec, at int, err error) {
 		})
 	}
 	if at < 0 {
-		return s, 0, fmt.Errorf("run: this run does not ask for the %s; it asks for the %s", asking.Task, s.asks())
+		return s, fmt.Errorf("run: this run does not ask for the %s; it asks for the %s", asking.Task, s.asks())
 	}
 	s.Template = templates[at]
 	s.Also = slices.Delete(templates, at, at+1)
 	if n := len(s.Template.Texts) + len(s.Template.Untrained); asking.Wording < 0 || asking.Wording >= n {
-		return s, 0, fmt.Errorf("run: wording %d of %q; it has %d", asking.Wording+1, s.Template.Name, n)
+		return s, fmt.Errorf("run: wording %d of %q; it has %d", asking.Wording+1, s.Template.Name, n)
 	}
 	if len(s.Also) == 0 {
 		s.Also = nil
 	}
-	return s, at, nil
+	return s, nil
 }
 
 // asks lists what the run's prompts ask for.
@@ -187,6 +189,8 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history", s.Adapter)
 	case kind.Cold != "" && s.Config.WarmSteps > 0:
 		return fmt.Errorf("run: a %s has no warm start, since %s; set its warm steps to 0", s.Adapter, kind.Cold)
+	case kind.Blind && len(s.Also) > 0:
+		return fmt.Errorf("run: a %s adapter has the same soft tokens for every question; train one for each question", s.Adapter)
 	case kind.LookUps && s.Config.WarmSteps == 0:
 		return fmt.Errorf("run: a %s adapter learns in the warm start what to look up; set its warm steps above 0", s.Adapter)
 	case kind.LookUps && asked.Last:
@@ -213,7 +217,7 @@ func (s Spec) Validate() error {
 // positions, entries and entries that are shown as its kind has.
 func (s Spec) shape(in, embd, positions, entries, lookUps int) align.Shape {
 	kind := s.Adapter.Entry()
-	shape := align.Shape{Kind: s.Adapter, In: in, Questions: s.ownLayers(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}
+	shape := align.Shape{Kind: s.Adapter, In: in, Questions: s.Apart(), Hidden: s.Hidden, Tokens: s.Tokens, Embd: embd}
 	if kind.Reads == adapter.StatesSideBySide {
 		shape.Mixed = positions
 	}
@@ -299,7 +303,8 @@ func (s Spec) claim(dir string) error {
 	})
 }
 
-// Matches refuses a folder with another run, and names the values in which the two differ.
+// Matches refuses a folder with another run, and names the values in which the two differ. Examples
+// that training makes are not compared with those of a spec that has none yet.
 func (s Spec) Matches(dir string) error {
 	was, err := Read(dir)
 	if err != nil {
@@ -309,6 +314,9 @@ func (s Spec) Matches(dir string) error {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
 		}
+	}
+	if s.Made == nil { // before training
+		s.Made = was.Made
 	}
 	if differs := artifact.Difference(was, s); differs != "" {
 		return fmt.Errorf("run: %s is another run: its %s; give the same to go on, or another folder", dir, differs)

@@ -33,7 +33,7 @@ func Train(ctx context.Context, engine *cgo.Engine, dir string, s Spec, stage fu
 		return nil, err
 	}
 	// What cannot be trained is refused before the folder is made the run's.
-	sequences, lessons, err := parts.prepare(&s)
+	sequences, lessons, err := parts.lessonsAndExamples(&s)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func answering(t Task, answers ...string) Task {
 // attribute asks for an attribute of the last item.
 func attribute(name, what string, values func(*Facts, int32) []string) Task {
 	t := claims(name, what, "{after}:")
-	t.Last = true
+	t.Last, t.Legible = true, true
 	t.Ask = func(s Subject) Question {
 		return Question{History: s.History, Answer: values(s.Facts, s.History[len(s.History)-1])}
 	}

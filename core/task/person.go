@@ -69,6 +69,7 @@ func ageGroup(age []string) []string {
 // person asks for an attribute of a user or a history. of holds the rows whose values are allowed.
 func person(name, what string, values func(*Facts, int32, []int32) []string, of func(*Facts) dataset.Attributes) Task {
 	t := claims(name, what, "{state}:")
+	t.Legible = true
 	t.Ask = func(s Subject) Question {
 		history := s.History[max(0, len(s.History)-s.Positions):]
 		return Question{History: history, Answer: values(s.Facts, s.User, history)}

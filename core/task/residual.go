@@ -23,7 +23,7 @@ func residual() Task {
 		return prompt.Template{Name: name, Asks: asks, Texts: texts, Reply: "{before}{after}:", Examples: pairs()}
 	}
 	return Task{
-		Name: "residual", Asks: asks, Own: true, Last: true, Title: true,
+		Name: "residual", Asks: asks, Own: true, Last: true, Title: true, Legible: true,
 		Prompts: []prompt.Template{
 			worded("residual", "Repeat the second title."),
 			worded("residual-varied",

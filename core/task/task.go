@@ -24,6 +24,10 @@ type Task struct {
 
 	Title bool // the answer is the title of the last item, or of a vector in its place
 
+	// Legible says that the state which the prompt shows last holds the answer, and that answers
+	// differ in their first tokens: a warm start can teach these, and examples can show them.
+	Legible bool
+
 	Prompts []prompt.Template // with names; the first is the default
 	Usage   string            // the question, for the help of commands
 	Right   string            // when the exact scorer counts an answer as right, for the help of commands
@@ -220,20 +224,19 @@ func Prompt(name string) (prompt.Template, error) {
 		strings.Join(Prompts(), ", "), itemColumn, userColumn)
 }
 
-// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples: to a
-// question with a closed set of answers, examples are answers, of which the last one counts.
-// Examples are omitted where no tokens could show what the soft tokens show: one state that stands
-// for several titles, or the states of all items for one answer about them.
+// Compile makes prompts of a template (see prompt.Compile), with the answers to its examples. They
+// are omitted where no tokens could show what soft tokens show: one state that stands for several
+// titles, or states of all items where the answer is about a person.
 func Compile(v prompt.Vocabulary, t prompt.Template, shown prompt.Shown) ([]*prompt.Prompt, error) {
 	task, err := Of(t)
 	if err != nil {
 		return nil, err
 	}
 	shown.Answer = func(titles []string) string { return titles[len(titles)-1] }
-	if !task.Last && !task.Closed {
+	if !task.Legible {
 		shown.Answer = func(titles []string) string { return strings.Join(titles, "\n") }
 	}
-	if !task.Last && task.Closed == shown.AllItems {
+	if !task.Last && task.Legible == shown.AllItems {
 		t.Examples = nil
 	}
 	return prompt.Compile(v, t, shown)
