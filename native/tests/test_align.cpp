@@ -487,6 +487,18 @@ void test_blocks() {
     ri_prefix_free(prefix);
 }
 
+// A pass through many layers finds memory: ggml aborts where free memory is in too many pieces.
+void test_deep() {
+    TinyGguf deep;
+    deep.n_layer = 128;
+    AlignFixture f(deep);
+    ri_prefix *prefix = f.prefix(random_tokens(5, 7));
+    Samples samples = make_samples(4, 24);
+    std::fill(samples.targets.begin(), samples.targets.begin() + 24, -1); // the first is shorter
+    CHECK(std::isfinite(backward(f, prefix, samples, 0.01).loss));
+    ri_prefix_free(prefix);
+}
+
 // A sample that branches after its sixth token, of which eight continuations are asked about.
 struct Tree {
     Samples sample = make_samples(1, 6);
@@ -591,6 +603,7 @@ int main(int argc, char **argv) {
     CASE(test_gradient(model, 5));
     CASE(test_composed(model));
     CASE(test_blocks());
+    CASE(test_deep());
     model.tied = false;
     model.rope_factors = true;
     model.n_embd = 96; // not n_head * head_dim
