@@ -103,4 +103,5 @@ func TestAlign_wholeUpdatesOnAGPU(t *testing.T) {
 	if got := graphs("--out", "@short", "--pass-positions", "40"); got == "graphs 1.00" {
 		t.Errorf("an update of short passes takes %s", got)
 	}
+	graphs("--out", "@short") // is no other run
 }

@@ -367,11 +367,6 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	}
 	folder := filepath.Join(r.Folder, share.Name)
 	if _, err := os.Stat(filepath.Join(folder, align.AdapterFile)); err == nil {
-		done, err := run.Read(folder)
-		if err != nil {
-			return err
-		}
-		s.Template.Examples, s.Config.PassPositions = done.Template.Examples, done.Config.PassPositions // which training has chosen
 		return s.Matches(folder)
 	}
 	r.Stage(fmt.Sprintf("%s: the adapter, %.1f minutes", share.Name, share.Minutes))

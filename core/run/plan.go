@@ -58,15 +58,18 @@ func (p *Parts) lessonsAndExamples(s *Spec) ([]dataset.Sequence, []lesson, error
 	return sequences, lessons, p.makeExamples(s, lessons)
 }
 
-// lengthenPasses gives a spec with LongPasses, for a run in the folder dir, the passes that it asks for.
-// A run that is there keeps its passes, and where the ranks of ctx share them they stay short.
+// lengthenPasses gives a spec with LongPasses, for a run in the folder dir, the passes that it asks
+// for. Where the ranks of ctx share them they stay as they are.
 func (p *Parts) lengthenPasses(ctx context.Context, engine *cgo.Engine, dir string, precision cgo.Precision, s *Spec, lessons []lesson) error {
-	if info, err := engine.Describe(); err != nil || !s.LongPasses || !info.OnGPU() || ranks.Of(ctx).Size() > 1 {
-		return err
+	if !s.LongPasses || ranks.Of(ctx).Size() > 1 {
+		return nil
 	}
 	if begun, err := Read(dir); err == nil && dir != "" {
 		s.Config.PassPositions = begun.Config.PassPositions
 		return nil
+	}
+	if info, err := engine.Describe(); err != nil || !info.OnGPU() {
+		return err
 	}
 	job, lengths, err := p.job(*s, lessons)
 	if err != nil {

@@ -41,9 +41,9 @@ type Spec struct {
 	Drawn       float64           `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config      `json:"config"`
 
-	// LongPasses has a GPU take a whole update in one pass, or as few as its memory has room for, in
-	// place of Config.PassPositions where that is less: the more goes through it together, the faster
-	// it is.
+	// LongPasses leaves passes to training: a GPU takes a whole update in one pass, or as few as its
+	// memory has room for, where Config.PassPositions is less, since the more goes through it together
+	// the faster it is; a run that is continued keeps its passes.
 	LongPasses bool `json:"-"`
 }
 
@@ -303,8 +303,8 @@ func (s Spec) claim(dir string) error {
 	})
 }
 
-// Matches refuses a folder with another run, and names the values in which the two differ. Examples
-// that training makes are not compared with those of a spec that has none yet.
+// Matches refuses a folder with another run, and names the values in which the two differ. Passes and
+// examples that training makes are not compared with those of a spec that leaves them to it.
 func (s Spec) Matches(dir string) error {
 	was, err := Read(dir)
 	if err != nil {
@@ -314,6 +314,9 @@ func (s Spec) Matches(dir string) error {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
 		}
+	}
+	if s.LongPasses {
+		s.Config.PassPositions = was.Config.PassPositions
 	}
 	if s.Made == nil { // before training
 		s.Made = was.Made
