@@ -26,7 +26,7 @@ const (
 	MLPProbe       = "MLP probe"                                // the same
 	UntrainedProbe = "linear probe of an untrained recommender" // on the states of the recommender as it was before its training
 	Permuted       = "permuted item table"                      // through the adapter, of a recommender that takes each item for another one
-	Swapped        = "last item swapped"                        // through the adapter, of a history that ends in another item
+	Swapped        = "another last item"                        // through the adapter, of a history that ends in another item
 	PlainText      = "history as plain text"                    // the titles of the history in place of the states
 )
 
@@ -147,10 +147,18 @@ func (c *controlling) answerer(ctx context.Context, control string) (evaluate.An
 		}
 		return c.Interpreter.Answer, c.show(ctx)
 	case Swapped:
-		others := evaluate.Derangement(len(c.histories), c.seed)
 		last := make([]int32, len(c.histories))
-		for i := range last {
-			last[i] = c.histories[others[i]][len(c.histories[others[i]])-1]
+		for _, heldOut := range []bool{false, true} { // the item is as well known to the adapter as the sample's own
+			var part [][]int32
+			var of []int
+			for i, history := range c.histories {
+				if c.samples[i].HeldOut == heldOut {
+					part, of = append(part, history), append(of, i)
+				}
+			}
+			for i, other := range evaluate.Derangement(len(part), c.seed) {
+				last[of[i]] = part[other][len(part[other])-1]
+			}
 		}
 		for i, history := range c.histories {
 			c.histories[i] = append(slices.Clone(history[:len(history)-1]), last[i])
