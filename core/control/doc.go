@@ -2,7 +2,7 @@
 // by sample, with the answers of controls to the same questions: zero states, states of other
 // samples, a constant answer, or another adapter.
 //
-// Differences have 95 % intervals from a bootstrap over users, and p-values from McNemar's test or
-// the bootstrap, adjusted by Holm's method. Package evaluate collects the answers; package run
+// Differences have 95 % intervals and p-values from a bootstrap over users, adjusted by Holm's
+// method; McNemar's test stands beside them. Package evaluate collects the answers; package run
 // chooses the controls.
 package control

@@ -27,7 +27,7 @@ type Row struct {
 	Difference Interval `json:"difference"`      // own less control
 	McNemar    float64  `json:"mcnemar"`         // p-value, of answers that are wholly right
 	Bootstrap  float64  `json:"bootstrap"`       // p-value, of the difference
-	Adjusted   float64  `json:"adjusted"`        // after Holm's correction: McNemar's where every true answer has one line, else the bootstrap's
+	Adjusted   float64  `json:"adjusted"`        // the bootstrap's after Holm's correction
 	Flagged    bool     `json:"flagged"`         // the own states are not shown to do better: the answers may not come from them
 }
 
@@ -117,7 +117,7 @@ func New(runs []Evaluated, userOf func(sample string) (int32, error)) (*Table, e
 			}
 		}
 	}
-	t.adjust(len(runs) == 1 && !slices.ContainsFunc(first.Records, func(r evaluate.Record) bool { return len(r.Titles) != 1 }))
+	t.adjust()
 	return t, nil
 }
 
@@ -140,14 +140,12 @@ func (e Evaluated) pairs(part *evaluate.Answers) (pairs []Pair, err error) {
 	return pairs, nil
 }
 
-// adjust corrects the p-values of all rows: McNemar's where every true answer has one line, else
-// the bootstrap's.
-func (t *Table) adjust(single bool) {
+// adjust corrects the p-values of all rows, those of the bootstrap: McNemar's test takes samples of
+// one user for independent.
+func (t *Table) adjust() {
 	p := make([]float64, len(t.Rows))
 	for i, r := range t.Rows {
-		if p[i] = r.Bootstrap; single {
-			p[i] = r.McNemar
-		}
+		p[i] = r.Bootstrap
 	}
 	for i, adjusted := range Holm(p) {
 		t.Rows[i].Adjusted = adjusted
@@ -170,7 +168,7 @@ func Compare(label string, pairs []Pair, userOf func(sample string) (int32, erro
 			return nil, err
 		}
 	}
-	t.adjust(false)
+	t.adjust()
 	return t, nil
 }
 

@@ -58,6 +58,27 @@ func TestAnswers_combineLines(t *testing.T) {
 	}
 }
 
+// Where every answer has one line, a probe gives one, however little its inputs say.
+func TestAnswers_oneLine(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 0))
+	draw := func(n int) (told Told) {
+		for range n {
+			told.Inputs = append(told.Inputs, float32(random.NormFloat64()))
+			told.Answers = append(told.Answers, []string{[]string{"a", "b", "c"}[random.IntN(3)]})
+		}
+		return told
+	}
+	a, err := NewAnswers(t.Context(), testllm.Engine(t), draw(600), draw(60), Linear(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	answers, err := a.Answer(t.Context(), draw(50).Inputs)
+	if err != nil || slices.ContainsFunc(answers, func(answer []string) bool { return len(answer) != 1 }) {
+		t.Errorf("%v: %q", err, answers)
+	}
+}
+
 func TestAbove(t *testing.T) {
 	lines := map[string]float64{"a": 0.3, "b": 0.6, "c": 0.3, "d": 0.1}
 	for threshold, want := range map[float64][]string{0.2: {"b", "a", "c"}, 0.6: {"b"}, 0.9: {"b"}} {
