@@ -1,12 +1,13 @@
-// What a GPU is told to do for a pass: one upload, one graph, one read, and the same graph again for
-// the same shape. The made-up GPU is watched and computes nothing.
+// What a GPU is told to do for a pass: one upload, one graph, one read, and the same graph again
+// for the same shape. The made-up GPU is watched and computes nothing.
 #include "support/align.h"
 
 #include <tuple>
 
 namespace {
 
-// A graph, by its tensors: two are equal if a CUDA graph of the one could be replayed for the other.
+// A graph, by its tensors: two are equal if a CUDA graph of the one could be replayed for the
+// other.
 struct Seen {
     std::vector<char> tensors;
     int adamw = 0;
@@ -54,8 +55,8 @@ template <typename Call> Watcher watched(Call &&call, bool idles = true) {
 }
 
 // One graph with one upload before it and one read behind it, and the same graph when it is called
-// again. It is called twice before: to build the graph, and because the memory of all graphs may have
-// grown.
+// again. It is called twice before: to build the graph, and because the memory of all graphs may
+// have grown.
 template <typename Call> Seen is_one_replayed_graph(const char *what, Call &&call) {
     for (int i = 0; i < 2; ++i) watched(call);
     const Watcher first = watched(call), again = watched(call);
@@ -154,9 +155,9 @@ void test_encoders() {
     ri_engine_free(engine);
 }
 
-// Generation: the prompts of all sequences of a context are one graph, and the device gives 12 bytes
-// for each sequence, and 4 for each token asked about, but no logits. Further tokens are the same graph
-// again. This GPU computes.
+// Generation: the prompts of all sequences of a context are one graph, and the device gives 12
+// bytes for each sequence, and 4 for each token asked about, but no logits. Further tokens are the
+// same graph again. This GPU computes.
 void test_generation() {
     ri_engine *engine = test_engine(1);
     const std::string path = AlignFixture::written({});
