@@ -28,8 +28,8 @@ func (b *bed) batch() int {
 	return workloadBatch
 }
 
-// micro is how many samples go through the LLM together: on a CPU what stays in its caches, on a GPU
-// those of an update, or as many as its memory has room for.
+// micro is how many samples go through the LLM together: on a CPU what stays in its caches, on a
+// GPU those of an update, or as many as its memory has room for.
 func (b *bed) micro(w *workload) (int, error) {
 	switch {
 	case b.Micro > 0:

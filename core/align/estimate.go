@@ -175,9 +175,9 @@ func memory(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, l
 	return e, needs, nil
 }
 
-// LongestPass is how many positions a pass can have for a job to take nine tenths of the free memory
-// of engine's device at most: a whole update's, or a half of them, and so on, but no fewer than the
-// job says.
+// LongestPass is how many positions a pass can have for a job to take nine tenths of the free
+// memory of engine's device at most: a whole update's, or a half of them, and so on, but no fewer
+// than the job says.
 func LongestPass(engine *cgo.Engine, llm *cgo.GGUF, precision cgo.Precision, j Job, lengths []Length) (int, error) {
 	longest, least := 0, j.Config.PassPositions
 	for _, l := range lengths {

@@ -41,9 +41,9 @@ type Spec struct {
 	Drawn       float64           `json:"drawn,omitempty"`  // share of the training's sequences that end in an item drawn from the catalogue
 	Config      align.Config      `json:"config"`
 
-	// LongPasses leaves passes to training: a GPU takes a whole update in one pass, or as few as its
-	// memory has room for, where Config.PassPositions is less, since the more goes through it together
-	// the faster it is; a run that is continued keeps its passes.
+	// LongPasses leaves passes to training: a GPU takes a whole update in one pass, or as few as
+	// its memory has room for, where Config.PassPositions is less, since the more goes through it
+	// together the faster it is; a run that is continued keeps its passes.
 	LongPasses bool `json:"-"`
 }
 
@@ -303,8 +303,8 @@ func (s Spec) claim(dir string) error {
 	})
 }
 
-// Matches refuses a folder with another run, and names the values in which the two differ. Passes and
-// examples that training makes are not compared with those of a spec that leaves them to it.
+// Matches refuses a folder with another run, and names the values in which the two differ. Passes
+// and examples that training makes are not compared with those of a spec that leaves them to it.
 func (s Spec) Matches(dir string) error {
 	was, err := Read(dir)
 	if err != nil {

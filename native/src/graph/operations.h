@@ -57,8 +57,8 @@ Var softmax(Graph &g, Var a, ggml_tensor *mask, float factor); // softmax(factor
 // Rows of a table [n, rows] by ids I32 [count] -> [n, count].
 Var get_rows(Graph &g, Var table, ggml_tensor *ids);
 // The same where each row that takes part in the loss is asked for once, so that its gradient is a
-// gather, too, by places I32 [rows]: the place of each row among the ids, or one whose gradient is 0.
-// A kernel set does without them.
+// gather, too, by places I32 [rows]: the place of each row among the ids, or one whose gradient is
+// 0. A kernel set does without them.
 Var pick_rows(Graph &g, Var table, ggml_tensor *ids, ggml_tensor *places);
 // The products of each of x [k, N] with rows of a table [k, rows], plus the bias [rows], if it has
 // a value, of these rows: ids I32 [count * N] -> [count, N].

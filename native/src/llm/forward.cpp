@@ -91,8 +91,8 @@ PassShape Llm::shape_of(const Adapter &adapter, const ri_align_batch &batch, Ask
     shape.targets = rounded_up(shape.targets + 1, 4); // one has no weight, and stands for rows without a target
     // The logits that are in memory at once are as many as the widest activations of a layer, which
     // the gradient has room for, but those of as many targets as the LLM is wide, so that a product
-    // with the head takes longer than reading it does. Blocks are few, because ggml aborts where the
-    // free memory is in more than 256 pieces.
+    // with the head takes longer than reading it does. Blocks are few, because ggml aborts where
+    // the free memory is in more than 256 pieces.
     constexpr int64_t most_blocks = 16;
     const int64_t wide = shape.rows * 2 * shape_.n_ff / shape_.n_vocab;
     const int64_t few = (shape.targets + most_blocks - 1) / most_blocks;

@@ -66,8 +66,9 @@ struct PassInputs {
     std::vector<int32_t> places; // [states * soft tokens of each]: rows of the soft tokens
     std::vector<int32_t> asked;  // [targets]: rows with a target
     std::vector<int32_t> went;   // [rows]: the place of each row among `asked`, or one without a weight
-    // Where attention takes samples of one length: [samples * positions], the row that stands at each
-    // place, and [rows], the place of each row. What only fills up stands for all that has none.
+    // Where attention takes samples of one length: [samples * positions], the row that stands at
+    // each place, and [rows], the place of each row. What only fills up stands for all that has
+    // none.
     std::vector<int32_t> aside, back;
     std::vector<int32_t> targets; // [targets]: i * n_vocab + target, i from 0 in each at_once of them
     std::vector<float> weights;   // [targets]

@@ -12,8 +12,8 @@ inline int times_refused = 0;           // how often it was asked for what it la
 
 ggml_backend_reg_t made_up_gpu();
 
-// Sees what the device is told. While there is one that lets it idle the device computes nothing, so
-// that the time is the host's, and its memory is open.
+// Sees what the device is told. While there is one that lets it idle the device computes nothing,
+// so that the time is the host's, and its memory is open.
 struct DeviceWatcher {
     enum Direction { to_device, to_host, on_device };
     bool idles = true;
