@@ -31,7 +31,8 @@ bundle() {
     mkdir -p "$folder"
     folder=$(cd "$folder" && pwd)
     tree=$(mktemp -d "$folder/tree.XXXXXX")
-    trap 'rm -rf "$tree"' EXIT
+    # shellcheck disable=SC2064 # it is local, and gone by then
+    trap "rm -rf '$tree'" EXIT
     archive=$(bash "$root/packaging/release.sh" "$root/build/release")
     tar -xzf "$archive" --strip-components 1 -C "$tree"
     RECINT_PORTABLE=1 bash "$root/native/build.sh" "$build" -DCMAKE_SHARED_LINKER_FLAGS='-static-libstdc++ -static-libgcc' \
