@@ -117,8 +117,8 @@ type answered struct {
 	table  string // the file for the table of its controls
 }
 
-// controlled evaluates a run, with all of its controls or only those of every evaluation, or reads
-// the answers from its folder.
+// controlled evaluates a run, with all of its controls or none, or reads the answers from its
+// folder.
 func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a answered, err error) {
 	asking := run.Asking{Task: c.String("task"), Wording: c.Int("wording") - 1}
 	r, err := run.OpenAsking(engine, engine, folder, asking, interpret.Options{Slots: c.Int("side-by-side")})
@@ -135,6 +135,7 @@ func controlled(c *cli.Context, engine *cgo.Engine, folder string, all bool) (a 
 	kept := run.AnswersOf{Samples: n, Seed: c.Uint64("seed"), Controls: true, Wording: asking.Wording}
 	a.userOf, a.table = r.UserOf, run.ControlsPath(folder, r.Task, kept)
 	if !all {
+		kept.Controls = false // a control needs none
 		a.Answers, err = r.Answers(c.Context, folder, kept, func(done, total int) { bar.to(done, total, "samples") })
 		return a, err
 	}

@@ -424,7 +424,8 @@ func (r *reproduction) controls(ctx context.Context) error {
 		}
 		if err := r.beside(ctx, share, func(one *run.Run, dir string, kept run.AnswersOf) error {
 			progress := func(what string, done, total int) { r.Progress(share.Name, "answers, "+what, done, total) }
-			if share.Adapter == ignores { // a control of the run before it
+			if share.Adapter == ignores { // a control of the run before it, which needs none of its own
+				kept.Controls = false
 				answers, err := one.Answers(ctx, dir, kept, func(done, total int) { progress("own states", done, total) })
 				last := &runs[len(runs)-1]
 				last.Others = append(last.Others, control.Other{Name: "adapter that ignores the states", Answers: answers})
