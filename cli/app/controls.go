@@ -26,9 +26,9 @@ func controlsCommand() *cli.Command {
 			"states of other samples, one constant answer, probes on the same states without an LLM (linear, MLP, and linear on an\n" +
 			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as\n" +
 			"plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a bootstrap over\n" +
-			"users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows that do not show the states\n" +
-			"to be better are marked. With --also, the table pools runs of several seeds: it shows their lowest and highest figures, and the bootstrap\n" +
-			"draws users with their samples of all runs. Repeat the command to resume.",
+			"users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows that do not show the\n" +
+			"states to be better are marked. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
+			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(),
 			&cli.StringSliceFlag{Name: "also", Usage: "pool --run with the run in `FOLDER`, trained with other seeds; may be repeated"},

@@ -66,7 +66,8 @@ func TestTrain_questionsOfTheirOwn(t *testing.T) {
 		if !(last < 0.8*first) {
 			t.Errorf("%s: the validation loss went from %g to %g", kind, first, last)
 		}
-		if a, b := ownOf(t, whole.Adapter, "a"), ownOf(t, whole.Adapter, "b"); reflect.DeepEqual(a.Values[0], b.Values[0]) || !reflect.DeepEqual(a.Values[2:], b.Values[2:]) {
+		a, b := ownOf(t, whole.Adapter, "a").Values, ownOf(t, whole.Adapter, "b").Values
+		if reflect.DeepEqual(a[0], b[0]) || !reflect.DeepEqual(a[2:], b[2:]) {
 			t.Errorf("%s: the questions share their first layer, or do not share the rest", kind)
 		}
 		alone := twoQuestions(t)

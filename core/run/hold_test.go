@@ -212,7 +212,8 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 				t.Errorf("%s: %d answers, of %d it is known what is shown; want %d", name, told.Answers.N(), len(told.Shown), all)
 			}
 			for _, record := range told.Answers.Of(evaluate.TrueState) {
-				if shown, ok := r.Data.Catalogue().Lookup(strings.Join(told.Shown[record.Sample], "")); ok && name == Swapped && r.held[shown] != record.HeldOut {
+				shown, ok := r.Data.Catalogue().Lookup(strings.Join(told.Shown[record.Sample], ""))
+				if ok && name == Swapped && r.held[shown] != record.HeldOut {
 					t.Errorf("sample %s, held out: %v, shows %q", record.Sample, record.HeldOut, told.Shown[record.Sample])
 				}
 			}

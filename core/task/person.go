@@ -23,7 +23,8 @@ func persons() []Task {
 		return valuesOf(f.Data.UserAttributes, user, "gender")
 	}, users)
 	return []Task{
-		answering(tastes, "Comedy", "Drama\nRomance", "Action\nThriller\nSci-Fi", "Drama", "Comedy\nChildren's", "Action\nAdventure", "Drama\nThriller"),
+		answering(tastes,
+			"Comedy", "Drama\nRomance", "Action\nThriller\nSci-Fi", "Drama", "Comedy\nChildren's", "Action\nAdventure", "Drama\nThriller"),
 		answering(ages, "25 to 34", "18 to 24", "45 to 54", "under 18", "35 to 44", "55 and over", "25 to 34"),
 		answering(gender, "F", "M", "F", "F", "M", "M", "F"),
 	}
