@@ -31,12 +31,12 @@ func trainOn(t *testing.T, n int, job Job) (*Result, []error) {
 
 // On several ranks training leaves the bits that one leaves.
 func TestTrain_onRanks(t *testing.T) {
-	for warm, make := range map[int]func(*testing.T) Job{0: tinyJob, 5: tinyJob, 7: twoQuestions} {
-		alone := make(t)
+	for warm, jobOf := range map[int]func(*testing.T) Job{0: tinyJob, 5: tinyJob, 7: twoQuestions} {
+		alone := jobOf(t)
 		alone.Config.WarmMicroBatch = warm
 		want := train(t, alone)
 		for _, n := range []int{2, 3} {
-			job := make(t)
+			job := jobOf(t)
 			job.Config.WarmMicroBatch = warm
 			got, failures := trainOn(t, n, job)
 			if err := errors.Join(failures...); err != nil {
