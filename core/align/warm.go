@@ -154,8 +154,7 @@ func (r *run) warmStart(ctx context.Context, rms float64) error {
 			return learn(states, pairs)
 		}
 		parts, err := r.group.Sum(ctx, pupil, leaves, func(i int) (float64, error) {
-			from, to := i*size, min(c.WarmBatch, (i+1)*size)
-			width := len(states) / len(pairs)
+			from, to, width := i*size, min(c.WarmBatch, (i+1)*size), s.inputWidth()
 			return learn(states[from*width:to*width], pairs[from:to])
 		})
 		for _, part := range parts {
