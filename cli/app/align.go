@@ -43,7 +43,7 @@ func alignFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "hold-out-items", Usage: "exclude a `SHARE` of the items from all training data; evaluations report them separately"},
 		&cli.Float64Flag{Name: "minutes", DefaultText: "none; give this or --samples", Usage: "training time in `MINUTES`, including the warm start"},
 		&cli.IntFlag{Name: "samples", DefaultText: "none; give this or --minutes", Usage: "train on `SAMPLES` training samples in whole batches; a sample that is used again counts again"},
-		&cli.StringFlag{Name: "adapter", Value: string(d.Adapter), Usage: "`KIND`: " + adapter.Help()},
+		&cli.StringFlag{Name: "adapter", DefaultText: "for titles of last items memory, of histories retrieval; else mlp", Usage: "`KIND`: " + adapter.Help()},
 		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "`UNITS` in the hidden layer of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` per state; per entry in adapters that look up several"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights during training: bf16, or f32 (exact mode)"},
@@ -51,7 +51,8 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, DefaultText: fmt.Sprintf("%d; on a GPU a whole update's, or what its memory has room for", d.Config.PassPositions),
 			Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
 		&cli.Float64Flag{Name: "learning-rate", DefaultText: or(d.Config.LearningRate, coarse.Config.LearningRate), Usage: "peak learning `RATE`"},
-		&cli.Float64Flag{Name: "noise", Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items"},
+		&cli.Float64Flag{Name: "noise", DefaultText: "1 if all questions are about attributes of the last item, else none",
+			Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},
@@ -131,13 +132,23 @@ func spec(c *cli.Context) (run.Spec, error) {
 		}
 		asked = append(asked, t)
 	}
-	s := run.DefaultSpec().With(asked[0], adapter.Parse(c.String("adapter")))
+	kind, noise, err := run.Usual(asked)
+	if err != nil {
+		return run.Spec{}, err
+	}
+	if c.IsSet("adapter") {
+		kind = adapter.Parse(c.String("adapter"))
+	}
+	s := run.DefaultSpec().With(asked[0], kind)
+	s.Config.Noise = noise
+	if c.IsSet("noise") {
+		s.Config.Noise = c.Float64("noise")
+	}
 	s.HoldOut = c.Float64("hold-out-items")
 	if len(asked) > 1 {
 		s.Also = asked[1:]
 		s.Config.WarmSteps *= max(1, len(s.Apart()))
 	}
-	var err error
 	if s.Dataset, err = datasetPath(c, c.String("data")); err != nil {
 		return run.Spec{}, err
 	}
@@ -156,7 +167,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 	s.Config.PassPositions, s.LongPasses = c.Int("pass-positions"), !c.IsSet("pass-positions")
 	s.Config.Schedule = align.Schedule(c.String("schedule"))
 	s.Config.ValidateEvery, s.Config.ValidationSamples = c.Int("validate-every"), c.Int("validation-samples")
-	s.Config.Patience, s.Config.Noise = c.Int("patience"), c.Float64("noise")
+	s.Config.Patience = c.Int("patience")
 	if c.IsSet("hidden") {
 		s.Hidden = c.Int("hidden")
 	}

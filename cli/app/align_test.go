@@ -114,7 +114,7 @@ func without(align []string, flag string) []string {
 // and with controls.
 func TestTasks(t *testing.T) {
 	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf")
-	train := with(alignTiny, "--samples", "40", "--adapter", "mlp", "--hold-out-items", "0.3", "--task", "popularity, residual")
+	train := with(alignTiny, "--samples", "40", "--hold-out-items", "0.3", "--task", "popularity, residual")
 	runs(t, dir, train...)
 	stdout, _ := runs(t, dir, "evaluate", "--run", "@run", "--samples", "20")
 	contains(t, stdout, "popularity named on the test split", "held-out items: own states", "restricted", "always ")
@@ -123,7 +123,7 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--beside", "itself="+filepath.Join(dir, "run"))
 	contains(t, stdout, "all: control: zero state", "held-out items: itself", "NOT SHOWN", "Holm", "seen items: linear probe", "MLP probe", "untrained",
 		"permuted item table", "history as plain text", "another last item", "as shown")
-	contains(t, stdout, "is of all lines together")
+	contains(t, stdout, "micro-F1, of all lines together")
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--also", filepath.Join(dir, "run"))
 	contains(t, stdout, "2 runs taken together", "held-out items: linear probe")
 	runs(t, dir, "report", "@run", "--out", "@report.html")

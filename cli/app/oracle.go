@@ -116,12 +116,12 @@ func oraclesAgainst(c *cli.Context, engine *cgo.Engine, r *run.Run) error {
 	if c.Bool("json") {
 		return printJSON(c, table)
 	}
-	fmt.Fprintf(c.App.Writer, "what came next, against %s, n = %d; scores are the mean F1 of the lines, intervals are a bootstrap over users\n",
+	fmt.Fprintf(c.App.Writer, "what came next, against %s, n = %d; figures are micro-F1, intervals are a bootstrap over users\n",
 		filepath.Base(c.String("against")), oracles.N)
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\toracle\trecommendation\tdifference\t95 % interval\tMcNemar p\tadjusted p")
 	for _, row := range table.Rows {
-		fmt.Fprintf(w, "%s\t%d\t%.3f\t%.3f\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\n", row.Control, row.N, row.Own, row.Other, row.Difference.Mean,
+		fmt.Fprintf(w, "%s\t%d\t%v\t%v\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\n", row.Control, row.N, row.OwnF1, row.OtherF1, row.Difference.Mean,
 			row.Difference.Low, row.Difference.High, row.McNemar, row.Adjusted)
 	}
 	return w.Flush()

@@ -30,7 +30,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	row := table.Rows[0]
-	fmt.Printf("%d users: %.2f against %.2f of %s; p below %g: %v\n", row.Users, row.Own, row.Other, row.Control, control.Level,
+	fmt.Printf("%d users: %v against %v of %s; p below %g: %v\n", row.Users, row.OwnF1, row.OtherF1, row.Control, control.Level,
 		row.Adjusted < control.Level)
-	// Output: 50 users: 0.90 against 0.40 of zero states; p below 0.01: true
+	// Output: 50 users: 0.900 against 0.400 of zero states; p below 0.01: true
 }

@@ -26,7 +26,7 @@ func logChoose(n, k int) float64 {
 	return all - chosen - left
 }
 
-// Interval is a mean with its 95 % interval, by a bootstrap over users.
+// Interval is a figure, the mean of several runs, with its 95 % interval by a bootstrap over users.
 type Interval struct {
 	Mean float64 `json:"mean"`
 	Low  float64 `json:"low"`
@@ -36,38 +36,38 @@ type Interval struct {
 // draws is how many samples of users a bootstrap draws.
 const draws = 10_000
 
-// Bootstrap gives the mean of values with its interval, and a two-sided p-value of its being 0. It
-// draws users with all of their values, since what one user's samples say is not independent.
-func Bootstrap(users []int32, values []float64, seed uint64) (i Interval, p float64) {
-	place, sums, counts := map[int32]int{}, []float64(nil), []float64(nil)
-	total := 0.0
-	for at, user := range users {
-		if _, known := place[user]; !known {
-			place[user] = len(sums)
-			sums, counts = append(sums, 0), append(counts, 0)
+// Bootstrap gives a figure of sums with its interval, and a two-sided p-value of its being 0. Each
+// user has a row of sums. It draws users with their whole rows, since what one user's samples say is
+// not independent, and adds these up.
+func Bootstrap(users [][]float64, figure func(sums []float64) float64, seed uint64) (i Interval, p float64) {
+	sums := make([]float64, len(users[0]))
+	add := func(row []float64) {
+		for at, x := range row {
+			sums[at] += x
 		}
-		sums[place[user]] += values[at]
-		counts[place[user]]++
-		total += values[at]
 	}
+	for _, row := range users {
+		add(row)
+	}
+	i.Mean = figure(sums)
 	random := rand.New(rand.NewPCG(seed, 0))
-	means, below, above := make([]float64, draws), 1, 1 // of draws; the sample itself counts as one
-	for d := range means {
-		sum, count := 0.0, 0.0
-		for range sums {
-			at := random.IntN(len(sums))
-			sum, count = sum+sums[at], count+counts[at]
+	figures, below, above := make([]float64, draws), 1, 1 // of draws; the sample itself counts as one
+	for d := range figures {
+		clear(sums)
+		for range users {
+			add(users[random.IntN(len(users))])
 		}
-		means[d] = sum / count
-		if means[d] <= 0 {
+		figures[d] = figure(sums)
+		if figures[d] <= 0 {
 			below++
 		}
-		if means[d] >= 0 {
+		if figures[d] >= 0 {
 			above++
 		}
 	}
-	slices.Sort(means)
-	return Interval{total / float64(len(values)), means[draws/40], means[draws-1-draws/40]}, min(1, 2*float64(min(below, above))/(draws+1))
+	slices.Sort(figures)
+	i.Low, i.High = figures[draws/40], figures[draws-1-draws/40]
+	return i, min(1, 2*float64(min(below, above))/(draws+1))
 }
 
 // Median gives the median of values with its 95 % interval, by a bootstrap that draws users as

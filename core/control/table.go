@@ -13,18 +13,17 @@ import (
 // Level is the adjusted p-value below which a control is told apart.
 const Level = 0.01
 
-// Row compares answers from the samples' own states with those of a control.
+// Row compares answers from the samples' own states with those of a control, by their micro-F1: of
+// all lines together.
 type Row struct {
 	Part       string   `json:"part"`    // all samples, or those that end in seen or in held-out items
 	Control    string   `json:"control"` // what answers in place of the states
 	N          int      `json:"n"`
 	Users      int      `json:"users"`
-	Own        float64  `json:"own"`             // mean score of the own states: F1 of each sample's lines
-	Other      float64  `json:"other"`           // and of the control
-	OwnF1      Spread   `json:"own_f1"`          // micro-F1 of the own states: of all lines together
-	OtherF1    Spread   `json:"other_f1"`        // and of the control
-	Shown      *float64 `json:"shown,omitempty"` // mean score of the control's answers where what it shows is taken for the truth
-	Difference Interval `json:"difference"`      // own less control
+	OwnF1      Spread   `json:"own_f1"`          // of the own states
+	OtherF1    Spread   `json:"other_f1"`        // of the control
+	Shown      *float64 `json:"shown,omitempty"` // of the control's answers where what it shows is taken for the truth, of all runs together
+	Difference Interval `json:"difference"`      // own less control, the mean of the runs
 	McNemar    float64  `json:"mcnemar"`         // p-value, of answers that are wholly right
 	Bootstrap  float64  `json:"bootstrap"`       // p-value, of the difference
 	Adjusted   float64  `json:"adjusted"`        // the bootstrap's after Holm's correction
@@ -199,83 +198,93 @@ func constant(records []evaluate.Record) []evaluate.Record {
 	return same
 }
 
-// follows is the mean score of answers where what was shown is taken for the truth; nil where
-// nothing is known of what was shown.
+// follows is the micro-F1 of answers where what was shown is taken for the truth; nil where nothing
+// is known of what was shown.
 func follows(pairs []Pair) *float64 {
-	sum, n := 0.0, 0
+	var all tally
 	for _, p := range pairs {
 		for _, r := range p.Other {
 			if r.Titles = p.Shown[r.Sample]; len(r.Titles) > 0 {
-				f1, _ := score(r)
-				sum, n = sum+f1, n+1
+				all.add(count(r))
 			}
 		}
 	}
-	if n == 0 {
+	if all.lines == 0 {
 		return nil
 	}
-	mean := sum / float64(n)
-	return &mean
+	f1 := all.f1()
+	return &f1
 }
 
-// microF1 is that of all lines together.
-func microF1(records []evaluate.Record) float64 {
-	right, made, asked := 0, 0, 0
-	for _, r := range records {
-		for _, line := range evaluate.Lines(r.Answer, r.Titles) {
-			if made++; line.Right {
-				right++
-			}
-		}
-		asked += len(r.Titles)
-	}
-	return 2 * float64(right) / float64(made+asked)
+// tally counts the lines of answers.
+type tally struct {
+	right float64 // said and true
+	lines float64 // said, and asked for
 }
 
-// score is the F1 of an answer's lines, and whether they are the true ones and no others.
-func score(r evaluate.Record) (f1 float64, whole bool) {
+// count counts those of one answer.
+func count(r evaluate.Record) tally {
 	lines, right := evaluate.Lines(r.Answer, r.Titles), 0
 	for _, line := range lines {
 		if line.Right {
 			right++
 		}
 	}
-	return 2 * float64(right) / float64(len(lines)+len(r.Titles)), right == len(r.Titles) && right == len(lines)
+	return tally{float64(right), float64(len(lines) + len(r.Titles))}
 }
+
+func (t *tally) add(other tally) { t.right, t.lines = t.right+other.right, t.lines+other.lines }
+
+// f1 is 0 where nothing is asked.
+func (t tally) f1() float64 { return 2 * t.right / max(t.lines, 1) }
+
+// whole says that an answer's lines are the true ones and no others.
+func (t tally) whole() bool { return 2*t.right == t.lines }
 
 // add adds the row of a control: of a pair for each run.
 func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error)) error {
 	row := Row{Part: part, Control: pairs[0].Name, Shown: follows(pairs)}
-	var users []int32
-	var differences, ownF1, otherF1 []float64
-	known, onlyOwn, onlyOther := map[int32]bool{}, 0, 0
-	for _, p := range pairs {
+	var users [][]float64 // four sums for each run: right and lines of the own states, and of the control
+	var ownF1, otherF1 []float64
+	place, onlyOwn, onlyOther := map[int32]int{}, 0, 0
+	for k, p := range pairs {
 		if len(p.Own) == 0 || p.Name != row.Control {
 			return fmt.Errorf("control: there are %d answers beside the control %q", len(p.Own), p.Name)
 		}
-		ownF1, otherF1 = append(ownF1, microF1(p.Own)), append(otherF1, microF1(p.Other))
+		row.N += len(p.Own)
+		var allOwn, allOther tally
 		for i := range p.Own {
-			a, aWhole := score(p.Own[i])
-			b, bWhole := score(p.Other[i])
-			row.Own, row.Other = row.Own+a, row.Other+b
-			differences = append(differences, a-b)
-			switch {
-			case aWhole && !bWhole:
-				onlyOwn++
-			case bWhole && !aWhole:
-				onlyOther++
-			}
 			user, err := userOf(p.Own[i].Sample)
 			if err != nil {
 				return err
 			}
-			users, known[user] = append(users, user), true
+			at, known := place[user]
+			if !known {
+				at, place[user], users = len(users), len(users), append(users, make([]float64, 4*len(pairs)))
+			}
+			own, other := count(p.Own[i]), count(p.Other[i])
+			allOwn.add(own)
+			allOther.add(other)
+			for j, x := range []float64{own.right, own.lines, other.right, other.lines} {
+				users[at][4*k+j] += x
+			}
+			switch {
+			case own.whole() && !other.whole():
+				onlyOwn++
+			case other.whole() && !own.whole():
+				onlyOther++
+			}
 		}
+		ownF1, otherF1 = append(ownF1, allOwn.f1()), append(otherF1, allOther.f1())
 	}
-	row.N, row.Users = len(differences), len(known)
-	row.Own, row.Other = row.Own/float64(row.N), row.Other/float64(row.N)
-	row.OwnF1, row.OtherF1, row.McNemar = spread(ownF1), spread(otherF1), McNemar(onlyOwn, onlyOther)
-	row.Difference, row.Bootstrap = Bootstrap(users, differences, uint64(len(t.Rows)))
+	row.Users, row.OwnF1, row.OtherF1, row.McNemar = len(users), spread(ownF1), spread(otherF1), McNemar(onlyOwn, onlyOther)
+	difference := func(sums []float64) (mean float64) {
+		for of := range slices.Chunk(sums, 4) {
+			mean += tally{of[0], of[1]}.f1() - tally{of[2], of[3]}.f1()
+		}
+		return mean / float64(len(pairs))
+	}
+	row.Difference, row.Bootstrap = Bootstrap(users, difference, uint64(len(t.Rows)))
 	t.Rows = append(t.Rows, row)
 	return nil
 }
@@ -283,7 +292,7 @@ func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error
 // Write writes the table for a terminal.
 func (t *Table) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tn\tusers\town F1\tcontrol F1\town score\tcontrol score\tas shown\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
+	fmt.Fprintln(w, "\tn\tusers\town F1\tcontrol F1\tas shown\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
 	flagged := 0
 	for _, r := range t.Rows {
 		mark, shown := "", ""
@@ -293,8 +302,8 @@ func (t *Table) Write(to io.Writer) error {
 		if r.Flagged {
 			mark, flagged = "NOT SHOWN", flagged+1
 		}
-		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%v\t%v\t%.3f\t%.3f\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1, r.OtherF1, r.Own,
-			r.Other, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
+		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%v\t%v\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1,
+			r.OtherF1, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -307,7 +316,7 @@ func (t *Table) Write(to io.Writer) error {
 	if t.Runs > 1 {
 		runs = fmt.Sprintf("%d runs taken together, F1 with the lowest and highest of them; ", t.Runs)
 	}
-	_, err := fmt.Fprintf(to, "%sF1 is of all lines together, scores are the mean F1 of each sample's lines, as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
+	_, err := fmt.Fprintf(to, "%sF1 is micro-F1, of all lines together; as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
 		runs, verdict)
 	return err
 }

@@ -106,7 +106,7 @@ func (t *Table) WriteMarkdown(w io.Writer) error {
 	if t.Controls == nil {
 		return nil
 	}
-	if _, err := fmt.Fprintf(w, "\n| %s of the last item, %d seeds, micro-F1 | n | through the LLM | control | difference, mean F1 of a sample | 95 %% interval | adjusted p |\n"+
+	if _, err := fmt.Fprintf(w, "\n| %s of the last item, %d seeds, micro-F1 | n | through the LLM | control | difference | 95 %% interval | adjusted p |\n"+
 		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", t.Controls.Task, t.Controls.Runs); err != nil {
 		return err
 	}

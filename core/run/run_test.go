@@ -530,3 +530,31 @@ func TestSpec_With(t *testing.T) {
 		}
 	}
 }
+
+// Lookups answer questions about titles alone; noise helps attributes of the last item alone.
+func TestUsual(t *testing.T) {
+	for asked, want := range map[string]struct {
+		kind  adapter.Kind
+		noise float64
+	}{
+		"residual": {"memory", 0}, "item": {"memory", 0}, "recovery": {"retrieval", 0}, "genres": {"mlp", 1}, "genres decade": {"mlp", 1},
+		"residual genres": {"mlp", 0}, "genres gender": {"mlp", 0}, "gender": {"mlp", 0}, "compare-last": {"mlp", 0},
+	} {
+		var templates []prompt.Template
+		for _, name := range strings.Fields(asked) {
+			templates = append(templates, promptOf(t, name))
+		}
+		kind, noise, err := Usual(templates)
+		if err != nil || kind != want.kind || noise != want.noise {
+			t.Errorf("%s: %s with noise %v, error %v", asked, kind, noise, err)
+		}
+		s := DefaultSpec().With(templates[0], kind)
+		s.Also, s.Recommender, s.LLM, s.Dataset, s.Config.Samples = templates[1:], "r", "l", "d", 1
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", asked, err)
+		}
+	}
+	if _, _, err := Usual([]prompt.Template{{Name: "odd", Asks: "odd"}}); err == nil {
+		t.Error("a question that no task asks is accepted")
+	}
+}

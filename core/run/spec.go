@@ -73,12 +73,37 @@ const (
 	MaxHeldOut = 0.5
 )
 
-// DefaultSpec is the demonstration's run, without paths and length: the default prompt, the default
-// adapter with 1,024 hidden units with 6 soft tokens for each state, half of the sequences drawn,
-// BF16. docs/experiments.md says what was tried beside it.
+// DefaultSpec is the demonstration's run, without paths and length: the default prompt, a memory
+// with 1,024 hidden units and 6 soft tokens for each state, half of the sequences drawn, BF16.
+// docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: task.Default(), Adapter: adapter.Default, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: task.Default(), Adapter: "memory", Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
+}
+
+// Usual gives the kind of adapter for questions, and the noise of its training, where nobody chooses
+// them: what does best after minutes of training (docs/experiments.md). Titles of last items and of
+// histories are looked up. All else, and several questions, are for an mlp; with noise, where
+// questions are about attributes of the last item, it reads those of unseen items too.
+func Usual(asked []prompt.Template) (kind adapter.Kind, noise float64, err error) {
+	kind, noise = "mlp", 1
+	for _, t := range asked {
+		of, err := task.Of(t)
+		if err != nil {
+			return "", 0, err
+		}
+		if !of.Last || of.Title {
+			noise = 0
+		}
+		switch {
+		case len(asked) > 1:
+		case of.Title:
+			kind = "memory"
+		case of.Name == "recovery":
+			kind = "retrieval"
+		}
+	}
+	return kind, noise, nil
 }
 
 // With gives the spec with another prompt and kind of adapter, without what these do not have:
