@@ -37,8 +37,8 @@ type Interval struct {
 const draws = 10_000
 
 // Bootstrap gives a figure of sums with its interval, and a two-sided p-value of its being 0. Each
-// user has a row of sums. It draws users with their whole rows, since what one user's samples say is
-// not independent, and adds these up.
+// user has a row of sums. It draws users with their whole rows, since what one user's samples say
+// is not independent, and adds these up.
 func Bootstrap(users [][]float64, figure func(sums []float64) float64, seed uint64) (i Interval, p float64) {
 	sums := make([]float64, len(users[0]))
 	add := func(row []float64) {

@@ -121,8 +121,8 @@ func (p *Parts) compile(template prompt.Template, made Examples) (one asked, err
 	return one, err
 }
 
-// exampled says whether prompts of a closed question show examples to the adapter: one with entries,
-// which hold titles or answers about items, can show none of other answers.
+// exampled says whether prompts of a closed question show examples to the adapter: one with
+// entries, which hold titles or answers about items, can show none of other answers.
 func (p *Parts) exampled(t task.Task) bool { return t.Last || !p.entries }
 
 // mostSequences is how many sequences an adapter is trained on at most, drawn ones included; it is

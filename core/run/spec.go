@@ -77,16 +77,16 @@ const (
 // with 1,024 hidden units and 6 soft tokens for each state, half of the sequences drawn, BF16.
 // docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: task.Default(), Adapter: "memory", Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: task.Default(), Adapter: adapter.OfTitle, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
-// Usual gives the kind of adapter for questions, and the noise of its training, where nobody chooses
-// them: what does best after minutes of training (docs/experiments.md). Titles of last items and of
-// histories are looked up. All else, and several questions, are for an mlp; with noise, where
-// questions are about attributes of the last item, it reads those of unseen items too.
+// Usual gives the kind of adapter for questions, and the noise of its training, where nobody
+// chooses them: what does best after minutes of training (docs/experiments.md). Titles of last
+// items and of histories are looked up. All else, and several questions, are for an mlp; with
+// noise, where questions are about attributes of the last item, it reads those of unseen items too.
 func Usual(asked []prompt.Template) (kind adapter.Kind, noise float64, err error) {
-	kind, noise = "mlp", 1
+	kind, noise = adapter.Default, 1
 	for _, t := range asked {
 		of, err := task.Of(t)
 		if err != nil {
@@ -98,9 +98,9 @@ func Usual(asked []prompt.Template) (kind adapter.Kind, noise float64, err error
 		switch {
 		case len(asked) > 1:
 		case of.Title:
-			kind = "memory"
-		case of.Name == "recovery":
-			kind = "retrieval"
+			kind = adapter.OfTitle
+		case !of.Closed:
+			kind = adapter.OfTitles
 		}
 	}
 	return kind, noise, nil
