@@ -23,10 +23,10 @@ func controlsCommand() *cli.Command {
 		Name:  "controls",
 		Usage: "test whether a run's answers come from the recommender's states",
 		Description: "Asks the questions of recint evaluate and compares the answers, sample by sample, with those of controls: a state of zeros,\n" +
-			"states of other samples, one constant answer, probes on the same states without an LLM (linear, MLP, and linear on an\n" +
-			"untrained recommender), the recommender with its item table permuted, the history with another last item, the history as\n" +
-			"plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a bootstrap over\n" +
-			"users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows that do not show the\n" +
+			"states of other samples, one constant answer, the adapter without the LLM, probes on the same states (linear, MLP, and\n" +
+			"linear on an untrained recommender), the recommender with its item table permuted, the history with another last item,\n" +
+			"the history as plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a\n" +
+			"bootstrap over users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows that do not show the\n" +
 			"states to be better are marked. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
 			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{

@@ -22,6 +22,7 @@ import (
 
 // The controls of an evaluation: ways of answering the same questions.
 const (
+	Alone          = "adapter alone"                            // the entry that it looks up, or the answer nearest to its soft tokens, without the LLM
 	LinearProbe    = "linear probe"                             // on the states that the prompt shows, without any LLM
 	MLPProbe       = "MLP probe"                                // the same
 	UntrainedProbe = "linear probe of an untrained recommender" // on the states of the recommender as it was before its training
@@ -39,6 +40,7 @@ func (r *Run) Controls() []string {
 	if r.probed() {
 		controls = append([]string{LinearProbe, MLPProbe, UntrainedProbe}, controls...)
 	}
+	controls = append([]string{Alone}, controls...)
 	return slices.DeleteFunc(controls, func(control string) bool { return r.lacks(control) != nil })
 }
 
@@ -49,6 +51,8 @@ func (r *Run) lacks(control string) error {
 		return errNoRecommender
 	case (control == Permuted || control == Swapped) && r.Live == nil:
 		return states.ErrUnknownHistory
+	case control == Alone && !r.answersAlone():
+		return fmt.Errorf("a %s adapter says nothing about the %s without the LLM", r.Spec.Adapter, r.Task.Asks)
 	}
 	return nil
 }
@@ -166,6 +170,8 @@ func (c *controlling) answerer(ctx context.Context, control string) (evaluate.An
 		return c.Interpreter.Answer, c.show(ctx)
 	case PlainText:
 		return c.plainText()
+	case Alone:
+		return c.alone(ctx)
 	case LinearProbe:
 		return c.probe(ctx, c.Source, probe.Linear(c.Spec.Config.Seed))
 	case MLPProbe:

@@ -200,7 +200,7 @@ func TestHoldOut_evaluatesApart(t *testing.T) {
 				t.Errorf("%+v", found)
 			}
 		}
-		if controls := r.Controls(); asking.Task == "genres" && len(controls) != 6 {
+		if controls := r.Controls(); asking.Task == "genres" && len(controls) != 7 {
 			t.Errorf("controls %q", controls)
 		}
 		for _, name := range r.Controls() {
