@@ -44,7 +44,7 @@ func alignFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "minutes", DefaultText: "none; give this or --samples", Usage: "training time in `MINUTES`, including the warm start"},
 		&cli.IntFlag{Name: "samples", DefaultText: "none; give this or --minutes", Usage: "train on `SAMPLES` training samples in whole batches; a sample that is used again counts again"},
 		&cli.StringFlag{Name: "adapter", Usage: "`KIND`: " + adapter.Help(),
-			DefaultText: fmt.Sprintf("%s for the title of the last item, %s for those of a history, else %s", adapter.OfTitle, adapter.OfTitles, adapter.Default)},
+			DefaultText: fmt.Sprintf("%s for one question about the last item's title, %s for one about a whole history, else %s", adapter.DefaultForTitle, adapter.DefaultForHistory, adapter.Default)},
 		&cli.IntFlag{Name: "hidden", Value: d.Hidden, Usage: "`UNITS` in the hidden layer of " + adapter.Names(func(e adapter.Entry) bool { return e.Hidden })},
 		&cli.IntFlag{Name: "tokens", Value: d.Tokens, Usage: "soft `TOKENS` per state; per entry in adapters that look up several"},
 		&cli.StringFlag{Name: "precision", Value: string(d.Precision), Usage: "`TYPE` of the LLM's weights during training: bf16, or f32 (exact mode)"},
@@ -52,8 +52,8 @@ func alignFlags() []cli.Flag {
 		&cli.IntFlag{Name: "pass-positions", Value: d.Config.PassPositions, DefaultText: fmt.Sprintf("%d; on a GPU a whole update's, or what its memory has room for", d.Config.PassPositions),
 			Usage: "most token `POSITIONS` per pass through the LLM, not counting the cached prefix; a lower number saves memory"},
 		&cli.Float64Flag{Name: "learning-rate", DefaultText: or(d.Config.LearningRate, coarse.Config.LearningRate), Usage: "peak learning `RATE`"},
-		&cli.Float64Flag{Name: "noise", DefaultText: "1 if all questions are about attributes of the last item, else none",
-			Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items"},
+		&cli.Float64Flag{Name: "noise", DefaultText: fmt.Sprintf("%v for %s if all questions are about attributes of the last item, else none", run.DefaultNoise, adapter.Default),
+			Usage: "add Gaussian noise of up to this standard `DEVIATION`, drawn for each sample, to standardised states during training; it helps answers about unseen items, and costs some about seen ones"},
 		&cli.StringFlag{Name: "schedule", Value: string(d.Config.Schedule), Usage: "learning rate schedule `NAME`: linear, cosine or constant"},
 		&cli.IntFlag{Name: "validate-every", Value: d.Config.ValidateEvery, Usage: "validate after this many `UPDATES` (0: only at the end); the adapter with the lowest loss is kept"},
 		&cli.IntFlag{Name: "validation-samples", Value: d.Config.ValidationSamples, Usage: "`SAMPLES` per validation"},
@@ -133,7 +133,7 @@ func spec(c *cli.Context) (run.Spec, error) {
 		}
 		asked = append(asked, t)
 	}
-	kind, noise, err := run.Usual(asked)
+	kind, err := run.DefaultAdapter(asked)
 	if err != nil {
 		return run.Spec{}, err
 	}
@@ -141,7 +141,9 @@ func spec(c *cli.Context) (run.Spec, error) {
 		kind = adapter.Parse(c.String("adapter"))
 	}
 	s := run.DefaultSpec().With(asked[0], kind)
-	s.Config.Noise = noise
+	if s.Config.Noise, err = run.NoiseFor(asked, kind); err != nil {
+		return s, err
+	}
 	if c.IsSet("noise") {
 		s.Config.Noise = c.Float64("noise")
 	}

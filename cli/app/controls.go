@@ -22,7 +22,7 @@ func controlsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "controls",
 		Usage: "test whether a run's answers come from the recommender's states",
-		Description: "Asks the questions of recint evaluate and compares the answers, sample by sample, with those of controls: a state of zeros,\n" +
+		Description: "Asks the questions of recint evaluate and compares the answers, by micro-F1, with those of controls: a state of zeros,\n" +
 			"states of other samples, one constant answer, the adapter without the LLM, probes on the same states (linear, MLP, and\n" +
 			"linear on an untrained recommender), the recommender with its item table permuted, the history with another last item,\n" +
 			"the history as plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a\n" +

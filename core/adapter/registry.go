@@ -1,11 +1,11 @@
 package adapter
 
-// The kinds of runs for which nobody chooses one: for one item's title, for the titles of a whole
-// history, and for all else.
+// The default kinds: for one question about an item's title, for one about the titles of a whole
+// history, and for all other questions.
 const (
-	OfTitle  = Kind("memory")
-	OfTitles = Kind("retrieval")
-	Default  = Kind("mlp")
+	DefaultForTitle   = Kind("memory")
+	DefaultForHistory = Kind("retrieval")
+	Default           = Kind("mlp")
 )
 
 var entries = []Entry{memory, mlp, linear, mixture, retrieval, positions, bias}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/cgo"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
+	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
 
 // scoredAtOnce is how many inputs are scored at a time.
@@ -39,6 +40,7 @@ func (r *run) retell(ctx context.Context) error {
 
 func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt.Sample) error {
 	var shown [][]int32
+	entries := r.job.Shape.Entries
 	for batch := range slices.Chunk(samples, scoredAtOnce) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -47,12 +49,12 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 		for _, sample := range r.standard.standardised(batch) {
 			inputs = append(inputs, sample.Values...)
 		}
-		best, err := r.job.Shape.lookUp(probe, inputs)
-		if err != nil {
+		scores := make([]float32, len(batch)*entries)
+		if err := probe.Scores(scores, inputs, len(batch)); err != nil {
 			return err
 		}
 		for i, sample := range batch {
-			shown = append(shown, found(best[i], sample.Items))
+			shown = append(shown, found(scores[i*entries:(i+1)*entries], sample.Items, r.job.Shape.LookUps))
 		}
 	}
 	answers, err := r.job.Tell(shown)
@@ -75,9 +77,13 @@ func (r *run) retellEach(ctx context.Context, probe *cgo.Probe, samples []prompt
 	return nil
 }
 
-// found gives the best items down to the last of them that is one of the items; the best if none
-// is.
-func found(best, items []int32) []int32 {
+// found gives the items with the n best scores, best first, down to the last of them that is one of
+// the items; the best if none is.
+func found(scores []float32, items []int32, n int) []int32 {
+	var best []int32
+	for _, s := range recommender.Highest(scores, n, nil) {
+		best = append(best, s.Item)
+	}
 	last := len(best) - 1
 	for last > 0 && !slices.Contains(items, best[last]) {
 		last--

@@ -13,16 +13,19 @@ import (
 )
 
 func TestFound(t *testing.T) {
-	best := []int32{5, 1, 3}
+	scores := []float32{0.5, 3, -1, 2, 2, 9}
 	for _, c := range []struct{ items, want []int32 }{
 		{[]int32{3, 5}, []int32{5, 1, 3}}, // down to the last that is right, 1 among them
 		{[]int32{4, 1}, []int32{5, 1}},    // 4 is the fourth
 		{[]int32{5}, []int32{5}},
 		{[]int32{0, 2}, []int32{5}}, // none is shown
 	} {
-		if got := found(best, c.items); !slices.Equal(got, c.want) {
+		if got := found(scores, c.items, 3); !slices.Equal(got, c.want) {
 			t.Errorf("%v: %v, want %v", c.items, got, c.want)
 		}
+	}
+	if got := found(scores, []int32{2}, 6); !slices.Equal(got, []int32{5, 1, 3, 4, 0, 2}) {
+		t.Errorf("all: %v", got)
 	}
 }
 

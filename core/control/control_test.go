@@ -167,6 +167,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// Lines of all answers count alike: in micro-F1 an answer of four lines weighs more than one of one
+// line. A user without samples in one run adds nothing there.
+func TestTable_countsLines(t *testing.T) {
+	records := func(answers ...string) (all []evaluate.Record) {
+		for i, answer := range answers {
+			all = append(all, evaluate.Record{Sample: fmt.Sprint("test-", i), Titles: []string{"Drama", "War"}[:i+1], Answer: answer})
+		}
+		return all
+	}
+	// 1 and 2 lines are right, of 3 and 2 said and 1 and 2 asked for, beside 1 and 1 of 1 and 2
+	// said; in the second run 1 of 1, beside none.
+	table := &Table{}
+	err := table.add("all", []Pair{{Name: "another", Own: records("Drama\nComedy\nAction", "Drama\nWar"), Other: records("Drama", "Drama\nComedy")},
+		{Name: "another", Own: records("Drama"), Other: records("War")}}, userOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, own, other := table.Rows[0], 2*3./8, 2*2./6
+	if row.N != 3 || row.Users != 2 || row.OwnF1 != (Spread{(own + 1) / 2, own, 1}) || row.OtherF1 != (Spread{other / 2, 0, other}) ||
+		math.Abs(row.Difference.Mean-(own-other+1)/2) > 1e-12 || row.Difference.Low > row.Difference.Mean {
+		t.Errorf("%+v", row)
+	}
+}
+
 func TestTable_write(t *testing.T) {
 	table, err := New([]Evaluated{{planted(t, honest), nil}}, userOf)
 	if err != nil {

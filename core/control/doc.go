@@ -1,5 +1,5 @@
-// Package control tests whether answers come from a recommender's states. It compares them, sample
-// by sample, with the answers of controls to the same questions: zero states, states of other
+// Package control tests whether answers come from a recommender's states. It compares them by
+// their micro-F1 with the answers of controls to the same questions: zero states, states of other
 // samples, a constant answer, or another adapter.
 //
 // Differences have 95 % intervals and p-values from a bootstrap over users, adjusted by Holm's

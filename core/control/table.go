@@ -55,11 +55,15 @@ func (s Spread) String() string {
 // Table is an evaluation beside its controls, or those of several runs that differ by their seeds,
 // taken together.
 type Table struct {
-	Label string `json:"label"`
-	Task  string `json:"task"`
-	Runs  int    `json:"runs"`
-	Rows  []Row  `json:"rows"`
+	Label   string `json:"label"`
+	Task    string `json:"task"`
+	Measure string `json:"measure"` // that is compared
+	Runs    int    `json:"runs"`
+	Rows    []Row  `json:"rows"`
 }
+
+// Measure is that of all tables; older ones compared the mean F1 of samples.
+const Measure = "micro-F1"
 
 // Evaluated are a run's answers, and those of its controls.
 type Evaluated struct {
@@ -81,7 +85,7 @@ type Other struct {
 // bootstrap's, which draws users with their samples of all runs. userOf gives the user of a sample.
 func New(runs []Evaluated, userOf func(sample string) (int32, error)) (*Table, error) {
 	first := runs[0].Answers
-	t := &Table{Label: first.Header.Label, Task: first.Header.Evaluation, Runs: len(runs)}
+	t := &Table{Label: first.Header.Label, Task: first.Header.Evaluation, Measure: Measure, Runs: len(runs)}
 	for _, part := range []struct {
 		name string
 		of   func(*evaluate.Answers) *evaluate.Answers
@@ -161,7 +165,7 @@ type Pair struct {
 
 // Compare compares pairs, a row for each.
 func Compare(label string, pairs []Pair, userOf func(sample string) (int32, error)) (*Table, error) {
-	t := &Table{Label: label, Runs: 1}
+	t := &Table{Label: label, Measure: Measure, Runs: 1}
 	for _, p := range pairs {
 		if err := t.add("all", []Pair{p}, userOf); err != nil {
 			return nil, err

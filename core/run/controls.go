@@ -189,13 +189,11 @@ func (c *controlling) answerer(ctx context.Context, control string) (evaluate.An
 
 // show gives the samples the states of other histories, and notes what is true of these.
 func (c *controlling) show(ctx context.Context) error {
-	states, err := c.States(ctx, c.Source, c.histories)
-	if err != nil {
+	if err := c.give(c.States(ctx, c.Source, c.histories)); err != nil {
 		return err
 	}
 	c.shown = map[string][]string{}
-	for i := range states {
-		c.samples[i].States = states[i]
+	for i := range c.samples {
 		s, err := task.TestSequence(c.Split, c.samples[i].ID)
 		if err != nil {
 			return err
@@ -209,15 +207,19 @@ func (c *controlling) show(ctx context.Context) error {
 	return nil
 }
 
+// give gives the samples states, one after the other.
+func (c *controlling) give(states []prompt.States, err error) error {
+	for i := range states {
+		c.samples[i].States = states[i]
+	}
+	return err
+}
+
 // probe answers by a probe on the states of an encoder, which learns from the adapter's training
 // samples and is chosen by its validation samples.
 func (c *controlling) probe(ctx context.Context, encoder adapter.Encoder, config probe.Config) (evaluate.Answerer, error) {
-	states, err := c.read(ctx, encoder, c.pasts)
-	if err != nil {
+	if err := c.give(c.read(ctx, encoder, c.pasts)); err != nil {
 		return nil, err
-	}
-	for i := range c.samples {
-		c.samples[i].States = states[i]
 	}
 	var answers *probe.Answers
 	return func(ctx context.Context, asked []prompt.States) ([]prompt.Answer, error) {

@@ -27,7 +27,7 @@ func (p *Parts) makeExamples(s *Spec, lessons []lesson) error {
 	made := Examples{}
 	for number, template := range s.Templates() {
 		one := p.asked[number]
-		if !one.Closed || !one.Legible || !p.exampled(one.Task) || p.reads.EveryItem() {
+		if !one.Closed || !one.Legible || !p.showsExamples(one.Task) || p.reads.EveryItem() {
 			continue
 		}
 		allowed, _ := one.Allowed(p.Facts, p.Source.Positions())

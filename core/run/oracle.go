@@ -295,8 +295,8 @@ func (r *Run) OracleTruth(ctx context.Context, oracles *OracleResult, other *rec
 			if len(truth) == 0 {
 				continue // nobody knows it
 			}
-			of := func(title string) evaluate.Record { // nothing is known of what is no title
-				record := evaluate.Record{Sample: own.Sample, Titles: truth}
+			of := func(title string) evaluate.Record { // what is no title is wrong
+				record := evaluate.Record{Sample: own.Sample, Titles: truth, Answer: "no title of the catalogue"}
 				if item, ok := catalogue.Lookup(title); ok {
 					record.Answer = strings.Join(r.attribute(attribute, item), "\n")
 				}

@@ -114,16 +114,16 @@ func (p *Parts) compile(template prompt.Template, made Examples) (one asked, err
 	switch {
 	case !one.Closed:
 		template.Examples = slices.DeleteFunc(slices.Clone(template.Examples), p.shows)
-	case !p.exampled(one.Task):
+	case !p.showsExamples(one.Task):
 		template.Examples = nil
 	}
 	one.prompts, err = task.Compile(p.GGUF, template, p.shown)
 	return one, err
 }
 
-// exampled says whether prompts of a closed question show examples to the adapter: one with
+// showsExamples says whether prompts of a closed question show examples to the adapter: one with
 // entries, which hold titles or answers about items, can show none of other answers.
-func (p *Parts) exampled(t task.Task) bool { return t.Last || !p.entries }
+func (p *Parts) showsExamples(t task.Task) bool { return t.Last || !p.entries }
 
 // mostSequences is how many sequences an adapter is trained on at most, drawn ones included; it is
 // chosen by an eighth of them. States and titles of all are in memory, and few runs are long enough

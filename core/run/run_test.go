@@ -531,8 +531,9 @@ func TestSpec_With(t *testing.T) {
 	}
 }
 
-// Lookups answer questions about titles alone; noise helps attributes of the last item alone.
-func TestUsual(t *testing.T) {
+// One question about titles is for a lookup. Noise is for attributes of the last item alone, and
+// for the kind that it was measured with.
+func TestDefaultAdapter(t *testing.T) {
 	for asked, want := range map[string]struct {
 		kind  adapter.Kind
 		noise float64
@@ -544,9 +545,13 @@ func TestUsual(t *testing.T) {
 		for _, name := range strings.Fields(asked) {
 			templates = append(templates, promptOf(t, name))
 		}
-		kind, noise, err := Usual(templates)
-		if err != nil || kind != want.kind || noise != want.noise {
-			t.Errorf("%s: %s with noise %v, error %v", asked, kind, noise, err)
+		kind, err := DefaultAdapter(templates)
+		noise, noiseErr := NoiseFor(templates, kind)
+		if err != nil || noiseErr != nil || kind != want.kind || noise != want.noise {
+			t.Errorf("%s: %s with noise %v, errors %v and %v", asked, kind, noise, err, noiseErr)
+		}
+		if other, err := NoiseFor(templates, "linear"); err != nil || other != 0 {
+			t.Errorf("%s: linear with noise %v, error %v", asked, other, err)
 		}
 		s := DefaultSpec().With(templates[0], kind)
 		s.Also, s.Recommender, s.LLM, s.Dataset, s.Config.Samples = templates[1:], "r", "l", "d", 1
@@ -554,7 +559,9 @@ func TestUsual(t *testing.T) {
 			t.Errorf("%s: %v", asked, err)
 		}
 	}
-	if _, _, err := Usual([]prompt.Template{{Name: "odd", Asks: "odd"}}); err == nil {
+	odd := []prompt.Template{{Name: "odd", Asks: "odd"}}
+	_, err := DefaultAdapter(odd)
+	if _, noiseErr := NoiseFor(odd, "mlp"); err == nil || noiseErr == nil {
 		t.Error("a question that no task asks is accepted")
 	}
 }

@@ -77,33 +77,45 @@ const (
 // with 1,024 hidden units and 6 soft tokens for each state, half of the sequences drawn, BF16.
 // docs/experiments.md says what was tried beside it.
 func DefaultSpec() Spec {
-	return Spec{Template: task.Default(), Adapter: adapter.OfTitle, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
+	return Spec{Template: task.Default(), Adapter: adapter.DefaultForTitle, Hidden: 1024, Tokens: 6, Precision: BF16, Drawn: 0.5,
 		Config: align.DefaultConfig()}
 }
 
-// Usual gives the kind of adapter for questions, and the noise of its training, where nobody
-// chooses them: what does best after minutes of training (docs/experiments.md). Titles of last
-// items and of histories are looked up. All else, and several questions, are for an mlp; with
-// noise, where questions are about attributes of the last item, it reads those of unseen items too.
-func Usual(asked []prompt.Template) (kind adapter.Kind, noise float64, err error) {
-	kind, noise = adapter.Default, 1
+// DefaultAdapter gives the kind of adapter for questions where nobody chooses one: lookups for one
+// question about titles, which they learn soonest from one vector, and an mlp for all else
+// (docs/experiments.md).
+func DefaultAdapter(asked []prompt.Template) (adapter.Kind, error) {
+	one, err := task.Of(asked[0])
+	switch {
+	case err != nil:
+		return "", err
+	case len(asked) > 1 || one.Closed:
+		return adapter.Default, nil
+	case one.Title:
+		return adapter.DefaultForTitle, nil
+	}
+	return adapter.DefaultForHistory, nil
+}
+
+// DefaultNoise is that of the default adapter's training where all questions are about attributes
+// of the last item, so that it also reads those of items that it has not seen.
+const DefaultNoise = 1.0
+
+// NoiseFor gives the noise of training a kind of adapter where nobody chooses it.
+func NoiseFor(asked []prompt.Template, kind adapter.Kind) (float64, error) {
 	for _, t := range asked {
 		of, err := task.Of(t)
 		if err != nil {
-			return "", 0, err
+			return 0, err
 		}
 		if !of.Last || of.Title {
-			noise = 0
-		}
-		switch {
-		case len(asked) > 1:
-		case of.Title:
-			kind = adapter.OfTitle
-		case !of.Closed:
-			kind = adapter.OfTitles
+			return 0, nil
 		}
 	}
-	return kind, noise, nil
+	if kind != adapter.Default {
+		return 0, nil
+	}
+	return DefaultNoise, nil
 }
 
 // With gives the spec with another prompt and kind of adapter, without what these do not have:
@@ -211,7 +223,8 @@ func (s Spec) Validate() error {
 	case !(s.HoldOut >= 0 && s.HoldOut <= MaxHeldOut):
 		return fmt.Errorf("run: the share of held-out items is %v; it must be 0 to %v, so that items are left", s.HoldOut, MaxHeldOut)
 	case s.HoldOut > 0 && kind.LookUps:
-		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history", s.Adapter)
+		return fmt.Errorf("run: items cannot be held out of a %s adapter, which shows all items of a history; choose %s", s.Adapter,
+			adapter.Names(func(e adapter.Entry) bool { return !e.LookUps }))
 	case kind.Cold != "" && s.Config.WarmSteps > 0:
 		return fmt.Errorf("run: a %s has no warm start, since %s; set its warm steps to 0", s.Adapter, kind.Cold)
 	case kind.Blind && len(s.Also) > 0:
@@ -228,7 +241,8 @@ func (s Spec) Validate() error {
 	}
 	slots, err := s.Template.Slots()
 	if err == nil && kind.LookUps && len(slots) != 1 {
-		return fmt.Errorf("run: a %s adapter reads one vector; prompt %q has the slots %q", s.Adapter, s.Template.Name, slots)
+		return fmt.Errorf("run: a %s adapter reads one vector; prompt %q has the slots %q; choose %s", s.Adapter, s.Template.Name, slots,
+			adapter.Names(adapter.ReadsOne))
 	}
 	if err == nil && slices.Contains(slots, prompt.SlotItem) && kind.Reads.EveryItem() {
 		return fmt.Errorf("run: {%s} of prompt %q holds one vector, of which a %s adapter has nothing to read; choose %s",
