@@ -26,8 +26,9 @@ func controlsCommand() *cli.Command {
 			"states of other samples, one constant answer, the adapter without the LLM, probes on the same states (linear, MLP, and\n" +
 			"linear on an untrained recommender), the recommender with its item table permuted, the history with another last item,\n" +
 			"the history as plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a\n" +
-			"bootstrap over users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows that do not show the\n" +
-			"states to be better are marked. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
+			"bootstrap over users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows are marked\n" +
+			"NOT SHOWN if they do not show that answers come from the states, and NOT BETTER if the same states say as much without\n" +
+			"the LLM. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
 			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(),

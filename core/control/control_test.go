@@ -155,7 +155,7 @@ func TestCompare(t *testing.T) {
 		}
 		return records
 	}
-	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama"), nil}}, userOf)
+	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama"), false, nil}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +199,16 @@ func TestTable_write(t *testing.T) {
 	var text strings.Builder
 	if err := table.Write(&text); err != nil || !strings.Contains(text.String(), "do better than every control") || len(table.Rows) != 9 {
 		t.Errorf("%d rows, %v:\n%s", len(table.Rows), err, text.String())
+	}
+	// What reads the same states without the LLM says nothing against the states.
+	same := Other{Name: "adapter alone", Answers: planted(t, honest), Reads: true}
+	if table, err = New([]Evaluated{{planted(t, honest), []Other{same}}}, userOf); err != nil {
+		t.Fatal(err)
+	}
+	text.Reset()
+	if err := table.Write(&text); err != nil || strings.Contains(text.String(), "NOT SHOWN") || strings.Count(text.String(), "NOT BETTER") != 3 ||
+		!strings.Contains(text.String(), "do better than every control; in 3 the same states") {
+		t.Errorf("%v:\n%s", err, text.String())
 	}
 	short := planted(t, honest)
 	short.Records[0].Sample = "test-900"

@@ -18,6 +18,7 @@ const Level = 0.01
 type Row struct {
 	Part       string   `json:"part"`    // all samples, or those that end in seen or in held-out items
 	Control    string   `json:"control"` // what answers in place of the states
+	Reads      bool     `json:"reads"`   // it reads the samples' own states, too, without the LLM
 	N          int      `json:"n"`
 	Users      int      `json:"users"`
 	OwnF1      Spread   `json:"own_f1"`          // of the own states
@@ -27,7 +28,7 @@ type Row struct {
 	McNemar    float64  `json:"mcnemar"`         // p-value, of answers that are wholly right
 	Bootstrap  float64  `json:"bootstrap"`       // p-value, of the difference
 	Adjusted   float64  `json:"adjusted"`        // the bootstrap's after Holm's correction
-	Flagged    bool     `json:"flagged"`         // the own states are not shown to do better: the answers may not come from them
+	Flagged    bool     `json:"flagged"`         // the own states through the LLM are not shown to do better
 }
 
 // Spread is a figure of several runs: its mean, and the lowest and highest one.
@@ -76,6 +77,7 @@ type Evaluated struct {
 type Other struct {
 	Name    string
 	Answers *evaluate.Answers
+	Reads   bool                // it reads the samples' own states, too, without the LLM
 	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
@@ -138,7 +140,7 @@ func (e Evaluated) pairs(part *evaluate.Answers) (pairs []Pair, err error) {
 		if err != nil {
 			return nil, err
 		}
-		pairs = append(pairs, Pair{other.Name, own, matched, other.Shown})
+		pairs = append(pairs, Pair{other.Name, own, matched, other.Reads, other.Shown})
 	}
 	return pairs, nil
 }
@@ -160,6 +162,7 @@ func (t *Table) adjust() {
 type Pair struct {
 	Name       string
 	Own, Other []evaluate.Record
+	Reads      bool                // the other one reads the samples' own states, too
 	Shown      map[string][]string // what is true of what the other one shows, by sample; nil where that is nothing else
 }
 
@@ -247,7 +250,7 @@ func (t tally) whole() bool { return 2*t.right == t.lines }
 
 // add adds the row of a control: of a pair for each run.
 func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error)) error {
-	row := Row{Part: part, Control: pairs[0].Name, Shown: follows(pairs)}
+	row := Row{Part: part, Control: pairs[0].Name, Reads: pairs[0].Reads, Shown: follows(pairs)}
 	var users [][]float64 // four sums for each run: right and lines of the own states, and of the control
 	var ownF1, otherF1 []float64
 	place, onlyOwn, onlyOther := map[int32]int{}, 0, 0
@@ -297,14 +300,17 @@ func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error
 func (t *Table) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\tusers\town F1\tcontrol F1\tas shown\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
-	flagged := 0
+	unshown, equalled := 0, 0
 	for _, r := range t.Rows {
 		mark, shown := "", ""
 		if r.Shown != nil {
 			shown = fmt.Sprintf("%.3f", *r.Shown)
 		}
-		if r.Flagged {
-			mark, flagged = "NOT SHOWN", flagged+1
+		switch {
+		case r.Flagged && r.Reads:
+			mark, equalled = "NOT BETTER", equalled+1
+		case r.Flagged:
+			mark, unshown = "NOT SHOWN", unshown+1
 		}
 		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%v\t%v\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1,
 			r.OtherF1, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
@@ -313,8 +319,11 @@ func (t *Table) Write(to io.Writer) error {
 		return err
 	}
 	verdict := "the own states do better than every control"
-	if flagged > 0 {
-		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", flagged, len(t.Rows))
+	if unshown > 0 {
+		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", unshown, len(t.Rows))
+	}
+	if equalled > 0 {
+		verdict += fmt.Sprintf("; in %d the same states without the LLM are not shown to do worse", equalled)
 	}
 	runs := ""
 	if t.Runs > 1 {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/internal/testllm"
+	"github.com/recinterpreter/recinterpreter/core/interpret"
 )
 
 // An adapter alone names only what its training could name: of titles never a held-out one, of a

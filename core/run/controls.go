@@ -115,7 +115,7 @@ func (r *Run) EvaluateControl(ctx context.Context, name string, n int, opts eval
 	}
 	opts.Label, opts.Restricted, opts.Controls = r.label(), nil, false
 	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, answerer, r.score(), opts)
-	return &control.Other{Name: name, Answers: answers, Shown: c.shown}, err
+	return &control.Other{Name: name, Answers: answers, Reads: slices.Contains([]string{Alone, LinearProbe, MLPProbe}, name), Shown: c.shown}, err
 }
 
 // controlling is the evaluation of a control.
