@@ -175,7 +175,7 @@ func (r Reads) lay(to *prompt.States, encoder Encoder, slot string, values []flo
 	case r == StatesSideBySide: // zero behind a history's end
 		values = append(values, make([]float32, encoder.Positions()*encoder.StateWidth()-len(values))...)
 	case slot == prompt.SlotItem:
-		scaleToUnit(values)
+		ScaleToUnit(values)
 	}
 	to.Counts = append(to.Counts, count)
 	to.Values = append(to.Values, values...)
@@ -201,8 +201,8 @@ func (r Reads) Samples(ctx context.Context, encoder Encoder, slots []string, his
 	return samples, nil
 }
 
-// scaleToUnit gives a vector the length 1, unless it is zero.
-func scaleToUnit(v []float32) {
+// ScaleToUnit gives a vector the length 1, unless it is zero.
+func ScaleToUnit(v []float32) {
 	sum := 0.0
 	for _, x := range v {
 		sum += float64(x) * float64(x)

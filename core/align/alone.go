@@ -3,10 +3,10 @@ package align
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/prompt"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
 )
@@ -73,7 +73,9 @@ func (l *Alone) compareTexts(engine *cgo.Engine, gguf *cgo.GGUF, texts [][]int32
 	}
 	l.words = len(words)
 	if !a.Kind.Entry().Coarse {
-		scaleToUnit(table, a.Embd)
+		for word := range slices.Chunk(table, a.Embd) {
+			adapter.ScaleToUnit(word)
+		}
 	}
 	if l.model, err = a.Model(engine); err != nil {
 		return err
@@ -127,7 +129,9 @@ func (l *Alone) scores(inputs []float32, n int) ([][]float32, error) {
 	if err := l.model.SoftTokens(soft, inputs, n); err != nil {
 		return nil, err
 	}
-	scaleToUnit(soft, a.Embd)
+	for token := range slices.Chunk(soft, a.Embd) {
+		adapter.ScaleToUnit(token)
+	}
 	if err := l.scorer.Scores(products, soft, n*a.Tokens); err != nil {
 		return nil, err
 	}
@@ -143,17 +147,4 @@ func (l *Alone) scores(inputs []float32, n int) ([][]float32, error) {
 		}
 	}
 	return scores, nil
-}
-
-// scaleToUnit gives each row of a width the length 1, unless it is zero.
-func scaleToUnit(rows []float32, width int) {
-	for row := range slices.Chunk(rows, width) {
-		sum := 0.0
-		for _, x := range row {
-			sum += float64(x) * float64(x)
-		}
-		for i, x := range row {
-			row[i] = float32(float64(x) / math.Sqrt(max(sum, math.SmallestNonzeroFloat64)))
-		}
-	}
 }
