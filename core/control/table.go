@@ -83,8 +83,8 @@ type Other struct {
 
 // New compares the answers of runs with their own controls (zero and shuffled states, one constant
 // answer) and with other evaluations. Runs have the same controls in the same order, and differ by
-// the seeds of recommender and adapter; their samples are taken together, and p-values are then the
-// bootstrap's, which draws users with their samples of all runs. userOf gives the user of a sample.
+// the seeds of recommender and adapter; figures are means of the runs, and the bootstrap draws
+// users with their samples of all runs. userOf gives the user of a sample.
 func New(runs []Evaluated, userOf func(sample string) (int32, error)) (*Table, error) {
 	first := runs[0].Answers
 	t := &Table{Label: first.Header.Label, Task: first.Header.Evaluation, Measure: Measure, Runs: len(runs)}
