@@ -32,7 +32,7 @@ func controlsCommand() *cli.Command {
 			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(),
-			&cli.StringSliceFlag{Name: "also", Usage: "pool --run with the run in `FOLDER`, trained with other seeds; may be repeated"},
+			alsoFlag(),
 			&cli.StringSliceFlag{Name: "beside", Usage: "use another run as a control: `NAME=FOLDER`; may be repeated, also with the same name for each run of --also"},
 			taskFlag(), wordingFlag(), samplesFlag(), evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
@@ -40,11 +40,20 @@ func controlsCommand() *cli.Command {
 	}
 }
 
+func alsoFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "also", Usage: "pool --run with the run in `FOLDER`, trained with other seeds; may be repeated"}
+}
+
+// pooledRuns are the folders of --run and --also.
+func pooledRuns(c *cli.Context) []string {
+	return append([]string{c.String("run")}, c.StringSlice("also")...)
+}
+
 func controlsAction(c *cli.Context) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
-	runs := append([]string{c.String("run")}, c.StringSlice("also")...)
+	runs := pooledRuns(c)
 	beside, err := controlRuns(c, len(runs))
 	if err != nil {
 		return err

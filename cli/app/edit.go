@@ -103,11 +103,12 @@ func editsCommand() *cli.Command {
 		Usage: "test whether words and recommendations follow edits of the states",
 		Description: "For each value that at least --items items have, moves the states after test histories towards it (see recint edit) with\n" +
 			"doses from -2 to 2, and along random directions of the same length. The table shows the probability of the value in the\n" +
-			"LLM's answer and its share of the recommender's top 10. Repeat the command to resume.",
+			"LLM's answer and its share of the recommender's top 10, the means of all runs that are named. Repeat the command to resume.",
 		Flags: []cli.Flag{
-			runFlag(), taskFlag(),
+			runFlag(), alsoFlag(), taskFlag(),
 			&cli.IntFlag{Name: "samples", Value: 200, Usage: "number `N` of random test sequences that the recommender continues"},
 			&cli.IntFlag{Name: "asked", Value: 20, Usage: "ask the LLM about `N` of them"},
+			&cli.Float64Flag{Name: "minutes", DefaultText: "none; --asked says how many", Usage: "ask the LLM about as many as fit into `MINUTES` for each run; the speed is measured first"},
 			&cli.IntFlag{Name: "items", Value: 50, Usage: "test values that at least this `NUMBER` of items have"},
 			evaluationSeed(), sideBySideFlag(), jsonFlag,
 		},
@@ -119,21 +120,23 @@ func editsAction(c *cli.Context) error {
 	if err := checkEvaluation(c); err != nil {
 		return err
 	}
-	if c.Int("samples") < 1 || c.Int("asked") < 1 || c.Int("items") < 1 {
+	of := run.EditsOf{Samples: c.Int("samples"), Asked: c.Int("asked"), Minutes: c.Float64("minutes"), Items: c.Int("items"), Seed: c.Uint64("seed")}
+	switch {
+	case of.Samples < 1 || of.Asked < 1 || of.Items < 1:
 		return usage(c, "--samples, --asked and --items must be 1 or more")
+	case c.IsSet("minutes") && (c.IsSet("asked") || !(of.Minutes > 0)):
+		return usage(c, "--minutes must be above 0, and takes the place of --asked")
 	}
-	return withEngine(c, func(engine *cgo.Engine) (err error) {
-		dir := c.String("run")
-		r, err := run.OpenAsking(engine, engine, dir, run.Asking{Task: c.String("task")}, interpret.Options{Slots: c.Int("side-by-side")})
-		if err != nil {
-			return err
+	return withEngine(c, func(engine *cgo.Engine) error {
+		var all []*run.Edits
+		for _, folder := range pooledRuns(c) {
+			one, err := editsOf(c, engine, folder, of)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
 		}
-		defer func() { err = errors.Join(err, r.Close()) }()
-		bar := newProgress(c.App.ErrWriter, "moving states")
-		n, asked, items, seed := c.Int("samples"), c.Int("asked"), c.Int("items"), c.Uint64("seed")
-		edits, err := r.EvaluateEdits(c.Context, n, asked, items, seed, run.EditsPath(dir, r.Task, n, asked, items, seed),
-			func(done, total int) { bar.to(done, total, "values") })
-		bar.end()
+		edits, err := run.PoolEdits(all)
 		switch {
 		case err != nil:
 			return err
@@ -142,4 +145,16 @@ func editsAction(c *cli.Context) error {
 		}
 		return edits.Write(c.App.Writer)
 	})
+}
+
+// editsOf evaluates edits of a run, or reads what its folder has of them.
+func editsOf(c *cli.Context, engine *cgo.Engine, folder string, of run.EditsOf) (_ *run.Edits, err error) {
+	r, err := run.OpenAsking(engine, engine, folder, run.Asking{Task: c.String("task")}, interpret.Options{Slots: c.Int("side-by-side")})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	bar := newProgress(c.App.ErrWriter, "moving states")
+	defer bar.end()
+	return r.EvaluateEdits(c.Context, of, run.EditsPath(folder, r.Task, of), func(done, total int) { bar.to(done, total, "values") })
 }

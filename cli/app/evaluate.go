@@ -159,13 +159,15 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 		path := run.AnswersPath(dir, r.Task, run.AnswersOf{Samples: n, Minutes: c.Float64("minutes"), Seed: opts.Seed, Controls: opts.Controls,
 			Wording: asking.Wording, Shard: shard})
 		if c.IsSet("minutes") {
-			if n, err = samplesFor(c.Float64("minutes"), path, n, func(n int) error {
+			within := time.Duration(c.Float64("minutes") * float64(time.Minute))
+			if n, err = evaluate.Within(within, path, n, func(n int) error {
 				_, err := r.Evaluate(c.Context, n, opts)
 				return err
 			}); err != nil {
 				return err
 			}
 			bar.note(fmt.Sprintf("%g minutes have time for %d of %d test sequences", c.Float64("minutes"), n, len(r.Split.Test)))
+			opts.Drawn = n
 		}
 		opts.Path, opts.Progress = path, func(done, total int) { bar.to(done, total, "samples") }
 		result, err := r.Evaluate(c.Context, n, opts)
@@ -180,15 +182,6 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 		fmt.Fprintln(c.App.Writer, trainedFor(r, result.What(), about.N, about.Shard))
 		return result.Write(c.App.Writer)
 	})
-}
-
-// samplesFor returns the number of samples of an evaluation with a time limit: the number it began
-// with, or as many as fit.
-func samplesFor(minutes float64, path string, total int, ask func(samples int) error) (int, error) {
-	if n, err := evaluate.Begun(path); n > 0 || err != nil {
-		return n, err
-	}
-	return evaluate.Fit(time.Duration(minutes*float64(time.Minute)), total, ask, time.Now)
 }
 
 // trainedFor describes the evaluation: the task, the samples and the adapter.

@@ -50,6 +50,7 @@ type Options struct {
 	Controls   bool                  // ask with zero and with shuffled states as well
 	Path       string                // answers as JSON lines; an evaluation that was interrupted continues from them
 	Label      string                // identifies what is evaluated, e.g. by hashes of adapter and data; a file of another label is refused
+	Drawn      int                   // test sequences that were drawn, if an evaluation that continues needs to know; some may give no sample
 	Shard      Shard                 // part of the samples; the zero value is all
 	Progress   func(done, total int) // may be nil
 }
@@ -94,6 +95,9 @@ func Ask(ctx context.Context, evaluation string, samples []Sample, answer Answer
 	n := to - from
 	h := Header{Evaluation: evaluation, Label: opts.Label, N: len(samples), Shard: opts.Shard.String(), Seed: opts.Seed,
 		Conditions: conditions}
+	if opts.Drawn > len(samples) {
+		h.Drawn = opts.Drawn
+	}
 	j, err := artifact.OpenJournal(opts.Path, h, func(records []Record) (int, error) { return belong(records, h, samples[from:to]) })
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: the answers: %w", err)

@@ -36,9 +36,18 @@ func Fit(budget time.Duration, total int, ask func(samples int) error, now func(
 	return min(total, max(n, least)), nil
 }
 
-// Begun gives the number of samples of the evaluation whose answers a file holds, finished or not;
-// 0 if there is no file.
-func Begun(path string) (samples int, err error) {
+// Within gives the number of test sequences for an evaluation of at most so long, whose answers a
+// file keeps: the number that the file was begun with or, as Fit says, what the time allows.
+func Within(budget time.Duration, path string, total int, ask func(samples int) error) (n int, err error) {
+	if n, err := begun(path); err != nil || n > 0 {
+		return n, err
+	}
+	return Fit(budget, total, ask, time.Now)
+}
+
+// begun gives the number of test sequences whose answers a file holds, finished or not; 0 if there
+// is no file.
+func begun(path string) (sequences int, err error) {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {
 		return 0, nil
@@ -51,5 +60,5 @@ func Begun(path string) (samples int, err error) {
 	if json.NewDecoder(file).Decode(&h) != nil || h.N < 1 {
 		return 0, fmt.Errorf("evaluate: %s is no file of answers; remove it to start again", path)
 	}
-	return h.N, nil
+	return max(h.N, h.Drawn), nil
 }

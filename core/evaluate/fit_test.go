@@ -43,22 +43,31 @@ func TestFit_byHand(t *testing.T) {
 	}
 }
 
-func TestBegun(t *testing.T) {
+func Test_begun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "answers.jsonl")
-	if n, err := Begun(path); n != 0 || err != nil {
+	if n, err := begun(path); n != 0 || err != nil {
 		t.Errorf("no file: %d, %v", n, err)
 	}
 	samples, catalogue := cases(7)
 	if _, err := asking(t.Context(), samples, catalogue, reader, Options{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Begun(path); n != 7 || err != nil {
+	if n, err := begun(path); n != 7 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asking(t.Context(), samples, catalogue, reader, Options{Path: path, Drawn: 9}); err != nil { // 2 sequences gave no sample
+		t.Fatal(err)
+	}
+	if n, err := Within(time.Minute, path, 100, nil); n != 9 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	if err := os.WriteFile(path, []byte("apples\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Begun(path); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := begun(path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v", err)
 	}
 }

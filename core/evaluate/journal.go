@@ -11,7 +11,8 @@ import (
 type Header struct {
 	Evaluation string   `json:"evaluation"`
 	Label      string   `json:"label"`
-	N          int      `json:"n"` // samples in all shards
+	N          int      `json:"n"`               // samples in all shards
+	Drawn      int      `json:"drawn,omitempty"` // test sequences that were drawn, where the time chose them and some gave no sample
 	Shard      string   `json:"shard,omitempty"`
 	Seed       uint64   `json:"seed"`
 	Conditions []string `json:"conditions"`

@@ -148,7 +148,11 @@ func NewPlan(ctx context.Context, engine *cgo.Engine, o Options) (*Plan, error) 
 	if o.Budget >= 12*time.Hour {
 		p.Samples, p.Oracles = 0, 1000
 	}
-	sum, left := 0.0, (1-evaluationShare)*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
+	trained := 1 - evaluationShare
+	if len(beside) > 0 {
+		trained -= controlledShare
+	}
+	sum, left := 0.0, trained*o.Budget.Minutes()-p.divide(recommenderShare*o.Budget.Minutes())
 	for _, r := range slices.Concat(protocol(), beside) {
 		sum += r.weight
 	}
@@ -179,17 +183,25 @@ func (p *Plan) divide(minutes float64) (used float64) {
 // evaluation is the time that one of a plan's evaluations has: of each run, of oracles and
 // of the judge.
 func (p *Plan) evaluation() time.Duration {
-	budget, err := time.ParseDuration(p.Budget)
-	if err != nil {
-		return 0
-	}
-	evaluations := len(p.Runs) + len(p.Controlled)
+	evaluations := len(p.Runs)
 	for _, share := range p.Runs {
 		if share.Oracles() {
 			evaluations++
 		}
 	}
-	return time.Duration(evaluationShare * float64(budget) / float64(evaluations))
+	return p.part(evaluationShare / float64(evaluations))
+}
+
+// controls is the time that a run has for its controls, and for its edits as much again.
+func (p *Plan) controls() time.Duration { return p.part(controlledShare / 2 / controlledSeeds) }
+
+// part is a share of the budget.
+func (p *Plan) part(share float64) time.Duration {
+	budget, err := time.ParseDuration(p.Budget)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(share * float64(budget))
 }
 
 // begun is the plan of a folder, if it is of the same budget and files.
@@ -396,55 +408,79 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 		}
 		return err
 	}
-	n, err := evaluate.Begun(path)
+	n, err := r.samples(path, one, r.plan.evaluation(), measure)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		most := len(one.Split.Test)
-		if r.plan.Samples > 0 {
-			most = min(most, r.plan.Samples)
-		}
-		if n, err = evaluate.Fit(r.plan.evaluation(), most, measure, time.Now); err != nil {
-			return err
-		}
-	}
-	opts.Path, opts.Progress = path, func(done, total int) { r.Progress(share.Name, "answers", done, total) }
+	opts.Path, opts.Drawn = path, n
+	opts.Progress = func(done, total int) { r.Progress(share.Name, "answers", done, total) }
 	return measure(n)
+}
+
+// samples is the number of test sequences for an evaluation whose answers a file keeps.
+func (r *reproduction) samples(path string, one *run.Run, within time.Duration, measure func(n int) error) (int, error) {
+	most := len(one.Split.Test)
+	if r.plan.Samples > 0 {
+		most = min(most, r.plan.Samples)
+	}
+	return evaluate.Within(within, path, most, measure)
 }
 
 // controls sets the answers of several seeds beside their controls.
 func (r *reproduction) controls(ctx context.Context) error {
 	var runs []control.Evaluated
+	var edited []*run.Edits
 	var users func(sample string) (int32, error)
 	path := ""
+	kept := run.AnswersOf{Minutes: r.plan.controls().Minutes(), Seed: 1, Controls: true}
 	for _, share := range r.plan.Controlled {
 		if err := r.align(ctx, share); err != nil {
 			return err
 		}
-		if err := r.beside(ctx, share, func(one *run.Run, dir string, kept run.AnswersOf) error {
+		if err := r.beside(share, func(one *run.Run, dir string) (err error) {
 			progress := func(what string, done, total int) { r.Progress(share.Name, "answers, "+what, done, total) }
 			if share.Adapter == ignores { // a control of the run before it, which needs none of its own
-				kept.Controls = false
-				answers, err := one.Answers(ctx, dir, kept, func(done, total int) { progress("own states", done, total) })
+				own := kept
+				own.Controls = false
+				answers, err := one.Answers(ctx, dir, own, func(done, total int) { progress("own states", done, total) })
 				last := &runs[len(runs)-1]
 				last.Others = append(last.Others, control.Other{Name: "adapter that ignores the states", Answers: answers})
 				return err
+			}
+			if path == "" {
+				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
+				within := time.Duration(answeredShare * float64(r.plan.controls()))
+				if kept.Samples, err = r.samples(run.AnswersPath(dir, one.Task, kept), one, within, func(n int) error {
+					_, err := one.Evaluate(ctx, n, evaluate.Options{Seed: kept.Seed, Controls: true})
+					return err
+				}); err != nil {
+					return err
+				}
+				if err := r.explain(ctx, one); err != nil {
+					return err
+				}
 			}
 			evaluated, err := one.WithControls(ctx, dir, kept, progress)
 			if err != nil {
 				return err
 			}
-			if runs = append(runs, evaluated); path == "" {
-				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
-				if err := r.explain(ctx, one); err != nil {
-					return err
-				}
+			runs = append(runs, evaluated)
+			edits, err := r.edits(ctx, share, one, dir)
+			if errors.Is(err, run.ErrRare) {
+				return nil // there is nothing to move towards
 			}
-			return r.edit(ctx, share, one, dir)
+			edited = append(edited, edits)
+			return err
 		}); err != nil {
 			return err
 		}
+	}
+	if len(edited) > 0 {
+		pooled, err := run.PoolEdits(edited)
+		if err != nil {
+			return err
+		}
+		r.table.addEdits(pooled)
 	}
 	if len(runs) == 0 {
 		return nil
@@ -456,19 +492,11 @@ func (r *reproduction) controls(ctx context.Context) error {
 	return artifact.WriteAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(r.table.Controls) }) // for the report
 }
 
-// edit moves states towards the values of a run's attribute.
-func (r *reproduction) edit(ctx context.Context, share Share, one *run.Run, dir string) error {
-	least := max(1, int(editedShare*float64(len(one.Data.Items))))
-	edits, err := one.EvaluateEdits(ctx, editedHistories, editedAsked, least, 1, run.EditsPath(dir, one.Task, editedHistories, editedAsked, least, 1),
+// edits moves states towards the values of a run's attribute.
+func (r *reproduction) edits(ctx context.Context, share Share, one *run.Run, dir string) (*run.Edits, error) {
+	of := run.EditsOf{Samples: editedHistories, Minutes: r.plan.controls().Minutes(), Items: max(1, int(editedShare*float64(len(one.Data.Items)))), Seed: 1}
+	return one.EvaluateEdits(ctx, of, run.EditsPath(dir, one.Task, of),
 		func(done, total int) { r.Progress(share.Name, "values that states are moved towards", done, total) })
-	if errors.Is(err, run.ErrRare) {
-		return nil // there is nothing to move towards
-	}
-	if err == nil {
-		r.table.add(fmt.Sprintf("%s that words and top 10 follow when states are moved, seed %d", one.Task.Name, share.Seed),
-			evaluate.NewShare(edits.Following(), len(edits.Values)), "", fmt.Sprintf("values of at least %d items", least))
-	}
-	return err
 }
 
 // explain looks for the changes of histories that change what a run's recommender recommends.
@@ -484,7 +512,7 @@ func (r *reproduction) explain(ctx context.Context, one *run.Run) error {
 }
 
 // beside opens a run to set its answers beside others.
-func (r *reproduction) beside(ctx context.Context, share Share, do func(*run.Run, string, run.AnswersOf) error) (err error) {
+func (r *reproduction) beside(share Share, do func(one *run.Run, dir string) error) (err error) {
 	r.Stage(share.Name + ": evaluation")
 	folder := filepath.Join(r.Folder, share.Name)
 	one, err := run.Open(r.engine, folder, interpret.Options{Slots: 64})
@@ -492,11 +520,7 @@ func (r *reproduction) beside(ctx context.Context, share Share, do func(*run.Run
 		return err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	n := len(one.Split.Test)
-	if r.plan.Samples > 0 {
-		n = min(n, r.plan.Samples)
-	}
-	return do(one, folder, run.AnswersOf{Samples: n, Seed: 1, Controls: true})
+	return do(one, folder)
 }
 
 // judge compares oracles, as a run puts them into words, with the baseline's first recommendations.

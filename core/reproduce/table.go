@@ -73,6 +73,12 @@ func (t *Table) addEvaluation(share Share, minutes float64, found task.Summary) 
 	}
 }
 
+// addEdits adds what moving states does.
+func (t *Table) addEdits(e *run.Edits) {
+	t.add(fmt.Sprintf("%s that words and top 10 follow when states are moved", e.Attribute), evaluate.NewShare(e.Following(), len(e.Values)), "",
+		fmt.Sprintf("means of %d runs; %d histories, of which the LLM is asked about %d", max(1, e.Runs), e.N, e.Asked))
+}
+
 // addOracles adds the verdicts on a run's oracles.
 func (t *Table) addOracles(share Share, oracles *run.OracleResult, verdicts *judge.Result) {
 	p := share.planned()

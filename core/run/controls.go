@@ -72,6 +72,9 @@ func (r *Run) probed() bool {
 // the next call goes on. progress may be nil.
 func (r *Run) Answers(ctx context.Context, dir string, kept AnswersOf, progress func(done, total int)) (*evaluate.Answers, error) {
 	opts := evaluate.Options{Seed: kept.Seed, Controls: kept.Controls, Path: AnswersPath(dir, r.Task, kept), Progress: progress}
+	if kept.Minutes > 0 {
+		opts.Drawn = kept.Samples
+	}
 	if _, err := r.Evaluate(ctx, kept.Samples, opts); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/control"
@@ -247,12 +248,22 @@ type EditedValue struct {
 	Random []Curve `json:"random"` // along random directions of the same length, at the lowest and the highest dose
 }
 
+// EditsOf describes an evaluation of edits.
+type EditsOf struct {
+	Samples int     // test sequences whose histories' states are moved
+	Asked   int     // of them, which the LLM is asked about
+	Minutes float64 // in place of Asked: the LLM is asked about as many as this takes, at least one
+	Items   int     // least items that a value must have
+	Seed    uint64
+}
+
 // Edits is what an evaluation of edits found.
 type Edits struct {
 	Label     string        `json:"label"`
 	Attribute string        `json:"attribute"`
-	N         int           `json:"n"`     // histories
-	Asked     int           `json:"asked"` // the first of them, which the LLM is asked about
+	Runs      int           `json:"runs,omitempty"` // whose means these are; 0: one
+	N         int           `json:"n"`              // histories, of all runs
+	Asked     int           `json:"asked"`          // those of them that the LLM is asked about
 	Seed      uint64        `json:"seed"`
 	Weighed   string        `json:"weighed"` // the answers whose probabilities are compared
 	Doses     []float64     `json:"doses"`
@@ -269,33 +280,39 @@ const (
 // ErrRare is the error of an evaluation of edits for which no value is frequent enough.
 var ErrRare = errors.New("run: there is nothing to move states towards")
 
-// EvaluateEdits moves the states after n test histories towards each value that at least so many
-// items have, and along random directions, and asks the LLM about the first of the histories. The
-// run's task must be the attribute's. Finished values are kept in path. progress may be nil.
-func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed uint64, path string, progress func(done, total int)) (_ *Edits, err error) {
+// EvaluateEdits moves the states after test histories towards each value that is frequent enough,
+// and along random directions, and asks the LLM about the first of the histories. The run's task
+// must be the attribute's. Finished values are kept in path. progress may be nil.
+func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progress func(done, total int)) (_ *Edits, err error) {
 	s, err := r.Space(ctx, r.Task.Name)
 	if err != nil {
 		return nil, err
 	}
-	values, items := s.Values(leastItems)
+	values, items := s.Values(of.Items)
 	if len(values) == 0 {
-		return nil, fmt.Errorf("%w: no value of the %s is one of at least %d items", ErrRare, r.Task.Asks, leastItems)
+		return nil, fmt.Errorf("%w: no value of the %s is one of at least %d items", ErrRare, r.Task.Asks, of.Items)
 	}
-	_, histories, _, err := r.evaluated(n, seed)
+	_, histories, _, err := r.evaluated(of.Samples, of.Seed)
 	if err != nil {
 		return nil, err
 	}
-	asked = min(asked, len(histories))
-	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: seed, Weighed: fmt.Sprintf("those that are true of %d training sequences", len(s.answers)), Doses: Doses}
+	weigh, err := s.weigher()
+	if err != nil {
+		return nil, err
+	}
+	if of.Minutes > 0 {
+		if of.Asked, err = r.fitting(ctx, of.Minutes, len(values), histories[:1], weigh, path); err != nil {
+			return nil, err
+		}
+	}
+	asked := min(of.Asked, len(histories))
+	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: of.Seed,
+		Weighed: fmt.Sprintf("those that are true of %d training sequences", len(s.answers)), Doses: Doses}
 	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
 	if err != nil {
 		return nil, fmt.Errorf("run: edits: %w", err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	weigh, err := s.weigher()
-	if err != nil {
-		return nil, err
-	}
 	unmoved, err := r.edit(ctx, histories, asked, weigh, nil, 0)
 	if err != nil {
 		return nil, err
@@ -334,11 +351,11 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed 
 		}
 		value.Own, err = curve(value.Value, direction, Doses, asked)
 		for number := 0; err == nil && number < randomDirections; number++ {
-			of, other := asked, Curve{}
+			asks, other := asked, Curve{}
 			if number >= randomAsked {
-				of = 0
+				asks = 0
 			}
-			other, err = curve(value.Value, random(direction, seed+uint64(at*randomDirections+number)), ends, of)
+			other, err = curve(value.Value, random(direction, of.Seed+uint64(at*randomDirections+number)), ends, asks)
 			value.Random = append(value.Random, other)
 		}
 		if err != nil {
@@ -354,6 +371,65 @@ func (r *Run) EvaluateEdits(ctx context.Context, n, asked, leastItems int, seed 
 	e.Values = journal.Records
 	return &e, nil
 }
+
+// fitting gives the number of histories that the LLM can be asked about in some minutes: the one of
+// an evaluation that has begun, or what the time for one tells.
+func (r *Run) fitting(ctx context.Context, minutes float64, values int, one [][]int32, weigh evaluate.Ranker, path string) (int, error) {
+	if begun, err := artifact.ReadJournal[Edits, EditedValue](path); err == nil { // opening the file tells what is wrong with it
+		return begun.Header.Asked, nil
+	}
+	var took time.Duration
+	for range 2 { // the first also does work that all later ones share
+		began := time.Now()
+		if _, err := r.edit(ctx, one, 1, weigh, nil, 0); err != nil {
+			return 0, err
+		}
+		took = time.Since(began)
+	}
+	weighings := 1 + values*(len(Doses)-1+2*randomAsked)
+	return max(1, int(minutes*float64(time.Minute)/float64(took)/float64(weighings))), nil
+}
+
+// PoolEdits gives the means of several runs' edits, such as runs of other seeds: of their curves,
+// and of the rises along all of their random directions. It refuses edits of different values or
+// doses.
+func PoolEdits(runs []*Edits) (*Edits, error) {
+	if len(runs) == 1 {
+		return runs[0], nil
+	}
+	pooled := *runs[0]
+	pooled.Runs, pooled.N, pooled.Asked, pooled.Values = len(runs), 0, 0, nil
+	var labels []string
+	for _, e := range runs {
+		if e.Attribute != pooled.Attribute || !slices.Equal(e.Doses, pooled.Doses) ||
+			!slices.EqualFunc(e.Values, runs[0].Values, func(a, b EditedValue) bool { return a.Value == b.Value }) {
+			return nil, fmt.Errorf("run: edits of %s and of %s moved states towards other values; name runs on the same data set", runs[0].Label, e.Label)
+		}
+		labels = append(labels, e.Label)
+		pooled.N, pooled.Asked = pooled.N+e.N, pooled.Asked+e.Asked
+	}
+	pooled.Label = strings.Join(labels, ", ")
+	mean := func(at int, share func(Curve) []float64) []float64 {
+		sums := make([]float64, len(pooled.Doses))
+		for _, e := range runs {
+			for dose, x := range share(e.Values[at].Own) {
+				sums[dose] += x / float64(len(runs))
+			}
+		}
+		return sums
+	}
+	for at, first := range runs[0].Values {
+		value := EditedValue{Value: first.Value, Items: first.Items, Own: Curve{Words: mean(at, inWords), Top: mean(at, inTop)}}
+		for _, e := range runs {
+			value.Random = append(value.Random, e.Values[at].Random...)
+		}
+		pooled.Values = append(pooled.Values, value)
+	}
+	return &pooled, nil
+}
+
+func inWords(c Curve) []float64 { return c.Words }
+func inTop(c Curve) []float64   { return c.Top }
 
 // Effect is how a share follows the dose.
 type Effect struct {
@@ -379,7 +455,7 @@ func (v EditedValue) Effects() (words, top Effect) {
 		e.Random /= max(1, n)
 		return e
 	}
-	return effect(func(c Curve) []float64 { return c.Words }), effect(func(c Curve) []float64 { return c.Top })
+	return effect(inWords), effect(inTop)
 }
 
 // Following counts the values that words and the top 10 follow.
@@ -415,7 +491,11 @@ func (e *Edits) Write(to io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories (in words: the first %d); %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
-		"at least 3 times as much as along random directions\n", e.N, e.Asked, e.Following(), len(e.Values))
+	of := ""
+	if e.Runs > 0 {
+		of = fmt.Sprintf(" of %d runs", e.Runs)
+	}
+	_, err := fmt.Fprintf(to, "shares in %%, means over %d histories%s (in words: %d of them); %d of %d values rise with the dose in words and in the top 10 (rank correlation at least 0.9), "+
+		"at least 3 times as much as along random directions\n", e.N, of, e.Asked, e.Following(), len(e.Values))
 	return err
 }

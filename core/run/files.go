@@ -22,7 +22,7 @@ const (
 // AnswersOf describes an evaluation whose answers a file in a run's folder keeps.
 type AnswersOf struct {
 	Samples  int
-	Minutes  float64 // in place of a number of samples
+	Minutes  float64 // that the number of samples was chosen for; 0: it was given
 	Seed     uint64
 	Controls bool
 	Wording  int // number of the wording that questions are put in, from 0
@@ -69,10 +69,13 @@ func ControlsPath(dir string, t task.Task, a AnswersOf) string {
 	return strings.TrimSuffix(filepath.Join(dir, ControlsFile+"-"+filepath.Base(AnswersPath("", t, a))), "l")
 }
 
-// EditsPath is the file with what moving the states after so many test sequences does, of which the
-// LLM is asked about some, for values of at least so many items.
-func EditsPath(dir string, t task.Task, samples, asked, items int, seed uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%d-%d-%d.jsonl", fileName(t), samples, asked, items, seed))
+// EditsPath is the file of an evaluation of edits.
+func EditsPath(dir string, t task.Task, of EditsOf) string {
+	asked := fmt.Sprint(of.Asked)
+	if of.Minutes > 0 {
+		asked = fmt.Sprintf("%gmin", of.Minutes)
+	}
+	return filepath.Join(dir, fmt.Sprintf("edits-%s-%d-%s-%d-%d.jsonl", fileName(t), of.Samples, asked, of.Items, of.Seed))
 }
 
 // RanksPath is the file with the scores of held-out titles after so many test sequences.
