@@ -198,7 +198,7 @@ func showEvent(bar *progress, e align.Event) {
 		bar.to(e.Step, e.Plan, fmt.Sprintf("steps, error %.3f", e.Loss))
 	case "training":
 		bar.what = "training"
-		bar.to(e.Step, max(e.Plan, e.Step), fmt.Sprintf("steps, loss %.3f, %.1f samples/s", e.Loss, e.Speed))
+		bar.to(e.Step, e.Plan, fmt.Sprintf("steps, loss %.3f, %.1f samples/s", e.Loss, e.Speed))
 	case "validation":
 		bar.note(fmt.Sprintf("step %d: validation loss %.3f after %.1f minutes", e.Step, e.Loss, e.Seconds/60))
 	case "skipped":

@@ -32,17 +32,21 @@ func newProgress(w io.Writer, what string) *progress {
 	return p
 }
 
-// to records that done of total is finished; detail may add figures.
+// to records that done of total is finished, or done of a total that is not known yet, if that is
+// 0; detail may add figures.
 func (p *progress) to(done, total int, detail string) {
 	if p.bar != nil {
-		if p.bar.GetMax() != total {
-			p.bar.ChangeMax(total)
+		if most := max(done, total); p.bar.GetMax() != most {
+			p.bar.ChangeMax(most)
 		}
 		p.bar.Describe(p.what + " " + detail)
 		p.bar.Set(done)
 		return
 	}
-	p.last = fmt.Sprintf("%s: %d of %d %s", p.what, done, total, detail)
+	p.last = fmt.Sprintf("%s: %d %s", p.what, done, detail)
+	if total > 0 {
+		p.last = fmt.Sprintf("%s: %d of %d %s", p.what, done, total, detail)
+	}
 	if now := time.Now(); !now.Before(p.next) {
 		p.flush()
 		p.next = now.Add(lineEvery)

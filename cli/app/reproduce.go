@@ -101,7 +101,7 @@ func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) e
 		if !t.Fits() {
 			all = fmt.Sprintf("%d", max(1, int(60*t.Minutes/t.Epoch)))
 		}
-		fmt.Fprintf(w, "%s\tup to %.1f minutes: time for %s of at most %d epochs of %.1f seconds, measured\n", t.Model, t.Minutes, all, t.Epochs, t.Epoch)
+		fmt.Fprintf(w, "%s\tup to %.1f minutes: time for %s of at most %d epochs of %.1f seconds, measured\n", t.Name(), t.Minutes, all, t.Epochs, t.Epoch)
 	}
 	for _, s := range slices.Concat(p.Runs, p.Controlled) {
 		rest -= s.Minutes

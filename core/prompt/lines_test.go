@@ -35,13 +35,52 @@ func (v joins) Tokenize(text string, _ bool) (tokens []int32, err error) {
 	return tokens, nil
 }
 
+// Lists of titles take a call for many different titles and one for many lists, whatever the number
+// of lists, except for those with a title that does not go together with others.
+func TestLines_lists(t *testing.T) {
+	random, calls := rand.New(rand.NewPCG(1, 1)), 0
+	v := joins{calls: &calls}
+	titles := make([]string, 200)
+	for i := range titles {
+		titles[i] = strings.Repeat(string(rune('a'+i%26)), 1+i/26)
+	}
+	for _, strange := range []string{"b", "what!"} {
+		titles[7] = strange
+		var lists []string
+		whole := 0
+		for range 2000 {
+			var list []string
+			for range 1 + random.IntN(10) {
+				list = append(list, titles[random.IntN(len(titles))])
+			}
+			lists = append(lists, strings.Join(list, "\n"))
+			if len(list) > 1 && slices.Contains(list, "what!") {
+				whole++
+			}
+		}
+		calls = 0
+		got, err := Lines(v, lists)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most := whole + 120; calls > most || calls <= whole {
+			t.Errorf("%d calls, want %d for lists with a strange title and at most 120 others", calls, whole)
+		}
+		for i, list := range lists {
+			if want, _ := v.Tokenize(list, false); !slices.Equal(got[i], want) {
+				t.Fatalf("%q: %v, want %v", list, got[i], want)
+			}
+		}
+	}
+}
+
 // However lines are put together, their tokens are those that they have by themselves.
 func TestLines(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for _, begins := range []int32{0, 400} {
 		calls := 0
 		v := joins{begins: begins, calls: &calls}
-		for _, strange := range []float64{0, 0.02, 1} {
+		for _, strange := range []float64{0, 0.01, 1} {
 			texts := make([]string, 500)
 			for i := range texts {
 				for range 1 + random.IntN(9) {

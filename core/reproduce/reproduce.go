@@ -70,6 +70,14 @@ type Training struct {
 	Minutes float64 `json:"minutes"`        // at most: training ends with the last epoch that fits
 }
 
+// Name tells trainings apart.
+func (t Training) Name() string {
+	if t.Seed == 0 {
+		return t.Model
+	}
+	return fmt.Sprintf("%s, seed %d", t.Model, t.Seed)
+}
+
 // Fits says whether all epochs of a recommender have the time.
 func (t Training) Fits() bool { return t.Epoch*float64(t.Epochs) <= 60*t.Minutes+1 }
 
@@ -322,11 +330,7 @@ func (r *reproduction) recommender(ctx context.Context, training Training) error
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	stage := "training " + model
-	if training.Seed > 0 {
-		stage += fmt.Sprintf(", seed %d", training.Seed)
-	}
-	r.Stage(stage)
+	r.Stage("training " + training.Name())
 	d, err := dataset.Load(r.Dataset)
 	if err != nil {
 		return err
@@ -346,14 +350,14 @@ func (r *reproduction) recommender(ctx context.Context, training Training) error
 	trained, err := recommender.Train(ctx, r.engine, c, split, recommender.Options{
 		Dataset: d.Hash(), CheckpointPath: checkpoint, Within: time.Duration(training.Minutes * float64(time.Minute)),
 		Progress: func(p recommender.Progress) {
-			r.Progress(model, fmt.Sprintf("steps, epoch %d of at most %d", p.Epoch, p.MaxEpochs), (p.Epoch-1)*p.Steps+p.Step, p.MaxEpochs*p.Steps)
+			r.Progress(training.Name(), fmt.Sprintf("steps, epoch %d of at most %d", p.Epoch, p.MaxEpochs), (p.Epoch-1)*p.Steps+p.Step, p.MaxEpochs*p.Steps)
 		},
 	})
 	if err != nil {
 		return err
 	}
 	if n := len(trained.Epochs); !training.Fits() && n < training.Epochs {
-		r.Stage(fmt.Sprintf("%s: ended after %d of at most %d epochs; its share of the budget is %.1f minutes", model, n, training.Epochs,
+		r.Stage(fmt.Sprintf("%s: ended after %d of at most %d epochs; its share of the budget is %.1f minutes", training.Name(), n, training.Epochs,
 			training.Minutes))
 	}
 	if err := errors.Join(trained.Best.Save(path), trained.Close()); err != nil {
@@ -384,7 +388,7 @@ func (r *reproduction) align(ctx context.Context, share Share) error {
 	r.Stage(fmt.Sprintf("%s: the adapter, %.1f minutes", share.Name, share.Minutes))
 	_, err = run.Train(ctx, r.engine, folder, s, nil, func(e align.Event) {
 		if e.Phase == "training" {
-			r.Progress(share.Name, fmt.Sprintf("steps, loss %.3f", e.Loss), e.Step, max(e.Plan, e.Step))
+			r.Progress(share.Name, fmt.Sprintf("steps, loss %.3f", e.Loss), e.Step, e.Plan)
 		}
 	})
 	return err
