@@ -69,7 +69,8 @@ func (at *Cursor) learned(loss float64) {
 }
 
 // took counts a batch that needed the time d, and says whether it was the one after which the plan
-// was made.
+// was made: the last one of those during which the rate rises or, where the time is too short for
+// them, the first few.
 func (r *run) took(d time.Duration) bool {
 	r.Step++
 	r.Seconds += d.Seconds()
@@ -77,10 +78,11 @@ func (r *run) took(d time.Duration) bool {
 		return false
 	}
 	r.Pace = append(r.Pace, d.Seconds())
-	if r.Step < r.job.Config.WarmupSteps {
+	c := r.job.Config
+	if r.Step < c.WarmupSteps && (r.Step < minMeasured || r.planFor(c) > c.WarmupSteps) {
 		return false
 	}
-	r.Plan, r.Pace = r.planFor(r.job.Config), nil
+	r.Plan, r.Pace = r.planFor(c), nil
 	return true
 }
 

@@ -167,6 +167,18 @@ func TestPlanFor_byHand(t *testing.T) {
 	}
 }
 
+// Where the rate would rise for longer than there is time, the plan is made after four batches.
+func TestTook_byHand(t *testing.T) {
+	for each, want := range map[time.Duration][2]int{time.Second: {20, 600}, time.Minute: {4, 10}, 31 * time.Second: {4, 19}} {
+		r := &run{job: Job{Config: Config{Minutes: 10, WarmupSteps: 20}}}
+		for !r.took(each) {
+		}
+		if r.Step != want[0] || r.Plan != want[1] {
+			t.Errorf("batches of %v: a plan of %d after %d, want %d after %d", each, r.Plan, r.Step, want[1], want[0])
+		}
+	}
+}
+
 func TestConfig_refusals(t *testing.T) {
 	good := DefaultConfig()
 	good.Samples = 100

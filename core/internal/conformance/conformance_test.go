@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
@@ -113,13 +114,54 @@ func gradients(t *testing.T, model *cgo.Model) map[string][]float32 {
 }
 
 // compareGradients compares the accumulated gradient of every tensor of a model with the
-// derivatives of loss.
+// derivatives of loss. What the formula gives is kept in known for other backends.
 func compareGradients(t *testing.T, model *cgo.Model, loss func(complexstep.Params) complex128,
-	params complexstep.Params, allowed tolerance) {
+	params complexstep.Params, allowed tolerance, known references) {
 	t.Helper()
-	for _, problem := range gradientProblems(t, gradients(t, model), loss, params, allowed) {
+	found := gradients(t, model)
+	parts := strings.Split(t.Name(), "/")
+	of := strings.Join(slices.Delete(parts, 1, 2), "/") + fmt.Sprint(allowed.evaluations) // the second one is the backend
+	if known[of] == nil {
+		known[of] = newReference(found, loss, params, allowed.evaluations)
+	}
+	for _, problem := range gradientProblems(t, found, known[of], allowed) {
 		t.Error(problem)
 	}
+}
+
+// references are what formulas give, by case.
+type references map[string]*reference
+
+// reference is what a formula gives for some elements of each tensor. It takes far longer than the
+// native core.
+type reference struct {
+	at    map[string][]int     // the elements
+	want  map[string][]float64 // their derivatives
+	bound map[string]float64   // the largest error that rounding explains; none where it is not asked for
+}
+
+// newReference takes derivatives of a loss for the tensors that have gradients, and estimates their
+// rounding errors by so many evaluations.
+func newReference(gradients map[string][]float32, loss func(complexstep.Params) complex128, params complexstep.Params,
+	evaluations int) *reference {
+	r := &reference{map[string][]int{}, map[string][]float64{}, map[string]float64{}}
+	rng := rand.New(rand.NewPCG(17, 0))
+	for _, name := range slices.Sorted(maps.Keys(gradients)) {
+		derivatives := func(at []int) (found []float64) {
+			for _, j := range at {
+				found = append(found, complexstep.Derivative(loss, params, name, j))
+			}
+			return found
+		}
+		at := rng.Perm(len(gradients[name]))
+		at = at[:min(sampled, len(at))]
+		r.at[name], r.want[name] = at, derivatives(at)
+		if evaluations > 0 {
+			chosen := largestAndOthers(at, r.want[name], evaluations)
+			_, r.bound[name] = roundOff(complexstep.Float32, evaluations, func() []float64 { return derivatives(chosen) })
+		}
+	}
+	return r
 }
 
 // largestAndOthers are the indices of the n largest derivatives and of n others, as far as there
@@ -142,51 +184,37 @@ func largestAndOthers(indices []int, derivatives []float64, n int) []int {
 	return chosen
 }
 
-// gradientProblems says which gradients are not the derivatives of loss.
-func gradientProblems(t *testing.T, gradients map[string][]float32, loss func(complexstep.Params) complex128,
-	params complexstep.Params, allowed tolerance) (problems []string) {
+// gradientProblems says which gradients are not the derivatives of the formula.
+func gradientProblems(t *testing.T, gradients map[string][]float32, formula *reference, allowed tolerance) (problems []string) {
 	t.Helper()
 	names := slices.Sorted(maps.Keys(gradients))
 	var largest float64 // derivative of any tensor
-	type pair struct{ got, want []float64 }
-	pairs, indices := map[string]pair{}, map[string][]int{}
-	rng := rand.New(rand.NewPCG(17, 0))
 	for _, name := range names {
-		gradient := gradients[name]
-		at := rng.Perm(len(gradient))
-		at = at[:min(sampled, len(at))]
-		var p pair
-		for _, j := range at {
-			want := complexstep.Derivative(loss, params, name, j)
-			p.got, p.want = append(p.got, float64(gradient[j])), append(p.want, want)
+		for _, want := range formula.want[name] {
 			largest = max(largest, math.Abs(want))
 		}
-		pairs[name], indices[name] = p, at
 	}
 	for _, name := range names {
-		p := pairs[name]
+		wants, got := formula.want[name], make([]float64, len(formula.at[name]))
+		for i, j := range formula.at[name] {
+			got[i] = float64(gradients[name][j])
+		}
 		worst, at, most := 0.0, 0, 0.0
 		var dot, normGot, normWant float64
-		for i := range p.got {
-			if e := math.Abs(p.got[i] - p.want[i]); e > worst || math.IsNaN(e) { // NaN stays the worst
+		for i, want := range wants {
+			if e := math.Abs(got[i] - want); e > worst || math.IsNaN(e) { // NaN stays the worst
 				worst, at = e, i
 			}
-			most = max(most, math.Abs(p.want[i]))
-			dot, normGot, normWant = dot+p.got[i]*p.want[i], normGot+p.got[i]*p.got[i], normWant+p.want[i]*p.want[i]
+			most = max(most, math.Abs(want))
+			dot, normGot, normWant = dot+got[i]*want, normGot+got[i]*got[i], normWant+want*want
 		}
 		// A small derivative can be the difference of large terms: of the queries' and keys'
 		// tensors it is what softmax leaves of terms that add up to 0 (of a bias on all keys
 		// nothing at all).
 		against := max(most, 0.02*largest)
 		bound := allowed.relative * against
-		if n := allowed.evaluations; n > 0 {
-			chosen := largestAndOthers(indices[name], p.want, n)
-			_, bound = roundOff(complexstep.Float32, n, func() (derivatives []float64) {
-				for _, j := range chosen {
-					derivatives = append(derivatives, complexstep.Derivative(loss, params, name, j))
-				}
-				return derivatives
-			})
+		if allowed.evaluations > 0 {
+			bound = formula.bound[name]
 			if bound > distinct*against {
 				problems = append(problems, fmt.Sprintf("%s: rounding alone explains errors of %.2g in derivatives of at most %.2g, so that "+
 					"the comparison says nothing: use a better conditioned case", name, bound, against))
@@ -199,7 +227,7 @@ func gradientProblems(t *testing.T, gradients map[string][]float32, loss func(co
 		t.Logf("%s: largest error %.2g of %.2g allowed, of derivatives of %.3g; cosine %.8f", name, worst, bound, against, cosine)
 		if (allowed.evaluations > 0 || allowed.relative > 0) && !(worst <= bound) {
 			problems = append(problems, fmt.Sprintf("%s: gradient %g where the formula gives %g; allowed is an error of %g",
-				name, p.got[at], p.want[at], bound))
+				name, got[at], wants[at], bound))
 		}
 		if allowed.cosine > 0 && !(cosine >= allowed.cosine) {
 			problems = append(problems, fmt.Sprintf("%s: cosine of gradient and formula %g, at least %g", name, cosine, allowed.cosine))

@@ -41,6 +41,7 @@ func newAdapter(
 
 func TestAdapterRegression(t *testing.T) {
 	const embd, n = 16, 3
+	known := references{}
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()
 		if err != nil {
@@ -59,7 +60,7 @@ func TestAdapterRegression(t *testing.T) {
 					return complexstep.AdapterLoss(p, a, embd, complexstep.Lift(states), complexstep.Lift(targets))
 				}
 				near(t, "the loss", loss, func() complex128 { return formula(params) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 1e-3))
-				compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3))
+				compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3), known)
 			})
 		}
 	})
@@ -67,6 +68,7 @@ func TestAdapterRegression(t *testing.T) {
 
 func TestAdapterClassification(t *testing.T) {
 	const embd, n, words = 16, 3, 7
+	known := references{}
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()
 		if err != nil {
@@ -88,7 +90,7 @@ func TestAdapterClassification(t *testing.T) {
 			return complexstep.AdapterChoice(p, a, embd, complexstep.Lift(states), complexstep.Lift(table), targets)
 		}
 		near(t, "the loss", loss, func() complex128 { return formula(params) }, complexstep.Float32, testllm.BoundOn(info.Backend, 0, 1e-3))
-		compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3))
+		compareGradients(t, &model.Model, formula, params, gradientTolerance(info.Backend, 1e-3), known)
 	})
 }
 
@@ -136,6 +138,7 @@ var alignments = []struct {
 }{{"linear", nil}, {"mlp", nil}, {"mlp", prefix19}, {"mixture", prefix19}, {"retrieval", prefix19}}
 
 func TestLLaMA(t *testing.T) {
+	known := references{}
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()
 		if err != nil {
@@ -170,7 +173,7 @@ func TestLLaMA(t *testing.T) {
 							shape := adapters[a.adapter]
 							model, params := newAdapter(t, engine, a.adapter, c.shape.Embd)
 							maps.Copy(params, weights)
-							compareAlignment(t, llama, model, a.prefix, params, c.shape, shape, m)
+							compareAlignment(t, llama, model, a.prefix, params, c.shape, shape, m, known)
 						})
 					}
 				})
@@ -181,7 +184,7 @@ func TestLLaMA(t *testing.T) {
 
 // compareAlignment holds log p, loss and gradients of one batch against the formulas.
 func compareAlignment(t *testing.T, llama *cgo.LLM, model *cgo.Adapter, start []int32, params complexstep.Params,
-	shape complexstep.LlamaShape, a complexstep.AdapterShape, m mode) {
+	shape complexstep.LlamaShape, a complexstep.AdapterShape, m mode, known references) {
 	t.Helper()
 	prefix, err := llama.NewPrefix(start)
 	if err != nil {
@@ -207,5 +210,5 @@ func compareAlignment(t *testing.T, llama *cgo.LLM, model *cgo.Adapter, start []
 		t.Fatal(err)
 	}
 	near(t, "the loss", loss, func() complex128 { return formula(params) }, m.rounds, m.coarse)
-	compareGradients(t, &model.Model, formula, params, m.gradient)
+	compareGradients(t, &model.Model, formula, params, m.gradient, known)
 }

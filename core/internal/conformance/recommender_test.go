@@ -114,10 +114,12 @@ type modelCase struct {
 	params  complexstep.Params
 	allowed tolerance // of gradients
 	backend string
+	known   references // what formulas give, of all models and backends
 }
 
 // onEveryModel runs a test on every model with random weights, on every backend.
 func onEveryModel(t *testing.T, test func(t *testing.T, c modelCase)) {
+	known := references{}
 	onEveryBackend(t, func(t *testing.T, engine *cgo.Engine) {
 		info, err := engine.Describe()
 		if err != nil {
@@ -144,7 +146,7 @@ func onEveryModel(t *testing.T, test func(t *testing.T, c modelCase)) {
 				if len(infos) != len(want) {
 					t.Errorf("%d tensors, the formula has %d", len(infos), len(want))
 				}
-				test(t, modelCase{model, m.formula, params, gradientTolerance(info.Backend, 1e-2), info.Backend})
+				test(t, modelCase{model, m.formula, params, gradientTolerance(info.Backend, 1e-2), info.Backend, known})
 			})
 		}
 	})
@@ -232,7 +234,7 @@ func TestRecommenderGradients(t *testing.T) {
 					kind.Histories, kind.Targets = complexstep.Histories{Items: items, Lengths: lengths, Times: times}, targets
 					of := func(p complexstep.Params) complex128 { return complexstep.Loss(c.formula, p, kind) }
 					near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
-					compareGradients(t, &c.Model, of, c.params, c.allowed)
+					compareGradients(t, &c.Model, of, c.params, c.allowed, c.known)
 					clearGradients(t, &c.Model)
 				})
 			}
@@ -265,7 +267,7 @@ func dreamGradients(t *testing.T, formula complexstep.DreamRecShape, c modelCase
 		Steps: steps, Noise: noise, Unconditional: unconditional}
 	of := func(p complexstep.Params) complex128 { return formula.Loss(p, batch) }
 	near(t, "the loss", got, func() complex128 { return of(c.params) }, complexstep.Float32, testllm.BoundOn(c.backend, 0, 1e-3))
-	compareGradients(t, &c.Model, of, c.params, c.allowed)
+	compareGradients(t, &c.Model, of, c.params, c.allowed, c.known)
 }
 
 // The denoiser, and whole sampling runs of both samplers with given noise.

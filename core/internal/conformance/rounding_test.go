@@ -122,6 +122,7 @@ func TestGradientProblems_planted(t *testing.T) {
 					largest = i
 				}
 			}
+			formula := newReference(map[string][]float32{tensor: right}, loss, params, rounds)
 			for what, spoil := range map[string]func(g float32) float32{
 				"nothing":       func(g float32) float32 { return g },
 				"0.2 %":         func(g float32) float32 { return 1.002 * g },
@@ -131,7 +132,7 @@ func TestGradientProblems_planted(t *testing.T) {
 			} {
 				wrong := slices.Clone(right)
 				wrong[largest] = spoil(wrong[largest])
-				found := gradientProblems(t, map[string][]float32{tensor: wrong}, loss, params, tolerance{evaluations: rounds})
+				found := gradientProblems(t, map[string][]float32{tensor: wrong}, formula, tolerance{evaluations: rounds})
 				if (len(found) > 0) != (what != "nothing") {
 					t.Errorf("%s was spoilt: %q", what, found)
 				}
