@@ -78,8 +78,8 @@ const (
 	controlledWeight = 0.75
 	// controlledShare is the part of the budget for controls and edits, half of it for each.
 	controlledShare = 0.15
-	// answeredShare is how much of the time of all controls the LLM's answers about own states, zeros and
-	// other samples' states take, about: 0.31 with 100 samples of MovieLens-100K.
+	// answeredShare is how much of the time of all controls the LLM's answers about own states,
+	// zeros and other samples' states take, about: 0.31 with 100 samples of MovieLens-100K.
 	answeredShare = 0.3
 )
 

@@ -115,7 +115,8 @@ func TestEvaluateEdits(t *testing.T) {
 	if again, calls := evaluate(); calls != 0 || !reflect.DeepEqual(again, edits) {
 		t.Errorf("resumed, %d steps: %+v", calls, again)
 	}
-	// With a time in place of a number, at least one history is asked about, at most all; what has begun stays.
+	// With a time in place of a number, at least one history is asked about, at most all; what has
+	// begun stays.
 	for minutes, asked := range map[float64]int{1e-9: 1, 1e6: edits.N} {
 		of.Minutes, path = minutes, filepath.Join(t.TempDir(), "edits.jsonl")
 		timed, _ := evaluate()
