@@ -41,9 +41,9 @@ func TestShowEvent(t *testing.T) {
 		"warm start: 20 of 100 steps, error 0.500\n": {Phase: "warm start", Step: 20, Plan: 100, Loss: 0.5},
 		"training: 7 of 50 steps, loss 2.250, 30.0 samples/s\n": {Phase: "training", Step: 7, Plan: 50, Loss: 2.25,
 			Speed: 30},
-		"training: 3 of 3 steps, loss 2.000, 1.0 samples/s\n": {Phase: "training", Step: 3, Loss: 2, Speed: 1}, // no plan yet
-		"step 4: validation loss 1.500 after 2.0 minutes\n":   {Phase: "validation", Step: 4, Loss: 1.5, Seconds: 120},
-		"step 5 was skipped: the gradient is not finite\n":    {Phase: "skipped", Step: 5, Problem: "the gradient is not finite"},
+		"training: 3 steps, loss 2.000, 1.0 samples/s\n":    {Phase: "training", Step: 3, Loss: 2, Speed: 1}, // no plan yet
+		"step 4: validation loss 1.500 after 2.0 minutes\n": {Phase: "validation", Step: 4, Loss: 1.5, Seconds: 120},
+		"step 5 was skipped: the gradient is not finite\n":  {Phase: "skipped", Step: 5, Problem: "the gradient is not finite"},
 	} {
 		var out bytes.Buffer
 		p := newProgress(&out, "")
