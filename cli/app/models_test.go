@@ -29,7 +29,7 @@ func TestModelsSynthesize(t *testing.T) {
 			stdout, stderr := runs(t, dir, with(write, "--out", "@new/random.gguf")...)
 			contains(t, stdout, filepath.Join(dir, "new", "random.gguf"))
 			// 259×64 + 2·(2·64×64 + 2·32×64 + 3·128×64 + 2·64) + 64 weights
-			contains(t, stderr, "tiny: 0.1 million random weights in "+strings.ToUpper(kind)+", 0.00 GB", "writing: 0 MB")
+			contains(t, stderr, "tiny: 0.1 million random weights in "+strings.ToUpper(kind)+", 0.00 GB", "writing: 0 of 0 MB")
 			var i, like cgo.GGUFInfo
 			parses(t, &like, dir, "models", "info", "--json", "@tiny.gguf")
 			parses(t, &i, dir, "models", "info", "--json", "@new/random.gguf")

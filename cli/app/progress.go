@@ -32,8 +32,8 @@ func newProgress(w io.Writer, what string) *progress {
 	return p
 }
 
-// to records that done of total is finished, or done of a total that is not known yet, if that is
-// 0; detail may add figures.
+// to records that done of total is finished; a total below done is not known yet. detail may add
+// figures.
 func (p *progress) to(done, total int, detail string) {
 	if p.bar != nil {
 		if most := max(done, total); p.bar.GetMax() != most {
@@ -43,9 +43,9 @@ func (p *progress) to(done, total int, detail string) {
 		p.bar.Set(done)
 		return
 	}
-	p.last = fmt.Sprintf("%s: %d %s", p.what, done, detail)
-	if total > 0 {
-		p.last = fmt.Sprintf("%s: %d of %d %s", p.what, done, total, detail)
+	p.last = fmt.Sprintf("%s: %d of %d %s", p.what, done, total, detail)
+	if total < done {
+		p.last = fmt.Sprintf("%s: %d %s", p.what, done, detail)
 	}
 	if now := time.Now(); !now.Before(p.next) {
 		p.flush()

@@ -55,7 +55,7 @@ type lines struct {
 // line is the tokens of a line by itself.
 type line struct {
 	tokens []int32
-	joins  bool // it was seen to have the same ones between others
+	joins  bool // between others it has the same ones
 }
 
 // read tokenises the different lines of texts.

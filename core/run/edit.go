@@ -296,12 +296,8 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 	if err != nil {
 		return nil, err
 	}
-	weigh, err := s.weigher()
-	if err != nil {
-		return nil, err
-	}
 	if of.Minutes > 0 {
-		if of.Asked, err = r.fitting(ctx, of.Minutes, len(values), histories[:1], weigh, path); err != nil {
+		if of.Asked, err = s.fitting(ctx, of.Minutes, len(values), histories[:1], path); err != nil {
 			return nil, err
 		}
 	}
@@ -313,6 +309,13 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 		return nil, fmt.Errorf("run: edits: %w", err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
+	if e.Values = journal.Records; len(e.Values) == len(values) { // nothing is left to ask the LLM about
+		return &e, nil
+	}
+	weigh, err := s.weigher()
+	if err != nil {
+		return nil, err
+	}
 	unmoved, err := r.edit(ctx, histories, asked, weigh, nil, 0)
 	if err != nil {
 		return nil, err
@@ -374,14 +377,18 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 
 // fitting gives the number of histories that the LLM can be asked about in some minutes: the one of
 // an evaluation that has begun, or what the time for one tells.
-func (r *Run) fitting(ctx context.Context, minutes float64, values int, one [][]int32, weigh evaluate.Ranker, path string) (int, error) {
+func (s *Space) fitting(ctx context.Context, minutes float64, values int, one [][]int32, path string) (int, error) {
 	if begun, err := artifact.ReadJournal[Edits, EditedValue](path); err == nil { // opening the file tells what is wrong with it
 		return begun.Header.Asked, nil
+	}
+	weigh, err := s.weigher()
+	if err != nil {
+		return 0, err
 	}
 	var took time.Duration
 	for range 2 { // the first also does work that all later ones share
 		began := time.Now()
-		if _, err := r.edit(ctx, one, 1, weigh, nil, 0); err != nil {
+		if _, err := s.run.edit(ctx, one, 1, weigh, nil, 0); err != nil {
 			return 0, err
 		}
 		took = time.Since(began)

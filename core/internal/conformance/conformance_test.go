@@ -140,8 +140,8 @@ type reference struct {
 	bound map[string]float64   // the largest error that rounding explains; none where it is not asked for
 }
 
-// newReference takes derivatives of a loss for the tensors that have gradients, and estimates their
-// rounding errors by so many evaluations.
+// newReference takes derivatives of a loss for the tensors that have gradients. It estimates their
+// rounding errors by a number of evaluations; 0: not at all.
 func newReference(gradients map[string][]float32, loss func(complexstep.Params) complex128, params complexstep.Params,
 	evaluations int) *reference {
 	r := &reference{map[string][]int{}, map[string][]float64{}, map[string]float64{}}
