@@ -127,7 +127,7 @@ func TestTasks(t *testing.T) {
 	stdout, _ = runs(t, dir, "evaluate", "controls", "--run", "@run", "--samples", "20", "--wording", "6", "--also", filepath.Join(dir, "run"))
 	contains(t, stdout, "2 runs taken together", "held-out items: linear probe")
 	runs(t, dir, "report", "@run", "--out", "@report.html")
-	contains(t, read(t, filepath.Join(dir, "report.html")), "Who does the work: popularity", "seen items: another last item", "not shown")
+	contains(t, read(t, filepath.Join(dir, "report.html")), "Who does the work: popularity", "seen items: another last item", "NOT SHOWN")
 	stdout, _ = runs(t, dir, "evaluate", "abstention", "--run", "@run")
 	contains(t, stdout, "unlike those of training", "an untrained recommender", "Gaussian noise")
 	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--samples", "3", "--items", "4")

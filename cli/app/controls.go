@@ -27,8 +27,8 @@ func controlsCommand() *cli.Command {
 			"linear on an untrained recommender), the recommender with its item table permuted, the history with another last item,\n" +
 			"the history as plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a\n" +
 			"bootstrap over users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows are marked\n" +
-			"NOT SHOWN if they do not show that answers come from the states, and NOT BETTER if the same states say as much without\n" +
-			"the LLM. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
+			"NOT SHOWN if they do not show that answers come from the states, NOT BETTER if the same states may say as much without\n" +
+			"the LLM, and NOT LEARNED if those of an untrained recommender may. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
 			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(),

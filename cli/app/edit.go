@@ -87,8 +87,7 @@ func editAction(c *cli.Context) error {
 		}
 		fmt.Fprintf(c.App.Writer, "%s, %g times towards %s %s:\n", whose(c), c.Float64("dose"), attribute, value)
 		w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(w, "  \tbefore\tafter\n  the LLM says\t%s\t%s\n", oneLine(strings.ReplaceAll(states[0].Says, "\n", ", ")),
-			oneLine(strings.ReplaceAll(states[1].Says, "\n", ", ")))
+		fmt.Fprintf(w, "  \tbefore\tafter\n  the LLM says\t%s\t%s\n", oneLine(states[0].Says), oneLine(states[1].Says))
 		for i, title := range states[0].Items {
 			mark := word(slices.Contains(states[0].Items, states[1].Items[i]), "", "new")
 			fmt.Fprintf(w, "  %d\t%s\t%s\t%s\n", i+1, oneLine(title), oneLine(states[1].Items[i]), mark)

@@ -147,8 +147,8 @@ func evaluateRun(c *cli.Context, only *task.Task) error {
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
 		if only != nil && r.Task.Name != only.Name {
-			return fmt.Errorf("the prompt of this run asks for the %s, not for the %s; recint evaluate %s measures that", r.Task.Asks, only.Asks,
-				r.Task.Name)
+			return fmt.Errorf("the prompt of this run asks for the %s, not for the %s; recint evaluate --run %s measures it", r.Task.Asks, only.Asks,
+				dir)
 		}
 		n := c.Int("samples")
 		if n == 0 {

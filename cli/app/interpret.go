@@ -263,8 +263,8 @@ func showRecovered(c *cli.Context, r *run.Run, sampling interpret.Sampling, hist
 	return w.Flush()
 }
 
-// oneLine prepares an LLM's text for a table on a terminal: without tabs, line breaks and control
-// characters.
+// oneLine prepares an LLM's text for a table on a terminal: its lines with commas between, without
+// tabs and control characters.
 func oneLine(text string) string {
 	printable := func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -272,7 +272,13 @@ func oneLine(text string) string {
 		}
 		return ' '
 	}
-	return strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(text, "\uFFFD"))), " ")
+	var lines []string
+	for line := range strings.Lines(strings.ToValidUTF8(text, "\uFFFD")) {
+		if words := strings.Fields(strings.Map(printable, line)); len(words) > 0 {
+			lines = append(lines, strings.Join(words, " "))
+		}
+	}
+	return strings.Join(lines, ", ")
 }
 
 // past returns the history that the flags name, in the form that the run's source of states takes.

@@ -44,7 +44,15 @@ func interpretRows(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows, %d of those answered now with an error\n", done.Rows, done.Wrong)
+		switch {
+		case done.Wrong == 0:
+			_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows\n", done.Rows)
+		case done.Wrong < done.Answered:
+			_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows; %d of the %d that were read now could not be answered, the first of them %s\n",
+				done.Rows, done.Wrong, done.Answered, done.First)
+		default:
+			err = fmt.Errorf("none of the %d rows that were read now could be answered, the first of them %s", done.Answered, done.First)
+		}
 		return err
 	})
 }

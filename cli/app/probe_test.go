@@ -31,7 +31,7 @@ func TestProbeRefuses(t *testing.T) {
 	args := []string{"probe", "--data", "@data", "--recommender", "@sasrec.safetensors"}
 	dir := tinyCopy(t, "data", "sasrec.safetensors")
 	otherData(t, dir)
-	fails(t, 1, []string{"this recommender was trained on data set", "you gave"}, dir, args...)
+	fails(t, 1, []string{"this recommender was made from another data set"}, dir, args...)
 	dir = tinyCopy(t, "data", "sasrec.safetensors")
 	nan(t, dir)
 	fails(t, 1, []string{"sasrec.safetensors", "item_embeddings.weight", "number 7 is NaN"}, dir, args...)

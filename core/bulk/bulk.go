@@ -36,10 +36,11 @@ type Job struct {
 
 // Progress says how far a job is.
 type Progress struct {
-	Rows     int64 // read so far
-	Total    int64 // about; 0: nobody knows
-	Answered int64 // by this call
-	Wrong    int64 // of these, rows with an error
+	Rows     int64  // read so far
+	Total    int64  // about; 0: nobody knows
+	Answered int64  // by this call
+	Wrong    int64  // of these, rows with an error
+	First    string // the first of these errors, with its row
 }
 
 // turns is how many times the slots are filled in a group: more of them waste less time at its end.
@@ -123,7 +124,7 @@ func (j Job) Do(ctx context.Context) (p Progress, err error) {
 		if _, err := out.Write(lines); err != nil {
 			return fmt.Errorf("bulk: the answers cannot be written: %w", err)
 		}
-		p.Answered, p.Wrong = p.Answered+int64(len(group)), w.wrong
+		p.Answered, p.Wrong, p.First = p.Answered+int64(len(group)), w.wrong, w.first
 		if j.Progress != nil {
 			p.Total = in.total(p.Rows)
 			j.Progress(p)
@@ -149,6 +150,7 @@ type worker struct {
 	size      int64 // rows of a group
 	resumable bool
 	wrong     int64
+	first     string // what is wrong with the first of these rows
 	slots     []string
 	parts     []string // of an input that is a folder
 	shortest  int
@@ -331,8 +333,10 @@ func (w *worker) answer(ctx context.Context, group []record) ([]Answer, error) {
 	}
 	for i, r := range group {
 		if r.problem != nil {
-			w.wrong++
 			answers[i].Error = strings.TrimPrefix(r.problem.Error(), "run: ")
+			if w.wrong++; w.wrong == 1 {
+				w.first = fmt.Sprintf("row %d: %s", r.row, answers[i].Error)
+			}
 		}
 		answers[i].Row, answers[i].ID = r.row, r.id
 	}

@@ -155,7 +155,7 @@ func TestCompare(t *testing.T) {
 		}
 		return records
 	}
-	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama"), false, nil}}, userOf)
+	table, err := Compare("x", []Pair{{"genres", of("War", "War", "Drama", "War"), of("Drama", "War", "Drama", "Drama"), FromStates, nil}}, userOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,13 +201,15 @@ func TestTable_write(t *testing.T) {
 		t.Errorf("%d rows, %v:\n%s", len(table.Rows), err, text.String())
 	}
 	// What reads the same states without the LLM says nothing against the states.
-	same := Other{Name: "adapter alone", Answers: planted(t, honest), Reads: true}
-	if table, err = New([]Evaluated{{planted(t, honest), []Other{same}}}, userOf); err != nil {
+	same := Other{Name: "adapter alone", Answers: planted(t, honest), Tests: ThroughLLM}
+	untrained := Other{Name: "untrained", Answers: planted(t, honest), Tests: FromLearned}
+	if table, err = New([]Evaluated{{planted(t, honest), []Other{same, untrained}}}, userOf); err != nil {
 		t.Fatal(err)
 	}
 	text.Reset()
-	if err := table.Write(&text); err != nil || strings.Contains(text.String(), "NOT SHOWN") || strings.Count(text.String(), "NOT BETTER") != 3 ||
-		!strings.Contains(text.String(), "do better than every control; in 3 the same states") {
+	if err := table.Write(&text); err != nil || strings.Contains(text.String(), "NOT SHOWN") || strings.Count(text.String(), "  NOT BETTER\n") != 3 ||
+		strings.Count(text.String(), "  NOT LEARNED\n") != 3 || !strings.Contains(text.String(), "that does not read them\nNOT BETTER in 3: ") ||
+		!strings.Contains(text.String(), "NOT LEARNED in 3: ") {
 		t.Errorf("%v:\n%s", err, text.String())
 	}
 	short := planted(t, honest)

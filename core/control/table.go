@@ -18,7 +18,7 @@ const Level = 0.01
 type Row struct {
 	Part       string   `json:"part"`    // all samples, or those that end in seen or in held-out items
 	Control    string   `json:"control"` // what answers in place of the states
-	Reads      bool     `json:"reads"`   // it reads the samples' own states, too, without the LLM
+	Tests      Claim    `json:"tests,omitempty"`
 	N          int      `json:"n"`
 	Users      int      `json:"users"`
 	OwnF1      Spread   `json:"own_f1"`          // of the own states
@@ -29,6 +29,23 @@ type Row struct {
 	Bootstrap  float64  `json:"bootstrap"`       // p-value, of the difference
 	Adjusted   float64  `json:"adjusted"`        // the bootstrap's after Holm's correction
 	Flagged    bool     `json:"flagged"`         // the own states through the LLM are not shown to do better
+}
+
+// Claim is what a control puts to the test.
+type Claim string
+
+const (
+	FromStates  Claim = ""         // that answers come from the states: the control has not read them
+	ThroughLLM  Claim = "llm"      // that the LLM adds something: the control reads the same states without it
+	FromLearned Claim = "learning" // that answers come from what the recommender learned: the control reads states of one that was not trained
+)
+
+// Mark says which claim the row does not show, or "".
+func (r Row) Mark() string {
+	if !r.Flagged {
+		return ""
+	}
+	return map[Claim]string{FromStates: "NOT SHOWN", ThroughLLM: "NOT BETTER", FromLearned: "NOT LEARNED"}[r.Tests]
 }
 
 // Spread is a figure of several runs: its mean, and the lowest and highest one.
@@ -77,7 +94,7 @@ type Evaluated struct {
 type Other struct {
 	Name    string
 	Answers *evaluate.Answers
-	Reads   bool                // it reads the samples' own states, too, without the LLM
+	Tests   Claim
 	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
@@ -140,7 +157,7 @@ func (e Evaluated) pairs(part *evaluate.Answers) (pairs []Pair, err error) {
 		if err != nil {
 			return nil, err
 		}
-		pairs = append(pairs, Pair{other.Name, own, matched, other.Reads, other.Shown})
+		pairs = append(pairs, Pair{other.Name, own, matched, other.Tests, other.Shown})
 	}
 	return pairs, nil
 }
@@ -162,7 +179,7 @@ func (t *Table) adjust() {
 type Pair struct {
 	Name       string
 	Own, Other []evaluate.Record
-	Reads      bool                // the other one reads the samples' own states, too
+	Tests      Claim
 	Shown      map[string][]string // what is true of what the other one shows, by sample; nil where that is nothing else
 }
 
@@ -250,7 +267,7 @@ func (t tally) whole() bool { return 2*t.right == t.lines }
 
 // add adds the row of a control: of a pair for each run.
 func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error)) error {
-	row := Row{Part: part, Control: pairs[0].Name, Reads: pairs[0].Reads, Shown: follows(pairs)}
+	row := Row{Part: part, Control: pairs[0].Name, Tests: pairs[0].Tests, Shown: follows(pairs)}
 	var users [][]float64 // four sums for each run: right and lines of the own states, and of the control
 	var ownF1, otherF1 []float64
 	place, onlyOwn, onlyOther := map[int32]int{}, 0, 0
@@ -296,40 +313,45 @@ func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error
 	return nil
 }
 
+// Verdict says in a line for each mark what the rows with it leave open.
+func (t *Table) Verdict() []string {
+	marked := map[string]int{}
+	for _, r := range t.Rows {
+		marked[r.Mark()]++
+	}
+	verdict := []string{"the own states do better than every control that does not read them"}
+	if n := marked["NOT SHOWN"]; n > 0 {
+		verdict[0] = fmt.Sprintf("NOT SHOWN in %d of %d rows: it is open whether the answers come from the states", n, len(t.Rows))
+	}
+	if n := marked["NOT BETTER"]; n > 0 {
+		verdict = append(verdict, fmt.Sprintf("NOT BETTER in %d: the same states without the LLM are not shown to do worse", n))
+	}
+	if n := marked["NOT LEARNED"]; n > 0 {
+		verdict = append(verdict, fmt.Sprintf("NOT LEARNED in %d: states of a recommender that was never trained are not shown to do worse", n))
+	}
+	return verdict
+}
+
 // Write writes the table for a terminal.
 func (t *Table) Write(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tn\tusers\town F1\tcontrol F1\tas shown\tdifference\t95 % interval\tMcNemar p\tbootstrap p\tadjusted p\t")
-	unshown, equalled := 0, 0
 	for _, r := range t.Rows {
-		mark, shown := "", ""
+		shown := ""
 		if r.Shown != nil {
 			shown = fmt.Sprintf("%.3f", *r.Shown)
 		}
-		switch {
-		case r.Flagged && r.Reads:
-			mark, equalled = "NOT BETTER", equalled+1
-		case r.Flagged:
-			mark, unshown = "NOT SHOWN", unshown+1
-		}
 		fmt.Fprintf(w, "%s: %s\t%d\t%d\t%v\t%v\t%s\t%+.3f\t%+.3f to %+.3f\t%.2g\t%.2g\t%.2g\t%s\n", r.Part, r.Control, r.N, r.Users, r.OwnF1,
-			r.OtherF1, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, mark)
+			r.OtherF1, shown, r.Difference.Mean, r.Difference.Low, r.Difference.High, r.McNemar, r.Bootstrap, r.Adjusted, r.Mark())
 	}
 	if err := w.Flush(); err != nil {
 		return err
-	}
-	verdict := "the own states do better than every control"
-	if unshown > 0 {
-		verdict = fmt.Sprintf("%d of %d rows do not show that the answers come from the states", unshown, len(t.Rows))
-	}
-	if equalled > 0 {
-		verdict += fmt.Sprintf("; in %d the same states without the LLM are not shown to do worse", equalled)
 	}
 	runs := ""
 	if t.Runs > 1 {
 		runs = fmt.Sprintf("%d runs taken together, F1 with the lowest and highest of them; ", t.Runs)
 	}
 	_, err := fmt.Fprintf(to, "%sF1 is micro-F1, of all lines together; as shown: by what the control shows; intervals are a bootstrap over users; p is adjusted across the table (Holm)\n%s\n",
-		runs, verdict)
+		runs, strings.Join(t.Verdict(), "\n"))
 	return err
 }

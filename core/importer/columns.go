@@ -168,11 +168,11 @@ func remedy(header []string, c column) string {
 	case len(header) == 1 && strings.ContainsFunc(header[0], func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }):
 		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
 	case c.role == timeRole:
-		return "add the column, correct its name, say which one it is, or use the order of the rows"
+		return "add the column, name it with --time, or use the order of the rows: --time rows"
 	case c.role == titleRole:
-		return "add the column, correct its name, say which one it is, or import the titles from a separate file of items"
+		return "add the column, name it with --title, or import the titles from a separate file of items: --items"
 	}
-	return "add the column, correct its name, or say which one it is"
+	return fmt.Sprintf("add the column, or name it with --%s", c.noun)
 }
 
 // noun is the word for a column.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -90,6 +91,9 @@ func (r *Recommender) metadata() (map[string]string, error) {
 // cgo.ErrNumeric.
 func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	file, err := readWeights(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("recommender: %w; recint recommender train makes one", err)
+	}
 	if err != nil {
 		return nil, err
 	}

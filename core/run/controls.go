@@ -31,6 +31,10 @@ const (
 	PlainText      = "history as plain text"                    // the titles of the history in place of the states
 )
 
+// claims are what controls test that read the samples' own histories, too.
+var claims = map[string]control.Claim{Alone: control.ThroughLLM, LinearProbe: control.ThroughLLM, MLPProbe: control.ThroughLLM,
+	UntrainedProbe: control.FromLearned}
+
 // Controls are those that apply to the run's task.
 func (r *Run) Controls() []string {
 	controls := []string{Permuted, PlainText}
@@ -118,7 +122,7 @@ func (r *Run) EvaluateControl(ctx context.Context, name string, n int, opts eval
 	}
 	opts.Label, opts.Restricted, opts.Controls = r.label(), nil, false
 	answers, err := evaluate.Ask(ctx, r.Task.Name, samples, answerer, r.score(), opts)
-	return &control.Other{Name: name, Answers: answers, Reads: slices.Contains([]string{Alone, LinearProbe, MLPProbe}, name), Shown: c.shown}, err
+	return &control.Other{Name: name, Answers: answers, Tests: claims[name], Shown: c.shown}, err
 }
 
 // controlling is the evaluation of a control.

@@ -34,16 +34,20 @@ func (r *Run) Space(ctx context.Context, attribute string) (*Space, error) {
 	if r.Recommender == nil {
 		return nil, errNoRecommender
 	}
-	template, err := task.Prompt(attribute)
-	if err != nil {
-		return nil, err
-	}
 	s := &Space{run: r}
-	if s.task, err = task.Of(template); err != nil {
-		return nil, err
+	template, err := task.Prompt(attribute)
+	if err == nil {
+		s.task, err = task.Of(template)
 	}
-	if !s.task.Last || s.task.Title {
-		return nil, fmt.Errorf("run: a state can be moved towards attributes of the last item, such as genres; %s is none", attribute)
+	if err != nil || !s.task.Last || s.task.Title {
+		var known []string
+		for _, t := range task.All() {
+			if t.Last && !t.Title {
+				known = append(known, t.Name)
+			}
+		}
+		return nil, fmt.Errorf("run: %q is no attribute of the last item; states can be moved towards %s, or item:COLUMN for a column of the items' table",
+			attribute, strings.Join(known, ", "))
 	}
 	slots := r.Prompts[0].SlotNames()
 	if last := slots[len(slots)-1]; r.reads.EveryItem() || last != prompt.SlotState && last != prompt.SlotAfter {

@@ -77,9 +77,9 @@ func TestSpace_direction(t *testing.T) {
 		t.Errorf("values %q of %v items", values, items)
 	}
 	for says, attempt := range map[string]func() error{
-		`"Horror" is true of 0 `: func() error { _, err := s.Direction("Horror"); return err },
-		"gender is none":         func() error { _, err := r.Space(t.Context(), "gender"); return err },
-		"no prompt is called":    func() error { _, err := r.Space(t.Context(), "colour"); return err },
+		`"Horror" is true of 0 `:             func() error { _, err := s.Direction("Horror"); return err },
+		`"gender" is no attribute`:           func() error { _, err := r.Space(t.Context(), "gender"); return err },
+		"towards genres, decade, popularity": func() error { _, err := r.Space(t.Context(), "colour"); return err },
 	} {
 		if err := attempt(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one with %q", err, says)

@@ -135,7 +135,7 @@ func (s *source) needs(part string) error {
 func (s *source) describe(ctx context.Context, part string) ([]duckdb.Field, error) {
 	columns, err := s.db.Fields(ctx, duckdb.Parquet(part))
 	if err != nil {
-		return nil, fmt.Errorf("states: %s cannot be read as Parquet; write it again: %w", part, err)
+		return nil, fmt.Errorf("states: %s cannot be read as Parquet; give a Parquet file, a folder of them or safetensors: %w", part, err)
 	}
 	return columns, nil
 }
