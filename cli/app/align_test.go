@@ -132,6 +132,14 @@ func TestTasks(t *testing.T) {
 	contains(t, stdout, "unlike those of training", "an untrained recommender", "Gaussian noise")
 	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--samples", "3", "--items", "4")
 	contains(t, stdout, "most popular quarter", "of 4 values rise with the dose")
+	stdout, _ = runs(t, dir, "evaluate", "edits", "--run", "@run", "--also", filepath.Join(dir, "run"), "--samples", "3", "--items", "4", "--minutes", "1e-9")
+	contains(t, stdout, "histories of 2 runs (in words: 2 of them)")
+	fails(t, 2, []string{"--minutes is 1", "--asked"}, dir, "evaluate", "edits", "--run", "@run", "--minutes", "1", "--asked", "2")
+	timed := []string{"evaluate", "--run", "@run", "--minutes", "10"}
+	stdout, _ = runs(t, dir, timed...)
+	if again, _ := runs(t, dir, timed...); again != stdout {
+		t.Errorf("again:\n%s\nbefore:\n%s", again, stdout)
+	}
 	edit := []string{"edit", "--run", "@run", "--history", "The Golden Letter, The Golden Orchard"}
 	stdout, _ = runs(t, dir, with(edit, "--toward", "popularity=second quarter", "--dose", "3")...)
 	contains(t, stdout, "3 times towards popularity second quarter", "the LLM says")

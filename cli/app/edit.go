@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -10,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/recinterpreter/recinterpreter/cgo"
+	"github.com/recinterpreter/recinterpreter/core/artifact"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/run"
 )
@@ -102,7 +104,8 @@ func editsCommand() *cli.Command {
 		Usage: "test whether words and recommendations follow edits of the states",
 		Description: "For each value that at least --items items have, moves the states after test histories towards it (see recint edit) with\n" +
 			"doses from -2 to 2, and along random directions of the same length. The table shows the probability of the value in the\n" +
-			"LLM's answer and its share of the recommender's top 10, the means of all runs that are named. Repeat the command to resume.",
+			"LLM's answer and its share of the recommender's top 10, the means of all runs that are named, each of which weighs the same.\n" +
+			"Repeat the command to resume.",
 		Flags: []cli.Flag{
 			runFlag(), alsoFlag(), taskFlag(),
 			&cli.IntFlag{Name: "samples", Value: 200, Usage: "number `N` of random test sequences that the recommender continues"},
@@ -124,12 +127,15 @@ func editsAction(c *cli.Context) error {
 	case of.Samples < 1 || of.Asked < 1 || of.Items < 1:
 		return usage(c, "--samples, --asked and --items must be 1 or more")
 	case c.IsSet("minutes") && (c.IsSet("asked") || !(of.Minutes > 0)):
-		return usage(c, "--minutes must be above 0, and takes the place of --asked")
+		return usage(c, "--minutes is %g; it must be above 0, and not be combined with --asked", of.Minutes)
 	}
 	return withEngine(c, func(engine *cgo.Engine) error {
 		var all []*run.Edits
 		for _, folder := range pooledRuns(c) {
 			one, err := editsOf(c, engine, folder, of)
+			if len(all) > 0 { // whose edits are kept
+				err = artifact.Resumable(err)
+			}
 			if err != nil {
 				return err
 			}
@@ -153,7 +159,7 @@ func editsOf(c *cli.Context, engine *cgo.Engine, folder string, of run.EditsOf) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	bar := newProgress(c.App.ErrWriter, "moving states")
+	bar := newProgress(c.App.ErrWriter, filepath.Base(folder)+": moving states")
 	defer bar.end()
 	return r.EvaluateEdits(c.Context, of, run.EditsPath(folder, r.Task, of), func(done, total int) { bar.to(done, total, "values") })
 }

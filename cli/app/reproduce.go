@@ -23,8 +23,9 @@ func reproduceCommand() *cli.Command {
 		Usage: "reproduce the paper's three results and compare the figures",
 		Description: "Trains the paper's recommenders and adapters for the residual and recovery prompts, evaluates them on the test part, and has\n" +
 			"oracles judged against another recommender's top recommendations. From 2h on, three seeds of recommender and adapter also\n" +
-			"answer questions about the genres of held-out items, next to controls. Prints the plan of time and memory first. Repeat the\n" +
-			"command to resume; a finished reproduction stays as it is. FOLDER gets table.md, report.html, and both as JSON for programs.",
+			"answer questions about the genres of held-out items, next to controls and with moved states, and recommendations are\n" +
+			"explained. Prints the plan of time and memory first. Repeat the command to resume; a finished reproduction stays as it is.\n" +
+			"FOLDER gets table.md, report.html, and both as JSON for programs.",
 		Flags: append([]cli.Flag{
 			dataFlag(), llmFlag(),
 			&cli.StringFlag{Name: "budget", Value: "30m", Usage: "total `TIME` on two cores: 30m, 4h, or full (24h)"},
@@ -114,6 +115,10 @@ func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) e
 	judge := p.LLM + ", the same LLM: a small one knows little more than the place; --endpoint names another"
 	if c.IsSet("endpoint") {
 		judge = c.String("model")
+	}
+	if controlling := p.Controlling().Minutes(); controlling > 0 {
+		rest -= controlling
+		fmt.Fprintf(w, "controls, edits\tabout %.0f minutes, or more on a slow machine: a hundred sequences and one moved state of each seed are the least\n", controlling)
 	}
 	fmt.Fprintf(w, "evaluations\tabout %.0f minutes: %s test sequences for each run, %d oracles judged\n", rest, samples, p.Oracles)
 	fmt.Fprintf(w, "the judge\t%s\n", judge)

@@ -69,8 +69,8 @@ func (at *Cursor) learned(loss float64) {
 }
 
 // took counts a batch that needed the time d, and says whether it was the one after which the plan
-// was made: the last one of those during which the rate rises or, where the time is too short for
-// them, the first few.
+// was made: the last one of those during which the rate rises or, where there is no time for them
+// even at the fastest pace so far, an earlier one.
 func (r *run) took(d time.Duration) bool {
 	r.Step++
 	r.Seconds += d.Seconds()
@@ -79,17 +79,17 @@ func (r *run) took(d time.Duration) bool {
 	}
 	r.Pace = append(r.Pace, d.Seconds())
 	c := r.job.Config
-	if r.Step < c.WarmupSteps && (r.Step < minMeasured || r.planFor(c) > c.WarmupSteps) {
+	if r.Step < c.WarmupSteps && (r.Step < minMeasured || r.planFor(c, slices.Min(r.Pace)) > c.WarmupSteps) {
 		return false
 	}
-	r.Plan, r.Pace = r.planFor(c), nil
+	r.Plan, r.Pace = r.planFor(c, median(r.Pace)), nil
 	return true
 }
 
-// planFor is the number of batches that fit into the run's minutes at the median pace so far,
-// validation included.
-func (at *Cursor) planFor(c Config) int {
-	each, left := median(at.Pace), 60*c.Minutes-at.Seconds
+// planFor is the number of batches that fit into the run's minutes if each takes so many seconds,
+// validation not included.
+func (at *Cursor) planFor(c Config, each float64) int {
+	left := 60*c.Minutes - at.Seconds
 	if n := len(at.Validations); n > 0 {
 		left -= at.Validations[n-1].Seconds
 		if c.ValidateEvery > 0 {

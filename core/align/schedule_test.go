@@ -158,11 +158,11 @@ func TestPlanFor_byHand(t *testing.T) {
 	// 530/2.5 = 212.
 	at := Cursor{Step: 20, Seconds: 60, Pace: append(slices.Repeat([]float64{2}, 19), 22),
 		Validations: []Validation{{Seconds: 10}}}
-	if got := at.planFor(Config{Minutes: 10, ValidateEvery: 20}); got != 232 {
+	if got := at.planFor(Config{Minutes: 10, ValidateEvery: 20}, median(at.Pace)); got != 232 {
 		t.Errorf("plan %d, want 232", got)
 	}
 	// A budget that is spent already still gets one more batch.
-	if got := at.planFor(Config{Minutes: 1}); got != 21 {
+	if got := at.planFor(Config{Minutes: 1}, median(at.Pace)); got != 21 {
 		t.Errorf("plan %d, want 21", got)
 	}
 }
@@ -175,6 +175,13 @@ func TestTook_byHand(t *testing.T) {
 		}
 		if r.Step != want[0] || r.Plan != want[1] {
 			t.Errorf("batches of %v: a plan of %d after %d, want %d after %d", each, r.Plan, r.Step, want[1], want[0])
+		}
+	}
+	// Slow first batches are no reason to plan early.
+	r := &run{job: Job{Config: Config{Minutes: 1, WarmupSteps: 20}}}
+	for _, seconds := range []int{6, 6, 2, 2, 2} {
+		if r.took(time.Duration(seconds) * time.Second) {
+			t.Errorf("a plan of %d after %d", r.Plan, r.Step)
 		}
 	}
 }

@@ -15,10 +15,10 @@ const (
 	least = 100
 )
 
-// Fit measures how fast samples are answered and gives the number of them, out of total, that can
+// fit measures how fast samples are answered and gives the number of them, out of total, that can
 // be answered within a budget, including the measurement. ask answers a number of samples. A first
 // small call is not timed, because it also does work that all later ones share. now is the clock.
-func Fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
+func fit(budget time.Duration, total int, ask func(samples int) error, now func() time.Time) (n int, err error) {
 	began := now()
 	if err := ask(min(total, pilot/8)); err != nil {
 		return 0, err
@@ -37,16 +37,16 @@ func Fit(budget time.Duration, total int, ask func(samples int) error, now func(
 }
 
 // Within gives the number of test sequences for an evaluation of at most so long, whose answers a
-// file keeps: the number that the file was begun with or, as Fit says, what the time allows.
+// file keeps: the number that the file was begun with or, as fit says, what the time allows.
 func Within(budget time.Duration, path string, total int, ask func(samples int) error) (n int, err error) {
 	if n, err := begun(path); err != nil || n > 0 {
 		return n, err
 	}
-	return Fit(budget, total, ask, time.Now)
+	return fit(budget, total, ask, time.Now)
 }
 
-// begun gives the number of test sequences whose answers a file holds, finished or not; 0 if there
-// is no file.
+// begun gives the number of test sequences that were drawn for a file of answers, finished or not; 0
+// if there is no file.
 func begun(path string) (sequences int, err error) {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {

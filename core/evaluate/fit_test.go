@@ -26,7 +26,7 @@ func TestFit_byHand(t *testing.T) {
 		{"fewer samples than are timed", time.Minute, time.Minute, 20, 20},
 	} {
 		now, prepared := time.Unix(0, 0), false
-		n, err := Fit(c.budget, c.total, func(samples int) error {
+		n, err := fit(c.budget, c.total, func(samples int) error {
 			if !prepared {
 				now, prepared = now.Add(time.Second), true
 			}
@@ -38,7 +38,7 @@ func TestFit_byHand(t *testing.T) {
 		}
 	}
 	failed := errors.New("no answer")
-	if _, err := Fit(time.Minute, 10, func(int) error { return failed }, time.Now); !errors.Is(err, failed) {
+	if _, err := fit(time.Minute, 10, func(int) error { return failed }, time.Now); !errors.Is(err, failed) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -11,8 +11,9 @@ const together = 64
 
 // Lines gives the tokens of each text, without an end. llama.cpp compiles regular expressions in
 // every call, which takes longer than a short text. Where a line break is a token of its own, lines
-// have the same tokens in every text, so that one call tokenises many of them, each once. Lines of
-// which that is not true are tokenised by themselves, and texts that have such lines as a whole.
+// have the same tokens in every text, so that one call tokenises many of them, each once. Lines that
+// run into a line break are tokenised by themselves, and texts that have such lines as a whole. To
+// be sure, one line and one text of each call are tokenised by themselves and compared.
 func Lines(v Vocabulary, texts []string) ([][]int32, error) {
 	lineBreak, err := v.Tokenize("\n", false)
 	if err != nil {
@@ -23,7 +24,7 @@ func Lines(v Vocabulary, texts []string) ([][]int32, error) {
 		return appendWhole(all, v, texts)
 	}
 	known := lines{lineBreak: lineBreak[0], of: map[string]line{}}
-	if err := known.read(v, texts); err != nil {
+	if err := known.tokeniseAll(v, texts); err != nil {
 		return nil, err
 	}
 	for part := range slices.Chunk(texts, together) {
@@ -46,20 +47,20 @@ func appendWhole(all [][]int32, v Vocabulary, texts []string) ([][]int32, error)
 	return all, nil
 }
 
-// lines are those of some texts.
+// lines has the tokens of each different line of some texts.
 type lines struct {
 	lineBreak int32 // its token
 	of        map[string]line
 }
 
-// line is the tokens of a line by itself.
+// line is a line by itself.
 type line struct {
 	tokens []int32
-	joins  bool // between others it has the same ones
+	apart  bool // between line breaks it has the same tokens
 }
 
-// read tokenises the different lines of texts.
-func (l *lines) read(v Vocabulary, texts []string) error {
+// tokeniseAll tokenises the different lines of texts.
+func (l *lines) tokeniseAll(v Vocabulary, texts []string) error {
 	var different []string
 	for _, text := range texts {
 		for one := range strings.SplitSeq(text, "\n") {
@@ -123,33 +124,33 @@ func (l *lines) between(v Vocabulary, some []string) [][]int32 {
 // appendTokens appends the tokens of texts to all, and compares those of the last text of several
 // lines with what they are by themselves.
 func (l *lines) appendTokens(all [][]int32, v Vocabulary, texts []string) (_ [][]int32, err error) {
-	before, put := all, -1
+	before, last := all, -1
 	for i, text := range texts {
-		if tokens, ok := l.put(text); ok {
+		if tokens, ok := l.joined(text); ok {
 			if all = append(all, tokens); strings.Contains(text, "\n") {
-				put = i
+				last = i
 			}
 		} else if all, err = appendWhole(all, v, texts[i:i+1]); err != nil {
 			return nil, err
 		}
 	}
-	if put < 0 {
+	if last < 0 {
 		return all, nil
 	}
-	if alone, err := v.Tokenize(texts[put], false); err == nil && slices.Equal(alone, all[len(before)+put]) {
+	if alone, err := v.Tokenize(texts[last], false); err == nil && slices.Equal(alone, all[len(before)+last]) {
 		return all, nil
 	}
 	return appendWhole(before, v, texts)
 }
 
-// put puts the tokens of a text's lines together, if that is what they are in it.
-func (l *lines) put(text string) (tokens []int32, ok bool) {
+// joined gives the tokens of a text from those of its lines, if all of these stand apart.
+func (l *lines) joined(text string) (tokens []int32, ok bool) {
 	if one, ok := l.of[text]; ok {
 		return slices.Clone(one.tokens), true
 	}
 	for part := range strings.SplitSeq(text, "\n") {
 		one := l.of[part]
-		if !one.joins {
+		if !one.apart {
 			return nil, false
 		}
 		if ok {

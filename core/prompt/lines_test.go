@@ -9,11 +9,13 @@ import (
 )
 
 // joins is a vocabulary of bytes in which "!" and a line break after it are one token, and which
-// begins every text with another one, if that is not 0. It counts its calls.
+// begins every text with another one, if that is not 0. It counts its calls. Two kinds of letters
+// have tokens of their own: those after line breaks, and the first one of a text of several lines.
 type joins struct {
 	letters
-	begins int32
-	calls  *int
+	begins              int32
+	afterBreak, ofLists bool
+	calls               *int
 }
 
 func (v joins) Tokenize(text string, _ bool) (tokens []int32, err error) {
@@ -30,7 +32,11 @@ func (v joins) Tokenize(text string, _ bool) (tokens []int32, err error) {
 			at++
 			continue
 		}
-		tokens = append(tokens, int32(text[at]))
+		token := int32(text[at])
+		if v.afterBreak && at > 0 && text[at-1] == '\n' || v.ofLists && at == 0 && token != '\n' && strings.Contains(text, "\n") {
+			token += 1000
+		}
+		tokens = append(tokens, token)
 	}
 	return tokens, nil
 }
@@ -69,6 +75,24 @@ func TestLines_lists(t *testing.T) {
 		for i, list := range lists {
 			if want, _ := v.Tokenize(list, false); !slices.Equal(got[i], want) {
 				t.Fatalf("%q: %v, want %v", list, got[i], want)
+			}
+		}
+	}
+}
+
+// What the shortcut supposes is checked: where it is not so, texts are tokenised as a whole.
+func TestLines_checked(t *testing.T) {
+	for name, v := range map[string]joins{"after line breaks": {afterBreak: true}, "in lists": {ofLists: true}} {
+		v.calls = new(int)
+		for _, texts := range [][]string{{"one", "two", "three"}, {"one", "two\nthree", "three\nfour\none", "four"}} {
+			got, err := Lines(v, texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, text := range texts {
+				if want, _ := v.Tokenize(text, false); !slices.Equal(got[i], want) {
+					t.Errorf("other tokens %s: %q has %v, want %v", name, text, got[i], want)
+				}
 			}
 		}
 	}

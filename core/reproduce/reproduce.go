@@ -17,10 +17,8 @@ import (
 	"github.com/recinterpreter/recinterpreter/core/adapter"
 	"github.com/recinterpreter/recinterpreter/core/align"
 	"github.com/recinterpreter/recinterpreter/core/artifact"
-	"github.com/recinterpreter/recinterpreter/core/control"
 	"github.com/recinterpreter/recinterpreter/core/dataset"
 	"github.com/recinterpreter/recinterpreter/core/evaluate"
-	"github.com/recinterpreter/recinterpreter/core/explain"
 	"github.com/recinterpreter/recinterpreter/core/interpret"
 	"github.com/recinterpreter/recinterpreter/core/judge"
 	"github.com/recinterpreter/recinterpreter/core/recommender"
@@ -188,9 +186,9 @@ func (p *Plan) divide(minutes float64) (used float64) {
 	return min(needed, minutes)
 }
 
-// evaluation is the time that one of a plan's evaluations has: of each run, of oracles and
+// evaluationTime is what one of a plan's evaluations has: of each run, of oracles and
 // of the judge.
-func (p *Plan) evaluation() time.Duration {
+func (p *Plan) evaluationTime() time.Duration {
 	evaluations := len(p.Runs)
 	for _, share := range p.Runs {
 		if share.Oracles() {
@@ -200,15 +198,17 @@ func (p *Plan) evaluation() time.Duration {
 	return p.part(evaluationShare / float64(evaluations))
 }
 
-// controls is the time that a run has for its controls, and for its edits as much again.
-func (p *Plan) controls() time.Duration { return p.part(controlledShare / 2 / controlledSeeds) }
+// Controlling is the time for the controls and edits of all runs, as much for either; 0 without them.
+func (p *Plan) Controlling() time.Duration {
+	if len(p.Controlled) == 0 {
+		return 0
+	}
+	return p.part(controlledShare)
+}
 
 // part is a share of the budget.
 func (p *Plan) part(share float64) time.Duration {
-	budget, err := time.ParseDuration(p.Budget)
-	if err != nil {
-		return 0
-	}
+	budget, _ := time.ParseDuration(p.Budget)
 	return time.Duration(share * float64(budget))
 }
 
@@ -281,6 +281,9 @@ func Run(ctx context.Context, engine *cgo.Engine, o Options, plan *Plan) (_ *Tab
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, string, int, int) {}
+	}
+	if _, err := time.ParseDuration(plan.Budget); err != nil {
+		return nil, fmt.Errorf("reproduce: the plan's budget: %w", err)
 	}
 	if err := plan.claim(o.Folder); err != nil {
 		return nil, err
@@ -412,7 +415,7 @@ func (r *reproduction) evaluate(ctx context.Context, share Share) (err error) {
 		}
 		return err
 	}
-	n, err := r.samples(path, one, r.plan.evaluation(), measure)
+	n, err := r.samples(path, one, r.plan.evaluationTime(), measure)
 	if err != nil {
 		return err
 	}
@@ -428,91 +431,6 @@ func (r *reproduction) samples(path string, one *run.Run, within time.Duration, 
 		most = min(most, r.plan.Samples)
 	}
 	return evaluate.Within(within, path, most, measure)
-}
-
-// controls sets the answers of several seeds beside their controls.
-func (r *reproduction) controls(ctx context.Context) error {
-	var runs []control.Evaluated
-	var edited []*run.Edits
-	var users func(sample string) (int32, error)
-	path := ""
-	kept := run.AnswersOf{Minutes: r.plan.controls().Minutes(), Seed: 1, Controls: true}
-	for _, share := range r.plan.Controlled {
-		if err := r.align(ctx, share); err != nil {
-			return err
-		}
-		if err := r.beside(share, func(one *run.Run, dir string) (err error) {
-			progress := func(what string, done, total int) { r.Progress(share.Name, "answers, "+what, done, total) }
-			if share.Adapter == ignores { // a control of the run before it, which needs none of its own
-				own := kept
-				own.Controls = false
-				answers, err := one.Answers(ctx, dir, own, func(done, total int) { progress("own states", done, total) })
-				last := &runs[len(runs)-1]
-				last.Others = append(last.Others, control.Other{Name: "adapter that ignores the states", Answers: answers})
-				return err
-			}
-			if path == "" {
-				users, path = one.UserOf, run.ControlsPath(dir, one.Task, kept)
-				within := time.Duration(answeredShare * float64(r.plan.controls()))
-				if kept.Samples, err = r.samples(run.AnswersPath(dir, one.Task, kept), one, within, func(n int) error {
-					_, err := one.Evaluate(ctx, n, evaluate.Options{Seed: kept.Seed, Controls: true})
-					return err
-				}); err != nil {
-					return err
-				}
-				if err := r.explain(ctx, one); err != nil {
-					return err
-				}
-			}
-			evaluated, err := one.WithControls(ctx, dir, kept, progress)
-			if err != nil {
-				return err
-			}
-			runs = append(runs, evaluated)
-			edits, err := r.edits(ctx, share, one, dir)
-			if errors.Is(err, run.ErrRare) {
-				return nil // there is nothing to move towards
-			}
-			edited = append(edited, edits)
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	if len(edited) > 0 {
-		pooled, err := run.PoolEdits(edited)
-		if err != nil {
-			return err
-		}
-		r.table.addEdits(pooled)
-	}
-	if len(runs) == 0 {
-		return nil
-	}
-	var err error
-	if r.table.Controls, err = control.New(runs, users); err != nil {
-		return err
-	}
-	return artifact.WriteAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(r.table.Controls) }) // for the report
-}
-
-// edits moves states towards the values of a run's attribute.
-func (r *reproduction) edits(ctx context.Context, share Share, one *run.Run, dir string) (*run.Edits, error) {
-	of := run.EditsOf{Samples: editedHistories, Minutes: r.plan.controls().Minutes(), Items: max(1, int(editedShare*float64(len(one.Data.Items)))), Seed: 1}
-	return one.EvaluateEdits(ctx, of, run.EditsPath(dir, one.Task, of),
-		func(done, total int) { r.Progress(share.Name, "values that states are moved towards", done, total) })
-}
-
-// explain looks for the changes of histories that change what a run's recommender recommends.
-func (r *reproduction) explain(ctx context.Context, one *run.Run) error {
-	test := one.Split.Test[:min(explained, len(one.Split.Test))]
-	measured, err := explain.MeasureTest(ctx, one.Live, test, one.Live.Positions(), explain.Options{Items: len(one.Data.Items), Seed: 1},
-		func(done, total int) { r.Progress("explanations", "histories", done, total) })
-	for _, m := range measured {
-		r.table.add(fmt.Sprintf("the first %d of %s changed by a changed history", m.Top, baseline), m.Fidelity, "",
-			fmt.Sprintf("%.2f changes on average", m.Changes))
-	}
-	return err
 }
 
 // beside opens a run to set its answers beside others.

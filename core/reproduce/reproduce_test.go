@@ -217,8 +217,15 @@ func TestPlan_divide(t *testing.T) {
 	if used := p.divide(10); used != 10 || p.Trainings[0].Minutes != 2 || p.Trainings[1].Minutes != 8 || p.Trainings[0].Fits() {
 		t.Errorf("%g minutes: %+v", used, p.Trainings)
 	}
-	if each := p.evaluation(); each != 3*time.Minute { // a fifth of 45 minutes for two runs and the oracles
+	if each := p.evaluationTime(); each != 3*time.Minute { // a fifth of 45 minutes for two runs and the oracles
 		t.Errorf("an evaluation has %v", each)
+	}
+	if all := p.Controlling(); all != 0 {
+		t.Errorf("controls without runs have %v", all)
+	}
+	p.Controlled = []Share{{Name: "genres-mlp-1"}}
+	if all := p.Controlling(); all != 405*time.Second { // 15 % of 45 minutes
+		t.Errorf("controls and edits have %v", all)
 	}
 	for i := range p.Trainings {
 		p.Trainings[i].Epoch /= 10

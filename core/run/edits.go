@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -81,6 +82,9 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 	if err != nil {
 		return nil, err
 	}
+	if of.Asked < 1 && !(of.Minutes > 0) {
+		return nil, errors.New("run: edits: say how many histories the LLM is asked about, or for how long")
+	}
 	if of.Minutes > 0 {
 		if of.Asked, err = s.fitting(ctx, of.Minutes, len(values), histories[:1], path); err != nil {
 			return nil, err
@@ -89,11 +93,16 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 	asked := min(of.Asked, len(histories))
 	e := Edits{Label: r.label(), Attribute: r.Task.Name, N: len(histories), Asked: asked, Seed: of.Seed,
 		Weighed: fmt.Sprintf("those that are true of %d training sequences", len(s.answers)), Doses: Doses}
-	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return len(records), nil })
+	journal, err := artifact.OpenJournal(path, e, func(records []EditedValue) (int, error) { return movedTowards(values, records) })
 	if err != nil {
 		return nil, fmt.Errorf("run: edits: %w", err)
 	}
-	defer func() { err = errors.Join(err, journal.Close()) }()
+	defer func() {
+		if len(journal.Records) > 0 {
+			err = artifact.Resumable(err)
+		}
+		err = errors.Join(err, journal.Close())
+	}()
 	if e.Values = journal.Records; len(e.Values) == len(values) { // nothing is left to ask the LLM about
 		return &e, nil
 	}
@@ -111,7 +120,7 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 			return nil, err
 		}
 		if err := moving.along(ctx, direction, &value, of.Seed+uint64(at*randomDirections)); err != nil {
-			return nil, artifact.Resumable(err)
+			return nil, err
 		}
 		if err := journal.Append(value); err != nil {
 			return nil, fmt.Errorf("run: edits: %w", err)
@@ -122,6 +131,16 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 	}
 	e.Values = journal.Records
 	return &e, nil
+}
+
+// movedTowards counts the records of a file, which must be those of the first values.
+func movedTowards(values []string, records []EditedValue) (int, error) {
+	for i, r := range records {
+		if i >= len(values) || r.Value != values[i] {
+			return 0, fmt.Errorf("line %d: %q is not the value that is asked about there", i+2, r.Value)
+		}
+	}
+	return len(records), nil
 }
 
 // editing is an evaluation of edits that has begun.
@@ -180,11 +199,14 @@ func (e *editing) curve(ctx context.Context, value string, direction []float32, 
 	return c, nil
 }
 
-// fitting gives the number of histories that the LLM can be asked about in some minutes: the one of
-// an evaluation that has begun, or what the time for one tells.
+// fitting gives the number of histories to ask about: that of the evaluation that has begun or, at
+// the speed measured now, as many as some minutes have time for.
 func (s *Space) fitting(ctx context.Context, minutes float64, values int, one [][]int32, path string) (int, error) {
-	if begun, err := artifact.ReadJournal[Edits, EditedValue](path); err == nil { // opening the file tells what is wrong with it
+	switch begun, err := artifact.ReadJournal[Edits, EditedValue](path); {
+	case err == nil:
 		return begun.Header.Asked, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return 0, fmt.Errorf("run: edits: %w; move the file away to start again", err)
 	}
 	weigh, err := s.weigher()
 	if err != nil {
@@ -203,24 +225,27 @@ func (s *Space) fitting(ctx context.Context, minutes float64, values int, one []
 }
 
 // PoolEdits gives the means of several runs' edits, such as runs of other seeds: of their curves,
-// and of the rises along all of their random directions. It refuses edits of different values or
-// doses.
+// and of the rises along all of their random directions. Each run weighs the same. It refuses edits
+// of different values or doses.
 func PoolEdits(runs []*Edits) (*Edits, error) {
-	if len(runs) == 1 {
+	switch len(runs) {
+	case 0:
+		return nil, errors.New("run: no edits to pool")
+	case 1:
 		return runs[0], nil
 	}
 	pooled := *runs[0]
 	pooled.Runs, pooled.N, pooled.Asked, pooled.Values = len(runs), 0, 0, nil
-	var labels []string
+	var labels, weighed []string
 	for _, e := range runs {
 		if e.Attribute != pooled.Attribute || !slices.Equal(e.Doses, pooled.Doses) ||
 			!slices.EqualFunc(e.Values, runs[0].Values, func(a, b EditedValue) bool { return a.Value == b.Value }) {
 			return nil, fmt.Errorf("run: edits of %s and of %s moved states towards other values; name runs on the same data set", runs[0].Label, e.Label)
 		}
-		labels = append(labels, e.Label)
+		labels, weighed = append(labels, e.Label), append(weighed, e.Weighed)
 		pooled.N, pooled.Asked = pooled.N+e.N, pooled.Asked+e.Asked
 	}
-	pooled.Label = strings.Join(labels, ", ")
+	pooled.Label, pooled.Weighed = strings.Join(labels, "; "), strings.Join(slices.Compact(weighed), "; ")
 	mean := func(at int, share func(Curve) []float64) []float64 {
 		sums := make([]float64, len(pooled.Doses))
 		for _, e := range runs {

@@ -34,8 +34,18 @@ func TestEvaluateEdits(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	if again, calls := evaluate(); calls != 0 || !reflect.DeepEqual(again, edits) {
-		t.Errorf("resumed, %d steps: %+v", calls, again)
+	scorer := r.scorer
+	r.scorer = nil
+	if again, calls := evaluate(); calls != 0 || !reflect.DeepEqual(again, edits) || r.scorer != nil {
+		t.Errorf("resumed, %d steps, the LLM loaded: %v: %+v", calls, r.scorer != nil, again)
+	}
+	r.scorer = scorer
+	// A file of other values is refused, and so is an evaluation that nothing bounds.
+	if _, err := movedTowards([]string{"Comedy", "War"}, edits.Values); err == nil || !strings.Contains(err.Error(), `line 3: "Drama" is not`) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := r.EvaluateEdits(t.Context(), EditsOf{Samples: 6, Items: 10}, path, nil); err == nil || !strings.Contains(err.Error(), "for how long") {
+		t.Errorf("error %v", err)
 	}
 	// With a time in place of a number, at least one history is asked about, at most all; what has
 	// begun stays.
