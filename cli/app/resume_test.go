@@ -239,6 +239,26 @@ func TestEvaluationGoesOn(t *testing.T) {
 	}
 }
 
+// What is wrong with the first row that cannot be answered is said, and a job without any answer
+// fails. Its file says it of each row.
+func TestRows_wrong(t *testing.T) {
+	dir := tinyCopy(t, "data", "sasrec.safetensors", "tiny.gguf", "run")
+	const right, wrong = `{"history": ["1", "2"]}` + "\n", `{"history": ["1", "x"]}` + "\n"
+	job := func(rows string) []string {
+		write(t, filepath.Join(dir, "rows.jsonl"), []byte(rows))
+		os.Remove(filepath.Join(dir, "out.jsonl"))
+		return []string{"interpret", "--run", "@run", "--in", "@rows.jsonl", "--out", "@out.jsonl"}
+	}
+	_, stderr := runs(t, dir, job(right)...)
+	contains(t, stderr, "1 rows\n")
+	_, stderr = runs(t, dir, job(right+wrong+wrong)...)
+	contains(t, stderr, "3 rows; 2 of the 3 that were read now could not be answered, the first of them row 2: ", `"x"`)
+	fails(t, 1, []string{"none of the 2 rows", "row 1: ", `"x"`}, dir, job(wrong+wrong)...)
+	if lines := read(t, filepath.Join(dir, "out.jsonl")); strings.Count(lines, `"error":`) != 2 {
+		t.Error(lines)
+	}
+}
+
 // Answers to a file of rows are those of a job that was never stopped, byte for byte, however often
 // the process is killed.
 func TestRowsGoOn(t *testing.T) {
