@@ -410,12 +410,15 @@ func (f *File) divide(given, timed bool) {
 
 // Split gives the sequences that can be asked about, or says why a part has none.
 func (f *File) Split() (dataset.Split, error) {
-	if min(f.about.Train, f.about.Held, f.about.Test) == 0 {
+	if !f.about.trains() {
 		return dataset.Split{}, fmt.Errorf("states: %s gives %d items to train, %d to validate and %d to test, by %s; each needs one with the "+
 			"states before and after it", f.path, f.about.Train, f.about.Held, f.about.Test, f.about.SplitBy)
 	}
 	return f.split, nil
 }
+
+// trains says whether each part has something that can be asked about.
+func (s Summary) trains() bool { return min(s.Train, s.Held, s.Test) > 0 }
 
 // Summary says what the file holds.
 func (f *File) Summary() Summary { return f.about }
@@ -541,8 +544,12 @@ func (s Summary) Write(w io.Writer) error {
 	if len(s.Missing) > 0 {
 		missing = fmt.Sprintf("missing, which is allowed: %q", s.Missing)
 	}
+	parts := ""
+	if !s.trains() {
+		parts = "no adapter can be trained on this file alone: each part needs an item with the states before and after it\n"
+	}
 	_, err := fmt.Fprintf(w, "%d states of %d numbers in %d sequences, about %d items\n%s; %d states before a first item\n%d rows have a user of "+
-		"the data set; %s; %s\nby %s: %d to train, %d to validate, %d to test\n", s.Rows, s.Width, s.Sequences, s.Items, pairs, s.Before, s.Users,
-		items, missing, s.SplitBy, s.Train, s.Held, s.Test)
+		"the data set; %s; %s\nby %s: %d to train, %d to validate, %d to test\n%s", s.Rows, s.Width, s.Sequences, s.Items, pairs, s.Before, s.Users,
+		items, missing, s.SplitBy, s.Train, s.Held, s.Test, parts)
 	return err
 }

@@ -99,8 +99,13 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: vector %v, %v", shape, vector, err)
 		}
 		var told bytes.Buffer
-		if err := about.Write(&told); err != nil || !strings.Contains(told.String(), "4 items with the states before and after") {
+		if err := about.Write(&told); err != nil || !strings.Contains(told.String(), "4 items with the states before and after") ||
+			!strings.Contains(told.String(), "no adapter can be trained") {
 			t.Errorf("%s: %s, %v", shape, &told, err)
+		}
+		told.Reset()
+		if about.Held = 1; about.Write(&told) != nil || strings.Contains(told.String(), "no adapter") {
+			t.Errorf("%s with all parts: %s", shape, &told)
 		}
 	}
 }
