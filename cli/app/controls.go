@@ -28,8 +28,9 @@ func controlsCommand() *cli.Command {
 			"the history as plain text for the same LLM, and runs named with --beside, such as one with the adapter bias. Uses a\n" +
 			"bootstrap over users, with p-values adjusted across the table (Holm), and shows McNemar's test beside it. Rows are marked\n" +
 			"NOT SHOWN if they do not show that answers come from the states, NOT BETTER if the same states may say as much without\n" +
-			"the LLM, and NOT LEARNED if those of an untrained recommender may. With --also, the table pools runs of several seeds: it shows their lowest and highest\n" +
-			"figures, and the bootstrap draws users with their samples of all runs. Repeat the command to resume.",
+			"the LLM, and NOT LEARNED if those of an untrained recommender may. With --also, the table pools runs of several seeds: it\n" +
+			"shows their lowest and highest figures, and the bootstrap draws users with their samples of all runs. Repeat the command\n" +
+			"to resume.",
 		Flags: []cli.Flag{
 			runFlag(),
 			alsoFlag(),

@@ -42,7 +42,7 @@ func dataImportCommand() *cli.Command {
 			&cli.Float64Flag{Name: "min-rating", Usage: "skip events whose rating is below `R` or missing"},
 			&cli.IntFlag{Name: "k-core", Usage: "skip users and items with fewer than `K` events, repeatedly until none is left"},
 			&cli.StringFlag{Name: "split", DefaultText: "chronological",
-				Usage: "record a `SPLIT`: chronological (8:1:1 over all sequences) or leave-one-out (the last event of each user to test); sources that are split already keep their parts: given"},
+				Usage: "record a `SPLIT`: chronological (8:1:1 over all sequences), leave-one-out (the last event of each user to test) or given (as the source is split)"},
 			&cli.BoolFlag{Name: "strict", DisableDefaultText: true, Usage: "fail at the first unusable row"},
 			jsonFlag,
 		},

@@ -31,7 +31,7 @@ type Row struct {
 	Flagged    bool     `json:"flagged"`         // the own states through the LLM are not shown to do better
 }
 
-// Claim is what a control puts to the test.
+// Claim is what a control tests: that own states through the LLM do better shows it.
 type Claim string
 
 const (
