@@ -43,15 +43,16 @@ struct Operands {
     int64_t inputs;
 };
 
-// Sums a tile over a float32 panel.
-struct Float32 {
+// Sums a tile over a float32 panel: one of the matrix, or one that was just written and lies in the
+// cache, where asking ahead only costs time.
+template <bool in_cache> struct Floats {
     static constexpr int64_t bytes_of_input = panel * sizeof(float);
 
     template <int rows> RI_INLINE void tile(const Operands &o, float *y, int64_t y_row, int64_t columns, bool add) {
         const float *b = static_cast<const float *>(o.panel);
         Vector sum[rows][panel_vectors] = {};
         for (int64_t i = 0; i < o.inputs; ++i, b += panel) {
-            ask_ahead(b, bytes_of_input);
+            if constexpr (!in_cache) ask_ahead(b, bytes_of_input);
             Vector w[panel_vectors];
 #pragma GCC unroll 3
             for (int c = 0; c < panel_vectors; ++c) w[c] = load(b + c * lanes);
@@ -66,7 +67,10 @@ struct Float32 {
     }
 };
 
-// The same over a bfloat16 panel, widened on the way.
+using OfMatrix = Floats<false>;
+using InCache = Floats<true>;
+
+// The same over a bfloat16 panel of the matrix, widened on the way.
 struct Widened {
     static constexpr int64_t bytes_of_input = panel * sizeof(uint16_t);
 
@@ -147,7 +151,7 @@ void widen(const uint16_t *pairs, int64_t inputs, float *panel_of_floats) {
 void multiply_floats(const Packed &m, const float *x, int64_t rows, float *y, int ith, int nth) {
     const Work work = work_of(m, rows, ith, nth);
     const bool narrow = m.weights == Weights::bf16;
-    const int64_t input_bytes = narrow ? Widened::bytes_of_input : Float32::bytes_of_input;
+    const int64_t input_bytes = narrow ? Widened::bytes_of_input : OfMatrix::bytes_of_input;
     const int64_t panel_bytes = (narrow ? (m.n_in + 1) / 2 * 2 : m.n_in) * input_bytes; // bfloat16 inputs lie in pairs
     float *widened = scratch(size_t(least(m.n_in, block_in) * panel));
     for (int64_t in = 0; in < m.n_in; in += block_in)
@@ -159,15 +163,15 @@ void multiply_floats(const Packed &m, const float *x, int64_t rows, float *y, in
                            least(block_in, m.n_in - in)};
                 float *out = y + row * m.n_out + p * panel;
                 const int64_t columns = m.n_out - p * panel;
-                if (narrow && n_rows < rows_worth_widening) {
+                if (!narrow) {
+                    multiply_panel<OfMatrix>(o, n_rows, out, m.n_out, columns, in > 0);
+                } else if (n_rows < rows_worth_widening) {
                     multiply_panel<Widened>(o, n_rows, out, m.n_out, columns, in > 0);
-                    continue;
-                }
-                if (narrow) {
+                } else {
                     widen(static_cast<const uint16_t *>(o.panel), o.inputs, widened);
                     o.panel = widened;
+                    multiply_panel<InCache>(o, n_rows, out, m.n_out, columns, in > 0);
                 }
-                multiply_panel<Float32>(o, n_rows, out, m.n_out, columns, in > 0);
             }
 }
 
@@ -342,7 +346,7 @@ const Input *inputs_of(const float *x, int64_t, int64_t, float *) { return x; }
 
 void multiply_unpacked(const Input *x, int64_t x_row, int64_t rows, const void *unpacked, int64_t inputs, float *y,
                        int64_t y_row, int64_t columns, bool add) {
-    multiply_panel<Float32>({x, x_row, unpacked, inputs}, rows, y, y_row, columns, add);
+    multiply_panel<InCache>({x, x_row, unpacked, inputs}, rows, y, y_row, columns, add);
 }
 
 #endif
