@@ -45,8 +45,8 @@ func Within(budget time.Duration, path string, total int, ask func(samples int) 
 	return fit(budget, total, ask, time.Now)
 }
 
-// begun gives the number of test sequences that were drawn for a file of answers, finished or not; 0
-// if there is no file.
+// begun gives the number of test sequences that were drawn for a file of answers, finished or not;
+// 0 if there is no file.
 func begun(path string) (sequences int, err error) {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {

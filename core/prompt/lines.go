@@ -11,9 +11,9 @@ const together = 64
 
 // Lines gives the tokens of each text, without an end. llama.cpp compiles regular expressions in
 // every call, which takes longer than a short text. Where a line break is a token of its own, lines
-// have the same tokens in every text, so that one call tokenises many of them, each once. Lines that
-// run into a line break are tokenised by themselves, and texts that have such lines as a whole. To
-// be sure, one line and one text of each call are tokenised by themselves and compared.
+// have the same tokens in every text, so that one call tokenises many of them, each once. Lines
+// that run into a line break are tokenised by themselves, and texts that have such lines as a
+// whole. To be sure, one line and one text of each call are tokenised by themselves and compared.
 func Lines(v Vocabulary, texts []string) ([][]int32, error) {
 	lineBreak, err := v.Tokenize("\n", false)
 	if err != nil {

@@ -198,7 +198,8 @@ func (p *Plan) evaluationTime() time.Duration {
 	return p.part(evaluationShare / float64(evaluations))
 }
 
-// Controlling is the time for the controls and edits of all runs, as much for either; 0 without them.
+// Controlling is the time for the controls and edits of all runs, as much for either; 0 without
+// them.
 func (p *Plan) Controlling() time.Duration {
 	if len(p.Controlled) == 0 {
 		return 0
