@@ -66,7 +66,7 @@ func TestRecovery(t *testing.T) {
 			}
 			runs(t, dir, "report", "@run", "--out", "@page.html")
 			contains(t, read(t, filepath.Join(dir, "page.html")), "Recovery: the history back", "class=\"bar\"", "more than 5")
-			fails(t, 1, []string{"asks for the history, not for the last item", "recint evaluate recovery"}, dir, "evaluate", "residual", "--run", "@run")
+			fails(t, 1, []string{"asks for the history, not for the last item", "recint evaluate --run "}, dir, "evaluate", "residual", "--run", "@run")
 			var said struct {
 				History     []string
 				Said        []evaluate.Line

@@ -215,7 +215,7 @@ func TestAlignEvaluateInterpret(t *testing.T) {
 
 func TestOneLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"The  Film": "The Film", "a\tb\r\nc": "a b c", "\x1b[31mred\x07": "[31mred", "caf\xc3\xa9 \xff\xfe!": "café �!",
+		"The  Film": "The Film", "a\tb\r\nc": "a b, c", "Action\n\n Sci-Fi \nWar\n": "Action, Sci-Fi, War", "\x1b[31mred\x07": "[31mred", "caf\xc3\xa9 \xff\xfe!": "café �!",
 		"  …  ": "…", "\n": "",
 	} {
 		if got := oneLine(text); got != want {

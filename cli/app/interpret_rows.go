@@ -47,11 +47,11 @@ func interpretRows(c *cli.Context) error {
 		switch {
 		case done.Wrong == 0:
 			_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows\n", done.Rows)
-		case done.Wrong < done.Answered:
-			_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows; %d of the %d that were read now could not be answered, the first of them %s\n",
+		case done.Wrong < done.Rows: // without those of other shards and of a job that was interrupted
+			_, err = fmt.Fprintf(c.App.ErrWriter, "%d rows; %d of the %d that were asked about now have an error, the first is %s\n",
 				done.Rows, done.Wrong, done.Answered, done.First)
 		default:
-			err = fmt.Errorf("none of the %d rows that were read now could be answered, the first of them %s", done.Answered, done.First)
+			err = fmt.Errorf("no row could be answered; the output has the error of each, and the first is %s", done.First)
 		}
 		return err
 	})

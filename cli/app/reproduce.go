@@ -118,7 +118,7 @@ func showReproduction(c *cli.Context, p *reproduce.Plan, budget time.Duration) e
 	}
 	if controlling := p.Controlling().Minutes(); controlling > 0 {
 		rest -= controlling
-		fmt.Fprintf(w, "controls, edits\tabout %.0f minutes, or more on a slow machine: a hundred sequences and one moved state of each seed are the least\n", controlling)
+		fmt.Fprintf(w, "controls, edits\tabout %.0f minutes, or more on a slow machine, which asks about a hundred sequences and moves one state with each seed at least\n", controlling)
 	}
 	fmt.Fprintf(w, "evaluations\tabout %.0f minutes: %s test sequences for each run, %d oracles judged\n", rest, samples, p.Oracles)
 	fmt.Fprintf(w, "the judge\t%s\n", judge)

@@ -252,8 +252,12 @@ func TestRows_wrong(t *testing.T) {
 	_, stderr := runs(t, dir, job(right)...)
 	contains(t, stderr, "1 rows\n")
 	_, stderr = runs(t, dir, job(right+wrong+wrong)...)
-	contains(t, stderr, "3 rows; 2 of the 3 that were read now could not be answered, the first of them row 2: ", `"x"`)
-	fails(t, 1, []string{"none of the 2 rows", "row 1: ", `"x"`}, dir, job(wrong+wrong)...)
+	contains(t, stderr, "3 rows; 2 of the 3 that were asked about now have an error, the first is row 2: ", `"x"`)
+	fails(t, 1, []string{"no row could be answered", "the first is row 1: ", `"x"`}, dir, job(wrong+wrong)...)
+	for shard := 1; shard <= 2; shard++ { // all rows are in the first group
+		runs(t, dir, with(job(wrong+wrong), "--shard", fmt.Sprintf("%d/2", shard))...)
+	}
+	fails(t, 1, []string{"no row"}, dir, job(wrong+wrong)...)
 	if lines := read(t, filepath.Join(dir, "out.jsonl")); strings.Count(lines, `"error":`) != 2 {
 		t.Error(lines)
 	}

@@ -204,7 +204,7 @@ func readSlot(model *cgo.Adapter, slot cgo.Slot) ([][]float32, error) {
 func (a *Adapter) Fits(in, embd int) error {
 	if a.In != in {
 		return fmt.Errorf("align: this adapter reads states that are %d wide, the recommender's are %d wide; "+
-			"give the recommender it was trained on, or train an adapter for this one", a.In, in)
+			"give the recommender that it was made from, or train an adapter for this one", a.In, in)
 	}
 	if a.Embd != embd {
 		return fmt.Errorf("align: this adapter writes embeddings that are %d wide, the LLM's are %d wide; "+

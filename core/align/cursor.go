@@ -86,8 +86,8 @@ func (r *run) took(d time.Duration) bool {
 	return true
 }
 
-// planFor is the number of batches that fit into the run's minutes if each takes so many seconds,
-// validation not included.
+// planFor is the number of batches that fit into the run's minutes if each takes so many seconds
+// and, now and then, a validation.
 func (at *Cursor) planFor(c Config, each float64) int {
 	left := 60*c.Minutes - at.Seconds
 	if n := len(at.Validations); n > 0 {

@@ -102,8 +102,8 @@ func TestHashFile(t *testing.T) {
 
 func TestMismatchNamesBothSides(t *testing.T) {
 	m := &Mismatch{"adapter", "recommender", "3f2a" + strings.Repeat("0", 60), "91bc" + strings.Repeat("1", 60)}
-	want := "this adapter was made from another recommender, with the hash 3f2a00000000…; the one given has 91bc11111111…. " +
-		"Give the recommender that it was made from, or make a new adapter"
+	want := "this adapter was made from another recommender, with the hash 3f2a00000000…, not 91bc11111111…; " +
+		"give that recommender, or make a new adapter"
 	if m.Error() != want {
 		t.Errorf("got %q", m)
 	}

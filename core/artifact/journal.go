@@ -70,6 +70,9 @@ type Journal[H, R any] struct {
 	lock    *Lock
 }
 
+// ErrNoHeader is the error of reading a journal whose first line is not whole: it has only begun.
+var ErrNoHeader = errors.New("line 1: no whole line is here; a header is expected")
+
 // ReadJournal reads a journal without the incomplete line that a kill may have left at its end.
 func ReadJournal[H, R any](path string) (*Journal[H, R], error) {
 	data, err := os.ReadFile(path)
@@ -151,7 +154,7 @@ func (j *Journal[H, R]) read(data []byte, keys Keys) (ends []int64, err error) {
 		j.Records = append(j.Records, record)
 	}
 	if len(ends) == 0 {
-		return nil, errors.New("line 1: no whole line is here; a header is expected")
+		return nil, ErrNoHeader
 	}
 	return ends, nil
 }

@@ -16,7 +16,7 @@ func (m *Mismatch) Error() string {
 	if want == got {
 		want, got = m.Want, m.Got
 	}
-	return fmt.Sprintf("this %s was made from another %s, with the hash %s; the one given has %s. Give the %s that it was made from, or make a new %s",
+	return fmt.Sprintf("this %s was made from another %s, with the hash %s, not %s; give that %s, or make a new %s",
 		m.What, m.On, want, got, m.On, m.What)
 }
 

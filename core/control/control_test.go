@@ -212,6 +212,12 @@ func TestTable_write(t *testing.T) {
 		!strings.Contains(text.String(), "NOT LEARNED in 3: ") {
 		t.Errorf("%v:\n%s", err, text.String())
 	}
+	if table.Old() {
+		t.Error("a table of this version is an old one")
+	}
+	if table.Rows[0].Tests = ""; !table.Old() { // as of a file without the key
+		t.Error("a table whose rows do not say what they test is of this version")
+	}
 	short := planted(t, honest)
 	short.Records[0].Sample = "test-900"
 	if _, err := New([]Evaluated{{planted(t, honest), []Other{{Name: "another", Answers: short}}}}, userOf); err == nil || !strings.Contains(err.Error(), "test-0") {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -18,7 +19,7 @@ const Level = 0.01
 type Row struct {
 	Part       string   `json:"part"`    // all samples, or those that end in seen or in held-out items
 	Control    string   `json:"control"` // what answers in place of the states
-	Tests      Claim    `json:"tests,omitempty"`
+	Tests      Claim    `json:"tests"`
 	N          int      `json:"n"`
 	Users      int      `json:"users"`
 	OwnF1      Spread   `json:"own_f1"`          // of the own states
@@ -31,11 +32,11 @@ type Row struct {
 	Flagged    bool     `json:"flagged"`         // the own states through the LLM are not shown to do better
 }
 
-// Claim is what a control tests: that own states through the LLM do better shows it.
+// Claim is what a control tests: own states through the LLM must do better.
 type Claim string
 
 const (
-	FromStates  Claim = ""         // that answers come from the states: the control has not read them
+	FromStates  Claim = "states"   // that answers come from the states: the control has not read them
 	ThroughLLM  Claim = "llm"      // that the LLM adds something: the control reads the same states without it
 	FromLearned Claim = "learning" // that answers come from what the recommender learned: the control reads states of one that was not trained
 )
@@ -80,6 +81,11 @@ type Table struct {
 	Rows    []Row  `json:"rows"`
 }
 
+// Old says whether an older version wrote the table.
+func (t *Table) Old() bool {
+	return t.Measure != Measure || slices.ContainsFunc(t.Rows, func(r Row) bool { return r.Tests == "" })
+}
+
 // Measure is that of all tables; older ones compared the mean F1 of samples.
 const Measure = "micro-F1"
 
@@ -94,7 +100,7 @@ type Evaluated struct {
 type Other struct {
 	Name    string
 	Answers *evaluate.Answers
-	Tests   Claim
+	Tests   Claim               // "": FromStates
 	Shown   map[string][]string // what is true of what it shows in place of a sample's own history; nil where that is nothing else
 }
 
@@ -179,7 +185,7 @@ func (t *Table) adjust() {
 type Pair struct {
 	Name       string
 	Own, Other []evaluate.Record
-	Tests      Claim
+	Tests      Claim               // of the other one; "": FromStates
 	Shown      map[string][]string // what is true of what the other one shows, by sample; nil where that is nothing else
 }
 
@@ -267,7 +273,7 @@ func (t tally) whole() bool { return 2*t.right == t.lines }
 
 // add adds the row of a control: of a pair for each run.
 func (t *Table) add(part string, pairs []Pair, userOf func(string) (int32, error)) error {
-	row := Row{Part: part, Control: pairs[0].Name, Tests: pairs[0].Tests, Shown: follows(pairs)}
+	row := Row{Part: part, Control: pairs[0].Name, Tests: cmp.Or(pairs[0].Tests, FromStates), Shown: follows(pairs)}
 	var users [][]float64 // four sums for each run: right and lines of the own states, and of the control
 	var ownF1, otherF1 []float64
 	place, onlyOwn, onlyOther := map[int32]int{}, 0, 0

@@ -167,12 +167,20 @@ func remedy(header []string, c column) string {
 	switch {
 	case len(header) == 1 && strings.ContainsFunc(header[0], func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }):
 		return "name all columns in the first line, with commas, semicolons, tabs or bars between"
-	case c.role == timeRole:
-		return "add the column, name it with --time, or use the order of the rows: --time rows"
-	case c.role == titleRole:
-		return "add the column, name it with --title, or import the titles from a separate file of items: --items"
+	case c.role == historyRole, c.role == nextRole:
+		return "add the column or correct its name"
 	}
-	return fmt.Sprintf("add the column, or name it with --%s", c.noun)
+	named := "name it with --" + c.noun
+	if len(c.names) == 1 {
+		named = "correct --" + c.noun
+	}
+	switch c.role {
+	case timeRole:
+		return "add the column, " + named + ", or use the order of the rows: --time rows"
+	case titleRole:
+		return "add the column, " + named + ", or import the titles from a separate file of items: --items"
+	}
+	return "add the column, or " + named
 }
 
 // noun is the word for a column.

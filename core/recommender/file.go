@@ -92,7 +92,7 @@ func (r *Recommender) metadata() (map[string]string, error) {
 func Load(engine *cgo.Engine, path string) (*Recommender, error) {
 	file, err := readWeights(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("recommender: %w; recint recommender train makes one", err)
+		return nil, fmt.Errorf("recommender: %w; correct the path, or make one with recint recommender train", err)
 	}
 	if err != nil {
 		return nil, err

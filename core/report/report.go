@@ -299,8 +299,8 @@ func (r *Run) addControls(path string) error {
 	if err := artifact.ReadJSON(path, &table, artifact.AnyKeys); err != nil {
 		return fmt.Errorf("report: %w; remove the file, and recint evaluate controls writes it again", err)
 	}
-	if table.Measure != control.Measure {
-		return fmt.Errorf("report: %s does not compare the %s; an older version wrote it, and recint evaluate controls writes it again", path, control.Measure)
+	if table.Old() {
+		return fmt.Errorf("report: an older version wrote %s; recint evaluate controls writes it again, from the answers that are kept", path)
 	}
 	if err := r.mine(path, table.Label); err != nil {
 		return err

@@ -31,7 +31,7 @@ const (
 	PlainText      = "history as plain text"                    // the titles of the history in place of the states
 )
 
-// claims are what controls test that read the samples' own histories, too.
+// claims are what the controls test that read states after the samples' own histories.
 var claims = map[string]control.Claim{Alone: control.ThroughLLM, LinearProbe: control.ThroughLLM, MLPProbe: control.ThroughLLM,
 	UntrainedProbe: control.FromLearned}
 

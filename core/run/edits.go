@@ -205,7 +205,7 @@ func (s *Space) fitting(ctx context.Context, minutes float64, values int, one []
 	switch begun, err := artifact.ReadJournal[Edits, EditedValue](path); {
 	case err == nil:
 		return begun.Header.Asked, nil
-	case !errors.Is(err, fs.ErrNotExist):
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, artifact.ErrNoHeader):
 		return 0, fmt.Errorf("run: edits: %w; move the file away to start again", err)
 	}
 	weigh, err := s.weigher()

@@ -2,6 +2,7 @@ package run
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -46,6 +47,14 @@ func TestEvaluateEdits(t *testing.T) {
 	}
 	if _, err := r.EvaluateEdits(t.Context(), EditsOf{Samples: 6, Items: 10}, path, nil); err == nil || !strings.Contains(err.Error(), "for how long") {
 		t.Errorf("error %v", err)
+	}
+	// A file that was cut before its first line ended has not begun.
+	begun := filepath.Join(t.TempDir(), "begun.jsonl")
+	if err := os.WriteFile(begun, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.EvaluateEdits(t.Context(), EditsOf{Samples: 6, Minutes: 1e-9, Items: 10, Seed: 1}, begun, nil); err != nil {
+		t.Error(err)
 	}
 	// With a time in place of a number, at least one history is asked about, at most all; what has
 	// begun stays.

@@ -248,7 +248,7 @@ func refused(t *testing.T, doing string, err error, what, on string) {
 	var m *artifact.Mismatch
 	if !errors.As(err, &m) || m.What != what || m.On != on || m.Want == m.Got {
 		t.Errorf("%s: %v, want a mismatch of %s on %s", doing, err, what, on)
-	} else if says := "this " + what + " was trained on " + on; !strings.Contains(err.Error(), says) {
+	} else if says := "this " + what + " was made from another " + on; !strings.Contains(err.Error(), says) {
 		t.Errorf("%s: %q does not say %q", doing, err, says)
 	}
 }

@@ -130,7 +130,7 @@ func TestStatesFile(t *testing.T) {
 	}
 	saveRecommender(t, w.spec().Recommender, d, d.Hash(), 2)
 	writeStates(t, w, "states.safetensors")
-	if _, err := Open(testllm.Engine(t), w.run()+"-states.safetensors", interpret.Options{}); err == nil || !strings.Contains(err.Error(), "states.safetensors: this adapter was trained on file of states") {
+	if _, err := Open(testllm.Engine(t), w.run()+"-states.safetensors", interpret.Options{}); err == nil || !strings.Contains(err.Error(), "states.safetensors: this adapter was made from another file of states") {
 		t.Errorf("states of another recommender: %v", err)
 	}
 
