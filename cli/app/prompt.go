@@ -24,10 +24,10 @@ func promptCommand() *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:  "show",
 			Usage: "print a prompt token by token, with the positions of the soft tokens",
-			Description: "A prompt of your own is a JSON file with the keys name, asks (\"last item\", \"history\" or another question) and texts, a list\n" +
-				"of wordings; optional are reply, the beginning of the answer, and examples, lists of titles. Texts and reply contain slots:\n" +
-				"{state} and {after} stand for the state after the history, {before} for the state before its last item. docs/training.md\n" +
-				"lists all questions and slots, and has an example.",
+			Description: "A prompt of your own is a JSON file with the keys name, asks (\"last item\", \"history\" or the name of a question, such as\n" +
+				"genres) and texts, a list of wordings; optional are reply, the beginning of the answer, and examples, lists of titles. Texts\n" +
+				"and reply contain slots: {state} and {after} stand for the state after the history, {before} for the state before its last\n" +
+				"item. docs/training.md lists all questions and slots, and has an example.",
 			Flags: []cli.Flag{
 				llmFlag(),
 				promptFlag(),
