@@ -86,7 +86,7 @@ func (r *run) took(d time.Duration) bool {
 	return true
 }
 
-// planFor is the number of batches that fit into the run's minutes if each takes so many seconds
+// planFor is the number of batches that fit into the run's minutes if each takes these seconds
 // and, now and then, a validation.
 func (at *Cursor) planFor(c Config, each float64) int {
 	left := 60*c.Minutes - at.Seconds

@@ -60,7 +60,7 @@ type Edits struct {
 // ask the LLM does.
 const (
 	randomDirections = 20
-	randomAsked      = 3 // so many of them are put into words
+	randomAsked      = 3 // the first of them, which are put into words
 )
 
 // ErrRare is the error of an evaluation of edits for which no value is frequent enough.
@@ -147,7 +147,7 @@ func movedTowards(values []string, records []EditedValue) (int, error) {
 type editing struct {
 	*Space
 	histories [][]int32
-	asked     int // so many of the histories are put into words
+	asked     int // the number of the first histories, which are put into words
 	weigh     evaluate.Ranker
 	unmoved   []Edited
 }
@@ -172,7 +172,7 @@ func (e *editing) along(ctx context.Context, direction []float32, v *EditedValue
 	return nil
 }
 
-// curve moves the states along a direction. The first histories, so many, are put into words.
+// curve moves the states along a direction, and has those of the first histories put into words.
 func (e *editing) curve(ctx context.Context, value string, direction []float32, doses []float64, asked int) (c Curve, err error) {
 	for _, dose := range doses {
 		edited := e.unmoved
