@@ -160,7 +160,7 @@ func docsSources() map[string]string {
 		titles[i] = fmt.Sprintf("Letter %d, The (19%d)", i, 50+i)
 	}
 	ids := slices.Sorted(maps.Keys(titles))
-	genres := []string{"Drama", "Comedy", "Drama|War", "Action|Thriller"}
+	genres := []string{"Drama", "Comedy", "Drama|War", "Action|Horror"}
 	files := map[string]string{
 		"ml-25m/movies.csv": "movieId,title,genres\n", "ml-25m/ratings.csv": "userId,movieId,rating,timestamp\n",
 		"recbole/steam.item": "item_id:token\ttitle:token_seq\n", "recbole/steam.inter": "user_id:token\titem_id:token\ttimestamp:float\n",
