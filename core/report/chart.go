@@ -75,10 +75,14 @@ func chart(first float64, lines ...series) *drawing {
 		l.Points = points.String()
 		d.Lines = append(d.Lines, l)
 	}
+	decimals := 2
+	if high-low >= 20 { // such as percentages
+		decimals = 0
+	}
 	for i, anchor := range []string{"start", "middle", "middle", "middle", "end"} {
 		part := float64(i) / 4
 		value, at := low+part*(high-low), math.Round(first+part*(last-first))
-		d.Ticks = append(d.Ticks, tick{At: y(value), Label: fmt.Sprintf("%.2f", value)},
+		d.Ticks = append(d.Ticks, tick{At: y(value), Label: fmt.Sprintf("%.*f", decimals, value)},
 			tick{At: x(at), Label: fmt.Sprint(at), Below: true, Anchor: anchor})
 	}
 	return d
