@@ -41,12 +41,24 @@ const (
 	FromLearned Claim = "learning" // that answers come from what the recommender learned: the control reads states of one that was not trained
 )
 
+// marks are those of rows that do not show a claim, and what they leave open.
+var marks = []struct {
+	claim      Claim
+	mark, open string
+}{
+	{FromStates, "NOT SHOWN", "it is open whether the answers come from the states"},
+	{ThroughLLM, "NOT BETTER", "the same states without the LLM are not shown to do worse"},
+	{FromLearned, "NOT LEARNED", "states of a recommender that was never trained are not shown to do worse"},
+}
+
 // Mark says which claim the row does not show, or "".
 func (r Row) Mark() string {
-	if !r.Flagged {
-		return ""
+	for _, m := range marks {
+		if r.Flagged && r.Tests == m.claim {
+			return m.mark
+		}
 	}
-	return map[Claim]string{FromStates: "NOT SHOWN", ThroughLLM: "NOT BETTER", FromLearned: "NOT LEARNED"}[r.Tests]
+	return ""
 }
 
 // Spread is a figure of several runs: its mean, and the lowest and highest one.
@@ -325,15 +337,15 @@ func (t *Table) Verdict() []string {
 	for _, r := range t.Rows {
 		marked[r.Mark()]++
 	}
-	verdict := []string{"the own states do better than every control that does not read them"}
-	if n := marked["NOT SHOWN"]; n > 0 {
-		verdict[0] = fmt.Sprintf("NOT SHOWN in %d of %d rows: it is open whether the answers come from the states", n, len(t.Rows))
-	}
-	if n := marked["NOT BETTER"]; n > 0 {
-		verdict = append(verdict, fmt.Sprintf("NOT BETTER in %d: the same states without the LLM are not shown to do worse", n))
-	}
-	if n := marked["NOT LEARNED"]; n > 0 {
-		verdict = append(verdict, fmt.Sprintf("NOT LEARNED in %d: states of a recommender that was never trained are not shown to do worse", n))
+	verdict, of := []string{}, fmt.Sprintf(" of %d rows", len(t.Rows)) // said once
+	for _, m := range marks {
+		switch n := marked[m.mark]; {
+		case n > 0:
+			verdict = append(verdict, fmt.Sprintf("%s in %d%s: %s", m.mark, n, of, m.open))
+		case m.claim == FromStates:
+			verdict = append(verdict, "the own states do better than every control that does not read them")
+		}
+		of = ""
 	}
 	return verdict
 }

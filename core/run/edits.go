@@ -70,6 +70,9 @@ var ErrRare = errors.New("run: there is nothing to move states towards")
 // and along random directions, and asks the LLM about the first of the histories. The run's task
 // must be the attribute's. Finished values are kept in path. progress may be nil.
 func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progress func(done, total int)) (_ *Edits, err error) {
+	if of.Asked < 1 && !(of.Minutes > 0) {
+		return nil, errors.New("run: edits: say how many histories the LLM is asked about, or for how long")
+	}
 	s, err := r.Space(ctx, r.Task.Name)
 	if err != nil {
 		return nil, err
@@ -81,9 +84,6 @@ func (r *Run) EvaluateEdits(ctx context.Context, of EditsOf, path string, progre
 	_, histories, _, err := r.evaluated(of.Samples, of.Seed)
 	if err != nil {
 		return nil, err
-	}
-	if of.Asked < 1 && !(of.Minutes > 0) {
-		return nil, errors.New("run: edits: say how many histories the LLM is asked about, or for how long")
 	}
 	if of.Minutes > 0 {
 		if of.Asked, err = s.fitting(ctx, of.Minutes, len(values), histories[:1], path); err != nil {
